@@ -1,0 +1,53 @@
+"""Files by name: the file name is the registry, a path that exists wins, and nothing is ever half-written."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from .errors import UserError
+
+
+def available(folder: Path, suffix: str) -> list[str]:
+    """Names of the bundled files of one kind, without the suffix."""
+    return sorted(p.stem for p in folder.glob(f"*{suffix}") if not p.name.startswith("_"))
+
+
+def resolve(name: str | Path, folder: Path, suffix: str, what: str, add: str) -> Path:
+    """The file that `name` means: a path that exists, else a bundled file with or without its suffix.
+
+    Raises UserError (what exists, where to add one) for neither.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    stem = path.name.removesuffix(suffix)
+    if len(path.parts) == 1 and stem in available(folder, suffix):
+        return folder / f"{stem}{suffix}"
+    names = available(folder, suffix)
+    near = difflib.get_close_matches(stem, names, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise UserError(f"unknown {what} {str(name)!r}: no such file or bundled name; {hint}bundled: {', '.join(names)}; {add}")
+
+
+@contextmanager
+def atomic(path: Path, mode: str = "w") -> Iterator[IO]:  # type: ignore[type-arg]
+    """A file beside `path` that takes its name only when everything has been written."""
+    if not path.parent.is_dir():
+        raise UserError(f"cannot write {path}: folder {path.parent} does not exist; create it first")
+    if path.is_dir():
+        raise UserError(f"cannot write {path}: it is a folder; name a file")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, mode, **({} if "b" in mode else {"encoding": "utf-8"})) as stream:  # type: ignore[call-overload]
+            yield stream
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

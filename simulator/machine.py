@@ -1,0 +1,128 @@
+"""Decisions of the expert cache, event by event, without a clock (docs/design.md, "Decide, then time").
+
+The functions call a policy by the names of simulator/policy.py; `bind` gives them one. They read and write flat int64 arrays (or
+lists) only, so that the same text runs interpreted and compiled.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from .policy import Extras, insert, miss, remove, use, victim
+
+USED, EVICTIONS = 0, 1  # fields of Slots.count
+
+
+class Stream(NamedTuple):
+    """What one scope group is asked, by event of the group."""
+
+    ptr: Any  # [events + 1] into obj
+    obj: Any  # [requests] object, numbered within the group
+    following: Any  # [requests] next event that requests obj
+    use_ptr: Any  # [events + 1] into use_obj
+    use_obj: Any  # [occurrences] object, token-major
+    guess_ptr: Any  # [events + 1] into guess_obj
+    guess_obj: Any  # [guesses] object that the prefetcher wants
+
+
+class Verdicts(NamedTuple):
+    """What was decided; filled by `play`."""
+
+    hit: Any  # [requests] 1 = the slot was reserved at the event's start
+    wait: Any  # [requests] of a load: it is issued when the first `wait` experts in computed order have ended
+    issued: Any  # [guesses] 1 = prefetched
+    evicted: Any  # [evictions] object
+    evicted_for: Any  # [evictions] request that takes its room; -1 - guess for a prefetch
+    used: Any  # [events] bytes resident at the end of the event
+
+
+class Slots(NamedTuple):
+    """Who is resident now."""
+
+    resident: Any  # [objects] 0 or 1
+    free: Any  # [objects] 1 = resident and not pinned by the event or by one of its prefetches
+    order: Any  # [most requests of an event] the event's experts in computed order
+    count: Any  # [2] bytes used, evictions so far
+
+
+def play(q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: Extras) -> None:
+    """Decide every event of the group in turn; `room` is its budget in bytes."""
+    for event in range(len(q.ptr) - 1):
+        demand(event, q, v, c, room, s, x)
+        for j in range(q.use_ptr[event], q.use_ptr[event + 1]):
+            if c.resident[q.use_obj[j]]:
+                use(s, q.use_obj[j], event, x)
+        if q.guess_ptr[event] < q.guess_ptr[event + 1]:
+            prefetch(event, q, v, c, room, s, x)
+        for i in range(q.ptr[event], q.ptr[event + 1]):
+            c.free[q.obj[i]] = c.resident[q.obj[i]]
+        v.used[event] = c.count[USED]
+
+
+def demand(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: Extras) -> None:
+    """Hits are decided once; then each missing expert, in request order, gets its room."""
+    first, last = q.ptr[event], q.ptr[event + 1]
+    computed = 0
+    for i in range(first, last):
+        o = q.obj[i]
+        c.free[o] = 0
+        x.next_use[o] = q.following[i]
+        v.hit[i] = c.resident[o]
+        if c.resident[o]:
+            c.order[computed] = o
+            computed += 1
+    if computed == last - first:
+        return
+    wait = 0
+    for i in range(first, last):
+        if v.hit[i]:
+            continue
+        o = q.obj[i]
+        miss(s, o, event, x)
+        while c.count[USED] + x.size_bytes[o] > room:
+            out = victim(s, c.free, event, x)
+            if out < 0:  # every resident belongs to the event: the one computed longest ago
+                out = c.order[wait]
+                wait += 1
+            evict(out, i, event, v, c, s, x)
+        admit(o, event, c, s, x)
+        v.wait[i] = wait
+        c.order[computed] = o
+        computed += 1
+
+
+def prefetch(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: Extras) -> None:
+    """Guesses that are not resident, while room can be made without the event's experts and without each other."""
+    pinned = 0
+    for i in range(q.ptr[event], q.ptr[event + 1]):
+        pinned += c.resident[q.obj[i]] * x.size_bytes[q.obj[i]]
+    for j in range(q.guess_ptr[event], q.guess_ptr[event + 1]):
+        o = q.guess_obj[j]
+        if c.resident[o] or pinned + x.size_bytes[o] > room:
+            continue
+        while c.count[USED] + x.size_bytes[o] > room:
+            evict(victim(s, c.free, event, x), -1 - j, event, v, c, s, x)
+        admit(o, event, c, s, x)
+        pinned += x.size_bytes[o]
+        v.issued[j] = 1
+    for j in range(q.guess_ptr[event], q.guess_ptr[event + 1]):
+        c.free[q.guess_obj[j]] = c.resident[q.guess_obj[j]]
+
+
+def admit(o: int, event: int, c: Slots, s: Any, x: Extras) -> None:
+    """Reserve the slot; it stays pinned until the event ends."""
+    c.resident[o] = 1
+    c.free[o] = 0
+    c.count[USED] += x.size_bytes[o]
+    insert(s, o, event, x)
+
+
+def evict(o: int, cause: int, event: int, v: Verdicts, c: Slots, s: Any, x: Extras) -> None:
+    """Give the slot of `o` up for the request or prefetch `cause`."""
+    remove(s, o, event, x)
+    c.resident[o] = 0
+    c.free[o] = 0
+    c.count[USED] -= x.size_bytes[o]
+    v.evicted[c.count[EVICTIONS]] = o
+    v.evicted_for[c.count[EVICTIONS]] = cause
+    c.count[EVICTIONS] += 1

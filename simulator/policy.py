@@ -1,0 +1,49 @@
+"""What an eviction policy is: functions over flat int64 arrays, no classes, no clock; a file in policies/eviction overrides them.
+
+The machine calls them by these names; a policy file leaves out what it does not need. `s` is what `init` returned (a tuple of
+flat arrays), `o` an object, `event` the number of the event within the scope group, `x` an Extras.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+NEEDS: tuple[str, ...] = ()  # what the policy reads beside sizes: next_use, random
+
+
+class Extras(NamedTuple):
+    """What a policy may know beside its own state; a field that its NEEDS does not name is empty."""
+
+    size_bytes: Any  # int64 [objects]
+    events: Any  # int64 [1], events of the scope group
+    next_use: Any  # int64 [objects], next event that requests the object, as of now (exact foresight); events = never
+    random_high: Any  # int64 [evictions], upper 32 bits of SplitMix64 output n
+    random_low: Any  # int64 [evictions], lower 32 bits
+
+
+def init(n_objects: int, capacity_bytes: int, x: Extras) -> Any:
+    """State of an empty cache: a tuple of flat int64 arrays."""
+    return (np.zeros(1, np.int64),)
+
+
+def miss(s: Any, o: int, event: int, x: Extras) -> None:
+    """The event requests `o`, which is not resident; called before its victims are chosen."""
+
+
+def insert(s: Any, o: int, event: int, x: Extras) -> None:
+    """`o` takes a slot, for a demand load or a prefetch."""
+
+
+def use(s: Any, o: int, event: int, x: Extras) -> None:
+    """The stamp: `o` is resident at the end of the event; called for every occurrence, token-major."""
+
+
+def victim(s: Any, free: Any, event: int, x: Extras) -> int:
+    """The resident object to evict among those with free[o] true; -1 if there is none."""
+    return -1
+
+
+def remove(s: Any, o: int, event: int, x: Extras) -> None:
+    """`o` leaves its slot."""

@@ -1,0 +1,61 @@
+"""Quantities as text with a unit, such as "204.8 GB/s": parsed exactly into integers of a base unit.
+
+Base units: bytes, bytes per second, picoseconds, FLOPs per second, watts (micro), US cents. GB is 10^9 bytes and GiB 2^30; a bare
+number is refused because it does not say which.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from fractions import Fraction
+
+from .errors import UserError
+
+_DECIMAL = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
+_BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+
+UNITS: dict[str, dict[str, int]] = {
+    "bytes": {p + "B": f for p, f in {**_DECIMAL, **_BINARY}.items()},
+    "bandwidth": {p + "B/s": f for p, f in {**_DECIMAL, **_BINARY}.items()},
+    "time": {"ps": 1, "ns": 10**3, "us": 10**6, "ms": 10**9, "s": 10**12},
+    "compute": {p + "FLOP/s": f for p, f in _DECIMAL.items()},
+    "power": {"mW": 10**3, "W": 10**6},
+    "price": {"USD": 100},
+}
+EXAMPLE = {
+    "bytes": "64 GB or 64 GiB", "bandwidth": "204.8 GB/s", "time": "5 us", "compute": "42.6 TFLOP/s",
+    "power": "60 W", "price": "1999 USD",
+}
+_NUMBER = re.compile(r"([+-]?[0-9]+(?:\.[0-9]+)?)\s*(\S*)")
+
+
+def parse(text: object, dimension: str, where: str = "value") -> int:
+    """`text` in whole base units of `dimension` (a key of UNITS).
+
+    Raises UserError for a bare number, an unknown unit, a negative quantity, or one that is no whole number of base units.
+    """
+    match = _NUMBER.fullmatch(text.strip()) if isinstance(text, str) else None
+    if match is None or not match[2]:
+        raise UserError(f"{where}: {text!r} is not a quantity with a unit; write it like {EXAMPLE[dimension]!r}")
+    number, unit = Fraction(match[1]), match[2]
+    factor = UNITS[dimension].get(unit)
+    if factor is None:
+        near = difflib.get_close_matches(unit, UNITS[dimension], n=1, cutoff=0.3)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise UserError(f"{where}: unknown unit {unit!r} in {text!r}; {hint}known: {', '.join(UNITS[dimension])}")
+    value = number * factor
+    if value < 0:
+        raise UserError(f"{where}: {text!r} is negative; it must be zero or more")
+    if value.denominator != 1:
+        raise UserError(f"{where}: {text!r} is not a whole number of base units; write fewer digits or a smaller unit")
+    return int(value)
+
+
+def nbytes(count: float) -> str:
+    """Decimal size for people: 1234567 -> '1.23 MB'."""
+    for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        scaled = count / factor
+        if abs(scaled) >= 0.9995:  # what three digits would show as 1000 of the unit below
+            return f"{scaled:.3g} {unit}" if abs(scaled) < 999.5 else f"{scaled:,.0f} {unit}"
+    return f"{count:.0f} B"
