@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import machine, policy
-from .errors import UserError
-from .machine import Slots, Stream, Verdicts
-from .requests import Ints, Requests, next_event
-from .types import Trace
+from simmoe.simulator import machine, policy
+from simmoe.simulator.errors import UserError
+from simmoe.simulator.machine import Slots, Stream, Verdicts
+from simmoe.simulator.requests import Ints, Requests, next_event
+from simmoe.simulator.types import Trace
 
 HOOKS = ("init", "miss", "insert", "use", "victim", "remove")
 BOUNDS = ("nothing", "everything")  # bounds instead of a policy: nothing resident, everything resident

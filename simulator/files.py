@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from .errors import UserError
+from simmoe.simulator.errors import UserError
 
 
 def available(folder: Path, suffix: str) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .policy import Extras, insert, miss, remove, use, victim
+from simmoe.simulator.policy import Extras, insert, miss, remove, use, victim
 
 USED, EVICTIONS = 0, 1  # fields of Slots.count
 

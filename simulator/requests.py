@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .types import Trace
+from simmoe.simulator.types import Trace
 
 Ints = npt.NDArray[np.int64]
 

@@ -1,7 +1,7 @@
 """Quantities as text with a unit, such as "204.8 GB/s": parsed exactly into integers of a base unit.
 
-Base units: bytes, bytes per second, picoseconds, FLOPs per second, watts (micro), US cents. GB is 10^9 bytes and GiB 2^30; a bare
-number is refused because it does not say which.
+Base units: bytes, bytes per second, picoseconds, FLOPs per second, microwatts, US cents. GB is 10^9 bytes and GiB 2^30;
+a bare number is refused because it does not say which.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import difflib
 import re
 from fractions import Fraction
 
-from .errors import UserError
+from simmoe.simulator.errors import UserError
 
 _DECIMAL = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
 _BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
@@ -33,7 +33,7 @@ _NUMBER = re.compile(r"([+-]?[0-9]+(?:\.[0-9]+)?)\s*(\S*)")
 def parse(text: object, dimension: str, where: str = "value") -> int:
     """`text` in whole base units of `dimension` (a key of UNITS).
 
-    Raises UserError for a bare number, an unknown unit, a negative quantity, or one that is no whole number of base units.
+    Raises UserError for a bare number, an unknown unit, a negative quantity, or a fraction of the base unit.
     """
     match = _NUMBER.fullmatch(text.strip()) if isinstance(text, str) else None
     if match is None or not match[2]:

@@ -1,0 +1,173 @@
+"""The reference clock: one SimPy process plays decided events through a compute stream and a FIFO link, in integer picoseconds.
+
+An MoE layer goes (a) attention, norms, router; (b) decisions, loads issued; (c) shared experts; (d) the hits that have arrived when
+(c) ends, as one launch; (e) late hits in order of their loads' issue, then this event's loads in issue order, one launch each when it
+has arrived (docs/design.md, "Timeline of a layer").
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from itertools import pairwise
+
+import simpy
+
+from simmoe.simulator.costs import Chain, Costs, Piece
+from simmoe.simulator.decide import Decisions, Guesses
+from simmoe.simulator.requests import Requests
+from simmoe.simulator.runlog import Clocks, Spans
+
+
+class Machine:
+    """The compute unit and the link to the experts' home, as two clocks on one SimPy environment."""
+
+    def __init__(self, env: simpy.Environment, costs: Costs, spans: Spans | None) -> None:
+        self.env, self.costs, self.spans = env, costs, spans
+        self.link_free = 0  # when the link has finished all that was issued
+        self.transfers: deque[tuple[int, int]] = deque()  # (start, end) of what may slow the memory, unified only
+        self.arrival: dict[int, int] = {}  # object -> when its latest load arrives
+        self.link_busy = 0
+        self.slowed = 0  # compute time added by transfers into the same memory
+
+    def load(self, obj: int, column: int) -> None:
+        """Queue the transfer of one expert on the link, now."""
+        lasts = self.costs.transfer_ps[column]
+        start = max(self.env.now, self.link_free)
+        self.link_free = self.arrival[obj] = start + lasts
+        self.link_busy += lasts
+        if self.costs.hw.unified:
+            self.transfers.append((start, self.link_free))
+        if self.spans is not None:
+            self.spans.transfer(obj, start, lasts)
+
+    def run(self, start: int, chain: Chain) -> int:
+        """End of launches that start at `start`; every transfer that can overlap them has been issued."""
+        if self.spans is None and (not self.transfers or self.link_free <= start):
+            return start + chain.ps
+        end = start
+        for piece in chain.pieces:
+            begin, end = end, self._run_piece(end, piece)
+            if self.spans is not None:
+                self.spans.launch(piece.name, begin, end - begin)
+        self.slowed += end - start - chain.ps
+        return end
+
+    def _run_piece(self, start: int, piece: Piece) -> int:
+        """The walk over at most (transfers + 1) pieces of the memory's rate, against the FLOP time."""
+        launched = start + self.costs.launch_ps
+        while self.transfers and self.transfers[0][1] <= launched:
+            self.transfers.popleft()
+        read = walk(launched, piece.work, self.transfers, self.costs.rate, self.costs.slow_rate)
+        return max(read, launched + piece.flop_ps)
+
+
+def walk(now: int, work: int, transfers: Iterable[tuple[int, int]], rate: int, slow_rate: int) -> int:
+    """When `work` is read from `now` on, at `slow_rate` inside the transfers (start, end) and at `rate` outside them."""
+    for start, end in transfers:
+        if start > now:
+            if work <= rate * (start - now):
+                break
+            work -= rate * (start - now)
+            now = start
+        if work <= slow_rate * (end - now):
+            return now + -(-work // slow_rate)
+        work -= slow_rate * (end - now)
+        now = end
+    return now + -(-work // rate)
+
+
+class Layer:
+    """Parts (b) to (e) of one MoE layer in one pass: what is still to be issued and what has still to be computed."""
+
+    def __init__(
+        self, machine: Machine, column: int, requests: list[tuple[int, int, bool, int]], prefetch: list[int], overlap: bool
+    ) -> None:
+        """`requests`: (object, token slots, hit, wait) in request order."""
+        self.machine, self.column, self.overlap = machine, column, overlap
+        self.slots = {o: tokens for o, tokens, _, _ in requests}
+        self.hits = [o for o, _, hit, _ in requests if hit]
+        self.loads = [(o, wait) for o, _, hit, wait in requests if not hit]
+        self.order = self.hits + [o for o, _ in self.loads]  # computed order
+        self.prefetch = prefetch
+        self.issued = 0  # loads issued so far
+        self.ended: set[int] = set()  # experts whose launch has ended
+
+    def issue(self) -> None:
+        """Issue the loads that may go now, in order; prefetches directly behind the last of them."""
+        while self.issued < len(self.loads):
+            o, wait = self.loads[self.issued]
+            before = wait if self.overlap else len(self.hits) + self.issued
+            if not self.ended.issuperset(self.order[:before]):
+                return
+            self.machine.load(o, self.column)
+            self.issued += 1
+        per_layer = self.machine.costs.trace.n_experts
+        for o in self.prefetch:
+            self.machine.load(o, o // per_layer)
+        self.prefetch = []
+
+    def run_arrived(self, start: int) -> int:
+        """(d): one launch over the hits that have arrived; its end."""
+        arrival = self.machine.arrival
+        ready = self.hits if self.machine.link_free <= start else [o for o in self.hits if arrival.get(o, 0) <= start]
+        self.ended.update(ready)
+        if not ready:
+            return start
+        return self.machine.run(start, self.machine.costs.experts(self.column, len(ready), sum(self.slots[o] for o in ready)))
+
+    def late(self) -> list[int]:
+        """(e): late hits in order of their loads' issue, which on a FIFO link is the order of arrival, then the loads."""
+        hits = [o for o in self.hits if o not in self.ended]
+        return sorted(hits, key=self.machine.arrival.__getitem__) + self.order[len(self.hits) :]
+
+    def run_late(self, o: int) -> int:
+        """One launch when the load of `o` has arrived; its end."""
+        self.ended.add(o)
+        start = max(self.machine.env.now, self.machine.arrival[o])
+        return self.machine.run(start, self.machine.costs.experts(self.column, 1, self.slots[o]))
+
+
+def simulate(
+    costs: Costs, requests: Requests, decisions: Decisions, guesses: Guesses, *, overlap: bool = True, spans: Spans | None = None
+) -> Clocks:
+    """Times of every pass. `spans` records each launch and transfer."""
+    env = simpy.Environment()
+    machine, clocks = Machine(env, costs, spans), Clocks()
+    env.process(_passes(machine, _layers(machine, requests, decisions, guesses, overlap), clocks))
+    env.run()
+    clocks.link_busy_ps = machine.link_busy
+    return clocks
+
+
+def _layers(machine: Machine, requests: Requests, decisions: Decisions, guesses: Guesses, overlap: bool) -> Iterator[Layer]:
+    """The Layer of every event in turn."""
+    rows = list(zip(requests.obj.tolist(), requests.tokens.tolist(), decisions.hit.tolist(), decisions.wait.tolist()))
+    wanted, issued = guesses.obj.tolist(), decisions.issued.tolist()
+    spans = zip(pairwise(requests.ptr.tolist()), pairwise(guesses.ptr.tolist()), requests.event_layer.tolist())
+    for (first, last), (low, high), column in spans:
+        prefetch = [wanted[j] for j in range(low, high) if issued[j]]
+        yield Layer(machine, column, rows[first:last], prefetch, overlap)
+
+
+def _passes(machine: Machine, layers: Iterator[Layer], clocks: Clocks) -> Generator[simpy.Event, None, None]:
+    env, costs = machine.env, machine.costs
+    for number, size in enumerate(costs.sizes):
+        begin, slowed, stalled = env.now, machine.slowed, 0
+        *before, after = costs.chains(number)
+        for column, chain in enumerate(before):
+            yield env.timeout(machine.run(env.now, chain) - env.now)  # (a), behind the dense layers before it
+            layer = next(layers)
+            if machine.spans is not None:
+                machine.spans.decisions.append(env.now)
+            if layer.overlap or not layer.loads:
+                layer.issue()  # (b)
+            shared_end = machine.run(env.now, costs.shared(column, size.tokens))
+            yield env.timeout(layer.run_arrived(shared_end) - env.now)  # (c), (d)
+            for o in layer.late():  # (e)
+                layer.issue()
+                stalled += max(machine.arrival[o] - env.now, 0)
+                yield env.timeout(layer.run_late(o) - env.now)
+            layer.issue()
+        yield env.timeout(machine.run(env.now, after) - env.now)
+        clocks.add(begin, env.now, stalled, machine.slowed - slowed)

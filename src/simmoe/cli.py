@@ -1,0 +1,113 @@
+"""The command line: argparse only, so that --help starts at once; each command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from simmoe import __version__
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; 0 on success, 2 with one line on standard error for a user's mistake."""
+    arguments = parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], None] = arguments.command
+    try:
+        command(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output has gone: nothing is wrong
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        print("simmoe: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if type(error).__name__ not in ("UserError", "Missing") and not isinstance(error, OSError):
+            raise
+        print(f"simmoe: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="simmoe", description="How fast will this Mixture-of-Experts model run on that machine, and what should I change?",
+        epilog="Start with: simmoe run --hw jetson_orin.yaml --trace oracle.npz",
+    )  # fmt: skip
+    top.add_argument("--version", action="version", version=f"simmoe {__version__}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    _add_run(commands)
+    _add_trace(commands)
+    _add_model(commands)
+    return top
+
+
+Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def _add_run(commands: Commands) -> None:  # type: ignore[valid-type]
+    run = commands.add_parser(  # type: ignore[attr-defined]
+        "run", help="simulate a trace on a machine: speed, where a token's time goes, what would help",
+        description="With neither --budget nor --memory: a ladder of budgets (12.5 … 100 % of the expert bytes, and what the device "
+        "really holds) over the first 2,048 tokens. With one of them: that budget, all tokens.",
+    )  # fmt: skip
+    run.add_argument("--hw", required=True, metavar="NAME|FILE", help="hardware profile: bundled name or YAML file")
+    run.add_argument("--trace", required=True, metavar="NAME|FILE", help="routing trace: bundled name or npz file")
+    run.add_argument("--model", metavar="NAME|FILE", help="model shape (default: the one that the trace names)")
+    run.add_argument("--format", help="storage format of the weights: fp32, fp16 (default), q4_k, … or stored")
+    size = run.add_mutually_exclusive_group()
+    size.add_argument("--budget", metavar="SIZE", help="memory for routed experts alone, such as 2GB or 25%%")
+    size.add_argument("--memory", metavar="SIZE", help="memory for dense weights + KV cache + experts")
+    run.add_argument("--eviction", default="lru", metavar="NAME|FILE", help="policy: lru (default), fifo, lfu, belady, … or a bound: nothing, everything")
+    run.add_argument("--scope", default="global", help="one budget for all layers (global, default) or a quota for each (layer)")
+    run.add_argument("--overlap", choices=("on", "none"), default="on", help="loads overlap with compute (on, default) or not")
+    run.add_argument("--cold-per-sequence", action="store_true", help="empty the slots when a new sequence starts")
+    run.add_argument("--context", type=int, metavar="N", help="positions to reserve KV memory for (default: as the trace needs)")
+    run.add_argument("--tokens", metavar="N|all", help="play the first N tokens (default: 2048 for the ladder, else all)")
+    run.add_argument("--seed", type=int, default=0, help="seed of the random policy")
+    run.add_argument("--json", action="store_true", help="print the result as JSON")
+    run.add_argument("--per-token", metavar="FILE", help="write one CSV row per forward pass (with --budget or --memory)")
+    run.add_argument("--perfetto", metavar="FILE", help="write a timeline for ui.perfetto.dev (with --budget or --memory)")
+    run.set_defaults(command=_command("run"))
+
+
+def _add_trace(commands: Commands) -> None:  # type: ignore[valid-type]
+    trace = commands.add_parser("trace", help="make, check or describe routing traces")  # type: ignore[attr-defined]
+    actions = trace.add_subparsers(metavar="ACTION", required=True)
+    check = actions.add_parser("check", help="say whether a trace obeys format v1")
+    info = actions.add_parser("info", help="describe a trace: shape, phases, reuse, origin")
+    for action, name in ((check, "trace_check"), (info, "trace_info")):
+        action.add_argument("trace", metavar="NAME|FILE")
+        action.set_defaults(command=_command(name))
+    info.add_argument("--json", action="store_true", help="print the description as JSON")
+    make = actions.add_parser("make", help="train a bundled model on the bundled text and record its routing (needs simmoe[moe])")
+    make.add_argument("--router", required=True, metavar="NAME", help="oracle or switch")
+    make.add_argument("--out", metavar="FILE", help="the npz to write (default ROUTER.npz)")
+    make.add_argument("--preset", default="9x24", help="recipe: 9x24 (default) or tiny")
+    make.add_argument("--steps", type=int, help="training steps of each stage (default: those of the preset)")
+    make.add_argument("--seed", type=int, default=0)
+    make.add_argument("--work", metavar="DIR", default="runs", help="folder for checkpoints, from which a stopped training goes on (default runs)")
+    make.set_defaults(command=_command("trace_make"))
+
+
+def _add_model(commands: Commands) -> None:  # type: ignore[valid-type]
+    model = commands.add_parser("model", help="model shapes: import one from a model's own files")  # type: ignore[attr-defined]
+    actions = model.add_subparsers(metavar="ACTION", required=True)
+    load = actions.add_parser("import", help="write a shape from config.json, a GGUF file or model.safetensors.index.json (headers only)")
+    load.add_argument("file", metavar="FILE")
+    load.add_argument("--out", metavar="FILE", help="the YAML to write (default NAME.yaml)")
+    load.add_argument("--name", help="name of the shape (default: from the file)")
+    load.add_argument("--force", action="store_true", help="overwrite the output file")
+    load.set_defaults(command=_command("model_import"))
+
+
+def _command(name: str) -> Callable[[argparse.Namespace], None]:
+    """A command by name, its module imported when it runs."""
+
+    def run(arguments: argparse.Namespace) -> None:
+        from simmoe import commands
+
+        getattr(commands, name)(arguments)
+
+    return run

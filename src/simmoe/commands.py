@@ -1,0 +1,122 @@
+"""What each command does: one call of the public API, then a table or JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from simmoe.simulator.errors import Missing, UserError
+
+
+def run(a: argparse.Namespace) -> None:
+    """simmoe run"""
+    from simmoe import laddering, memory, running
+
+    one = a.budget is not None or a.memory is not None or a.eviction in ("nothing", "everything")
+    for option in ("per_token", "perfetto"):
+        if getattr(a, option) and not one:
+            raise UserError(f"--{option.replace('_', '-')} shows one run: add --budget or --memory")
+    tokens = _tokens(a.tokens, None if one else laddering.TOKENS)
+    workload = running.Workload(a.hw, a.trace, a.model, format=a.format, tokens=tokens, context=a.context)
+    plan = running.Plan(0, a.eviction, a.scope, a.overlap == "on", a.cold_per_sequence, a.seed)
+    if one:
+        _one(a, workload, replace(plan, budget_bytes=memory.budget_of(workload.memory, a.budget, a.memory)))
+    else:
+        ladder = laddering.climb(workload, plan)
+        if a.json:
+            _print_json(ladder.to_json())
+        else:
+            from simmoe import show
+
+            show.show_ladder(ladder, plan, show.console())
+
+
+def _one(a: argparse.Namespace, workload: Any, plan: Any) -> None:
+    from simmoe import advice, laddering, lanes, running, show
+    from simmoe.simulator.runlog import Spans
+
+    spans = Spans() if a.perfetto else None
+    result = running.play(workload, plan, spans)
+    if a.per_token:
+        lanes.write_per_token(result, Path(a.per_token))
+    if spans is not None:
+        lanes.write_perfetto(result, spans, Path(a.perfetto))
+    if a.json:
+        _print_json(result.to_json())
+        return
+    sample = result
+    if workload.trace.n_tokens > laddering.TOKENS:  # what-ifs need no more than the ladder's share of the trace
+        part = running.first_tokens(workload.trace, laddering.TOKENS)
+        workload = running.Workload(workload.hw, part, workload.model, context=workload.context)
+        sample = running.play(workload, plan)
+    show.show_run(result, advice.gains(workload, plan, sample) if sample.tok_s else [], show.console())
+
+
+def trace_check(a: argparse.Namespace) -> None:
+    """simmoe trace check"""
+    from simmoe.workloads import trace
+
+    loaded = trace.load(a.trace)
+    stated = "digest ok" if "digest" in loaded.meta else "no digest in meta"
+    print(f"{trace.find(a.trace).name}: trace format v1, {loaded.n_tokens:,} tokens × {loaded.n_layers} layers × top-{loaded.top_k} of {loaded.n_experts}, {stated}")
+
+
+def trace_info(a: argparse.Namespace) -> None:
+    """simmoe trace info"""
+    from simmoe.workloads import describe, trace
+
+    facts = describe.describe(trace.load(a.trace))
+    if a.json:
+        _print_json(facts)
+    else:
+        for name, value in facts.items():
+            print(f"{name:24} {value if not isinstance(value, float) else f'{value:.4g}'}")
+
+
+def trace_make(a: argparse.Namespace) -> None:
+    """simmoe trace make"""
+    try:
+        import tokenizers  # noqa: F401
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise Missing(f"training needs {error.name}, which is not installed; run: pip install 'simmoe[moe]'") from None
+    from simmoe.progress import progress
+    from simmoe.workloads.make import make_trace
+
+    out = Path(a.out or f"{a.router}.npz")
+    with progress() as report:
+        made = make_trace(a.router, out, preset=a.preset, steps=a.steps, seed=a.seed, work_dir=Path(a.work), progress=report)
+    print(f"{out}: {made.n_tokens:,} tokens, proxy perplexity {made.meta['quality']['proxy_ppl']:.1f}, digest {made.meta['digest'][:12]}")
+
+
+def model_import(a: argparse.Namespace) -> None:
+    """simmoe model import"""
+    from simmoe.simulator.units import nbytes
+    from simmoe.workloads import model_import as importer
+    from simmoe.workloads import models
+
+    shape = importer.import_model(Path(a.file))
+    if a.name:
+        shape["name"] = a.name
+    out = Path(a.out or f"{shape['name']}.yaml")
+    importer.write_shape(shape, out, force=a.force)
+    model = models.load(str(out))
+    print(f"{out}: {model.total_params / 1e9:.2f} B parameters, {len(model.moe_layers)} MoE layers, top-{model.top_k}; at {model.format} "
+          f"{nbytes(model.dense_bytes)} dense + {nbytes(model.all_expert_bytes)} of routed experts")
+
+
+def _tokens(text: str | None, default: int | None) -> int | None:
+    if text is None:
+        return default
+    if text == "all":
+        return None
+    if not text.isdigit():
+        raise UserError(f"--tokens {text!r} is not a number of tokens; give a whole number or all")
+    return int(text)
+
+
+def _print_json(data: Any) -> None:
+    print(json.dumps(data, indent=1, sort_keys=True))

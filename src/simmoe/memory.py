@@ -1,0 +1,101 @@
+"""One memory figure split into dense weights, KV cache and routed experts; says when a model does not fit and what would."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from simmoe.simulator.errors import UserError
+from simmoe.simulator.types import Hardware, ModelShape, Trace
+from simmoe.simulator.units import nbytes, parse
+
+
+def kv_bytes(model: ModelShape, trace: Trace, context: int) -> int:
+    """KV cache of `context` positions for each sequence that the widest pass holds."""
+    if context < 1:
+        raise UserError(f"--context {context} is not a number of positions; give 1 or more")
+    number = np.repeat(np.arange(trace.n_passes), np.diff(trace.pass_ptr))
+    pairs = np.unique(np.stack((number, trace.sequence)), axis=1)
+    return model.kv_bytes_per_position * context * int(np.bincount(pairs[0]).max())
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The device memory of a machine for one model and context."""
+
+    hw: Hardware
+    model: ModelShape
+    kv_bytes: int
+
+    @property
+    def usable_bytes(self) -> int:
+        return self.hw.device_memory.capacity_bytes - self.hw.reserved_bytes
+
+    @property
+    def room_bytes(self) -> int:
+        """What is left for routed experts; negative when the rest alone does not fit."""
+        return self.usable_bytes - self.model.dense_bytes - self.kv_bytes
+
+    @property
+    def holds_bytes(self) -> int:
+        """Routed experts that the device really holds."""
+        return min(self.room_bytes, self.model.all_expert_bytes)
+
+    def split(self, budget_bytes: int) -> dict[str, int]:
+        parts = {"dense": self.model.dense_bytes, "kv": self.kv_bytes, "experts": budget_bytes}
+        return {**parts, "total": sum(parts.values())}
+
+    def short_by(self, budget_bytes: int) -> int:
+        """Bytes that are missing for this budget; 0 when it fits."""
+        return max(budget_bytes - self.room_bytes, 0)
+
+    def require(self, budget_bytes: int) -> None:
+        """Raises UserError when the budget does not fit on the device, or the experts that are not resident not on their tier."""
+        one = int(self.model.expert_bytes.max())
+        if self.short_by(one):
+            raise UserError(
+                f"{self.model.name} at {self.model.format} does not fit on {self.hw.name}: dense weights {nbytes(self.model.dense_bytes)} + "
+                f"KV cache {nbytes(self.kv_bytes)} + one expert {nbytes(one)} exceed the usable {nbytes(self.usable_bytes)} by "
+                f"{nbytes(self.short_by(one))}; choose a smaller --format or --context, or a larger machine"
+            )
+        if self.short_by(budget_bytes):
+            raise UserError(
+                f"{nbytes(budget_bytes)} of experts do not fit on {self.hw.name}: short by {nbytes(self.short_by(budget_bytes))} of "
+                f"{nbytes(self.usable_bytes)} usable (dense weights {nbytes(self.model.dense_bytes)}, KV cache {nbytes(self.kv_bytes)}); "
+                f"--budget {self.room_bytes // 10**6}MB would fit"
+            )
+        home = self.hw.home
+        if budget_bytes < self.model.all_expert_bytes and home.capacity_bytes < self.model.all_expert_bytes:
+            raise UserError(
+                f"the experts of {self.model.name} at {self.model.format} ({nbytes(self.model.all_expert_bytes)}) do not fit on {home.name} of "
+                f"{self.hw.name}: short by {nbytes(self.model.all_expert_bytes - home.capacity_bytes)}; choose a smaller --format or a larger {home.name}"
+            )
+
+
+def budget_of(memory: Memory, budget: int | str | None, total: int | str | None) -> int:
+    """Bytes of routed experts that --budget (experts alone) or --memory (dense + KV + experts) ask for, at most all of them."""
+    if budget is not None and total is not None:
+        raise UserError("give --budget (experts only) or --memory (dense weights + KV cache + experts), not both")
+    every = memory.model.all_expert_bytes
+    if total is not None:
+        wanted = _bytes_of(total, None, "--memory") - memory.model.dense_bytes - memory.kv_bytes
+        if wanted < int(memory.model.expert_bytes.max()):
+            least = memory.model.dense_bytes + memory.kv_bytes + int(memory.model.expert_bytes.max())
+            raise UserError(f"--memory {total} is too small for {memory.model.name} at {memory.model.format}: the least is {nbytes(least)} (dense weights, KV cache and one expert)")
+        return min(wanted, every)
+    if budget is not None:
+        return min(_bytes_of(budget, every, "--budget"), every)
+    memory.require(int(memory.model.expert_bytes.max()))
+    return memory.holds_bytes
+
+
+def _bytes_of(text: int | str, whole: int | None, option: str) -> int:
+    if isinstance(text, int):
+        return text
+    percent = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*", text)
+    if percent and whole is not None:
+        return int(Fraction(percent[1]) / 100 * whole)
+    return parse(re.sub(r"(?<=[0-9])(?=[a-zA-Z])", " ", text), "bytes", option)

@@ -1,0 +1,249 @@
+"""`simmoe.run`: one scenario, a workload on a machine under a residency plan, played with time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from simmoe import __version__, hardware_profiles
+from simmoe.memory import Memory, budget_of, kv_bytes
+from simmoe.replaying import decide_named, one_of
+from simmoe.simulator.costs import Costs
+from simmoe.simulator.decide import BOUNDS, SCOPES, Decisions, Guesses, no_guesses
+from simmoe.simulator.errors import UserError
+from simmoe.simulator.reference import simulate
+from simmoe.simulator.requests import Ints, Requests, requests_of
+from simmoe.simulator.runlog import Clocks, Counts, Spans, check, count, hit_flags, link_bytes_by_pass
+from simmoe.simulator.types import DECODE, PREFILL, Hardware, ModelShape, Trace
+from simmoe.workloads import models
+from simmoe.workloads import trace as traces
+
+
+class Workload:
+    """A model and a trace on a machine: everything that does not depend on the residency plan, computed once."""
+
+    def __init__(
+        self, hw: str | Path | Hardware, trace: str | Path | Trace, model: str | Path | ModelShape | None = None, *,
+        format: str | None = None, tokens: int | None = None, context: int | None = None,
+    ) -> None:
+        """tokens: play the first so many (whole passes). context: positions to reserve KV memory for. Raises UserError."""
+        self.hw = hw if isinstance(hw, Hardware) else hardware_profiles.load(hw)
+        whole = trace if isinstance(trace, Trace) else traces.load(trace)
+        self.trace, self.all_tokens = first_tokens(whole, tokens), whole.n_tokens
+        self.trace_digest = whole.meta.get("digest") or traces.digest(whole)
+        self.model = model if isinstance(model, ModelShape) else _model_of(whole, model, format)
+        self.context = int(whole.position.max()) + 1 if context is None else context
+        self.kv_bytes = kv_bytes(self.model, whole, self.context)
+        self.memory = Memory(self.hw, self.model, self.kv_bytes)
+
+    @cached_property
+    def requests(self) -> Requests:
+        return requests_of(self.trace)
+
+    @cached_property
+    def guesses(self) -> Guesses:
+        return no_guesses(self.requests)
+
+    @cached_property
+    def costs(self) -> Costs:
+        return Costs(self.hw, self.model, self.trace)
+
+    def on(self, hw: Hardware) -> Workload:
+        """The same workload on another machine."""
+        return Workload(hw, self.trace, self.model, context=self.context)
+
+    def facts(self) -> dict[str, Any]:
+        """What was played, by name and digest."""
+        meta = self.trace.meta
+        return {
+            "hardware": {"name": self.hw.name, "digest": self.hw.digest},
+            "model": {"name": self.model.name, "format": self.model.format, "digest": self.model.digest},
+            "trace": {"model": meta.get("model"), "router": meta.get("router"), "digest": self.trace_digest,
+                      "tokens": self.trace.n_tokens, "of_tokens": self.all_tokens},
+            "context": self.context,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which experts may stay resident, and how they get there."""
+
+    budget_bytes: int
+    eviction: str = "lru"
+    scope: str = "global"
+    overlap: bool = True
+    cold_per_sequence: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """One simulated run. Every time and rate is simulated; counts and bytes are exact for the trace."""
+
+    workload: Workload
+    plan: Plan
+    engine: str
+    counts: Counts  # prefill and decode together
+    prefill: Counts
+    decode: Counts
+    clocks: Clocks
+    pass_ps: Ints  # [passes]
+    link_bytes: Ints  # [passes] bytes of the transfers that the pass issued
+    decisions: Decisions
+
+    hits = property(lambda self: self.counts.hits)
+    misses = property(lambda self: self.counts.misses)
+    evictions = property(lambda self: self.counts.evictions)
+    bytes = property(lambda self: self.counts.bytes)
+
+    @property
+    def hit(self) -> npt.NDArray[np.bool_]:
+        """bool [tokens, layers, k]: the expert of each occurrence was resident when its event started."""
+        return hit_flags(self.workload.trace, self.workload.requests, self.decisions)
+
+    @property
+    def decode_passes(self) -> npt.NDArray[np.bool_]:
+        return self.workload.trace.phase == DECODE
+
+    @property
+    def tok_s(self) -> float | None:
+        """Decode tokens per second of decode-pass time; null for a trace without decode."""
+        total = int(self.pass_ps[self.decode_passes].sum())
+        return self.decode.tokens * 1e12 / total if total else None
+
+    @property
+    def ttft_s(self) -> dict[str, float | None]:
+        """Time to first token, the prefill passes of a sequence: the first sequence (cold), median of the others (warm)."""
+        times = list(self._prefill_by_sequence().values())
+        warm = float(np.median(times[1:])) / 1e12 if len(times) > 1 else None
+        return {"cold": times[0] / 1e12 if times else None, "warm": warm}
+
+    def _prefill_by_sequence(self) -> dict[int, int]:
+        trace, total = self.workload.trace, dict[int, int]()
+        for number in np.flatnonzero(trace.phase == PREFILL).tolist():
+            for sequence in dict.fromkeys(trace.sequence[trace.pass_ptr[number] : trace.pass_ptr[number + 1]].tolist()):
+                total[sequence] = total.get(sequence, 0) + int(self.pass_ps[number])
+        return total
+
+    def tpot_ms(self, percent: float) -> float | None:
+        """Time per output token: that percentile (nearest rank) of the decode-pass times."""
+        times = self.pass_ps[self.decode_passes]
+        return float(np.percentile(times, percent, method="inverted_cdf")) / 1e9 if len(times) else None
+
+    @property
+    def bytes_per_token(self) -> float | None:
+        return self.decode.bytes / self.decode.tokens if self.decode.tokens else None
+
+    def where_ps(self) -> dict[str, int]:
+        """Decode time by what it was spent on; the parts add up to all of it."""
+        mine = self.decode_passes
+        parts = dict.fromkeys(("attention", "ffn", "shared", "experts", "head"), 0)
+        for number in np.flatnonzero(mine).tolist():
+            for chain in self.workload.costs.chains(number):
+                for piece in chain.pieces:
+                    parts[piece.name] += piece.ps
+            for column in range(self.workload.trace.n_layers):
+                parts["shared"] += self.workload.costs.shared(column, self.workload.costs.sizes[number].tokens).ps
+        parts["waiting for experts"] = int(np.array(self.clocks.stall_ps)[mine].sum())
+        parts["slowed by loads"] = int(np.array(self.clocks.slowed_ps)[mine].sum())
+        parts["experts"] = int(self.pass_ps[mine].sum()) - sum(parts.values())
+        return parts
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as plain data: no wall-clock time, path or host name; the same inputs give the same bytes."""
+        where = self.where_ps()
+        return {
+            "schema": 1, "kind": "simulated", "engine": self.engine, "versions": versions(), "scenario": self.scenario(),
+            "digest": self.digest, "hits": self.hits, "misses": self.misses, "evictions": self.evictions, "bytes": self.bytes,
+            "prefill": {**asdict(self.prefill), "hit_rate": self.prefill.hit_rate},
+            "decode": {**asdict(self.decode), "hit_rate": self.decode.hit_rate},
+            "tok_s": self.tok_s, "ttft_s": self.ttft_s, "tpot_ms": {f"p{p}": self.tpot_ms(p) for p in (50, 95, 99)},
+            "bytes_per_token": self.bytes_per_token, "decode_time_ps": where, "total_ps": int(self.pass_ps.sum()),
+            "link_busy_ps": self.clocks.link_busy_ps, "memory_bytes": self.workload.memory.split(self.plan.budget_bytes),
+            "unused_budget_bytes": self.decisions.unused_bytes, "peak_resident_bytes": int(self.decisions.used.max(initial=0)),
+        }  # fmt: skip
+
+    def scenario(self) -> dict[str, Any]:
+        plan = asdict(self.plan)
+        if Path(self.plan.eviction).suffix:  # a policy from a file: its content names it, not its path
+            text = Path(self.plan.eviction).read_bytes() if Path(self.plan.eviction).is_file() else b""
+            plan["eviction"] = f"{Path(self.plan.eviction).stem} sha256:{hashlib.sha256(text).hexdigest()}"
+        return {**self.workload.facts(), "plan": plan}
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the scenario: what was played, on what, how."""
+        return hashlib.sha256(json.dumps(self.scenario(), sort_keys=True).encode()).hexdigest()
+
+
+def run(
+    hw: str | Path | Hardware, trace: str | Path | Trace, *, model: str | Path | ModelShape | None = None,
+    budget: int | str | None = None, memory: int | str | None = None, eviction: str | Path = "lru", scope: str = "global",
+    format: str | None = None, context: int | None = None, tokens: int | None = None, overlap: bool = True,
+    cold_per_sequence: bool = False, seed: int = 0,
+) -> Run:
+    """Simulate one scenario.
+
+    budget: bytes of routed experts that may be resident ("2 GB", "25%" of all of them, or an int). memory: the same from the other
+    side: dense weights + KV cache + experts. Neither: what the device holds. tokens: the first so many (default all).
+    Raises UserError with one line for any input that cannot be simulated.
+    """
+    workload = Workload(hw, trace, model, format=format, tokens=tokens, context=context)
+    budget_bytes = budget_of(workload.memory, budget, memory)
+    return play(workload, Plan(budget_bytes, str(eviction), scope, overlap, cold_per_sequence, seed))
+
+
+def play(workload: Workload, plan: Plan, spans: Spans | None = None) -> Run:
+    """Decide, then time."""
+    one_of("scope", plan.scope, SCOPES)
+    bound = plan.eviction in BOUNDS
+    if not bound:
+        workload.memory.require(plan.budget_bytes)
+    requests, sizes, trace = workload.requests, workload.model.expert_bytes, workload.trace
+    costs, guesses = workload.costs, workload.guesses
+    decisions = decide_named(
+        trace, requests, sizes, plan.eviction, plan.budget_bytes, plan.scope, plan.cold_per_sequence, plan.seed)
+    clocks = simulate(costs, requests, decisions, guesses, overlap=plan.overlap, spans=spans)
+    both, prefill, decode = (count(trace, requests, decisions, guesses, sizes, phase) for phase in (None, PREFILL, DECODE))
+    check(costs, decisions, clocks, both, None if bound else plan.budget_bytes)
+    pass_ps = np.array(clocks.end_ps, np.int64) - np.array(clocks.start_ps, np.int64)
+    link_bytes = link_bytes_by_pass(trace, requests, decisions, guesses, sizes)
+    return Run(workload, plan, "simpy", both, prefill, decode, clocks, pass_ps, link_bytes, decisions)
+
+
+def first_tokens(trace: Trace, tokens: int | None) -> Trace:
+    """The passes that fit into the first `tokens` tokens; at least one pass."""
+    if tokens is None or tokens >= trace.n_tokens:
+        return trace
+    if tokens < 1:
+        raise UserError(f"--tokens {tokens} plays nothing; give 1 or more, or all")
+    passes = max(int(np.searchsorted(trace.pass_ptr, tokens, side="right")) - 1, 1)
+    end = int(trace.pass_ptr[passes])
+    cut: Mapping[str, Any] = {
+        name: getattr(trace, name)[:end] for name in ("expert_ids", "sequence", "position", "gate_weights")
+        if getattr(trace, name) is not None
+    }  # fmt: skip
+    guesses = None if trace.predicted_ids is None else trace.predicted_ids[:, :end]
+    return replace(trace, **cut, pass_ptr=trace.pass_ptr[: passes + 1], phase=trace.phase[:passes], predicted_ids=guesses)
+
+
+def _model_of(trace: Trace, model: str | Path | None, format: str | None) -> ModelShape:
+    name = model or trace.meta.get("model")
+    if not name:
+        raise UserError(f"the trace does not say its model; name a shape with --model, one of {', '.join(models.available())}")
+    return models.load(name, format)
+
+
+def versions() -> dict[str, str]:
+    """What made the result."""
+    return {"simmoe": __version__, "python": platform.python_version(), "numpy": np.__version__, "simpy": version("simpy")}

@@ -1,0 +1,89 @@
+"""Tables for people, with what made them printed above."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from simmoe import advice
+from simmoe.laddering import Ladder
+from simmoe.running import Plan, Run, Workload
+from simmoe.simulator.units import nbytes
+
+COLUMNS = ("experts resident", "memory", "tok/s", "TTFT cold", "TTFT warm", "TPOT p50", "p95", "p99", "hit rate", "loaded/token", "waiting")
+
+
+def console() -> Console:
+    """Wide enough for the table when the output is not a terminal."""
+    plain = Console()
+    return plain if plain.is_terminal else Console(width=150)
+
+
+def show_ladder(ladder: Ladder, plan: Plan, out: Console) -> None:
+    heading(ladder.workload, plan, out)
+    table = _table()
+    every = ladder.workload.model.all_expert_bytes
+    table.add_row("[dim]bound: nothing[/]", *_cells(ladder.nothing))
+    for rung in ladder.rungs:
+        name = f"{rung.label} ({nbytes(rung.budget_bytes)})"
+        table.add_row(name, *(_cells(rung.run) if rung.run else (rung.why_not, *[""] * (len(COLUMNS) - 2))))
+    table.add_row("[dim]bound: everything[/]", *_cells(ladder.everything))
+    out.print(table)
+    out.print(f"100 % = {nbytes(every)} of routed experts. A rung starts empty, so 100 % still pays each first load; the bound starts full.")
+    for line in advice.ladder_lines(ladder):
+        out.print(line)
+
+
+def show_run(run: Run, changes: list[tuple[str, float]], out: Console) -> None:
+    heading(run.workload, run.plan, out)
+    table = _table()
+    share = run.plan.budget_bytes / run.workload.model.all_expert_bytes
+    table.add_row(f"{share:.1%} ({nbytes(run.plan.budget_bytes)})", *_cells(run))
+    out.print(table)
+    split = run.workload.memory.split(run.plan.budget_bytes)
+    out.print("Memory: " + " + ".join(f"{name} {nbytes(n)}" for name, n in split.items() if name != "total") + f" = {nbytes(split['total'])}"
+              + (f"; {nbytes(run.decisions.unused_bytes)} of the budget fill no whole slot" if run.decisions.unused_bytes else ""))
+    if run.tok_s:
+        out.print("A token's time: " + ", ".join(f"{share:.1%} {name}" for name, share in advice.shares(run) if share >= 0.001))
+        out.print(advice.sentence(run, changes)[:1].upper() + advice.sentence(run, changes)[1:] + ".")
+
+
+def heading(workload: Workload, plan: Plan, out: Console) -> None:
+    facts, meta = workload.facts(), workload.trace.meta
+    tokens = f"first {workload.trace.n_tokens:,} of {workload.all_tokens:,} tokens" if workload.trace.n_tokens < workload.all_tokens else f"all {workload.all_tokens:,} tokens"
+    out.print(f"[bold]Simulated[/] (engine simpy): {workload.hw.title}", highlight=False)
+    out.print(f"model {workload.model.name} at {workload.model.format}; trace of router {meta.get('router', '?')} {facts['trace']['digest'][:12]}, {tokens}; "
+              f"eviction {plan.eviction}, scope {plan.scope}, overlap {'on' if plan.overlap else 'none'}, KV for {workload.context:,} positions", highlight=False)
+    if "proxy_ppl" in (meta.get("quality") or {}):
+        out.print("The trace was recorded from a small trained model of this geometry; bytes and times are those of the full shape.", highlight=False)
+
+
+def _table() -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for number, name in enumerate(COLUMNS):
+        table.add_column(name, justify="left" if number == 0 else "right", no_wrap=True)
+    return table
+
+
+def _cells(run: Run) -> tuple[str, ...]:
+    split, ttft = run.workload.memory.split(run.plan.budget_bytes), run.ttft_s
+    waiting = run.where_ps()["waiting for experts"] / max(int(run.pass_ps[run.decode_passes].sum()), 1)
+    rate = run.decode.hit_rate
+    return (
+        nbytes(split["total"]), _number(run.tok_s), _seconds(ttft["cold"]), _seconds(ttft["warm"]),
+        *(_seconds(None if (ms := run.tpot_ms(p)) is None else ms / 1e3) for p in (50, 95, 99)),
+        "–" if rate is None else f"{rate:.2%}", "–" if run.bytes_per_token is None else nbytes(run.bytes_per_token), f"{waiting:.1%}",
+    )  # fmt: skip
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.1f}" if value < 1000 else f"{value:,.0f}"
+
+
+def _seconds(value: float | None) -> str:
+    if value is None:
+        return "–"
+    for unit, factor in (("s", 1.0), ("ms", 1e-3)):
+        if value >= factor:
+            return f"{value / factor:.3g} {unit}"
+    return f"{value / 1e-6:.3g} us"
