@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.types import NO_PART, Hardware, Layer, Link, ModelShape, Part, Trace
+from simmoe.simulator.types import Hardware, Layer, Link, ModelShape, Part, Trace
 
 WORK_PER_BYTE = 10**9
 PS_PER_S = 10**12
@@ -60,8 +60,8 @@ class Costs:
         self.flops_per_s = _flops_per_s(hw, model)
         self.slow_rate = self.rate
         if hw.unified:
-            left = hw.device_memory.bytes_per_s - hw.dram_bytes_per_loaded_byte * hw.link.bytes_per_s
-            self.slow_rate = min(self.rate, left // 1000)
+            left = hw.device_memory.bytes_per_s // 1000 - hw.dram_bytes_per_loaded_byte * (hw.link.bytes_per_s // 1000)
+            self.slow_rate = min(self.rate, left)
         self.transfer_ps = [transfer_ps(int(b), hw.link) for b in model.expert_bytes]
         self._layers = [model.layers[i] for i in model.moe_layers]
         self._kinds = list(dict.fromkeys(model.layers))  # layers of one shape cost the same
@@ -91,7 +91,7 @@ class Costs:
         key = (column, tokens)
         if key not in self._shared:
             part = self._layers[column].shared
-            self._shared[key] = _chain([self.weights("shared", part, tokens)] if part != NO_PART else [])
+            self._shared[key] = _chain([self.weights("shared", part, tokens)] if part.bytes else [])
         return self._shared[key]
 
     def chains(self, number: int) -> list[Chain]:
@@ -115,7 +115,7 @@ class Costs:
             "attention", part.bytes + size.kv_positions * layer.kv_bytes_per_position,
             size.tokens * part.flops_per_token + size.attended * layer.flops_per_position,
         )
-        return [attention] if layer.ffn == NO_PART else [attention, self.weights("ffn", layer.ffn, size.tokens)]
+        return [attention] if layer.n_experts else [attention, self.weights("ffn", layer.ffn, size.tokens)]
 
     @cached_property
     def sizes(self) -> list[PassSize]:

@@ -151,7 +151,8 @@ class _Out:
         self.wait = np.zeros(len(requests.obj), np.int64)
         self.issued = np.zeros(len(guesses.obj), np.int64)
         self.used_step = np.zeros(requests.n_events + 1, np.int64)  # change of the resident bytes at each event
-        self.evictions: list[tuple[Ints, Ints, Ints]] = []  # (event, object, cause) of each part
+        none = np.zeros(0, np.int64)
+        self.evictions = [(none, none, none)]  # (event, object, cause) of each part
 
     def decisions(self, unused: int) -> Decisions:
         event, who, cause = (np.concatenate(column) for column in zip(*self.evictions))

@@ -1,0 +1,286 @@
+"""An idiomatic SimPy model of one machine that plays a routing trace: the timed oracle.
+
+The GPU and the link are Resources, every transfer is a process, memory is a Container, arrivals and ends of launches
+are events. Nothing here is fast; everything is meant to be believed. It shares only the nouns of
+`simmoe.simulator.types` with the project and takes its decisions from `tests.oracles`.
+All times are integer picoseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import simpy
+
+from simmoe.simulator.types import Hardware, Layer, ModelShape, Part, Trace
+from tests import oracles
+
+Process = Generator[simpy.Event, Any, None]
+PS_PER_S, PS_PER_MS = 10**12, 10**9
+
+
+def ceil_div(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+@dataclass
+class OracleRun:
+    pass_ps: list[int] = field(default_factory=list)  # [passes], passes run back to back
+    hits: int = 0
+    misses: int = 0
+    evictions: int = 0
+    link_bytes: list[int] = field(default_factory=list)  # [passes], bytes of the loads that the pass issued
+    link_busy_ps: int = 0  # sum of transfer durations, latency included, also of those that outlive the last pass
+    compute_busy_ps: int = 0  # sum of part durations, launch included
+    max_occupancy_bytes: int = 0
+    pass_hits: list[int] = field(default_factory=list)  # [passes]
+    pass_misses: list[int] = field(default_factory=list)  # [passes]
+    pass_evictions: list[int] = field(default_factory=list)  # [passes]
+
+
+class Transfer:
+    """One load, decided but perhaps not issued yet."""
+
+    def __init__(self, env: simpy.Environment, load: oracles.Load) -> None:
+        self.load = load
+        self.arrived = env.event()
+        self.number = -1  # its place in the issue order of the run
+
+
+class MoEEvent:
+    """What the launches and the issuer of one (pass, layer) tell each other."""
+
+    def __init__(self, env: simpy.Environment, decision: oracles.Decision, hits: dict[int, Transfer]) -> None:
+        self.hits = hits  # object -> the load that filled the slot it is hit in
+        self.loads = [Transfer(env, load) for load in decision.loads]
+        self.prefetches = [Transfer(env, load) for load in decision.prefetches]
+        self.hits_done = env.event()  # (c), (d) and the late hits have ended
+        self.launched = {obj: env.event() for obj in decision.request}  # the expert's launch has ended
+
+
+@dataclass(frozen=True)
+class Pass:
+    index: int
+    tokens: int
+    context: int  # sum over the pass's sequences of (largest position + 1)
+    attended: int  # sum over its tokens of (position + 1)
+    n_sequences: int
+
+
+class Machine:
+    def __init__(
+        self, hw: Hardware, model: ModelShape, trace: Trace, cache: oracles.ExpertCache, overlap: bool
+    ) -> None:
+        self.hw, self.model, self.trace, self.cache, self.overlap = hw, model, trace, cache, overlap
+        self.env = simpy.Environment()
+        self.gpu = simpy.Resource(self.env, capacity=1)
+        self.link = simpy.Resource(self.env, capacity=1)
+        self.memory = [simpy.Container(self.env, capacity=group.capacity_bytes) for group in cache.groups]
+        self.slots: dict[int, Transfer] = {}  # object -> the load that filled its slot, or is about to
+        self.n_issued = 0
+        self.link_active = False
+        self.rate_changed = self.env.event()
+        self.column_of = {layer: column for column, layer in enumerate(trace.layer_index.tolist())}
+        self.played = {(e.pass_index, e.column): e.occurrences for e in oracles.played_events(trace)}
+        self.log = OracleRun()
+
+    @property
+    def now_ps(self) -> int:
+        now = self.env.now
+        assert isinstance(now, int), "a float or a NumPy scalar has leaked into the clock"
+        return now
+
+    # --- memory ---
+
+    def reserve(self, load: oracles.Load) -> None:
+        """The victims leave and the load takes their place, at one instant and without ever waiting for room."""
+        for victim in load.victims:
+            self.container(victim).get(self.cache.size(victim))
+            del self.slots[victim]  # a load still in flight goes on; nobody waits for its arrival any more
+        taken = self.container(load.obj).put(self.cache.size(load.obj))
+        assert taken.triggered, "the decisions exceed the budget"
+        occupancy = sum(int(container.level) for container in self.memory)
+        self.log.max_occupancy_bytes = max(self.log.max_occupancy_bytes, occupancy)
+
+    def container(self, obj: int) -> simpy.Container:
+        return self.memory[self.cache.groups.index(self.cache.group_of(obj))]
+
+    def empty(self) -> None:
+        self.cache.clear()
+        self.slots.clear()
+        for container in self.memory:
+            if container.level:
+                container.get(container.level)
+
+    # --- link ---
+
+    def issue(self, transfer: Transfer) -> None:
+        self.reserve(transfer.load)
+        self.slots[transfer.load.obj] = transfer
+        transfer.number = self.n_issued
+        self.n_issued += 1
+        self.log.link_bytes[-1] += self.cache.size(transfer.load.obj)
+        self.env.process(self.transfer(transfer))
+
+    def transfer(self, transfer: Transfer) -> Process:
+        n_bytes = self.cache.size(transfer.load.obj)
+        duration_ps = self.hw.link.latency_ps + ceil_div(n_bytes * PS_PER_S, self.hw.link.bytes_per_s)
+        self.log.link_busy_ps += duration_ps  # at issue: the run may end before the last prefetches do
+        with self.link.request() as turn:
+            yield turn
+            self.set_link_active(True)
+            yield self.env.timeout(duration_ps)
+            self.set_link_active(False)
+        transfer.arrived.succeed()
+
+    def set_link_active(self, active: bool) -> None:
+        self.link_active = active
+        changed, self.rate_changed = self.rate_changed, self.env.event()
+        changed.succeed()
+
+    # --- compute ---
+
+    def rate_bytes_per_ms(self) -> int:
+        contended = self.hw.unified and self.link_active
+        return self.contended_bytes_per_ms() if contended else self.hw.device.bytes_per_s // 1000
+
+    def contended_bytes_per_ms(self) -> int:
+        taken = self.hw.dram_bytes_per_loaded_byte * (self.hw.link.bytes_per_s // 1000)
+        return min(self.hw.device.bytes_per_s // 1000, self.hw.device_memory.bytes_per_s // 1000 - taken)
+
+    def read_memory(self, n_bytes: int) -> Process:
+        """Re-plan whenever a transfer starts or ends; whole rates times whole picoseconds leave nothing to round."""
+        work = n_bytes * PS_PER_MS
+        while work > 0:
+            rate, began_ps = self.rate_bytes_per_ms(), self.now_ps
+            yield self.env.timeout(ceil_div(work, rate)) | self.rate_changed
+            work -= rate * (self.now_ps - began_ps)
+
+    def compute(self, n_bytes: int, flops: int) -> Process:
+        with self.gpu.request() as turn:
+            yield turn
+            began_ps = self.now_ps
+            yield self.env.timeout(self.hw.device.launch_ps)
+            flop_ps = ceil_div(flops * PS_PER_S, self.hw.device.flops_per_s[self.model.compute])
+            yield self.env.process(self.read_memory(n_bytes)) & self.env.timeout(flop_ps)  # a hard maximum
+            self.log.compute_busy_ps += self.now_ps - began_ps
+
+    def compute_part(self, part: Part, tokens: int) -> Process:
+        yield from self.compute(part.bytes, tokens * part.flops_per_token)
+
+    def compute_experts(self, layer: Layer, event: MoEEvent, experts: Sequence[int], routed: Sequence[int]) -> Process:
+        token_slots = sum(routed.count(obj) for obj in experts)
+        yield from self.compute(len(experts) * layer.expert.bytes, token_slots * layer.expert.flops_per_token)
+        for obj in experts:
+            event.launched[obj].succeed()
+
+    # --- one MoE layer behind its attention ---
+
+    def moe(self, layer: Layer, step: Pass, column: int, candidates: Sequence[int]) -> Process:
+        routed = self.played[step.index, column]
+        event = self.decide(step.index * self.trace.n_layers + column, routed, candidates)
+        self.env.process(self.issuer(event))
+        if layer.shared.bytes > 0:
+            yield from self.compute_part(layer.shared, step.tokens)
+        yield self.env.timeout(0)  # let an arrival of this very picosecond happen first: equal counts as arrived
+        ready = [obj for obj, transfer in event.hits.items() if transfer.arrived.triggered]
+        if ready:
+            yield from self.compute_experts(layer, event, ready, routed)
+        late = [transfer for obj, transfer in event.hits.items() if obj not in ready]
+        for transfer in sorted(late, key=lambda transfer: transfer.number):
+            yield transfer.arrived
+            yield from self.compute_experts(layer, event, [transfer.load.obj], routed)
+        event.hits_done.succeed()
+        for transfer in event.loads:
+            yield transfer.arrived
+            yield from self.compute_experts(layer, event, [transfer.load.obj], routed)
+
+    def decide(self, index: int, routed: list[int], candidates: Sequence[int]) -> MoEEvent:
+        decision = self.cache.play(index, routed, candidates)
+        self.log.pass_hits[-1] += len(decision.hits)
+        self.log.pass_misses[-1] += len(decision.loads)
+        self.log.pass_evictions[-1] += len(decision.evictions)
+        # The slots as they are now: a prefetch may bring an own-event victim back in another transfer.
+        return MoEEvent(self.env, decision, {obj: self.slots[obj] for obj in decision.hits})
+
+    def issuer(self, event: MoEEvent) -> Process:
+        """Issue in order; whoever has to wait holds up those behind. All is issued before the layer ends."""
+        launch_before = event.hits_done
+        for transfer in event.loads:
+            reasons = [event.launched[victim] for victim in transfer.load.own_victims]
+            if not self.overlap:
+                reasons.append(launch_before)
+                launch_before = event.launched[transfer.load.obj]
+            if reasons:
+                yield self.env.all_of(reasons)
+            self.issue(transfer)
+        for transfer in event.prefetches:
+            self.issue(transfer)
+
+    # --- passes ---
+
+    def forward(self, step: Pass, prefetch: Sequence[Sequence[int]] | None) -> Process:
+        for index, layer in enumerate(self.model.layers):
+            yield from self.compute(
+                layer.attention.bytes + layer.kv_bytes_per_position * step.context,
+                layer.attention.flops_per_token * step.tokens + layer.flops_per_position * step.attended,
+            )
+            if not layer.n_experts:
+                yield from self.compute_part(layer.ffn, step.tokens)
+                continue
+            column = self.column_of[index]
+            candidates = prefetch[step.index * self.trace.n_layers + column] if prefetch is not None else ()
+            yield from self.moe(layer, step, column, candidates)
+        yield from self.compute_part(self.model.head, step.n_sequences)
+
+    def run(self, cold: set[int], prefetch: Sequence[Sequence[int]] | None) -> Process:
+        for step in passes(self.trace):
+            for per_pass in (self.log.pass_hits, self.log.pass_misses, self.log.pass_evictions, self.log.link_bytes):
+                per_pass.append(0)
+            if step.index in cold:
+                self.empty()
+            began_ps = self.now_ps
+            yield from self.forward(step, prefetch)
+            self.log.pass_ps.append(self.now_ps - began_ps)
+
+
+def passes(trace: Trace) -> list[Pass]:
+    steps = []
+    ptr, sequence, position = trace.pass_ptr.tolist(), trace.sequence.tolist(), trace.position.tolist()
+    for index, (start, stop) in enumerate(pairwise(ptr)):
+        reach: dict[int, int] = {}
+        for row in range(start, stop):
+            reach[sequence[row]] = max(reach.get(sequence[row], 0), position[row] + 1)
+        attended = sum(position[row] + 1 for row in range(start, stop))
+        steps.append(Pass(index, stop - start, sum(reach.values()), attended, len(reach)))
+    return steps
+
+
+def simulate(
+    hw: Hardware,
+    model: ModelShape,
+    trace: Trace,
+    *,
+    budget_bytes: int,
+    eviction: str,
+    scope: str = "global",
+    overlap: bool = True,
+    cold_per_sequence: bool = False,
+    prefetch: Sequence[Sequence[int]] | None = None,  # candidates of each event, event = pass * moe_layers + column
+    seed: int = 0,
+) -> OracleRun:
+    """Play the trace. Decisions from `oracles.ExpertCache`, event by event, time from SimPy."""
+    sizes = [model.layers[layer].expert.bytes for layer in trace.layer_index.tolist()]
+    future = oracles.next_events(oracles.played_events(trace))
+    cache = oracles.ExpertCache(sizes, trace.n_experts, budget_bytes, eviction, scope, seed, future)
+    machine = Machine(hw, model, trace, cache, overlap)
+    if hw.unified and machine.contended_bytes_per_ms() <= 0:
+        raise ValueError("loads leave the compute unit no memory bandwidth")
+    cold = oracles.cold_starts(trace) if cold_per_sequence else set()
+    machine.env.run(until=machine.env.process(machine.run(cold, prefetch)))
+    log = machine.log
+    log.hits, log.misses, log.evictions = sum(log.pass_hits), sum(log.pass_misses), sum(log.pass_evictions)
+    return log

@@ -1,0 +1,251 @@
+"""Hypothesis strategies for small whole scenarios (at most 200 accesses), built so that ties happen often.
+
+Rates are near 1 byte/ps and sizes are a few bytes, so arrivals and ends of launches meet at the same picosecond again
+and again; a large `scale` repeats the same scenarios with sizes whose products leave 64 bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from simmoe.simulator.types import (
+    DECODE,
+    NO_PART,
+    PREFILL,
+    ComputeUnit,
+    Hardware,
+    Layer,
+    Link,
+    ModelShape,
+    Part,
+    Tier,
+    Trace,
+)
+
+MAX_ACCESSES = 200
+EVICTIONS = ("lru", "fifo", "lfu", "belady", "random")
+TB = 10**12  # bytes/s; also 1 byte/ps
+ODD_RATES = (333_333_333_777, 700_000_000_999)  # not whole bytes per ms: truncation shows
+SCALES = (1, 33_600_001)  # 33.6 MB experts: bytes * 10**12 leaves int64
+
+
+@dataclass(frozen=True, repr=False)
+class Case:
+    """One scenario; `kwargs` are the options of `oracle_simpy.simulate(hw, model, trace, **kwargs)`."""
+
+    hw: Hardware
+    model: ModelShape
+    trace: Trace
+    budget_bytes: int
+    eviction: str = "lru"
+    scope: str = "global"
+    overlap: bool = True
+    cold_per_sequence: bool = False
+    prefetch: list[list[int]] | None = None  # candidates of each event, event = pass * moe_layers + column
+    seed: int = 0
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        names = ("budget_bytes", "eviction", "scope", "overlap", "cold_per_sequence", "prefetch", "seed")
+        return {name: getattr(self, name) for name in names}
+
+    def __repr__(self) -> str:
+        options = " ".join(f"{name}={value!r}" for name, value in self.kwargs.items())
+        return "\n".join(["Case", f"  {options}", *show_hardware(self.hw), *show_model(self.model), *show(self.trace)])
+
+
+def show_hardware(hw: Hardware) -> list[str]:
+    unit, link = hw.device, hw.link
+    memory = f"unified B={hw.device_memory.bytes_per_s} w={hw.dram_bytes_per_loaded_byte}" if hw.unified else "discrete"
+    return [
+        f"  hw: {memory} link={link.bytes_per_s} B/s latency={link.latency_ps} ps",
+        f"  unit={unit.bytes_per_s} B/s launch={unit.launch_ps} ps flops={dict(unit.flops_per_s)}",
+    ]
+
+
+def show_model(model: ModelShape) -> list[str]:
+    def part(p: Part) -> str:
+        return f"{p.bytes}B/{p.flops_per_token}F"
+
+    lines = []
+    for i, x in enumerate(model.layers):
+        text = f"attention={part(x.attention)} kv={x.kv_bytes_per_position} score={x.flops_per_position}"
+        moe = f"shared={part(x.shared)} {x.n_experts} experts of {part(x.expert)}"
+        lines.append(f"  layer {i}: {text} {moe if x.n_experts else 'ffn=' + part(x.ffn)}")
+    return [*lines, f"  head={part(model.head)}"]
+
+
+def show(trace: Trace) -> list[str]:
+    lines = [f"  columns are layers {trace.layer_index.tolist()}; token: sequence@position [experts of each column]"]
+    for i in range(trace.n_passes):
+        rows = range(int(trace.pass_ptr[i]), int(trace.pass_ptr[i + 1]))
+        tokens = [f"{trace.sequence[t]}@{trace.position[t]} {trace.expert_ids[t].tolist()}" for t in rows]
+        lines.append(f"  pass {i} {'decode ' if trace.phase[i] else 'prefill'}: " + "; ".join(tokens))
+    return lines
+
+
+# --- traces by hand --------------------------------------------------------------------------------------------------
+
+
+def tiny_trace(
+    passes: Sequence[Sequence[Sequence[int]]],  # [passes][tokens][k]: experts, the same on every layer
+    n_experts: int,
+    n_layers: int = 1,
+    sequences: Sequence[Sequence[int]] | None = None,  # [passes][tokens], one sequence unless given
+) -> Trace:
+    """Passes of one token are decode, larger ones prefill."""
+    rows = [[token] * n_layers for step in passes for token in step]
+    flat = [s for step in sequences for s in step] if sequences else [0] * len(rows)
+    phases = [PREFILL if len(step) > 1 else DECODE for step in passes]
+    return build_trace(rows, [len(step) for step in passes], phases, flat, n_experts, range(n_layers))
+
+
+def build_trace(
+    rows: Sequence[Sequence[Sequence[int]]],  # [tokens][moe_layers][k]
+    pass_sizes: Sequence[int],
+    phases: Sequence[int],
+    sequences: Sequence[int],  # [tokens]
+    n_experts: int,
+    layer_index: Sequence[int],
+) -> Trace:
+    ids = np.array(rows, np.int16)
+    reached: dict[int, int] = {}
+    positions = []
+    for sequence in sequences:
+        positions.append(reached.get(sequence, 0))
+        reached[sequence] = positions[-1] + 1
+    null = bool((ids < 0).all(axis=2).any())
+    return Trace(
+        expert_ids=ids,
+        layer_index=np.array(layer_index, np.int16),
+        pass_ptr=np.cumsum([0, *pass_sizes]).astype(np.int64),
+        phase=np.array(phases, np.int8),
+        sequence=np.array(sequences, np.int32),
+        position=np.array(positions, np.int32),
+        meta={"model": "tiny", "n_experts": n_experts, "top_k": ids.shape[2], "null_experts": null},
+    )
+
+
+# --- strategies ------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def hardware(draw: st.DrawFn, scale: int = 1) -> Hardware:
+    rate = st.sampled_from((TB, TB, TB // 2, 2 * TB))
+    if draw(st.sampled_from((False, False, False, True))):  # kept apart: an odd rate drives all ties apart
+        rate = st.sampled_from((TB, *ODD_RATES))
+    unified = draw(st.booleans())
+    own, load, left = draw(rate), draw(st.one_of(rate, st.just(TB // 4))), draw(rate)  # slow loads are late hits
+    w = draw(st.integers(1, 3)) if unified else 1
+    fast = Tier("dram", 10**15, w * load + left if unified else own)  # `left`: what a load leaves to the unit
+    flash = Tier("home", 10**15, load)
+    step = st.sampled_from((0, 0, 1, 2))
+    launch, latency = draw(step) * scale, draw(step) * scale
+    unit = ComputeUnit("gpu", "dram", own, launch, {"fp16": draw(st.sampled_from((TB, TB, 2 * TB, ODD_RATES[0])))})
+    tiers, link = {"dram": fast, "home": flash}, Link("home", "dram", load, latency)
+    return Hardware("tiny", "a machine of a few bytes", unified, tiers, {"gpu": unit}, link, ("gpu",), 0, w)
+
+
+@st.composite
+def parts(draw: st.DrawFn, scale: int, least: int = 0) -> Part:
+    size = draw(st.sampled_from((least, 1, 1, 2, 3, 4))) * scale
+    return Part(size, size, draw(st.sampled_from((0, 0, 0, 1, 2))) * scale)
+
+
+@st.composite
+def models(draw: st.DrawFn, n_experts: int, top_k: int, scale: int = 1) -> ModelShape:
+    per_position = st.sampled_from((0, 0, 0, 1, 2))  # rarely: it grows with the trace and drives ties apart
+    is_moe = draw(st.lists(st.booleans(), min_size=1, max_size=4).filter(any))
+    layers = []
+    for moe in is_moe:
+        attention, kv, score = draw(parts(scale)), draw(per_position) * scale, draw(per_position) * scale
+        if moe:
+            shared = draw(st.one_of(st.just(NO_PART), parts(scale, least=1)))
+            expert = draw(parts(scale, least=1))
+            layers.append(Layer(attention, kv, score, shared=shared, expert=expert, n_experts=n_experts))
+        else:
+            layers.append(Layer(attention, kv, score, ffn=draw(parts(scale))))
+    return ModelShape("tiny", "fp16", "fp16", tuple(layers), top_k, draw(parts(scale)), NO_PART)
+
+
+@st.composite
+def traces(draw: st.DrawFn, layer_index: Sequence[int], n_experts: int, top_k: int) -> Trace:
+    """Prefill passes of any rows of up to three sequences, decode passes of one row for each of some sequences."""
+    room = min(24, MAX_ACCESSES // (len(layer_index) * top_k))  # tokens
+    pass_sizes: list[int] = []
+    phases: list[int] = []
+    sequences: list[int] = []
+    for _ in range(draw(st.integers(1, 10))):
+        phase = draw(st.sampled_from((PREFILL, DECODE, DECODE, DECODE)))
+        ids = st.integers(0, 2)
+        here = draw(st.lists(ids, min_size=1, max_size=6 if phase == PREFILL else 3, unique=phase == DECODE))
+        if len(sequences) + len(here) > room:
+            break
+        pass_sizes.append(len(here))
+        phases.append(phase)
+        sequences += here
+    # A token's experts are distinct; -1 may stand anywhere, even in every slot.
+    token = st.lists(st.integers(0, n_experts - 1), min_size=top_k, max_size=top_k, unique=True)
+    holes = st.sampled_from((0, 0, 0, 1, 2, 2**top_k - 1))  # bit mask of unused slots
+    row = st.builds(lambda experts, mask: [-1 if mask >> s & 1 else e for s, e in enumerate(experts)], token, holes)
+    rows = draw(st.lists(st.tuples(*[row] * len(layer_index)), min_size=len(sequences), max_size=len(sequences)))
+    return build_trace(rows, pass_sizes, phases, sequences, n_experts, layer_index)
+
+
+@st.composite
+def cases(draw: st.DrawFn, with_prefetch: bool = True) -> Case:
+    scale = draw(st.sampled_from(SCALES))
+    top_k = draw(st.integers(1, 3))
+    n_experts = draw(st.integers(top_k, 6))
+    model = draw(models(n_experts, top_k, scale))
+    trace = draw(traces(model.moe_layers, n_experts, top_k))
+    scope = draw(st.sampled_from(("global", "layer")))
+    return Case(
+        hw=draw(hardware(scale)),
+        model=model,
+        trace=trace,
+        budget_bytes=draw(budgets(model, scope, scale)),
+        eviction=draw(st.sampled_from(EVICTIONS)),
+        scope=scope,
+        overlap=draw(st.sampled_from((True, True, False))),
+        cold_per_sequence=draw(st.sampled_from((False, False, True))),
+        prefetch=draw(prefetches(trace)) if with_prefetch else None,
+        seed=draw(st.sampled_from((0, 1, 2**63 - 1))),
+    )
+
+
+@st.composite
+def budgets(draw: st.DrawFn, model: ModelShape, scope: str, scale: int) -> int:
+    """From one expert (of every layer) to everything."""
+    sizes = model.expert_bytes.tolist()
+    least = (max(sizes) if scope == "global" else sum(sizes)) // scale
+    most = model.all_expert_bytes // scale
+    return draw(st.one_of(st.integers(least, most), st.integers((least + most) // 2, most))) * scale
+
+
+@st.composite
+def prefetches(draw: st.DrawFn, trace: Trace) -> list[list[int]] | None:
+    """Candidates of any layer, most of them right about the next event: those become the late hits."""
+    if draw(st.sampled_from((False, False, True))):
+        return None
+    anywhere = st.integers(0, trace.n_layers * trace.n_experts - 1)
+    lists = []
+    for upcoming in [*requests(trace)[1:], []]:
+        right = st.sampled_from(upcoming) if upcoming else anywhere
+        lists.append(draw(st.lists(st.one_of(right, right, right, anywhere), max_size=4)))
+    return lists
+
+
+def requests(trace: Trace) -> list[list[int]]:
+    """The objects of each event, ascending."""
+    found = []
+    for i in range(trace.n_passes):
+        ids = trace.expert_ids[int(trace.pass_ptr[i]) : int(trace.pass_ptr[i + 1])]
+        for column in range(trace.n_layers):
+            found.append(sorted({column * trace.n_experts + e for e in ids[:, column].ravel().tolist() if e >= 0}))
+    return found
