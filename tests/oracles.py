@@ -372,7 +372,7 @@ def _decisions(
 ) -> Iterator[Decision]:
     previous = -1
     for index, event in enumerate(played):
-        if event.pass_index != previous and event.pass_index in cold:
+        if cold.intersection(range(previous + 1, event.pass_index + 1)):  # a pass of null experts alone plays no access
             cache.clear()
         previous = event.pass_index
         yield cache.play(index, event.occurrences, prefetch[index] if prefetch is not None else ())

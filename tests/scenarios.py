@@ -174,13 +174,13 @@ def models(draw: st.DrawFn, n_experts: int, top_k: int, scale: int = 1) -> Model
 
 
 @st.composite
-def traces(draw: st.DrawFn, layer_index: Sequence[int], n_experts: int, top_k: int) -> Trace:
+def traces(draw: st.DrawFn, layer_index: Sequence[int], n_experts: int, top_k: int, least_passes: int = 1) -> Trace:
     """Prefill passes of any rows of up to three sequences, decode passes of one row for each of some sequences."""
     room = min(24, MAX_ACCESSES // (len(layer_index) * top_k))  # tokens
     pass_sizes: list[int] = []
     phases: list[int] = []
     sequences: list[int] = []
-    for _ in range(draw(st.integers(1, 10))):
+    for _ in range(draw(st.integers(least_passes, 10))):
         phase = draw(st.sampled_from((PREFILL, DECODE, DECODE, DECODE)))
         ids = st.integers(0, 2)
         here = draw(st.lists(ids, min_size=1, max_size=6 if phase == PREFILL else 3, unique=phase == DECODE))
@@ -198,46 +198,48 @@ def traces(draw: st.DrawFn, layer_index: Sequence[int], n_experts: int, top_k: i
 
 
 @st.composite
-def cases(draw: st.DrawFn, with_prefetch: bool = True) -> Case:
+def cases(draw: st.DrawFn, prefetching: bool | None = None) -> Case:
+    """Any scenario (None); without prefetches (False); or ones where late hits and ties are common (True)."""
     scale = draw(st.sampled_from(SCALES))
     top_k = draw(st.integers(1, 3))
     n_experts = draw(st.integers(top_k, 6))
     model = draw(models(n_experts, top_k, scale))
-    trace = draw(traces(model.moe_layers, n_experts, top_k))
+    trace = draw(traces(model.moe_layers, n_experts, top_k, least_passes=5 if prefetching else 1))
     scope = draw(st.sampled_from(("global", "layer")))
     return Case(
         hw=draw(hardware(scale)),
         model=model,
         trace=trace,
-        budget_bytes=draw(budgets(model, scope, scale)),
+        budget_bytes=draw(budgets(model, scope, scale, ample=bool(prefetching))),
         eviction=draw(st.sampled_from(EVICTIONS)),
         scope=scope,
         overlap=draw(st.sampled_from((True, True, False))),
         cold_per_sequence=draw(st.sampled_from((False, False, True))),
-        prefetch=draw(prefetches(trace)) if with_prefetch else None,
+        prefetch=draw(prefetches(trace, prefetching)),
         seed=draw(st.sampled_from((0, 1, 2**63 - 1))),
     )
 
 
 @st.composite
-def budgets(draw: st.DrawFn, model: ModelShape, scope: str, scale: int) -> int:
-    """From one expert (of every layer) to everything."""
+def budgets(draw: st.DrawFn, model: ModelShape, scope: str, scale: int, ample: bool = False) -> int:
+    """From one expert (of every layer), ample: from half of all, to everything."""
     sizes = model.expert_bytes.tolist()
     least = (max(sizes) if scope == "global" else sum(sizes)) // scale
     most = model.all_expert_bytes // scale
-    return draw(st.one_of(st.integers(least, most), st.integers((least + most) // 2, most))) * scale
+    upper = st.integers((least + most) // 2, most)
+    return draw(upper if ample else st.one_of(st.integers(least, most), upper)) * scale
 
 
 @st.composite
-def prefetches(draw: st.DrawFn, trace: Trace) -> list[list[int]] | None:
+def prefetches(draw: st.DrawFn, trace: Trace, wanted: bool | None = None) -> list[list[int]] | None:
     """Candidates of any layer, most of them right about the next event: those become the late hits."""
-    if draw(st.sampled_from((False, False, True))):
+    if wanted is False or (wanted is None and draw(st.booleans())):
         return None
     anywhere = st.integers(0, trace.n_layers * trace.n_experts - 1)
     lists = []
     for upcoming in [*requests(trace)[1:], []]:
         right = st.sampled_from(upcoming) if upcoming else anywhere
-        lists.append(draw(st.lists(st.one_of(right, right, right, anywhere), max_size=4)))
+        lists.append(draw(st.lists(st.one_of(right, right, right, anywhere), min_size=int(bool(wanted)), max_size=4)))
     return lists
 
 

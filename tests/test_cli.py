@@ -1,0 +1,90 @@
+"""The commands as a user types them: what they print, and what they leave behind."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from simmoe.cli import main
+from simmoe.workloads.trace import names
+
+RUN = ["run", "--hw", "jetson_orin.yaml", "--trace", "oracle.npz"]
+needs_traces = pytest.mark.skipif("oracle" not in names(), reason="the bundled traces are not made yet")
+
+
+def output(capsys, *arguments: str) -> str:
+    assert main(list(arguments)) == 0
+    return capsys.readouterr().out
+
+
+@needs_traces
+def test_the_users_command(capsys):
+    text = output(capsys, *RUN)
+    for part in ("Simulated", "Jetson AGX Orin", "12.5 %", "100 % = device holds", "bound: nothing", "bound: everything", "hit rate",
+                 "first 2,048 of", "reaches 95 % of the best speed", "With what this device holds"):  # fmt: skip
+        assert part in text, part
+
+
+@needs_traces
+def test_json_is_the_same_bytes_each_time_and_names_no_place(capsys):
+    one = [output(capsys, *RUN, "--budget", "25%", "--tokens", "512", "--json") for _ in range(2)]
+    assert one[0] == one[1]
+    run = json.loads(one[0])
+    for name in ("hits", "misses", "evictions", "bytes", "prefill", "decode", "tok_s", "ttft_s", "tpot_ms", "bytes_per_token", "digest", "engine"):
+        assert name in run, name
+    assert str(Path.cwd()) not in one[0] and "hostname" not in one[0]
+    assert run["decode"]["hits"] + run["decode"]["misses"] == run["decode"]["requests"]
+
+
+@needs_traces
+def test_per_token_and_perfetto(capsys, tmp_path):
+    table, lanes = tmp_path / "tokens.csv", tmp_path / "lanes.json"
+    output(capsys, *RUN, "--budget", "12.5%", "--tokens", "512", "--per-token", str(table), "--perfetto", str(lanes))
+    run = json.loads(output(capsys, *RUN, "--budget", "12.5%", "--tokens", "512", "--json"))
+    rows = list(csv.DictReader(table.open()))
+    assert sum(int(row["misses"]) for row in rows) == run["misses"]
+    assert sum(float(row["ms"]) for row in rows) == pytest.approx(run["total_ps"] / 1e9, abs=1e-3)
+    events = json.loads(lanes.read_text())["traceEvents"]
+    loads = [e for e in events if e["ph"] == "X" and e["tid"] == 2]
+    assert len(loads) == run["misses"] and sum(e["dur"] for e in loads) == pytest.approx(run["link_busy_ps"] / 1e6)
+    busy = sorted((e["ts"], e["ts"] + e["dur"]) for e in events if e["ph"] == "X" and e["tid"] == 1)
+    assert all(end <= start + 1e-6 for (_, end), (start, _) in zip(busy, busy[1:]))
+    assert sum(e["name"].startswith("evict") for e in events) == run["evictions"]
+
+
+@needs_traces
+def test_trace_info(capsys):
+    facts = json.loads(output(capsys, "trace", "info", "oracle", "--json"))
+    assert facts["moe_layers"] == 9 and facts["experts per layer"] == 24 and facts["reuse at next token"] > 0.5
+    assert "router" in output(capsys, "trace", "info", "switch")
+
+
+def test_help_and_version_start_without_the_heavy_packages():
+    script = "import sys; from simmoe.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit as e: assert not e.code\n" \
+             "heavy = {'numpy', 'simpy', 'torch', 'optuna', 'rich', 'numba', 'yaml'} & set(sys.modules); assert not heavy, heavy"  # fmt: skip
+    for arguments in (["--help"], ["--version"], ["run", "--help"], ["trace", "make", "--help"]):
+        done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode == 0 and done.stdout, done.stderr
+
+
+def test_core_commands_do_not_import_the_optional_packages(tmp_path):
+    script = "import sys\nfor name in ('torch', 'numba', 'plotly', 'tokenizers', 'optuna'): sys.modules[name] = None\n" \
+             "from simmoe.cli import main\nsys.exit(main(sys.argv[1:]))"  # fmt: skip
+
+    def run(*arguments: str):
+        return subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False, cwd=tmp_path)
+
+    made = run("trace", "make", "--router", "oracle")
+    assert made.returncode == 2 and "pip install 'simmoe[moe]'" in made.stderr and made.stderr.count("\n") == 1
+    if "oracle" in names():
+        assert run(*RUN, "--budget", "50%", "--tokens", "100").returncode == 0
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    done = subprocess.run(f"{sys.executable} -m simmoe run --help | head -1", shell=True, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("usage") and "Traceback" not in done.stderr

@@ -1,0 +1,128 @@
+"""Model shapes: bytes and FLOPs of each part of a Mixture-of-Experts model, from one YAML file per model.
+
+A file in this folder is known by its name; a path that exists wins over it. docs/models.md describes the file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from pathlib import Path
+
+import yaml
+
+from simmoe.simulator.errors import UserError
+from simmoe.simulator.types import NO_PART, Layer, ModelShape, Part
+from simmoe.workloads.models.architecture import expand
+from simmoe.workloads.models.formats import DEFAULT, FORMATS, STORED, Scope, known, kv_element_bytes, nbytes
+from simmoe.workloads.models.parts import LayerParts, Parts, Weights
+from simmoe.workloads.models.reader import read
+from simmoe.workloads.models.schema import ModelFile
+
+FOLDER = Path(__file__).parent
+LARGEST_SUM = 2**62
+
+
+def available() -> list[str]:
+    """Names of the bundled models."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def find(name_or_path: str) -> Path:
+    """The file behind a path or a bundled name."""
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    name = name_or_path.removesuffix(".yaml")
+    if name in available():
+        return FOLDER / f"{name}.yaml"
+    near = difflib.get_close_matches(name, available(), n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise UserError(f"unknown model {name_or_path!r}; {hint}known: {', '.join(available())}; or give the path of "
+                    "a YAML file of your own, or add one to workloads/models (docs/models.md)")
+
+
+def load(name_or_path: str, format: str | None = None) -> ModelShape:
+    """A bundled model or a file of your own, its weights stored in `format`.
+
+    Without `format`: the real bytes of an imported file where it has them, else fp16.
+    """
+    path = find(str(name_or_path))
+    return shape(read_yaml(path), path.name, format)
+
+
+def read_yaml(path: Path) -> object:
+    """The content of a YAML file; safe_load only, so a Python tag is an error and never runs."""
+    try:
+        return yaml.safe_load(path.read_text("utf-8"))
+    except OSError as error:
+        raise UserError(f"{path.name} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{path.name} is not a plain YAML file: {reason}") from None
+
+
+def shape(data: object, where: str, format: str | None = None) -> ModelShape:
+    """The model that `data` describes (a model file as Python data); `where` names it in error messages."""
+    if data is None:
+        raise UserError(f"{where} is empty; copy one of workloads/models/*.yaml and change it")
+    file = read(ModelFile, data, where)
+    parts = _parts(file)
+    chosen = known(format or (STORED if file.parts else DEFAULT))
+    if chosen == STORED and not file.parts:
+        raise UserError(f"{where}: format 'stored' needs the real bytes of a file; choose one of {', '.join(FORMATS)}")
+    result = ModelShape(
+        name=file.name,
+        format=chosen,
+        compute="fp32" if chosen == "fp32" else "fp16",
+        layers=tuple(_layer(layer, chosen) for layer in parts.layers),
+        top_k=parts.top_k,
+        head=_part(parts.head, chosen, Scope.ALL),
+        embedding=_part(parts.embedding, chosen, Scope.ALL, free=True),
+        source="; ".join(f"{figure}: {source}" for figure, source in file.sources.items()),
+        digest=_digest(data, chosen),
+    )
+    return _checked(result, where)
+
+
+def _parts(file: ModelFile) -> Parts:
+    if file.parts is not None:
+        return file.parts
+    assert file.architecture is not None  # a model file has one of the two
+    return expand(file.architecture)
+
+
+def _layer(layer: LayerParts, format: str) -> Layer:
+    return Layer(
+        attention=_part(layer.attention, format, Scope.LAYERS),
+        kv_bytes_per_position=layer.kv_elements_per_position * kv_element_bytes(format),
+        flops_per_position=layer.flops_per_position,
+        ffn=_part(layer.ffn, format, Scope.LAYERS),
+        shared=_part(layer.shared, format, Scope.LAYERS),
+        expert=_part(layer.expert, format, Scope.EXPERTS),
+        n_experts=layer.n_experts,
+    )
+
+
+def _part(weights: Weights, format: str, scope: Scope, free: bool = False) -> Part:
+    """`free`: a table that is looked up, never multiplied."""
+    if not weights.params:
+        return NO_PART
+    flops = 0 if free else 2 * (weights.matrix_params + weights.router_params)
+    return Part(weights.params, nbytes(weights, format, scope), flops)
+
+
+def _checked(model: ModelShape, where: str) -> ModelShape:
+    """The model, once its sums are known to fit into int64 with room for a factor of two."""
+    total_bytes = model.dense_bytes + model.all_expert_bytes
+    attention = sum(layer.flops_per_position for layer in model.layers)
+    largest = max(total_bytes, 2 * model.total_params, model.kv_bytes_per_position, attention)
+    if largest > LARGEST_SUM:
+        raise UserError(f"{where}: the model has {model.total_params} parameters; sums above {LARGEST_SUM} do not fit")
+    return model
+
+
+def _digest(data: object, format: str) -> str:
+    text = json.dumps({"content": data, "format": format}, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()

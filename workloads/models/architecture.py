@@ -1,0 +1,97 @@
+"""Counts the parameters of each part of a decoder from its architecture, laid out as in the Hugging Face classes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from simmoe.workloads.models.parts import EMPTY, LayerParts, Parts, Weights
+from simmoe.workloads.models.schema import Architecture, Attention, Ffn, LatentAttention
+
+
+def expand(model: Architecture) -> Parts:
+    """The model as parts; without stored bytes, since no file is behind it."""
+    dense, moe = _layer(model, is_moe=False), _layer(model, is_moe=True)
+    indices = set(model.moe_indices)
+    table, norm = model.vocab * model.d_model, _norm(model)
+    return Parts(
+        top_k=model.ffn.top_k,
+        head=Weights(matrix_params=table, vector_params=norm),
+        embedding=Weights(matrix_params=table * (not model.tied_embeddings) + model.learned_positions * model.d_model),
+        layers=tuple(moe if i in indices else dense for i in range(model.layers)),
+    )
+
+
+def _norm(model: Architecture) -> int:
+    return model.d_model * (2 if model.norm == "layer" else 1)
+
+
+def _layer(model: Architecture, is_moe: bool) -> LayerParts:
+    ffn, d_model, attention = model.ffn, model.d_model, model.attention
+    matrices, vectors = attention_params(attention, d_model)
+    weights = Weights(
+        matrix_params=matrices,
+        router_params=d_model * ffn.n_experts * is_moe,
+        vector_params=vectors + 2 * _norm(model) + ffn.n_experts * (ffn.router_bias and is_moe),
+    )
+    return LayerParts(
+        attention=weights,
+        kv_elements_per_position=kv_elements(attention),
+        flops_per_position=flops_per_position(attention),
+        ffn=EMPTY if is_moe else _ffn(ffn, d_model, ffn.dense_d_ff),
+        shared=_shared(ffn, d_model) if is_moe else EMPTY,
+        expert=_ffn(ffn, d_model, ffn.expert_d_ff) if is_moe else EMPTY,
+        n_experts=ffn.n_experts * is_moe,
+    )
+
+
+def _ffn(ffn: Ffn, d_model: int, d_ff: int) -> Weights:
+    if not d_ff:
+        return EMPTY
+    biases = (ffn.matrices - 1) * d_ff + d_model  # one value per output row of each matrix
+    return Weights(matrix_params=ffn.matrices * d_model * d_ff, vector_params=biases * ffn.bias)
+
+
+def _shared(ffn: Ffn, d_model: int) -> Weights:
+    weights = _ffn(ffn, d_model, ffn.shared_d_ff)
+    return replace(weights, router_params=d_model * ffn.shared_gate)
+
+
+def attention_params(a: Attention | LatentAttention, d_model: int) -> tuple[int, int]:
+    """Parameters of the matrices, and of the biases, norms and sinks."""
+    if isinstance(a, LatentAttention):
+        return _latent_params(a, d_model)
+    query, keys = a.heads * a.head_dim, a.cached_heads * a.head_dim
+    biases = (query + 2 * keys) * a.qkv_bias + d_model * a.output_bias
+    norms = {"none": 0, "head": 2 * a.head_dim, "full": query + keys}[a.qk_norm]
+    return d_model * (2 * query + 2 * keys), biases + norms + a.heads * a.sinks
+
+
+def _latent_params(a: LatentAttention, d_model: int) -> tuple[int, int]:
+    query = a.heads * (a.qk_nope + a.qk_rope)
+    query_params = (d_model + query) * a.q_lora_rank if a.q_lora_rank else d_model * query
+    down = d_model * (a.kv_lora_rank + a.qk_rope)
+    up = a.kv_lora_rank * a.heads * (a.qk_nope + a.v_head_dim)
+    output = a.heads * a.v_head_dim * d_model
+    return query_params + down + up + output, a.kv_lora_rank + a.q_lora_rank  # one norm on each compressed row
+
+
+def kv_elements(a: Attention | LatentAttention) -> int:
+    """Numbers that one layer caches for one position."""
+    if isinstance(a, LatentAttention):
+        return a.kv_lora_rank + a.qk_rope
+    return 2 * a.cached_heads * a.head_dim
+
+
+def flops_per_position(a: Attention | LatentAttention) -> int:
+    """Score and value products of one token with one attended position.
+
+    Latent attention is counted as it runs on the compressed cache: the up-projections are absorbed into the query and
+    the output (DeepSeek-V2, section 2.1.2), so both products run over the compressed row.
+    """
+    if isinstance(a, LatentAttention):
+        return latent_flops(a.heads, a.kv_lora_rank, a.qk_rope)
+    return 2 * a.heads * (a.head_dim + a.head_dim)
+
+
+def latent_flops(heads: int, kv_lora_rank: int, qk_rope: int) -> int:
+    return 2 * heads * ((kv_lora_rank + qk_rope) + kv_lora_rank)

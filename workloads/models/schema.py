@@ -1,0 +1,167 @@
+"""What a model file may say: a model in its own words (architecture), or the real bytes of its parts (parts).
+
+docs/models.md describes every key. The numbers follow the configuration files and papers that each model file names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+from simmoe.simulator.errors import UserError
+from simmoe.workloads.models.parts import Parts
+from simmoe.workloads.models.reader import (
+    MOST,
+    Count,
+    Flag,
+    Positive,
+    PositiveNumber,
+    Text,
+    many,
+    nested,
+    one_of,
+    read,
+    texts,
+    whole,
+)
+
+# --- architecture: the model's own words ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attention:
+    """Multi-head (mha) or grouped-query (gqa) attention; the cache holds one key and one value per KV head."""
+
+    kind: Annotated[str, one_of("mha", "gqa", "mla")]
+    heads: Positive
+    kv_heads: Positive = 0  # gqa only
+    head_dim: Positive
+    qkv_bias: Flag = False
+    output_bias: Flag = False
+    qk_norm: Annotated[str, one_of("none", "head", "full")] = "none"  # one norm for all heads, or over the whole row
+    sinks: Flag = False  # one learned logit per head (gpt-oss)
+
+    def __post_init__(self) -> None:
+        if self.kind == "mha" and self.kv_heads:
+            raise UserError(f"kv_heads is {self.kv_heads} but kind is mha, one per head; drop it, or write kind: gqa")
+        if self.kind == "gqa" and (not self.kv_heads or self.heads % self.kv_heads):
+            raise UserError(f"kv_heads is {self.kv_heads or 'missing'}; gqa needs a divisor of heads, {self.heads}")
+
+    @property
+    def cached_heads(self) -> int:
+        return self.kv_heads or self.heads
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentAttention:
+    """Multi-head latent attention (mla, DeepSeek-V2): the cache holds one compressed row and one rotary key."""
+
+    kind: Annotated[str, one_of("mha", "gqa", "mla")]
+    heads: Positive
+    kv_lora_rank: Positive
+    q_lora_rank: Count  # 0: the query is projected directly
+    qk_nope: Positive
+    qk_rope: Positive
+    v_head_dim: Positive
+
+
+def _attention(data: object, where: str) -> Attention | LatentAttention:
+    latent = isinstance(data, dict) and data.get("kind") == "mla"
+    return read(LatentAttention, data, where) if latent else read(Attention, data, where)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ffn:
+    """The feed-forward parts: experts of MoE layers, shared experts beside them, and the FFN of dense layers."""
+
+    matrices: Annotated[int, whole(2, 3)]  # 2: up, down; 3: gate, up, down
+    bias: Flag = False
+    n_experts: PositiveNumber
+    top_k: PositiveNumber
+    expert_d_ff: Positive
+    shared_d_ff: Count = 0  # of all shared experts together
+    shared_gate: Flag = False  # a sigmoid gate on the shared expert (Qwen2-MoE)
+    dense_d_ff: Count = 0
+    router_bias: Flag = False
+
+    def __post_init__(self) -> None:
+        if self.top_k > self.n_experts:
+            raise UserError(f"top_k is {self.top_k} but n_experts is {self.n_experts}; lower top_k")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """MoE layers are first, first + every, ... to the last layer."""
+
+    first: Annotated[int, whole(0, MOST)] = 0
+    every: PositiveNumber = 1
+
+
+def _moe_layers(data: object, where: str) -> Rule | tuple[int, ...]:
+    if data == "all":
+        return Rule()
+    if isinstance(data, dict):
+        return read(Rule, data, where)
+    if isinstance(data, list):
+        listed: tuple[int, ...] = many(whole(0, MOST))(data, where)
+        return listed
+    raise UserError(f"{where} is {data!r}; it must be all, a list such as [1, 3], or a rule such as {{first: 1}}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """A decoder whose layers all have the same attention, and one of two kinds of FFN."""
+
+    layers: PositiveNumber
+    moe_layers: Annotated[Rule | tuple[int, ...], _moe_layers]
+    d_model: Positive
+    vocab: Positive
+    tied_embeddings: Flag = False
+    learned_positions: Count = 0
+    norm: Annotated[str, one_of("rms", "layer")] = "rms"  # layer: LayerNorm, which has a bias
+    attention: Annotated[Attention | LatentAttention, _attention]
+    ffn: Annotated[Ffn, nested(Ffn)]
+
+    def __post_init__(self) -> None:
+        moe = self.moe_indices
+        if not moe or max(moe) >= self.layers or len(set(moe)) < len(moe):
+            raise UserError(f"moe_layers names {list(moe)}; it needs different layers from 0 to {self.layers - 1}")
+        if len(moe) < self.layers and not self.ffn.dense_d_ff:
+            raise UserError(f"ffn.dense_d_ff is 0 but only {len(moe)} of {self.layers} layers are MoE; add it")
+
+    @property
+    def moe_indices(self) -> tuple[int, ...]:
+        if isinstance(self.moe_layers, Rule):
+            return tuple(range(self.moe_layers.first, self.layers, self.moe_layers.every))
+        return self.moe_layers
+
+
+# --- the file -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFile:
+    """A model file: who says what, and either an architecture or parts."""
+
+    schema: Annotated[int, whole(1, 1)]  # version of this format
+    name: Text
+    title: Text
+    sources: Annotated[Mapping[str, str], texts]  # where each figure comes from, by key
+    published_params: Positive = 0
+    notes: Text = ""  # what the file leaves out or simplifies
+    architecture: Annotated[Architecture | None, nested(Architecture)] = None
+    parts: Annotated[Parts | None, nested(Parts)] = None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
+            raise UserError(f"name is {self.name!r}; use letters, digits, dots, hyphens and underscores")
+        if (self.architecture is None) == (self.parts is None):
+            raise UserError("a model has either an architecture or parts; keep one of the two")
+        needed = ["parts" if self.parts else "architecture"] + ["published_params"] * bool(self.published_params)
+        for figure in needed:
+            if figure not in self.sources:
+                raise UserError(f"sources has no {figure!r}; say where its figures come from")
+        if self.parts and any(w.params and not w.stored_bytes for w in self.parts.all_weights()):
+            raise UserError("a part has parameters but no stored_bytes; parts carry the real bytes of a file")
