@@ -204,8 +204,10 @@ def _check_names(hw: Hardware, file: str) -> None:
     _check_word(hw.devices[0], hw.units, f"{file}: devices")
     memory = hw.device.memory
     if hw.link.dst != memory:
-        raise UserError(f"{file}: link.to is {hw.link.dst!r}, but a load must end in the memory of {hw.device.name!r}, "
-                        f"the device: write {memory!r}")
+        raise UserError(
+            f"{file}: link.to is {hw.link.dst!r}, but a load must end in the memory of {hw.device.name!r}, "
+            f"the device: write {memory!r}"
+        )
     if hw.link.src == memory:
         raise UserError(f"{file}: link.from and link.to are both {memory!r}; link.from is where the experts live")
     if hw.unified and _W not in hw.figures:
@@ -223,11 +225,15 @@ def _check_rates(hw: Hardware, file: str) -> None:
         raise UserError(f"{file}: reserved, {hw.reserved_bytes} B, leaves nothing of tiers.{memory.name}; lower it")
     left = memory.bytes_per_s - w * r
     if hw.unified and left <= 0:
-        raise UserError(f"{file}: a load leaves the GPU tiers.{memory.name}.bandwidth - {_W} x link.bandwidth = "
-                        f"{memory.bytes_per_s} - {w} x {r} = {left} B/s; it must be > 0: lower link.bandwidth")
+        raise UserError(
+            f"{file}: a load leaves the GPU tiers.{memory.name}.bandwidth - {_W} x link.bandwidth = "
+            f"{memory.bytes_per_s} - {w} x {r} = {left} B/s; it must be > 0: lower link.bandwidth"
+        )
 
 
 def _check_rate(rate: int, tier: Tier, at: str) -> None:
     if rate > tier.bytes_per_s:
-        raise UserError(f"{at}: {rate} B/s is more than tiers.{tier.name}.bandwidth, which is {tier.bytes_per_s} B/s "
-                        "for all readers together; lower the one or raise the other")
+        raise UserError(
+            f"{at}: {rate} B/s is more than tiers.{tier.name}.bandwidth, which is {tier.bytes_per_s} B/s "
+            "for all readers together; lower the one or raise the other"
+        )

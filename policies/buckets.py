@@ -13,7 +13,13 @@ def buckets(n_objects, n_buckets):
     """older, newer, word bitmaps of levels 0, 1, 2 for `n_buckets` empty buckets."""
     older, newer = rings(n_objects, n_buckets)
     size = n_buckets // 32 + 1
-    return (older, newer, np.zeros(size, np.int64), np.zeros(size // 32 + 1, np.int64), np.zeros(size // 1024 + 1, np.int64))
+    return (
+        older,
+        newer,
+        np.zeros(size, np.int64),
+        np.zeros(size // 32 + 1, np.int64),
+        np.zeros(size // 1024 + 1, np.int64),
+    )
 
 
 def enter(b, n_objects, bucket, o):

@@ -31,3 +31,21 @@ def oldest_free(newer, end, free):
             return o
         o = newer[o]
     return -1
+
+
+def segments(n_objects, n_segments):
+    """Rings numbered from 1 that know their lengths: older, newer, the ring of each object (0 = none), the length of each ring."""
+    older, newer = rings(n_objects, n_segments + 1)
+    return older, newer, np.zeros(n_objects, np.int64), np.zeros(n_segments + 1, np.int64)
+
+
+def move(s, size, o, to):
+    """Make `o` the newest member of segment `to`, 0 = none, wherever it was; `s` starts with what `segments` returned."""
+    older, newer, where, length = s[0], s[1], s[2], s[3]
+    if where[o]:
+        drop(older, newer, o)
+        length[where[o]] -= size[o]
+    if to:
+        push(older, newer, len(where) + to, o)
+        length[to] += size[o]
+    where[o] = to

@@ -112,7 +112,8 @@ class Costs:
         """Attention, and the FFN of a dense layer."""
         part = layer.attention
         attention = self.piece(
-            "attention", part.bytes + size.kv_positions * layer.kv_bytes_per_position,
+            "attention",
+            part.bytes + size.kv_positions * layer.kv_bytes_per_position,
             size.tokens * part.flops_per_token + size.attended * layer.flops_per_position,
         )
         return [attention] if layer.n_experts else [attention, self.weights("ffn", layer.ffn, size.tokens)]
@@ -162,7 +163,9 @@ def fit_geometry(model: ModelShape, trace: Trace) -> None:
     """Raises UserError when the trace was not recorded on a model of this shape."""
     moe = model.moe_layers
     if trace.n_layers != len(moe):
-        raise UserError(f"the trace has {trace.n_layers} MoE layers but the model {model.name} has {len(moe)}; name the model with --model")
+        raise UserError(
+            f"the trace has {trace.n_layers} MoE layers but the model {model.name} has {len(moe)}; name the model with --model"
+        )
     for column, layer in enumerate(moe):
         if model.layers[layer].n_experts != trace.n_experts:
             raise UserError(

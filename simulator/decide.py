@@ -72,22 +72,26 @@ def first_events(trace: Trace, requests: Requests) -> Ints:
 
 
 def decide(
-    requests: Requests, expert_bytes: Ints, eviction: ModuleType, budget_bytes: int, *, scope: str = "global",
-    guesses: Guesses | None = None, cold_at: Ints | None = None, seed: int = 0,
+    requests: Requests,
+    expert_bytes: Ints,
+    eviction: ModuleType,
+    budget_bytes: int,
+    *,
+    scope: str = "global",
+    guesses: Guesses | None = None,
+    cold_at: Ints | None = None,
+    seed: int = 0,
 ) -> Decisions:
     """Decisions of the policy module `eviction` under `budget_bytes` of routed experts; starts (and restarts) with empty slots."""
     guesses = guesses or no_guesses(requests)
     n_experts = requests.n_objects // len(expert_bytes)
     rooms = quotas(expert_bytes, n_experts, budget_bytes, scope)
     sizes = np.repeat(expert_bytes, n_experts)
-    starts = [0, *([] if cold_at is None else cold_at[cold_at > 0].tolist()), requests.n_events]
+    starts = np.array([0, *([] if cold_at is None else cold_at[cold_at > 0].tolist()), requests.n_events])
     out = _Out(requests, guesses)
     for group, room in enumerate(rooms):
         low, high = (0, requests.n_objects) if scope == "global" else (group * n_experts, (group + 1) * n_experts)
-        for begin, end in pairwise(starts):
-            part = _select(requests, guesses, low, high, begin, end)
-            if len(part.events):
-                _play(part, eviction, sizes[low:high], room, seed, out)
+        _play(_select(requests, guesses, low, high), eviction, sizes[low:high], room, starts, seed, out)
     unused = 0 if scope == "global" else max(budget_bytes - sum(rooms), 0)
     return out.decisions(unused)
 
@@ -106,7 +110,7 @@ def bound(requests: Requests, expert_bytes: Ints, which: str) -> Decisions:
 
 @dataclass(frozen=True)
 class _Part:
-    """One scope group over one range of events, renumbered from 0, with where its items stand in the whole run."""
+    """One scope group: the events that concern it and its objects, renumbered from 0, with where its items stand in the run."""
 
     events: Ints  # [steps] event of each step
     low: int  # first object of the group
@@ -118,29 +122,26 @@ class _Part:
     guess_ptr: Ints
     guess_obj: Ints
     guess: Ints  # [guesses of the part] index into the run's guesses
-    end: int  # event before which the slots are emptied again
 
 
-def _select(requests: Requests, guesses: Guesses, low: int, high: int, begin: int, end: int) -> _Part:
-    def cut(ptr: Ints, obj: Ints) -> tuple[Ints, Ints]:
-        """(index, event) of the items of this group and range."""
-        index = np.arange(ptr[begin], ptr[end])
-        event = np.repeat(np.arange(begin, end), np.diff(ptr[begin : end + 1]))
-        mine = (obj[index] >= low) & (obj[index] < high)
-        return index[mine], event[mine]
+def _select(requests: Requests, guesses: Guesses, low: int, high: int) -> _Part:
+    def mine(ptr: Ints, obj: Ints) -> tuple[Ints, Ints]:
+        """(index, event) of the items of this group."""
+        index = np.flatnonzero((obj >= low) & (obj < high))
+        return index, np.repeat(np.arange(len(ptr) - 1), np.diff(ptr))[index]
 
-    request, request_event = cut(requests.ptr, requests.obj)
-    use, use_event = cut(requests.use_ptr, requests.use_obj)
-    guess, guess_event = cut(guesses.ptr, guesses.obj)
+    request, request_event = mine(requests.ptr, requests.obj)
+    use, use_event = mine(requests.use_ptr, requests.use_obj)
+    guess, guess_event = mine(guesses.ptr, guesses.obj)
     events = np.unique(np.concatenate((request_event, guess_event)))
 
     def pointers(event: Ints) -> Ints:
-        return np.searchsorted(event, np.append(events, end))
+        return np.searchsorted(event, np.append(events, requests.n_events))
 
     return _Part(
         events, low, pointers(request_event), requests.obj[request] - low, request,
-        pointers(use_event), requests.use_obj[use] - low, pointers(guess_event), guesses.obj[guess] - low, guess, end,
-    )
+        pointers(use_event), requests.use_obj[use] - low, pointers(guess_event), guesses.obj[guess] - low, guess,
+    )  # fmt: skip
 
 
 class _Out:
@@ -154,6 +155,17 @@ class _Out:
         none = np.zeros(0, np.int64)
         self.evictions = [(none, none, none)]  # (event, object, cause) of each part
 
+    def evict(self, part: _Part, who: Ints, cause: Ints) -> None:
+        """Note the evictions of a part, in the numbering of the run."""
+        demand = cause >= 0
+        event = np.where(
+            demand,
+            np.searchsorted(part.ptr, cause, side="right"),
+            np.searchsorted(part.guess_ptr, -1 - cause, side="right"),
+        )
+        cause[demand], cause[~demand] = part.request[cause[demand]], -1 - part.guess[-1 - cause[~demand]]
+        self.evictions.append((part.events[event - 1], who + part.low, cause))
+
     def decisions(self, unused: int) -> Decisions:
         event, who, cause = (np.concatenate(column) for column in zip(*self.evictions))
         order = np.argsort(event, kind="stable")
@@ -161,28 +173,38 @@ class _Out:
         return Decisions(self.hit == 1, self.wait, self.issued == 1, who[order], cause[order], used, unused)
 
 
-def _play(part: _Part, eviction: ModuleType, size: Ints, room: int, seed: int, out: _Out) -> None:
+def _play(part: _Part, eviction: ModuleType, size: Ints, room: int, starts: Ints, seed: int, out: _Out) -> None:
+    """Play one group; the slots and the policy's state start empty at each of the events `starts`, but for the last."""
     n, loads = len(size), len(part.obj) + len(part.guess_obj)
     x, following = _extras(part, eviction, size, seed)
-    q = Stream(part.ptr, part.obj, following, part.use_ptr, part.use_obj, part.guess_ptr, part.guess_obj)
-    v = Verdicts(*(np.zeros(m, np.int64) for m in (len(part.obj), len(part.obj), len(part.guess_obj), loads, loads, len(part.events))))
-    widest = int(np.diff(part.ptr).max(initial=1))
-    c = Slots(*(np.zeros(m, np.int64) for m in (n, n, widest, 2)))
+    q = _lists(Stream(part.ptr, part.obj, following, part.use_ptr, part.use_obj, part.guess_ptr, part.guess_obj))
+    v = _lists(
+        Verdicts(
+            *(
+                np.zeros(m, np.int64)
+                for m in (len(part.obj), len(part.obj), len(part.guess_obj), loads, loads, len(part.events))
+            )
+        )
+    )
+    init, play, evictions = getattr(eviction, "init", policy.init), bind(eviction), 0
     x = _lists(x)
-    state = tuple(a.tolist() for a in getattr(eviction, "init", policy.init)(n, room, x))
-    v, c = _lists(v), _lists(c)
-    bind(eviction)(_lists(q), v, c, room, state, x)
-    evictions = c.count[machine.EVICTIONS]
-    cause = np.array(v.evicted_for[:evictions], np.int64)
-    demand = cause >= 0
-    event = np.zeros(evictions, np.int64)
-    event[demand] = part.events[np.searchsorted(part.ptr, cause[demand], side="right") - 1]
-    event[~demand] = part.events[np.searchsorted(part.guess_ptr, -1 - cause[~demand], side="right") - 1]
-    cause[demand], cause[~demand] = part.request[cause[demand]], -1 - part.guess[-1 - cause[~demand]]
-    out.evictions.append((event, np.array(v.evicted[:evictions], np.int64) + part.low, cause))
+    for (_, end), (begin, stop) in zip(pairwise(starts), pairwise(np.searchsorted(part.events, starts))):
+        if begin < stop:
+            c = _lists(
+                Slots(
+                    np.zeros(n, np.int64),
+                    np.zeros(n, np.int64),
+                    np.zeros(int(np.diff(part.ptr).max()), np.int64),
+                    np.array([0, evictions]),
+                )
+            )
+            state = tuple(array.tolist() for array in init(n, room, x))
+            play(begin, stop, q, v, c, room, state, x)
+            evictions = c.count[machine.EVICTIONS]
+            out.used_step[part.events[begin:stop]] += np.diff(v.used[begin:stop], prepend=0)
+            out.used_step[end] -= v.used[stop - 1]
     out.hit[part.request], out.wait[part.request], out.issued[part.guess] = v.hit, v.wait, v.issued
-    out.used_step[part.events] += np.diff(v.used, prepend=0)
-    out.used_step[part.end] -= v.used[-1]
+    out.evict(part, np.array(v.evicted[:evictions], np.int64), np.array(v.evicted_for[:evictions], np.int64))
 
 
 def _lists(arrays: Any) -> Any:

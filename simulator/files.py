@@ -32,7 +32,9 @@ def resolve(name: str | Path, folder: Path, suffix: str, what: str, add: str) ->
     names = available(folder, suffix)
     near = difflib.get_close_matches(stem, names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise UserError(f"unknown {what} {str(name)!r}: no such file or bundled name; {hint}bundled: {', '.join(names)}; {add}")
+    raise UserError(
+        f"unknown {what} {str(name)!r}: no such file or bundled name; {hint}bundled: {', '.join(names)}; {add}"
+    )
 
 
 @contextmanager

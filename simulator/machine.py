@@ -45,9 +45,9 @@ class Slots(NamedTuple):
     count: Any  # [2] bytes used, evictions so far
 
 
-def play(q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: Extras) -> None:
-    """Decide every event of the group in turn; `room` is its budget in bytes."""
-    for event in range(len(q.ptr) - 1):
+def play(begin: int, end: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: Extras) -> None:
+    """Decide the events begin … end-1 of the group in turn; `room` is its budget in bytes."""
+    for event in range(begin, end):
         demand(event, q, v, c, room, s, x)
         for j in range(q.use_ptr[event], q.use_ptr[event + 1]):
             if c.resident[q.use_obj[j]]:

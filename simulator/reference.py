@@ -20,26 +20,30 @@ from simmoe.simulator.runlog import Clocks, Spans
 
 
 class Machine:
-    """The compute unit and the link to the experts' home, as two clocks on one SimPy environment."""
+    """The compute unit and the link to the experts' home, as two clocks."""
 
-    def __init__(self, env: simpy.Environment, costs: Costs, spans: Spans | None) -> None:
-        self.env, self.costs, self.spans = env, costs, spans
+    def __init__(self, costs: Costs, spans: Spans | None) -> None:
+        self.costs, self.spans = costs, spans
         self.link_free = 0  # when the link has finished all that was issued
         self.transfers: deque[tuple[int, int]] = deque()  # (start, end) of what may slow the memory, unified only
         self.arrival: dict[int, int] = {}  # object -> when its latest load arrives
         self.link_busy = 0
         self.slowed = 0  # compute time added by transfers into the same memory
 
-    def load(self, obj: int, column: int) -> None:
-        """Queue the transfer of one expert on the link, now."""
+    def load(self, obj: int, column: int, now: int) -> None:
+        """Queue the transfer of one expert on the link."""
         lasts = self.costs.transfer_ps[column]
-        start = max(self.env.now, self.link_free)
+        start = max(now, self.link_free)
         self.link_free = self.arrival[obj] = start + lasts
         self.link_busy += lasts
         if self.costs.hw.unified:
             self.transfers.append((start, self.link_free))
         if self.spans is not None:
             self.spans.transfer(obj, start, lasts)
+
+    def decided(self, now: int) -> None:
+        if self.spans is not None:
+            self.spans.decisions.append(now)
 
     def run(self, start: int, chain: Chain) -> int:
         """End of launches that start at `start`; every transfer that can overlap them has been issued."""
@@ -81,7 +85,12 @@ class Layer:
     """Parts (b) to (e) of one MoE layer in one pass: what is still to be issued and what has still to be computed."""
 
     def __init__(
-        self, machine: Machine, column: int, requests: list[tuple[int, int, bool, int]], prefetch: list[int], overlap: bool
+        self,
+        machine: Machine,
+        column: int,
+        requests: list[tuple[int, int, bool, int]],
+        prefetch: list[int],
+        overlap: bool,
     ) -> None:
         """`requests`: (object, token slots, hit, wait) in request order."""
         self.machine, self.column, self.overlap = machine, column, overlap
@@ -93,18 +102,18 @@ class Layer:
         self.issued = 0  # loads issued so far
         self.ended: set[int] = set()  # experts whose launch has ended
 
-    def issue(self) -> None:
+    def issue(self, now: int) -> None:
         """Issue the loads that may go now, in order; prefetches directly behind the last of them."""
         while self.issued < len(self.loads):
             o, wait = self.loads[self.issued]
             before = wait if self.overlap else len(self.hits) + self.issued
             if not self.ended.issuperset(self.order[:before]):
                 return
-            self.machine.load(o, self.column)
+            self.machine.load(o, self.column, now)
             self.issued += 1
         per_layer = self.machine.costs.trace.n_experts
         for o in self.prefetch:
-            self.machine.load(o, o // per_layer)
+            self.machine.load(o, o // per_layer, now)
         self.prefetch = []
 
     def run_arrived(self, start: int) -> int:
@@ -114,33 +123,43 @@ class Layer:
         self.ended.update(ready)
         if not ready:
             return start
-        return self.machine.run(start, self.machine.costs.experts(self.column, len(ready), sum(self.slots[o] for o in ready)))
+        return self.machine.run(
+            start, self.machine.costs.experts(self.column, len(ready), sum(self.slots[o] for o in ready))
+        )
 
     def late(self) -> list[int]:
         """(e): late hits in order of their loads' issue, which on a FIFO link is the order of arrival, then the loads."""
         hits = [o for o in self.hits if o not in self.ended]
         return sorted(hits, key=self.machine.arrival.__getitem__) + self.order[len(self.hits) :]
 
-    def run_late(self, o: int) -> int:
+    def run_late(self, o: int, now: int) -> int:
         """One launch when the load of `o` has arrived; its end."""
         self.ended.add(o)
-        start = max(self.machine.env.now, self.machine.arrival[o])
+        start = max(now, self.machine.arrival[o])
         return self.machine.run(start, self.machine.costs.experts(self.column, 1, self.slots[o]))
 
 
 def simulate(
-    costs: Costs, requests: Requests, decisions: Decisions, guesses: Guesses, *, overlap: bool = True, spans: Spans | None = None
+    costs: Costs,
+    requests: Requests,
+    decisions: Decisions,
+    guesses: Guesses,
+    *,
+    overlap: bool = True,
+    spans: Spans | None = None,
 ) -> Clocks:
     """Times of every pass. `spans` records each launch and transfer."""
     env = simpy.Environment()
-    machine, clocks = Machine(env, costs, spans), Clocks()
-    env.process(_passes(machine, _layers(machine, requests, decisions, guesses, overlap), clocks))
+    machine, clocks = Machine(costs, spans), Clocks()
+    env.process(_passes(env, machine, _layers(machine, requests, decisions, guesses, overlap), clocks))
     env.run()
     clocks.link_busy_ps = machine.link_busy
     return clocks
 
 
-def _layers(machine: Machine, requests: Requests, decisions: Decisions, guesses: Guesses, overlap: bool) -> Iterator[Layer]:
+def _layers(
+    machine: Machine, requests: Requests, decisions: Decisions, guesses: Guesses, overlap: bool
+) -> Iterator[Layer]:
     """The Layer of every event in turn."""
     rows = list(zip(requests.obj.tolist(), requests.tokens.tolist(), decisions.hit.tolist(), decisions.wait.tolist()))
     wanted, issued = guesses.obj.tolist(), decisions.issued.tolist()
@@ -150,24 +169,29 @@ def _layers(machine: Machine, requests: Requests, decisions: Decisions, guesses:
         yield Layer(machine, column, rows[first:last], prefetch, overlap)
 
 
-def _passes(machine: Machine, layers: Iterator[Layer], clocks: Clocks) -> Generator[simpy.Event, None, None]:
-    env, costs = machine.env, machine.costs
+def _passes(
+    env: simpy.Environment, machine: Machine, layers: Iterator[Layer], clocks: Clocks
+) -> Generator[simpy.Event, None, None]:
+    costs, now = machine.costs, 0  # now == env.now, as an int
     for number, size in enumerate(costs.sizes):
-        begin, slowed, stalled = env.now, machine.slowed, 0
+        begin, slowed, stalled = now, machine.slowed, 0
         *before, after = costs.chains(number)
         for column, chain in enumerate(before):
-            yield env.timeout(machine.run(env.now, chain) - env.now)  # (a), behind the dense layers before it
+            start, now = now, machine.run(now, chain)  # (a), behind the dense layers before it
+            yield env.timeout(now - start)
             layer = next(layers)
-            if machine.spans is not None:
-                machine.spans.decisions.append(env.now)
+            machine.decided(now)
             if layer.overlap or not layer.loads:
-                layer.issue()  # (b)
-            shared_end = machine.run(env.now, costs.shared(column, size.tokens))
-            yield env.timeout(layer.run_arrived(shared_end) - env.now)  # (c), (d)
+                layer.issue(now)  # (b)
+            start, now = now, layer.run_arrived(machine.run(now, costs.shared(column, size.tokens)))  # (c), (d)
+            yield env.timeout(now - start)
             for o in layer.late():  # (e)
-                layer.issue()
-                stalled += max(machine.arrival[o] - env.now, 0)
-                yield env.timeout(layer.run_late(o) - env.now)
-            layer.issue()
-        yield env.timeout(machine.run(env.now, after) - env.now)
-        clocks.add(begin, env.now, stalled, machine.slowed - slowed)
+                layer.issue(now)
+                stalled += max(machine.arrival[o] - now, 0)
+                start, now = now, layer.run_late(o, now)
+                yield env.timeout(now - start)
+            layer.issue(now)
+        start, now = now, machine.run(now, after)
+        yield env.timeout(now - start)
+        assert now == env.now
+        clocks.add(begin, now, stalled, machine.slowed - slowed)

@@ -48,10 +48,17 @@ def requests_of(trace: Trace, contract: str = "event") -> Requests:
     n_events, n_objects = len(event_pass), layers * trace.n_experts
     first, request, count = _distinct(event, obj, n_objects)
     return Requests(
-        n_events=n_events, n_objects=n_objects,
-        ptr=_pointers(event[first], n_events), obj=obj[first], tokens=count,
-        use_ptr=_pointers(event, n_events), use_obj=obj, use_request=request, use_slot=slot,
-        event_pass=event_pass, event_layer=event_layer,
+        n_events=n_events,
+        n_objects=n_objects,
+        ptr=_pointers(event[first], n_events),
+        obj=obj[first],
+        tokens=count,
+        use_ptr=_pointers(event, n_events),
+        use_obj=obj,
+        use_request=request,
+        use_slot=slot,
+        event_pass=event_pass,
+        event_layer=event_layer,
     )
 
 

@@ -63,7 +63,12 @@ class Counts:
 
 
 def count(
-    trace: Trace, requests: Requests, decisions: Decisions, guesses: Guesses, expert_bytes: Ints, phase: int | None = None
+    trace: Trace,
+    requests: Requests,
+    decisions: Decisions,
+    guesses: Guesses,
+    expert_bytes: Ints,
+    phase: int | None = None,
 ) -> Counts:
     """Counts of the whole trace, or of the passes of one phase."""
     event_phase = trace.phase[requests.event_pass]
@@ -74,9 +79,13 @@ def count(
     loaded = np.concatenate((requests.obj[miss], guesses.obj[issued])) // trace.n_experts
     passes = np.ones(trace.n_passes, bool) if phase is None else trace.phase == phase
     return Counts(
-        tokens=int(np.diff(trace.pass_ptr)[passes].sum()), requests=int(mine.sum()), hits=int((mine & decisions.hit).sum()),
-        misses=int(miss.sum()), evictions=int(chosen[event_of_cause(requests, guesses, decisions.evicted_for)].sum()),
-        prefetches=int(issued.sum()), bytes=int(expert_bytes[loaded].sum()),
+        tokens=int(np.diff(trace.pass_ptr)[passes].sum()),
+        requests=int(mine.sum()),
+        hits=int((mine & decisions.hit).sum()),
+        misses=int(miss.sum()),
+        evictions=int(chosen[event_of_cause(requests, guesses, decisions.evicted_for)].sum()),
+        prefetches=int(issued.sum()),
+        bytes=int(expert_bytes[loaded].sum()),
     )
 
 
@@ -93,10 +102,16 @@ def hit_flags(trace: Trace, requests: Requests, decisions: Decisions) -> npt.NDA
     return flags.reshape(trace.expert_ids.shape)
 
 
-def link_bytes_by_pass(trace: Trace, requests: Requests, decisions: Decisions, guesses: Guesses, expert_bytes: Ints) -> Ints:
+def link_bytes_by_pass(
+    trace: Trace, requests: Requests, decisions: Decisions, guesses: Guesses, expert_bytes: Ints
+) -> Ints:
     """int64 [passes]: bytes of the transfers that each pass issued."""
-    events = np.concatenate((requests.event_of_request[~decisions.hit],
-                             np.repeat(np.arange(requests.n_events), np.diff(guesses.ptr))[decisions.issued]))
+    events = np.concatenate(
+        (
+            requests.event_of_request[~decisions.hit],
+            np.repeat(np.arange(requests.n_events), np.diff(guesses.ptr))[decisions.issued],
+        )
+    )
     loaded = np.concatenate((requests.obj[~decisions.hit], guesses.obj[decisions.issued])) // trace.n_experts
     total = np.zeros(trace.n_passes, np.int64)
     np.add.at(total, requests.event_pass[events], expert_bytes[loaded])
@@ -107,11 +122,13 @@ def check(costs: Costs, decisions: Decisions, clocks: Clocks, counts: Counts, bu
     """The laws of every run; a broken one is a defect of simmoe, not of its input."""
     elapsed = clocks.end_ps[-1]
     laws = {
-        "link busy ≤ elapsed, but for prefetches still on their way": clocks.link_busy_ps <= elapsed or counts.prefetches > 0,
+        "link busy ≤ elapsed, but for prefetches still on their way": clocks.link_busy_ps <= elapsed
+        or counts.prefetches > 0,
         "requests = hits + misses": counts.requests == counts.hits + counts.misses,
         "passes follow each other": clocks.start_ps[1:] == clocks.end_ps[:-1] and clocks.start_ps[0] == 0,
         "occupancy ≤ budget": budget_bytes is None or int(decisions.used.max(initial=0)) <= budget_bytes,
-        "link time = transfers": counts.bytes == 0 or clocks.link_busy_ps >= counts.bytes * 10**12 // costs.hw.link.bytes_per_s,
+        "link time = transfers": counts.bytes == 0
+        or clocks.link_busy_ps >= counts.bytes * 10**12 // costs.hw.link.bytes_per_s,
     }
     broken = [law for law, holds in laws.items() if not holds]
     if broken:

@@ -24,8 +24,12 @@ UNITS: dict[str, dict[str, int]] = {
     "price": {"USD": 100},
 }
 EXAMPLE = {
-    "bytes": "64 GB or 64 GiB", "bandwidth": "204.8 GB/s", "time": "5 us", "compute": "42.6 TFLOP/s",
-    "power": "60 W", "price": "1999 USD",
+    "bytes": "64 GB or 64 GiB",
+    "bandwidth": "204.8 GB/s",
+    "time": "5 us",
+    "compute": "42.6 TFLOP/s",
+    "power": "60 W",
+    "price": "1999 USD",
 }
 _NUMBER = re.compile(r"([+-]?[0-9]+(?:\.[0-9]+)?)\s*(\S*)")
 

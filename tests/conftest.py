@@ -10,7 +10,9 @@ import pytest
 from simmoe.simulator.types import Trace
 
 
-def make_trace(passes: list[list[list[list[int]]]], n_experts: int, *, phase: list[int] | None = None, **meta: Any) -> Trace:
+def make_trace(
+    passes: list[list[list[list[int]]]], n_experts: int, *, phase: list[int] | None = None, **meta: Any
+) -> Trace:
     """passes[pass][token][layer] = experts; short rows are filled with -1. One sequence, all decode unless told."""
     rows = [token for one in passes for token in one]
     k = max(len(experts) for token in rows for experts in token)

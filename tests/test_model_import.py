@@ -23,41 +23,132 @@ transformers = pytest.importorskip("transformers", reason="transformers writes t
 
 # family: (config class, published values, parameters of its model class in transformers 5.23, published total)
 CONFIGS: dict[str, tuple[str, dict[str, Any], int, float]] = {
-    "mixtral-8x7b": ("MixtralConfig", {
-        "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
-        "num_key_value_heads": 8, "num_local_experts": 8, "num_experts_per_tok": 2, "vocab_size": 32000,
-    }, 46_702_792_704, 46.7e9),
-    "olmoe-1b-7b": ("OlmoeConfig", {
-        "hidden_size": 2048, "intermediate_size": 1024, "num_hidden_layers": 16, "num_attention_heads": 16,
-        "num_key_value_heads": 16, "num_experts": 64, "num_experts_per_tok": 8, "vocab_size": 50304,
-    }, 6_919_161_856, 6.92e9),
-    "qwen3-30b-a3b": ("Qwen3MoeConfig", {
-        "hidden_size": 2048, "intermediate_size": 6144, "moe_intermediate_size": 768, "num_hidden_layers": 48,
-        "num_attention_heads": 32, "num_key_value_heads": 4, "head_dim": 128, "num_experts": 128,
-        "num_experts_per_tok": 8, "vocab_size": 151936,
-    }, 30_532_122_624, 30.5e9),
-    "qwen1.5-moe-a2.7b": ("Qwen2MoeConfig", {
-        "hidden_size": 2048, "intermediate_size": 5632, "moe_intermediate_size": 1408, "num_hidden_layers": 24,
-        "num_attention_heads": 16, "num_key_value_heads": 16, "num_experts": 60, "num_experts_per_tok": 4,
-        "shared_expert_intermediate_size": 5632, "vocab_size": 151936,
-    }, 14_315_784_192, 14.3e9),
-    "deepseek-v2-lite": ("DeepseekV2Config", {
-        "hidden_size": 2048, "intermediate_size": 10944, "moe_intermediate_size": 1408, "num_hidden_layers": 27,
-        "num_attention_heads": 16, "num_key_value_heads": 16, "n_routed_experts": 64, "n_shared_experts": 2,
-        "num_experts_per_tok": 6, "first_k_dense_replace": 1, "q_lora_rank": None, "kv_lora_rank": 512,
-        "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128, "vocab_size": 102400,
-    }, 15_706_484_224, 15.7e9),
-    "deepseek-v3": ("DeepseekV3Config", {
-        "hidden_size": 7168, "intermediate_size": 18432, "moe_intermediate_size": 2048, "num_hidden_layers": 61,
-        "num_attention_heads": 128, "num_key_value_heads": 128, "n_routed_experts": 256, "n_shared_experts": 1,
-        "num_experts_per_tok": 8, "first_k_dense_replace": 3, "q_lora_rank": 1536, "kv_lora_rank": 512,
-        "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128, "vocab_size": 129280,
-    }, 671_026_419_200, 671e9),
-    "gpt-oss-20b": ("GptOssConfig", {
-        "hidden_size": 2880, "intermediate_size": 2880, "num_hidden_layers": 24, "num_attention_heads": 64,
-        "num_key_value_heads": 8, "head_dim": 64, "num_local_experts": 32, "num_experts_per_tok": 4,
-        "vocab_size": 201088,
-    }, 20_914_757_184, 20.9e9),
+    "mixtral-8x7b": (
+        "MixtralConfig",
+        {
+            "hidden_size": 4096,
+            "intermediate_size": 14336,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "num_local_experts": 8,
+            "num_experts_per_tok": 2,
+            "vocab_size": 32000,
+        },
+        46_702_792_704,
+        46.7e9,
+    ),
+    "olmoe-1b-7b": (
+        "OlmoeConfig",
+        {
+            "hidden_size": 2048,
+            "intermediate_size": 1024,
+            "num_hidden_layers": 16,
+            "num_attention_heads": 16,
+            "num_key_value_heads": 16,
+            "num_experts": 64,
+            "num_experts_per_tok": 8,
+            "vocab_size": 50304,
+        },
+        6_919_161_856,
+        6.92e9,
+    ),
+    "qwen3-30b-a3b": (
+        "Qwen3MoeConfig",
+        {
+            "hidden_size": 2048,
+            "intermediate_size": 6144,
+            "moe_intermediate_size": 768,
+            "num_hidden_layers": 48,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 4,
+            "head_dim": 128,
+            "num_experts": 128,
+            "num_experts_per_tok": 8,
+            "vocab_size": 151936,
+        },
+        30_532_122_624,
+        30.5e9,
+    ),
+    "qwen1.5-moe-a2.7b": (
+        "Qwen2MoeConfig",
+        {
+            "hidden_size": 2048,
+            "intermediate_size": 5632,
+            "moe_intermediate_size": 1408,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 16,
+            "num_key_value_heads": 16,
+            "num_experts": 60,
+            "num_experts_per_tok": 4,
+            "shared_expert_intermediate_size": 5632,
+            "vocab_size": 151936,
+        },
+        14_315_784_192,
+        14.3e9,
+    ),
+    "deepseek-v2-lite": (
+        "DeepseekV2Config",
+        {
+            "hidden_size": 2048,
+            "intermediate_size": 10944,
+            "moe_intermediate_size": 1408,
+            "num_hidden_layers": 27,
+            "num_attention_heads": 16,
+            "num_key_value_heads": 16,
+            "n_routed_experts": 64,
+            "n_shared_experts": 2,
+            "num_experts_per_tok": 6,
+            "first_k_dense_replace": 1,
+            "q_lora_rank": None,
+            "kv_lora_rank": 512,
+            "qk_nope_head_dim": 128,
+            "qk_rope_head_dim": 64,
+            "v_head_dim": 128,
+            "vocab_size": 102400,
+        },
+        15_706_484_224,
+        15.7e9,
+    ),
+    "deepseek-v3": (
+        "DeepseekV3Config",
+        {
+            "hidden_size": 7168,
+            "intermediate_size": 18432,
+            "moe_intermediate_size": 2048,
+            "num_hidden_layers": 61,
+            "num_attention_heads": 128,
+            "num_key_value_heads": 128,
+            "n_routed_experts": 256,
+            "n_shared_experts": 1,
+            "num_experts_per_tok": 8,
+            "first_k_dense_replace": 3,
+            "q_lora_rank": 1536,
+            "kv_lora_rank": 512,
+            "qk_nope_head_dim": 128,
+            "qk_rope_head_dim": 64,
+            "v_head_dim": 128,
+            "vocab_size": 129280,
+        },
+        671_026_419_200,
+        671e9,
+    ),
+    "gpt-oss-20b": (
+        "GptOssConfig",
+        {
+            "hidden_size": 2880,
+            "intermediate_size": 2880,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 64,
+            "num_key_value_heads": 8,
+            "head_dim": 64,
+            "num_local_experts": 32,
+            "num_experts_per_tok": 4,
+            "vocab_size": 201088,
+        },
+        20_914_757_184,
+        20.9e9,
+    ),
 }
 Q4, Q6, Q8, F16, F32, MX = "Q4_K", "Q6_K", "Q8_0", "F16", "F32", "MXFP4"
 
@@ -86,7 +177,11 @@ def test_a_config_gives_the_published_total(tmp_path: Path, name: str) -> None:
 def test_a_config_gives_the_bundled_model(tmp_path: Path, name: str) -> None:
     model, bundled = models.shape(import_model(save_config(tmp_path / name, name)), name), models.load(name)
     assert (model.layers, model.head, model.embedding, model.top_k) == (
-        bundled.layers, bundled.head, bundled.embedding, bundled.top_k)
+        bundled.layers,
+        bundled.head,
+        bundled.embedding,
+        bundled.top_k,
+    )
 
 
 def test_dense_layers_of_a_qwen_config(tmp_path: Path) -> None:
@@ -96,37 +191,43 @@ def test_dense_layers_of_a_qwen_config(tmp_path: Path) -> None:
     assert model.layers[0].ffn.params == 3 * 2048 * 6144
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"model_type": "llama"}, "model_type 'llama' is not a known Mixture-of-Experts family; known: mixtral, olmoe"),
-    ({"model_type": None}, "model_type None is not a known"),
-    ({"hidden_size": None}, "config.json: hidden_size is missing; is the file complete"),
-    ({"num_local_experts": None}, "num_local_experts or num_experts or n_routed_experts is missing"),
-    ({"num_hidden_layers": "32"}, "num_hidden_layers is '32'; it must be a whole number"),
-    ({"vocab_size": -1}, "vocab_size is -1; it must be a whole number"),
-    ({"num_experts_per_tok": 9}, "top_k is 9 but n_experts is 8"),
-    ({"num_key_value_heads": 5}, "kv_heads is 5; gqa needs a divisor of heads, 32"),
-    ({"num_hidden_layers": 10**9}, "layers is 1000000000; it must be a whole number from 1 to 32767"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"model_type": "llama"}, "model_type 'llama' is not a known Mixture-of-Experts family; known: mixtral, olmoe"),
+        ({"model_type": None}, "model_type None is not a known"),
+        ({"hidden_size": None}, "config.json: hidden_size is missing; is the file complete"),
+        ({"num_local_experts": None}, "num_local_experts or num_experts or n_routed_experts is missing"),
+        ({"num_hidden_layers": "32"}, "num_hidden_layers is '32'; it must be a whole number"),
+        ({"vocab_size": -1}, "vocab_size is -1; it must be a whole number"),
+        ({"num_experts_per_tok": 9}, "top_k is 9 but n_experts is 8"),
+        ({"num_key_value_heads": 5}, "kv_heads is 5; gqa needs a divisor of heads, 32"),
+        ({"num_hidden_layers": 10**9}, "layers is 1000000000; it must be a whole number from 1 to 32767"),
+    ],
+)
 def test_a_bad_config_is_one_line(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     path = save_config(tmp_path / "m", "mixtral-8x7b")
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     assert message in error_of(path)
 
 
-@pytest.mark.parametrize("name, text, message", [
-    ("config.json", b"", "config.json is not a JSON file"),
-    ("config.json", b'{"model_type": "mixtral"', "config.json is not a JSON file"),
-    ("config.json", b"\xff\xfe", "config.json is not a JSON file"),
-    ("config.json", b"[" * 200_000, "config.json is not a JSON file"),
-    ("config.json", b"[1]", "config.json holds a list"),
-    ("model.bin", b"x", "model.bin: cannot tell what it is; give config.json, *.gguf"),
-    ("model.gguf", b"", "model.gguf is not a GGUF file: it starts with b''"),
-    ("model.gguf", b"GGML" + bytes(100), "model.gguf is not a GGUF file: it starts with b'GGML'"),
-    ("model.gguf", b"GGUF\x01\0\0\0" + bytes(100), "GGUF version 1; versions 2 and 3"),
-    ("model.gguf", b"GGUF\0\0\0\x03" + bytes(100), "GGUF version 50331648; versions 2 and 3"),
-    ("model.gguf", b"GGUF\x03\0\0\0" + b"\xff" * 16, "model.gguf is truncated or damaged"),
-    ("model.safetensors", b"abc", "config.json is not beside model.safetensors"),
-])
+@pytest.mark.parametrize(
+    "name, text, message",
+    [
+        ("config.json", b"", "config.json is not a JSON file"),
+        ("config.json", b'{"model_type": "mixtral"', "config.json is not a JSON file"),
+        ("config.json", b"\xff\xfe", "config.json is not a JSON file"),
+        ("config.json", b"[" * 200_000, "config.json is not a JSON file"),
+        ("config.json", b"[1]", "config.json holds a list"),
+        ("model.bin", b"x", "model.bin: cannot tell what it is; give config.json, *.gguf"),
+        ("model.gguf", b"", "model.gguf is not a GGUF file: it starts with b''"),
+        ("model.gguf", b"GGML" + bytes(100), "model.gguf is not a GGUF file: it starts with b'GGML'"),
+        ("model.gguf", b"GGUF\x01\0\0\0" + bytes(100), "GGUF version 1; versions 2 and 3"),
+        ("model.gguf", b"GGUF\0\0\0\x03" + bytes(100), "GGUF version 50331648; versions 2 and 3"),
+        ("model.gguf", b"GGUF\x03\0\0\0" + b"\xff" * 16, "model.gguf is truncated or damaged"),
+        ("model.safetensors", b"abc", "config.json is not beside model.safetensors"),
+    ],
+)
 def test_a_file_of_the_wrong_kind_is_one_line(tmp_path: Path, name: str, text: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(text)
     assert message in error_of(tmp_path / name)
@@ -181,9 +282,14 @@ def totals(model: Any) -> tuple[int, int]:
 
 
 def gqa(i: int, d: int, q: int, kv: int, kind: str) -> Tensors:
-    return [(f"blk.{i}.attn_norm.weight", (d,), F32), (f"blk.{i}.ffn_norm.weight", (d,), F32),
-            (f"blk.{i}.attn_q.weight", (q, d), kind), (f"blk.{i}.attn_k.weight", (kv, d), kind),
-            (f"blk.{i}.attn_v.weight", (kv, d), kind), (f"blk.{i}.attn_output.weight", (d, q), kind)]
+    return [
+        (f"blk.{i}.attn_norm.weight", (d,), F32),
+        (f"blk.{i}.ffn_norm.weight", (d,), F32),
+        (f"blk.{i}.attn_q.weight", (q, d), kind),
+        (f"blk.{i}.attn_k.weight", (kv, d), kind),
+        (f"blk.{i}.attn_v.weight", (kv, d), kind),
+        (f"blk.{i}.attn_output.weight", (d, q), kind),
+    ]
 
 
 def experts(i: int, d: int, ff: int, n: int, kind: str, down: str) -> Tensors:
@@ -194,9 +300,16 @@ def experts(i: int, d: int, ff: int, n: int, kind: str, down: str) -> Tensors:
 
 def qwen3(layers: int = 48, head: bool = True) -> tuple[dict[str, Any], Tensors]:
     """Qwen3-30B-A3B as Q4_K_M: half of the layers keep their down-projections in Q6_K."""
-    fields = {"block_count": layers, "embedding_length": 2048, "expert_count": 128, "expert_used_count": 8,
-              "attention.head_count": 32, "attention.head_count_kv": 4, "attention.key_length": 128,
-              "attention.value_length": 128}
+    fields = {
+        "block_count": layers,
+        "embedding_length": 2048,
+        "expert_count": 128,
+        "expert_used_count": 8,
+        "attention.head_count": 32,
+        "attention.head_count_kv": 4,
+        "attention.key_length": 128,
+        "attention.value_length": 128,
+    }
     tensors: Tensors = [("token_embd.weight", (151936, 2048), Q4), ("output_norm.weight", (2048,), F32)]
     tensors += [("output.weight", (151936, 2048), Q6)] if head else []
     for i in range(layers):
@@ -206,15 +319,33 @@ def qwen3(layers: int = 48, head: bool = True) -> tuple[dict[str, Any], Tensors]
 
 
 def gpt_oss() -> tuple[dict[str, Any], Tensors]:
-    fields = {"block_count": 24, "embedding_length": 2880, "expert_count": 32, "expert_used_count": 4,
-              "attention.head_count": 64, "attention.head_count_kv": 8, "attention.key_length": 64,
-              "attention.value_length": 64}
-    tensors: Tensors = [("token_embd.weight", (201088, 2880), Q8), ("output.weight", (201088, 2880), Q8),
-                        ("output_norm.weight", (2880,), F32)]
+    fields = {
+        "block_count": 24,
+        "embedding_length": 2880,
+        "expert_count": 32,
+        "expert_used_count": 4,
+        "attention.head_count": 64,
+        "attention.head_count_kv": 8,
+        "attention.key_length": 64,
+        "attention.value_length": 64,
+    }
+    tensors: Tensors = [
+        ("token_embd.weight", (201088, 2880), Q8),
+        ("output.weight", (201088, 2880), Q8),
+        ("output_norm.weight", (2880,), F32),
+    ]
     for i in range(24):
         tensors += gqa(i, 2880, 4096, 512, Q8) + experts(i, 2880, 2880, 32, MX, MX)
-        biases = {"attn_q": (4096,), "attn_k": (512,), "attn_v": (512,), "attn_output": (2880,), "ffn_gate_inp": (32,),
-                  "ffn_gate_exps": (32, 2880), "ffn_up_exps": (32, 2880), "ffn_down_exps": (32, 2880)}
+        biases = {
+            "attn_q": (4096,),
+            "attn_k": (512,),
+            "attn_v": (512,),
+            "attn_output": (2880,),
+            "ffn_gate_inp": (32,),
+            "ffn_gate_exps": (32, 2880),
+            "ffn_up_exps": (32, 2880),
+            "ffn_down_exps": (32, 2880),
+        }
         tensors += [(f"blk.{i}.{name}.bias", shape, F32) for name, shape in biases.items()]
         tensors += [(f"blk.{i}.attn_sinks.weight", (64,), F32)]
     return fields, tensors
@@ -222,15 +353,31 @@ def gpt_oss() -> tuple[dict[str, Any], Tensors]:
 
 def deepseek(mtp: int = 0) -> tuple[dict[str, Any], Tensors]:
     """DeepSeek-V2-Lite, the first layer dense; `mtp` further layers only predict further tokens."""
-    fields = {"block_count": 27 + mtp, "embedding_length": 2048, "expert_count": 64, "expert_used_count": 6,
-              "attention.head_count": 16, "attention.head_count_kv": 1, "attention.key_length": 576,
-              "attention.value_length": 512, "attention.kv_lora_rank": 512, "rope.dimension_count": 64,
-              "nextn_predict_layers": mtp}
-    tensors: Tensors = [("token_embd.weight", (102400, 2048), Q8), ("output.weight", (102400, 2048), Q8),
-                        ("output_norm.weight", (2048,), F32)]
+    fields = {
+        "block_count": 27 + mtp,
+        "embedding_length": 2048,
+        "expert_count": 64,
+        "expert_used_count": 6,
+        "attention.head_count": 16,
+        "attention.head_count_kv": 1,
+        "attention.key_length": 576,
+        "attention.value_length": 512,
+        "attention.kv_lora_rank": 512,
+        "rope.dimension_count": 64,
+        "nextn_predict_layers": mtp,
+    }
+    tensors: Tensors = [
+        ("token_embd.weight", (102400, 2048), Q8),
+        ("output.weight", (102400, 2048), Q8),
+        ("output_norm.weight", (2048,), F32),
+    ]
     for i in range(27 + mtp):
-        shapes = {"attn_q": (3072, 2048), "attn_kv_a_mqa": (576, 2048), "attn_kv_b": (4096, 512),
-                  "attn_output": (2048, 2048)}
+        shapes = {
+            "attn_q": (3072, 2048),
+            "attn_kv_a_mqa": (576, 2048),
+            "attn_kv_b": (4096, 512),
+            "attn_output": (2048, 2048),
+        }
         tensors += [(f"blk.{i}.{name}.weight", shape, Q8) for name, shape in shapes.items()]
         norms = {"attn_norm": 2048, "ffn_norm": 2048, "attn_kv_a_norm": 512}
         tensors += [(f"blk.{i}.{name}.weight", (n,), F32) for name, n in norms.items()]
@@ -241,11 +388,14 @@ def deepseek(mtp: int = 0) -> tuple[dict[str, Any], Tensors]:
     return fields, tensors
 
 
-@pytest.mark.parametrize("arch, made, params, published, gib", [
-    ("qwen3moe", qwen3(), 30_532_122_624, 30.5e9, None),
-    ("gpt-oss", gpt_oss(), 20_914_757_184, 20.91e9, 11.27),  # as llama.cpp reports the file
-    ("deepseek2", deepseek(), 15_706_484_224, 15.7e9, None),
-])
+@pytest.mark.parametrize(
+    "arch, made, params, published, gib",
+    [
+        ("qwen3moe", qwen3(), 30_532_122_624, 30.5e9, None),
+        ("gpt-oss", gpt_oss(), 20_914_757_184, 20.91e9, 11.27),  # as llama.cpp reports the file
+        ("deepseek2", deepseek(), 15_706_484_224, 15.7e9, None),
+    ],
+)
 def test_a_gguf_header_gives_the_published_total_and_its_real_bytes(
     tmp_path: Path, arch: str, made: Any, params: int, published: float, gib: float | None
 ) -> None:
@@ -256,17 +406,25 @@ def test_a_gguf_header_gives_the_published_total_and_its_real_bytes(
     assert gib is None or totals(model)[1] / 2**30 == pytest.approx(gib, rel=0.01)
 
 
-@pytest.mark.parametrize("arch, made, name", [
-    ("qwen3moe", qwen3(), "qwen3-30b-a3b"), ("gpt-oss", gpt_oss(), "gpt-oss-20b"),
-    ("deepseek2", deepseek(), "deepseek-v2-lite"),
-])
+@pytest.mark.parametrize(
+    "arch, made, name",
+    [
+        ("qwen3moe", qwen3(), "qwen3-30b-a3b"),
+        ("gpt-oss", gpt_oss(), "gpt-oss-20b"),
+        ("deepseek2", deepseek(), "deepseek-v2-lite"),
+    ],
+)
 def test_a_gguf_model_agrees_with_the_bundled_one_in_a_common_format(
     tmp_path: Path, arch: str, made: Any, name: str
 ) -> None:
     model = models.shape(import_model(write_gguf(tmp_path / "m.gguf", arch, *made)), arch, "fp16")
     bundled = models.load(name, "fp16")
     assert (model.layers, model.head, model.embedding, model.top_k) == (
-        bundled.layers, bundled.head, bundled.embedding, bundled.top_k)
+        bundled.layers,
+        bundled.head,
+        bundled.embedding,
+        bundled.top_k,
+    )
 
 
 def test_unequal_experts_of_a_mixed_quantisation_keep_their_sizes(tmp_path: Path) -> None:
@@ -311,15 +469,22 @@ def test_a_split_model_needs_all_its_files(tmp_path: Path) -> None:
         assert (data["name"], totals(models.shape(data, name))) == ("big", sums(tensors))
 
 
-@pytest.mark.parametrize("fields, drop, message", [
-    ({"expert_count": 0}, "nothing", "m.gguf: expert_count is 0 or missing; only Mixture-of-Experts"),
-    ({}, "_exps.", "no layer has routed experts; only Mixture-of-Experts models"),
-    ({}, "1.ffn_", "layer 1 has no attention or no feed-forward tensors"),
-    ({}, "blk.1.", "layer 1 has no attention"),
-    ({"block_count": 0}, "nothing", "0 layers; a model has 1 to 32767"),
-    ({"expert_used_count": 200}, "nothing", "top_k is 200 but the fewest experts of a layer are 128"),
-    ({"attention.head_count_kv": [4]}, "nothing", "head_count_kv is [4]; it must be a whole number, or a list of 2"),
-])
+@pytest.mark.parametrize(
+    "fields, drop, message",
+    [
+        ({"expert_count": 0}, "nothing", "m.gguf: expert_count is 0 or missing; only Mixture-of-Experts"),
+        ({}, "_exps.", "no layer has routed experts; only Mixture-of-Experts models"),
+        ({}, "1.ffn_", "layer 1 has no attention or no feed-forward tensors"),
+        ({}, "blk.1.", "layer 1 has no attention"),
+        ({"block_count": 0}, "nothing", "0 layers; a model has 1 to 32767"),
+        ({"expert_used_count": 200}, "nothing", "top_k is 200 but the fewest experts of a layer are 128"),
+        (
+            {"attention.head_count_kv": [4]},
+            "nothing",
+            "head_count_kv is [4]; it must be a whole number, or a list of 2",
+        ),
+    ],
+)
 def test_an_incomplete_gguf_file(tmp_path: Path, fields: dict[str, Any], drop: str, message: str) -> None:
     standard, tensors = qwen3(2)
     kept = [t for t in tensors if drop not in t[0]]
@@ -406,8 +571,11 @@ def header_of(tensors: Stored) -> bytes:
 
 
 def outside(d: int, vocab: int) -> Stored:
-    return {"model.embed_tokens.weight": ("BF16", (vocab, d)), "lm_head.weight": ("BF16", (vocab, d)),
-            "model.norm.weight": ("BF16", (d,))}
+    return {
+        "model.embed_tokens.weight": ("BF16", (vocab, d)),
+        "lm_head.weight": ("BF16", (vocab, d)),
+        "model.norm.weight": ("BF16", (d,)),
+    }
 
 
 def projections(prefix: str, shapes: Mapping[str, tuple[int, ...]]) -> Stored:
@@ -418,15 +586,26 @@ def mixtral_tensors() -> Stored:
     tensors = outside(4096, 32000)
     for i in range(32):
         layer = f"model.layers.{i}"
-        tensors |= projections(f"{layer}.self_attn", {
-            "q_proj": (4096, 4096), "k_proj": (1024, 4096), "v_proj": (1024, 4096), "o_proj": (4096, 4096),
-        })
+        tensors |= projections(
+            f"{layer}.self_attn",
+            {
+                "q_proj": (4096, 4096),
+                "k_proj": (1024, 4096),
+                "v_proj": (1024, 4096),
+                "o_proj": (4096, 4096),
+            },
+        )
         tensors |= projections(layer, {"input_layernorm": (4096,), "post_attention_layernorm": (4096,)})
         tensors |= projections(f"{layer}.block_sparse_moe", {"gate": (8, 4096)})
         for e in range(8):
-            tensors |= projections(f"{layer}.block_sparse_moe.experts.{e}", {
-                "w1": (14336, 4096), "w2": (4096, 14336), "w3": (14336, 4096),
-            })
+            tensors |= projections(
+                f"{layer}.block_sparse_moe.experts.{e}",
+                {
+                    "w1": (14336, 4096),
+                    "w2": (4096, 14336),
+                    "w3": (14336, 4096),
+                },
+            )
     return tensors
 
 
@@ -435,10 +614,16 @@ def deepseek_tensors() -> Stored:
     tensors = outside(2048, 102400)
     for i in range(27):
         layer = f"model.layers.{i}"
-        tensors |= projections(f"{layer}.self_attn", {
-            "q_proj": (3072, 2048), "kv_a_proj_with_mqa": (576, 2048), "kv_a_layernorm": (512,),
-            "kv_b_proj": (4096, 512), "o_proj": (2048, 2048),
-        })
+        tensors |= projections(
+            f"{layer}.self_attn",
+            {
+                "q_proj": (3072, 2048),
+                "kv_a_proj_with_mqa": (576, 2048),
+                "kv_a_layernorm": (512,),
+                "kv_b_proj": (4096, 512),
+                "o_proj": (2048, 2048),
+            },
+        )
         tensors |= projections(layer, {"input_layernorm": (2048,), "post_attention_layernorm": (2048,)})
         swiglu = {"gate_proj": (10944, 2048), "up_proj": (10944, 2048), "down_proj": (2048, 10944)}
         tensors |= projections(f"{layer}.mlp", swiglu if i == 0 else {"gate": (64, 2048)})

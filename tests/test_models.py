@@ -17,13 +17,23 @@ from simmoe.workloads.models.formats import FORMATS
 
 NAMES = available()  # a model that is added to the folder is checked without being listed here
 SHIPPED = [
-    "deepseek-v2-lite", "gpt-oss-20b", "mixtral-8x7b", "olmoe-1b-7b", "oracle-moe-2x4", "oracle-moe-4x8",
-    "oracle-moe-8x16", "oracle-moe-9x24", "qwen3-30b-a3b",
+    "deepseek-v2-lite",
+    "gpt-oss-20b",
+    "mixtral-8x7b",
+    "olmoe-1b-7b",
+    "oracle-moe-2x4",
+    "oracle-moe-4x8",
+    "oracle-moe-8x16",
+    "oracle-moe-9x24",
+    "qwen3-30b-a3b",
 ]
 # Counted over the parameters of the model classes of transformers 5.23, built from the published configurations.
 EXACT = {
-    "deepseek-v2-lite": 15_706_484_224, "gpt-oss-20b": 20_914_757_184, "mixtral-8x7b": 46_702_792_704,
-    "olmoe-1b-7b": 6_919_161_856, "qwen3-30b-a3b": 30_532_122_624,
+    "deepseek-v2-lite": 15_706_484_224,
+    "gpt-oss-20b": 20_914_757_184,
+    "mixtral-8x7b": 46_702_792_704,
+    "olmoe-1b-7b": 6_919_161_856,
+    "qwen3-30b-a3b": 30_532_122_624,
 }
 
 TINY: dict[str, Any] = {
@@ -32,7 +42,11 @@ TINY: dict[str, Any] = {
     "title": "a model whose sums fit on a line",
     "sources": {"architecture": "made up for a test"},
     "architecture": {
-        "layers": 2, "moe_layers": [1], "d_model": 4, "vocab": 10, "tied_embeddings": False,
+        "layers": 2,
+        "moe_layers": [1],
+        "d_model": 4,
+        "vocab": 10,
+        "tied_embeddings": False,
         "attention": {"kind": "gqa", "heads": 4, "kv_heads": 2, "head_dim": 2},
         "ffn": {"matrices": 3, "n_experts": 8, "top_k": 2, "expert_d_ff": 6, "shared_d_ff": 5, "dense_d_ff": 12},
     },
@@ -46,8 +60,13 @@ STORED: dict[str, Any] = {
         "top_k": 1,
         "head": {"matrix_params": 40, "vector_params": 4, "stored_bytes": 61},
         "layers": [
-            {"attention": {"matrix_params": 64, "router_params": 8, "stored_bytes": 100}, "kv_elements_per_position": 8,
-             "flops_per_position": 16, "expert": {"matrix_params": 256, "stored_bytes": size}, "n_experts": 4}
+            {
+                "attention": {"matrix_params": 64, "router_params": 8, "stored_bytes": 100},
+                "kv_elements_per_position": 8,
+                "flops_per_position": 16,
+                "expert": {"matrix_params": 256, "stored_bytes": size},
+                "n_experts": 4,
+            }
             for size in (144, 210)
         ],
     },
@@ -103,12 +122,15 @@ def test_every_model_loads_in_every_format(name: str, format: str) -> None:
     assert total_bytes(model) <= total_bytes(load(name, "fp32"))
 
 
-@pytest.mark.parametrize("name, layers, heads, positions, moe, expert_params", [
-    ("oracle-moe-2x4", 12, 12, 256, (5, 11), 4_722_432),
-    ("oracle-moe-4x8", 12, 12, 256, (2, 5, 8, 11), 4_722_432),
-    ("oracle-moe-8x16", 12, 12, 512, (1, 2, 4, 5, 7, 8, 10, 11), 4_722_432),
-    ("oracle-moe-9x24", 24, 16, 1024, (2, 4, 7, 10, 12, 15, 18, 20, 23), 8_393_728),
-])
+@pytest.mark.parametrize(
+    "name, layers, heads, positions, moe, expert_params",
+    [
+        ("oracle-moe-2x4", 12, 12, 256, (5, 11), 4_722_432),
+        ("oracle-moe-4x8", 12, 12, 256, (2, 5, 8, 11), 4_722_432),
+        ("oracle-moe-8x16", 12, 12, 512, (1, 2, 4, 5, 7, 8, 10, 11), 4_722_432),
+        ("oracle-moe-9x24", 24, 16, 1024, (2, 4, 7, 10, 12, 15, 18, 20, 23), 8_393_728),
+    ],
+)
 def test_oracle_moe(
     name: str, layers: int, heads: int, positions: int, moe: tuple[int, ...], expert_params: int
 ) -> None:
@@ -122,10 +144,16 @@ def test_oracle_moe(
     assert model.layers[0].kv_bytes_per_position == 2 * 4 * d_model
 
 
-@pytest.mark.parametrize("name, kv_bytes", [
-    ("mixtral-8x7b", 4096), ("olmoe-1b-7b", 8192), ("qwen3-30b-a3b", 2048), ("deepseek-v2-lite", 1152),
-    ("gpt-oss-20b", 2048),
-])
+@pytest.mark.parametrize(
+    "name, kv_bytes",
+    [
+        ("mixtral-8x7b", 4096),
+        ("olmoe-1b-7b", 8192),
+        ("qwen3-30b-a3b", 2048),
+        ("deepseek-v2-lite", 1152),
+        ("gpt-oss-20b", 2048),
+    ],
+)
 def test_kv_cache_of_one_layer_and_position(name: str, kv_bytes: int) -> None:
     assert load(name).layers[0].kv_bytes_per_position == kv_bytes
     assert load(name, "int4").layers[0].kv_bytes_per_position == kv_bytes  # the cache keeps 16 bit
@@ -166,11 +194,20 @@ def test_tied_embeddings_are_counted_once_and_learned_positions_apart() -> None:
     assert (model.head.params, model.embedding) == (44, Part(12, 24, 0))
 
 
-@pytest.mark.parametrize("key, value, more", [
-    ("attention.qkv_bias", True, 8 + 4 + 4), ("attention.output_bias", True, 4), ("attention.sinks", True, 4),
-    ("attention.qk_norm", "head", 2 + 2), ("attention.qk_norm", "full", 8 + 4), ("norm", "layer", 2 * 4),
-    ("ffn.router_bias", True, 8), ("ffn.shared_gate", True, 4), ("ffn.bias", True, (6 + 6 + 4) * 8 + 5 + 5 + 4),
-])
+@pytest.mark.parametrize(
+    "key, value, more",
+    [
+        ("attention.qkv_bias", True, 8 + 4 + 4),
+        ("attention.output_bias", True, 4),
+        ("attention.sinks", True, 4),
+        ("attention.qk_norm", "head", 2 + 2),
+        ("attention.qk_norm", "full", 8 + 4),
+        ("norm", "layer", 2 * 4),
+        ("ffn.router_bias", True, 8),
+        ("ffn.shared_gate", True, 4),
+        ("ffn.bias", True, (6 + 6 + 4) * 8 + 5 + 5 + 4),
+    ],
+)
 def test_options_of_a_layer(key: str, value: Any, more: int) -> None:
     def params(data: dict[str, Any]) -> int:
         layer = shape(data, "tiny.yaml").layers[1]
@@ -179,19 +216,35 @@ def test_options_of_a_layer(key: str, value: Any, more: int) -> None:
     assert params(changed(TINY, f"architecture.{key}", value)) - params(TINY) == more
 
 
-@pytest.mark.parametrize("rule, layers", [
-    ("all", (0, 1, 2, 3, 4)), ({"first": 1}, (1, 2, 3, 4)), ({"first": 1, "every": 2}, (1, 3)), ([4, 0], (0, 4)),
-])
+@pytest.mark.parametrize(
+    "rule, layers",
+    [
+        ("all", (0, 1, 2, 3, 4)),
+        ({"first": 1}, (1, 2, 3, 4)),
+        ({"first": 1, "every": 2}, (1, 3)),
+        ([4, 0], (0, 4)),
+    ],
+)
 def test_which_layers_are_moe(rule: Any, layers: tuple[int, ...]) -> None:
     data = changed(changed(TINY, "architecture.layers", 5), "architecture.moe_layers", rule)
     assert shape(data, "tiny.yaml").moe_layers == layers
 
 
-@pytest.mark.parametrize("format, expert, attention, head", [
-    ("fp32", 32, 32, 32), ("fp16", 16, 16, 16), ("bf16", 16, 16, 16), ("fp8", 8, 8, 16), ("int8", 8, 8, 16),
-    ("int4", 4, 4, 16), ("q8_0", 8.5, 8.5, 8.5), ("q6_k", 6.5625, 6.5625, 6.5625), ("q4_k", 4.5, 4.5, 4.5),
-    ("mxfp4", 4.25, 16, 16),
-])
+@pytest.mark.parametrize(
+    "format, expert, attention, head",
+    [
+        ("fp32", 32, 32, 32),
+        ("fp16", 16, 16, 16),
+        ("bf16", 16, 16, 16),
+        ("fp8", 8, 8, 16),
+        ("int8", 8, 8, 16),
+        ("int4", 4, 4, 16),
+        ("q8_0", 8.5, 8.5, 8.5),
+        ("q6_k", 6.5625, 6.5625, 6.5625),
+        ("q4_k", 4.5, 4.5, 4.5),
+        ("mxfp4", 4.25, 16, 16),
+    ],
+)
 def test_bits_of_a_matrix_by_format(format: str, expert: float, attention: float, head: float) -> None:
     """Mixtral's matrices are whole blocks of every format; norms and routers stay in 16 bit (32 in fp32)."""
     model, rest = load("mixtral-8x7b", format), 4 if format == "fp32" else 2
@@ -216,8 +269,11 @@ def test_stored_bytes_are_the_default_of_a_file_that_has_them() -> None:
 
 
 def test_the_digest_follows_content_and_format() -> None:
-    digests = [shape(TINY, "a.yaml").digest, shape(TINY, "a.yaml", "int8").digest,
-               shape(changed(TINY, "architecture.vocab", 11), "a.yaml").digest]
+    digests = [
+        shape(TINY, "a.yaml").digest,
+        shape(TINY, "a.yaml", "int8").digest,
+        shape(changed(TINY, "architecture.vocab", 11), "a.yaml").digest,
+    ]
     assert len(set(digests)) == 3
     assert shape(dict(reversed(TINY.items())), "b.yaml", "fp16").digest == digests[0]
     assert len(digests[0]) == 64
@@ -316,18 +372,24 @@ def test_a_mistake_is_one_clear_line(base: dict[str, Any], path: str, value: Any
     assert str(caught.value).startswith("m.yaml: ") and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text, message", [
-    (b"", "m.yaml is empty"),
-    (b"# only a comment\n", "m.yaml is empty"),
-    (b"- 1\n", r"m.yaml is \[1\]; it must be a mapping"),
-    (b"just words", "m.yaml is 'just words'; it must be a mapping"),
-    (b"a: [1", "m.yaml is not a plain YAML file"),
-    (b"a: !!python/object/apply:os.system ['touch hacked']", "m.yaml is not a plain YAML file: could not determine"),
-    (b"a: \xff\xfe", "m.yaml is not a plain YAML file"),
-    (b"a: 2024-13-45", "m.yaml is not a plain YAML file: month must be in 1..12"),
-    (b"[" * 5000, "m.yaml is not a plain YAML file"),
-    (b"1: 2", "m.yaml: unknown key 1; known"),
-])
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (b"", "m.yaml is empty"),
+        (b"# only a comment\n", "m.yaml is empty"),
+        (b"- 1\n", r"m.yaml is \[1\]; it must be a mapping"),
+        (b"just words", "m.yaml is 'just words'; it must be a mapping"),
+        (b"a: [1", "m.yaml is not a plain YAML file"),
+        (
+            b"a: !!python/object/apply:os.system ['touch hacked']",
+            "m.yaml is not a plain YAML file: could not determine",
+        ),
+        (b"a: \xff\xfe", "m.yaml is not a plain YAML file"),
+        (b"a: 2024-13-45", "m.yaml is not a plain YAML file: month must be in 1..12"),
+        (b"[" * 5000, "m.yaml is not a plain YAML file"),
+        (b"1: 2", "m.yaml: unknown key 1; known"),
+    ],
+)
 def test_a_file_that_is_no_model(tmp_path: Path, text: bytes, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "m.yaml").write_bytes(text)

@@ -37,6 +37,16 @@ def play(case: Case):
 @settings(max_examples=400, deadline=None)
 @given(cases())
 def test_reference_equals_the_idiomatic_model(case):
+    compare(case)
+
+
+@settings(max_examples=400, deadline=None)
+@given(cases(prefetching=True))
+def test_reference_equals_the_idiomatic_model_with_late_hits(case):
+    compare(case)
+
+
+def compare(case):
     want = oracle_simpy.simulate(case.hw, case.model, case.trace, **case.kwargs)
     clocks, counts, link_bytes, decisions = play(case)
     assert [end - start for start, end in zip(clocks.start_ps, clocks.end_ps)] == want.pass_ps

@@ -25,7 +25,12 @@ def test_replay_equals_the_plain_oracle(case: Case):
                             cold_per_sequence=case.cold_per_sequence, seed=case.seed)  # fmt: skip
         assert np.array_equal(got.hit, want.hit)
         for mine, theirs in ((got, want.total), (got.prefill, want.prefill), (got.decode, want.decode)):
-            assert (mine.hits, mine.misses, mine.evictions, mine.bytes) == (theirs.hits, theirs.misses, theirs.evictions, theirs.bytes)
+            assert (mine.hits, mine.misses, mine.evictions, mine.bytes) == (
+                theirs.hits,
+                theirs.misses,
+                theirs.evictions,
+                theirs.bytes,
+            )
 
 
 @pytest.mark.parametrize("room", [8, 17, 32, 64, 100])

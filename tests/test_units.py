@@ -105,8 +105,17 @@ def test_a_wrong_unit_or_sign_is_refused_with_the_fix(text: str, dimension: str,
 @pytest.mark.parametrize(
     ("count", "text"),
     [
-        (0, "0 B"), (999, "999 B"), (1234567, "1.23 MB"), (-5e6, "-5 MB"), (64 * 10**9, "64 GB"), (2**30, "1.07 GB"),
-        (999_499_999, "999 MB"), (999_999_999, "1 GB"), (999.6e3, "1 MB"), (10**15, "1,000 TB"), (-5e15, "-5,000 TB"),
+        (0, "0 B"),
+        (999, "999 B"),
+        (1234567, "1.23 MB"),
+        (-5e6, "-5 MB"),
+        (64 * 10**9, "64 GB"),
+        (2**30, "1.07 GB"),
+        (999_499_999, "999 MB"),
+        (999_999_999, "1 GB"),
+        (999.6e3, "1 MB"),
+        (10**15, "1,000 TB"),
+        (-5e15, "-5,000 TB"),
     ],
 )
 def test_sizes_for_people(count: float, text: str) -> None:

@@ -20,7 +20,7 @@ _RENAMED = {
     "load_trace": ("simmoe.workloads.trace", "load"), "save_trace": ("simmoe.workloads.trace", "save"),
     "load_hardware": ("simmoe.hardware_profiles", "load"), "load_model": ("simmoe.workloads.models", "load"),
 }  # fmt: skip
-__all__ = ["__version__", *_HOME, *_RENAMED]  # noqa: PLE0604
+__all__ = ["__version__", *_HOME, *_RENAMED]
 
 if TYPE_CHECKING:
     from simmoe.hardware_profiles import load as load_hardware

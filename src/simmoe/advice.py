@@ -14,7 +14,9 @@ GIGABYTE = 10**9
 
 def shares(run: Run) -> list[tuple[str, float]]:
     """Decode time by cause, largest first, as fractions of one."""
-    where = {_NAMES.get(name, name).format(home=run.workload.hw.link.src): ps for name, ps in run.where_ps().items() if ps}
+    where = {
+        _NAMES.get(name, name).format(home=run.workload.hw.link.src): ps for name, ps in run.where_ps().items() if ps
+    }
     total = sum(where.values())
     return sorted(((name, ps / total) for name, ps in where.items()), key=lambda item: -item[1])
 
@@ -41,7 +43,7 @@ def bound_by(run: Run) -> str:
         return f"bound by {run.workload.hw.link.src}: {waiting:.0%} of decode time waits for experts"
     if launch_share(run) > 0.5:
         return f"bound by launch overhead: {launch_share(run):.0%} of decode time"
-    return f"bound by memory bandwidth: {name} take{'s' if not name.endswith('s') else ''} {share:.0%} of decode time, {waiting:.0%} waits for experts"
+    return f"bound by memory bandwidth: {share:.0%} of decode time is {name}, {waiting:.0%} waits for experts"
 
 
 def faster(hw: Hardware, what: str) -> Hardware:
@@ -49,7 +51,9 @@ def faster(hw: Hardware, what: str) -> Hardware:
     unit, memory = hw.device, hw.device_memory
     if what == "link":
         home = replace(hw.home, bytes_per_s=2 * hw.home.bytes_per_s)
-        return replace(hw, link=replace(hw.link, bytes_per_s=2 * hw.link.bytes_per_s), tiers={**hw.tiers, home.name: home})
+        return replace(
+            hw, link=replace(hw.link, bytes_per_s=2 * hw.link.bytes_per_s), tiers={**hw.tiers, home.name: home}
+        )
     if what == "launch":
         unit = replace(unit, launch_ps=unit.launch_ps // 2)
     else:
@@ -61,8 +65,14 @@ def faster(hw: Hardware, what: str) -> Hardware:
 def gains(workload: Workload, plan: Plan, run: Run) -> list[tuple[str, float]]:
     """What each single change gives, as a fraction of tok/s; all simulated, largest first."""
     found = [
-        (f"twice the {workload.hw.link.src} bandwidth", _gain(run, play(workload.on(faster(workload.hw, "link")), plan))),
-        (f"twice the {workload.hw.device.memory} bandwidth", _gain(run, play(workload.on(faster(workload.hw, "memory")), plan))),
+        (
+            f"twice the {workload.hw.link.src} bandwidth",
+            _gain(run, play(workload.on(faster(workload.hw, "link")), plan)),
+        ),
+        (
+            f"twice the {workload.hw.device.memory} bandwidth",
+            _gain(run, play(workload.on(faster(workload.hw, "memory")), plan)),
+        ),
         ("half the launch overhead", _gain(run, play(workload.on(faster(workload.hw, "launch")), plan))),
     ]
     more = min(plan.budget_bytes + GIGABYTE, workload.memory.holds_bytes)
@@ -92,9 +102,13 @@ def ladder_lines(ladder: Ladder) -> list[str]:
     best = max(run.tok_s or 0 for run in runs)
     knee = next(run for run in runs if (run.tok_s or 0) >= 0.95 * best)
     every = ladder.workload.model.all_expert_bytes
-    lines.append(f"{knee.plan.budget_bytes / every:.1%} of the experts ({nbytes(knee.plan.budget_bytes)}) reaches 95 % of the best speed here.")
+    lines.append(
+        f"{knee.plan.budget_bytes / every:.1%} of the experts ({nbytes(knee.plan.budget_bytes)}) reaches 95 % of the best speed here."
+    )
     below = runs[max(runs.index(knee) - 1, 0)]
     if below is not knee:
         step = knee.plan.budget_bytes - below.plan.budget_bytes
-        lines.append(f"One rung lower ({nbytes(below.plan.budget_bytes)}): {sentence(below, [(f'+{nbytes(step)} of experts', _gain(below, knee))])}.")
+        lines.append(
+            f"One rung lower ({nbytes(below.plan.budget_bytes)}): {sentence(below, [(f'+{nbytes(step)} of experts', _gain(below, knee))])}."
+        )
     return lines

@@ -59,16 +59,33 @@ def _add_run(commands: Commands) -> None:  # type: ignore[valid-type]
     size = run.add_mutually_exclusive_group()
     size.add_argument("--budget", metavar="SIZE", help="memory for routed experts alone, such as 2GB or 25%%")
     size.add_argument("--memory", metavar="SIZE", help="memory for dense weights + KV cache + experts")
-    run.add_argument("--eviction", default="lru", metavar="NAME|FILE", help="policy: lru (default), fifo, lfu, belady, … or a bound: nothing, everything")
-    run.add_argument("--scope", default="global", help="one budget for all layers (global, default) or a quota for each (layer)")
-    run.add_argument("--overlap", choices=("on", "none"), default="on", help="loads overlap with compute (on, default) or not")
+    run.add_argument(
+        "--eviction",
+        default="lru",
+        metavar="NAME|FILE",
+        help="policy: lru (default), fifo, lfu, belady, … or a bound: nothing, everything",
+    )
+    run.add_argument(
+        "--scope", default="global", help="one budget for all layers (global, default) or a quota for each (layer)"
+    )
+    run.add_argument(
+        "--overlap", choices=("on", "none"), default="on", help="loads overlap with compute (on, default) or not"
+    )
     run.add_argument("--cold-per-sequence", action="store_true", help="empty the slots when a new sequence starts")
-    run.add_argument("--context", type=int, metavar="N", help="positions to reserve KV memory for (default: as the trace needs)")
-    run.add_argument("--tokens", metavar="N|all", help="play the first N tokens (default: 2048 for the ladder, else all)")
+    run.add_argument(
+        "--context", type=int, metavar="N", help="positions to reserve KV memory for (default: as the trace needs)"
+    )
+    run.add_argument(
+        "--tokens", metavar="N|all", help="play the first N tokens (default: 2048 for the ladder, else all)"
+    )
     run.add_argument("--seed", type=int, default=0, help="seed of the random policy")
     run.add_argument("--json", action="store_true", help="print the result as JSON")
-    run.add_argument("--per-token", metavar="FILE", help="write one CSV row per forward pass (with --budget or --memory)")
-    run.add_argument("--perfetto", metavar="FILE", help="write a timeline for ui.perfetto.dev (with --budget or --memory)")
+    run.add_argument(
+        "--per-token", metavar="FILE", help="write one CSV row per forward pass (with --budget or --memory)"
+    )
+    run.add_argument(
+        "--perfetto", metavar="FILE", help="write a timeline for ui.perfetto.dev (with --budget or --memory)"
+    )
     run.set_defaults(command=_command("run"))
 
 
@@ -81,20 +98,29 @@ def _add_trace(commands: Commands) -> None:  # type: ignore[valid-type]
         action.add_argument("trace", metavar="NAME|FILE")
         action.set_defaults(command=_command(name))
     info.add_argument("--json", action="store_true", help="print the description as JSON")
-    make = actions.add_parser("make", help="train a bundled model on the bundled text and record its routing (needs simmoe[moe])")
+    make = actions.add_parser(
+        "make", help="train a bundled model on the bundled text and record its routing (needs simmoe[moe])"
+    )
     make.add_argument("--router", required=True, metavar="NAME", help="oracle or switch")
     make.add_argument("--out", metavar="FILE", help="the npz to write (default ROUTER.npz)")
     make.add_argument("--preset", default="9x24", help="recipe: 9x24 (default) or tiny")
     make.add_argument("--steps", type=int, help="training steps of each stage (default: those of the preset)")
     make.add_argument("--seed", type=int, default=0)
-    make.add_argument("--work", metavar="DIR", default="runs", help="folder for checkpoints, from which a stopped training goes on (default runs)")
+    make.add_argument(
+        "--work",
+        metavar="DIR",
+        default="runs",
+        help="folder for checkpoints, from which a stopped training goes on (default runs)",
+    )
     make.set_defaults(command=_command("trace_make"))
 
 
 def _add_model(commands: Commands) -> None:  # type: ignore[valid-type]
     model = commands.add_parser("model", help="model shapes: import one from a model's own files")  # type: ignore[attr-defined]
     actions = model.add_subparsers(metavar="ACTION", required=True)
-    load = actions.add_parser("import", help="write a shape from config.json, a GGUF file or model.safetensors.index.json (headers only)")
+    load = actions.add_parser(
+        "import", help="write a shape from config.json, a GGUF file or model.safetensors.index.json (headers only)"
+    )
     load.add_argument("file", metavar="FILE")
     load.add_argument("--out", metavar="FILE", help="the YAML to write (default NAME.yaml)")
     load.add_argument("--name", help="name of the shape (default: from the file)")

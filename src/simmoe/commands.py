@@ -61,7 +61,8 @@ def trace_check(a: argparse.Namespace) -> None:
 
     loaded = trace.load(a.trace)
     stated = "digest ok" if "digest" in loaded.meta else "no digest in meta"
-    print(f"{trace.find(a.trace).name}: trace format v1, {loaded.n_tokens:,} tokens × {loaded.n_layers} layers × top-{loaded.top_k} of {loaded.n_experts}, {stated}")
+    shape = f"{loaded.n_tokens:,} tokens × {loaded.n_layers} layers × top-{loaded.top_k} of {loaded.n_experts}"
+    print(f"{trace.find(a.trace).name}: trace format v1, {shape}, {stated}")
 
 
 def trace_info(a: argparse.Namespace) -> None:
@@ -88,8 +89,12 @@ def trace_make(a: argparse.Namespace) -> None:
 
     out = Path(a.out or f"{a.router}.npz")
     with progress() as report:
-        made = make_trace(a.router, out, preset=a.preset, steps=a.steps, seed=a.seed, work_dir=Path(a.work), progress=report)
-    print(f"{out}: {made.n_tokens:,} tokens, proxy perplexity {made.meta['quality']['proxy_ppl']:.1f}, digest {made.meta['digest'][:12]}")
+        made = make_trace(
+            a.router, out, preset=a.preset, steps=a.steps, seed=a.seed, work_dir=Path(a.work), progress=report
+        )
+    print(
+        f"{out}: {made.n_tokens:,} tokens, proxy perplexity {made.meta['quality']['proxy_ppl']:.1f}, digest {made.meta['digest'][:12]}"
+    )
 
 
 def model_import(a: argparse.Namespace) -> None:
@@ -104,8 +109,10 @@ def model_import(a: argparse.Namespace) -> None:
     out = Path(a.out or f"{shape['name']}.yaml")
     importer.write_shape(shape, out, force=a.force)
     model = models.load(str(out))
-    print(f"{out}: {model.total_params / 1e9:.2f} B parameters, {len(model.moe_layers)} MoE layers, top-{model.top_k}; at {model.format} "
-          f"{nbytes(model.dense_bytes)} dense + {nbytes(model.all_expert_bytes)} of routed experts")
+    print(
+        f"{out}: {model.total_params / 1e9:.2f} B parameters, {len(model.moe_layers)} MoE layers, top-{model.top_k}; at {model.format} "
+        f"{nbytes(model.dense_bytes)} dense + {nbytes(model.all_expert_bytes)} of routed experts"
+    )
 
 
 def _tokens(text: str | None, default: int | None) -> int | None:

@@ -43,13 +43,29 @@ class Ladder:
             for r in self.rungs
         ]
         bounds = {"nothing": self.nothing.to_json(), "everything": self.everything.to_json()}
-        return {"schema": 1, "kind": "simulated", "versions": versions(), **self.workload.facts(), "rungs": rows, "bounds": bounds}
+        return {
+            "schema": 1,
+            "kind": "simulated",
+            "versions": versions(),
+            **self.workload.facts(),
+            "rungs": rows,
+            "bounds": bounds,
+        }
 
 
 def ladder(
-    hw: str | Path | Hardware, trace: str | Path | Trace, *, model: str | Path | ModelShape | None = None,
-    eviction: str | Path = "lru", scope: str = "global", format: str | None = None, context: int | None = None,
-    tokens: int | None = TOKENS, overlap: bool = True, cold_per_sequence: bool = False, seed: int = 0,
+    hw: str | Path | Hardware,
+    trace: str | Path | Trace,
+    *,
+    model: str | Path | ModelShape | None = None,
+    eviction: str | Path = "lru",
+    scope: str = "global",
+    format: str | None = None,
+    context: int | None = None,
+    tokens: int | None = TOKENS,
+    overlap: bool = True,
+    cold_per_sequence: bool = False,
+    seed: int = 0,
 ) -> Ladder:
     """Simulate 12.5 … 100 % of the expert bytes and what the device really holds; `tokens=None` plays all."""
     workload = Workload(hw, trace, model, format=format, tokens=tokens, context=context)
@@ -67,8 +83,10 @@ def climb(workload: Workload, plan: Plan) -> Ladder:
     else:
         rungs.append((f"{100 * holds / every:.1f} % = device holds", holds))
     rows = [_rung(workload, plan, label, budget) for label, budget in sorted(rungs, key=lambda rung: rung[1])]
-    nothing, everything = (play(workload, replace(plan, eviction=which, budget_bytes=0 if which == "nothing" else every))
-                           for which in ("nothing", "everything"))
+    nothing, everything = (
+        play(workload, replace(plan, eviction=which, budget_bytes=0 if which == "nothing" else every))
+        for which in ("nothing", "everything")
+    )
     return Ladder(workload, tuple(rows), nothing, everything)
 
 

@@ -13,14 +13,29 @@ from simmoe.running import Run
 from simmoe.simulator.files import atomic
 from simmoe.simulator.runlog import Spans, event_of_cause
 
-PER_TOKEN = ("pass", "phase", "sequence", "position", "tokens", "ms", "waiting_ms", "requests", "hits", "misses", "loaded_bytes", "resident_bytes")
+PER_TOKEN = (
+    "pass",
+    "phase",
+    "sequence",
+    "position",
+    "tokens",
+    "ms",
+    "waiting_ms",
+    "requests",
+    "hits",
+    "misses",
+    "loaded_bytes",
+    "resident_bytes",
+)
 
 
 def write_per_token(run: Run, path: Path) -> None:
     """One row per forward pass: a decoded token (or batch), or a prefill chunk."""
     trace, requests = run.workload.trace, run.workload.requests
     number = requests.event_pass[requests.event_of_request]
-    asked, hits = (np.bincount(number, weights, trace.n_passes).astype(int).tolist() for weights in (None, run.decisions.hit))
+    asked, hits = (
+        np.bincount(number, weights, trace.n_passes).astype(int).tolist() for weights in (None, run.decisions.hit)
+    )
     resident = run.decisions.used[trace.n_layers - 1 :: trace.n_layers].tolist()
     with atomic(path) as stream:
         rows = csv.writer(stream)
@@ -43,7 +58,9 @@ def write_perfetto(run: Run, spans: Spans, path: Path) -> None:
     events += [_span(2, _expert(run, obj), start, lasts) for obj, start, lasts in spans.transfers]
     for p, start in enumerate(run.clocks.start_ps):
         phase = ("prefill", "decode")[trace.phase[p]]
-        events.append(_span(3, f"{phase} {p}", start, int(run.pass_ps[p]), sequence=int(trace.sequence[trace.pass_ptr[p]])))
+        events.append(
+            _span(3, f"{phase} {p}", start, int(run.pass_ps[p]), sequence=int(trace.sequence[trace.pass_ptr[p]]))
+        )
     events += _cache_events(run, spans)
     with atomic(path) as stream:
         json.dump({"traceEvents": events, "displayTimeUnit": "ms"}, stream)
@@ -61,10 +78,22 @@ def _cache_events(run: Run, spans: Spans) -> list[dict[str, Any]]:
         args = {"layer": layer, "experts": requests.obj[first:last].tolist()}
         for name, n in (("hit", hits), ("miss", last - first - hits)):
             if n:
-                events.append({"ph": "i", "s": "t", "pid": 0, "tid": 4, "name": f"{name} ×{n}", "ts": at / 1e6, "args": args})
-        events.append({"ph": "C", "pid": 0, "name": "resident MB", "ts": at / 1e6, "args": {"MB": int(run.decisions.used[event]) / 1e6}})
+                events.append(
+                    {"ph": "i", "s": "t", "pid": 0, "tid": 4, "name": f"{name} ×{n}", "ts": at / 1e6, "args": args}
+                )
+        events.append(
+            {
+                "ph": "C",
+                "pid": 0,
+                "name": "resident MB",
+                "ts": at / 1e6,
+                "args": {"MB": int(run.decisions.used[event]) / 1e6},
+            }
+        )
     for obj, event in zip(run.decisions.evicted.tolist(), cause):
-        events.append({"ph": "i", "s": "t", "pid": 0, "tid": 4, "name": f"evict {_expert(run, obj)}", "ts": decided[event] / 1e6})
+        events.append(
+            {"ph": "i", "s": "t", "pid": 0, "tid": 4, "name": f"evict {_expert(run, obj)}", "ts": decided[event] / 1e6}
+        )
     return events
 
 

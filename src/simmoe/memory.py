@@ -31,6 +31,10 @@ class Memory:
     kv_bytes: int
 
     @property
+    def what(self) -> str:
+        return f"{self.model.name} at {self.model.format}"
+
+    @property
     def usable_bytes(self) -> int:
         return self.hw.device_memory.capacity_bytes - self.hw.reserved_bytes
 
@@ -54,24 +58,23 @@ class Memory:
 
     def require(self, budget_bytes: int) -> None:
         """Raises UserError when the budget does not fit on the device, or the experts that are not resident not on their tier."""
-        one = int(self.model.expert_bytes.max())
+        one, every, home = int(self.model.expert_bytes.max()), self.model.all_expert_bytes, self.hw.home
+        rest = f"dense weights {nbytes(self.model.dense_bytes)}, KV cache {nbytes(self.kv_bytes)}"
         if self.short_by(one):
             raise UserError(
-                f"{self.model.name} at {self.model.format} does not fit on {self.hw.name}: dense weights {nbytes(self.model.dense_bytes)} + "
-                f"KV cache {nbytes(self.kv_bytes)} + one expert {nbytes(one)} exceed the usable {nbytes(self.usable_bytes)} by "
+                f"{self.what} does not fit on {self.hw.name}: {rest} and one expert {nbytes(one)} exceed the usable "
+                f"{nbytes(self.usable_bytes)} by "
                 f"{nbytes(self.short_by(one))}; choose a smaller --format or --context, or a larger machine"
             )
         if self.short_by(budget_bytes):
             raise UserError(
                 f"{nbytes(budget_bytes)} of experts do not fit on {self.hw.name}: short by {nbytes(self.short_by(budget_bytes))} of "
-                f"{nbytes(self.usable_bytes)} usable (dense weights {nbytes(self.model.dense_bytes)}, KV cache {nbytes(self.kv_bytes)}); "
-                f"--budget {self.room_bytes // 10**6}MB would fit"
+                f"{nbytes(self.usable_bytes)} usable ({rest}); --budget {self.room_bytes // 10**6}MB would fit"
             )
-        home = self.hw.home
-        if budget_bytes < self.model.all_expert_bytes and home.capacity_bytes < self.model.all_expert_bytes:
+        if budget_bytes < every and home.capacity_bytes < every:
             raise UserError(
-                f"the experts of {self.model.name} at {self.model.format} ({nbytes(self.model.all_expert_bytes)}) do not fit on {home.name} of "
-                f"{self.hw.name}: short by {nbytes(self.model.all_expert_bytes - home.capacity_bytes)}; choose a smaller --format or a larger {home.name}"
+                f"the experts of {self.what} ({nbytes(every)}) do not fit on {home.name} of {self.hw.name}: short by "
+                f"{nbytes(every - home.capacity_bytes)}; choose a smaller --format or a larger {home.name}"
             )
 
 
@@ -84,7 +87,10 @@ def budget_of(memory: Memory, budget: int | str | None, total: int | str | None)
         wanted = _bytes_of(total, None, "--memory") - memory.model.dense_bytes - memory.kv_bytes
         if wanted < int(memory.model.expert_bytes.max()):
             least = memory.model.dense_bytes + memory.kv_bytes + int(memory.model.expert_bytes.max())
-            raise UserError(f"--memory {total} is too small for {memory.model.name} at {memory.model.format}: the least is {nbytes(least)} (dense weights, KV cache and one expert)")
+            raise UserError(
+                f"--memory {total} is too small for {memory.what}: the least is {nbytes(least)} "
+                "(dense weights, KV cache and one expert)"
+            )
         return min(wanted, every)
     if budget is not None:
         return min(_bytes_of(budget, every, "--budget"), every)

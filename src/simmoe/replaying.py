@@ -32,13 +32,22 @@ class Replay:
     bytes: int
     prefill: Counts
     decode: Counts
-    hit: npt.NDArray[np.bool_]  # [tokens, layers, k]: its expert was resident when its event started; unused slots False
+    hit: npt.NDArray[
+        np.bool_
+    ]  # [tokens, layers, k]: its expert was resident when its event started; unused slots False
     unused_bytes: int  # rest of the budget that no whole slot of a layer's quota uses
 
 
 def replay(
-    trace: str | Path | Trace, expert_bytes: npt.ArrayLike, budget_bytes: int, eviction: str | Path = "lru", scope: str = "global",
-    contract: str = "event", *, cold_per_sequence: bool = False, seed: int = 0,
+    trace: str | Path | Trace,
+    expert_bytes: npt.ArrayLike,
+    budget_bytes: int,
+    eviction: str | Path = "lru",
+    scope: str = "global",
+    contract: str = "event",
+    *,
+    cold_per_sequence: bool = False,
+    seed: int = 0,
 ) -> Replay:
     """Play `trace` through an expert cache of `budget_bytes`.
 
@@ -54,13 +63,22 @@ def replay(
     requests = requests_of(loaded, contract)
     decisions = decide_named(loaded, requests, sizes, eviction, budget_bytes, scope, cold_per_sequence, seed)
     guesses = no_guesses(requests)
-    prefill, decode, both = (count(loaded, requests, decisions, guesses, sizes, phase) for phase in (PREFILL, DECODE, None))
+    prefill, decode, both = (
+        count(loaded, requests, decisions, guesses, sizes, phase) for phase in (PREFILL, DECODE, None)
+    )
     flags = hit_flags(loaded, requests, decisions)
     return Replay(both.hits, both.misses, both.evictions, both.bytes, prefill, decode, flags, decisions.unused_bytes)
 
 
 def decide_named(
-    trace: Trace, requests: Requests, sizes: Ints, eviction: str | Path, budget_bytes: int, scope: str, cold: bool, seed: int
+    trace: Trace,
+    requests: Requests,
+    sizes: Ints,
+    eviction: str | Path,
+    budget_bytes: int,
+    scope: str,
+    cold: bool,
+    seed: int,
 ) -> Decisions:
     """Decisions of a bound or of the policy of that name."""
     if str(eviction) in BOUNDS:
@@ -78,5 +96,7 @@ def one_of(what: str, value: str, known: tuple[str, ...]) -> None:
 def _sizes(expert_bytes: npt.ArrayLike, trace: Trace) -> Ints:
     sizes = np.asarray(expert_bytes)
     if sizes.shape != (trace.n_layers,) or sizes.dtype.kind not in "iu" or int(sizes.min()) <= 0:
-        raise UserError(f"expert_bytes must be {trace.n_layers} positive whole numbers, one per MoE layer; got {sizes.dtype} {sizes.shape}")
+        raise UserError(
+            f"expert_bytes must be {trace.n_layers} positive whole numbers, one per MoE layer; got {sizes.dtype} {sizes.shape}"
+        )
     return sizes.astype(np.int64)

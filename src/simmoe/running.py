@@ -33,8 +33,14 @@ class Workload:
     """A model and a trace on a machine: everything that does not depend on the residency plan, computed once."""
 
     def __init__(
-        self, hw: str | Path | Hardware, trace: str | Path | Trace, model: str | Path | ModelShape | None = None, *,
-        format: str | None = None, tokens: int | None = None, context: int | None = None,
+        self,
+        hw: str | Path | Hardware,
+        trace: str | Path | Trace,
+        model: str | Path | ModelShape | None = None,
+        *,
+        format: str | None = None,
+        tokens: int | None = None,
+        context: int | None = None,
     ) -> None:
         """tokens: play the first so many (whole passes). context: positions to reserve KV memory for. Raises UserError."""
         self.hw = hw if isinstance(hw, Hardware) else hardware_profiles.load(hw)
@@ -113,7 +119,8 @@ class Run:
 
     @property
     def decode_passes(self) -> npt.NDArray[np.bool_]:
-        return self.workload.trace.phase == DECODE
+        mine: npt.NDArray[np.bool_] = self.workload.trace.phase == DECODE
+        return mine
 
     @property
     def tok_s(self) -> float | None:
@@ -187,10 +194,20 @@ class Run:
 
 
 def run(
-    hw: str | Path | Hardware, trace: str | Path | Trace, *, model: str | Path | ModelShape | None = None,
-    budget: int | str | None = None, memory: int | str | None = None, eviction: str | Path = "lru", scope: str = "global",
-    format: str | None = None, context: int | None = None, tokens: int | None = None, overlap: bool = True,
-    cold_per_sequence: bool = False, seed: int = 0,
+    hw: str | Path | Hardware,
+    trace: str | Path | Trace,
+    *,
+    model: str | Path | ModelShape | None = None,
+    budget: int | str | None = None,
+    memory: int | str | None = None,
+    eviction: str | Path = "lru",
+    scope: str = "global",
+    format: str | None = None,
+    context: int | None = None,
+    tokens: int | None = None,
+    overlap: bool = True,
+    cold_per_sequence: bool = False,
+    seed: int = 0,
 ) -> Run:
     """Simulate one scenario.
 
@@ -212,9 +229,12 @@ def play(workload: Workload, plan: Plan, spans: Spans | None = None) -> Run:
     requests, sizes, trace = workload.requests, workload.model.expert_bytes, workload.trace
     costs, guesses = workload.costs, workload.guesses
     decisions = decide_named(
-        trace, requests, sizes, plan.eviction, plan.budget_bytes, plan.scope, plan.cold_per_sequence, plan.seed)
+        trace, requests, sizes, plan.eviction, plan.budget_bytes, plan.scope, plan.cold_per_sequence, plan.seed
+    )
     clocks = simulate(costs, requests, decisions, guesses, overlap=plan.overlap, spans=spans)
-    both, prefill, decode = (count(trace, requests, decisions, guesses, sizes, phase) for phase in (None, PREFILL, DECODE))
+    both, prefill, decode = (
+        count(trace, requests, decisions, guesses, sizes, phase) for phase in (None, PREFILL, DECODE)
+    )
     check(costs, decisions, clocks, both, None if bound else plan.budget_bytes)
     pass_ps = np.array(clocks.end_ps, np.int64) - np.array(clocks.start_ps, np.int64)
     link_bytes = link_bytes_by_pass(trace, requests, decisions, guesses, sizes)
@@ -234,16 +254,25 @@ def first_tokens(trace: Trace, tokens: int | None) -> Trace:
         if getattr(trace, name) is not None
     }  # fmt: skip
     guesses = None if trace.predicted_ids is None else trace.predicted_ids[:, :end]
-    return replace(trace, **cut, pass_ptr=trace.pass_ptr[: passes + 1], phase=trace.phase[:passes], predicted_ids=guesses)
+    return replace(
+        trace, **cut, pass_ptr=trace.pass_ptr[: passes + 1], phase=trace.phase[:passes], predicted_ids=guesses
+    )
 
 
 def _model_of(trace: Trace, model: str | Path | None, format: str | None) -> ModelShape:
     name = model or trace.meta.get("model")
     if not name:
-        raise UserError(f"the trace does not say its model; name a shape with --model, one of {', '.join(models.available())}")
-    return models.load(name, format)
+        raise UserError(
+            f"the trace does not say its model; name a shape with --model, one of {', '.join(models.available())}"
+        )
+    return models.load(str(name), format)
 
 
 def versions() -> dict[str, str]:
     """What made the result."""
-    return {"simmoe": __version__, "python": platform.python_version(), "numpy": np.__version__, "simpy": version("simpy")}
+    return {
+        "simmoe": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "simpy": version("simpy"),
+    }

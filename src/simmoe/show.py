@@ -10,7 +10,19 @@ from simmoe.laddering import Ladder
 from simmoe.running import Plan, Run, Workload
 from simmoe.simulator.units import nbytes
 
-COLUMNS = ("experts resident", "memory", "tok/s", "TTFT cold", "TTFT warm", "TPOT p50", "p95", "p99", "hit rate", "loaded/token", "waiting")
+COLUMNS = (
+    "experts resident",
+    "memory",
+    "tok/s",
+    "TTFT cold",
+    "TTFT warm",
+    "TPOT p50",
+    "p95",
+    "p99",
+    "hit rate",
+    "loaded/token",
+    "waiting",
+)
 
 
 def console() -> Console:
@@ -29,7 +41,9 @@ def show_ladder(ladder: Ladder, plan: Plan, out: Console) -> None:
         table.add_row(name, *(_cells(rung.run) if rung.run else (rung.why_not, *[""] * (len(COLUMNS) - 2))))
     table.add_row("[dim]bound: everything[/]", *_cells(ladder.everything))
     out.print(table)
-    out.print(f"100 % = {nbytes(every)} of routed experts. A rung starts empty, so 100 % still pays each first load; the bound starts full.")
+    out.print(
+        f"100 % = {nbytes(every)} of routed experts. A rung starts empty, so 100 % still pays each first load; the bound starts full."
+    )
     for line in advice.ladder_lines(ladder):
         out.print(line)
 
@@ -41,21 +55,42 @@ def show_run(run: Run, changes: list[tuple[str, float]], out: Console) -> None:
     table.add_row(f"{share:.1%} ({nbytes(run.plan.budget_bytes)})", *_cells(run))
     out.print(table)
     split = run.workload.memory.split(run.plan.budget_bytes)
-    out.print("Memory: " + " + ".join(f"{name} {nbytes(n)}" for name, n in split.items() if name != "total") + f" = {nbytes(split['total'])}"
-              + (f"; {nbytes(run.decisions.unused_bytes)} of the budget fill no whole slot" if run.decisions.unused_bytes else ""))
+    out.print(
+        "Memory: "
+        + " + ".join(f"{name} {nbytes(n)}" for name, n in split.items() if name != "total")
+        + f" = {nbytes(split['total'])}"
+        + (
+            f"; {nbytes(run.decisions.unused_bytes)} of the budget fill no whole slot"
+            if run.decisions.unused_bytes
+            else ""
+        )
+    )
     if run.tok_s:
-        out.print("A token's time: " + ", ".join(f"{share:.1%} {name}" for name, share in advice.shares(run) if share >= 0.001))
+        out.print(
+            "A token's time: "
+            + ", ".join(f"{share:.1%} {name}" for name, share in advice.shares(run) if share >= 0.001)
+        )
         out.print(advice.sentence(run, changes)[:1].upper() + advice.sentence(run, changes)[1:] + ".")
 
 
 def heading(workload: Workload, plan: Plan, out: Console) -> None:
     facts, meta = workload.facts(), workload.trace.meta
-    tokens = f"first {workload.trace.n_tokens:,} of {workload.all_tokens:,} tokens" if workload.trace.n_tokens < workload.all_tokens else f"all {workload.all_tokens:,} tokens"
+    tokens = (
+        f"first {workload.trace.n_tokens:,} of {workload.all_tokens:,} tokens"
+        if workload.trace.n_tokens < workload.all_tokens
+        else f"all {workload.all_tokens:,} tokens"
+    )
     out.print(f"[bold]Simulated[/] (engine simpy): {workload.hw.title}", highlight=False)
-    out.print(f"model {workload.model.name} at {workload.model.format}; trace of router {meta.get('router', '?')} {facts['trace']['digest'][:12]}, {tokens}; "
-              f"eviction {plan.eviction}, scope {plan.scope}, overlap {'on' if plan.overlap else 'none'}, KV for {workload.context:,} positions", highlight=False)
+    out.print(
+        f"model {workload.memory.what}; trace of router {meta.get('router', '?')} {facts['trace']['digest'][:12]}, {tokens}; "
+        f"eviction {plan.eviction}, scope {plan.scope}, overlap {'on' if plan.overlap else 'none'}, KV for {workload.context:,} positions",
+        highlight=False,
+    )
     if "proxy_ppl" in (meta.get("quality") or {}):
-        out.print("The trace was recorded from a small trained model of this geometry; bytes and times are those of the full shape.", highlight=False)
+        out.print(
+            "The trace was recorded from a small trained model of this geometry; bytes and times are those of the full shape.",
+            highlight=False,
+        )
 
 
 def _table() -> Table:

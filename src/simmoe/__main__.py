@@ -1,0 +1,7 @@
+"""python -m simmoe"""
+
+import sys
+
+from simmoe.cli import main
+
+sys.exit(main())

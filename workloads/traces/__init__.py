@@ -1,0 +1,1 @@
+"""Bundled routing traces (npz, format v1)."""
