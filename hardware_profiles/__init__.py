@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from simmoe.simulator import files
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.types import ComputeUnit, Figure, Hardware, Link, Tier
 from simmoe.simulator.units import EXAMPLE, parse
@@ -50,21 +51,12 @@ _POSITIVE = {"size", "bandwidth", "compute", "count"}  # the others may be zero:
 
 def available() -> list[str]:
     """Names of the bundled profiles."""
-    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+    return files.available(FOLDER, ".yaml")
 
 
 def find(name_or_path: str | Path) -> Path:
     """The file behind a name: a file that exists wins over a bundled profile of the same name."""
-    path = Path(name_or_path)
-    if path.is_file():
-        return path
-    name = str(name_or_path).removesuffix(".yaml")
-    if name in available():
-        return FOLDER / f"{name}.yaml"
-    raise UserError(
-        f"hardware {str(name_or_path)!r} is neither a file nor a bundled profile{_hint(name, available())}; bundled: "
-        f"{', '.join(available())}; to add a machine, write a YAML file ({DOC}) and pass its path"
-    )
+    return files.resolve(name_or_path, FOLDER, ".yaml", "hardware", f"to add a machine, write a YAML file ({DOC})")
 
 
 def load(name_or_path: str | Path) -> Hardware:

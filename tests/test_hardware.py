@@ -176,7 +176,7 @@ def test_an_unknown_name_says_what_exists_and_where_to_add_one(name: str) -> Non
     with pytest.raises(UserError) as info:
         load(name)
     message = str(info.value)
-    assert message.startswith(f"hardware {name!r} is neither a file nor a bundled profile")
+    assert message.startswith(f"unknown hardware {name!r}: no such file or bundled name")
     assert f"bundled: {', '.join(NAMES)}; to add a machine, write a YAML file (docs/hardware_format.md)" in message
     assert ("did you mean 'jetson_orin'?" in message) == bool(name)
 

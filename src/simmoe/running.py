@@ -265,7 +265,7 @@ def _model_of(trace: Trace, model: str | Path | None, format: str | None) -> Mod
         raise UserError(
             f"the trace does not say its model; name a shape with --model, one of {', '.join(models.available())}"
         )
-    return models.load(str(name), format)
+    return models.load(name, format)
 
 
 def versions() -> dict[str, str]:

@@ -5,13 +5,13 @@ A file in this folder is known by its name; a path that exists wins over it. doc
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from pathlib import Path
 
 import yaml
 
+from simmoe.simulator import files
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.types import NO_PART, Layer, ModelShape, Part
 from simmoe.workloads.models.architecture import expand
@@ -26,29 +26,21 @@ LARGEST_SUM = 2**62
 
 def available() -> list[str]:
     """Names of the bundled models."""
-    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+    return files.available(FOLDER, ".yaml")
 
 
-def find(name_or_path: str) -> Path:
+def find(name_or_path: str | Path) -> Path:
     """The file behind a path or a bundled name."""
-    path = Path(name_or_path)
-    if path.is_file():
-        return path
-    name = name_or_path.removesuffix(".yaml")
-    if name in available():
-        return FOLDER / f"{name}.yaml"
-    near = difflib.get_close_matches(name, available(), n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise UserError(f"unknown model {name_or_path!r}; {hint}known: {', '.join(available())}; or give the path of "
-                    "a YAML file of your own, or add one to workloads/models (docs/models.md)")
+    add = "to add one, write or import a YAML file (docs/models.md)"
+    return files.resolve(name_or_path, FOLDER, ".yaml", "model", add)
 
 
-def load(name_or_path: str, format: str | None = None) -> ModelShape:
+def load(name_or_path: str | Path, format: str | None = None) -> ModelShape:
     """A bundled model or a file of your own, its weights stored in `format`.
 
     Without `format`: the real bytes of an imported file where it has them, else fp16.
     """
-    path = find(str(name_or_path))
+    path = find(name_or_path)
     return shape(read_yaml(path), path.name, format)
 
 
