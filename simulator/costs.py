@@ -64,8 +64,9 @@ class Costs:
             self.slow_rate = min(self.rate, left)
         self.transfer_ps = [transfer_ps(int(b), hw.link) for b in model.expert_bytes]
         self._layers = [model.layers[i] for i in model.moe_layers]
-        self._kinds = list(dict.fromkeys(model.layers))  # layers of one shape cost the same
-        self._gaps = _gaps([self._kinds.index(layer) for layer in model.layers], self._kinds)
+        self.kinds = list(dict.fromkeys(model.layers))  # layers of one shape cost the same
+        self.kind_of_layer = [self.kinds.index(layer) for layer in model.layers]
+        self.gaps = _gaps(self.kind_of_layer, self.kinds)
         self._chains: dict[PassSize, list[Chain]] = {}
         self._experts: dict[tuple[int, int, int], Chain] = {}
         self._shared: dict[tuple[int, int], Chain] = {}
@@ -94,6 +95,16 @@ class Costs:
             self._shared[key] = _chain([self.weights("shared", part, tokens)] if part.bytes else [])
         return self._shared[key]
 
+    def parts_ps(self, size: PassSize) -> dict[str, int]:
+        """Uncontended time of a pass by part, routed experts left out."""
+        total = dict.fromkeys(("attention", "ffn", "shared", "head"), 0)
+        for kind, layer in enumerate(self.kinds):
+            for piece in self.dense_pieces(layer, size):
+                total[piece.name] += piece.ps * self.kind_of_layer.count(kind)
+        total["shared"] = sum(self.shared(column, size.tokens).ps for column in range(self.trace.n_layers))
+        total["head"] = self.head(size).ps
+        return total
+
     def chains(self, number: int) -> list[Chain]:
         """For pass `number`: launches before the decisions of each MoE layer, and (last) those after the last MoE layer."""
         size = self.sizes[number]
@@ -102,13 +113,16 @@ class Costs:
         return self._chains[size]
 
     def _build(self, size: PassSize) -> list[Chain]:
-        pieces = [self._dense_pieces(layer, size) for layer in self._kinds]
-        *before, after = self._gaps
+        pieces = [self.dense_pieces(layer, size) for layer in self.kinds]
+        *before, after = self.gaps
         built = {gap: _chain([piece for kind in gap for piece in pieces[kind]]) for gap in dict.fromkeys(before)}
         last = [piece for kind in after for piece in pieces[kind]]
-        return [*(built[gap] for gap in before), _chain([*last, self.weights("head", self.model.head, size.sequences)])]
+        return [*(built[gap] for gap in before), _chain([*last, self.head(size)])]
 
-    def _dense_pieces(self, layer: Layer, size: PassSize) -> list[Piece]:
+    def head(self, size: PassSize) -> Piece:
+        return self.weights("head", self.model.head, size.sequences)
+
+    def dense_pieces(self, layer: Layer, size: PassSize) -> list[Piece]:
         """Attention, and the FFN of a dense layer."""
         part = layer.attention
         attention = self.piece(

@@ -46,7 +46,8 @@ def requests_of(trace: Trace, contract: str = "event") -> Requests:
     if contract == "sequential":
         event_pass, event_layer, event = event_pass[event], layer, np.arange(len(slot))
     n_events, n_objects = len(event_pass), layers * trace.n_experts
-    first, request, count = _distinct(event, obj, n_objects)
+    several = np.repeat(np.diff(trace.pass_ptr) > 1, np.diff(trace.pass_ptr))[slot // (layers * trace.top_k)]
+    first, request, count = _distinct(event, obj, n_objects, several & (contract == "event"))
     return Requests(
         n_events=n_events,
         n_objects=n_objects,
@@ -75,14 +76,19 @@ def _occurrences(trace: Trace) -> tuple[Ints, Ints]:
     return slot, event
 
 
-def _distinct(event: Ints, obj: Ints, n_objects: int) -> tuple[Ints, Ints, Ints]:
-    """First occurrence of each (event, object) in order, the request of each occurrence, occurrences per request."""
-    key = event * n_objects + obj
-    _, first, inverse, count = np.unique(key, return_index=True, return_inverse=True, return_counts=True)
-    order = np.argsort(first)
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    return first[order], rank[inverse.reshape(-1)], count[order]
+def _distinct(event: Ints, obj: Ints, n_objects: int, several: npt.NDArray[np.bool_]) -> tuple[Ints, Ints, Ints]:
+    """First occurrence of each (event, object) in order, the request of each occurrence, occurrences per request.
+
+    `several` marks occurrences of passes with several tokens; in the others every occurrence is a request of its own.
+    """
+    origin = np.arange(len(obj))  # the first occurrence that each occurrence repeats
+    where = np.flatnonzero(several)
+    _, first, inverse = np.unique(event[where] * n_objects + obj[where], return_index=True, return_inverse=True)
+    origin[where] = where[first[inverse.reshape(-1)]]
+    is_first = origin == np.arange(len(obj))
+    number = np.cumsum(is_first) - 1
+    request = number[origin]
+    return np.flatnonzero(is_first), request, np.bincount(request, minlength=int(is_first.sum()))
 
 
 def _pointers(event: Ints, n_events: int) -> Ints:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -155,12 +156,10 @@ class Run:
         """Decode time by what it was spent on; the parts add up to all of it."""
         mine = self.decode_passes
         parts = dict.fromkeys(("attention", "ffn", "shared", "experts", "head"), 0)
-        for number in np.flatnonzero(mine).tolist():
-            for chain in self.workload.costs.chains(number):
-                for piece in chain.pieces:
-                    parts[piece.name] += piece.ps
-            for column in range(self.workload.trace.n_layers):
-                parts["shared"] += self.workload.costs.shared(column, self.workload.costs.sizes[number].tokens).ps
+        sizes = Counter(self.workload.costs.sizes[number] for number in np.flatnonzero(mine).tolist())
+        for size, passes in sizes.items():
+            for name, ps in self.workload.costs.parts_ps(size).items():
+                parts[name] += passes * ps
         parts["waiting for experts"] = int(np.array(self.clocks.stall_ps)[mine].sum())
         parts["slowed by loads"] = int(np.array(self.clocks.slowed_ps)[mine].sum())
         parts["experts"] = int(self.pass_ps[mine].sum()) - sum(parts.values())
