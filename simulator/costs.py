@@ -7,6 +7,7 @@ per millisecond and work is bytes * 10**9, so that rate * picoseconds is exactly
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -58,15 +59,15 @@ class Costs:
         self.launch_ps = unit.launch_ps
         self.rate = unit.bytes_per_s // 1000  # bytes per ms
         self.flops_per_s = _flops_per_s(hw, model)
+        self.contended = hw.unified
         self.slow_rate = self.rate
         if hw.unified:
             left = hw.device_memory.bytes_per_s // 1000 - hw.dram_bytes_per_loaded_byte * (hw.link.bytes_per_s // 1000)
             self.slow_rate = min(self.rate, left)
         self.transfer_ps = [transfer_ps(int(b), hw.link) for b in model.expert_bytes]
-        self._layers = [model.layers[i] for i in model.moe_layers]
+        self.moe_layers = [model.layers[i] for i in model.moe_layers]
         self.kinds = list(dict.fromkeys(model.layers))  # layers of one shape cost the same
-        self.kind_of_layer = [self.kinds.index(layer) for layer in model.layers]
-        self.gaps = _gaps(self.kind_of_layer, self.kinds)
+        self.gaps = _gaps(model.layers, self.kinds)
         self._chains: dict[PassSize, list[Chain]] = {}
         self._experts: dict[tuple[int, int, int], Chain] = {}
         self._shared: dict[tuple[int, int], Chain] = {}
@@ -82,7 +83,7 @@ class Costs:
         """One launch over `count` experts of an MoE layer to which `token_slots` (token, slot) pairs are routed."""
         key = (column, count, token_slots)
         if key not in self._experts:
-            part = self._layers[column].expert
+            part = self.moe_layers[column].expert
             piece = self.piece("experts", count * part.bytes, token_slots * part.flops_per_token)
             self._experts[key] = Chain(piece.ps, (piece,))
         return self._experts[key]
@@ -91,38 +92,34 @@ class Costs:
         """The shared experts of an MoE layer; an empty chain where there are none."""
         key = (column, tokens)
         if key not in self._shared:
-            part = self._layers[column].shared
+            part = self.moe_layers[column].shared
             self._shared[key] = _chain([self.weights("shared", part, tokens)] if part.bytes else [])
         return self._shared[key]
 
-    def parts_ps(self, size: PassSize) -> dict[str, int]:
-        """Uncontended time of a pass by part, routed experts left out."""
-        total = dict.fromkeys(("attention", "ffn", "shared", "head"), 0)
-        for kind, layer in enumerate(self.kinds):
-            for piece in self.dense_pieces(layer, size):
-                total[piece.name] += piece.ps * self.kind_of_layer.count(kind)
-        total["shared"] = sum(self.shared(column, size.tokens).ps for column in range(self.trace.n_layers))
-        total["head"] = self.head(size).ps
-        return total
+    def pieces(self, size: PassSize) -> list[Piece]:
+        """Launches of one layer of each kind, and the head last; `gaps` refers to them by index."""
+        kinds = [piece for layer in self.kinds for piece in self._dense_pieces(layer, size)]
+        return [*kinds, self.weights("head", self.model.head, size.sequences)]
 
     def chains(self, number: int) -> list[Chain]:
         """For pass `number`: launches before the decisions of each MoE layer, and (last) those after the last MoE layer."""
         size = self.sizes[number]
         if size not in self._chains:
-            self._chains[size] = self._build(size)
+            pieces = self.pieces(size)
+            built = {gap: _chain([pieces[i] for i in gap]) for gap in dict.fromkeys(self.gaps)}
+            self._chains[size] = [built[gap] for gap in self.gaps]
         return self._chains[size]
 
-    def _build(self, size: PassSize) -> list[Chain]:
-        pieces = [self.dense_pieces(layer, size) for layer in self.kinds]
-        *before, after = self.gaps
-        built = {gap: _chain([piece for kind in gap for piece in pieces[kind]]) for gap in dict.fromkeys(before)}
-        last = [piece for kind in after for piece in pieces[kind]]
-        return [*(built[gap] for gap in before), _chain([*last, self.head(size)])]
+    def parts_ps(self, size: PassSize) -> dict[str, int]:
+        """Uncontended time of a pass by part, routed experts left out."""
+        total = dict.fromkeys(("attention", "ffn", "shared", "head"), 0)
+        pieces = self.pieces(size)
+        for i in chain.from_iterable(self.gaps):
+            total[pieces[i].name] += pieces[i].ps
+        total["shared"] = sum(self.shared(column, size.tokens).ps for column in range(self.trace.n_layers))
+        return total
 
-    def head(self, size: PassSize) -> Piece:
-        return self.weights("head", self.model.head, size.sequences)
-
-    def dense_pieces(self, layer: Layer, size: PassSize) -> list[Piece]:
+    def _dense_pieces(self, layer: Layer, size: PassSize) -> list[Piece]:
         """Attention, and the FFN of a dense layer."""
         part = layer.attention
         attention = self.piece(
@@ -152,15 +149,19 @@ def _chain(pieces: list[Piece]) -> Chain:
     return Chain(sum(p.ps for p in pieces), tuple(pieces))
 
 
-def _gaps(kinds: list[int], shapes: list[Layer]) -> list[tuple[int, ...]]:
-    """Kinds of the layers up to and including each MoE layer, and (last) behind the last one."""
-    gaps, gap = [], []
+def _gaps(layers: tuple[Layer, ...], kinds: list[Layer]) -> list[tuple[int, ...]]:
+    """Indices into Costs.pieces of the launches up to the decisions of each MoE layer, and (last) of those behind the last one."""
+    index, columns = 0, {}
     for kind in kinds:
-        gap.append(kind)
-        if shapes[kind].n_experts:
+        columns[kind] = range(index, index := index + (1 if kind.n_experts else 2))
+    gaps: list[tuple[int, ...]] = []
+    gap: list[int] = []
+    for layer in layers:
+        gap += columns[layer]
+        if layer.n_experts:
             gaps.append(tuple(gap))
             gap = []
-    return [*gaps, tuple(gap)]
+    return [*gaps, (*gap, index)]
 
 
 def _flops_per_s(hw: Hardware, model: ModelShape) -> int:

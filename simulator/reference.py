@@ -36,7 +36,7 @@ class Machine:
         start = max(now, self.link_free)
         self.link_free = self.arrival[obj] = start + lasts
         self.link_busy += lasts
-        if self.costs.hw.unified:
+        if self.costs.contended:
             self.transfers.append((start, self.link_free))
         if self.spans is not None:
             self.spans.transfer(obj, start, lasts)

@@ -15,7 +15,7 @@ from simmoe.simulator.types import Trace
 Ints = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Requests:
     """Requests and occurrences of every event, flat arrays with one pointer per event."""
 

@@ -1,0 +1,110 @@
+"""Compiles the machine, one policy and the clock with numba, as one module of plain text that numba can cache on disk.
+
+Closures over a policy's functions are never found again in numba's cache, and a cached kernel that calls another file's function
+goes stale when that file changes. So all text that a kernel needs is written into one module in a folder named by its digest.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import inspect
+import os
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+from simmoe.simulator import clock, machine, policy
+from simmoe.simulator.errors import Missing
+from simmoe.simulator.files import atomic
+
+ENTRIES = {"play", "run_passes"}  # compiled and cached; the others are inlined into them
+HOST_ONLY = {"init"}  # runs once, before the kernel
+
+
+@cache
+def kernels(eviction: ModuleType | None) -> ModuleType:
+    """A module with `play` for the policy `eviction` compiled in; with `run_passes` when it is None."""
+    sources = [clock] if eviction is None else [policy, *_imported(eviction), eviction, machine]
+    return _module(_text([Path(inspect.getfile(source)) for source in sources]))
+
+
+def numba_version() -> str:
+    """The version of numba; raises Missing with the install line when it cannot be imported."""
+    try:
+        import numba
+    except ImportError:
+        raise Missing(
+            "the compiled engine needs numba, which is not installed; run: pip install 'simmoe[fast]'"
+        ) from None
+    return str(numba.__version__)
+
+
+def _imported(module: ModuleType) -> list[ModuleType]:
+    """Modules of simmoe.policies that `module` imports functions from, each before those that use it."""
+    found: list[ModuleType] = []
+    for node in ast.parse(Path(inspect.getfile(module)).read_text("utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("simmoe.policies."):
+            used = importlib.import_module(node.module)
+            found += [m for m in (*_imported(used), used) if m not in found]
+    return found
+
+
+def _text(paths: list[Path]) -> str:
+    """Functions and integer constants of the files, later ones in place of earlier ones of the same name."""
+    pieces: dict[str, str] = {}
+    for path in paths:
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and node.name not in HOST_ONLY:
+                pieces.pop(node.name, None)
+                how = "cache=True, nogil=True, _nrt=False" if node.name in ENTRIES else "forceinline=True, _nrt=False"
+                pieces[node.name] = f"@njit({how})\n{ast.unparse(_bare(node))}"
+            elif isinstance(node, ast.Assign) and _is_constant(node):
+                pieces[ast.unparse(node.targets[0])] = ast.unparse(node)
+    return "\n\n".join(["from numba import njit", *pieces.values(), ""])
+
+
+def _bare(function: ast.FunctionDef) -> ast.FunctionDef:
+    """The function without its annotations."""
+    for argument in function.args.args:
+        argument.annotation = None
+    function.returns = None
+    return function
+
+
+def _is_constant(node: ast.Assign) -> bool:
+    """Whole numbers, one or a tuple of them, assigned at module level."""
+    values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
+    return bool(values) and all(isinstance(v, ast.Constant) and isinstance(v.value, int) for v in values)
+
+
+def _module(text: str) -> ModuleType:
+    """The module of that text, imported from a folder that its digest names."""
+    stamp = f"numba {numba_version()} python {sys.version_info[:2]}\n{text}"
+    name = f"simmoe_kernel_{hashlib.sha256(stamp.encode()).hexdigest()[:24]}"
+    path = _folder() / name / "kernel.py"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic(path) as stream:
+            stream.write(text)
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # numba looks its functions up by module name
+    spec.loader.exec_module(module)
+    return module
+
+
+@cache
+def _folder() -> Path:
+    """Where kernels are kept: $SIMMOE_CACHE, else the user's cache folder, else a temporary one when that cannot be written."""
+    home = os.environ.get("SIMMOE_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "simmoe"
+    try:
+        Path(home).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=home):
+            return Path(home)
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="simmoe-"))
