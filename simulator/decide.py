@@ -44,6 +44,7 @@ class Decisions:
     unused_bytes: int  # rest of the budget that no whole slot of a layer's quota uses
 
 
+@lru_cache(maxsize=4)
 def no_guesses(requests: Requests) -> Guesses:
     return Guesses(np.zeros(requests.n_events + 1, np.int64), np.zeros(0, np.int64))
 
@@ -118,7 +119,7 @@ class _Part:
     low: int  # first object of the group
     n_objects: int
     ptr: Ints
-    obj: Ints
+    obj: npt.NDArray[np.int32]
     request: Ints  # [requests of the part] index into the run's requests
     use_ptr: Ints
     use_obj: Ints
@@ -154,38 +155,43 @@ def _select(requests: Requests, guesses: Guesses, low: int, high: int) -> _Part:
         return np.searchsorted(event, np.append(events, requests.n_events))
 
     return _Part(
-        events, low, high - low, pointers(request_event), requests.obj[request] - low, request,
-        pointers(use_event), requests.use_obj[use] - low, pointers(guess_event), guesses.obj[guess] - low, guess,
+        events, low, high - low, pointers(request_event), _small(requests.obj[request] - low), request,
+        pointers(use_event), _small(requests.use_obj[use] - low), pointers(guess_event), _small(guesses.obj[guess] - low), guess,
     )  # fmt: skip
+
+
+def _small(objects: Ints) -> npt.NDArray[np.int32]:
+    """Half the memory to stream through; objects are few."""
+    return objects.astype(np.int32)
 
 
 class _Out:
     """Where the parts of a run write their verdicts, in the numbering of the whole run."""
 
     def __init__(self, requests: Requests, guesses: Guesses) -> None:
-        self.hit = np.zeros(len(requests.obj), np.int64)
-        self.wait = np.zeros(len(requests.obj), np.int64)
-        self.issued = np.zeros(len(guesses.obj), np.int64)
+        self.hit = np.zeros(len(requests.obj), np.int8)
+        self.wait = np.zeros(len(requests.obj), np.int32)
+        self.issued = np.zeros(len(guesses.obj), np.int8)
         self.used_step = np.zeros(requests.n_events + 1, np.int64)  # change of the resident bytes at each event
         none = np.zeros(0, np.int64)
         self.evictions = [(none, none, none)]  # (event, object, cause) of each part
 
-    def evict(self, part: _Part, who: Ints, cause: Ints) -> None:
-        """Note the evictions of a part, in the numbering of the run."""
+    def take(self, part: _Part, v: Verdicts, evictions: int) -> None:
+        """The verdicts of a part, in the numbering of the run."""
+        self.hit[part.request], self.wait[part.request], self.issued[part.guess] = v.hit, v.wait, v.issued
+        cause = np.array(v.evicted_for[:evictions], np.int64)
         demand = cause >= 0
-        event = np.where(
-            demand,
-            np.searchsorted(part.ptr, cause, side="right"),
-            np.searchsorted(part.guess_ptr, -1 - cause, side="right"),
-        )
         cause[demand], cause[~demand] = part.request[cause[demand]], -1 - part.guess[-1 - cause[~demand]]
-        self.evictions.append((part.events[event - 1], who + part.low, cause))
+        event = part.events[np.array(v.evicted_at[:evictions], np.int64)]
+        self.evictions.append((event, np.array(v.evicted[:evictions], np.int64) + part.low, cause))
 
     def decisions(self, unused: int) -> Decisions:
         event, who, cause = (np.concatenate(column) for column in zip(*self.evictions))
         order = np.argsort(event, kind="stable")
         used = np.cumsum(self.used_step[:-1])
-        return Decisions(self.hit == 1, self.wait, self.issued == 1, who[order], cause[order], used, unused)
+        return Decisions(
+            self.hit.view(np.bool_), self.wait, self.issued.view(np.bool_), who[order], cause[order], used, unused
+        )
 
 
 class Player:
@@ -209,23 +215,32 @@ def _play(
     part: _Part, eviction: ModuleType, size: Ints, room: int, starts: Ints, seed: int, player: Player, out: _Out
 ) -> None:
     """Play one group; the slots and the policy's state start empty at each of the events `starts`, but for the last."""
-    n, loads = len(size), len(part.obj) + len(part.guess_obj)
+    n = len(size)
     extras, following = _extras(part, eviction, size, seed)
-    lengths = (len(part.obj), len(part.obj), len(part.guess_obj), loads, loads, len(part.events))
     q = player.arrays(Stream(part.ptr, part.obj, following, part.use_ptr, part.use_obj, part.guess_ptr, part.guess_obj))
-    v, x = player.arrays(Verdicts(*(np.zeros(m, np.int64) for m in lengths))), player.arrays(extras)
+    v, x = player.arrays(_verdicts(part)), player.arrays(extras)
     init, play, evictions = getattr(eviction, "init", policy.init), player.bind(eviction), 0
     widest = int(np.diff(part.ptr).max(initial=0))
     for (_, end), (begin, stop) in zip(pairwise(starts), pairwise(np.searchsorted(part.events, starts).tolist())):
         if begin < stop:
-            slots = Slots(*(np.zeros(m, np.int64) for m in (n, n, widest)), np.array([0, evictions]))
+            flags, order = (np.zeros(n, np.int8) for _ in range(2)), np.zeros(widest, np.int32)
+            slots = Slots(*flags, order, np.array([0, evictions]))
             c, state = player.arrays(slots), player.arrays(init(n, room, x))
             play(begin, stop, q, v, c, room, state, x)
             evictions = int(c.count[machine.EVICTIONS])
             out.used_step[part.events[begin:stop]] += np.diff(v.used[begin:stop], prepend=0)
             out.used_step[end] -= v.used[stop - 1]
-    out.hit[part.request], out.wait[part.request], out.issued[part.guess] = v.hit, v.wait, v.issued
-    out.evict(part, np.array(v.evicted[:evictions], np.int64), np.array(v.evicted_for[:evictions], np.int64))
+    out.take(part, v, evictions)
+
+
+def _verdicts(part: _Part) -> Verdicts:
+    """Room for the verdicts of a part; there are at most as many evictions as loads."""
+    requests, guesses = len(part.obj), len(part.guess_obj)
+    loads, small, wide = requests + guesses, np.int8, np.int32
+    return Verdicts(
+        np.zeros(requests, small), np.zeros(requests, wide), np.zeros(guesses, small), np.empty(loads, wide),
+        np.empty(loads, wide), np.empty(loads, wide), np.empty(len(part.events), np.int64),
+    )  # fmt: skip
 
 
 def _extras(part: _Part, eviction: ModuleType, size: Ints, seed: int) -> tuple[policy.Extras, Ints]:

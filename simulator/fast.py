@@ -20,8 +20,11 @@ from simmoe.simulator.types import Part
 LARGEST_WORK = 2**63 - 1  # bytes * 10**9 of one launch
 
 
-def why_not(costs: Costs, requests: Requests) -> str | None:
+def why_not(costs: Costs, requests: Requests, *, spans: bool = False) -> str | None:
     """What keeps the compiled engine from this scenario, in one sentence; None when nothing does."""
+    compiled.numba_version()
+    if spans:
+        return "it does not record every launch and transfer, which a timeline file needs"
     widest = int(np.diff(requests.ptr).max(initial=0))
     work = [widest * layer.expert.bytes * WORK_PER_BYTE for layer in costs.moe_layers]
     work += [piece.work for size in set(costs.sizes) for piece in costs.pieces(size)]
@@ -46,8 +49,8 @@ def simulate(
 ) -> Clocks:
     """Times of every pass."""
     work = Work(
-        requests.ptr, requests.obj, requests.tokens, decisions.hit.astype(np.int64), decisions.wait,
-        guesses.ptr, guesses.obj, decisions.issued.astype(np.int64),
+        requests.ptr, requests.obj, requests.tokens, decisions.hit.view(np.int8), decisions.wait,
+        guesses.ptr, guesses.obj, decisions.issued.view(np.int8),
     )  # fmt: skip
     loads = int((~decisions.hit).sum() + decisions.issued.sum()) if costs.contended else 0
     m = _timeline(requests, len(costs.sizes), loads)

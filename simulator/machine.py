@@ -32,6 +32,7 @@ class Verdicts(NamedTuple):
     wait: Any  # [requests] of a load: it is issued when the first `wait` experts in computed order have ended
     issued: Any  # [guesses] 1 = prefetched
     evicted: Any  # [evictions] object
+    evicted_at: Any  # [evictions] event
     evicted_for: Any  # [evictions] request that takes its room; -1 - guess for a prefetch
     used: Any  # [events] bytes resident at the end of the event
 
@@ -124,5 +125,6 @@ def evict(o: int, cause: int, event: int, v: Verdicts, c: Slots, s: Any, x: Extr
     c.free[o] = 0
     c.count[USED] -= x.size_bytes[o]
     v.evicted[c.count[EVICTIONS]] = o
+    v.evicted_at[c.count[EVICTIONS]] = event
     v.evicted_for[c.count[EVICTIONS]] = cause
     c.count[EVICTIONS] += 1

@@ -6,6 +6,7 @@ Requests stand in order of first occurrence (token-major, slot order within a to
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +32,7 @@ class Requests:
     event_pass: Ints  # [events] pass of each event
     event_layer: Ints  # [events] column of each event
 
-    @property
+    @cached_property
     def event_of_request(self) -> Ints:
         return np.repeat(np.arange(self.n_events), np.diff(self.ptr))
 

@@ -142,7 +142,7 @@ def test_littles_law_on_the_link():
     trace = tiny_trace([[[i % 4]] for i in range(40)], n_experts=4)
     model = simmoe.ModelShape("tiny", "fp16", "fp16", (_moe_layer(),), 1, _part(100), _part(0))
     spans = Spans()
-    run = play(Workload("a100", trace, model), Plan(3000, "fifo"), spans)
+    run = play(Workload("a100", trace, model), Plan(3000, "fifo"), spans=spans)
     elapsed = int(run.pass_ps.sum())
     in_link = sum(lasts for _, _, lasts in spans.transfers) / elapsed
     assert in_link == pytest.approx(run.misses / elapsed * (run.clocks.link_busy_ps / run.misses))

@@ -78,6 +78,9 @@ def _add_run(commands: Commands) -> None:  # type: ignore[valid-type]
     run.add_argument(
         "--tokens", metavar="N|all", help="play the first N tokens (default: 2048 for the ladder, else all)"
     )
+    run.add_argument(
+        "--engine", default="auto", help="simpy (reference), fast (compiled, needs numba) or auto (default)"
+    )
     run.add_argument("--seed", type=int, default=0, help="seed of the random policy")
     run.add_argument("--json", action="store_true", help="print the result as JSON")
     run.add_argument(

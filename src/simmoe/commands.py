@@ -25,7 +25,7 @@ def run(a: argparse.Namespace) -> None:
     if one:
         _one(a, workload, replace(plan, budget_bytes=memory.budget_of(workload.memory, a.budget, a.memory)))
     else:
-        ladder = laddering.climb(workload, plan)
+        ladder = laddering.climb(workload, plan, a.engine)
         if a.json:
             _print_json(ladder.to_json())
         else:
@@ -39,7 +39,7 @@ def _one(a: argparse.Namespace, workload: Any, plan: Any) -> None:
     from simmoe.simulator.runlog import Spans
 
     spans = Spans() if a.perfetto else None
-    result = running.play(workload, plan, spans)
+    result = running.play(workload, plan, workload.engine(a.engine, spans=spans is not None), spans)
     if a.per_token:
         lanes.write_per_token(result, Path(a.per_token))
     if spans is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from simmoe.running import Plan, Run, Workload, play, versions
+from simmoe.simulator.engines import Engine
 from simmoe.simulator.types import Hardware, ModelShape, Trace
 
 RUNGS = tuple(Fraction(n, 8) for n in range(1, 9))  # of the bytes of all routed experts
@@ -66,13 +67,14 @@ def ladder(
     overlap: bool = True,
     cold_per_sequence: bool = False,
     seed: int = 0,
+    engine: str = "auto",
 ) -> Ladder:
     """Simulate 12.5 … 100 % of the expert bytes and what the device really holds; `tokens=None` plays all."""
     workload = Workload(hw, trace, model, format=format, tokens=tokens, context=context)
-    return climb(workload, Plan(0, str(eviction), scope, overlap, cold_per_sequence, seed))
+    return climb(workload, Plan(0, str(eviction), scope, overlap, cold_per_sequence, seed), engine)
 
 
-def climb(workload: Workload, plan: Plan) -> Ladder:
+def climb(workload: Workload, plan: Plan, wish: str = "auto") -> Ladder:
     """The ladder of `workload`; the budget of `plan` is ignored."""
     memory, every = workload.memory, workload.model.all_expert_bytes
     memory.require(int(workload.model.expert_bytes.max()))
@@ -82,16 +84,17 @@ def climb(workload: Workload, plan: Plan) -> Ladder:
         rungs[-1] = ("100 % = device holds", every)
     else:
         rungs.append((f"{100 * holds / every:.1f} % = device holds", holds))
-    rows = [_rung(workload, plan, label, budget) for label, budget in sorted(rungs, key=lambda rung: rung[1])]
+    engine = workload.engine(wish, runs=len(rungs) + 2)
+    rows = [_rung(workload, plan, label, budget, engine) for label, budget in sorted(rungs, key=lambda rung: rung[1])]
     nothing, everything = (
-        play(workload, replace(plan, eviction=which, budget_bytes=0 if which == "nothing" else every))
+        play(workload, replace(plan, eviction=which, budget_bytes=0 if which == "nothing" else every), engine)
         for which in ("nothing", "everything")
     )
     return Ladder(workload, tuple(rows), nothing, everything)
 
 
-def _rung(workload: Workload, plan: Plan, label: str, budget: int) -> Rung:
+def _rung(workload: Workload, plan: Plan, label: str, budget: int, engine: Engine) -> Rung:
     short = workload.memory.short_by(budget)
     if short:
         return Rung(label, budget, None, f"does not fit: short by {short / 1e9:.2f} GB")
-    return Rung(label, budget, play(workload, replace(plan, budget_bytes=budget)))
+    return Rung(label, budget, play(workload, replace(plan, budget_bytes=budget), engine))

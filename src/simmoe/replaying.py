@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simmoe import policies
-from simmoe.simulator.decide import BOUNDS, SCOPES, Decisions, bound, decide, first_events, no_guesses
+from simmoe.simulator.decide import BOUNDS, SCOPES, Decisions, Player, bound, decide, first_events, no_guesses
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.requests import Ints, Requests, requests_of
 from simmoe.simulator.runlog import Counts, count, hit_flags
@@ -79,13 +79,14 @@ def decide_named(
     scope: str,
     cold: bool,
     seed: int,
+    player: Player | None = None,
 ) -> Decisions:
     """Decisions of a bound or of the policy of that name."""
     if str(eviction) in BOUNDS:
         return bound(requests, sizes, str(eviction))
     module = policies.load("eviction", eviction)
     cold_at = first_events(trace, requests) if cold else None
-    return decide(requests, sizes, module, budget_bytes, scope=scope, cold_at=cold_at, seed=seed)
+    return decide(requests, sizes, module, budget_bytes, scope=scope, cold_at=cold_at, seed=seed, player=player)
 
 
 def one_of(what: str, value: str, known: tuple[str, ...]) -> None:

@@ -21,8 +21,8 @@ from simmoe.memory import Memory, budget_of, kv_bytes
 from simmoe.replaying import decide_named, one_of
 from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide import BOUNDS, SCOPES, Decisions, Guesses, no_guesses
+from simmoe.simulator.engines import Engine, engine
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.reference import simulate
 from simmoe.simulator.requests import Ints, Requests, requests_of
 from simmoe.simulator.runlog import Clocks, Counts, Spans, check, count, hit_flags, link_bytes_by_pass
 from simmoe.simulator.types import DECODE, PREFILL, Hardware, ModelShape, Trace
@@ -64,6 +64,10 @@ class Workload:
     @cached_property
     def costs(self) -> Costs:
         return Costs(self.hw, self.model, self.trace)
+
+    def engine(self, wish: str = "auto", *, spans: bool = False, runs: int = 1) -> Engine:
+        """The engine that plays `runs` runs of this workload; see simulator/engines.py."""
+        return engine(wish, self.costs, self.requests, spans=spans, runs=runs)
 
     def on(self, hw: Hardware) -> Workload:
         """The same workload on another machine."""
@@ -207,20 +211,24 @@ def run(
     overlap: bool = True,
     cold_per_sequence: bool = False,
     seed: int = 0,
+    engine: str = "auto",
 ) -> Run:
     """Simulate one scenario.
 
     budget: bytes of routed experts that may be resident ("2 GB", "25%" of all of them, or an int). memory: the same from the other
     side: dense weights + KV cache + experts. Neither: what the device holds. tokens: the first so many (default all).
+    engine: "simpy" (the reference), "fast" (compiled, needs numba) or "auto". Both give the same result to the bit.
     Raises UserError with one line for any input that cannot be simulated.
     """
     workload = Workload(hw, trace, model, format=format, tokens=tokens, context=context)
     budget_bytes = budget_of(workload.memory, budget, memory)
-    return play(workload, Plan(budget_bytes, str(eviction), scope, overlap, cold_per_sequence, seed))
+    plan = Plan(budget_bytes, str(eviction), scope, overlap, cold_per_sequence, seed)
+    return play(workload, plan, workload.engine(engine))
 
 
-def play(workload: Workload, plan: Plan, spans: Spans | None = None) -> Run:
-    """Decide, then time."""
+def play(workload: Workload, plan: Plan, engine: Engine | None = None, spans: Spans | None = None) -> Run:
+    """Decide, then time; without `engine` by the one that pays."""
+    engine = engine or workload.engine(spans=spans is not None)
     one_of("scope", plan.scope, SCOPES)
     bound = plan.eviction in BOUNDS
     if not bound:
@@ -228,16 +236,24 @@ def play(workload: Workload, plan: Plan, spans: Spans | None = None) -> Run:
     requests, sizes, trace = workload.requests, workload.model.expert_bytes, workload.trace
     costs, guesses = workload.costs, workload.guesses
     decisions = decide_named(
-        trace, requests, sizes, plan.eviction, plan.budget_bytes, plan.scope, plan.cold_per_sequence, plan.seed
+        trace,
+        requests,
+        sizes,
+        plan.eviction,
+        plan.budget_bytes,
+        plan.scope,
+        plan.cold_per_sequence,
+        plan.seed,
+        engine.player,
     )
-    clocks = simulate(costs, requests, decisions, guesses, overlap=plan.overlap, spans=spans)
+    clocks = engine.simulate(costs, requests, decisions, guesses, plan.overlap, spans)
     both, prefill, decode = (
         count(trace, requests, decisions, guesses, sizes, phase) for phase in (None, PREFILL, DECODE)
     )
     check(costs, decisions, clocks, both, None if bound else plan.budget_bytes)
     pass_ps = np.array(clocks.end_ps, np.int64) - np.array(clocks.start_ps, np.int64)
     link_bytes = link_bytes_by_pass(trace, requests, decisions, guesses, sizes)
-    return Run(workload, plan, "simpy", both, prefill, decode, clocks, pass_ps, link_bytes, decisions)
+    return Run(workload, plan, engine.name, both, prefill, decode, clocks, pass_ps, link_bytes, decisions)
 
 
 def first_tokens(trace: Trace, tokens: int | None) -> Trace:

@@ -32,7 +32,7 @@ def console() -> Console:
 
 
 def show_ladder(ladder: Ladder, plan: Plan, out: Console) -> None:
-    heading(ladder.workload, plan, out)
+    heading(ladder.workload, plan, ladder.nothing.engine, out)
     table = _table()
     every = ladder.workload.model.all_expert_bytes
     table.add_row("[dim]bound: nothing[/]", *_cells(ladder.nothing))
@@ -49,7 +49,7 @@ def show_ladder(ladder: Ladder, plan: Plan, out: Console) -> None:
 
 
 def show_run(run: Run, changes: list[tuple[str, float]], out: Console) -> None:
-    heading(run.workload, run.plan, out)
+    heading(run.workload, run.plan, run.engine, out)
     table = _table()
     share = run.plan.budget_bytes / run.workload.model.all_expert_bytes
     table.add_row(f"{share:.1%} ({nbytes(run.plan.budget_bytes)})", *_cells(run))
@@ -73,14 +73,14 @@ def show_run(run: Run, changes: list[tuple[str, float]], out: Console) -> None:
         out.print(advice.sentence(run, changes)[:1].upper() + advice.sentence(run, changes)[1:] + ".")
 
 
-def heading(workload: Workload, plan: Plan, out: Console) -> None:
+def heading(workload: Workload, plan: Plan, engine: str, out: Console) -> None:
     facts, meta = workload.facts(), workload.trace.meta
     tokens = (
         f"first {workload.trace.n_tokens:,} of {workload.all_tokens:,} tokens"
         if workload.trace.n_tokens < workload.all_tokens
         else f"all {workload.all_tokens:,} tokens"
     )
-    out.print(f"[bold]Simulated[/] (engine simpy): {workload.hw.title}", highlight=False)
+    out.print(f"[bold]Simulated[/] (engine {engine}): {workload.hw.title}", highlight=False)
     out.print(
         f"model {workload.memory.what}; trace of router {meta.get('router', '?')} {facts['trace']['digest'][:12]}, {tokens}; "
         f"eviction {plan.eviction}, scope {plan.scope}, overlap {'on' if plan.overlap else 'none'}, KV for {workload.context:,} positions",

@@ -1,0 +1,56 @@
+"""Which engine plays a scenario: the SimPy reference, or the compiled one where it is asked for or pays."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import NamedTuple
+
+from simmoe.simulator import reference
+from simmoe.simulator.costs import Costs
+from simmoe.simulator.decide import Decisions, Guesses, Player
+from simmoe.simulator.errors import UserError
+from simmoe.simulator.requests import Requests
+from simmoe.simulator.runlog import Clocks, Spans
+
+ENGINES = ("auto", "simpy", "fast")
+WORTH_COMPILING = 400_000  # accesses of all runs together: below, importing numba (0.7 s) costs more than it saves
+
+
+class Engine(NamedTuple):
+    """How decisions are played and time is attached."""
+
+    name: str
+    player: Player
+
+    def simulate(
+        self,
+        costs: Costs,
+        requests: Requests,
+        decisions: Decisions,
+        guesses: Guesses,
+        overlap: bool,
+        spans: Spans | None,
+    ) -> Clocks:
+        if self.name == "simpy":
+            return reference.simulate(costs, requests, decisions, guesses, overlap=overlap, spans=spans)
+        from simmoe.simulator import fast
+
+        return fast.simulate(costs, requests, decisions, guesses, overlap=overlap)
+
+
+def engine(wish: str, costs: Costs, requests: Requests, *, spans: bool = False, runs: int = 1) -> Engine:
+    """The engine for `runs` runs of a scenario. `wish`: "simpy" and "fast" are promises, "auto" chooses.
+
+    Raises UserError when the compiled engine is asked for and cannot play the scenario, saying why.
+    """
+    if wish not in ENGINES:
+        raise UserError(f"unknown engine {wish!r}; choose one of {', '.join(ENGINES)}")
+    small = len(requests.use_obj) * runs < WORTH_COMPILING
+    if wish == "simpy" or (wish == "auto" and (small or importlib.util.find_spec("numba") is None)):
+        return Engine("simpy", Player())
+    from simmoe.simulator import fast
+
+    reason = fast.why_not(costs, requests, spans=spans)
+    if reason and wish == "fast":
+        raise UserError(f"the compiled engine cannot play this: {reason}; use --engine simpy")
+    return Engine("simpy", Player()) if reason else Engine("fast", fast.CompiledPlayer())
