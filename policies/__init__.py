@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 from functools import cache
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 
+from simmoe.simulator.errors import UserError
 from simmoe.simulator.files import available, resolve
 
 FOLDER = Path(__file__).parent
@@ -29,8 +31,13 @@ def load(kind: str, name: str | Path) -> ModuleType:
 
 @cache
 def _load(kind: str, path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"simmoe.policies.{kind}.{path.stem}", path)
-    assert spec is not None and spec.loader is not None
+    name = f"simmoe.policies.{kind}.{path.stem}"
+    loader = SourceFileLoader(name, str(path))
+    spec = importlib.util.spec_from_loader(name, loader)
+    assert spec is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        loader.exec_module(module)
+    except Exception as error:
+        raise UserError(f"{kind} policy {path.name} cannot be loaded: {type(error).__name__}: {error}") from None
     return module

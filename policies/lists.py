@@ -5,7 +5,8 @@ import numpy as np
 
 def rings(n_objects, n_rings):
     """older, newer for `n_rings` empty rings; the sentinel of ring r is n_objects + r."""
-    return np.arange(n_objects + n_rings), np.arange(n_objects + n_rings)
+    members = np.arange(n_objects + n_rings, dtype=np.int32)
+    return members, members.copy()
 
 
 def push(older, newer, end, o):

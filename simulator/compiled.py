@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 
 from simmoe.simulator import clock, machine, policy
-from simmoe.simulator.errors import Missing
+from simmoe.simulator.errors import Missing, UserError
 from simmoe.simulator.files import atomic
 
 ENTRIES = {"play", "run_passes"}  # compiled and cached; the others are inlined into them
@@ -29,7 +29,22 @@ HOST_ONLY = {"init"}  # runs once, before the kernel
 def kernels(eviction: ModuleType | None) -> ModuleType:
     """A module with `play` for the policy `eviction` compiled in; with `run_passes` when it is None."""
     sources = [clock] if eviction is None else [policy, *_imported(eviction), eviction, machine]
+    own = sorted(set(_functions(eviction)) & set(_functions(machine))) if eviction else []
+    if own:
+        raise UserError(
+            f"policy {Path(inspect.getfile(eviction)).name} defines {own[0]}(), a name of the machine; rename it"
+        )
     return _module(_text([Path(inspect.getfile(source)) for source in sources]))
+
+
+def _functions(module: ModuleType) -> list[str]:
+    """Names of the functions that a module defines itself."""
+    return [name for name, it in vars(module).items() if inspect.isfunction(it) and it.__module__ == module.__name__]
+
+
+def missing() -> bool:
+    """Whether numba is not installed."""
+    return importlib.util.find_spec("numba") is None
 
 
 def numba_version() -> str:
@@ -77,8 +92,12 @@ def _bare(function: ast.FunctionDef) -> ast.FunctionDef:
 
 def _is_constant(node: ast.Assign) -> bool:
     """Whole numbers, one or a tuple of them, assigned at module level."""
-    values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
-    return bool(values) and all(isinstance(v, ast.Constant) and isinstance(v.value, int) for v in values)
+    try:
+        value = ast.literal_eval(node.value)
+    except ValueError:
+        return False
+    values = value if isinstance(value, tuple) else (value,)
+    return bool(values) and all(isinstance(v, int) for v in values)
 
 
 def _module(text: str) -> ModuleType:

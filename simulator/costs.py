@@ -64,6 +64,11 @@ class Costs:
         if hw.unified:
             left = hw.device_memory.bytes_per_s // 1000 - hw.dram_bytes_per_loaded_byte * (hw.link.bytes_per_s // 1000)
             self.slow_rate = min(self.rate, left)
+            if left <= 0:
+                raise UserError(
+                    f"{hw.name}: loads at {hw.link.bytes_per_s:,} B/s × {hw.dram_bytes_per_loaded_byte} leave nothing of the "
+                    f"{hw.device_memory.bytes_per_s:,} B/s of {hw.device.memory}; a slower link or a faster memory is needed"
+                )
         self.transfer_ps = [transfer_ps(int(b), hw.link) for b in model.expert_bytes]
         self.moe_layers = [model.layers[i] for i in model.moe_layers]
         self.kinds = list(dict.fromkeys(model.layers))  # layers of one shape cost the same

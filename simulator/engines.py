@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import NamedTuple
 
-from simmoe.simulator import reference
+from simmoe.simulator import compiled, reference
 from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide import Decisions, Guesses, Player
 from simmoe.simulator.errors import UserError
@@ -46,7 +45,7 @@ def engine(wish: str, costs: Costs, requests: Requests, *, spans: bool = False, 
     if wish not in ENGINES:
         raise UserError(f"unknown engine {wish!r}; choose one of {', '.join(ENGINES)}")
     small = len(requests.use_obj) * runs < WORTH_COMPILING
-    if wish == "simpy" or (wish == "auto" and (small or importlib.util.find_spec("numba") is None)):
+    if wish == "simpy" or (wish == "auto" and (small or compiled.missing())):
         return Engine("simpy", Player())
     from simmoe.simulator import fast
 

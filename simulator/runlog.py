@@ -10,7 +10,7 @@ import numpy.typing as npt
 from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide import Decisions, Guesses
 from simmoe.simulator.requests import Ints, Requests
-from simmoe.simulator.types import DECODE, PREFILL, Trace
+from simmoe.simulator.types import Trace
 
 
 @dataclass
@@ -135,4 +135,10 @@ def check(costs: Costs, decisions: Decisions, clocks: Clocks, counts: Counts, bu
         raise AssertionError(f"simmoe broke its own law: {'; '.join(broken)}; please report this run")
 
 
-PHASES = {"prefill": PREFILL, "decode": DECODE}
+def check_occupancy(requests: Requests, decisions: Decisions, guesses: Guesses, expert_bytes: Ints) -> None:
+    """What was loaded and not evicted is what is resident; a policy that names a victim which is not resident breaks it."""
+    n_experts = requests.n_objects // len(expert_bytes)
+    loaded = np.concatenate((requests.obj[~decisions.hit], guesses.obj[decisions.issued])) // n_experts
+    left = int(expert_bytes[loaded].sum()) - int(expert_bytes[decisions.evicted // n_experts].sum())
+    if left != int(decisions.used[-1]):
+        raise AssertionError(f"resident bytes {int(decisions.used[-1])} are not loads less evictions {left}")

@@ -161,7 +161,7 @@ class ModelShape:
 # --- traces ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trace:
     """Which experts every token used in every MoE layer: trace format v1, see docs/trace_format.md."""
 

@@ -7,6 +7,7 @@ import json
 import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,16 @@ def load(name: str | Path) -> Trace:
     """The checked trace in a file, or a bundled one by name. Raises UserError with one line for anything wrong."""
     path = find(name)
     return check(_from_arrays(_read(path), path), str(path))
+
+
+def given(trace: str | Path | Trace) -> Trace:
+    """A trace by path or name, or a loaded one; checked either way."""
+    return _checked(trace) if isinstance(trace, Trace) else load(trace)
+
+
+@lru_cache(maxsize=8)
+def _checked(trace: Trace) -> Trace:
+    return check(trace)
 
 
 def find(name: str | Path) -> Path:

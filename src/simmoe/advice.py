@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 from simmoe.laddering import Ladder
 from simmoe.running import Plan, Run, Workload, play
+from simmoe.simulator.errors import UserError
 from simmoe.simulator.types import Hardware
 from simmoe.simulator.units import nbytes
 
@@ -37,8 +39,9 @@ def launch_share(run: Run) -> float:
 
 def bound_by(run: Run) -> str:
     """One phrase: what the run is bound by."""
-    name, share = shares(run)[0]
-    waiting = dict(shares(run)).get(f"waiting for {run.workload.hw.link.src}", 0.0)
+    home = f"waiting for {run.workload.hw.link.src}"
+    waiting = dict(shares(run)).get(home, 0.0)
+    name, share = next(item for item in shares(run) if item[0] != home)
     if waiting > 0.5:
         return f"bound by {run.workload.hw.link.src}: {waiting:.0%} of decode time waits for experts"
     if launch_share(run) > 0.5:
@@ -64,17 +67,15 @@ def faster(hw: Hardware, what: str) -> Hardware:
 
 def gains(workload: Workload, plan: Plan, run: Run) -> list[tuple[str, float]]:
     """What each single change gives, as a fraction of tok/s; all simulated, largest first."""
-    found = [
-        (
-            f"twice the {workload.hw.link.src} bandwidth",
-            _gain(run, play(workload.on(faster(workload.hw, "link")), plan)),
-        ),
-        (
-            f"twice the {workload.hw.device.memory} bandwidth",
-            _gain(run, play(workload.on(faster(workload.hw, "memory")), plan)),
-        ),
-        ("half the launch overhead", _gain(run, play(workload.on(faster(workload.hw, "launch")), plan))),
-    ]
+    changes = {
+        f"twice the {workload.hw.link.src} bandwidth": "link",
+        f"twice the {workload.hw.device.memory} bandwidth": "memory",
+        "half the launch overhead": "launch",
+    }
+    found = []
+    for text, what in changes.items():
+        with suppress(UserError):  # a link that would leave nothing of a shared memory is no proposal
+            found.append((text, _gain(run, play(workload.on(faster(workload.hw, what)), plan))))
     more = min(plan.budget_bytes + GIGABYTE, workload.memory.holds_bytes)
     if more > plan.budget_bytes:
         text = f"+{nbytes(more - plan.budget_bytes)} of experts"

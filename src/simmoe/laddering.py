@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from simmoe.running import Plan, Run, Workload, play, versions
+from simmoe.simulator.decide import quotas
 from simmoe.simulator.engines import Engine
+from simmoe.simulator.errors import UserError
 from simmoe.simulator.types import Hardware, ModelShape, Trace
 
 RUNGS = tuple(Fraction(n, 8) for n in range(1, 9))  # of the bytes of all routed experts
@@ -97,4 +99,8 @@ def _rung(workload: Workload, plan: Plan, label: str, budget: int, engine: Engin
     short = workload.memory.short_by(budget)
     if short:
         return Rung(label, budget, None, f"does not fit: short by {short / 1e9:.2f} GB")
+    try:
+        quotas(workload.model.expert_bytes, workload.trace.n_experts, budget, plan.scope)
+    except UserError:
+        return Rung(label, budget, None, f"below one expert{' per layer' if plan.scope == 'layer' else ''}")
     return Rung(label, budget, play(workload, replace(plan, budget_bytes=budget), engine))

@@ -56,7 +56,7 @@ def replay(
     contract: "event" (all experts of a layer and pass at once) or "sequential" (each access alone, as cache simulators count).
     Raises UserError for a budget below one expert, a wrong number of sizes, and unknown names.
     """
-    loaded = trace if isinstance(trace, Trace) else traces.load(trace)
+    loaded = traces.given(trace)
     one_of("scope", scope, SCOPES)
     one_of("contract", contract, CONTRACTS)
     sizes = _sizes(expert_bytes, loaded)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from simmoe import __version__, hardware_profiles
+from simmoe import __version__, hardware_profiles, policies
 from simmoe.memory import Memory, budget_of, kv_bytes
 from simmoe.replaying import decide_named, one_of
 from simmoe.simulator.costs import Costs
@@ -24,7 +24,7 @@ from simmoe.simulator.decide import BOUNDS, SCOPES, Decisions, Guesses, no_guess
 from simmoe.simulator.engines import Engine, engine
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.requests import Ints, Requests, requests_of
-from simmoe.simulator.runlog import Clocks, Counts, Spans, check, count, hit_flags, link_bytes_by_pass
+from simmoe.simulator.runlog import Clocks, Counts, Spans, check, check_occupancy, count, hit_flags, link_bytes_by_pass
 from simmoe.simulator.types import DECODE, PREFILL, Hardware, ModelShape, Trace
 from simmoe.workloads import models
 from simmoe.workloads import trace as traces
@@ -45,7 +45,7 @@ class Workload:
     ) -> None:
         """tokens: play the first so many (whole passes). context: positions to reserve KV memory for. Raises UserError."""
         self.hw = hw if isinstance(hw, Hardware) else hardware_profiles.load(hw)
-        whole = trace if isinstance(trace, Trace) else traces.load(trace)
+        whole = traces.given(trace)
         self.trace, self.all_tokens = first_tokens(whole, tokens), whole.n_tokens
         self.trace_digest = whole.meta.get("digest") or traces.digest(whole)
         self.model = model if isinstance(model, ModelShape) else _model_of(whole, model, format)
@@ -185,9 +185,7 @@ class Run:
 
     def scenario(self) -> dict[str, Any]:
         plan = asdict(self.plan)
-        if Path(self.plan.eviction).suffix:  # a policy from a file: its content names it, not its path
-            text = Path(self.plan.eviction).read_bytes() if Path(self.plan.eviction).is_file() else b""
-            plan["eviction"] = f"{Path(self.plan.eviction).stem} sha256:{hashlib.sha256(text).hexdigest()}"
+        plan["eviction"] = eviction_identity(self.plan.eviction)
         return {**self.workload.facts(), "plan": plan}
 
     @property
@@ -251,9 +249,21 @@ def play(workload: Workload, plan: Plan, engine: Engine | None = None, spans: Sp
         count(trace, requests, decisions, guesses, sizes, phase) for phase in (None, PREFILL, DECODE)
     )
     check(costs, decisions, clocks, both, None if bound else plan.budget_bytes)
+    if not bound and not plan.cold_per_sequence:
+        check_occupancy(requests, decisions, guesses, sizes)
     pass_ps = np.array(clocks.end_ps, np.int64) - np.array(clocks.start_ps, np.int64)
     link_bytes = link_bytes_by_pass(trace, requests, decisions, guesses, sizes)
     return Run(workload, plan, engine.name, both, prefill, decode, clocks, pass_ps, link_bytes, decisions)
+
+
+def eviction_identity(eviction: str) -> str:
+    """A bundled policy by its name, a file by its stem and content: a result never holds a path."""
+    if eviction in BOUNDS:
+        return eviction
+    path = policies.find("eviction", eviction)
+    if path.parent == policies.FOLDER / "eviction":
+        return path.stem
+    return f"{path.stem} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
 def first_tokens(trace: Trace, tokens: int | None) -> Trace:

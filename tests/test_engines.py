@@ -1,0 +1,160 @@
+"""Both engines through one body: against the second, idiomatic SimPy model, and against each other, to the picosecond."""
+
+from __future__ import annotations
+
+from dataclasses import astuple
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from simmoe import load_hardware, load_model, policies
+from simmoe.running import Plan, Workload, play
+from simmoe.simulator import compiled, fast
+from simmoe.simulator.costs import Costs
+from simmoe.simulator.decide import Decisions, Guesses, Player, decide, first_events
+from simmoe.simulator.engines import Engine, engine
+from simmoe.simulator.errors import UserError
+from simmoe.simulator.requests import requests_of
+from simmoe.simulator.runlog import check, check_occupancy, count, link_bytes_by_pass
+from tests import oracle_simpy, real_traces
+from tests.scenarios import Case, cases
+
+HAS_NUMBA = pytest.mark.skipif(compiled.missing(), reason="numba is not installed: pip install 'simmoe[fast]'")
+ENGINES = ["simpy", pytest.param("fast", marks=HAS_NUMBA)]
+
+
+def made(name: str) -> Engine:
+    return Engine("simpy", Player()) if name == "simpy" else Engine("fast", fast.CompiledPlayer())
+
+
+def guesses_of(case: Case, n_events: int) -> Guesses:
+    wanted = case.prefetch or [[]] * n_events
+    ptr = np.cumsum([0] + [len(one) for one in wanted])
+    return Guesses(ptr.astype(np.int64), np.array([o for one in wanted for o in one], np.int64))
+
+
+def run(case: Case, engine: Engine):
+    """(clocks, counts, link bytes by pass, decisions) of one engine; the laws of every run are checked."""
+    requests, sizes = requests_of(case.trace), case.model.expert_bytes
+    guesses, costs = guesses_of(case, requests.n_events), Costs(case.hw, case.model, case.trace)
+    cold_at = first_events(case.trace, requests) if case.cold_per_sequence else None
+    module = policies.load("eviction", case.eviction)
+    decisions = decide(
+        requests, sizes, module, case.budget_bytes, scope=case.scope, guesses=guesses, cold_at=cold_at, seed=case.seed,
+        player=engine.player,
+    )  # fmt: skip
+    clocks = engine.simulate(costs, requests, decisions, guesses, case.overlap, None)
+    counts = count(case.trace, requests, decisions, guesses, sizes)
+    check(costs, decisions, clocks, counts, case.budget_bytes)
+    if not case.cold_per_sequence:
+        check_occupancy(requests, decisions, guesses, sizes)
+    return clocks, counts, link_bytes_by_pass(case.trace, requests, decisions, guesses, sizes), decisions
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("prefetching", [None, True])
+def test_engine_equals_the_idiomatic_model(name, prefetching):
+    @settings(max_examples=300, deadline=None)
+    @given(cases(prefetching=prefetching))
+    def compare(case):
+        want = oracle_simpy.simulate(case.hw, case.model, case.trace, **case.kwargs)
+        clocks, counts, link_bytes, decisions = run(case, made(name))
+        assert [end - start for start, end in zip(clocks.start_ps, clocks.end_ps)] == want.pass_ps
+        assert (counts.hits, counts.misses, counts.evictions) == (want.hits, want.misses, want.evictions)
+        assert link_bytes.tolist() == want.link_bytes
+        assert clocks.link_busy_ps == want.link_busy_ps
+        assert int(decisions.used.max()) <= case.budget_bytes
+
+    compare()
+
+
+def same(one: Decisions, other: Decisions) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(astuple(one), astuple(other)))
+
+
+@HAS_NUMBA
+@pytest.mark.parametrize("prefetching", [None, True])
+def test_compiled_equals_reference_bit_for_bit(prefetching):
+    @settings(max_examples=1000, deadline=None)
+    @given(cases(prefetching=prefetching))
+    def compare(case):
+        slow, quick = run(case, made("simpy")), run(case, made("fast"))
+        assert slow[0] == quick[0]
+        assert slow[1] == quick[1]
+        assert same(slow[3], quick[3])
+
+    compare()
+
+
+@HAS_NUMBA
+@pytest.mark.parametrize("eviction", policies.names("eviction"))
+@pytest.mark.parametrize("name", real_traces.NAMES)
+def test_compiled_equals_reference_on_real_traces(name, eviction):
+    """The first passes of each real trace, three budgets, discrete and unified memory, on a shape of its geometry."""
+    trace = first(real_traces.load(name), 120)
+    model = shape_for(trace)
+    for hw in ("a100", "jetson_orin"):
+        workload = Workload(load_hardware(hw), trace, model)
+        for share in (8, 4, 2):
+            plan = Plan(model.all_expert_bytes // share, eviction, "layer" if share == 2 else "global")
+            slow, quick = (play(workload, plan, made(engine)) for engine in ("simpy", "fast"))
+            assert slow.clocks == quick.clocks
+            assert same(slow.decisions, quick.decisions)
+
+
+def first(trace, passes: int):
+    from simmoe.running import first_tokens
+
+    return first_tokens(trace, int(trace.pass_ptr[passes]))
+
+
+def shape_for(trace):
+    """A model of the trace's geometry: Qwen3's layers, with as many MoE layers and experts as the trace has."""
+    from dataclasses import replace
+
+    qwen = load_model("qwen3-30b-a3b")
+    layer = replace(qwen.layers[0], n_experts=trace.n_experts)
+    dense = replace(layer, n_experts=0, expert=type(layer.expert)(0, 0, 0), ffn=layer.expert)
+    layers = [dense] * (int(trace.layer_index[-1]) + 1)
+    for index in trace.layer_index.tolist():
+        layers[index] = layer
+    return replace(qwen, layers=tuple(layers))
+
+
+@HAS_NUMBA
+def test_the_engine_under_test_is_compiled():
+    """The kernels are machine code for the types that a run passes, unless numba's compiler is turned off on purpose."""
+    import numba
+
+    trace = first(real_traces.load("gptoss20b_gpqa"), 8)
+    play(Workload("a100", trace, shape_for(trace)), Plan(10**9), made("fast"))
+    kernels = compiled.kernels(policies.load("eviction", "lru")).play, compiled.kernels(None).run_passes
+    for kernel in kernels:
+        if numba.config.DISABLE_JIT:
+            assert not hasattr(kernel, "signatures")
+        else:
+            made_of = list(kernel.overloads.values())
+            assert made_of and all(one.fndesc.native and not one.objectmode and one.entry_point for one in made_of)
+
+
+def test_why_not_says_it_in_one_sentence():
+    trace = first(real_traces.load("gptoss20b_gpqa"), 4)
+    workload = Workload("a100", trace, shape_for(trace))
+    assert engine("auto", workload.costs, workload.requests).name == "simpy"
+    with pytest.raises(UserError, match="unknown engine 'quick'; choose one of auto, simpy, fast"):
+        workload.engine("quick")
+    if not compiled.missing():
+        with pytest.raises(UserError, match="cannot play this: it does not record every launch and transfer"):
+            workload.engine("fast", spans=True)
+        assert workload.engine("auto", runs=10**6).name == "fast"
+        assert workload.engine("auto", runs=10**6, spans=True).name == "simpy"
+
+
+def test_a_transfer_into_a_full_memory_is_refused():
+    from dataclasses import replace
+
+    hw = load_hardware("jetson_orin")
+    trace = first(real_traces.load("gptoss20b_gpqa"), 4)
+    with pytest.raises(UserError, match=r"leave nothing of the .* a slower link or a faster memory is needed"):
+        Costs(replace(hw, link=replace(hw.link, bytes_per_s=10**12)), shape_for(trace), trace)
