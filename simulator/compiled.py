@@ -30,7 +30,7 @@ def kernels(eviction: ModuleType | None) -> ModuleType:
     """A module with `play` for the policy `eviction` compiled in; with `run_passes` when it is None."""
     sources = [clock] if eviction is None else [policy, *_imported(eviction), eviction, machine]
     own = sorted(set(_functions(eviction)) & set(_functions(machine))) if eviction else []
-    if own:
+    if eviction and own:
         raise UserError(
             f"policy {Path(inspect.getfile(eviction)).name} defines {own[0]}(), a name of the machine; rename it"
         )

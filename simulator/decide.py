@@ -223,8 +223,8 @@ def _play(
     widest = int(np.diff(part.ptr).max(initial=0))
     for (_, end), (begin, stop) in zip(pairwise(starts), pairwise(np.searchsorted(part.events, starts).tolist())):
         if begin < stop:
-            flags, order = (np.zeros(n, np.int8) for _ in range(2)), np.zeros(widest, np.int32)
-            slots = Slots(*flags, order, np.array([0, evictions]))
+            resident, free, order = np.zeros(n, np.int8), np.zeros(n, np.int8), np.zeros(widest, np.int32)
+            slots = Slots(resident, free, order, np.array([0, evictions]))
             c, state = player.arrays(slots), player.arrays(init(n, room, x))
             play(begin, stop, q, v, c, room, state, x)
             evictions = int(c.count[machine.EVICTIONS])

@@ -55,8 +55,8 @@ def simulate(
     loads = int((~decisions.hit).sum() + decisions.issued.sum()) if costs.contended else 0
     m = _timeline(requests, len(costs.sizes), loads)
     compiled.kernels(None).run_passes(_tables(costs, requests, overlap), work, m)
-    by_pass = (m.start_ps, m.end_ps, m.stall_ps, m.slowed_ps)
-    return Clocks(*(array.tolist() for array in by_pass), link_busy_ps=int(m.at[LINK_BUSY]))
+    by_pass = (m.start_ps.tolist(), m.end_ps.tolist(), m.stall_ps.tolist(), m.slowed_ps.tolist())
+    return Clocks(*by_pass, link_busy_ps=int(m.at[LINK_BUSY]))
 
 
 def _timeline(requests: Requests, passes: int, loads: int) -> Timeline:

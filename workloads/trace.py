@@ -36,7 +36,7 @@ OPTIONAL = {"gate_weights", "predict_lead", "predicted_ids"}
 def load(name: str | Path) -> Trace:
     """The checked trace in a file, or a bundled one by name. Raises UserError with one line for anything wrong."""
     path = find(name)
-    return check(_from_arrays(_read(path), path), str(path))
+    return _checked(_from_arrays(_read(path), path), str(path))
 
 
 def given(trace: str | Path | Trace) -> Trace:
@@ -45,8 +45,8 @@ def given(trace: str | Path | Trace) -> Trace:
 
 
 @lru_cache(maxsize=8)
-def _checked(trace: Trace) -> Trace:
-    return check(trace)
+def _checked(trace: Trace, where: str = "trace") -> Trace:
+    return check(trace, where)
 
 
 def find(name: str | Path) -> Path:

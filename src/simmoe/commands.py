@@ -14,13 +14,15 @@ from simmoe.simulator.errors import Missing, UserError
 def run(a: argparse.Namespace) -> None:
     """simmoe run"""
     from simmoe import laddering, memory, running
+    from simmoe.workloads import trace
 
     one = a.budget is not None or a.memory is not None or a.eviction in ("nothing", "everything")
     for option in ("per_token", "perfetto"):
         if getattr(a, option) and not one:
             raise UserError(f"--{option.replace('_', '-')} shows one run: add --budget or --memory")
-    tokens = _tokens(a.tokens, None if one else laddering.TOKENS)
-    workload = running.Workload(a.hw, a.trace, a.model, format=a.format, tokens=tokens, context=a.context)
+    loaded = trace.load(a.trace)
+    tokens = _tokens(a.tokens, None if one else laddering.usual_tokens(loaded))
+    workload = running.Workload(a.hw, loaded, a.model, format=a.format, tokens=tokens, context=a.context)
     plan = running.Plan(0, a.eviction, a.scope, a.overlap == "on", a.cold_per_sequence, a.seed)
     if one:
         _one(a, workload, replace(plan, budget_bytes=memory.budget_of(workload.memory, a.budget, a.memory)))
@@ -31,7 +33,7 @@ def run(a: argparse.Namespace) -> None:
         else:
             from simmoe import show
 
-            show.show_ladder(ladder, plan, show.console())
+            show.show_ladder(ladder, plan, files_used(a), show.console())
 
 
 def _one(a: argparse.Namespace, workload: Any, plan: Any) -> None:
@@ -52,7 +54,22 @@ def _one(a: argparse.Namespace, workload: Any, plan: Any) -> None:
         part = running.first_tokens(workload.trace, laddering.TOKENS)
         workload = running.Workload(workload.hw, part, workload.model, context=workload.context)
         sample = running.play(workload, plan)
-    show.show_run(result, advice.gains(workload, plan, sample) if sample.tok_s else [], show.console())
+    changes = advice.gains(workload, plan, sample) if sample.tok_s else []
+    show.show_run(result, changes, files_used(a), show.console())
+
+
+def files_used(a: argparse.Namespace) -> list[str]:
+    """Which of the named inputs are files of the user's, in place of bundled ones."""
+    from simmoe import hardware_profiles, policies
+    from simmoe.workloads import models, trace
+
+    found = [hardware_profiles.find(a.hw), trace.find(a.trace)]
+    if a.model:
+        found.append(models.find(a.model))
+    if a.eviction not in ("nothing", "everything"):
+        found.append(policies.find("eviction", a.eviction))
+    bundled = {hardware_profiles.FOLDER, trace.BUNDLED, models.FOLDER, policies.FOLDER / "eviction"}
+    return [str(path) for path in found if path.parent not in bundled]
 
 
 def trace_check(a: argparse.Namespace) -> None:

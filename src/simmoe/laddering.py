@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from simmoe.running import Plan, Run, Workload, play, versions
+from simmoe.simulator import compiled
 from simmoe.simulator.decide import quotas
 from simmoe.simulator.engines import Engine
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.types import Hardware, ModelShape, Trace
 
 RUNGS = tuple(Fraction(n, 8) for n in range(1, 9))  # of the bytes of all routed experts
-TOKENS = 2048  # played by default
+TOKENS = 2048  # played by default where the whole trace would take long
+SHORT = 1_000_000  # accesses of a trace that the compiled engine plays at every rung in about a second
 
 
 @dataclass(frozen=True)
@@ -65,15 +67,23 @@ def ladder(
     scope: str = "global",
     format: str | None = None,
     context: int | None = None,
-    tokens: int | None = TOKENS,
+    tokens: int | None = None,
     overlap: bool = True,
     cold_per_sequence: bool = False,
     seed: int = 0,
     engine: str = "auto",
 ) -> Ladder:
-    """Simulate 12.5 … 100 % of the expert bytes and what the device really holds; `tokens=None` plays all."""
+    """Simulate 12.5 … 100 % of the expert bytes and what the device really holds.
+
+    tokens: the first so many; None plays all. The other arguments are those of `simmoe.run`.
+    """
     workload = Workload(hw, trace, model, format=format, tokens=tokens, context=context)
     return climb(workload, Plan(0, str(eviction), scope, overlap, cold_per_sequence, seed), engine)
+
+
+def usual_tokens(trace: Trace) -> int | None:
+    """What the command plays unless told: all (None) where the compiled engine makes it short, else the first 2,048."""
+    return None if trace.expert_ids.size <= SHORT and not compiled.missing() else TOKENS
 
 
 def climb(workload: Workload, plan: Plan, wish: str = "auto") -> Ladder:

@@ -47,11 +47,15 @@ class Workload:
         self.hw = hw if isinstance(hw, Hardware) else hardware_profiles.load(hw)
         whole = traces.given(trace)
         self.trace, self.all_tokens = first_tokens(whole, tokens), whole.n_tokens
-        self.trace_digest = whole.meta.get("digest") or traces.digest(whole)
+        self._whole = whole
         self.model = model if isinstance(model, ModelShape) else _model_of(whole, model, format)
         self.context = int(whole.position.max()) + 1 if context is None else context
         self.kv_bytes = kv_bytes(self.model, whole, self.context)
         self.memory = Memory(self.hw, self.model, self.kv_bytes)
+
+    @cached_property
+    def trace_digest(self) -> str:
+        return self._whole.meta.get("digest") or traces.digest(self._whole)
 
     @cached_property
     def requests(self) -> Requests:
@@ -279,8 +283,14 @@ def first_tokens(trace: Trace, tokens: int | None) -> Trace:
         if getattr(trace, name) is not None
     }  # fmt: skip
     guesses = None if trace.predicted_ids is None else trace.predicted_ids[:, :end]
+    meta = {key: value for key, value in trace.meta.items() if key != "digest"}  # it was that of the whole
     return replace(
-        trace, **cut, pass_ptr=trace.pass_ptr[: passes + 1], phase=trace.phase[:passes], predicted_ids=guesses
+        trace,
+        **cut,
+        pass_ptr=trace.pass_ptr[: passes + 1],
+        phase=trace.phase[:passes],
+        predicted_ids=guesses,
+        meta=meta,
     )
 
 

@@ -31,8 +31,8 @@ def console() -> Console:
     return plain if plain.is_terminal else Console(width=150)
 
 
-def show_ladder(ladder: Ladder, plan: Plan, out: Console) -> None:
-    heading(ladder.workload, plan, ladder.nothing.engine, out)
+def show_ladder(ladder: Ladder, plan: Plan, files: list[str], out: Console) -> None:
+    heading(ladder.workload, plan, ladder.nothing.engine, files, out)
     table = _table()
     every = ladder.workload.model.all_expert_bytes
     table.add_row("[dim]bound: nothing[/]", *_cells(ladder.nothing))
@@ -48,8 +48,8 @@ def show_ladder(ladder: Ladder, plan: Plan, out: Console) -> None:
         out.print(line)
 
 
-def show_run(run: Run, changes: list[tuple[str, float]], out: Console) -> None:
-    heading(run.workload, run.plan, run.engine, out)
+def show_run(run: Run, changes: list[tuple[str, float]], files: list[str], out: Console) -> None:
+    heading(run.workload, run.plan, run.engine, files, out)
     table = _table()
     share = run.plan.budget_bytes / run.workload.model.all_expert_bytes
     table.add_row(f"{share:.1%} ({nbytes(run.plan.budget_bytes)})", *_cells(run))
@@ -73,7 +73,7 @@ def show_run(run: Run, changes: list[tuple[str, float]], out: Console) -> None:
         out.print(advice.sentence(run, changes)[:1].upper() + advice.sentence(run, changes)[1:] + ".")
 
 
-def heading(workload: Workload, plan: Plan, engine: str, out: Console) -> None:
+def heading(workload: Workload, plan: Plan, engine: str, files: list[str], out: Console) -> None:
     facts, meta = workload.facts(), workload.trace.meta
     tokens = (
         f"first {workload.trace.n_tokens:,} of {workload.all_tokens:,} tokens"
@@ -85,6 +85,9 @@ def heading(workload: Workload, plan: Plan, engine: str, out: Console) -> None:
         f"model {workload.memory.what}; trace of router {meta.get('router', '?')} {facts['trace']['digest'][:12]}, {tokens}; "
         f"eviction {plan.eviction}, scope {plan.scope}, overlap {'on' if plan.overlap else 'none'}, KV for {workload.context:,} positions",
         highlight=False,
+    )
+    out.print(
+        f"inputs: {'bundled' if not files else 'from ' + ', '.join(files) + '; the others bundled'}", highlight=False
     )
     if "proxy_ppl" in (meta.get("quality") or {}):
         out.print(
