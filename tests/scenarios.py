@@ -7,7 +7,7 @@ and again; a large `scale` repeats the same scenarios with sizes whose products 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from simmoe.simulator.types import (
     Tier,
     Trace,
 )
+from simmoe.workloads import models as models_of
 
 MAX_ACCESSES = 200
 EVICTIONS = ("lru", "fifo", "lfu", "belady", "random")
@@ -251,3 +252,14 @@ def requests(trace: Trace) -> list[list[int]]:
         for column in range(trace.n_layers):
             found.append(sorted({column * trace.n_experts + e for e in ids[:, column].ravel().tolist() if e >= 0}))
     return found
+
+
+def shape_for(trace: Trace) -> ModelShape:
+    """A model of the trace's geometry: Qwen3's layers, with as many MoE layers and experts as the trace has."""
+    qwen = models_of.load("qwen3-30b-a3b")
+    layer = replace(qwen.layers[0], n_experts=trace.n_experts)
+    dense = replace(layer, n_experts=0, expert=NO_PART, ffn=layer.expert)
+    layers = [dense] * (int(trace.layer_index[-1]) + 1)
+    for index in trace.layer_index.tolist():
+        layers[index] = layer
+    return replace(qwen, layers=tuple(layers))

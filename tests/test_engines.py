@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from simmoe import load_hardware, load_model, policies
+from simmoe import load_hardware, policies
 from simmoe.running import Plan, Workload, play
 from simmoe.simulator import compiled, fast
 from simmoe.simulator.costs import Costs
@@ -18,7 +18,7 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.requests import requests_of
 from simmoe.simulator.runlog import check, check_occupancy, count, link_bytes_by_pass
 from tests import oracle_simpy, real_traces
-from tests.scenarios import Case, cases
+from tests.scenarios import Case, cases, shape_for
 
 HAS_NUMBA = pytest.mark.skipif(compiled.missing(), reason="numba is not installed: pip install 'simmoe[fast]'")
 ENGINES = ["simpy", pytest.param("fast", marks=HAS_NUMBA)]
@@ -107,19 +107,6 @@ def first(trace, passes: int):
     from simmoe.running import first_tokens
 
     return first_tokens(trace, int(trace.pass_ptr[passes]))
-
-
-def shape_for(trace):
-    """A model of the trace's geometry: Qwen3's layers, with as many MoE layers and experts as the trace has."""
-    from dataclasses import replace
-
-    qwen = load_model("qwen3-30b-a3b")
-    layer = replace(qwen.layers[0], n_experts=trace.n_experts)
-    dense = replace(layer, n_experts=0, expert=type(layer.expert)(0, 0, 0), ffn=layer.expert)
-    layers = [dense] * (int(trace.layer_index[-1]) + 1)
-    for index in trace.layer_index.tolist():
-        layers[index] = layer
-    return replace(qwen, layers=tuple(layers))
 
 
 @HAS_NUMBA

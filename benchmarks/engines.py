@@ -1,0 +1,125 @@
+"""The compiled engine against the reference, an idiomatic SimPy model and libcachesim; equal results first, then times.
+
+What is timed is a run with everything that depends on the trace alone already made (requests; for libcachesim its reader): decisions
+and clock for the engines, the loop over all requests for libcachesim, which computes no time.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.timing import interleaved
+from simmoe import load_hardware, policies
+from simmoe.running import Plan, Workload, first_tokens, play
+from simmoe.simulator.decide import Player, decide, no_guesses
+from simmoe.simulator.engines import Engine
+from simmoe.simulator.fast import CompiledPlayer
+from simmoe.simulator.requests import Requests, requests_of
+from simmoe.simulator.types import ModelShape, Trace
+from tests import oracle_simpy
+from tests.scenarios import shape_for
+
+POLICIES = ("lru", "fifo", "lfu", "belady")
+SIMPY, FAST = Engine("simpy", Player()), Engine("fast", CompiledPlayer())
+
+
+class Job:
+    """One policy at 25 % on the A100 profile, decisions and clock."""
+
+    def __init__(self, trace: Trace, model: ModelShape, eviction: str) -> None:
+        self.workload = Workload(load_hardware("a100"), trace, model)
+        self.plan, self.module = Plan(model.all_expert_bytes // 4, eviction), policies.load("eviction", eviction)
+        self.accesses = len(self.workload.requests.use_obj)
+
+    def run(self, engine: Engine) -> object:
+        w = self.workload
+        decisions = decide(
+            w.requests,
+            w.model.expert_bytes,
+            self.module,
+            self.plan.budget_bytes,
+            guesses=w.guesses,
+            player=engine.player,
+        )
+        return decisions, engine.simulate(w.costs, w.requests, decisions, w.guesses, True, None)
+
+
+def against_simpy(trace: Trace, passes: int, rounds: int) -> dict[str, float]:
+    """Accesses/s of the three engines that compute time, LRU at 25 %, on the first passes of a trace."""
+    part = first_tokens(trace, int(trace.pass_ptr[passes]))
+    job = Job(part, shape_for(part), "lru")
+    w, plan = job.workload, job.plan
+    slow, quick = play(w, plan, SIMPY), play(w, plan, FAST)
+    oracle = oracle_simpy.simulate(w.hw, w.model, part, budget_bytes=plan.budget_bytes, eviction="lru")
+    assert slow.clocks == quick.clocks and slow.pass_ps.tolist() == oracle.pass_ps and slow.misses == oracle.misses
+
+    def many() -> None:
+        for _ in range(20):
+            job.run(FAST)
+
+    seconds = interleaved(
+        {
+            "compiled": many,
+            "reference": lambda: job.run(SIMPY),
+            "idiomatic SimPy model": lambda: oracle_simpy.simulate(
+                w.hw, w.model, part, budget_bytes=plan.budget_bytes, eviction="lru"
+            ),
+        },
+        rounds,
+    )
+    seconds["compiled"] /= 20
+    return {name: job.accesses / taken for name, taken in seconds.items()}
+
+
+def against_libcachesim(trace: Trace, rounds: int) -> dict[str, dict[str, float]]:
+    """ns per access: our event-atomic replay with clocks, and as one-expert events without; libcachesim on the same ids."""
+    model = shape_for(trace)
+    flat, path = requests_of(trace, "sequential"), _oracle_general(trace)
+    room = trace.n_layers * trace.n_experts // 4
+    found = {}
+    for eviction in POLICIES:
+        job = Job(trace, model, eviction)
+        ours = lambda: _sequential(flat, trace, job.module, room)  # noqa: E731
+        theirs = lambda: _libcachesim(path, eviction, room)  # noqa: E731
+        misses = int((~ours().hit).sum())
+        assert misses == theirs(), f"{eviction}: {misses} misses, libcachesim {theirs()}"
+        job.run(FAST)
+        seconds = interleaved(
+            {"events + clock": lambda: job.run(FAST), "one-expert events": ours, "libcachesim": theirs}, rounds
+        )
+        found[eviction] = {name: 1e9 * taken / job.accesses for name, taken in seconds.items()}
+    path.unlink()
+    return found
+
+
+def _sequential(flat: Requests, trace: Trace, module, room: int):  # type: ignore[no-untyped-def]
+    sizes = np.ones(trace.n_layers, np.int64)
+    return decide(flat, sizes, module, room, guesses=no_guesses(flat), player=FAST.player)
+
+
+def _oracle_general(trace: Trace) -> Path:
+    """The flat ids as libcachesim's binary oracleGeneral file: u32 time, u64 id, u32 size, i64 index of the next access."""
+    flat = requests_of(trace, "sequential")
+    n = len(flat.obj)
+    following = np.full(n, -1, np.int64)
+    order = np.argsort(flat.obj, kind="stable")
+    again = np.diff(flat.obj[order]) == 0
+    following[order[:-1][again]] = order[1:][again] + 1
+    rows = np.zeros(n, np.dtype([("time", "<u4"), ("id", "<u8"), ("size", "<u4"), ("next", "<i8")]))
+    rows["time"], rows["id"], rows["size"], rows["next"] = np.arange(n), flat.obj + 1, 1, following
+    path = Path(tempfile.mkstemp(suffix=".oracleGeneral.bin")[1])
+    rows.tofile(path)
+    return path
+
+
+def _libcachesim(path: Path, eviction: str, room: int) -> int:
+    """Misses of libcachesim over the file; its own loop, in C."""
+    import libcachesim as lcs
+
+    cache = {"lru": lcs.LRU, "fifo": lcs.FIFO, "lfu": lcs.LFU, "belady": lcs.Belady}[eviction](room)
+    reader = lcs.TraceReader(str(path), lcs.TraceType.ORACLE_GENERAL_TRACE, lcs.ReaderInitParam(ignore_obj_size=True))
+    ratio, _ = cache.process_trace(reader)
+    return round(ratio * reader.get_num_of_req())
