@@ -27,9 +27,10 @@ def enter(b, n_objects, bucket, o):
     older, newer, low, middle, high = b[0], b[1], b[2], b[3], b[4]
     end = n_objects + bucket
     if newer[end] == end:
+        if low[bucket >> 5] == 0:
+            middle[bucket >> 10] |= 1 << (bucket >> 5 & 31)
+            high[bucket >> 15] |= 1 << (bucket >> 10 & 31)
         low[bucket >> 5] |= 1 << (bucket & 31)
-        middle[bucket >> 10] |= 1 << (bucket >> 5 & 31)
-        high[bucket >> 15] |= 1 << (bucket >> 10 & 31)
     push(older, newer, end, o)
 
 

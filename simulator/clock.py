@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 NOW, LINK_FREE, LINK_BUSY, SLOWED, HEAD, TAIL, STALLED = 0, 1, 2, 3, 4, 5, 6  # fields of Timeline.at
 LAUNCH, RATE, SLOW_RATE, CONTENDED, OVERLAP, LAYERS, PER_LAYER = 0, 1, 2, 3, 4, 5, 6  # fields of Tables.fixed
+GAP_KINDS, COLUMNS, READ_STRIDE, FLOP_STRIDE = 7, 8, 9, 10  # row lengths of its tables
 
 
 class Tables(NamedTuple):
     """Costs as arrays; a size is a distinct PassSize, a piece one launch, a gap the launches between two decisions."""
 
-    fixed: Any  # [7] scalars of the machine
+    fixed: Any  # [11] scalars of the machine
     size: Any  # [passes] size of each pass
     gap_kind: Any  # [layers + 1] kind of gap before each MoE layer, and behind the last
     gap_ps: Any  # [sizes * gap kinds] uncontended time
@@ -53,7 +54,8 @@ class Timeline(NamedTuple):
     end: Any  # [transfers]
     late: Any  # [widest] late hits of the event in order of arrival
     ended: Any  # [objects] last event in which the object's launch has ended, plus one
-    order: Any  # [widest] requests of the event in computed order
+    order: Any  # [widest + 1] hits of the event in request order
+    queue: Any  # [widest + 1] loads of the event in request order
     start_ps: Any  # [passes]
     end_ps: Any  # [passes]
     stall_ps: Any  # [passes]
@@ -79,11 +81,10 @@ def run_passes(t: Tables, w: Work, m: Timeline) -> None:
 def run_gap(size: int, kind: int, t: Tables, m: Timeline) -> None:
     """Launches with no decision between them."""
     if not t.fixed[CONTENDED] or m.at[LINK_FREE] <= m.at[NOW]:
-        m.at[NOW] += t.gap_ps[size * (len(t.piece_ptr) - 1) + kind]
+        m.at[NOW] += t.gap_ps[size * t.fixed[GAP_KINDS] + kind]
         return
-    columns = len(t.piece_work) // (len(t.gap_ps) // (len(t.piece_ptr) - 1))
     for i in range(t.piece_ptr[kind], t.piece_ptr[kind + 1]):
-        at = size * columns + t.piece[i]
+        at = size * t.fixed[COLUMNS] + t.piece[i]
         launch(t.piece_work[at], t.piece_flop_ps[at], t, m)
 
 
@@ -118,11 +119,11 @@ def walk(now: int, work: int, t: Tables, m: Timeline) -> int:
 
 def run_experts(column: int, count: int, slots: int, t: Tables, m: Timeline) -> None:
     """One launch over `count` experts of a layer to which `slots` token slots are routed."""
-    flop_ps = t.flop_ps[column * (len(t.flop_ps) // t.fixed[LAYERS]) + slots]
+    flop_ps = t.flop_ps[column * t.fixed[FLOP_STRIDE] + slots]
     if t.fixed[CONTENDED] and m.at[LINK_FREE] > m.at[NOW]:
         launch(count * t.expert_work[column], flop_ps, t, m)
         return
-    read_ps = t.read_ps[column * (len(t.read_ps) // t.fixed[LAYERS]) + count]
+    read_ps = t.read_ps[column * t.fixed[READ_STRIDE] + count]
     m.at[NOW] += t.fixed[LAUNCH] + (read_ps if read_ps > flop_ps else flop_ps)
 
 
@@ -156,19 +157,16 @@ def run_layer(event: int, column: int, shared: int, t: Tables, w: Work, m: Timel
     for j in range(late + loads):  # (e)
         if issued < loads:
             issued = issue(event, column, issued, hits, t, w, m)
-        run_late(event, column, m.late[j] if j < late else m.order[hits + j - late], t, w, m)
+        run_late(event, column, m.late[j] if j < late else m.queue[j - late], t, w, m)
 
 
 def computed_order(first: int, last: int, w: Work, m: Timeline) -> int:
-    """Requests of the event in computed order, hits then loads; how many are hits."""
+    """Requests of the event in computed order: hits in m.order, loads in m.queue; how many are hits."""
     hits = 0
     for i in range(first, last):
         m.order[hits] = i
+        m.queue[i - first - hits] = i
         hits += w.hit[i]
-    at = hits
-    for i in range(first, last):
-        m.order[at] = i
-        at += 1 - w.hit[i]
     return hits
 
 
@@ -176,10 +174,10 @@ def issue(event: int, column: int, issued: int, hits: int, t: Tables, w: Work, m
     """Issue the loads that may go now, in order, and prefetches directly behind the last; how many loads have been issued."""
     loads = w.ptr[event + 1] - w.ptr[event] - hits
     while issued < loads:
-        i = m.order[hits + issued]
+        i = m.queue[issued]
         before = w.wait[i] if t.fixed[OVERLAP] else hits + issued
         for j in range(before):
-            if m.ended[w.obj[m.order[j]]] != event + 1:
+            if m.ended[w.obj[m.order[j] if j < hits else m.queue[j - hits]]] != event + 1:
                 return issued
         load(w.obj[i], column, t, m)
         issued += 1

@@ -246,7 +246,7 @@ def _verdicts(part: _Part) -> Verdicts:
 def _extras(part: _Part, eviction: ModuleType, size: Ints, seed: int) -> tuple[policy.Extras, Ints]:
     """What the policy NEEDS, and the next event of each request (zeros when nobody asks)."""
     needs, n, loads = getattr(eviction, "NEEDS", ()), len(size), len(part.obj) + len(part.guess_obj)
-    following, first = np.zeros(len(part.obj), np.int64), np.zeros(n, np.int64)
+    following, first = np.zeros(0, np.int64), np.zeros(0, np.int64)
     if "next_use" in needs:
         following, first = part.future
     high, low = splitmix64(seed, loads) if "random" in needs else (np.zeros(0, np.int64), np.zeros(0, np.int64))

@@ -61,7 +61,7 @@ def simulate(
 
 def _timeline(requests: Requests, passes: int, loads: int) -> Timeline:
     widest = int(np.diff(requests.ptr).max(initial=0)) + 1
-    lengths = (7, requests.n_objects, loads, loads, widest, requests.n_objects, widest, passes, passes, passes, passes)
+    lengths = (7, requests.n_objects, loads, loads, widest, requests.n_objects, widest, widest, *[passes] * 4)
     return Timeline(*(np.zeros(n, np.int64) for n in lengths))
 
 
@@ -77,6 +77,7 @@ def _tables(costs: Costs, requests: Requests, overlap: bool) -> Tables:
     return Tables(
         fixed=_ints([
             costs.launch_ps, costs.rate, costs.slow_rate, costs.contended, overlap, len(layers), costs.trace.n_experts,
+            len(gaps), pieces.shape[1], widest + 1, slots + 1,
         ]),
         size=_ints([sizes[size] for size in costs.sizes]),
         gap_kind=_ints([gaps[gap] for gap in costs.gaps]),

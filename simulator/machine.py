@@ -18,7 +18,7 @@ class Stream(NamedTuple):
 
     ptr: Any  # [events + 1] into obj
     obj: Any  # [requests] object, numbered within the group
-    following: Any  # [requests] next event that requests obj
+    following: Any  # [requests] next event that requests obj; empty when the policy does not look ahead
     use_ptr: Any  # [events + 1] into use_obj
     use_obj: Any  # [occurrences] object, token-major
     guess_ptr: Any  # [events + 1] into guess_obj
@@ -51,23 +51,25 @@ def play(begin: int, end: int, q: Stream, v: Verdicts, c: Slots, room: int, s: A
     for event in range(begin, end):
         demand(event, q, v, c, room, s, x)
         for j in range(q.use_ptr[event], q.use_ptr[event + 1]):
-            if c.resident[q.use_obj[j]]:
-                use(s, q.use_obj[j], event, x)
-        if q.guess_ptr[event] < q.guess_ptr[event + 1]:
+            o = q.use_obj[j]
+            if c.resident[o]:
+                use(s, o, event, x)
+                c.free[o] = 1  # a prefetch pins it again
+        if len(q.guess_obj) and q.guess_ptr[event] < q.guess_ptr[event + 1]:
             prefetch(event, q, v, c, room, s, x)
-        for i in range(q.ptr[event], q.ptr[event + 1]):
-            c.free[q.obj[i]] = c.resident[q.obj[i]]
         v.used[event] = c.count[USED]
 
 
 def demand(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: Extras) -> None:
     """Hits are decided once; then each missing expert, in request order, gets its room."""
     first, last = q.ptr[event], q.ptr[event + 1]
+    foresight = len(q.following) > 0
     computed = 0
     for i in range(first, last):
         o = q.obj[i]
         c.free[o] = 0
-        x.next_use[o] = q.following[i]
+        if foresight:
+            x.next_use[o] = q.following[i]
         v.hit[i] = c.resident[o]
         if c.resident[o]:
             c.order[computed] = o
@@ -97,6 +99,7 @@ def prefetch(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x:
     pinned = 0
     for i in range(q.ptr[event], q.ptr[event + 1]):
         pinned += c.resident[q.obj[i]] * x.size_bytes[q.obj[i]]
+        c.free[q.obj[i]] = 0
     for j in range(q.guess_ptr[event], q.guess_ptr[event + 1]):
         o = q.guess_obj[j]
         if c.resident[o] or pinned + x.size_bytes[o] > room:
@@ -108,6 +111,8 @@ def prefetch(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x:
         v.issued[j] = 1
     for j in range(q.guess_ptr[event], q.guess_ptr[event + 1]):
         c.free[q.guess_obj[j]] = c.resident[q.guess_obj[j]]
+    for i in range(q.ptr[event], q.ptr[event + 1]):
+        c.free[q.obj[i]] = c.resident[q.obj[i]]
 
 
 def admit(o: int, event: int, c: Slots, s: Any, x: Extras) -> None:
