@@ -7,7 +7,9 @@ and clock for the engines, the loop over all requests for libcachesim, which com
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -81,15 +83,17 @@ def against_libcachesim(trace: Trace, rounds: int) -> dict[str, dict[str, float]
     room = trace.n_layers * trace.n_experts // 4
     found = {}
     for eviction in POLICIES:
-        job = Job(trace, model, eviction)
-        ours = lambda: _sequential(flat, trace, job.module, room)  # noqa: E731
-        theirs = lambda: _libcachesim(path, eviction, room)  # noqa: E731
-        misses = int((~ours().hit).sum())
-        assert misses == theirs(), f"{eviction}: {misses} misses, libcachesim {theirs()}"
+        job, reader = Job(trace, model, eviction), _reader(path)
+        jobs = {
+            "events + clock": partial(job.run, FAST),
+            "one-expert events": partial(_sequential, flat, trace, job.module, room),
+            "libcachesim": partial(_libcachesim, reader, eviction, room),
+            "libcachesim + reader": lambda eviction=eviction: _libcachesim(_reader(path), eviction, room),
+        }
+        misses = int((~jobs["one-expert events"]().hit).sum())
+        assert misses == jobs["libcachesim"](), f"{eviction}: {misses} misses here, others in libcachesim"
         job.run(FAST)
-        seconds = interleaved(
-            {"events + clock": lambda: job.run(FAST), "one-expert events": ours, "libcachesim": theirs}, rounds
-        )
+        seconds = interleaved(jobs, rounds)
         found[eviction] = {name: 1e9 * taken / job.accesses for name, taken in seconds.items()}
     path.unlink()
     return found
@@ -115,11 +119,17 @@ def _oracle_general(trace: Trace) -> Path:
     return path
 
 
-def _libcachesim(path: Path, eviction: str, room: int) -> int:
-    """Misses of libcachesim over the file; its own loop, in C."""
+def _reader(path: Path) -> Any:
     import libcachesim as lcs
 
-    cache = {"lru": lcs.LRU, "fifo": lcs.FIFO, "lfu": lcs.LFU, "belady": lcs.Belady}[eviction](room)
-    reader = lcs.TraceReader(str(path), lcs.TraceType.ORACLE_GENERAL_TRACE, lcs.ReaderInitParam(ignore_obj_size=True))
+    return lcs.TraceReader(str(path), lcs.TraceType.ORACLE_GENERAL_TRACE, lcs.ReaderInitParam(ignore_obj_size=True))
+
+
+def _libcachesim(reader: Any, eviction: str, room: int) -> int:
+    """Misses of libcachesim over the file; its own loop, in C, with a hash table of the size that it is fastest with here."""
+    import libcachesim as lcs
+
+    cache = {"lru": lcs.LRU, "fifo": lcs.FIFO, "lfu": lcs.LFU, "belady": lcs.Belady}[eviction](room, hashpower=12)
+    reader.reset()
     ratio, _ = cache.process_trace(reader)
     return round(ratio * reader.get_num_of_req())

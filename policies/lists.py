@@ -4,8 +4,8 @@ import numpy as np
 
 
 def rings(n_objects, n_rings):
-    """older, newer for `n_rings` empty rings; the sentinel of ring r is n_objects + r."""
-    members = np.arange(n_objects + n_rings, dtype=np.int32)
+    """older, newer for `n_rings` empty rings; the sentinel of ring r is n_objects + r. Unsigned: no negative index to check."""
+    members = np.arange(n_objects + n_rings, dtype=np.uint32)
     return members, members.copy()
 
 

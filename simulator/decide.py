@@ -118,8 +118,9 @@ class _Part:
     events: Ints  # [steps] event of each step
     low: int  # first object of the group
     n_objects: int
+    whole: bool  # all of the run, with nothing renumbered
     ptr: Ints
-    obj: npt.NDArray[np.int32]
+    obj: npt.NDArray[np.uint32]
     request: Ints  # [requests of the part] index into the run's requests
     use_ptr: Ints
     use_obj: Ints
@@ -154,15 +155,16 @@ def _select(requests: Requests, guesses: Guesses, low: int, high: int) -> _Part:
     def pointers(event: Ints) -> Ints:
         return np.searchsorted(event, np.append(events, requests.n_events))
 
+    whole = high - low == requests.n_objects and len(events) == requests.n_events
     return _Part(
-        events, low, high - low, pointers(request_event), _small(requests.obj[request] - low), request,
-        pointers(use_event), _small(requests.use_obj[use] - low), pointers(guess_event), _small(guesses.obj[guess] - low), guess,
+        events, low, high - low, whole, pointers(request_event), small(requests.obj[request] - low), request,
+        pointers(use_event), small(requests.use_obj[use] - low), pointers(guess_event), small(guesses.obj[guess] - low), guess,
     )  # fmt: skip
 
 
-def _small(objects: Ints) -> npt.NDArray[np.int32]:
-    """Half the memory to stream through; objects are few."""
-    return objects.astype(np.int32)
+def small(objects: Ints) -> npt.NDArray[np.uint32]:
+    """Half the memory to stream through, and no negative index for compiled code to check."""
+    return objects.astype(np.uint32)
 
 
 class _Out:
@@ -178,20 +180,24 @@ class _Out:
 
     def take(self, part: _Part, v: Verdicts, evictions: int) -> None:
         """The verdicts of a part, in the numbering of the run."""
+        event, who, cause = (np.asarray(a[:evictions], np.int64) for a in (v.evicted_at, v.evicted, v.evicted_for))
+        if part.whole:
+            self.hit, self.wait = np.asarray(v.hit, np.int8), np.asarray(v.wait, np.int32)
+            self.issued, self.evictions = np.asarray(v.issued, np.int8), [(event, who, cause)]
+            return
         self.hit[part.request], self.wait[part.request], self.issued[part.guess] = v.hit, v.wait, v.issued
-        cause = np.array(v.evicted_for[:evictions], np.int64)
-        demand = cause >= 0
+        cause, demand = cause.copy(), cause >= 0
         cause[demand], cause[~demand] = part.request[cause[demand]], -1 - part.guess[-1 - cause[~demand]]
-        event = part.events[np.array(v.evicted_at[:evictions], np.int64)]
-        self.evictions.append((event, np.array(v.evicted[:evictions], np.int64) + part.low, cause))
+        self.evictions.append((part.events[event], who + part.low, cause))
 
     def decisions(self, unused: int) -> Decisions:
-        event, who, cause = (np.concatenate(column) for column in zip(*self.evictions))
-        order = np.argsort(event, kind="stable")
+        event, who, cause = self.evictions[-1]
+        if len(self.evictions) > 1:
+            event, who, cause = (np.concatenate(column) for column in zip(*self.evictions))
+            order = np.argsort(event, kind="stable")
+            who, cause = who[order], cause[order]
         used = np.cumsum(self.used_step[:-1])
-        return Decisions(
-            self.hit.view(np.bool_), self.wait, self.issued.view(np.bool_), who[order], cause[order], used, unused
-        )
+        return Decisions(self.hit.view(np.bool_), self.wait, self.issued.view(np.bool_), who, cause, used, unused)
 
 
 class Player:
@@ -244,8 +250,8 @@ def _verdicts(part: _Part) -> Verdicts:
 
 
 def _extras(part: _Part, eviction: ModuleType, size: Ints, seed: int) -> tuple[policy.Extras, Ints]:
-    """What the policy NEEDS, and the next event of each request (zeros when nobody asks)."""
-    needs, n, loads = getattr(eviction, "NEEDS", ()), len(size), len(part.obj) + len(part.guess_obj)
+    """What the policy NEEDS, and the next event of each request (empty when nobody asks)."""
+    needs, loads = getattr(eviction, "NEEDS", ()), len(part.obj) + len(part.guess_obj)
     following, first = np.zeros(0, np.int64), np.zeros(0, np.int64)
     if "next_use" in needs:
         following, first = part.future

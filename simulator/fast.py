@@ -49,7 +49,7 @@ def simulate(
 ) -> Clocks:
     """Times of every pass."""
     work = Work(
-        requests.ptr, requests.obj, requests.tokens, decisions.hit.view(np.int8), decisions.wait,
+        requests.ptr, requests.small_obj, requests.tokens, decisions.hit.view(np.int8), decisions.wait,
         guesses.ptr, guesses.obj, decisions.issued.view(np.int8),
     )  # fmt: skip
     loads = int((~decisions.hit).sum() + decisions.issued.sum()) if costs.contended else 0

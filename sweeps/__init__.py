@@ -1,0 +1,1 @@
+"""Searching over scenarios: spaces, Optuna studies that survive a kill, Pareto fronts, machines side by side."""

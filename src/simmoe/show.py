@@ -75,25 +75,31 @@ def show_run(run: Run, changes: list[tuple[str, float]], files: list[str], out: 
 
 def heading(workload: Workload, plan: Plan, engine: str, files: list[str], out: Console) -> None:
     facts, meta = workload.facts(), workload.trace.meta
-    tokens = (
-        f"first {workload.trace.n_tokens:,} of {workload.all_tokens:,} tokens"
-        if workload.trace.n_tokens < workload.all_tokens
-        else f"all {workload.all_tokens:,} tokens"
-    )
     out.print(f"[bold]Simulated[/] (engine {engine}): {workload.hw.title}", highlight=False)
     out.print(
-        f"model {workload.memory.what}; trace of router {meta.get('router', '?')} {facts['trace']['digest'][:12]}, {tokens}; "
+        f"model {workload.memory.what}; trace of router {meta.get('router', '?')} {facts['trace']['digest'][:12]}, {played(workload)}; "
         f"eviction {plan.eviction}, scope {plan.scope}, overlap {'on' if plan.overlap else 'none'}, KV for {workload.context:,} positions",
         highlight=False,
     )
     out.print(
         f"inputs: {'bundled' if not files else 'from ' + ', '.join(files) + '; the others bundled'}", highlight=False
     )
-    if "proxy_ppl" in (meta.get("quality") or {}):
-        out.print(
-            "The trace was recorded from a small trained model of this geometry; bytes and times are those of the full shape.",
-            highlight=False,
-        )
+    if note := small_model(workload):
+        out.print(note, highlight=False)
+
+
+def played(workload: Workload) -> str:
+    """How much of the trace."""
+    if workload.trace.n_tokens < workload.all_tokens:
+        return f"first {workload.trace.n_tokens:,} of {workload.all_tokens:,} tokens"
+    return f"all {workload.all_tokens:,} tokens"
+
+
+def small_model(workload: Workload) -> str:
+    """What to know about a trace that was recorded from a model trained here; empty for others."""
+    if "proxy_ppl" not in (workload.trace.meta.get("quality") or {}):
+        return ""
+    return "The trace was recorded from a small trained model of this geometry; bytes and times are those of the full shape."
 
 
 def _table() -> Table:
@@ -108,17 +114,17 @@ def _cells(run: Run) -> tuple[str, ...]:
     waiting = run.where_ps()["waiting for experts"] / max(int(run.pass_ps[run.decode_passes].sum()), 1)
     rate = run.decode.hit_rate
     return (
-        nbytes(split["total"]), _number(run.tok_s), _seconds(ttft["cold"]), _seconds(ttft["warm"]),
-        *(_seconds(None if (ms := run.tpot_ms(p)) is None else ms / 1e3) for p in (50, 95, 99)),
+        nbytes(split["total"]), number(run.tok_s), seconds(ttft["cold"]), seconds(ttft["warm"]),
+        *(seconds(None if (ms := run.tpot_ms(p)) is None else ms / 1e3) for p in (50, 95, 99)),
         "–" if rate is None else f"{rate:.2%}", "–" if run.bytes_per_token is None else nbytes(run.bytes_per_token), f"{waiting:.1%}",
     )  # fmt: skip
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
     return "–" if value is None else f"{value:,.1f}" if value < 1000 else f"{value:,.0f}"
 
 
-def _seconds(value: float | None) -> str:
+def seconds(value: float | None) -> str:
     if value is None:
         return "–"
     for unit, factor in (("s", 1.0), ("ms", 1e-3)):

@@ -1,0 +1,9 @@
+"""Bytes loaded per decoded token."""
+
+from __future__ import annotations
+
+from simmoe.running import Run
+
+
+def value(run: Run) -> float | None:
+    return run.bytes_per_token

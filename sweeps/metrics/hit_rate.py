@@ -1,0 +1,9 @@
+"""Share of the distinct requests of decode passes that found their expert resident."""
+
+from __future__ import annotations
+
+from simmoe.running import Run
+
+
+def value(run: Run) -> float | None:
+    return run.decode.hit_rate

@@ -1,0 +1,9 @@
+"""Decode tokens per second of decode-pass time."""
+
+from __future__ import annotations
+
+from simmoe.running import Run
+
+
+def value(run: Run) -> float | None:
+    return run.tok_s

@@ -1,0 +1,9 @@
+"""Milliseconds per output token, percentile 50 of the decode passes."""
+
+from __future__ import annotations
+
+from simmoe.running import Run
+
+
+def value(run: Run) -> float | None:
+    return run.tpot_ms(50)

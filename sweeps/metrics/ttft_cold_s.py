@@ -1,0 +1,9 @@
+"""Seconds to the first token of the first sequence: the slots are empty."""
+
+from __future__ import annotations
+
+from simmoe.running import Run
+
+
+def value(run: Run) -> float | None:
+    return run.ttft_s["cold"]

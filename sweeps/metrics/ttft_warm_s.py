@@ -1,0 +1,9 @@
+"""Seconds to the first token, median of the later sequences."""
+
+from __future__ import annotations
+
+from simmoe.running import Run
+
+
+def value(run: Run) -> float | None:
+    return run.ttft_s["warm"]

@@ -1,0 +1,110 @@
+"""The scenarios of a space: played through `simmoe.running` only, each with the command that reproduces it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from simmoe import hardware_profiles
+from simmoe.memory import budget_of
+from simmoe.running import Plan, Run, Workload, eviction_identity, play
+from simmoe.simulator.costs import fit_geometry
+from simmoe.simulator.engines import Engine
+from simmoe.simulator.errors import UserError
+from simmoe.sweeps import metrics
+from simmoe.sweeps.space import AXES, Point, Space
+from simmoe.workloads import models
+from simmoe.workloads import trace as traces
+
+DEFAULTS = {"eviction": "lru", "scope": "global", "overlap": "on"}  # of `simmoe run`
+
+
+class Outcome(NamedTuple):
+    """What a trial keeps. `values` is None where the scenario cannot run; `facts` then says why."""
+
+    values: list[float] | None
+    facts: dict[str, Any]
+
+
+class Scenarios:
+    """Every input of the space is opened and checked here, so that a typo stops the sweep and not a trial of it."""
+
+    def __init__(self, space: Space, runs: int) -> None:
+        """runs: how many will be played about, which decides whether the compiled engine pays. Raises UserError."""
+        self.space, self.runs = space, runs
+        axes = space.axes
+        self._hw = {name: hardware_profiles.load(name) for name in axes["hw"]}
+        self._traces = {name: traces.load(name) for name in axes["trace"]}
+        self._evictions = {name: eviction_identity(name) for name in axes["eviction"]}
+        self._models = {key: self._model(*key) for key in self._shapes()}
+        self._workloads: dict[tuple[str, str, str, str], tuple[Workload, Engine]] = {}
+
+    def _shapes(self) -> list[tuple[str, str, str]]:
+        return [(trace, model, form) for trace in self.space.axes["trace"] for model in self.space.axes.get("model", ("",))
+                for form in self.space.axes.get("format", ("",))]  # fmt: skip
+
+    def _model(self, trace: str, model: str, form: str) -> Any:
+        loaded = self._traces[trace]
+        name = model or loaded.meta.get("model")
+        if not name:
+            raise UserError(f"trace {trace} does not say its model; name shapes with the key model of the space")
+        shape = models.load(name, form or None)
+        fit_geometry(shape, loaded)
+        return shape
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of what the space says and of what it names: a study must not mix results of different inputs."""
+        inputs = {
+            "hw": {name: hw.digest for name, hw in self._hw.items()},
+            "trace": {name: loaded.meta.get("digest") or traces.digest(loaded) for name, loaded in self._traces.items()},
+            "eviction": self._evictions,
+            "model": [[*key, shape.digest] for key, shape in self._models.items()],
+            "metric": {name: hashlib.sha256(metrics.find(name).read_bytes()).hexdigest() for name in self.space.objectives},
+        }  # fmt: skip
+        axes = {axis: list(values) for axis, values in self.space.axes.items()}
+        said = {"axes": axes, "objectives": list(self.space.objectives.items()), "tokens": self.space.tokens}
+        return hashlib.sha256(json.dumps([said, inputs], sort_keys=True).encode()).hexdigest()
+
+    def outcome(self, point: Point) -> Outcome:
+        """Play one scenario and keep what a report needs."""
+        facts: dict[str, Any] = {"point": point, "command": self.command(point)}
+        try:
+            run = self.play(point)
+        except UserError as error:
+            return Outcome(None, {**facts, "why_not": str(error)})
+        found = {name: metrics.load(name)(run) for name in dict.fromkeys((*metrics.names(), *self.space.objectives))}
+        facts |= {**found, "budget_bytes": run.plan.budget_bytes, "engine": run.engine, "digest": run.digest}
+        null = [name for name in self.space.objectives if found[name] is None]
+        if null:
+            return Outcome(None, {**facts, "why_not": f"a run of trace {point['trace']} has no {null[0]}"})
+        return Outcome([float(found[name] or 0) for name in self.space.objectives], facts)
+
+    def play(self, point: Point) -> Run:
+        """Raises UserError where the scenario does not fit on its machine."""
+        workload, engine = self._workload(point)
+        at = {**DEFAULTS, **point}
+        budget = budget_of(workload.memory, at["budget"], None)
+        return play(workload, Plan(budget, at["eviction"], at["scope"], at["overlap"] == "on"), engine)
+
+    def _workload(self, point: Point) -> tuple[Workload, Engine]:
+        """Once per machine, trace and model; all but the budget and the policy."""
+        hw, *shape = key = (point["hw"], point["trace"], point.get("model", ""), point.get("format", ""))
+        if key not in self._workloads:
+            model, trace = self._models[shape[0], shape[1], shape[2]], self._traces[key[1]]
+            workload = Workload(self._hw[hw], trace, model, tokens=self.space.tokens)
+            self._workloads[key] = workload, workload.engine(runs=self.runs)
+        return self._workloads[key]
+
+    def command(self, point: Point) -> str:
+        """The `simmoe run` that gives this scenario's numbers."""
+        words = ["simmoe", "run"]
+        for axis in AXES:
+            if axis in point:
+                words += [f"--{axis}", point[axis]]
+        if self.space.tokens is not None:
+            words += ["--tokens", str(self.space.tokens)]
+        return shlex.join(words)

@@ -1,0 +1,166 @@
+"""A search space: what a sweep may vary, and the metrics it is judged by. docs/sweeps.md describes the file."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from math import prod
+from pathlib import Path
+from typing import Any, overload
+
+from simmoe.simulator.decide import SCOPES
+from simmoe.simulator.errors import UserError
+from simmoe.simulator.files import resolve
+from simmoe.simulator.units import parse
+from simmoe.sweeps import metrics
+from simmoe.workloads import models
+
+FOLDER = Path(__file__).parent / "spaces"
+DOC = "docs/sweeps.md"
+REQUIRED = ("schema", "name", "trace", "eviction", "budget", "hw", "objectives")
+AXES = ("hw", "trace", "model", "format", "eviction", "scope", "overlap", "budget")  # in the order of a command
+KEYS = (*REQUIRED, *(axis for axis in AXES if axis not in REQUIRED), "tokens")
+WORDS = {"scope": SCOPES, "overlap": ("on", "none")}
+DIRECTIONS = ("maximize", "minimize")
+
+Point = dict[str, str]  # one scenario: axis -> the text that `simmoe run` takes for it
+
+
+@dataclass(frozen=True)
+class Steps(Sequence[str]):
+    """Evenly spaced sizes, written exactly."""
+
+    low: Decimal
+    step: Decimal
+    steps: int
+    unit: str  # "%" or "B"
+
+    def __len__(self) -> int:
+        return self.steps
+
+    @overload
+    def __getitem__(self, number: int) -> str: ...
+    @overload
+    def __getitem__(self, number: slice) -> Sequence[str]: ...
+    def __getitem__(self, number: int | slice) -> str | Sequence[str]:
+        if isinstance(number, slice):
+            return [self[i] for i in range(self.steps)[number]]
+        return f"{(self.low + range(self.steps)[number] * self.step).normalize():f}{self.unit}"
+
+
+@dataclass(frozen=True)
+class Space:
+    """Checked, but for the inputs that it names: `Scenarios` opens these."""
+
+    name: str
+    axes: Mapping[str, Sequence[str]]  # only those that the file names
+    objectives: Mapping[str, str]  # metric -> maximize or minimize
+    tokens: int | None
+
+    @property
+    def size(self) -> int:
+        """Scenarios in the space."""
+        return prod(len(values) for values in self.axes.values())
+
+    def indices(self, number: int) -> dict[str, int]:
+        """Which value of each axis scenario `number` (0 … size - 1) takes."""
+        found = {}
+        for axis, values in self.axes.items():
+            number, found[axis] = divmod(number, len(values))
+        return found
+
+
+def load(space: str | Path | Mapping[str, Any]) -> Space:
+    """A space by path, by bundled name, or as the content of such a file. Raises UserError with one line."""
+    if isinstance(space, Mapping):
+        return _space(space, "space")
+    path = resolve(space, FOLDER, ".yaml", "space", f"to search your own, write a YAML file ({DOC})")
+    return _space(models.read_yaml(path), path.name)
+
+
+def _space(data: Any, where: str) -> Space:
+    if not isinstance(data, Mapping):
+        raise UserError(f"{where}: {data!r} is not a mapping; a space has the keys {', '.join(REQUIRED)} ({DOC})")
+    for key in data:
+        if key not in KEYS:
+            raise UserError(f"{where}: unknown key {key!r}{_near(key, KEYS)}; known: {', '.join(KEYS)}")
+    for key in REQUIRED:
+        if key not in data:
+            raise UserError(f"{where}: missing key {key!r}; required: {', '.join(REQUIRED)}")
+    if data["schema"] != 1:
+        raise UserError(f"{where}: schema is {data['schema']!r}; this release reads 1")
+    if not isinstance(data["name"], str) or not data["name"].strip():
+        raise UserError(f"{where}: name is {data['name']!r}; give the study a name, in quotes where YAML sees a number")
+    axes = {axis: _axis(axis, data[axis], f"{where}: {axis}") for axis in AXES if axis in data}
+    return Space(data["name"], axes, _objectives(data["objectives"], where), _tokens(data.get("tokens", "all"), where))
+
+
+def _axis(axis: str, value: Any, at: str) -> Sequence[str]:
+    if axis == "budget" and isinstance(value, Mapping):
+        return _steps(value, at)
+    values = value if isinstance(value, list) else [value]
+    if axis == "overlap":  # YAML reads a bare `on` as true
+        values = ["on" if one is True else one for one in values]
+    if not values:
+        raise UserError(f"{at}: the list is empty; name at least one")
+    for one in values:
+        if not isinstance(one, str) or not one.strip():
+            raise UserError(f"{at}: {one!r} is no text; write a name or a size, in quotes where YAML sees a number")
+        if one not in WORDS.get(axis, (one,)):
+            raise UserError(f"{at}: unknown {one!r}{_near(one, WORDS[axis])}; choose from {', '.join(WORDS[axis])}")
+        if values.count(one) > 1:
+            raise UserError(f"{at}: {one!r} stands there twice; name each once")
+        if axis == "budget":
+            _size(one, at)
+    return tuple(values)
+
+
+def _steps(value: Mapping[str, Any], at: str) -> Steps:
+    if sorted(map(str, value)) != ["high", "low", "step"]:
+        raise UserError(f"{at}: has the keys {', '.join(map(str, value))}; a range has low, high and step")
+    (low, unit), (high, unit_high), (step, unit_step) = (_size(value[k], f"{at}.{k}") for k in ("low", "high", "step"))
+    if not unit == unit_high == unit_step:
+        raise UserError(f"{at}: low, high and step mix percentages and bytes; write all three alike")
+    if step <= 0 or not 0 < low <= high:
+        raise UserError(f"{at}: {low:f} to {high:f} by {step:f} is no range; it needs 0 < low <= high and step > 0")
+    if (high - low) % step:
+        last = high - (high - low) % step
+        raise UserError(f"{at}: high is no whole number of steps above low; the nearest below is {last:f}{unit}")
+    return Steps(low, step, int((high - low) / step) + 1, unit)
+
+
+def _size(text: Any, at: str) -> tuple[Decimal, str]:
+    """(number, unit) of a percentage or of a size in bytes."""
+    percent = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*", text) if isinstance(text, str) else None
+    if percent is None:
+        spaced = re.sub(r"(?<=[0-9])(?=[a-zA-Z])", " ", text) if isinstance(text, str) else text
+        return Decimal(parse(spaced, "bytes", at)), "B"
+    if Decimal(percent[1]) > 100:
+        raise UserError(f"{at}: {text} is more than all experts; 100% is the most")
+    return Decimal(percent[1]), "%"
+
+
+def _objectives(value: Any, where: str) -> dict[str, str]:
+    if not isinstance(value, Mapping) or not value:
+        raise UserError(f"{where}: objectives is {value!r}; write {{tok_s: maximize, memory_bytes: minimize}}")
+    for metric, direction in value.items():
+        if direction not in DIRECTIONS:
+            raise UserError(f"{where}: objectives.{metric} is {direction!r}; choose from {', '.join(DIRECTIONS)}")
+        metrics.load(str(metric))
+    return {str(metric): direction for metric, direction in value.items()}
+
+
+def _tokens(value: Any, where: str) -> int | None:
+    if value == "all":
+        return None
+    if type(value) is not int or value < 1:  # bool is an int to Python and a mistake here
+        raise UserError(f"{where}: tokens is {value!r}; give a whole number of tokens to play, or all")
+    return value
+
+
+def _near(word: object, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(str(word), known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

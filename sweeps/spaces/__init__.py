@@ -1,0 +1,1 @@
+"""Bundled search spaces (YAML, docs/sweeps.md)."""
