@@ -1,48 +1,101 @@
-"""`python -m benchmarks`: every figure of docs/performance.md, from one run."""
+"""`python -m benchmarks`: every figure of docs/performance.md, from one run (some minutes)."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
 
-from benchmarks import reference
+from benchmarks import engines, reference
 from benchmarks.timing import command_cpu_s
 from simmoe import load_hardware, load_model, load_trace
 from tests import real_traces
 
+Figures = dict[str, float]
+TRACES = ("qwen3_30b_general", "dsv2lite_intent", "gptoss20b_gpqa", "gptoss20b_mmlupro", "phone_gemma4_26b")
+
 
 def main() -> None:
     arguments = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    arguments.add_argument("--json", action="store_true")
-    options = arguments.parse_args()
-    figures = {**reference_figures(), **start_figures()}
-    if options.json:
-        print(json.dumps(figures, indent=1))
-    else:
-        for name, value in figures.items():
-            print(f"{name:70} {value:>14,.3f}" if value < 100 else f"{name:70} {value:>14,.0f}")
-
-
-def reference_figures() -> dict[str, float]:
-    hw, found = load_hardware("a100"), {}
-    qwen = real_traces.load("qwen3_30b_general")
-    model = load_model("qwen3-30b-a3b")
-    found["reference engine, qwen3_30b_general, LRU 25 %, accesses/s"] = reference.accesses_per_s(hw, model, qwen)
-    oracle = load_trace("oracle")
-    found["reference engine, oracle.npz, LRU 25 %, accesses/s"] = reference.accesses_per_s(
-        hw, load_model(oracle.meta["model"]), oracle
+    arguments.add_argument("--json", action="store_true", help="print the figures as JSON")
+    arguments.add_argument(
+        "--rounds", type=int, default=5, help="rounds that take turns; medians are printed (default 5)"
     )
+    arguments.add_argument("--only", choices=[group.__name__ for group in GROUPS], help="one group of figures")
+    options = arguments.parse_args()
+    found: Figures = {}
+    for group in GROUPS:
+        if options.only in (None, group.__name__):
+            found |= group(options.rounds)
+    if options.json:
+        print(json.dumps(found, indent=1))
+        return
+    for name, value in found.items():
+        print(f"| {name} | {value:,.3g} |" if value < 1000 else f"| {name} | {value:,.0f} |")
+
+
+def reference_engine(rounds: int) -> Figures:
+    """Accesses/s of the SimPy reference, a whole `play` with its checks, LRU at 25 %."""
+    hw, oracle = load_hardware("a100"), load_trace("oracle")
+    qwen = real_traces.load("qwen3_30b_general")
+    return {
+        "reference engine, qwen3_30b_general, accesses/s": reference.accesses_per_s(
+            hw, load_model("qwen3-30b-a3b"), qwen
+        ),
+        "reference engine, oracle.npz, accesses/s": reference.accesses_per_s(
+            hw, load_model(oracle.meta["model"]), oracle
+        ),
+    }
+
+
+def engines_with_time(rounds: int) -> Figures:
+    """The three that compute time, on the first 100 passes of Qwen3."""
+    rates = engines.against_simpy(real_traces.load("qwen3_30b_general"), 100, rounds)
+    quick = rates["compiled"]
+    found = {f"qwen3_30b_general, 100 tokens, {name}, accesses/s": rate for name, rate in rates.items()}
+    return found | {f"compiled ÷ {name}": quick / rates[name] for name in rates if name != "compiled"}
+
+
+def libcachesim(rounds: int) -> Figures:
+    """ns per access of each policy at 25 %, equal misses on one-expert events asserted first."""
+    found: Figures = {}
+    for name in TRACES:
+        for eviction, ns in engines.against_libcachesim(real_traces.load(name), rounds).items():
+            head = f"{name}, {eviction}"
+            found |= {f"{head}, {what}, ns/access": value for what, value in ns.items()}
+            found[f"{head}, libcachesim ÷ events + clock"] = ns["libcachesim"] / ns["events + clock"]
+            found[f"{head}, libcachesim ÷ one-expert events"] = ns["libcachesim"] / ns["one-expert events"]
     return found
 
 
-def start_figures() -> dict[str, float]:
+def start(rounds: int) -> Figures:
+    """CPU seconds of whole commands: help, the user's command warm, and its first run with an empty kernel cache."""
     simmoe = shutil.which("simmoe") or "simmoe"
     users = [simmoe, "run", "--hw", "jetson_orin.yaml", "--trace", "oracle.npz"]
     return {
-        "simmoe --help, CPU s": command_cpu_s([simmoe, "--help"]),
-        "simmoe run --hw jetson_orin.yaml --trace oracle.npz, CPU s": command_cpu_s(users),
+        "simmoe --help, CPU s": command_cpu_s([simmoe, "--help"], rounds),
+        "user's command, reference engine, 2,048 tokens, CPU s": command_cpu_s(
+            [*users, "--engine", "simpy", "--tokens", "2048"], rounds
+        ),
+        "user's command, compiled engine, all tokens, first run, CPU s": _first_run(users),
+        "user's command, compiled engine, all tokens, warm, CPU s": command_cpu_s([*users, "--tokens", "all"], rounds),
     }
 
+
+def _first_run(command: list[str]) -> float:
+    """With an empty kernel cache, as after an install."""
+    with tempfile.TemporaryDirectory() as folder:
+        code = "import sys; from benchmarks.timing import command_cpu_s; print(command_cpu_s(sys.argv[1:], 1))"
+        environment = {**os.environ, "SIMMOE_CACHE": folder}
+        done = subprocess.run([sys.executable, "-c", code, *command], env=environment, capture_output=True, check=True)
+    return float(done.stdout)
+
+
+GROUPS: tuple[Callable[[int], Figures], ...] = (reference_engine, engines_with_time, libcachesim, start)
 
 main()

@@ -85,35 +85,34 @@ def run_gap(size: int, kind: int, t: Tables, m: Timeline) -> None:
         return
     for i in range(t.piece_ptr[kind], t.piece_ptr[kind + 1]):
         at = size * t.fixed[COLUMNS] + t.piece[i]
-        launch(t.piece_work[at], t.piece_flop_ps[at], t, m)
+        launch(t.piece_work[at], t.piece_flop_ps[at], t.fixed, m.at, m.begin, m.end)
 
 
-def launch(work: int, flop_ps: int, t: Tables, m: Timeline) -> None:
+def launch(work: int, flop_ps: int, fixed: Any, at: Any, begin: Any, end: Any) -> None:
     """One launch while transfers may slow the memory: the walk over the pieces of its rate, against the FLOP time."""
-    start = m.at[NOW] + t.fixed[LAUNCH]
-    while m.at[HEAD] < m.at[TAIL] and m.end[m.at[HEAD]] <= start:
-        m.at[HEAD] += 1
-    end = max(walk(start, work, t, m), start + flop_ps)
-    free = max(-(-work // t.fixed[RATE]), flop_ps)
-    m.at[SLOWED] += end - start - free
-    m.at[NOW] = end
+    start = at[NOW] + fixed[LAUNCH]
+    while at[HEAD] < at[TAIL] and end[at[HEAD]] <= start:
+        at[HEAD] += 1
+    ends = max(walk(start, work, fixed, at, begin, end), start + flop_ps)
+    at[SLOWED] += ends - start - max(-(-work // fixed[RATE]), flop_ps)
+    at[NOW] = ends
 
 
-def walk(now: int, work: int, t: Tables, m: Timeline) -> int:
+def walk(now: int, work: int, fixed: Any, at: Any, begin: Any, end: Any) -> int:
     """When `work` is read from `now` on; a rate is only multiplied by times that it cannot overflow with."""
-    rate, slow = t.fixed[RATE], t.fixed[SLOW_RATE]
-    for i in range(m.at[HEAD], m.at[TAIL]):
-        if m.begin[i] > now:
+    rate, slow = fixed[RATE], fixed[SLOW_RATE]
+    for i in range(at[HEAD], at[TAIL]):
+        if begin[i] > now:
             need = -(-work // rate)
-            if need <= m.begin[i] - now:
+            if need <= begin[i] - now:
                 return now + need
-            work -= rate * (m.begin[i] - now)
-            now = m.begin[i]
+            work -= rate * (begin[i] - now)
+            now = begin[i]
         need = -(-work // slow)
-        if need <= m.end[i] - now:
+        if need <= end[i] - now:
             return now + need
-        work -= slow * (m.end[i] - now)
-        now = m.end[i]
+        work -= slow * (end[i] - now)
+        now = end[i]
     return now - (-work // rate)
 
 
@@ -121,7 +120,7 @@ def run_experts(column: int, count: int, slots: int, t: Tables, m: Timeline) -> 
     """One launch over `count` experts of a layer to which `slots` token slots are routed."""
     flop_ps = t.flop_ps[column * t.fixed[FLOP_STRIDE] + slots]
     if t.fixed[CONTENDED] and m.at[LINK_FREE] > m.at[NOW]:
-        launch(count * t.expert_work[column], flop_ps, t, m)
+        launch(count * t.expert_work[column], flop_ps, t.fixed, m.at, m.begin, m.end)
         return
     read_ps = t.read_ps[column * t.fixed[READ_STRIDE] + count]
     m.at[NOW] += t.fixed[LAUNCH] + (read_ps if read_ps > flop_ps else flop_ps)
@@ -142,22 +141,28 @@ def load(obj: int, column: int, t: Tables, m: Timeline) -> None:
 
 def run_layer(event: int, column: int, shared: int, t: Tables, w: Work, m: Timeline) -> None:
     """Parts (b) to (e) of one MoE layer."""
-    first, last = w.ptr[event], w.ptr[event + 1]
-    hits = computed_order(first, last, w, m)
-    loads = last - first - hits
-    issued = 0
-    if t.fixed[OVERLAP] or loads == 0:
-        issued = issue(event, column, 0, hits, t, w, m)  # (b)
-    if t.shared_ps[shared] > 0:  # (c)
+    hits = computed_order(w.ptr[event], w.ptr[event + 1], w, m)
+    loads = w.ptr[event + 1] - w.ptr[event] - hits
+    issued, late, step, pending = 0, 0, -1, True
+    while step < late + loads:  # step -1 is (c) and (d); the others are the launches of (e)
+        if pending and (step >= 0 or t.fixed[OVERLAP] or loads == 0):
+            issued = issue(event, column, issued, hits, t, w, m)  # (b), and later what had to wait for a launch
+            pending = issued < loads
+        if step < 0:
+            run_shared(shared, t, m)
+            late = run_arrived(event, column, hits, t, w, m)
+        else:
+            run_late(event, column, m.late[step] if step < late else m.queue[step - late], t, w, m)
+        step += 1
+
+
+def run_shared(shared: int, t: Tables, m: Timeline) -> None:
+    """(c): the shared experts, where there are any."""
+    if t.shared_ps[shared] > 0:
         if t.fixed[CONTENDED] and m.at[LINK_FREE] > m.at[NOW]:
-            launch(t.shared_work[shared], t.shared_flop_ps[shared], t, m)
+            launch(t.shared_work[shared], t.shared_flop_ps[shared], t.fixed, m.at, m.begin, m.end)
         else:
             m.at[NOW] += t.shared_ps[shared]
-    late = run_arrived(event, column, hits, t, w, m)  # (d)
-    for j in range(late + loads):  # (e)
-        if issued < loads:
-            issued = issue(event, column, issued, hits, t, w, m)
-        run_late(event, column, m.late[j] if j < late else m.queue[j - late], t, w, m)
 
 
 def computed_order(first: int, last: int, w: Work, m: Timeline) -> int:

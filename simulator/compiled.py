@@ -15,18 +15,26 @@ import sys
 import tempfile
 from functools import cache
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 from simmoe.simulator import clock, machine, policy
+from simmoe.simulator.decide import Player
 from simmoe.simulator.errors import Missing, UserError
 from simmoe.simulator.files import atomic
 
-ENTRIES = {"play", "run_passes"}  # compiled and cached; the others are inlined into them
+ENTRIES = {"play", "run_passes"}  # compiled and cached
+CALLED = {"launch"}  # long and seldom on the way
+# Kernels allocate nothing, and counting references to their arrays costs ten times the work itself: no runtime (_nrt).
+AS_ENTRY = "_nrt=False, cache=True, nogil=True"
+AS_CALL = "_nrt=False"
+INLINED_EARLY = '_nrt=False, inline="always"'  # by numba: compiles twice as fast where tuples of arrays are passed on
+INLINED_LATE = "_nrt=False, forceinline=True"  # by LLVM: compiles faster where a helper is used in many places
 HOST_ONLY = {"init"}  # runs once, before the kernel
 
 
 @cache
-def kernels(eviction: ModuleType | None) -> ModuleType:
+def kernels(eviction: ModuleType | None) -> Any:
     """A module with `play` for the policy `eviction` compiled in; with `run_passes` when it is None."""
     sources = [clock] if eviction is None else [policy, *_imported(eviction), eviction, machine]
     own = sorted(set(_functions(eviction)) & set(_functions(machine))) if eviction else []
@@ -34,7 +42,17 @@ def kernels(eviction: ModuleType | None) -> ModuleType:
         raise UserError(
             f"policy {Path(inspect.getfile(eviction)).name} defines {own[0]}(), a name of the machine; rename it"
         )
+    if interpreted():
+        return clock if eviction is None else SimpleNamespace(play=Player().bind(eviction))
     return _module(_text([Path(inspect.getfile(source)) for source in sources]))
+
+
+def interpreted() -> bool:
+    """NUMBA_DISABLE_JIT=1: the same text runs from its own files, so that coverage sees its lines."""
+    numba_version()
+    import numba
+
+    return bool(numba.config.DISABLE_JIT)  # type: ignore[attr-defined]
 
 
 def _functions(module: ModuleType) -> list[str]:
@@ -75,11 +93,19 @@ def _text(paths: list[Path]) -> str:
         for node in ast.parse(path.read_text("utf-8")).body:
             if isinstance(node, ast.FunctionDef) and node.name not in HOST_ONLY:
                 pieces.pop(node.name, None)
-                how = "cache=True, nogil=True, _nrt=False" if node.name in ENTRIES else "forceinline=True, _nrt=False"
-                pieces[node.name] = f"@njit({how})\n{ast.unparse(_bare(node))}"
+                pieces[node.name] = f"@njit({_how(node.name, path)})\n{ast.unparse(_bare(node))}"
             elif isinstance(node, ast.Assign) and _is_constant(node):
                 pieces[ast.unparse(node.targets[0])] = ast.unparse(node)
     return "\n\n".join(["from numba import njit", *pieces.values(), ""])
+
+
+def _how(name: str, path: Path) -> str:
+    """How a function of that file is compiled."""
+    if name in ENTRIES:
+        return AS_ENTRY
+    if name in CALLED:
+        return AS_CALL
+    return INLINED_EARLY if path.parent.name == "simulator" else INLINED_LATE
 
 
 def _bare(function: ast.FunctionDef) -> ast.FunctionDef:

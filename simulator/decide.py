@@ -108,7 +108,7 @@ def bound(requests: Requests, expert_bytes: Ints, which: str) -> Decisions:
         used = np.full(requests.n_events, int(expert_bytes.sum()) * n_experts, np.int64)
     none = np.zeros(0, np.int64)
     hit = np.full(len(requests.obj), which == "everything")
-    return Decisions(hit, np.zeros(len(hit), np.int64), none == 1, none, none, used, 0)
+    return Decisions(hit, np.zeros(len(hit), np.int32), none == 1, none, none, used, 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +176,7 @@ class _Out:
         self.issued = np.zeros(len(guesses.obj), np.int8)
         self.used_step = np.zeros(requests.n_events + 1, np.int64)  # change of the resident bytes at each event
         none = np.zeros(0, np.int64)
-        self.evictions = [(none, none, none)]  # (event, object, cause) of each part
+        self.evictions: list[tuple[Ints, Ints, Ints]] = [(none, none, none)]  # (event, object, cause) of each part
 
     def take(self, part: _Part, v: Verdicts, evictions: int) -> None:
         """The verdicts of a part, in the numbering of the run."""
@@ -252,7 +252,8 @@ def _verdicts(part: _Part) -> Verdicts:
 def _extras(part: _Part, eviction: ModuleType, size: Ints, seed: int) -> tuple[policy.Extras, Ints]:
     """What the policy NEEDS, and the next event of each request (empty when nobody asks)."""
     needs, loads = getattr(eviction, "NEEDS", ()), len(part.obj) + len(part.guess_obj)
-    following, first = np.zeros(0, np.int64), np.zeros(0, np.int64)
+    following: Ints = np.zeros(0, np.int64)
+    first: Ints = following
     if "next_use" in needs:
         following, first = part.future
     high, low = splitmix64(seed, loads) if "random" in needs else (np.zeros(0, np.int64), np.zeros(0, np.int64))

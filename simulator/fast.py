@@ -37,7 +37,7 @@ class CompiledPlayer(Player):
     """Runs `machine.play` with the policy compiled into it."""
 
     def arrays(self, group: Any) -> Any:
-        return group
+        return super().arrays(group) if compiled.interpreted() else group
 
     def bind(self, eviction: ModuleType) -> Callable[..., None]:
         play: Callable[..., None] = compiled.kernels(eviction).play
@@ -53,10 +53,11 @@ def simulate(
         guesses.ptr, guesses.obj, decisions.issued.view(np.int8),
     )  # fmt: skip
     loads = int((~decisions.hit).sum() + decisions.issued.sum()) if costs.contended else 0
-    m = _timeline(requests, len(costs.sizes), loads)
-    compiled.kernels(None).run_passes(_tables(costs, requests, overlap), work, m)
-    by_pass = (m.start_ps.tolist(), m.end_ps.tolist(), m.stall_ps.tolist(), m.slowed_ps.tolist())
-    return Clocks(*by_pass, link_busy_ps=int(m.at[LINK_BUSY]))
+    arrays = CompiledPlayer().arrays
+    m = arrays(_timeline(requests, len(costs.sizes), loads))
+    compiled.kernels(None).run_passes(arrays(_tables(costs, requests, overlap)), arrays(work), m)
+    by_pass = (np.asarray(log).tolist() for log in (m.start_ps, m.end_ps, m.stall_ps, m.slowed_ps))
+    return Clocks(*by_pass, link_busy_ps=int(m.at[LINK_BUSY]))  # type: ignore[misc]
 
 
 def _timeline(requests: Requests, passes: int, loads: int) -> Timeline:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from simmoe.simulator.types import Trace
 
-Ints = npt.NDArray[np.signedinteger[Any]]
+Ints = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,13 +16,16 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from simmoe.simulator.errors import UserError
+from simmoe.sweeps.space import Direction
 
 START = b'{"op_code":'  # of every line
 LOCK_S = 3  # a lock that a killed process left is taken over after this long
 DIGEST = "space_digest"
 
 
-def open_study(path: Path, name: str, directions: Sequence[str], metrics: Sequence[str], digest: str) -> optuna.Study:
+def open_study(
+    path: Path, name: str, directions: Sequence[Direction], metrics: Sequence[str], digest: str
+) -> optuna.Study:
     """The study in the file `path`, made where there is none. Raises UserError when it belongs to another space."""
     _repair(path)
     storage = _storage(path)
@@ -31,7 +34,10 @@ def open_study(path: Path, name: str, directions: Sequence[str], metrics: Sequen
         raise UserError(
             f"{path} holds the study {next(iter(held))!r} of another space or of other inputs; name a new --study file"
         )
-    study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
+    if held:
+        study = optuna.load_study(study_name=name, storage=storage)
+    else:
+        study = optuna.create_study(storage=storage, study_name=name, directions=directions)
     if study.user_attrs.get(DIGEST) is None:
         if study.trials or [d.name.lower() for d in study.directions] != list(directions):
             raise UserError(f"{path} holds a study {name!r} that simmoe did not make; name a new --study file")

@@ -12,6 +12,7 @@ from simmoe import hardware_profiles
 from simmoe.memory import budget_of
 from simmoe.running import Plan, Run, Workload, eviction_identity, play
 from simmoe.simulator.costs import fit_geometry
+from simmoe.simulator.decide import BOUNDS
 from simmoe.simulator.engines import Engine
 from simmoe.simulator.errors import UserError
 from simmoe.sweeps import metrics
@@ -36,11 +37,14 @@ class Scenarios:
         """runs: how many will be played about, which decides whether the compiled engine pays. Raises UserError."""
         self.space, self.runs = space, runs
         axes = space.axes
+        for name in set(axes["eviction"]) & set(BOUNDS):
+            raise UserError(f"eviction {name!r} of the space is a bound without a budget and no policy; take it out")
         self._hw = {name: hardware_profiles.load(name) for name in axes["hw"]}
         self._traces = {name: traces.load(name) for name in axes["trace"]}
         self._evictions = {name: eviction_identity(name) for name in axes["eviction"]}
         self._models = {key: self._model(*key) for key in self._shapes()}
-        self._workloads: dict[tuple[str, str, str, str], tuple[Workload, Engine]] = {}
+        self._workloads: dict[str, Workload] = {}
+        self._engines: dict[str, Engine] = {}
 
     def _shapes(self) -> list[tuple[str, str, str]]:
         return [(trace, model, form) for trace in self.space.axes["trace"] for model in self.space.axes.get("model", ("",))
@@ -65,7 +69,7 @@ class Scenarios:
             "model": [[*key, shape.digest] for key, shape in self._models.items()],
             "metric": {name: hashlib.sha256(metrics.find(name).read_bytes()).hexdigest() for name in self.space.objectives},
         }  # fmt: skip
-        axes = {axis: list(values) for axis, values in self.space.axes.items()}
+        axes = {axis: repr(values) for axis, values in self.space.axes.items()}
         said = {"axes": axes, "objectives": list(self.space.objectives.items()), "tokens": self.space.tokens}
         return hashlib.sha256(json.dumps([said, inputs], sort_keys=True).encode()).hexdigest()
 
@@ -76,7 +80,7 @@ class Scenarios:
             run = self.play(point)
         except UserError as error:
             return Outcome(None, {**facts, "why_not": str(error)})
-        found = {name: metrics.load(name)(run) for name in dict.fromkeys((*metrics.names(), *self.space.objectives))}
+        found = {name: metrics.measure(name, run) for name in dict.fromkeys((*metrics.names(), *self.space.objectives))}
         facts |= {**found, "budget_bytes": run.plan.budget_bytes, "engine": run.engine, "digest": run.digest}
         null = [name for name in self.space.objectives if found[name] is None]
         if null:
@@ -85,18 +89,19 @@ class Scenarios:
 
     def play(self, point: Point) -> Run:
         """Raises UserError where the scenario does not fit on its machine."""
-        workload, engine = self._workload(point)
-        at = {**DEFAULTS, **point}
+        workload, at = self.workload(point), {**DEFAULTS, **point}
+        engine = self._engines.get(key := _inputs(point)) or workload.engine(runs=self.runs)
+        self._engines[key] = engine
         budget = budget_of(workload.memory, at["budget"], None)
         return play(workload, Plan(budget, at["eviction"], at["scope"], at["overlap"] == "on"), engine)
 
-    def _workload(self, point: Point) -> tuple[Workload, Engine]:
+    def workload(self, point: Point) -> Workload:
         """Once per machine, trace and model; all but the budget and the policy."""
-        hw, *shape = key = (point["hw"], point["trace"], point.get("model", ""), point.get("format", ""))
+        key = _inputs(point)
         if key not in self._workloads:
-            model, trace = self._models[shape[0], shape[1], shape[2]], self._traces[key[1]]
-            workload = Workload(self._hw[hw], trace, model, tokens=self.space.tokens)
-            self._workloads[key] = workload, workload.engine(runs=self.runs)
+            trace = point["trace"]
+            shape = self._models[trace, point.get("model", ""), point.get("format", "")]
+            self._workloads[key] = Workload(self._hw[point["hw"]], self._traces[trace], shape, tokens=self.space.tokens)
         return self._workloads[key]
 
     def command(self, point: Point) -> str:
@@ -108,3 +113,8 @@ class Scenarios:
         if self.space.tokens is not None:
             words += ["--tokens", str(self.space.tokens)]
         return shlex.join(words)
+
+
+def _inputs(point: Point) -> str:
+    """What makes a workload."""
+    return repr([point.get(axis) for axis in ("hw", "trace", "model", "format")])

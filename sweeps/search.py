@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,11 +36,14 @@ Report = Callable[[int, int, int], None]  # finished, wanted, of these cannot ru
 class Sweep:
     """The finished trials of a study. Each keeps its scenario, its numbers and its command in `user_attrs`."""
 
-    space: Space
-    digest: str  # of the space and its inputs
+    scenarios: Scenarios
     sampler: str
     seed: int
     study: optuna.Study  # in memory
+
+    @property
+    def space(self) -> Space:
+        return self.scenarios.space
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -61,7 +65,7 @@ class Sweep:
         """Plain data without wall-clock time: the same space, seed and number of trials give the same bytes."""
         return {
             "schema": 1, "kind": "simulated", "versions": {**versions(), "optuna": optuna.__version__},
-            "space": {"name": self.space.name, "digest": self.digest, "scenarios": self.space.size, "tokens": self.space.tokens},
+            "space": {"name": self.space.name, "digest": self.scenarios.digest, "scenarios": self.space.size, "tokens": self.space.tokens},
             "objectives": dict(self.space.objectives), "sampler": self.sampler, "seed": self.seed,
             "trials": [
                 {"number": t.number, "state": "played" if t.state == TrialState.COMPLETE else "cannot run", **t.user_attrs}
@@ -101,11 +105,12 @@ def search(
         for finished in _trials(working, scenarios, sampler, seed, wanted, report):
             if kept:
                 kept.add_trial(finished)
-    return Sweep(chosen, scenarios.digest, sampler, seed, working)
+    return Sweep(scenarios, sampler, seed, working)
 
 
 def _study(space: Space) -> optuna.Study:
-    return optuna.create_study(directions=list(space.objectives.values()))
+    with _quiet():
+        return optuna.create_study(directions=list(space.objectives.values()))
 
 
 def _trials(
@@ -179,8 +184,6 @@ def _key(point: Point) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Optuna's log lines and its notes on experimental features are not for the user of a sweep."""
-    import warnings
-
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():

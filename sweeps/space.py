@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from math import prod
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Literal, get_args, overload
 
 from simmoe.simulator.decide import SCOPES
 from simmoe.simulator.errors import UserError
@@ -24,7 +24,8 @@ REQUIRED = ("schema", "name", "trace", "eviction", "budget", "hw", "objectives")
 AXES = ("hw", "trace", "model", "format", "eviction", "scope", "overlap", "budget")  # in the order of a command
 KEYS = (*REQUIRED, *(axis for axis in AXES if axis not in REQUIRED), "tokens")
 WORDS = {"scope": SCOPES, "overlap": ("on", "none")}
-DIRECTIONS = ("maximize", "minimize")
+Direction = Literal["maximize", "minimize"]
+DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 
 Point = dict[str, str]  # one scenario: axis -> the text that `simmoe run` takes for it
 
@@ -57,7 +58,7 @@ class Space:
 
     name: str
     axes: Mapping[str, Sequence[str]]  # only those that the file names
-    objectives: Mapping[str, str]  # metric -> maximize or minimize
+    objectives: Mapping[str, Direction]  # by metric
     tokens: int | None
 
     @property
@@ -143,7 +144,7 @@ def _size(text: Any, at: str) -> tuple[Decimal, str]:
     return Decimal(percent[1]), "%"
 
 
-def _objectives(value: Any, where: str) -> dict[str, str]:
+def _objectives(value: Any, where: str) -> dict[str, Direction]:
     if not isinstance(value, Mapping) or not value:
         raise UserError(f"{where}: objectives is {value!r}; write {{tok_s: maximize, memory_bytes: minimize}}")
     for metric, direction in value.items():

@@ -16,13 +16,37 @@ from simmoe.simulator.errors import UserError
 
 # ggml type number: (name, weights per block, bytes per block)
 GGML_TYPES = {
-    0: ("F32", 1, 4), 1: ("F16", 1, 2), 2: ("Q4_0", 32, 18), 3: ("Q4_1", 32, 20), 6: ("Q5_0", 32, 22),
-    7: ("Q5_1", 32, 24), 8: ("Q8_0", 32, 34), 9: ("Q8_1", 32, 40), 10: ("Q2_K", 256, 84), 11: ("Q3_K", 256, 110),
-    12: ("Q4_K", 256, 144), 13: ("Q5_K", 256, 176), 14: ("Q6_K", 256, 210), 15: ("Q8_K", 256, 292),
-    16: ("IQ2_XXS", 256, 66), 17: ("IQ2_XS", 256, 74), 18: ("IQ3_XXS", 256, 98), 19: ("IQ1_S", 256, 50),
-    20: ("IQ4_NL", 32, 18), 21: ("IQ3_S", 256, 110), 22: ("IQ2_S", 256, 82), 23: ("IQ4_XS", 256, 136),
-    24: ("I8", 1, 1), 25: ("I16", 1, 2), 26: ("I32", 1, 4), 27: ("I64", 1, 8), 28: ("F64", 1, 8),
-    29: ("IQ1_M", 256, 56), 30: ("BF16", 1, 2), 34: ("TQ1_0", 256, 54), 35: ("TQ2_0", 256, 66),
+    0: ("F32", 1, 4),
+    1: ("F16", 1, 2),
+    2: ("Q4_0", 32, 18),
+    3: ("Q4_1", 32, 20),
+    6: ("Q5_0", 32, 22),
+    7: ("Q5_1", 32, 24),
+    8: ("Q8_0", 32, 34),
+    9: ("Q8_1", 32, 40),
+    10: ("Q2_K", 256, 84),
+    11: ("Q3_K", 256, 110),
+    12: ("Q4_K", 256, 144),
+    13: ("Q5_K", 256, 176),
+    14: ("Q6_K", 256, 210),
+    15: ("Q8_K", 256, 292),
+    16: ("IQ2_XXS", 256, 66),
+    17: ("IQ2_XS", 256, 74),
+    18: ("IQ3_XXS", 256, 98),
+    19: ("IQ1_S", 256, 50),
+    20: ("IQ4_NL", 32, 18),
+    21: ("IQ3_S", 256, 110),
+    22: ("IQ2_S", 256, 82),
+    23: ("IQ4_XS", 256, 136),
+    24: ("I8", 1, 1),
+    25: ("I16", 1, 2),
+    26: ("I32", 1, 4),
+    27: ("I64", 1, 8),
+    28: ("F64", 1, 8),
+    29: ("IQ1_M", 256, 56),
+    30: ("BF16", 1, 2),
+    34: ("TQ1_0", 256, 54),
+    35: ("TQ2_0", 256, 66),
     39: ("MXFP4", 32, 17),
 }
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -80,8 +104,10 @@ class _Source:
     def take(self, count: int) -> bytes:
         position = self.file.tell()
         if count > self.size - position:  # before reading: a damaged length may ask for exabytes
-            raise UserError(f"{self.name} is truncated or damaged: its header needs {count} bytes at byte {position} "
-                            f"but the file has {self.size}")
+            raise UserError(
+                f"{self.name} is truncated or damaged: its header needs {count} bytes at byte {position} "
+                f"but the file has {self.size}"
+            )
         return self.file.read(count)
 
     def unpack(self, code: str) -> Any:
@@ -114,10 +140,14 @@ class _Source:
         dims = tuple(self.unpack("Q") for _ in range(n_dims))
         kind, _offset = self.unpack("I"), self.unpack("Q")
         if kind not in GGML_TYPES:
-            raise UserError(f"{self.name}: tensor {reprlib.repr(name)} has the unknown ggml type {kind}; "
-                            f"known: {', '.join(entry[0] for entry in GGML_TYPES.values())}")
+            raise UserError(
+                f"{self.name}: tensor {reprlib.repr(name)} has the unknown ggml type {kind}; "
+                f"known: {', '.join(entry[0] for entry in GGML_TYPES.values())}"
+            )
         type_name, weights, _ = GGML_TYPES[kind]
         if not dims or dims[0] % weights:
-            raise UserError(f"{self.name} is damaged: a row of tensor {reprlib.repr(name)} has {dims[:1]} weights, not "
-                            f"whole {type_name} blocks of {weights}")
+            raise UserError(
+                f"{self.name} is damaged: a row of tensor {reprlib.repr(name)} has {dims[:1]} weights, not "
+                f"whole {type_name} blocks of {weights}"
+            )
         return TensorInfo(name, dims, kind)

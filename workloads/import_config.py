@@ -79,8 +79,10 @@ def architecture(content: Mapping[str, Any], where: str) -> Described:
     """The architecture block of a model file."""
     family = content.get("model_type")
     if not isinstance(family, str) or family not in FAMILIES:
-        raise UserError(f"{where}: model_type {reprlib.repr(family)} is not a known Mixture-of-Experts family; known: "
-                        f"{', '.join(FAMILIES)}; others can be written by hand (docs/models.md)")
+        raise UserError(
+            f"{where}: model_type {reprlib.repr(family)} is not a known Mixture-of-Experts family; known: "
+            f"{', '.join(FAMILIES)}; others can be written by hand (docs/models.md)"
+        )
     config = Config(content, where)
     return {
         "layers": config.number("num_hidden_layers"),
@@ -149,8 +151,13 @@ def _layers(config: Config) -> int:
 
 def _qwen2_moe(config: Config) -> Described:
     shared = config.number("shared_expert_intermediate_size", default=0)
-    ffn = _experts(config, "moe_intermediate_size", dense_d_ff=config.number("intermediate_size"), shared_d_ff=shared,
-                   shared_gate=shared > 0)
+    ffn = _experts(
+        config,
+        "moe_intermediate_size",
+        dense_d_ff=config.number("intermediate_size"),
+        shared_d_ff=shared,
+        shared_gate=shared > 0,
+    )
     attention = _heads(config, qkv_bias=config.flag("qkv_bias", default=True))
     return {"moe_layers": _sparse_layers(config), "attention": attention, "ffn": ffn}
 
@@ -165,9 +172,13 @@ def _qwen3_moe(config: Config) -> Described:
 def _deepseek(config: Config) -> Described:
     first, every = config.number("first_k_dense_replace"), max(config.number("moe_layer_freq", default=1), 1)
     d_ff = config.number("moe_intermediate_size")
-    ffn = _experts(config, "moe_intermediate_size", dense_d_ff=config.number("intermediate_size"),
-                   shared_d_ff=d_ff * config.number("n_shared_experts", default=0),
-                   router_bias=config.fields.get("model_type") == "deepseek_v3")
+    ffn = _experts(
+        config,
+        "moe_intermediate_size",
+        dense_d_ff=config.number("intermediate_size"),
+        shared_d_ff=d_ff * config.number("n_shared_experts", default=0),
+        router_bias=config.fields.get("model_type") == "deepseek_v3",
+    )
     attention = {
         "kind": "mla",
         "heads": config.number("num_attention_heads"),
@@ -182,6 +193,11 @@ def _deepseek(config: Config) -> Described:
 
 
 FAMILIES = {
-    "mixtral": _mixtral, "olmoe": _olmoe, "qwen2_moe": _qwen2_moe, "qwen3_moe": _qwen3_moe,
-    "deepseek_v2": _deepseek, "deepseek_v3": _deepseek, "gpt_oss": _gpt_oss,
+    "mixtral": _mixtral,
+    "olmoe": _olmoe,
+    "qwen2_moe": _qwen2_moe,
+    "qwen3_moe": _qwen3_moe,
+    "deepseek_v2": _deepseek,
+    "deepseek_v3": _deepseek,
+    "gpt_oss": _gpt_oss,
 }

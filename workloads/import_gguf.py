@@ -39,8 +39,10 @@ class Metadata:
         value = self.fields.get(f"{prefix}.{key}", default)
         values: list[Any] = value if isinstance(value, list) else [value] * count
         if len(values) < count or not all(type(x) is int and 0 <= x < 2**32 for x in values):
-            raise UserError(f"{self.where}: metadata {prefix}.{key} is {str(value)[:80]}; it must be a whole number, "
-                            f"or a list of {count}")
+            raise UserError(
+                f"{self.where}: metadata {prefix}.{key} is {str(value)[:80]}; it must be a whole number, "
+                f"or a list of {count}"
+            )
         return values[:count]
 
     def number(self, key: str, default: int | None = None) -> int:
@@ -73,8 +75,10 @@ def _with_siblings(path: Path) -> Header:
         header = read_header(path)
         count = header.metadata.get("split.count", 1)
         if count not in (0, 1):
-            raise UserError(f"{path.name} is one of {count} files of a split model; give all of them names such as "
-                            "NAME-00001-of-00002.gguf")
+            raise UserError(
+                f"{path.name} is one of {count} files of a split model; give all of them names such as "
+                "NAME-00001-of-00002.gguf"
+            )
         return header
     paths = [path.with_name(f"{match[1]}-{i:05}-of-{match[3]}.gguf") for i in range(1, int(match[3]) + 1)]
     if missing := [p.name for p in paths if not p.is_file()]:

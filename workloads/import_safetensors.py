@@ -56,8 +56,10 @@ def import_index(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     if shards and not missing:
         return _import(path, shards)
     if len(missing) < len(shards):
-        raise UserError(f"{missing[0]} is not beside {path.name} though other files of the set are; add all of them, "
-                        "or import config.json for the shape alone")
+        raise UserError(
+            f"{missing[0]} is not beside {path.name} though other files of the set are; add all of them, "
+            "or import config.json for the shape alone"
+        )
     return _shape_only(path, content)
 
 
@@ -69,8 +71,10 @@ def import_single(path: Path) -> dict[str, Any]:
 def _shape_only(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     config = path.with_name("config.json")
     if not config.is_file():
-        raise UserError(f"{path.name} names tensors but not their sizes; put its safetensors files beside it, or "
-                        "config.json for the shape alone")
+        raise UserError(
+            f"{path.name} names tensors but not their sizes; put its safetensors files beside it, or "
+            "config.json for the shape alone"
+        )
     data = import_config(config, read_json(config))
     metadata = content.get("metadata")
     size = metadata.get("total_size") if isinstance(metadata, dict) else None
@@ -83,8 +87,10 @@ def _import(path: Path, shards: Iterable[Path]) -> dict[str, Any]:
     """A model file with parts."""
     config_path = path.with_name("config.json")
     if not config_path.is_file():
-        raise UserError(f"config.json is not beside {path.name}; it says how many heads and how many experts per token "
-                        "the model has")
+        raise UserError(
+            f"config.json is not beside {path.name}; it says how many heads and how many experts per token "
+            "the model has"
+        )
     config = read_json(config_path)
     shape = read(Architecture, architecture(config, config_path.name), config_path.name)
     fact = LayerFacts(kv_elements(shape.attention), flops_per_position(shape.attention))
@@ -108,8 +114,10 @@ def _compare(found: Parts, expected: Parts, where: str) -> None:
         for part in ("attention", "ffn", "shared", "expert"):
             params, due = getattr(have, part).params, getattr(want, part).params
             if abs(params - due) > due // 100:  # old files hold a few buffers besides
-                raise UserError(f"{where}: {part} of layer {i} has {params} parameters where config.json makes {due}; "
-                                "is a file missing, or from another model?")
+                raise UserError(
+                    f"{where}: {part} of layer {i} has {params} parameters where config.json makes {due}; "
+                    "is a file missing, or from another model?"
+                )
 
 
 def read_entries(path: Path) -> list[Entry]:
@@ -118,8 +126,10 @@ def read_entries(path: Path) -> list[Entry]:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > min(size - 8, MOST_HEADER_BYTES):
-            raise UserError(f"{path.name} is truncated or no safetensors file: its header would be {length} bytes, the "
-                            f"file has {size}")
+            raise UserError(
+                f"{path.name} is truncated or no safetensors file: its header would be {length} bytes, the "
+                f"file has {size}"
+            )
         text = file.read(length)
     try:
         header = json.loads(text)
@@ -154,8 +164,10 @@ def _params(entry: Entry, where: str) -> int:
         return elements
     if entry.dtype == "U8" and entry.name.endswith("_blocks"):  # MXFP4 as gpt-oss stores it: two weights in a byte
         return 2 * elements
-    raise UserError(f"{where}: tensor {entry.name} has the type {entry.dtype}, whose weights cannot be counted; import "
-                    "config.json and choose a format instead")
+    raise UserError(
+        f"{where}: tensor {entry.name} has the type {entry.dtype}, whose weights cannot be counted; import "
+        "config.json and choose a format instead"
+    )
 
 
 def _kind(entry: Entry) -> str:

@@ -41,16 +41,26 @@ class Routes(NamedTuple):
     perplexity: float  # exp of the mean next-token loss
 
 
-def make_trace(router: str, out: Path, *, preset: str = "9x24", steps: int | None = None, seed: int = 0,
-               work_dir: Path, progress: training.Progress | None = None) -> Trace:
+def make_trace(
+    router: str,
+    out: Path,
+    *,
+    preset: str = "9x24",
+    steps: int | None = None,
+    seed: int = 0,
+    work_dir: Path,
+    progress: training.Progress | None = None,
+) -> Trace:
     """Train, route, save to `out`; beside it `<stem>.curve.json`, the loss curve.
 
     `steps` counts warm-up and branch together. Checkpoints in `work_dir` are reused by every router of a recipe.
     """
     recipe = choose(preset, steps, seed)
     if routers.find(router).Router is None:
-        raise UserError(f"router '{router}' has no experts, so there is no trace to make: choose another of "
-                        f"{', '.join(routers.names())}")
+        raise UserError(
+            f"router '{router}' has no experts, so there is no trace to make: choose another of "
+            f"{', '.join(routers.names())}"
+        )
     model, losses = training.train(recipe, router, work_dir, progress)
     tokens = held_out_pure(recipe.trace_sequences, recipe.length).tokens
     meta = describe(recipe, router, tokens) | {"quality": measure(model, recipe)}
@@ -124,8 +134,13 @@ def measure(model: GPT, recipe: Recipe) -> dict[str, Any]:
 def save_curve(path: Path, recipe: Recipe, losses: list[float], recipe_digest: str) -> None:
     """Training loss in nats per token, averaged over CURVE_EVERY steps."""
     points = [round(float(np.mean(losses[i : i + CURVE_EVERY])), 4) for i in range(0, len(losses), CURVE_EVERY)]
-    curve = {"recipe_digest": recipe_digest, "dense_steps": recipe.dense_steps, "steps_per_point": CURVE_EVERY,
-             "tokens_per_step": recipe.batch * recipe.length, "loss_nats_per_token": points}
+    curve = {
+        "recipe_digest": recipe_digest,
+        "dense_steps": recipe.dense_steps,
+        "steps_per_point": CURVE_EVERY,
+        "tokens_per_step": recipe.batch * recipe.length,
+        "loss_nats_per_token": points,
+    }
     path.write_text(json.dumps(curve) + "\n", encoding="ascii")
 
 

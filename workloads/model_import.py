@@ -42,8 +42,9 @@ def _import(path: Path) -> dict[str, Any]:
     if path.suffix == ".json":
         content = read_json(path)
         return import_index(path, content) if "weight_map" in content else import_config(path, content)
-    raise UserError(f"{path.name}: cannot tell what it is; give config.json, *.gguf, *.safetensors or "
-                    "model.safetensors.index.json")
+    raise UserError(
+        f"{path.name}: cannot tell what it is; give config.json, *.gguf, *.safetensors or model.safetensors.index.json"
+    )
 
 
 def write_shape(data: dict[str, Any], out: Path, force: bool = False) -> None:

@@ -73,10 +73,34 @@ def evenly_spaced(n_layers: int, n_moe: int) -> tuple[int, ...]:
 
 
 PRESETS = {
-    "9x24": Recipe("9x24", n_layers=24, moe_layers=evenly_spaced(24, 9), n_experts=24, d_model=96, d_ff=192,
-                   n_heads=2, length=256, batch=4, steps=3000, peak_lr=1.2e-3),
-    "tiny": Recipe("tiny", n_layers=2, moe_layers=(0, 1), n_experts=4, d_model=64, d_ff=128, n_heads=2, length=128,
-                   batch=8, steps=500, fit_windows=96, trace_sequences=70, prefill=32),
+    "9x24": Recipe(
+        "9x24",
+        n_layers=24,
+        moe_layers=evenly_spaced(24, 9),
+        n_experts=24,
+        d_model=96,
+        d_ff=192,
+        n_heads=2,
+        length=256,
+        batch=4,
+        steps=3000,
+        peak_lr=1.2e-3,
+    ),
+    "tiny": Recipe(
+        "tiny",
+        n_layers=2,
+        moe_layers=(0, 1),
+        n_experts=4,
+        d_model=64,
+        d_ff=128,
+        n_heads=2,
+        length=128,
+        batch=8,
+        steps=500,
+        fit_windows=96,
+        trace_sequences=70,
+        prefill=32,
+    ),
 }
 
 

@@ -99,8 +99,9 @@ def branch(warm: Checkpoint, model: GPT, recipe: Recipe, file: Any) -> Checkpoin
         return value.expand(shapes[name]).clone() if name in shapes and value.dim() else value
 
     model.load_state_dict({**model.state_dict(), **{name: widen(name, value) for name, value in warm.model.items()}})
-    windows = training_batch(recipe.seed, FIT_STEP, recipe.fit_windows, recipe.length,
-                             (recipe.snippet_least, recipe.snippet_most))[:, :-1]
+    windows = training_batch(
+        recipe.seed, FIT_STEP, recipe.fit_windows, recipe.length, (recipe.snippet_least, recipe.snippet_most)
+    )[:, :-1]
     file.fit([b.router for b in model.blocks if b.router is not None], model, torch.from_numpy(windows), recipe.seed)
     moments = {name: [widen(name, value) for value in values] for name, values in warm.moments.items()}
     return Checkpoint(warm.step, model.state_dict(), moments, [])
@@ -114,8 +115,9 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.peak_lr * (recipe.final_lr + (1 - recipe.final_lr) * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def _train(model: GPT, start: Checkpoint, recipe: Recipe, last: int, phase: str, path: Path,
-           progress: Progress | None) -> Checkpoint:
+def _train(
+    model: GPT, start: Checkpoint, recipe: Recipe, last: int, phase: str, path: Path, progress: Progress | None
+) -> Checkpoint:
     """Train from `start`, or from the checkpoint at `path` if there is one, up to step `last`."""
     if path.exists():
         start = Checkpoint.load(path)
@@ -135,8 +137,9 @@ def _train(model: GPT, start: Checkpoint, recipe: Recipe, last: int, phase: str,
 
 
 def _step(model: GPT, optimizer: torch.optim.Optimizer, recipe: Recipe, step: int) -> float:
-    batch = torch.from_numpy(training_batch(recipe.seed, step, recipe.batch, recipe.length,
-                                            (recipe.snippet_least, recipe.snippet_most)))  # (B, T + 1)
+    batch = torch.from_numpy(
+        training_batch(recipe.seed, step, recipe.batch, recipe.length, (recipe.snippet_least, recipe.snippet_most))
+    )  # (B, T + 1)
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(recipe, step)
     output = model(batch[:, :-1])
@@ -152,13 +155,21 @@ def _step(model: GPT, optimizer: torch.optim.Optimizer, recipe: Recipe, step: in
 
 
 def _optimizer(model: GPT, start: Checkpoint, recipe: Recipe) -> torch.optim.Optimizer:
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.peak_lr, betas=(recipe.beta1, recipe.beta2),
-                                  weight_decay=recipe.weight_decay, fused=True)
+    optimizer = torch.optim.AdamW(
+        model.parameters(),
+        lr=recipe.peak_lr,
+        betas=(recipe.beta1, recipe.beta2),
+        weight_decay=recipe.weight_decay,
+        fused=True,
+    )
     for name, parameter in model.named_parameters():
         if name in start.moments:
             first, second, updates = start.moments[name]
-            optimizer.state[parameter] = {"exp_avg": first.clone(), "exp_avg_sq": second.clone(),
-                                          "step": updates.clone()}
+            optimizer.state[parameter] = {
+                "exp_avg": first.clone(),
+                "exp_avg_sq": second.clone(),
+                "step": updates.clone(),
+            }
     return optimizer
 
 

@@ -1,7 +1,8 @@
 """simmoe: how fast will this Mixture-of-Experts model run on that machine, and what should I change?
 
 The public names are `replay` (cache behaviour of a trace alone), `run` (with time, on a machine), `ladder` (over budgets),
-`load_trace`, `load_hardware`, `load_model` and the types they take and return. They are imported on first use.
+`compare` (machines), `sweep` (a space), `load_trace`, `load_hardware`, `load_model` and the types they take and return.
+They are imported on first use.
 """
 
 from importlib import import_module
@@ -12,6 +13,8 @@ __version__ = "0.1.0"
 _HOME = {
     "replay": "simmoe.replaying", "Replay": "simmoe.replaying",
     "run": "simmoe.running", "Run": "simmoe.running", "Workload": "simmoe.running", "Plan": "simmoe.running",
+    "sweep": "simmoe.sweeping", "Sweep": "simmoe.sweeping",
+    "compare": "simmoe.comparing", "Comparison": "simmoe.comparing",
     "ladder": "simmoe.laddering", "Ladder": "simmoe.laddering",
     "Counts": "simmoe.simulator.runlog", "Trace": "simmoe.simulator.types", "Hardware": "simmoe.simulator.types",
     "ModelShape": "simmoe.simulator.types", "UserError": "simmoe.simulator.errors",
@@ -23,6 +26,7 @@ _RENAMED = {
 __all__ = ["__version__", *_HOME, *_RENAMED]
 
 if TYPE_CHECKING:
+    from simmoe.comparing import Comparison, compare
     from simmoe.hardware_profiles import load as load_hardware
     from simmoe.laddering import Ladder, ladder
     from simmoe.replaying import Replay, replay
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from simmoe.simulator.errors import UserError
     from simmoe.simulator.runlog import Counts
     from simmoe.simulator.types import Hardware, ModelShape, Trace
+    from simmoe.sweeping import Sweep, sweep
     from simmoe.workloads.models import load as load_model
     from simmoe.workloads.trace import load as load_trace
     from simmoe.workloads.trace import save as save_trace

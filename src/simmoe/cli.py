@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
 from simmoe import __version__
 
@@ -38,6 +39,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"simmoe {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     _add_run(commands)
+    _add_compare(commands)
+    _add_sweep(commands)
     _add_trace(commands)
     _add_model(commands)
     return top
@@ -92,6 +95,49 @@ def _add_run(commands: Commands) -> None:  # type: ignore[valid-type]
     run.set_defaults(command=_command("run"))
 
 
+def _add_compare(commands: Commands) -> None:  # type: ignore[valid-type]
+    compare = commands.add_parser(  # type: ignore[attr-defined]
+        "compare", help="machines side by side on the same traces and policies",
+        description="One row for each combination. With neither --budget nor --memory each machine plays with what it holds. All tokens "
+        "unless --tokens says otherwise.",
+    )  # fmt: skip
+    for option, what in (("hw", "hardware profile"), ("trace", "routing trace")):
+        compare.add_argument(
+            f"--{option}", required=True, action="append", metavar="NAME|FILE", help=f"{what}; may be given again"
+        )
+    compare.add_argument("--model", metavar="NAME|FILE", help="model shape (default: the one that the trace names)")
+    compare.add_argument("--format", help="storage format of the weights: fp32, fp16 (default), q4_k, … or stored")
+    size = compare.add_mutually_exclusive_group()
+    size.add_argument("--budget", metavar="SIZE", help="memory for routed experts alone, such as 2GB or 25%%")
+    size.add_argument("--memory", metavar="SIZE", help="memory for dense weights + KV cache + experts")
+    compare.add_argument(
+        "--eviction", action="append", metavar="NAME|FILE", help="policy (default lru); may be given again"
+    )
+    compare.add_argument("--scope", default="global", help="global (default) or layer")
+    compare.add_argument("--tokens", metavar="N|all", help="play the first N tokens (default: all)")
+    compare.add_argument("--engine", default="auto", help="simpy, fast or auto (default)")
+    compare.add_argument("--json", action="store_true", help="print the rows as JSON")
+    compare.set_defaults(command=_command("compare", "commands_sweep"))
+
+
+def _add_sweep(commands: Commands) -> None:  # type: ignore[valid-type]
+    sweep = commands.add_parser(  # type: ignore[attr-defined]
+        "sweep", help="search a space of machines, traces, policies and budgets; print the Pareto front",
+        description="Plays scenarios of SPACE until the study holds as many finished trials as asked for, then prints those that no "
+        "other one beats. With --study, a sweep that was stopped or killed goes on where it was.",
+    )  # fmt: skip
+    sweep.add_argument("space", metavar="SPACE", help="search space: YAML file or bundled name (oracle_vs_switch)")
+    sweep.add_argument("--study", metavar="FILE", help="journal that keeps every finished trial (default: none)")
+    sweep.add_argument(
+        "--trials", type=int, metavar="N", help="finished trials in all (default 100; grid: the whole space)"
+    )
+    sweep.add_argument("--sampler", default="nsga2", help="nsga2 (default), tpe, random or grid")
+    sweep.add_argument("--seed", type=int, default=0, help="the same seed gives the same trials (default 0)")
+    sweep.add_argument("--top", type=int, metavar="N", help="rows of each front, spread evenly over it (default 12)")
+    sweep.add_argument("--json", action="store_true", help="print all trials and the fronts as JSON")
+    sweep.set_defaults(command=_command("sweep", "commands_sweep"))
+
+
 def _add_trace(commands: Commands) -> None:  # type: ignore[valid-type]
     trace = commands.add_parser("trace", help="make, check or describe routing traces")  # type: ignore[attr-defined]
     actions = trace.add_subparsers(metavar="ACTION", required=True)
@@ -131,12 +177,10 @@ def _add_model(commands: Commands) -> None:  # type: ignore[valid-type]
     load.set_defaults(command=_command("model_import"))
 
 
-def _command(name: str) -> Callable[[argparse.Namespace], None]:
+def _command(name: str, module: str = "commands") -> Callable[[argparse.Namespace], None]:
     """A command by name, its module imported when it runs."""
 
     def run(arguments: argparse.Namespace) -> None:
-        from simmoe import commands
-
-        getattr(commands, name)(arguments)
+        getattr(import_module(f"simmoe.{module}"), name)(arguments)
 
     return run

@@ -21,7 +21,7 @@ def run(a: argparse.Namespace) -> None:
         if getattr(a, option) and not one:
             raise UserError(f"--{option.replace('_', '-')} shows one run: add --budget or --memory")
     loaded = trace.load(a.trace)
-    tokens = _tokens(a.tokens, None if one else laddering.usual_tokens(loaded))
+    tokens = tokens_option(a.tokens, None if one else laddering.usual_tokens(loaded))
     workload = running.Workload(a.hw, loaded, a.model, format=a.format, tokens=tokens, context=a.context)
     plan = running.Plan(0, a.eviction, a.scope, a.overlap == "on", a.cold_per_sequence, a.seed)
     if one:
@@ -132,7 +132,8 @@ def model_import(a: argparse.Namespace) -> None:
     )
 
 
-def _tokens(text: str | None, default: int | None) -> int | None:
+def tokens_option(text: str | None, default: int | None) -> int | None:
+    """The value of --tokens; None plays all."""
     if text is None:
         return default
     if text == "all":

@@ -73,6 +73,12 @@ def show_run(run: Run, changes: list[tuple[str, float]], files: list[str], out: 
         out.print(advice.sentence(run, changes)[:1].upper() + advice.sentence(run, changes)[1:] + ".")
 
 
+def print_whole(table: Table, out: Console) -> None:
+    """A wide table on a narrow console: let lines run over rather than cut its numbers."""
+    out.width = max(out.width, out.measure(table, options=out.options.update(max_width=10_000)).maximum)
+    out.print(table)
+
+
 def heading(workload: Workload, plan: Plan, engine: str, files: list[str], out: Console) -> None:
     facts, meta = workload.facts(), workload.trace.meta
     out.print(f"[bold]Simulated[/] (engine {engine}): {workload.hw.title}", highlight=False)
@@ -81,11 +87,14 @@ def heading(workload: Workload, plan: Plan, engine: str, files: list[str], out: 
         f"eviction {plan.eviction}, scope {plan.scope}, overlap {'on' if plan.overlap else 'none'}, KV for {workload.context:,} positions",
         highlight=False,
     )
-    out.print(
-        f"inputs: {'bundled' if not files else 'from ' + ', '.join(files) + '; the others bundled'}", highlight=False
-    )
+    out.print(inputs(files), highlight=False)
     if note := small_model(workload):
         out.print(note, highlight=False)
+
+
+def inputs(files: list[str]) -> str:
+    """Which inputs were the user's own."""
+    return f"inputs: {'bundled' if not files else 'from ' + ', '.join(files) + '; the others bundled'}"
 
 
 def played(workload: Workload) -> str:

@@ -6,6 +6,7 @@ The file name is the registry; an objective of a space may also be the path of a
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -30,6 +31,18 @@ def find(name: str) -> Path:
 def load(name: str) -> Callable[[Any], float | None]:
     """The `value` function of a metric."""
     return _load(find(name).resolve())
+
+
+def measure(name: str, run: Any) -> float | None:
+    """The metric of a run: a finite number or None."""
+    try:
+        value = load(name)(run)
+        number = None if value is None else float(value)
+    except Exception as error:
+        raise UserError(f"metric {name} fails: {type(error).__name__}: {error}") from error
+    if number is not None and not math.isfinite(number):
+        raise UserError(f"metric {name} gives {number}; it must be a finite number, or None where a run has none")
+    return value
 
 
 @cache

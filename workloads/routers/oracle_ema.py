@@ -133,7 +133,8 @@ def oracle_space(h: Array) -> Array:
 def without_outliers(points: Array) -> Array:
     """All but the farthest: runs of one odd token, such as a ruled line, would otherwise own an expert of their own."""
     d2 = ((points - points.mean(0)) ** 2).sum(-1)
-    return points[d2 <= np.quantile(d2, 1 - SETTINGS["trim"])]
+    inner: Array = points[d2 <= np.quantile(d2, 1 - SETTINGS["trim"])]
+    return inner
 
 
 def cluster(points: Array, k: int, rng: np.random.Generator) -> tuple[Array, float]:

@@ -31,8 +31,21 @@ DOMAIN_CHARS = 640_000  # at most, per domain
 DOCUMENT_CHARS = {"wordnet": 15_000, "bible": 12_000, "pydoc": 12_000}  # the head of a document; others 16,000
 SHORTEST = 2_500  # a held-out document must hold more than one 256-token sequence
 VOCABULARY = 2048
-_ASCII = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "--",
-                        "\u2026": "...", "\u00a0": " ", "\u00e6": "ae", "\u0153": "oe", "\t": "    "})
+_ASCII = str.maketrans(
+    {
+        "\u2018": "'",
+        "\u2019": "'",
+        "\u201c": '"',
+        "\u201d": '"',
+        "\u2013": "-",
+        "\u2014": "--",
+        "\u2026": "...",
+        "\u00a0": " ",
+        "\u00e6": "ae",
+        "\u0153": "oe",
+        "\t": "    ",
+    }
+)
 
 
 def plain(text: str) -> str:
@@ -84,8 +97,9 @@ def train_tokenizer(rows: list[dict[str, Any]], text: str, path: Path) -> None:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=VOCABULARY, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-                                  show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
     train = (text[r["start"] : r["start"] + r["length"]] for r in rows if r["split"] == "train")
     tokenizer.train_from_iterator(train, trainer)
     tokenizer.save(str(path), pretty=False)

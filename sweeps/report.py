@@ -1,0 +1,99 @@
+"""What a sweep prints: the front over all machines, the front on each, and the command behind every row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from simmoe import policies, show
+from simmoe.simulator import compiled
+from simmoe.simulator.units import nbytes
+from simmoe.sweeps.search import Sweep
+from simmoe.sweeps.space import Space
+
+ROWS = 12  # of a front, unless told
+SHOWN = {"memory_bytes", "tok_s", "ttft_cold_s", "hit_rate"}  # metrics with a column of their own
+
+
+def show_sweep(sweep: Sweep, top: int | None, files: list[str], out: Console) -> None:
+    _heading(sweep, files, out)
+    aims = ", ".join(f"{metric} {direction}" for metric, direction in sweep.space.objectives.items())
+    front = _front(sweep.front, f"Pareto front over all machines ({aims})", sweep.space, top, out)
+    for trial in front:
+        out.print(f"#{trial.number}", end=" ", highlight=False)
+        out.print(trial.user_attrs["command"], soft_wrap=True, markup=False, highlight=False)
+    if len(sweep.space.axes["hw"]) > 1:
+        for hw in sweep.space.axes["hw"]:
+            _front(sweep.front_on(hw), f"Pareto front on {hw}", sweep.space, top, out)
+        out.print("--json gives every trial with its command.", highlight=False)
+
+
+def _heading(sweep: Sweep, files: list[str], out: Console) -> None:
+    space, trials = sweep.space, sweep.trials
+    engines = sorted({trial.user_attrs["engine"] for trial in trials if "engine" in trial.user_attrs})
+    distinct = len({str(trial.user_attrs["point"]) for trial in trials})
+    count = f"{len(trials):,} trials of {escape(space.name)}, {distinct:,} distinct of {space.size:,} scenarios"
+    by = f"sampler {sweep.sampler}, seed {sweep.seed}"
+    out.print(f"[bold]Simulated[/] (engine {', '.join(engines) or 'none'}): {count}; {by}", highlight=False)
+    first = {axis: values[0] for axis, values in space.axes.items()}
+    workloads = {trace: sweep.scenarios.workload({**first, "trace": trace}) for trace in space.axes["trace"]}
+    lines = ["; ".join(f"{name}: {show.played(workload)}" for name, workload in workloads.items()), show.inputs(files)]
+    lines += dict.fromkeys(filter(None, map(show.small_model, workloads.values())))
+    if "simpy" in engines and compiled.missing():
+        lines.append(
+            "numba is not installed: the reference engine played; pip install 'simmoe[fast]' gives the same numbers sooner"
+        )
+    for line in (*lines, *_cautions(sweep)):
+        out.print(line, markup=False, highlight=False)
+
+
+def _cautions(sweep: Sweep) -> list[str]:
+    """What a reader of the front must know."""
+    names = sweep.space.axes["eviction"]
+    seers = [name for name in names if "next_use" in getattr(policies.load("eviction", name), "NEEDS", ())]
+    lines = [f"{name} reads the future of the trace: a bound, not a policy that a machine can run" for name in seers]
+    cannot = [trial for trial in sweep.trials if trial.state == TrialState.PRUNED]
+    if cannot:
+        lines.append(
+            f"{len(cannot):,} trials cannot run, such as #{cannot[0].number}: {cannot[0].user_attrs['why_not']}"
+        )
+    return lines
+
+
+def _front(trials: Sequence[FrozenTrial], title: str, space: Space, top: int | None, out: Console) -> list[FrozenTrial]:
+    """Print a front by rising memory, each scenario once; what was shown."""
+    distinct = list({str(trial.user_attrs["point"]): trial for trial in reversed(trials)}.values())
+    rows = _spread(sorted(distinct, key=lambda t: (t.user_attrs["memory_bytes"], t.number)), top or ROWS)
+    part = f"{len(rows)} of {len(distinct)}; --top {len(distinct)} shows all" if len(rows) < len(distinct) else "all"
+    out.print(f"\n[bold]{title}[/]: {part}" if rows else f"\n[bold]{title}[/]: nothing could run", highlight=False)
+    if rows:
+        show.print_whole(_table(rows, space), out)
+    return rows
+
+
+def _spread(rows: list[FrozenTrial], top: int) -> list[FrozenTrial]:
+    """At most `top` rows, evenly over the front, both ends among them."""
+    if len(rows) <= top:
+        return rows
+    return [rows[round(i * (len(rows) - 1) / max(top - 1, 1))] for i in range(top)]
+
+
+def _table(rows: list[FrozenTrial], space: Space) -> Table:
+    axes = [axis for axis in ("trace", "hw", "model", "format", "eviction", "scope", "overlap") if axis in space.axes]
+    extra = [metric for metric in space.objectives if metric not in SHOWN]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("#", *axes, "budget", "memory", "tok/s", "TTFT cold", "hit rate", *extra):
+        table.add_column(name, justify="left" if name in axes else "right", no_wrap=True)
+    for trial in rows:
+        facts = trial.user_attrs
+        point, rate = facts["point"], facts["hit_rate"]
+        table.add_row(
+            str(trial.number), *(escape(point[axis]) for axis in axes), f"{point['budget']} ({nbytes(facts['budget_bytes'])})",
+            nbytes(facts["memory_bytes"]), show.number(facts["tok_s"]), show.seconds(facts["ttft_cold_s"]),
+            "–" if rate is None else f"{rate:.2%}", *(f"{facts[metric]:.4g}" for metric in extra),
+        )  # fmt: skip
+    return table
