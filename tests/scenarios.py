@@ -6,6 +6,7 @@ and again; a large `scale` repeats the same scenarios with sizes whose products 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -252,6 +253,11 @@ def requests(trace: Trace) -> list[list[int]]:
         for column in range(trace.n_layers):
             found.append(sorted({column * trace.n_experts + e for e in ids[:, column].ravel().tolist() if e >= 0}))
     return found
+
+
+def examples(n: int) -> int:
+    """How many scenarios a test draws: n, or the share of it that SIMMOE_EXAMPLES_PERCENT asks for."""
+    return max(n * int(os.environ.get("SIMMOE_EXAMPLES_PERCENT", "100")) // 100, 10)
 
 
 def shape_for(trace: Trace) -> ModelShape:

@@ -18,7 +18,7 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.requests import requests_of
 from simmoe.simulator.runlog import check, check_occupancy, count, link_bytes_by_pass
 from tests import oracle_simpy, real_traces
-from tests.scenarios import Case, cases, shape_for
+from tests.scenarios import Case, cases, examples, shape_for
 
 HAS_NUMBA = pytest.mark.skipif(compiled.missing(), reason="numba is not installed: pip install 'simmoe[fast]'")
 ENGINES = ["simpy", pytest.param("fast", marks=HAS_NUMBA)]
@@ -55,7 +55,7 @@ def run(case: Case, engine: Engine):
 @pytest.mark.parametrize("name", ENGINES)
 @pytest.mark.parametrize("prefetching", [None, True])
 def test_engine_equals_the_idiomatic_model(name, prefetching):
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=examples(300), deadline=None)
     @given(cases(prefetching=prefetching))
     def compare(case):
         want = oracle_simpy.simulate(case.hw, case.model, case.trace, **case.kwargs)
@@ -76,7 +76,7 @@ def same(one: Decisions, other: Decisions) -> bool:
 @HAS_NUMBA
 @pytest.mark.parametrize("prefetching", [None, True])
 def test_compiled_equals_reference_bit_for_bit(prefetching):
-    @settings(max_examples=1000, deadline=None)
+    @settings(max_examples=examples(1000), deadline=None)
     @given(cases(prefetching=prefetching))
     def compare(case):
         slow, quick = run(case, made("simpy")), run(case, made("fast"))

@@ -14,7 +14,7 @@ from simmoe.running import Plan, Workload, play
 from simmoe.simulator.costs import Costs, transfer_ps
 from simmoe.simulator.reference import walk
 from simmoe.simulator.types import Link
-from tests.scenarios import Case, cases
+from tests.scenarios import Case, cases, examples
 
 
 def workload(case: Case) -> Workload:
@@ -28,7 +28,7 @@ def parts_ps(costs: Costs, number: int) -> int:
     return shared + sum(chain.ps for chain in costs.chains(number))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(cases(prefetching=False))
 def test_everything_resident_is_compute_alone(case):
     w = workload(case)
@@ -44,7 +44,7 @@ def test_everything_resident_is_compute_alone(case):
     assert run.bytes == 0 and run.clocks.link_busy_ps == 0
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(cases(prefetching=False))
 def test_nothing_resident_without_overlap_is_a_sum(case):
     w = workload(case)
@@ -57,7 +57,7 @@ def test_nothing_resident_without_overlap_is_a_sum(case):
     assert run.pass_ps.tolist() == [parts_ps(w.costs, n) + loads[n] for n in range(w.trace.n_passes)]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(cases(prefetching=False))
 def test_conservation(case):
     run = play(workload(case), Plan(case.budget_bytes, case.eviction, case.scope, case.overlap, case.cold_per_sequence))
@@ -77,7 +77,7 @@ def test_conservation(case):
         assert sum(run.where_ps().values()) == int(run.pass_ps[run.decode_passes].sum())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(cases(prefetching=False))
 def test_a_free_link_makes_every_cache_as_fast_as_its_launches(case):
     """With loads that take one picosecond, only the split of (d) into single launches is left: never below everything resident."""

@@ -10,12 +10,12 @@ import simmoe
 from simmoe.simulator.errors import UserError
 from tests import oracles, real_traces
 from tests.conftest import one_layer
-from tests.scenarios import Case, cases
+from tests.scenarios import Case, cases, examples
 
 POLICIES = ("lru", "fifo", "lfu", "belady")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(cases(prefetching=False))
 def test_replay_equals_the_plain_oracle(case: Case):
     for contract in ("event", "sequential"):
