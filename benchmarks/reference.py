@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from benchmarks.timing import interleaved
 from simmoe.running import Plan, Workload, play
+from simmoe.simulator.decide import Player
+from simmoe.simulator.engines import Engine
 from simmoe.simulator.types import Hardware, ModelShape, Trace
 
 
@@ -12,7 +14,7 @@ def accesses_per_s(hw: Hardware, model: ModelShape, trace: Trace, rounds: int = 
     share = model.all_expert_bytes // 4
 
     def job() -> None:
-        play(Workload(hw, trace, model), Plan(share))
+        play(Workload(hw, trace, model), Plan(share), Engine("simpy", Player()))
 
     seconds = interleaved({"run": job}, rounds)["run"]
     return int((trace.expert_ids >= 0).sum()) / seconds

@@ -141,19 +141,18 @@ def load(obj: int, column: int, t: Tables, m: Timeline) -> None:
 
 def run_layer(event: int, column: int, shared: int, t: Tables, w: Work, m: Timeline) -> None:
     """Parts (b) to (e) of one MoE layer."""
-    hits = computed_order(w.ptr[event], w.ptr[event + 1], w, m)
-    loads = w.ptr[event + 1] - w.ptr[event] - hits
-    issued, late, step, pending = 0, 0, -1, True
-    while step < late + loads:  # step -1 is (c) and (d); the others are the launches of (e)
-        if pending and (step >= 0 or t.fixed[OVERLAP] or loads == 0):
-            issued = issue(event, column, issued, hits, t, w, m)  # (b), and later what had to wait for a launch
-            pending = issued < loads
-        if step < 0:
-            run_shared(shared, t, m)
-            late = run_arrived(event, column, hits, t, w, m)
-        else:
-            run_late(event, column, m.late[step] if step < late else m.queue[step - late], t, w, m)
-        step += 1
+    first, last = w.ptr[event], w.ptr[event + 1]
+    hits = computed_order(first, last, w, m)
+    loads = last - first - hits
+    issued = 0
+    if t.fixed[OVERLAP] or loads == 0:
+        issued = issue(event, column, 0, hits, t, w, m)  # (b)
+    run_shared(shared, t, m)  # (c)
+    late = run_arrived(event, column, hits, t, w, m)  # (d)
+    for j in range(late + loads):  # (e)
+        if issued < loads:
+            issued = issue(event, column, issued, hits, t, w, m)
+        run_late(event, column, m.late[j] if j < late else m.queue[j - late], t, w, m)
 
 
 def run_shared(shared: int, t: Tables, m: Timeline) -> None:

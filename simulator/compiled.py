@@ -34,8 +34,11 @@ HOST_ONLY = {"init"}  # runs once, before the kernel
 
 
 @cache
-def kernels(eviction: ModuleType | None) -> Any:
-    """A module with `play` for the policy `eviction` compiled in; with `run_passes` when it is None."""
+def kernels(eviction: ModuleType | None, prefetching: bool = True) -> Any:
+    """A module with `play` for the policy `eviction` compiled in; with `run_passes` when it is None.
+
+    Without `prefetching` the machine's prefetch is left out, which compiles faster.
+    """
     sources = [clock] if eviction is None else [policy, *_imported(eviction), eviction, machine]
     own = sorted(set(_functions(eviction)) & set(_functions(machine))) if eviction else []
     if eviction and own:
@@ -44,7 +47,7 @@ def kernels(eviction: ModuleType | None) -> Any:
         )
     if interpreted():
         return clock if eviction is None else SimpleNamespace(play=Player().bind(eviction))
-    return _module(_text([Path(inspect.getfile(source)) for source in sources]))
+    return _module(_text([Path(inspect.getfile(source)) for source in sources], set() if prefetching else {"prefetch"}))
 
 
 def interpreted() -> bool:
@@ -86,13 +89,18 @@ def _imported(module: ModuleType) -> list[ModuleType]:
     return found
 
 
-def _text(paths: list[Path]) -> str:
-    """Functions and integer constants of the files, later ones in place of earlier ones of the same name."""
+def _text(paths: list[Path], empty: set[str]) -> str:
+    """Functions and integer constants of the files, later ones in place of earlier ones of the same name.
+
+    The functions that `empty` names lose their bodies: they are never called.
+    """
     pieces: dict[str, str] = {}
     for path in paths:
         for node in ast.parse(path.read_text("utf-8")).body:
             if isinstance(node, ast.FunctionDef) and node.name not in HOST_ONLY:
                 pieces.pop(node.name, None)
+                if node.name in empty:
+                    node.body = [ast.Pass()]
                 pieces[node.name] = f"@njit({_how(node.name, path)})\n{ast.unparse(_bare(node))}"
             elif isinstance(node, ast.Assign) and _is_constant(node):
                 pieces[ast.unparse(node.targets[0])] = ast.unparse(node)

@@ -91,8 +91,9 @@ def decide(
     rooms = quotas(expert_bytes, n_experts, budget_bytes, scope)
     sizes = np.repeat(expert_bytes, n_experts)
     starts = np.array([0, *([] if cold_at is None else cold_at[cold_at > 0].tolist()), requests.n_events])
-    out = _Out(requests, guesses)
-    for part, room in zip(_parts(requests, guesses, len(rooms)), rooms):
+    parts = _parts(requests, guesses, len(rooms))
+    out = _Out(requests, guesses, parts[0].whole)
+    for part, room in zip(parts, rooms):
         size = sizes[part.low : part.low + part.n_objects]
         _play(part, eviction, size, room, starts, seed, player, out)
     unused = 0 if scope == "global" else max(budget_bytes - sum(rooms), 0)
@@ -170,10 +171,10 @@ def small(objects: Ints) -> npt.NDArray[np.uint32]:
 class _Out:
     """Where the parts of a run write their verdicts, in the numbering of the whole run."""
 
-    def __init__(self, requests: Requests, guesses: Guesses) -> None:
-        self.hit = np.zeros(len(requests.obj), np.int8)
-        self.wait = np.zeros(len(requests.obj), np.int32)
-        self.issued = np.zeros(len(guesses.obj), np.int8)
+    def __init__(self, requests: Requests, guesses: Guesses, whole: bool) -> None:
+        asked, guessed = (0, 0) if whole else (len(requests.obj), len(guesses.obj))  # a whole part brings its own
+        self.hit, self.wait = np.zeros(asked, np.int8), np.zeros(asked, np.int32)
+        self.issued = np.zeros(guessed, np.int8)
         self.used_step = np.zeros(requests.n_events + 1, np.int64)  # change of the resident bytes at each event
         none = np.zeros(0, np.int64)
         self.evictions: list[tuple[Ints, Ints, Ints]] = [(none, none, none)]  # (event, object, cause) of each part
@@ -208,10 +209,17 @@ class Player:
         lists = [array.tolist() for array in group]
         return type(group)(*lists) if hasattr(group, "_fields") else tuple(lists)
 
-    def bind(self, eviction: ModuleType) -> Callable[..., None]:
+    def bind(self, eviction: ModuleType, prefetching: bool = True) -> Callable[..., None]:
         """`machine.play` with the hooks of `eviction` in place of those of simulator/policy.py."""
         scope = {**vars(machine), **{name: getattr(eviction, name) for name in HOOKS if hasattr(eviction, name)}}
-        for function in (machine.play, machine.demand, machine.prefetch, machine.admit, machine.evict):
+        for function in (
+            machine.play,
+            machine.demand,
+            machine.computed,
+            machine.prefetch,
+            machine.admit,
+            machine.evict,
+        ):
             scope[function.__name__] = FunctionType(function.__code__, scope, function.__name__)
         play: Callable[..., None] = scope["play"]
         return play
@@ -225,12 +233,10 @@ def _play(
     extras, following = _extras(part, eviction, size, seed)
     q = player.arrays(Stream(part.ptr, part.obj, following, part.use_ptr, part.use_obj, part.guess_ptr, part.guess_obj))
     v, x = player.arrays(_verdicts(part)), player.arrays(extras)
-    init, play, evictions = getattr(eviction, "init", policy.init), player.bind(eviction), 0
-    widest = int(np.diff(part.ptr).max(initial=0))
+    init, play, evictions = getattr(eviction, "init", policy.init), player.bind(eviction, len(part.guess_obj) > 0), 0
     for (_, end), (begin, stop) in zip(pairwise(starts), pairwise(np.searchsorted(part.events, starts).tolist())):
         if begin < stop:
-            resident, free, order = np.zeros(n, np.int8), np.zeros(n, np.int8), np.zeros(widest, np.int32)
-            slots = Slots(resident, free, order, np.array([0, evictions]))
+            slots = Slots(np.zeros(n, np.int8), np.zeros(n, np.int8), np.array([0, evictions]))
             c, state = player.arrays(slots), player.arrays(init(n, room, x))
             play(begin, stop, q, v, c, room, state, x)
             evictions = int(c.count[machine.EVICTIONS])

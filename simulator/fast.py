@@ -39,8 +39,8 @@ class CompiledPlayer(Player):
     def arrays(self, group: Any) -> Any:
         return super().arrays(group) if compiled.interpreted() else group
 
-    def bind(self, eviction: ModuleType) -> Callable[..., None]:
-        play: Callable[..., None] = compiled.kernels(eviction).play
+    def bind(self, eviction: ModuleType, prefetching: bool = True) -> Callable[..., None]:
+        play: Callable[..., None] = compiled.kernels(eviction, prefetching).play
         return play
 
 

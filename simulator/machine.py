@@ -42,7 +42,6 @@ class Slots(NamedTuple):
 
     resident: Any  # [objects] 0 or 1
     free: Any  # [objects] 1 = resident and not pinned by the event or by one of its prefetches
-    order: Any  # [most requests of an event] the event's experts in computed order
     count: Any  # [2] bytes used, evictions so far
 
 
@@ -64,17 +63,15 @@ def demand(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: E
     """Hits are decided once; then each missing expert, in request order, gets its room."""
     first, last = q.ptr[event], q.ptr[event + 1]
     foresight = len(q.following) > 0
-    computed = 0
+    hits = 0
     for i in range(first, last):
         o = q.obj[i]
         c.free[o] = 0
         if foresight:
             x.next_use[o] = q.following[i]
         v.hit[i] = c.resident[o]
-        if c.resident[o]:
-            c.order[computed] = o
-            computed += 1
-    if computed == last - first:
+        hits += c.resident[o]
+    if hits == last - first:
         return
     wait = 0
     for i in range(first, last):
@@ -85,13 +82,22 @@ def demand(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: E
         while c.count[USED] + x.size_bytes[o] > room:
             out = victim(s, c.free, event, x)
             if out < 0:  # every resident belongs to the event: the one computed longest ago
-                out = c.order[wait]
+                out = computed(wait, first, last, hits, q, v)
                 wait += 1
             evict(out, i, event, v, c, s, x)
         admit(o, event, c, s, x)
         v.wait[i] = wait
-        c.order[computed] = o
-        computed += 1
+
+
+def computed(rank: int, first: int, last: int, hits: int, q: Stream, v: Verdicts) -> int:
+    """The expert of that rank in computed order: hits in request order, then loads in issue order."""
+    wanted, skip = rank < hits, rank if rank < hits else rank - hits
+    for i in range(first, last):
+        if v.hit[i] == wanted:
+            if skip == 0:
+                return q.obj[i]
+            skip -= 1
+    return -1
 
 
 def prefetch(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: Extras) -> None:

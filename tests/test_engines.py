@@ -116,7 +116,7 @@ def test_the_engine_under_test_is_compiled():
 
     trace = first(real_traces.load("gptoss20b_gpqa"), 8)
     play(Workload("a100", trace, shape_for(trace)), Plan(10**9), made("fast"))
-    kernels = compiled.kernels(policies.load("eviction", "lru")).play, compiled.kernels(None).run_passes
+    kernels = compiled.kernels(policies.load("eviction", "lru"), False).play, compiled.kernels(None).run_passes
     for kernel in kernels:
         if numba.config.DISABLE_JIT:
             assert not hasattr(kernel, "overloads")
