@@ -3,43 +3,27 @@
 from __future__ import annotations
 
 import gc
-import os
 import resource
 import statistics
 import subprocess
 import time
 from collections.abc import Callable, Mapping
 
+SHORT_S = 1.0
+
 
 def interleaved(jobs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median CPU seconds of each job; every round runs each job once, in a process of its own.
-
-    A forked child starts from the same memory each time, so that no job inherits the heap that another one left behind.
-    """
+    """Median CPU seconds of each job; every round times each job once, short ones behind a run that warms caches and heap."""
     seconds: dict[str, list[float]] = {name: [] for name in jobs}
     for _ in range(rounds):
         for name, job in jobs.items():
-            seconds[name].append(_in_child(job))
+            gc.collect()
+            if min(seconds[name], default=0.0) < SHORT_S:
+                job()
+            start = time.process_time()
+            job()
+            seconds[name].append(time.process_time() - start)
     return {name: statistics.median(taken) for name, taken in seconds.items()}
-
-
-def _in_child(job: Callable[[], object]) -> float:
-    """CPU seconds of the job in a forked process."""
-    gc.collect()
-    receive, send = os.pipe()
-    child = os.fork()
-    if child == 0:
-        start = time.process_time()
-        job()
-        os.write(send, repr(time.process_time() - start).encode())
-        os._exit(0)
-    os.close(send)
-    with os.fdopen(receive) as answer:
-        taken = answer.read()
-    os.waitpid(child, 0)
-    if not taken:
-        raise RuntimeError("a job that was timed has failed; its traceback stands above")
-    return float(taken)
 
 
 def command_cpu_s(command: list[str], rounds: int = 5) -> float:
