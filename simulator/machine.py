@@ -1,6 +1,6 @@
 """Decisions of the expert cache, event by event, without a clock (docs/design.md, "Decide, then time").
 
-The functions call a policy by the names of simulator/policy.py; `bind` gives them one. They read and write flat int64 arrays (or
+The functions call a policy by the names of simulator/policy.py; `bind` gives them one. They read and write flat integer arrays (or
 lists) only, so that the same text runs interpreted and compiled.
 """
 

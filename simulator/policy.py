@@ -1,4 +1,4 @@
-"""What an eviction policy is: functions over flat int64 arrays, no classes, no clock; a file in policies/eviction overrides them.
+"""What an eviction policy is: functions over flat integer arrays, no classes, no clock; a file in policies/eviction overrides them.
 
 The machine calls them by these names; a policy file leaves out what it does not need. `s` is what `init` returned (a tuple of
 flat arrays), `o` an object, `event` the number of the event within the scope group, `x` an Extras.
@@ -24,7 +24,7 @@ class Extras(NamedTuple):
 
 
 def init(n_objects: int, capacity_bytes: int, x: Extras) -> Any:
-    """State of an empty cache: a tuple of flat int64 arrays."""
+    """State of an empty cache: a tuple of flat integer arrays."""
     return (np.zeros(1, np.int64),)
 
 

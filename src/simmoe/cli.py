@@ -53,7 +53,8 @@ def _add_run(commands: Commands) -> None:  # type: ignore[valid-type]
     run = commands.add_parser(  # type: ignore[attr-defined]
         "run", help="simulate a trace on a machine: speed, where a token's time goes, what would help",
         description="With neither --budget nor --memory: a ladder of budgets (12.5 … 100 % of the expert bytes, and what the device "
-        "really holds) over the first 2,048 tokens. With one of them: that budget, all tokens.",
+        "really holds), over all tokens where numba is installed and the trace is short, else over the first 2,048. "
+        "With one of them: that budget, all tokens.",
     )  # fmt: skip
     run.add_argument("--hw", required=True, metavar="NAME|FILE", help="hardware profile: bundled name or YAML file")
     run.add_argument("--trace", required=True, metavar="NAME|FILE", help="routing trace: bundled name or npz file")
@@ -78,9 +79,7 @@ def _add_run(commands: Commands) -> None:  # type: ignore[valid-type]
     run.add_argument(
         "--context", type=int, metavar="N", help="positions to reserve KV memory for (default: as the trace needs)"
     )
-    run.add_argument(
-        "--tokens", metavar="N|all", help="play the first N tokens (default: 2048 for the ladder, else all)"
-    )
+    run.add_argument("--tokens", metavar="N|all", help="play the first N tokens (default: all; of a ladder see above)")
     run.add_argument(
         "--engine", default="auto", help="simpy (reference), fast (compiled, needs numba) or auto (default)"
     )
