@@ -1,4 +1,7 @@
-"""`python -m benchmarks`: every figure of docs/performance.md, from one run (some minutes)."""
+"""`python -m benchmarks`: every figure of docs/performance.md, from one run (some minutes).
+
+`--only equality` compares the engines on whole real traces instead (an hour; with random policies, hours).
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import tempfile
 from collections.abc import Callable
 
 from benchmarks import engines, reference
+from benchmarks import equality as both
 from benchmarks.timing import command_cpu_s
 from simmoe import load_hardware, load_model, load_trace
 from tests import real_traces
@@ -27,11 +31,13 @@ def main() -> None:
     arguments.add_argument(
         "--rounds", type=int, default=5, help="rounds that take turns; medians are printed (default 5)"
     )
-    arguments.add_argument("--only", choices=[group.__name__ for group in GROUPS], help="one group of figures")
+    arguments.add_argument(
+        "--only", choices=[group.__name__ for group in (*GROUPS, equality)], help="one group of figures"
+    )
     options = arguments.parse_args()
     found: Figures = {}
-    for group in GROUPS:
-        if options.only in (None, group.__name__):
+    for group in (*GROUPS, equality):
+        if options.only == group.__name__ or (options.only is None and group in GROUPS):
             found |= group(options.rounds)
     if options.json:
         print(json.dumps(found, indent=1))
@@ -72,6 +78,16 @@ def libcachesim(rounds: int) -> Figures:
             found[f"{head}, libcachesim ÷ events + clock"] = ns["libcachesim"] / ns["events + clock"]
             found[f"{head}, libcachesim ÷ one-expert events"] = ns["libcachesim"] / ns["one-expert events"]
     return found
+
+
+def equality(rounds: int) -> Figures:
+    """Prints a line for each cell of the grid; the number of cells. Raises AssertionError at the first that is not equal."""
+    cells = 0
+    for name, eviction in both.grid(TRACES[::-1]):
+        for line in both.compare(real_traces.load(name), eviction):
+            print(f"{name}, {line}", flush=True)
+            cells += 1
+    return {"cells of the equality grid, all equal": cells}
 
 
 def start(rounds: int) -> Figures:

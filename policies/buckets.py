@@ -1,7 +1,8 @@
 """Residents in numbered buckets, oldest stamp first within one; the victim is taken from the highest bucket that has a free member.
 
 Each bucket is a ring. A three-level bitmap of 32-bit words says which buckets may be non-empty; a bit is set on entry and cleared
-only when a search finds its bucket empty, so every operation is O(1) amortised.
+only when a search finds its bucket empty, so every operation is O(1) amortised. The search starts at the highest bucket that can be
+occupied: with millions of buckets the bitmap's own top level is long.
 """
 
 import numpy as np
@@ -10,7 +11,7 @@ from simmoe.policies.lists import drop, oldest_free, push, rings
 
 
 def buckets(n_objects, n_buckets):
-    """older, newer, word bitmaps of levels 0, 1, 2 for `n_buckets` empty buckets."""
+    """older, newer, bitmaps of levels 0, 1, 2 for `n_buckets` empty buckets, and no bucket above [0] is occupied."""
     older, newer = rings(n_objects, n_buckets)
     size = n_buckets // 32 + 1
     return (
@@ -19,19 +20,19 @@ def buckets(n_objects, n_buckets):
         np.zeros(size, np.int64),
         np.zeros(size // 32 + 1, np.int64),
         np.zeros(size // 1024 + 1, np.int64),
+        np.zeros(1, np.int64),
     )
 
 
 def enter(b, n_objects, bucket, o):
     """Make `o` the newest member of `bucket`."""
-    older, newer, low, middle, high = b[0], b[1], b[2], b[3], b[4]
-    end = n_objects + bucket
-    if newer[end] == end:
-        if low[bucket >> 5] == 0:
-            middle[bucket >> 10] |= 1 << (bucket >> 5 & 31)
-            high[bucket >> 15] |= 1 << (bucket >> 10 & 31)
-        low[bucket >> 5] |= 1 << (bucket & 31)
-    push(older, newer, end, o)
+    low, middle, high, top = b[2], b[3], b[4], b[5]
+    low[bucket >> 5] |= 1 << (bucket & 31)  # set or not: asking first costs more than writing
+    middle[bucket >> 10] |= 1 << (bucket >> 5 & 31)
+    high[bucket >> 15] |= 1 << (bucket >> 10 & 31)
+    if bucket > top[0]:
+        top[0] = bucket
+    push(b[0], b[1], n_objects + bucket, o)
 
 
 def leave(b, o):
@@ -41,16 +42,15 @@ def leave(b, o):
 
 def highest_free(b, n_objects, above, free):
     """The oldest free member of the highest bucket > `above` that has one, -1 if there is none."""
-    newer, low, middle, high = b[1], b[2], b[3], b[4]
-    bucket = previous(low, middle, high, len(low) * 32 - 1)
+    newer, low, middle, high, top = b[1], b[2], b[3], b[4], b[5]
+    while top[0] > above and newer[n_objects + top[0]] == n_objects + top[0]:
+        clear(low, middle, high, top[0])
+        top[0] = previous(low, middle, high, top[0])
+    bucket = top[0]
     while bucket > above:
-        end = n_objects + bucket
-        if newer[end] == end:
-            clear(low, middle, high, bucket)
-        else:
-            o = oldest_free(newer, end, free)
-            if o >= 0:
-                return o
+        o = oldest_free(newer, n_objects + bucket, free)
+        if o >= 0:
+            return o
         bucket = previous(low, middle, high, bucket - 1)
     return -1
 
@@ -100,20 +100,9 @@ def previous_word(middle, high, start):
 
 
 def top_bit(bits):
-    """Position of the highest set bit of 0 < bits < 2**32."""
-    at = 0
-    if bits >= 65536:
-        bits >>= 16
-        at += 16
-    if bits >= 256:
-        bits >>= 8
-        at += 8
-    if bits >= 16:
-        bits >>= 4
-        at += 4
-    if bits >= 4:
-        bits >>= 2
-        at += 2
-    if bits >= 2:
-        at += 1
-    return at
+    """Position of the highest set bit of 0 < bits < 2**32, without a branch: no processor could foretell it."""
+    at = (bits > 65535) << 4
+    at += (bits >> at > 255) << 3
+    at += (bits >> at > 15) << 2
+    at += (bits >> at > 3) << 1
+    return at + (bits >> at > 1)

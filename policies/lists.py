@@ -4,8 +4,11 @@ import numpy as np
 
 
 def rings(n_objects, n_rings):
-    """older, newer for `n_rings` empty rings; the sentinel of ring r is n_objects + r. Unsigned: no negative index to check."""
-    members = np.arange(n_objects + n_rings, dtype=np.uint32)
+    """older, newer for `n_rings` empty rings; the sentinel of ring r is n_objects + r.
+
+    Unsigned, so that there is no negative index to check, and 16 bits where they suffice: 6,144 experts then fit a first-level cache.
+    """
+    members = np.arange(n_objects + n_rings, dtype=np.uint16 if n_objects + n_rings < 65536 else np.uint32)
     return members, members.copy()
 
 

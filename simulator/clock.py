@@ -7,15 +7,28 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-NOW, LINK_FREE, LINK_BUSY, SLOWED, HEAD, TAIL, STALLED = 0, 1, 2, 3, 4, 5, 6  # fields of Timeline.at
-LAUNCH, RATE, SLOW_RATE, CONTENDED, OVERLAP, LAYERS, PER_LAYER = 0, 1, 2, 3, 4, 5, 6  # fields of Tables.fixed
-GAP_KINDS, COLUMNS, READ_STRIDE, FLOP_STRIDE = 7, 8, 9, 10  # row lengths of its tables
+LINK_FREE, LINK_BUSY, SLOWED, STALLED, HEAD, TAIL, LOADED, ON_CPU = 0, 1, 2, 3, 4, 5, 6, 7  # fields of Timeline.at
+
+
+class Fixed(NamedTuple):
+    """Whole numbers that hold for the run."""
+
+    launch_ps: int
+    rate: int  # bytes per ms
+    slow_rate: int  # while a transfer is active, contended only
+    contended: int  # 1 = transfers slow the unit's memory down
+    overlap: int
+    layers: int
+    per_layer: int  # experts
+    gap_kinds: int
+    columns: int  # of a row of piece_work
+    read_stride: int  # of a row of read_ps
+    flop_stride: int  # of a row of flop_ps
 
 
 class Tables(NamedTuple):
     """Costs as arrays; a size is a distinct PassSize, a piece one launch, a gap the launches between two decisions."""
 
-    fixed: Any  # [11] scalars of the machine
     size: Any  # [passes] size of each pass
     gap_kind: Any  # [layers + 1] kind of gap before each MoE layer, and behind the last
     gap_ps: Any  # [sizes * gap kinds] uncontended time
@@ -26,20 +39,25 @@ class Tables(NamedTuple):
     shared_work: Any  # [sizes * layers], 0 = no shared experts
     shared_flop_ps: Any  # [sizes * layers]
     shared_ps: Any  # [sizes * layers] uncontended time, launch included
-    expert_work: Any  # [layers] one expert
-    read_ps: Any  # [layers * (widest + 1)] uncontended time to read n experts
+    read_work: Any  # [layers * (widest + 1)] to read n experts
+    read_ps: Any  # [layers * (widest + 1)] uncontended time of it
     flop_ps: Any  # [layers * (most token slots + 1)]
     transfer_ps: Any  # [layers]
 
 
 class Work(NamedTuple):
-    """What was decided, by event (see decide.Decisions)."""
+    """What was asked and decided (see requests.Requests and decide.Decisions)."""
 
-    ptr: Any  # [events + 1]
+    ptr: Any  # [events + 1] into obj
     obj: Any  # [requests]
     tokens: Any  # [requests]
-    hit: Any  # [requests]
+    slot_ptr: Any  # [events + 1] token slots of earlier events
+    loads: Any  # [loads] into obj
     wait: Any  # [requests]
+    hit: Any  # [requests]
+    cpu_count: Any  # [events] experts that the CPU computes; this and the next two empty when there are none
+    cpu_slots: Any  # [events] their token slots
+    cpu_ps: Any  # [events] how long it takes
     guess_ptr: Any  # [events + 1]
     guess_obj: Any  # [guesses]
     issued: Any  # [guesses]
@@ -48,59 +66,61 @@ class Work(NamedTuple):
 class Timeline(NamedTuple):
     """Where the clocks stand, and the log."""
 
-    at: Any  # [7] now, link free, link busy, slowed, first and last known transfer, stalled
-    arrival: Any  # [objects] when the latest load of each object arrives
+    at: Any  # [8] link free, link busy, slowed, stalled, first and last known transfer, loads of earlier events, waited for the CPU
+    arrival: Any  # [objects] when the latest prefetch of each object arrives
     begin: Any  # [transfers] start of each transfer, contended only
     end: Any  # [transfers]
+    due: Any  # [widest] when each load of the event arrives
     late: Any  # [widest] late hits of the event in order of arrival
-    ended: Any  # [objects] last event in which the object's launch has ended, plus one
-    order: Any  # [widest + 1] hits of the event in request order
-    queue: Any  # [widest + 1] loads of the event in request order
+    rank: Any  # [widest] how many hits stand before each of them
     start_ps: Any  # [passes]
     end_ps: Any  # [passes]
     stall_ps: Any  # [passes]
     slowed_ps: Any  # [passes]
+    cpu_ps: Any  # [passes]
 
 
-def run_passes(t: Tables, w: Work, m: Timeline) -> None:
+def run_passes(f: Fixed, t: Tables, w: Work, m: Timeline) -> None:
     """Play every pass."""
-    layers = t.fixed[LAYERS]
+    now = 0
     for number in range(len(t.size)):
-        m.start_ps[number] = m.at[NOW]
+        size = t.size[number]
+        m.start_ps[number] = now
         m.at[STALLED] = 0
         m.at[SLOWED] = 0
-        for column in range(layers):
-            run_gap(t.size[number], t.gap_kind[column], t, m)
-            run_layer(number * layers + column, column, t.size[number] * layers + column, t, w, m)
-        run_gap(t.size[number], t.gap_kind[layers], t, m)
-        m.end_ps[number] = m.at[NOW]
+        m.at[ON_CPU] = 0
+        for column in range(f.layers + 1):
+            now = run_gap(now, size, t.gap_kind[column], f, t, m)
+            if column < f.layers:
+                now = run_layer(now, number * f.layers + column, column, size * f.layers + column, f, t, w, m)
+        m.end_ps[number] = now
         m.stall_ps[number] = m.at[STALLED]
         m.slowed_ps[number] = m.at[SLOWED]
+        m.cpu_ps[number] = m.at[ON_CPU]
 
 
-def run_gap(size: int, kind: int, t: Tables, m: Timeline) -> None:
-    """Launches with no decision between them."""
-    if not t.fixed[CONTENDED] or m.at[LINK_FREE] <= m.at[NOW]:
-        m.at[NOW] += t.gap_ps[size * t.fixed[GAP_KINDS] + kind]
-        return
+def run_gap(now: int, size: int, kind: int, f: Fixed, t: Tables, m: Timeline) -> int:
+    """Launches with no decision between them; their end."""
+    if not f.contended or m.at[LINK_FREE] <= now:
+        return now + t.gap_ps[size * f.gap_kinds + kind]
     for i in range(t.piece_ptr[kind], t.piece_ptr[kind + 1]):
-        at = size * t.fixed[COLUMNS] + t.piece[i]
-        launch(t.piece_work[at], t.piece_flop_ps[at], t.fixed, m.at, m.begin, m.end)
+        at = size * f.columns + t.piece[i]
+        now = launch(now, t.piece_work[at], t.piece_flop_ps[at], f, m.at, m.begin, m.end)
+    return now
 
 
-def launch(work: int, flop_ps: int, fixed: Any, at: Any, begin: Any, end: Any) -> None:
-    """One launch while transfers may slow the memory: the walk over the pieces of its rate, against the FLOP time."""
-    start = at[NOW] + fixed[LAUNCH]
+def launch(now: int, work: int, flop_ps: int, f: Fixed, at: Any, begin: Any, end: Any) -> int:
+    """One launch while transfers may slow the memory: the walk over the pieces of its rate, against the FLOP time; its end."""
+    start = now + f.launch_ps
     while at[HEAD] < at[TAIL] and end[at[HEAD]] <= start:
         at[HEAD] += 1
-    ends = max(walk(start, work, fixed, at, begin, end), start + flop_ps)
-    at[SLOWED] += ends - start - max(-(-work // fixed[RATE]), flop_ps)
-    at[NOW] = ends
+    ends = max(walk(start, work, f.rate, f.slow_rate, at, begin, end), start + flop_ps)
+    at[SLOWED] += ends - start - max(-(-work // f.rate), flop_ps)
+    return ends
 
 
-def walk(now: int, work: int, fixed: Any, at: Any, begin: Any, end: Any) -> int:
+def walk(now: int, work: int, rate: int, slow: int, at: Any, begin: Any, end: Any) -> int:
     """When `work` is read from `now` on; a rate is only multiplied by times that it cannot overflow with."""
-    rate, slow = fixed[RATE], fixed[SLOW_RATE]
     for i in range(at[HEAD], at[TAIL]):
         if begin[i] > now:
             need = -(-work // rate)
@@ -116,107 +136,121 @@ def walk(now: int, work: int, fixed: Any, at: Any, begin: Any, end: Any) -> int:
     return now - (-work // rate)
 
 
-def run_experts(column: int, count: int, slots: int, t: Tables, m: Timeline) -> None:
-    """One launch over `count` experts of a layer to which `slots` token slots are routed."""
-    flop_ps = t.flop_ps[column * t.fixed[FLOP_STRIDE] + slots]
-    if t.fixed[CONTENDED] and m.at[LINK_FREE] > m.at[NOW]:
-        launch(count * t.expert_work[column], flop_ps, t.fixed, m.at, m.begin, m.end)
-        return
-    read_ps = t.read_ps[column * t.fixed[READ_STRIDE] + count]
-    m.at[NOW] += t.fixed[LAUNCH] + (read_ps if read_ps > flop_ps else flop_ps)
+def run_experts(now: int, column: int, count: int, slots: int, f: Fixed, t: Tables, m: Timeline) -> int:
+    """One launch over `count` experts of a layer to which `slots` token slots are routed; its end."""
+    flop_ps = t.flop_ps[column * f.flop_stride + slots]
+    if f.contended and m.at[LINK_FREE] > now:
+        return launch(now, t.read_work[column * f.read_stride + count], flop_ps, f, m.at, m.begin, m.end)
+    read_ps = t.read_ps[column * f.read_stride + count]
+    return now + f.launch_ps + (read_ps if read_ps > flop_ps else flop_ps)
 
 
-def load(obj: int, column: int, t: Tables, m: Timeline) -> None:
-    """Queue the transfer of one expert on the link, now."""
-    start = m.at[LINK_FREE] if m.at[LINK_FREE] > m.at[NOW] else m.at[NOW]
+def load(now: int, column: int, f: Fixed, t: Tables, m: Timeline) -> int:
+    """Queue the transfer of one expert on the link; its end."""
+    start = m.at[LINK_FREE] if m.at[LINK_FREE] > now else now
     end = start + t.transfer_ps[column]
     m.at[LINK_FREE] = end
     m.at[LINK_BUSY] += end - start
-    m.arrival[obj] = end
-    if t.fixed[CONTENDED]:
+    if f.contended:
         m.begin[m.at[TAIL]] = start
         m.end[m.at[TAIL]] = end
         m.at[TAIL] += 1
+    return end
 
 
-def run_layer(event: int, column: int, shared: int, t: Tables, w: Work, m: Timeline) -> None:
-    """Parts (b) to (e) of one MoE layer."""
-    first, last = w.ptr[event], w.ptr[event + 1]
-    hits = computed_order(first, last, w, m)
-    loads = last - first - hits
-    issued = 0
-    if t.fixed[OVERLAP] or loads == 0:
-        issued = issue(event, column, 0, hits, t, w, m)  # (b)
-    run_shared(shared, t, m)  # (c)
-    late = run_arrived(event, column, hits, t, w, m)  # (d)
-    for j in range(late + loads):  # (e)
-        if issued < loads:
-            issued = issue(event, column, issued, hits, t, w, m)
-        run_late(event, column, m.late[j] if j < late else m.queue[j - late], t, w, m)
+def run_layer(now: int, event: int, column: int, shared: int, f: Fixed, t: Tables, w: Work, m: Timeline) -> int:
+    """Parts (b) to (e) of one MoE layer; their end."""
+    first, last, begin = w.ptr[event], w.ptr[event + 1], m.at[LOADED]
+    end, slots = begin, w.slot_ptr[event + 1] - w.slot_ptr[event]
+    while end < len(w.loads) and w.loads[end] < last:
+        slots -= w.tokens[w.loads[end]]
+        end += 1
+    m.at[LOADED] = end
+    hits, cpu_end = last - first - (end - begin), now
+    if len(w.cpu_ps) > 0:
+        hits -= w.cpu_count[event]
+        slots -= w.cpu_slots[event]
+        cpu_end += w.cpu_ps[event]
+    busy = m.at[LINK_FREE]  # what this event has not issued arrives by then
+    issued = begin
+    if f.overlap or begin == end:
+        issued = issue(now, event, column, begin, end, begin, 0, hits, f, t, w, m)  # (b)
+    now = run_shared(now, shared, f, t, m)  # (c)
+    late = find_late(now, first, last, w, m) if busy > now else 0
+    for j in range(late):
+        slots -= w.tokens[m.late[j]]
+    if hits > late:
+        now = run_experts(now, column, hits - late, slots, f, t, m)  # (d)
+    for j in range(late + end - begin):  # (e)
+        if issued < end:
+            issued = issue(now, event, column, begin, end, issued, ended(j, late, hits, m), hits, f, t, w, m)
+        i = m.late[j] if j < late else w.loads[begin + j - late]
+        arrives = m.arrival[w.obj[i]] if j < late else m.due[j - late]
+        if arrives > now:
+            m.at[STALLED] += arrives - now
+            now = arrives
+        now = run_experts(now, column, 1, w.tokens[i], f, t, m)
+    if cpu_end > now:
+        m.at[ON_CPU] += cpu_end - now
+        now = cpu_end
+    return now
 
 
-def run_shared(shared: int, t: Tables, m: Timeline) -> None:
-    """(c): the shared experts, where there are any."""
-    if t.shared_ps[shared] > 0:
-        if t.fixed[CONTENDED] and m.at[LINK_FREE] > m.at[NOW]:
-            launch(t.shared_work[shared], t.shared_flop_ps[shared], t.fixed, m.at, m.begin, m.end)
-        else:
-            m.at[NOW] += t.shared_ps[shared]
+def run_shared(now: int, shared: int, f: Fixed, t: Tables, m: Timeline) -> int:
+    """(c): the shared experts, where there are any; their end."""
+    if f.contended and t.shared_ps[shared] > 0 and m.at[LINK_FREE] > now:
+        return launch(now, t.shared_work[shared], t.shared_flop_ps[shared], f, m.at, m.begin, m.end)
+    return now + t.shared_ps[shared]
 
 
-def computed_order(first: int, last: int, w: Work, m: Timeline) -> int:
-    """Requests of the event in computed order: hits in m.order, loads in m.queue; how many are hits."""
-    hits = 0
-    for i in range(first, last):
-        m.order[hits] = i
-        m.queue[i - first - hits] = i
-        hits += w.hit[i]
-    return hits
+def issue(
+    now: int, event: int, column: int, begin: int, end: int, issued: int, done: int, hits: int,
+    f: Fixed, t: Tables, w: Work, m: Timeline,
+) -> int:  # fmt: skip
+    """Issue the loads begin … end-1 of the event that may go now, in order, and its prefetches directly behind the last.
 
-
-def issue(event: int, column: int, issued: int, hits: int, t: Tables, w: Work, m: Timeline) -> int:
-    """Issue the loads that may go now, in order, and prefetches directly behind the last; how many loads have been issued."""
-    loads = w.ptr[event + 1] - w.ptr[event] - hits
-    while issued < loads:
-        i = m.queue[issued]
-        before = w.wait[i] if t.fixed[OVERLAP] else hits + issued
-        for j in range(before):
-            if m.ended[w.obj[m.order[j] if j < hits else m.queue[j - hits]]] != event + 1:
-                return issued
-        load(w.obj[i], column, t, m)
+    `issued` is the next one, `done` how many experts have ended in computed order; the next one after this.
+    """
+    while issued < end:
+        before = w.wait[w.loads[issued]] if f.overlap else hits + issued - begin
+        if before > done:
+            return issued
+        m.due[issued - begin] = load(now, column, f, t, m)
         issued += 1
-    for j in range(w.guess_ptr[event], w.guess_ptr[event + 1]):
-        if w.issued[j]:
-            load(w.guess_obj[j], w.guess_obj[j] // t.fixed[PER_LAYER], t, m)
+    if len(w.issued):
+        prefetch(now, event, f, t, w, m)
     return issued
 
 
-def run_arrived(event: int, column: int, hits: int, t: Tables, w: Work, m: Timeline) -> int:
-    """(d): one launch over the hits that have arrived; how many are late, in m.late by arrival (the order of issue)."""
-    count, slots, late = 0, 0, 0
-    for j in range(hits):
-        i = m.order[j]
-        if m.arrival[w.obj[i]] <= m.at[NOW]:
-            m.ended[w.obj[i]] = event + 1
-            count += 1
-            slots += w.tokens[i]
-        else:
-            at = late
-            while at > 0 and m.arrival[w.obj[m.late[at - 1]]] > m.arrival[w.obj[i]]:
-                m.late[at] = m.late[at - 1]
-                at -= 1
-            m.late[at] = i
-            late += 1
-    if count:
-        run_experts(column, count, slots, t, m)
+def prefetch(now: int, event: int, f: Fixed, t: Tables, w: Work, m: Timeline) -> None:
+    """Issue the prefetches of the event."""
+    for j in range(w.guess_ptr[event], w.guess_ptr[event + 1]):
+        if w.issued[j]:
+            m.arrival[w.guess_obj[j]] = load(now, w.guess_obj[j] // f.per_layer, f, t, m)
+
+
+def find_late(now: int, first: int, last: int, w: Work, m: Timeline) -> int:
+    """How many hits have not arrived; in m.late by arrival (the order of issue). Only prefetches can be on their way for so long:
+    what an event loads has arrived, and is computed, when it ends."""
+    rank, late = 0, 0
+    for i in range(first, last):
+        if w.hit[i]:
+            if m.arrival[w.obj[i]] > now:
+                at = late
+                while at > 0 and m.arrival[w.obj[m.late[at - 1]]] > m.arrival[w.obj[i]]:
+                    m.late[at] = m.late[at - 1]
+                    m.rank[at] = m.rank[at - 1]
+                    at -= 1
+                m.late[at] = i
+                m.rank[at] = rank
+                late += 1
+            rank += 1
     return late
 
 
-def run_late(event: int, column: int, i: int, t: Tables, w: Work, m: Timeline) -> None:
-    """One launch when the load of request i has arrived."""
-    wait = m.arrival[w.obj[i]] - m.at[NOW]
-    if wait > 0:
-        m.at[STALLED] += wait
-        m.at[NOW] += wait
-    m.ended[w.obj[i]] = event + 1
-    run_experts(column, 1, w.tokens[i], t, m)
+def ended(j: int, late: int, hits: int, m: Timeline) -> int:
+    """How many experts have ended, in computed order with no gap, when the first j of (e) have."""
+    done = hits + j - late
+    for other in range(j, late):
+        done = min(done, m.rank[other])
+    return done

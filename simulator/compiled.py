@@ -37,7 +37,7 @@ HOST_ONLY = {"init"}  # runs once, before the kernel
 def kernels(eviction: ModuleType | None, prefetching: bool = True) -> Any:
     """A module with `play` for the policy `eviction` compiled in; with `run_passes` when it is None.
 
-    Without `prefetching` the machine's prefetch is left out, which compiles faster.
+    Without `prefetching` the prefetch of the machine or the clock is left out, which compiles faster.
     """
     sources = [clock] if eviction is None else [policy, *_imported(eviction), eviction, machine]
     own = sorted(set(_functions(eviction)) & set(_functions(machine))) if eviction else []

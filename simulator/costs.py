@@ -1,7 +1,8 @@
-"""What each part of a forward pass costs on a machine: a launch, then the slower of reading its bytes and computing its FLOPs.
+"""What each part of a forward pass costs on a machine: the laws of simulator/physics applied to its figures and a model's sizes.
 
-The roofline of Williams, Waterman and Patterson (CACM 2009) with a hard maximum. Time is integer picoseconds; rates are whole bytes
-per millisecond and work is bytes * 10**9, so that rate * picoseconds is exactly the work done.
+Time is integer picoseconds; rates are whole bytes per millisecond and work is bytes * 10**9, so that rate * picoseconds is exactly
+the work done. What a launch takes beyond the slower of its bytes and its FLOPs (a soft maximum, the fixed cost of a fused kernel) is
+added to both its work and its FLOP time, so that the clocks know one rule: launch_ps + max(read, compute).
 """
 
 from __future__ import annotations
@@ -13,10 +14,15 @@ from typing import NamedTuple
 import numpy as np
 
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.types import Hardware, Layer, Link, ModelShape, Part, Trace
+from simmoe.simulator.physics.attention import attention_bytes, attention_flops
+from simmoe.simulator.physics.cpu import experts_ps, shared_bytes_per_s
+from simmoe.simulator.physics.gemm import flops_ps, soft_excess_ps
+from simmoe.simulator.physics.launch import launch_ps
+from simmoe.simulator.physics.link import efficiency, transfer_ps, two_hops_ps
+from simmoe.simulator.physics.unified import contended_rate
+from simmoe.simulator.types import ComputeUnit, Hardware, Layer, ModelShape, Part, Trace
 
 WORK_PER_BYTE = 10**9
-PS_PER_S = 10**12
 
 
 class Piece(NamedTuple):
@@ -44,32 +50,41 @@ class PassSize(NamedTuple):
     attended: int  # (token, position) pairs
 
 
-def transfer_ps(count_bytes: int, link: Link) -> int:
-    """Duration of one transfer: latency + ⌈bytes · 10¹² / rate⌉."""
-    return link.latency_ps + -(-count_bytes * PS_PER_S // link.bytes_per_s)
+def load_ps(count_bytes: int, hw: Hardware) -> int:
+    """Duration of one load of an expert, from where it lives into the device's memory."""
+    link = hw.link
+    last = transfer_ps(count_bytes, link.bytes_per_s, link.latency_ps, efficiency(count_bytes, link.efficiency))
+    up = link.upstream
+    if up is None:
+        return last
+    first = transfer_ps(count_bytes, up.bytes_per_s, up.latency_ps)
+    return two_hops_ps(first, last, up.latency_ps, link.latency_ps, up.pipelined)
 
 
 class Costs:
     """Costs of every pass of a trace; the same for every cache policy and budget, so that runs can share one."""
 
-    def __init__(self, hw: Hardware, model: ModelShape, trace: Trace) -> None:
+    def __init__(self, hw: Hardware, model: ModelShape, trace: Trace, *, graphs: bool = False) -> None:
+        """graphs: launches are replayed from CUDA graphs."""
         fit_geometry(model, trace)
         self.hw, self.model, self.trace = hw, model, trace
         unit = hw.device
-        self.launch_ps = unit.launch_ps
+        self.launch_ps = launch_ps(unit.launch_ps, unit.graph_launch_ps, graphs)
+        grouped = unit.grouped_launch_ps
+        self.grouped_extra_ps = 0 if grouped is None else max(0, grouped - self.launch_ps)
         self.rate = unit.bytes_per_s // 1000  # bytes per ms
-        self.flops_per_s = _flops_per_s(hw, model)
+        self.flops_per_s = _flops_per_s(hw, unit, model)
         self.contended = hw.unified
         self.slow_rate = self.rate
         if hw.unified:
-            left = hw.device_memory.bytes_per_s // 1000 - hw.dram_bytes_per_loaded_byte * (hw.link.bytes_per_s // 1000)
-            self.slow_rate = min(self.rate, left)
-            if left <= 0:
+            memory, load = hw.device_memory.bytes_per_s // 1000, hw.link.bytes_per_s // 1000
+            self.slow_rate = contended_rate(self.rate, memory, load, hw.dram_bytes_per_loaded_byte)
+            if self.slow_rate <= 0:
                 raise UserError(
                     f"{hw.name}: loads at {hw.link.bytes_per_s:,} B/s × {hw.dram_bytes_per_loaded_byte} leave nothing of the "
                     f"{hw.device_memory.bytes_per_s:,} B/s of {hw.device.memory}; a slower link or a faster memory is needed"
                 )
-        self.transfer_ps = [transfer_ps(int(b), hw.link) for b in model.expert_bytes]
+        self.transfer_ps = [load_ps(int(b), hw) for b in model.expert_bytes]
         self.moe_layers = [model.layers[i] for i in model.moe_layers]
         self.kinds = list(dict.fromkeys(model.layers))  # layers of one shape cost the same
         self.gaps = _gaps(model.layers, self.kinds)
@@ -78,7 +93,11 @@ class Costs:
         self._shared: dict[tuple[int, int], Chain] = {}
 
     def piece(self, name: str, count_bytes: int, flops: int) -> Piece:
-        work, flop_ps = count_bytes * WORK_PER_BYTE, -(-flops * PS_PER_S // self.flops_per_s)
+        work, flop_ps = count_bytes * WORK_PER_BYTE, flops_ps(flops, self.flops_per_s)
+        excess = soft_excess_ps(-(-work // self.rate), flop_ps, self.hw.device.softness)
+        return self._launch(name, work + excess * self.rate, flop_ps + excess)
+
+    def _launch(self, name: str, work: int, flop_ps: int) -> Piece:
         return Piece(name, self.launch_ps + max(-(-work // self.rate), flop_ps), work, flop_ps)
 
     def weights(self, name: str, part: Part, rows: int) -> Piece:
@@ -88,10 +107,35 @@ class Costs:
         """One launch over `count` experts of an MoE layer to which `token_slots` (token, slot) pairs are routed."""
         key = (column, count, token_slots)
         if key not in self._experts:
-            part = self.moe_layers[column].expert
-            piece = self.piece("experts", count * part.bytes, token_slots * part.flops_per_token)
+            piece = self._launch("experts", self.read_work(column, count), self.compute_ps(column, token_slots))
             self._experts[key] = Chain(piece.ps, (piece,))
         return self._experts[key]
+
+    def read_work(self, column: int, count: int) -> int:
+        """Work of reading `count` experts of an MoE layer in one fused launch, at the rate that the launch reaches."""
+        unit, count_bytes = self.hw.device, count * self.moe_layers[column].expert.bytes
+        work = count_bytes * WORK_PER_BYTE
+        if unit.grouped_bytes_per_s is not None:
+            work = -(-work * self.rate // (unit.grouped_bytes_per_s // 1000))
+        return work + self.grouped_extra_ps * self.rate
+
+    def compute_ps(self, column: int, token_slots: int) -> int:
+        """FLOP time of `token_slots` (token, slot) pairs in an MoE layer in one fused launch."""
+        part = self.moe_layers[column].expert
+        return flops_ps(token_slots * part.flops_per_token, self.flops_per_s) + self.grouped_extra_ps
+
+    def cpu_ps(self, column: int, count: int, token_slots: int) -> int:
+        """Time of the CPU for `count` experts of an MoE layer that live in its memory."""
+        cpu = self.hw.cpu
+        if cpu is None:
+            raise UserError(
+                f"{self.hw.name} states no CPU that could compute experts; add a second entry to units, such as cpu"
+            )
+        link = 0 if self.hw.unified else self.hw.link.bytes_per_s
+        rate = shared_bytes_per_s(cpu.bytes_per_s, self.hw.tiers[cpu.memory].bytes_per_s, link)
+        part = self.moe_layers[column].expert
+        flops = _flops_per_s(self.hw, cpu, self.model)
+        return experts_ps(count, part.bytes, token_slots, part.flops_per_token, rate, flops, cpu.launch_ps)
 
     def shared(self, column: int, tokens: int) -> Chain:
         """The shared experts of an MoE layer; an empty chain where there are none."""
@@ -126,13 +170,17 @@ class Costs:
 
     def _dense_pieces(self, layer: Layer, size: PassSize) -> list[Piece]:
         """Attention, and the FFN of a dense layer."""
-        part = layer.attention
-        attention = self.piece(
-            "attention",
-            part.bytes + size.kv_positions * layer.kv_bytes_per_position,
-            size.tokens * part.flops_per_token + size.attended * layer.flops_per_position,
-        )
+        attention = self.piece("attention", *_attention(layer, size))
         return [attention] if layer.n_experts else [attention, self.weights("ffn", layer.ffn, size.tokens)]
+
+    def traffic(self, size: PassSize) -> tuple[int, int]:
+        """(bytes read, FLOPs) of a pass in everything but its routed experts."""
+        total_bytes, flops = self.model.head.bytes, size.sequences * self.model.head.flops_per_token
+        for layer in self.model.layers:
+            read, computed = _attention(layer, size)
+            total_bytes += read + layer.ffn.bytes + layer.shared.bytes
+            flops += computed + size.tokens * (layer.ffn.flops_per_token + layer.shared.flops_per_token)
+        return total_bytes, flops
 
     @cached_property
     def sizes(self) -> list[PassSize]:
@@ -148,6 +196,15 @@ class Costs:
         kv = np.bincount(number[order][last], seen[order][last], minlength=trace.n_passes).astype(np.int64)
         attended = np.add.reduceat(seen, starts)
         return [PassSize(*row) for row in zip(tokens.tolist(), sequences.tolist(), kv.tolist(), attended.tolist())]
+
+
+def _attention(layer: Layer, size: PassSize) -> tuple[int, int]:
+    """(bytes, FLOPs) of one layer's attention, norms and router in a pass."""
+    part = layer.attention
+    return (
+        attention_bytes(part.bytes, size.kv_positions, layer.kv_bytes_per_position),
+        attention_flops(size.tokens, part.flops_per_token, size.attended, layer.flops_per_position),
+    )
 
 
 def _chain(pieces: list[Piece]) -> Chain:
@@ -169,12 +226,12 @@ def _gaps(layers: tuple[Layer, ...], kinds: list[Layer]) -> list[tuple[int, ...]
     return [*gaps, (*gap, index)]
 
 
-def _flops_per_s(hw: Hardware, model: ModelShape) -> int:
-    rates = hw.device.flops_per_s
+def _flops_per_s(hw: Hardware, unit: ComputeUnit, model: ModelShape) -> int:
+    rates = unit.flops_per_s
     if model.compute not in rates:
         raise UserError(
-            f"{hw.name}: {hw.device.name} states no FLOP rate for {model.compute}, in which {model.name} at format {model.format} "
-            f"computes; stated: {', '.join(rates)}; choose another --format or add units.{hw.device.name}.flops.{model.compute}"
+            f"{hw.name}: {unit.name} states no FLOP rate for {model.compute}, in which {model.name} at format {model.format} "
+            f"computes; stated: {', '.join(rates)}; choose another --format or add units.{unit.name}.flops.{model.compute}"
         )
     return rates[model.compute]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import pairwise
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -38,6 +37,8 @@ class Decisions:
     hit: npt.NDArray[np.bool_]  # [requests] the slot was reserved at the event's start
     wait: Ints  # [requests] a load is issued when the first `wait` experts of its event, in computed order, have ended
     issued: npt.NDArray[np.bool_]  # [guesses] prefetched
+    loads: Ints  # [loads] requests that are loaded, in order
+    cpu: Ints  # requests that the CPU computes; those that are no hit are loaded or here
     evicted: Ints  # [evictions] object, in order of eviction
     evicted_for: Ints  # [evictions] request that takes the room; -1 - guess for a prefetch
     used: Ints  # [events] resident bytes at the end of the event
@@ -82,34 +83,49 @@ def decide(
     scope: str = "global",
     guesses: Guesses | None = None,
     cold_at: Ints | None = None,
+    on_cpu: npt.NDArray[np.bool_] | None = None,
     seed: int = 0,
     player: Player | None = None,
 ) -> Decisions:
-    """Decisions of the policy module `eviction` under `budget_bytes` of routed experts; starts, and restarts, with empty slots."""
+    """Decisions of the policy module `eviction` under `budget_bytes` of routed experts; starts, and restarts, with empty slots.
+
+    on_cpu [requests]: if this expert is missing, the CPU computes it (default: never).
+    """
     guesses, player = guesses or no_guesses(requests), player or Player()
     n_experts = requests.n_objects // len(expert_bytes)
     rooms = quotas(expert_bytes, n_experts, budget_bytes, scope)
     sizes = np.repeat(expert_bytes, n_experts)
     starts = np.array([0, *([] if cold_at is None else cold_at[cold_at > 0].tolist()), requests.n_events])
     parts = _parts(requests, guesses, len(rooms))
-    out = _Out(requests, guesses, parts[0].whole)
-    for part, room in zip(parts, rooms):
-        size = sizes[part.low : part.low + part.n_objects]
-        _play(part, eviction, size, room, starts, seed, player, out)
+    played = [
+        _play(part, eviction, sizes[part.low : part.low + part.n_objects], room, starts, on_cpu, seed, player)
+        for part, room in zip(parts, rooms)
+    ]
     unused = 0 if scope == "global" else max(budget_bytes - sum(rooms), 0)
-    return out.decisions(unused)
+    if parts[0].whole:
+        v = played[0]
+        hit, issued = v.hit.view(np.bool_), v.issued.view(np.bool_)
+        return Decisions(hit, v.wait, issued, v.loads, _cpu(hit, on_cpu), v.evicted, v.evicted_for, v.used, unused)
+    return _renumbered(requests, guesses, parts, played, starts, on_cpu, unused)
 
 
-def bound(requests: Requests, expert_bytes: Ints, which: str) -> Decisions:
+def _cpu(hit: npt.NDArray[np.bool_], on_cpu: npt.NDArray[np.bool_] | None) -> Ints:
+    return np.zeros(0, np.int64) if on_cpu is None else np.flatnonzero(~hit & on_cpu)
+
+
+def bound(requests: Requests, expert_bytes: Ints, which: str, on_cpu: npt.NDArray[np.bool_] | None = None) -> Decisions:
     """The bounds: "nothing" (slots are cleared at each event's start) or "everything" (the cache starts full)."""
     n_experts = requests.n_objects // len(expert_bytes)
-    loaded = np.concatenate(([0], np.cumsum(expert_bytes[requests.obj // n_experts])))
-    used = np.diff(loaded[requests.ptr])
+    hit = np.full(len(requests.obj), which == "everything")
+    cpu = _cpu(hit, on_cpu)
+    size = expert_bytes[requests.obj // n_experts]
+    size[cpu] = 0
+    used = np.diff(np.concatenate(([0], np.cumsum(size)))[requests.ptr])
     if which == "everything":
         used = np.full(requests.n_events, int(expert_bytes.sum()) * n_experts, np.int64)
     none = np.zeros(0, np.int64)
-    hit = np.full(len(requests.obj), which == "everything")
-    return Decisions(hit, np.zeros(len(hit), np.int32), none == 1, none, none, used, 0)
+    loads = np.setdiff1d(np.flatnonzero(~hit), cpu, assume_unique=True)
+    return Decisions(hit, np.zeros(len(hit), np.int32), none == 1, loads, cpu, none, none, used, 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,52 +169,56 @@ def _select(requests: Requests, guesses: Guesses, low: int, high: int) -> _Part:
     guess, guess_event = mine(guesses.ptr, guesses.obj)
     events = np.unique(np.concatenate((request_event, guess_event)))
 
-    def pointers(event: Ints) -> Ints:
-        return np.searchsorted(event, np.append(events, requests.n_events))
+    def pointers(event: Ints) -> npt.NDArray[np.uint32]:
+        return small(np.searchsorted(event, np.append(events, requests.n_events)))
 
     whole = high - low == requests.n_objects and len(events) == requests.n_events
+    ptr, obj = pointers(request_event), small(requests.obj[request] - low)
+    use_ptr, use_obj = pointers(use_event), small(requests.use_obj[use] - low)
+    if len(use_obj) == len(obj):  # every occurrence is a request: read one memory instead of two
+        use_ptr, use_obj = ptr, obj
+    guess_ptr, guess_obj = pointers(guess_event), small(guesses.obj[guess] - low)
     return _Part(
-        events, low, high - low, whole, pointers(request_event), small(requests.obj[request] - low), request,
-        pointers(use_event), small(requests.use_obj[use] - low), pointers(guess_event), small(guesses.obj[guess] - low), guess,
+        events, low, high - low, whole, ptr, obj, request, use_ptr, use_obj, guess_ptr, guess_obj, guess
     )  # fmt: skip
 
 
-def small(objects: Ints) -> npt.NDArray[np.uint32]:
+def small(index: Ints) -> npt.NDArray[np.uint32]:
     """Half the memory to stream through, and no negative index for compiled code to check."""
-    return objects.astype(np.uint32)
+    return index.astype(np.uint32)
 
 
-class _Out:
-    """Where the parts of a run write their verdicts, in the numbering of the whole run."""
-
-    def __init__(self, requests: Requests, guesses: Guesses, whole: bool) -> None:
-        asked, guessed = (0, 0) if whole else (len(requests.obj), len(guesses.obj))  # a whole part brings its own
-        self.hit, self.wait = np.zeros(asked, np.int8), np.zeros(asked, np.int32)
-        self.issued = np.zeros(guessed, np.int8)
-        self.used_step = np.zeros(requests.n_events + 1, np.int64)  # change of the resident bytes at each event
-        none = np.zeros(0, np.int64)
-        self.evictions: list[tuple[Ints, Ints, Ints]] = [(none, none, none)]  # (event, object, cause) of each part
-
-    def take(self, part: _Part, v: Verdicts, evictions: int) -> None:
-        """The verdicts of a part, in the numbering of the run."""
-        event, who, cause = (np.asarray(a[:evictions], np.int64) for a in (v.evicted_at, v.evicted, v.evicted_for))
-        if part.whole:
-            self.hit, self.wait = np.asarray(v.hit, np.int8), np.asarray(v.wait, np.int32)
-            self.issued, self.evictions = np.asarray(v.issued, np.int8), [(event, who, cause)]
-            return
-        self.hit[part.request], self.wait[part.request], self.issued[part.guess] = v.hit, v.wait, v.issued
-        cause, demand = cause.copy(), cause >= 0
+def _renumbered(
+    requests: Requests, guesses: Guesses, parts: list[_Part], played: list[Verdicts], starts: Ints,
+    on_cpu: npt.NDArray[np.bool_] | None, unused: int,
+) -> Decisions:  # fmt: skip
+    """The verdicts of the parts of a run, in the numbering of the run."""
+    hit, wait = np.zeros(len(requests.obj), np.bool_), np.zeros(len(requests.obj), np.int32)
+    issued = np.zeros(len(guesses.obj), np.bool_)
+    step = np.zeros(requests.n_events + 1, np.int64)  # change of the resident bytes at each event
+    evictions: list[tuple[Ints, Ints, Ints]] = []  # (event, object, cause) of each part
+    for part, v in zip(parts, played):
+        hit[part.request], wait[part.request], issued[part.guess] = v.hit, v.wait, v.issued
+        for end, begin, stop in _spans(part, starts):
+            step[part.events[begin:stop]] += np.diff(v.used[begin:stop], prepend=0)
+            step[end] -= v.used[stop - 1]
+        cause, demand = v.evicted_for.astype(np.int64), v.evicted_for >= 0
+        event = np.searchsorted(part.ptr, cause, side="right")
+        event[~demand] = np.searchsorted(part.guess_ptr, -1 - cause[~demand], side="right")
         cause[demand], cause[~demand] = part.request[cause[demand]], -1 - part.guess[-1 - cause[~demand]]
-        self.evictions.append((part.events[event], who + part.low, cause))
+        evictions.append((part.events[event - 1], v.evicted.astype(np.int64) + part.low, cause))
+    event, who, cause = (np.concatenate(column) for column in zip(*evictions))
+    order = np.argsort(event, kind="stable")
+    used = np.cumsum(step[:-1])
+    cpu = _cpu(hit, on_cpu)
+    loads = np.setdiff1d(np.flatnonzero(~hit), cpu, assume_unique=True)
+    return Decisions(hit, wait, issued, loads, cpu, who[order], cause[order], used, unused)
 
-    def decisions(self, unused: int) -> Decisions:
-        event, who, cause = self.evictions[-1]
-        if len(self.evictions) > 1:
-            event, who, cause = (np.concatenate(column) for column in zip(*self.evictions))
-            order = np.argsort(event, kind="stable")
-            who, cause = who[order], cause[order]
-        used = np.cumsum(self.used_step[:-1])
-        return Decisions(self.hit.view(np.bool_), self.wait, self.issued.view(np.bool_), who, cause, used, unused)
+
+def _spans(part: _Part, starts: Ints) -> list[tuple[int, int, int]]:
+    """(event of the run at which the slots are emptied, first, one past the last event of the part) between such emptyings."""
+    cut = np.searchsorted(part.events, starts).tolist()
+    return [(end, begin, stop) for end, begin, stop in zip(starts[1:].tolist(), cut, cut[1:]) if begin < stop]
 
 
 class Player:
@@ -215,6 +235,7 @@ class Player:
         for function in (
             machine.play,
             machine.demand,
+            machine.fetched,
             machine.computed,
             machine.prefetch,
             machine.admit,
@@ -226,32 +247,37 @@ class Player:
 
 
 def _play(
-    part: _Part, eviction: ModuleType, size: Ints, room: int, starts: Ints, seed: int, player: Player, out: _Out
-) -> None:
+    part: _Part, eviction: ModuleType, size: Ints, room: int, starts: Ints, on_cpu: npt.NDArray[np.bool_] | None,
+    seed: int, player: Player,
+) -> Verdicts:  # fmt: skip
     """Play one group; the slots and the policy's state start empty at each of the events `starts`, but for the last."""
-    n = len(size)
+    n, count = len(size), np.zeros(3, np.int64)
     extras, following = _extras(part, eviction, size, seed)
-    q = player.arrays(Stream(part.ptr, part.obj, following, part.use_ptr, part.use_obj, part.guess_ptr, part.guess_obj))
-    v, x = player.arrays(_verdicts(part)), player.arrays(extras)
-    init, play, evictions = getattr(eviction, "init", policy.init), player.bind(eviction, len(part.guess_obj) > 0), 0
-    for (_, end), (begin, stop) in zip(pairwise(starts), pairwise(np.searchsorted(part.events, starts).tolist())):
-        if begin < stop:
-            slots = Slots(np.zeros(n, np.int8), np.zeros(n, np.int8), np.array([0, evictions]))
-            c, state = player.arrays(slots), player.arrays(init(n, room, x))
-            play(begin, stop, q, v, c, room, state, x)
-            evictions = int(c.count[machine.EVICTIONS])
-            out.used_step[part.events[begin:stop]] += np.diff(v.used[begin:stop], prepend=0)
-            out.used_step[end] -= v.used[stop - 1]
-    out.take(part, v, evictions)
+    flags = np.zeros(0, np.int8) if on_cpu is None else on_cpu[part.request].astype(np.int8)
+    pointers = (part.use_ptr, part.use_obj, part.guess_ptr, part.guess_obj)
+    q = player.arrays(Stream(part.ptr, part.obj, following, *pointers, flags))
+    room_for = _verdicts(part)
+    v, x = player.arrays(room_for), player.arrays(extras)
+    init, play = getattr(eviction, "init", policy.init), player.bind(eviction, len(part.guess_obj) > 0)
+    for _, begin, stop in _spans(part, starts):
+        count[machine.USED] = 0
+        c = player.arrays(Slots(np.zeros(n, np.int8), np.zeros(n, np.int8), count))
+        play(begin, stop, q, v, c, room, player.arrays(init(n, room, x)), x)
+        count = np.array(c.count)
+    made = Verdicts(*(np.asarray(mine, array.dtype) for mine, array in zip(v, room_for)))
+    evictions, loads = count[machine.EVICTIONS], count[machine.LOADS]
+    return made._replace(
+        loads=made.loads[:loads], evicted=made.evicted[:evictions], evicted_for=made.evicted_for[:evictions]
+    )
 
 
 def _verdicts(part: _Part) -> Verdicts:
-    """Room for the verdicts of a part; there are at most as many evictions as loads."""
+    """Room for the verdicts of a part; there are at most as many evictions as loads. Memory that is not written costs nothing."""
     requests, guesses = len(part.obj), len(part.guess_obj)
-    loads, small, wide = requests + guesses, np.int8, np.int32
     return Verdicts(
-        np.zeros(requests, small), np.zeros(requests, wide), np.zeros(guesses, small), np.empty(loads, wide),
-        np.empty(loads, wide), np.empty(loads, wide), np.empty(len(part.events), np.int64),
+        np.empty(requests, np.int8), np.empty(requests + 1, np.uint32), np.zeros(requests, np.int32),
+        np.zeros(guesses, np.int8), np.empty(requests + guesses, np.int32), np.empty(requests + guesses, np.int32),
+        np.empty(len(part.events), np.int64),
     )  # fmt: skip
 
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from simmoe.simulator import compiled
-from simmoe.simulator.clock import LINK_BUSY, Tables, Timeline, Work
-from simmoe.simulator.costs import PS_PER_S, WORK_PER_BYTE, Costs, PassSize
-from simmoe.simulator.decide import Decisions, Guesses, Player
+from simmoe.simulator.clock import LINK_BUSY, Fixed, Tables, Timeline, Work
+from simmoe.simulator.costs import Costs, PassSize
+from simmoe.simulator.decide import Decisions, Guesses, Player, small
 from simmoe.simulator.requests import Ints, Requests
-from simmoe.simulator.runlog import Clocks
-from simmoe.simulator.types import Part
+from simmoe.simulator.runlog import Clocks, on_cpu
 
 LARGEST_WORK = 2**63 - 1  # bytes * 10**9 of one launch
 
@@ -26,7 +25,7 @@ def why_not(costs: Costs, requests: Requests, *, spans: bool = False) -> str | N
     if spans:
         return "it does not record every launch and transfer, which a timeline file needs"
     widest = int(np.diff(requests.ptr).max(initial=0))
-    work = [widest * layer.expert.bytes * WORK_PER_BYTE for layer in costs.moe_layers]
+    work = [costs.read_work(column, widest) for column in range(len(costs.moe_layers))]
     work += [piece.work for size in set(costs.sizes) for piece in costs.pieces(size)]
     if max(work) > LARGEST_WORK:
         return f"a launch may read {max(work) / 1e18:.1f} GB, more than its 64-bit clock counts (9.2 GB)"
@@ -48,38 +47,51 @@ def simulate(
     costs: Costs, requests: Requests, decisions: Decisions, guesses: Guesses, *, overlap: bool = True
 ) -> Clocks:
     """Times of every pass."""
+    experts, slots, busy = on_cpu(costs, requests, decisions)
     work = Work(
-        requests.ptr, requests.small_obj, requests.tokens, decisions.hit.view(np.int8), decisions.wait,
-        guesses.ptr, guesses.obj, decisions.issued.view(np.int8),
+        *_asked(requests), decisions.loads.astype(np.uint32, copy=False), decisions.wait, decisions.hit.view(np.int8),
+        small(experts), small(slots), busy, *_guessed(guesses), decisions.issued.view(np.int8),
     )  # fmt: skip
-    loads = int((~decisions.hit).sum() + decisions.issued.sum()) if costs.contended else 0
-    arrays = CompiledPlayer().arrays
+    loads = len(decisions.loads) + int(decisions.issued.sum()) if costs.contended else 0
+    arrays, (fixed, tables) = CompiledPlayer().arrays, _tables(costs, requests, overlap)
     m = arrays(_timeline(requests, len(costs.sizes), loads))
-    compiled.kernels(None).run_passes(arrays(_tables(costs, requests, overlap)), arrays(work), m)
-    by_pass = (np.asarray(log).tolist() for log in (m.start_ps, m.end_ps, m.stall_ps, m.slowed_ps))
+    compiled.kernels(None, len(guesses.obj) > 0).run_passes(fixed, arrays(tables), arrays(work), m)
+    by_pass = (np.asarray(log).tolist() for log in (m.start_ps, m.end_ps, m.stall_ps, m.slowed_ps, m.cpu_ps))
     return Clocks(*by_pass, link_busy_ps=int(m.at[LINK_BUSY]))  # type: ignore[misc]
+
+
+@lru_cache(maxsize=4)
+def _asked(requests: Requests) -> tuple[Ints, Ints, Ints, Ints]:
+    """The fields of Work that the trace alone decides."""
+    return small(requests.ptr), small(requests.obj), small(requests.tokens), small(requests.use_ptr)
+
+
+@lru_cache(maxsize=4)
+def _guessed(guesses: Guesses) -> tuple[Ints, Ints]:
+    return small(guesses.ptr), small(guesses.obj)
 
 
 def _timeline(requests: Requests, passes: int, loads: int) -> Timeline:
     widest = int(np.diff(requests.ptr).max(initial=0)) + 1
-    lengths = (7, requests.n_objects, loads, loads, widest, requests.n_objects, widest, widest, *[passes] * 4)
+    lengths = (8, requests.n_objects, loads, loads, widest, widest, widest, *[passes] * 5)
     return Timeline(*(np.zeros(n, np.int64) for n in lengths))
 
 
 @lru_cache(maxsize=8)
-def _tables(costs: Costs, requests: Requests, overlap: bool) -> Tables:
+def _tables(costs: Costs, requests: Requests, overlap: bool) -> tuple[Fixed, Tables]:
     """The same for every policy and budget, so that a sweep builds them once."""
     sizes = {size: number for number, size in enumerate(dict.fromkeys(costs.sizes))}
     gaps = {gap: number for number, gap in enumerate(dict.fromkeys(costs.gaps))}
     pieces = _ints([[(p.ps, p.work, p.flop_ps) for p in costs.pieces(size)] for size in sizes])
     shared = _ints([[_shared(costs, column, size) for column in range(costs.trace.n_layers)] for size in sizes])
     widest, slots = int(np.diff(requests.ptr).max(initial=0)), _most_slots(requests)
-    layers = costs.moe_layers
-    return Tables(
-        fixed=_ints([
-            costs.launch_ps, costs.rate, costs.slow_rate, costs.contended, overlap, len(layers), costs.trace.n_experts,
-            len(gaps), pieces.shape[1], widest + 1, slots + 1,
-        ]),
+    layers = range(costs.trace.n_layers)
+    read_work = _ints([[costs.read_work(column, n) for n in range(widest + 1)] for column in layers]).reshape(-1)
+    fixed = Fixed(
+        costs.launch_ps, costs.rate, costs.slow_rate, int(costs.contended), int(overlap), len(layers),
+        costs.trace.n_experts, len(gaps), pieces.shape[1], widest + 1, slots + 1,
+    )  # fmt: skip
+    return fixed, Tables(
         size=_ints([sizes[size] for size in costs.sizes]),
         gap_kind=_ints([gaps[gap] for gap in costs.gaps]),
         gap_ps=np.stack([pieces[:, list(gap), 0].sum(1) for gap in gaps], 1).reshape(-1),
@@ -87,9 +99,7 @@ def _tables(costs: Costs, requests: Requests, overlap: bool) -> Tables:
         piece_work=pieces[:, :, 1].reshape(-1), piece_flop_ps=pieces[:, :, 2].reshape(-1),
         shared_ps=shared[:, :, 0].reshape(-1), shared_work=shared[:, :, 1].reshape(-1),
         shared_flop_ps=shared[:, :, 2].reshape(-1),
-        expert_work=_ints([layer.expert.bytes * WORK_PER_BYTE for layer in layers]),
-        read_ps=_ints([_read_row(costs, layer.expert, widest) for layer in layers]).reshape(-1),
-        flop_ps=_ints([_flop_ps(costs, layer.expert, slots) for layer in layers]).reshape(-1),
+        read_work=read_work, read_ps=-(-read_work // costs.rate), flop_ps=_compute_rows(costs, slots),
         transfer_ps=_ints(costs.transfer_ps),
     )  # fmt: skip
 
@@ -104,21 +114,16 @@ def _shared(costs: Costs, column: int, size: PassSize) -> tuple[int, int, int]:
     return (pieces[0].ps, pieces[0].work, pieces[0].flop_ps) if pieces else (0, 0, 0)
 
 
-def _read_row(costs: Costs, expert: Part, widest: int) -> list[int]:
-    """Uncontended time to read 0 … widest experts."""
-    return [-(-n * expert.bytes * WORK_PER_BYTE // costs.rate) for n in range(widest + 1)]
-
-
 def _most_slots(requests: Requests) -> int:
     """Most token slots that one event routes."""
     return int(np.diff(requests.use_ptr).max(initial=0))
 
 
-@cache
-def _flop_row(flops: int, flops_per_s: int, slots: int) -> list[int]:
-    return [-(-n * flops * PS_PER_S // flops_per_s) for n in range(slots + 1)]
-
-
-def _flop_ps(costs: Costs, expert: Part, slots: int) -> list[int]:
-    """FLOP time of 0 … slots token slots, in exact whole picoseconds."""
-    return _flop_row(expert.flops_per_token, costs.flops_per_s, slots)
+def _compute_rows(costs: Costs, slots: int) -> Ints:
+    """FLOP time of 0 … slots token slots of each layer, in exact whole picoseconds; layers of one shape share a row."""
+    rows: dict[int, list[int]] = {}
+    for column, layer in enumerate(costs.moe_layers):
+        flops = layer.expert.flops_per_token
+        if flops not in rows:
+            rows[flops] = [costs.compute_ps(column, n) for n in range(slots + 1)]
+    return _ints([rows[layer.expert.flops_per_token] for layer in costs.moe_layers]).reshape(-1)

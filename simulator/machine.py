@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from simmoe.simulator.policy import Extras, insert, miss, remove, use, victim
 
-USED, EVICTIONS = 0, 1  # fields of Slots.count
+USED, EVICTIONS, LOADS = 0, 1, 2  # fields of Slots.count
 
 
 class Stream(NamedTuple):
@@ -23,16 +23,17 @@ class Stream(NamedTuple):
     use_obj: Any  # [occurrences] object, token-major
     guess_ptr: Any  # [events + 1] into guess_obj
     guess_obj: Any  # [guesses] object that the prefetcher wants
+    on_cpu: Any  # [requests] 1 = if it is missing, the CPU computes it; empty when that is never so
 
 
 class Verdicts(NamedTuple):
     """What was decided; filled by `play`."""
 
     hit: Any  # [requests] 1 = the slot was reserved at the event's start
+    loads: Any  # [requests + 1] requests that are loaded, in order; room for one more because it is written before it is known
     wait: Any  # [requests] of a load: it is issued when the first `wait` experts in computed order have ended
     issued: Any  # [guesses] 1 = prefetched
     evicted: Any  # [evictions] object
-    evicted_at: Any  # [evictions] event
     evicted_for: Any  # [evictions] request that takes its room; -1 - guess for a prefetch
     used: Any  # [events] bytes resident at the end of the event
 
@@ -42,7 +43,7 @@ class Slots(NamedTuple):
 
     resident: Any  # [objects] 0 or 1
     free: Any  # [objects] 1 = resident and not pinned by the event or by one of its prefetches
-    count: Any  # [2] bytes used, evictions so far
+    count: Any  # [3] bytes used, evictions and loads so far
 
 
 def play(begin: int, end: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: Extras) -> None:
@@ -61,43 +62,55 @@ def play(begin: int, end: int, q: Stream, v: Verdicts, c: Slots, room: int, s: A
 
 def demand(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: Extras) -> None:
     """Hits are decided once; then each missing expert, in request order, gets its room."""
-    first, last = q.ptr[event], q.ptr[event + 1]
+    first, last, before = q.ptr[event], q.ptr[event + 1], c.count[LOADS]
     foresight = len(q.following) > 0
-    hits = 0
-    for i in range(first, last):
+    loads = before
+    for i in range(first, last):  # without a branch on hit or miss, which no processor can foretell
         o = q.obj[i]
         c.free[o] = 0
         if foresight:
             x.next_use[o] = q.following[i]
         v.hit[i] = c.resident[o]
-        hits += c.resident[o]
-    if hits == last - first:
-        return
+        v.loads[loads] = i
+        loads += 1 - c.resident[o]
+    hits = last - first - (loads - before)
+    if len(q.on_cpu) > 0:
+        loads = fetched(before, loads, q, v)
+    c.count[LOADS] = loads
     wait = 0
-    for i in range(first, last):
-        if v.hit[i]:
-            continue
+    for n in range(before, loads):
+        i = v.loads[n]
         o = q.obj[i]
         miss(s, o, event, x)
         while c.count[USED] + x.size_bytes[o] > room:
             out = victim(s, c.free, event, x)
             if out < 0:  # every resident belongs to the event: the one computed longest ago
-                out = computed(wait, first, last, hits, q, v)
+                out = computed(wait, first, hits, before, q, v)
                 wait += 1
             evict(out, i, event, v, c, s, x)
         admit(o, event, c, s, x)
-        v.wait[i] = wait
+        if wait:
+            v.wait[i] = wait
 
 
-def computed(rank: int, first: int, last: int, hits: int, q: Stream, v: Verdicts) -> int:
+def fetched(before: int, loads: int, q: Stream, v: Verdicts) -> int:
+    """Takes the experts that the CPU computes off the list of loads; its new end."""
+    kept = before
+    for n in range(before, loads):
+        v.loads[kept] = v.loads[n]
+        kept += 1 - q.on_cpu[v.loads[n]]
+    return kept
+
+
+def computed(rank: int, first: int, hits: int, before: int, q: Stream, v: Verdicts) -> int:
     """The expert of that rank in computed order: hits in request order, then loads in issue order."""
-    wanted, skip = rank < hits, rank if rank < hits else rank - hits
-    for i in range(first, last):
-        if v.hit[i] == wanted:
-            if skip == 0:
-                return q.obj[i]
-            skip -= 1
-    return -1
+    if rank >= hits:
+        return q.obj[v.loads[before + rank - hits]]
+    i = first
+    while rank > 0 or not v.hit[i]:
+        rank -= v.hit[i]
+        i += 1
+    return q.obj[i]
 
 
 def prefetch(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: Extras) -> None:
@@ -136,6 +149,5 @@ def evict(o: int, cause: int, event: int, v: Verdicts, c: Slots, s: Any, x: Extr
     c.free[o] = 0
     c.count[USED] -= x.size_bytes[o]
     v.evicted[c.count[EVICTIONS]] = o
-    v.evicted_at[c.count[EVICTIONS]] = event
     v.evicted_for[c.count[EVICTIONS]] = cause
     c.count[EVICTIONS] += 1

@@ -16,7 +16,7 @@ import simpy
 from simmoe.simulator.costs import Chain, Costs, Piece
 from simmoe.simulator.decide import Decisions, Guesses
 from simmoe.simulator.requests import Requests
-from simmoe.simulator.runlog import Clocks, Spans
+from simmoe.simulator.runlog import Clocks, Spans, on_cpu
 
 
 class Machine:
@@ -90,10 +90,11 @@ class Layer:
         column: int,
         requests: list[tuple[int, int, bool, int]],
         prefetch: list[int],
+        cpu_ps: int,
         overlap: bool,
     ) -> None:
-        """`requests`: (object, token slots, hit, wait) in request order."""
-        self.machine, self.column, self.overlap = machine, column, overlap
+        """`requests`: (object, token slots, hit, wait) in request order, without those that keep the CPU busy for `cpu_ps`."""
+        self.machine, self.column, self.cpu_ps, self.overlap = machine, column, cpu_ps, overlap
         self.slots = {o: tokens for o, tokens, _, _ in requests}
         self.hits = [o for o, _, hit, _ in requests if hit]
         self.loads = [(o, wait) for o, _, hit, wait in requests if not hit]
@@ -162,11 +163,13 @@ def _layers(
 ) -> Iterator[Layer]:
     """The Layer of every event in turn."""
     rows = list(zip(requests.obj.tolist(), requests.tokens.tolist(), decisions.hit.tolist(), decisions.wait.tolist()))
-    wanted, issued = guesses.obj.tolist(), decisions.issued.tolist()
-    spans = zip(pairwise(requests.ptr.tolist()), pairwise(guesses.ptr.tolist()), requests.event_layer.tolist())
-    for (first, last), (low, high), column in spans:
+    wanted, issued, elsewhere = guesses.obj.tolist(), decisions.issued.tolist(), set(decisions.cpu.tolist())
+    cpu_ps = on_cpu(machine.costs, requests, decisions)[2].tolist() or [0] * requests.n_events
+    spans = zip(pairwise(requests.ptr.tolist()), pairwise(guesses.ptr.tolist()), requests.event_layer.tolist(), cpu_ps)
+    for (first, last), (low, high), column, busy in spans:
         prefetch = [wanted[j] for j in range(low, high) if issued[j]]
-        yield Layer(machine, column, rows[first:last], prefetch, overlap)
+        asked = [rows[i] for i in range(first, last) if i not in elsewhere] if elsewhere else rows[first:last]
+        yield Layer(machine, column, asked, prefetch, busy, overlap)
 
 
 def _passes(
@@ -174,13 +177,14 @@ def _passes(
 ) -> Generator[simpy.Event, None, None]:
     costs, now = machine.costs, 0  # now == env.now, as an int
     for number, size in enumerate(costs.sizes):
-        begin, slowed, stalled = now, machine.slowed, 0
+        begin, slowed, stalled, on_the_cpu = now, machine.slowed, 0, 0
         *before, after = costs.chains(number)
         for column, chain in enumerate(before):
             start, now = now, machine.run(now, chain)  # (a), behind the dense layers before it
             yield env.timeout(now - start)
             layer = next(layers)
             machine.decided(now)
+            cpu_end = now + layer.cpu_ps
             if layer.overlap or not layer.loads:
                 layer.issue(now)  # (b)
             start, now = now, layer.run_arrived(machine.run(now, costs.shared(column, size.tokens)))  # (c), (d)
@@ -191,7 +195,11 @@ def _passes(
                 start, now = now, layer.run_late(o, now)
                 yield env.timeout(now - start)
             layer.issue(now)
+            if cpu_end > now:
+                yield env.timeout(cpu_end - now)
+                on_the_cpu += cpu_end - now
+                now = cpu_end
         start, now = now, machine.run(now, after)
         yield env.timeout(now - start)
         assert now == env.now
-        clocks.add(begin, now, stalled, machine.slowed - slowed)
+        clocks.add(begin, now, stalled, machine.slowed - slowed, on_the_cpu)

@@ -34,11 +34,6 @@ class Requests:
     event_layer: Ints  # [events] column of each event
 
     @cached_property
-    def small_obj(self) -> npt.NDArray[np.uint32]:
-        """[requests] obj in half the memory, with no negative index for compiled code to check."""
-        return self.obj.astype(np.uint32)
-
-    @cached_property
     def event_of_request(self) -> Ints:
         return np.repeat(np.arange(self.n_events), np.diff(self.ptr))
 

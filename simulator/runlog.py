@@ -21,13 +21,15 @@ class Clocks:
     end_ps: list[int] = field(default_factory=list)
     stall_ps: list[int] = field(default_factory=list)  # compute unit waiting for an expert to arrive
     slowed_ps: list[int] = field(default_factory=list)  # compute time added by transfers into the same memory
+    cpu_ps: list[int] = field(default_factory=list)  # compute unit waiting for experts that the CPU computes
     link_busy_ps: int = 0
 
-    def add(self, start: int, end: int, stall: int, slowed: int) -> None:
+    def add(self, start: int, end: int, stall: int, slowed: int, cpu: int) -> None:
         self.start_ps.append(start)
         self.end_ps.append(end)
         self.stall_ps.append(stall)
         self.slowed_ps.append(slowed)
+        self.cpu_ps.append(cpu)
 
 
 @dataclass
@@ -52,7 +54,8 @@ class Counts:
     tokens: int
     requests: int
     hits: int
-    misses: int
+    misses: int  # loaded
+    on_cpu: int  # missing and computed on the CPU
     evictions: int
     prefetches: int
     bytes: int
@@ -75,18 +78,30 @@ def count(
     chosen = np.ones(requests.n_events, bool) if phase is None else event_phase == phase
     mine = chosen[requests.event_of_request]
     issued = decisions.issued & np.repeat(chosen, np.diff(guesses.ptr))
-    miss = mine & ~decisions.hit
+    miss, cpu = decisions.loads[mine[decisions.loads]], decisions.cpu[mine[decisions.cpu]]
     loaded = np.concatenate((requests.obj[miss], guesses.obj[issued])) // trace.n_experts
     passes = np.ones(trace.n_passes, bool) if phase is None else trace.phase == phase
     return Counts(
         tokens=int(np.diff(trace.pass_ptr)[passes].sum()),
         requests=int(mine.sum()),
         hits=int((mine & decisions.hit).sum()),
-        misses=int(miss.sum()),
+        misses=len(miss),
+        on_cpu=len(cpu),
         evictions=int(chosen[event_of_cause(requests, guesses, decisions.evicted_for)].sum()),
         prefetches=int(issued.sum()),
         bytes=int(expert_bytes[loaded].sum()),
     )
+
+
+def on_cpu(costs: Costs, requests: Requests, decisions: Decisions) -> tuple[Ints, Ints, Ints]:
+    """int64 [events] each: experts that the CPU computes, their token slots, and how long it takes; empty when there are none."""
+    if not len(decisions.cpu):
+        return (np.zeros(0, np.int64),) * 3
+    event = requests.event_of_request[decisions.cpu]
+    experts = np.bincount(event, minlength=requests.n_events)
+    slots = np.bincount(event, requests.tokens[decisions.cpu], requests.n_events).astype(np.int64)
+    busy = zip(requests.event_layer.tolist(), experts.tolist(), slots.tolist())
+    return experts, slots, np.array([costs.cpu_ps(*asked) if asked[1] else 0 for asked in busy])
 
 
 def event_of_cause(requests: Requests, guesses: Guesses, cause: Ints) -> Ints:
@@ -108,11 +123,11 @@ def link_bytes_by_pass(
     """int64 [passes]: bytes of the transfers that each pass issued."""
     events = np.concatenate(
         (
-            requests.event_of_request[~decisions.hit],
+            requests.event_of_request[decisions.loads],
             np.repeat(np.arange(requests.n_events), np.diff(guesses.ptr))[decisions.issued],
         )
     )
-    loaded = np.concatenate((requests.obj[~decisions.hit], guesses.obj[decisions.issued])) // trace.n_experts
+    loaded = np.concatenate((requests.obj[decisions.loads], guesses.obj[decisions.issued])) // trace.n_experts
     total = np.zeros(trace.n_passes, np.int64)
     np.add.at(total, requests.event_pass[events], expert_bytes[loaded])
     return total
@@ -124,7 +139,7 @@ def check(costs: Costs, decisions: Decisions, clocks: Clocks, counts: Counts, bu
     laws = {
         "link busy ≤ elapsed, but for prefetches still on their way": clocks.link_busy_ps <= elapsed
         or counts.prefetches > 0,
-        "requests = hits + misses": counts.requests == counts.hits + counts.misses,
+        "requests = hits + misses + those on the CPU": counts.requests == counts.hits + counts.misses + counts.on_cpu,
         "passes follow each other": clocks.start_ps[1:] == clocks.end_ps[:-1] and clocks.start_ps[0] == 0,
         "occupancy ≤ budget": budget_bytes is None or int(decisions.used.max(initial=0)) <= budget_bytes,
         "link time = transfers": counts.bytes == 0
@@ -138,7 +153,7 @@ def check(costs: Costs, decisions: Decisions, clocks: Clocks, counts: Counts, bu
 def check_occupancy(requests: Requests, decisions: Decisions, guesses: Guesses, expert_bytes: Ints) -> None:
     """What was loaded and not evicted is what is resident; a policy that names a victim which is not resident breaks it."""
     n_experts = requests.n_objects // len(expert_bytes)
-    loaded = np.concatenate((requests.obj[~decisions.hit], guesses.obj[decisions.issued])) // n_experts
+    loaded = np.concatenate((requests.obj[decisions.loads], guesses.obj[decisions.issued])) // n_experts
     left = int(expert_bytes[loaded].sum()) - int(expert_bytes[decisions.evicted // n_experts].sum())
     if left != int(decisions.used[-1]):
         raise AssertionError(f"resident bytes {int(decisions.used[-1])} are not loads less evictions {left}")

@@ -1,13 +1,14 @@
 """Quantities as text with a unit, such as "204.8 GB/s": parsed exactly into integers of a base unit.
 
-Base units: bytes, bytes per second, picoseconds, FLOPs per second, microwatts, US cents. GB is 10^9 bytes and GiB 2^30;
-a bare number is refused because it does not say which.
+Base units: bytes, bytes per second, picoseconds, FLOPs per second, microwatts, attojoules, thousandths of K/W and of a degree
+Celsius, US cents. GB is 10^9 bytes and GiB 2^30; a bare number is refused because it does not say which.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
+from decimal import Decimal
 from fractions import Fraction
 
 from simmoe.simulator.errors import UserError
@@ -21,14 +22,22 @@ UNITS: dict[str, dict[str, int]] = {
     "time": {"ps": 1, "ns": 10**3, "us": 10**6, "ms": 10**9, "s": 10**12},
     "compute": {p + "FLOP/s": f for p, f in _DECIMAL.items()},
     "power": {"mW": 10**3, "W": 10**6},
+    "energy": {"aJ": 1, "fJ": 10**3, "pJ": 10**6, "nJ": 10**9, "J": 10**18},
+    "resistance": {"K/W": 1000},
+    "temperature": {"C": 1000},
     "price": {"USD": 100},
 }
+UNITS["size"] = UNITS["bytes"]  # a number of bytes that cannot be zero
 EXAMPLE = {
+    "size": "64 GB or 64 GiB",
     "bytes": "64 GB or 64 GiB",
     "bandwidth": "204.8 GB/s",
     "time": "5 us",
     "compute": "42.6 TFLOP/s",
     "power": "60 W",
+    "energy": "60 pJ",
+    "resistance": "2.3 K/W",
+    "temperature": "92 C",
     "price": "1999 USD",
 }
 _NUMBER = re.compile(r"([+-]?[0-9]+(?:\.[0-9]+)?)\s*(\S*)")
@@ -54,6 +63,24 @@ def parse(text: object, dimension: str, where: str = "value") -> int:
     if value.denominator != 1:
         raise UserError(f"{where}: {text!r} is not a whole number of base units; write fewer digits or a smaller unit")
     return int(value)
+
+
+def text(value: int, dimension: str) -> str:
+    """A quantity in base units as people write it, exactly: 204800000000, "bandwidth" -> '204.8 GB/s'.
+
+    A dimension that has no units is a number in its own base: thousandths for "exponent", ones for "count".
+    """
+    if dimension not in UNITS:
+        return _decimal(Fraction(value, 1000 if dimension == "exponent" else 1))
+    units = [(factor, unit) for unit, factor in UNITS[dimension].items() if "i" not in unit]  # decimal ones
+    factor, unit = max((pair for pair in units if pair[0] <= value), default=min(units))
+    return f"{_decimal(Fraction(value, factor))} {unit}"
+
+
+def _decimal(value: Fraction) -> str:
+    """All digits of a number whose denominator divides a power of ten."""
+    digits = f"{Decimal(value.numerator) / Decimal(value.denominator):f}"
+    return digits.rstrip("0").rstrip(".") if "." in digits else digits
 
 
 def nbytes(count: float) -> str:

@@ -7,7 +7,7 @@ and again; a large `scale` repeats the same scenarios with sizes whose products 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from simmoe.simulator.types import (
     Part,
     Tier,
     Trace,
+    Upstream,
 )
 from simmoe.workloads import models as models_of
 
@@ -151,6 +152,30 @@ def hardware(draw: st.DrawFn, scale: int = 1) -> Hardware:
     unit = ComputeUnit("gpu", "dram", own, launch, {"fp16": draw(st.sampled_from((TB, TB, 2 * TB, ODD_RATES[0])))})
     tiers, link = {"dram": fast, "home": flash}, Link("home", "dram", load, latency)
     return Hardware("tiny", "a machine of a few bytes", unified, tiers, {"gpu": unit}, link, ("gpu",), 0, w)
+
+
+@st.composite
+def physics(draw: st.DrawFn) -> Callable[[Hardware], Hardware]:
+    """A change that adds a CPU and, often, laws beyond the plain ones: soft maximum, fused launches, curves, a second hop."""
+    softness = draw(st.sampled_from((None, None, 1.0, 2.0, 6.5)))
+    launch, slower = draw(st.sampled_from((None, 0, 3, 50))), draw(st.sampled_from((None, 2, 3)))
+    curve = draw(st.sampled_from(((), ((1, 0.5), (8, 1.0)), ((2, 0.25),))))
+    hop = draw(st.sampled_from((None, True, False)))
+    cpu = ComputeUnit("cpu", "home", draw(st.sampled_from((TB // 4, TB))), draw(st.sampled_from((0, 2))), {"fp16": TB})
+
+    def change(hw: Hardware) -> Hardware:
+        own = hw.device.bytes_per_s
+        device = replace(
+            hw.device,
+            softness=softness,
+            grouped_launch_ps=launch,
+            grouped_bytes_per_s=None if slower is None else own // slower // 1000 * 1000,
+        )
+        upstream = None if hop is None else Upstream("store", TB // 2, 1, hop)
+        link = replace(hw.link, efficiency=curve, upstream=upstream)
+        return replace(hw, units={"gpu": device, "cpu": cpu}, link=link)
+
+    return change
 
 
 @st.composite

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from benchmarks.equality import BUDGETS, compare
 from simmoe import load_hardware, policies
 from simmoe.running import Plan, Workload, play
 from simmoe.simulator import compiled, fast
@@ -18,7 +20,7 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.requests import requests_of
 from simmoe.simulator.runlog import check, check_occupancy, count, link_bytes_by_pass
 from tests import oracle_simpy, real_traces
-from tests.scenarios import Case, cases, examples, shape_for
+from tests.scenarios import Case, cases, examples, physics, shape_for
 
 HAS_NUMBA = pytest.mark.skipif(compiled.missing(), reason="numba is not installed: pip install 'simmoe[fast]'")
 ENGINES = ["simpy", pytest.param("fast", marks=HAS_NUMBA)]
@@ -34,15 +36,19 @@ def guesses_of(case: Case, n_events: int) -> Guesses:
     return Guesses(ptr.astype(np.int64), np.array([o for one in wanted for o in one], np.int64))
 
 
-def run(case: Case, engine: Engine):
-    """(clocks, counts, link bytes by pass, decisions) of one engine; the laws of every run are checked."""
+def run(case: Case, engine: Engine, cpu_seed: int | None = None):
+    """(clocks, counts, link bytes by pass, decisions) of one engine; the laws of every run are checked.
+
+    cpu_seed: a random half of the requests is computed on the CPU when missing.
+    """
     requests, sizes = requests_of(case.trace), case.model.expert_bytes
     guesses, costs = guesses_of(case, requests.n_events), Costs(case.hw, case.model, case.trace)
     cold_at = first_events(case.trace, requests) if case.cold_per_sequence else None
     module = policies.load("eviction", case.eviction)
+    on_cpu = None if cpu_seed is None else np.random.default_rng(cpu_seed).random(len(requests.obj)) < 0.5
     decisions = decide(
-        requests, sizes, module, case.budget_bytes, scope=case.scope, guesses=guesses, cold_at=cold_at, seed=case.seed,
-        player=engine.player,
+        requests, sizes, module, case.budget_bytes, scope=case.scope, guesses=guesses, cold_at=cold_at, on_cpu=on_cpu,
+        seed=case.seed, player=engine.player,
     )  # fmt: skip
     clocks = engine.simulate(costs, requests, decisions, guesses, case.overlap, None)
     counts = count(case.trace, requests, decisions, guesses, sizes)
@@ -77,9 +83,10 @@ def same(one: Decisions, other: Decisions) -> bool:
 @pytest.mark.parametrize("prefetching", [None, True])
 def test_compiled_equals_reference_bit_for_bit(prefetching):
     @settings(max_examples=examples(1000), deadline=None)
-    @given(cases(prefetching=prefetching))
-    def compare(case):
-        slow, quick = run(case, made("simpy")), run(case, made("fast"))
+    @given(cases(prefetching=prefetching), physics(), st.one_of(st.none(), st.integers(0, 5)))
+    def compare(case, changed, cpu_seed):
+        case = replace(case, hw=changed(case.hw))
+        slow, quick = run(case, made("simpy"), cpu_seed), run(case, made("fast"), cpu_seed)
         assert slow[0] == quick[0]
         assert slow[1] == quick[1]
         assert same(slow[3], quick[3])
@@ -103,6 +110,24 @@ def test_compiled_equals_reference_on_real_traces(name, eviction):
             assert same(slow.decisions, quick.decisions)
 
 
+WHOLE = {
+    "phone_gemma4_26b": ("w_tinylfu", BUDGETS),
+    "gptoss20b_mmlupro": ("arc", BUDGETS),
+    "gptoss20b_gpqa": ("lfu", BUDGETS),
+    "dsv2lite_intent": ("fifo", BUDGETS),
+    "qwen3_30b_general": ("belady", BUDGETS[1:2]),  # as long as the others together
+}
+
+
+@HAS_NUMBA
+@pytest.mark.parametrize("name", WHOLE)
+def test_compiled_equals_reference_on_whole_real_traces(name):
+    """LRU on a discrete machine, another policy on unified memory; `python -m benchmarks --only equality` plays every policy on both."""
+    trace, (other, budgets) = real_traces.load(name), WHOLE[name]
+    assert len(list(compare(trace, "lru", ("a100",)))) == len(BUDGETS)
+    assert len(list(compare(trace, other, ("jetson_orin",), budgets))) == len(budgets)
+
+
 def first(trace, passes: int):
     from simmoe.running import first_tokens
 
@@ -116,7 +141,7 @@ def test_the_engine_under_test_is_compiled():
 
     trace = first(real_traces.load("gptoss20b_gpqa"), 8)
     play(Workload("a100", trace, shape_for(trace)), Plan(10**9), made("fast"))
-    kernels = compiled.kernels(policies.load("eviction", "lru"), False).play, compiled.kernels(None).run_passes
+    kernels = compiled.kernels(policies.load("eviction", "lru"), False).play, compiled.kernels(None, False).run_passes
     for kernel in kernels:
         if numba.config.DISABLE_JIT:
             assert not hasattr(kernel, "overloads")

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 
 import simmoe
 from simmoe.running import Plan, Workload, play
-from simmoe.simulator.costs import Costs, transfer_ps
+from simmoe.simulator.costs import Costs
+from simmoe.simulator.physics.link import transfer_ps
 from simmoe.simulator.reference import walk
-from simmoe.simulator.types import Link
 from tests.scenarios import Case, cases, examples
 
 
@@ -90,8 +90,8 @@ def test_a_free_link_makes_every_cache_as_fast_as_its_launches(case):
 
 
 def test_transfer_time_is_exact_beyond_64_bits():
-    assert transfer_ps(33_570_816, Link("a", "b", 25 * 10**9, 7_000_000)) == 7_000_000 + 1_342_832_640
-    assert transfer_ps(1, Link("a", "b", 3, 0)) == 333_333_333_334
+    assert transfer_ps(33_570_816, 25 * 10**9, 7_000_000) == 7_000_000 + 1_342_832_640
+    assert transfer_ps(1, 3, 0) == 333_333_333_334
 
 
 def test_the_walk_does_not_depend_on_how_the_transfers_are_cut():

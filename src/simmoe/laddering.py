@@ -99,7 +99,11 @@ def climb(workload: Workload, plan: Plan, wish: str = "auto") -> Ladder:
     engine = workload.engine(wish, runs=len(rungs) + 2)
     rows = [_rung(workload, plan, label, budget, engine) for label, budget in sorted(rungs, key=lambda rung: rung[1])]
     nothing, everything = (
-        play(workload, replace(plan, eviction=which, budget_bytes=0 if which == "nothing" else every), engine)
+        play(
+            workload,
+            replace(plan, eviction=which, prefetch=None, budget_bytes=0 if which == "nothing" else every),
+            engine,
+        )
         for which in ("nothing", "everything")
     )
     return Ladder(workload, tuple(rows), nothing, everything)

@@ -70,7 +70,7 @@ def _cache_events(run: Run, spans: Spans) -> list[dict[str, Any]]:
     """Per event, when its decisions are made: hits and misses as one instant, evictions by name, resident bytes as a counter."""
     requests, decided = run.workload.requests, spans.decisions
     starts, hit = requests.ptr.tolist(), run.decisions.hit
-    cause = event_of_cause(requests, run.workload.guesses, run.decisions.evicted_for).tolist()
+    cause = event_of_cause(requests, run.guesses, run.decisions.evicted_for).tolist()
     events: list[dict[str, Any]] = []
     for event, at in enumerate(decided):
         first, last = starts[event], starts[event + 1]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simmoe import policies
-from simmoe.simulator.decide import BOUNDS, SCOPES, Decisions, Player, bound, decide, first_events, no_guesses
+from simmoe.simulator.decide import BOUNDS, SCOPES, Decisions, Guesses, Player, bound, decide, first_events, no_guesses
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.requests import Ints, Requests, requests_of
 from simmoe.simulator.runlog import Counts, count, hit_flags
@@ -80,13 +80,20 @@ def decide_named(
     cold: bool,
     seed: int,
     player: Player | None = None,
+    guesses: Guesses | None = None,
+    on_cpu: npt.NDArray[np.bool_] | None = None,
 ) -> Decisions:
-    """Decisions of a bound or of the policy of that name."""
+    """Decisions of a bound or of the policy of that name; a bound takes no guesses."""
     if str(eviction) in BOUNDS:
-        return bound(requests, sizes, str(eviction))
+        if guesses is not None and len(guesses.obj):
+            raise UserError(f"the bound {eviction} prefetches nothing; leave --prefetch out, or name a policy")
+        return bound(requests, sizes, str(eviction), on_cpu)
     module = policies.load("eviction", eviction)
     cold_at = first_events(trace, requests) if cold else None
-    return decide(requests, sizes, module, budget_bytes, scope=scope, cold_at=cold_at, seed=seed, player=player)
+    return decide(
+        requests, sizes, module, budget_bytes, scope=scope, guesses=guesses, cold_at=cold_at, on_cpu=on_cpu, seed=seed,
+        player=player,
+    )  # fmt: skip
 
 
 def one_of(what: str, value: str, known: tuple[str, ...]) -> None:

@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from simmoe import __version__, hardware_profiles, policies
+from simmoe import __version__, hardware_profiles
+from simmoe.energy import energy
 from simmoe.memory import Memory, budget_of, kv_bytes
+from simmoe.planning import guesses_of, on_cpu_of, policy_identity
 from simmoe.replaying import decide_named, one_of
 from simmoe.simulator.costs import Costs
-from simmoe.simulator.decide import BOUNDS, SCOPES, Decisions, Guesses, no_guesses
+from simmoe.simulator.decide import BOUNDS, SCOPES, Decisions, Guesses
 from simmoe.simulator.engines import Engine, engine
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.requests import Ints, Requests, requests_of
@@ -42,8 +44,10 @@ class Workload:
         format: str | None = None,
         tokens: int | None = None,
         context: int | None = None,
+        graphs: bool = False,
     ) -> None:
-        """tokens: play the first so many (whole passes). context: positions to reserve KV memory for. Raises UserError."""
+        """tokens: play the first so many (whole passes). context: positions to reserve KV memory for. graphs: launches come
+        from CUDA graphs. Raises UserError."""
         self.hw = hw if isinstance(hw, Hardware) else hardware_profiles.load(hw)
         whole = traces.given(trace)
         self.trace, self.all_tokens = first_tokens(whole, tokens), whole.n_tokens
@@ -52,6 +56,7 @@ class Workload:
         self.context = int(whole.position.max()) + 1 if context is None else context
         self.kv_bytes = kv_bytes(self.model, whole, self.context)
         self.memory = Memory(self.hw, self.model, self.kv_bytes)
+        self.graphs = graphs
 
     @cached_property
     def trace_digest(self) -> str:
@@ -62,12 +67,8 @@ class Workload:
         return requests_of(self.trace)
 
     @cached_property
-    def guesses(self) -> Guesses:
-        return no_guesses(self.requests)
-
-    @cached_property
     def costs(self) -> Costs:
-        return Costs(self.hw, self.model, self.trace)
+        return Costs(self.hw, self.model, self.trace, graphs=self.graphs)
 
     def engine(self, wish: str = "auto", *, spans: bool = False, runs: int = 1) -> Engine:
         """The engine that plays `runs` runs of this workload; see simulator/engines.py."""
@@ -75,7 +76,7 @@ class Workload:
 
     def on(self, hw: Hardware) -> Workload:
         """The same workload on another machine."""
-        return Workload(hw, self.trace, self.model, context=self.context)
+        return Workload(hw, self.trace, self.model, context=self.context, graphs=self.graphs)
 
     def facts(self) -> dict[str, Any]:
         """What was played, by name and digest."""
@@ -85,7 +86,7 @@ class Workload:
             "model": {"name": self.model.name, "format": self.model.format, "digest": self.model.digest},
             "trace": {"model": meta.get("model"), "router": meta.get("router"), "digest": self.trace_digest,
                       "tokens": self.trace.n_tokens, "of_tokens": self.all_tokens},
-            "context": self.context,
+            "context": self.context, "graphs": self.graphs,
         }  # fmt: skip
 
 
@@ -99,6 +100,9 @@ class Plan:
     overlap: bool = True
     cold_per_sequence: bool = False
     seed: int = 0
+    prefetch: str | None = None
+    miss: str = "fetch"
+    placement: str | None = None  # such as n_cpu_moe=4, popular=50%
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,7 @@ class Run:
     pass_ps: Ints  # [passes]
     link_bytes: Ints  # [passes] bytes of the transfers that the pass issued
     decisions: Decisions
+    guesses: Guesses
 
     hits = property(lambda self: self.counts.hits)
     misses = property(lambda self: self.counts.misses)
@@ -169,6 +174,7 @@ class Run:
             for name, ps in self.workload.costs.parts_ps(size).items():
                 parts[name] += passes * ps
         parts["waiting for experts"] = int(np.array(self.clocks.stall_ps)[mine].sum())
+        parts["waiting for the CPU"] = int(np.array(self.clocks.cpu_ps)[mine].sum())
         parts["slowed by loads"] = int(np.array(self.clocks.slowed_ps)[mine].sum())
         parts["experts"] = int(self.pass_ps[mine].sum()) - sum(parts.values())
         return parts
@@ -184,12 +190,16 @@ class Run:
             "tok_s": self.tok_s, "ttft_s": self.ttft_s, "tpot_ms": {f"p{p}": self.tpot_ms(p) for p in (50, 95, 99)},
             "bytes_per_token": self.bytes_per_token, "decode_time_ps": where, "total_ps": int(self.pass_ps.sum()),
             "link_busy_ps": self.clocks.link_busy_ps, "memory_bytes": self.workload.memory.split(self.plan.budget_bytes),
+            "energy": energy(self),
             "unused_budget_bytes": self.decisions.unused_bytes, "peak_resident_bytes": int(self.decisions.used.max(initial=0)),
         }  # fmt: skip
 
     def scenario(self) -> dict[str, Any]:
         plan = asdict(self.plan)
         plan["eviction"] = eviction_identity(self.plan.eviction)
+        plan["miss"] = policy_identity("miss", self.plan.miss)
+        if self.plan.prefetch is not None:
+            plan["prefetch"] = policy_identity("prefetch", self.plan.prefetch)
         return {**self.workload.facts(), "plan": plan}
 
     @property
@@ -212,6 +222,10 @@ def run(
     tokens: int | None = None,
     overlap: bool = True,
     cold_per_sequence: bool = False,
+    prefetch: str | None = None,
+    miss: str = "fetch",
+    placement: str | None = None,
+    graphs: bool = False,
     seed: int = 0,
     engine: str = "auto",
 ) -> Run:
@@ -219,12 +233,15 @@ def run(
 
     budget: bytes of routed experts that may be resident ("2 GB", "25%" of all of them, or an int). memory: the same from the other
     side: dense weights + KV cache + experts. Neither: what the device holds. tokens: the first so many (default all).
+    prefetch: "next_layer" (the trace's guesses), "whole_layer" or none. miss: "fetch", "cpu" (computed there) or "cheaper" of the two.
+    placement: experts left to the CPU for good, "n_cpu_moe=4", "popular=50%", "random=50%" (the share that the GPU may have). graphs:
+    launches come from CUDA graphs.
     engine: "simpy" (the reference), "fast" (compiled, needs numba) or "auto". Both give the same result to the bit.
     Raises UserError with one line for any input that cannot be simulated.
     """
-    workload = Workload(hw, trace, model, format=format, tokens=tokens, context=context)
+    workload = Workload(hw, trace, model, format=format, tokens=tokens, context=context, graphs=graphs)
     budget_bytes = budget_of(workload.memory, budget, memory)
-    plan = Plan(budget_bytes, str(eviction), scope, overlap, cold_per_sequence, seed)
+    plan = Plan(budget_bytes, str(eviction), scope, overlap, cold_per_sequence, seed, prefetch, miss, placement)
     return play(workload, plan, workload.engine(engine))
 
 
@@ -236,7 +253,7 @@ def play(workload: Workload, plan: Plan, engine: Engine | None = None, spans: Sp
     if not bound:
         workload.memory.require(plan.budget_bytes)
     requests, sizes, trace = workload.requests, workload.model.expert_bytes, workload.trace
-    costs, guesses = workload.costs, workload.guesses
+    costs, guesses = workload.costs, guesses_of(workload, plan)
     decisions = decide_named(
         trace,
         requests,
@@ -247,6 +264,8 @@ def play(workload: Workload, plan: Plan, engine: Engine | None = None, spans: Sp
         plan.cold_per_sequence,
         plan.seed,
         engine.player,
+        guesses,
+        on_cpu_of(workload, plan),
     )
     clocks = engine.simulate(costs, requests, decisions, guesses, plan.overlap, spans)
     both, prefill, decode = (
@@ -257,17 +276,14 @@ def play(workload: Workload, plan: Plan, engine: Engine | None = None, spans: Sp
         check_occupancy(requests, decisions, guesses, sizes)
     pass_ps = np.array(clocks.end_ps, np.int64) - np.array(clocks.start_ps, np.int64)
     link_bytes = link_bytes_by_pass(trace, requests, decisions, guesses, sizes)
-    return Run(workload, plan, engine.name, both, prefill, decode, clocks, pass_ps, link_bytes, decisions)
+    return Run(workload, plan, engine.name, both, prefill, decode, clocks, pass_ps, link_bytes, decisions, guesses)
 
 
 def eviction_identity(eviction: str) -> str:
     """A bundled policy by its name, a file by its stem and content: a result never holds a path."""
     if eviction in BOUNDS:
         return eviction
-    path = policies.find("eviction", eviction)
-    if path.parent == policies.FOLDER / "eviction":
-        return path.stem
-    return f"{path.stem} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    return policy_identity("eviction", eviction)
 
 
 def first_tokens(trace: Trace, tokens: int | None) -> Trace:

@@ -6,6 +6,8 @@ from rich.console import Console
 from rich.table import Table
 
 from simmoe import advice
+from simmoe.bands import Band
+from simmoe.energy import energy
 from simmoe.laddering import Ladder
 from simmoe.running import Plan, Run, Workload
 from simmoe.simulator.units import nbytes
@@ -71,6 +73,8 @@ def show_run(run: Run, changes: list[tuple[str, float]], files: list[str], out: 
             + ", ".join(f"{share:.1%} {name}" for name, share in advice.shares(run) if share >= 0.001)
         )
         out.print(advice.sentence(run, changes)[:1].upper() + advice.sentence(run, changes)[1:] + ".")
+        if line := energy_line(run):
+            out.print(line)
 
 
 def print_whole(table: Table, out: Console) -> None:
@@ -84,12 +88,40 @@ def heading(workload: Workload, plan: Plan, engine: str, files: list[str], out: 
     out.print(f"[bold]Simulated[/] (engine {engine}): {workload.hw.title}", highlight=False)
     out.print(
         f"model {workload.memory.what}; trace of router {meta.get('router', '?')} {facts['trace']['digest'][:12]}, {played(workload)}; "
-        f"eviction {plan.eviction}, scope {plan.scope}, overlap {'on' if plan.overlap else 'none'}, KV for {workload.context:,} positions",
+        f"eviction {plan.eviction}, scope {plan.scope}, overlap {'on' if plan.overlap else 'none'}{extras(workload, plan)}, "
+        f"KV for {workload.context:,} positions",
         highlight=False,
     )
     out.print(inputs(files), highlight=False)
     if note := small_model(workload):
         out.print(note, highlight=False)
+
+
+def extras(workload: Workload, plan: Plan) -> str:
+    """What the plan says beyond a plain cache."""
+    said = {"prefetch": plan.prefetch, "miss": plan.miss if plan.miss != "fetch" else None, "placement": plan.placement}
+    words = [f"{name} {value}" for name, value in said.items() if value] + ["CUDA graphs"] * workload.graphs
+    return "".join(f", {word}" for word in words)
+
+
+def show_band(run: Run, found: Band, out: Console) -> None:
+    """The ranges around tok/s."""
+    (slow, fast), (low, high) = found.hardware, found.text
+    out.print(
+        f"Simulated {number(run.tok_s)} tok/s: {number(slow)} to {number(fast)} at the ends of the profile's ranges, "
+        f"{number(low)} to {number(high)} over texts like this one (90 %, block bootstrap of the decode passes)."
+    )
+
+
+def energy_line(run: Run) -> str:
+    """Energy and heat in decode; empty where the profile has no figures."""
+    found = energy(run)
+    if found is None:
+        return ""
+    line = f"Estimated energy in decode: {found['joules_per_token']:.3g} J per token at {found['decode_watts']:.3g} W"
+    if found.get("sustained_clock_share", 1.0) < 1:
+        line += f"; it can hold {found['sustained_watts']:.3g} W: expect {found['sustained_clock_share']:.0%} of the clock in the long run"
+    return line + "."
 
 
 def inputs(files: list[str]) -> str:

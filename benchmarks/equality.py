@@ -1,0 +1,53 @@
+"""Both engines on whole real traces: every policy, three budgets, two machines; every field of the decisions and of the clocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+
+import numpy as np
+
+from simmoe import load_hardware, policies
+from simmoe.running import Workload
+from simmoe.simulator import fast, reference
+from simmoe.simulator.decide import Decisions, Player, decide, no_guesses
+from simmoe.simulator.runlog import Clocks
+from simmoe.simulator.types import Trace
+from tests.scenarios import shape_for
+
+MACHINES = ("a100", "jetson_orin")  # discrete and unified memory
+BUDGETS = ((8, "global"), (4, "global"), (2, "layer"))  # (one part in so many of the experts, scope)
+SLOW = ("random",)  # interpreted, it counts all residents at each eviction: hours, so it comes last
+
+
+def grid(traces: tuple[str, ...]) -> list[tuple[str, str]]:
+    """(trace, policy) of every policy that is offered, the slow ones last."""
+    cells = [(trace, eviction) for trace in traces for eviction in policies.names("eviction")]
+    return sorted(cells, key=lambda cell: cell[1] in SLOW)
+
+
+def compare(
+    trace: Trace, eviction: str, machines: tuple[str, ...] = MACHINES, budgets: tuple[tuple[int, str], ...] = BUDGETS
+) -> Iterator[str]:
+    """A line for each cell that is equal; raises AssertionError, naming cell and field, at the first that is not."""
+    module, model = policies.load("eviction", eviction), shape_for(trace)
+    workloads = [Workload(load_hardware(name), trace, model) for name in machines]
+    requests = workloads[0].requests
+    guesses = no_guesses(requests)
+    for share, scope in budgets:
+        room, cell = model.all_expert_bytes // share, f"{eviction}, 1/{share} {scope}"
+        slow, quick = (
+            decide(requests, model.expert_bytes, module, room, scope=scope, guesses=guesses, player=player)
+            for player in (Player(), fast.CompiledPlayer())
+        )
+        _equal(slow, quick, cell)
+        for name, w in zip(machines, workloads):
+            clocks = (engine.simulate(w.costs, requests, slow, guesses) for engine in (reference, fast))
+            _equal(*clocks, f"{cell}, {name}")
+            yield f"{cell}, {name}: equal, {len(requests.use_obj):,} accesses, {len(slow.loads):,} loads"
+
+
+def _equal(slow: Decisions | Clocks, quick: Decisions | Clocks, cell: str) -> None:
+    for field in fields(slow):
+        one, other = getattr(slow, field.name), getattr(quick, field.name)
+        assert np.array_equal(one, other), f"{cell}: the engines differ in {field.name}"

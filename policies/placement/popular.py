@@ -1,0 +1,16 @@
+"""In every layer the most used experts are left to the GPU, the others to the CPU: KTransformers' placement by frequency.
+
+Popularity is counted on the trace that is played, so this is what a profile of the same text would give at best.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+UNIT = "share"  # of the experts of each layer that the GPU may have
+
+
+def on_cpu(use: npt.NDArray[np.int64], amount: float, seed: int) -> npt.NDArray[np.bool_]:
+    rank = np.argsort(np.argsort(-use, axis=1, kind="stable"), axis=1)
+    return np.asarray(rank >= round(amount * use.shape[1]))
