@@ -67,7 +67,7 @@ def test_the_table(capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        (("--hw", "a10", "--trace", "oracle"), r"unknown hardware 'a10'"),
+        (("--hw", "a1000", "--trace", "oracle"), r"unknown hardware 'a1000'"),
         (("--hw", "a100", "--trace", "nope"), r"unknown trace 'nope'"),
         (("--hw", "a100", "--hw", "h100", "--trace", "oracle", "--budget", "2"), r"--budget: '2' is not a quantity"),
         (("--hw", "a100", "--hw", "h100", "--trace", "oracle", "--scope", "word"), r"unknown scope 'word'"),

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from simmoe import hardware_profiles
-from simmoe.hardware_profiles import available, find, load
+from simmoe.hardware_profiles import available, find, load, merged
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.types import Hardware
 
@@ -102,7 +102,7 @@ def test_profile_is_complete(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_number_says_how_it_is_known_and_where_it_comes_from(name: str) -> None:
     figures = load(name).figures
-    doc = yaml.safe_load(find(name).read_text(encoding="utf-8"))
+    doc = merged(find(name))
 
     def count_numbers(node: Any) -> int:
         if not isinstance(node, dict):

@@ -233,7 +233,7 @@ BAD = {
     "empty axis": ({"hw": "[]"}, r"hw: the list is empty"),
     "number in a list": ({"hw": "[4090]"}, r"hw: 4090 is no text"),
     "twice": ({"hw": "[a100, a100]"}, r"hw: 'a100' stands there twice"),
-    "unknown machine": ({"hw": "[a10]"}, r"unknown hardware 'a10'.*a100"),
+    "unknown machine": ({"hw": "[a1000]"}, r"unknown hardware 'a1000'.*a100"),
     "unknown trace": ({"trace": "nope"}, r"unknown trace 'nope'"),
     "unknown policy": ({"eviction": "[lru, lruu]"}, r"unknown eviction policy 'lruu'.*did you mean 'lru'"),
     "a bound": ({"eviction": "everything"}, r"eviction 'everything' of the space is a bound"),

@@ -1,8 +1,8 @@
 """simmoe: how fast will this Mixture-of-Experts model run on that machine, and what should I change?
 
 The public names are `replay` (cache behaviour of a trace alone), `run` (with time, on a machine), `ladder` (over budgets),
-`compare` (machines), `sweep` (a space), `load_trace`, `load_hardware`, `load_model` and the types they take and return.
-They are imported on first use.
+`compare` (machines), `sweep` (a space), `locality` (of a trace's routing), `load_trace`, `load_hardware`, `load_model` and
+the types they take and return. They are imported on first use.
 """
 
 from importlib import import_module
@@ -15,6 +15,7 @@ _HOME = {
     "run": "simmoe.running", "Run": "simmoe.running", "Workload": "simmoe.running", "Plan": "simmoe.running",
     "sweep": "simmoe.sweeping", "Sweep": "simmoe.sweeping",
     "compare": "simmoe.comparing", "Comparison": "simmoe.comparing",
+    "locality": "simmoe.workloads.locality",
     "ladder": "simmoe.laddering", "Ladder": "simmoe.laddering",
     "Counts": "simmoe.simulator.runlog", "Trace": "simmoe.simulator.types", "Hardware": "simmoe.simulator.types",
     "ModelShape": "simmoe.simulator.types", "UserError": "simmoe.simulator.errors",
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from simmoe.simulator.runlog import Counts
     from simmoe.simulator.types import Hardware, ModelShape, Trace
     from simmoe.sweeping import Sweep, sweep
+    from simmoe.workloads.locality import locality
     from simmoe.workloads.models import load as load_model
     from simmoe.workloads.trace import load as load_trace
     from simmoe.workloads.trace import save as save_trace

@@ -41,8 +41,12 @@ def parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_compare(commands)
     _add_sweep(commands)
+    _add_locality(commands)
     _add_trace(commands)
+    _add_zoo(commands)
     _add_model(commands)
+    _add_hw(commands)
+    _add_calibrate(commands)
     return top
 
 
@@ -56,7 +60,13 @@ def _add_run(commands: Commands) -> None:  # type: ignore[valid-type]
         "really holds), over all tokens where numba is installed and the trace is short, else over the first 2,048. "
         "With one of them: that budget, all tokens.",
     )  # fmt: skip
-    run.add_argument("--hw", required=True, metavar="NAME|FILE", help="hardware profile: bundled name or YAML file")
+    run.add_argument(
+        "--hw",
+        required=True,
+        metavar="NAME|FILE[@MODE]",
+        help="hardware profile: bundled name or YAML file, and power mode",
+    )
+    _add_set(run)
     run.add_argument("--trace", required=True, metavar="NAME|FILE", help="routing trace: bundled name or npz file")
     run.add_argument("--model", metavar="NAME|FILE", help="model shape (default: the one that the trace names)")
     run.add_argument("--format", help="storage format of the weights: fp32, fp16 (default), q4_k, … or stored")
@@ -75,6 +85,20 @@ def _add_run(commands: Commands) -> None:  # type: ignore[valid-type]
     run.add_argument(
         "--overlap", choices=("on", "none"), default="on", help="loads overlap with compute (on, default) or not"
     )
+    run.add_argument(
+        "--prefetch",
+        metavar="NAME|FILE",
+        help="load early: next_layer (the trace's guesses) or whole_layer (default: no)",
+    )
+    run.add_argument(
+        "--miss", default="fetch", metavar="NAME|FILE",
+        help="a missing expert: fetch (load it, default), cpu (compute it there) or cheaper (of the two)",
+    )  # fmt: skip
+    run.add_argument(
+        "--placement", metavar="NAME=N", help="experts left to the CPU for good: n_cpu_moe=4 (layers), or all but "
+        "popular=50%% or random=50%% of each layer",
+    )  # fmt: skip
+    run.add_argument("--graphs", action="store_true", help="launches come from CUDA graphs")
     run.add_argument("--cold-per-sequence", action="store_true", help="empty the slots when a new sequence starts")
     run.add_argument(
         "--context", type=int, metavar="N", help="positions to reserve KV memory for (default: as the trace needs)"
@@ -85,6 +109,11 @@ def _add_run(commands: Commands) -> None:  # type: ignore[valid-type]
     )
     run.add_argument("--seed", type=int, default=0, help="seed of the random policy")
     run.add_argument("--json", action="store_true", help="print the result as JSON")
+    run.add_argument(
+        "--band",
+        action="store_true",
+        help="how sure tok/s is: the profile's ranges, and other text (with --budget or --memory)",
+    )
     run.add_argument(
         "--per-token", metavar="FILE", help="write one CSV row per forward pass (with --budget or --memory)"
     )
@@ -104,6 +133,7 @@ def _add_compare(commands: Commands) -> None:  # type: ignore[valid-type]
         compare.add_argument(
             f"--{option}", required=True, action="append", metavar="NAME|FILE", help=f"{what}; may be given again"
         )
+    _add_set(compare)
     compare.add_argument("--model", metavar="NAME|FILE", help="model shape (default: the one that the trace names)")
     compare.add_argument("--format", help="storage format of the weights: fp32, fp16 (default), q4_k, … or stored")
     size = compare.add_mutually_exclusive_group()
@@ -137,6 +167,18 @@ def _add_sweep(commands: Commands) -> None:  # type: ignore[valid-type]
     sweep.set_defaults(command=_command("sweep", "commands_sweep"))
 
 
+def _add_locality(commands: Commands) -> None:  # type: ignore[valid-type]
+    locality = commands.add_parser(  # type: ignore[attr-defined]
+        "locality", help="how local the routing of traces is: switches, reuse, SRP and SCH, balance, predictability",
+        description="Measures each trace by itself and shows them side by side; no hardware, model or time is involved. "
+        "docs/locality.md defines every row.",
+    )  # fmt: skip
+    locality.add_argument("trace", nargs="+", metavar="TRACE", help="routing trace: bundled name or npz file")
+    locality.add_argument("--html", metavar="FILE", help="also write a page with plots (needs simmoe[sweep])")
+    locality.add_argument("--json", action="store_true", help="print all measures as JSON")
+    locality.set_defaults(command=_command("locality", "commands_locality"))
+
+
 def _add_trace(commands: Commands) -> None:  # type: ignore[valid-type]
     trace = commands.add_parser("trace", help="make, check or describe routing traces")  # type: ignore[attr-defined]
     actions = trace.add_subparsers(metavar="ACTION", required=True)
@@ -147,20 +189,49 @@ def _add_trace(commands: Commands) -> None:  # type: ignore[valid-type]
         action.set_defaults(command=_command(name))
     info.add_argument("--json", action="store_true", help="print the description as JSON")
     make = actions.add_parser(
-        "make", help="train a bundled model on the bundled text and record its routing (needs simmoe[moe])"
+        "make", help="train a small model on the bundled text and record its routing (needs simmoe[moe])"
     )
-    make.add_argument("--router", required=True, metavar="NAME", help="oracle or switch")
+    make.add_argument("--router", required=True, metavar="NAME|FILE", help="oracle, switch, … or a router file")
     make.add_argument("--out", metavar="FILE", help="the npz to write (default ROUTER.npz)")
-    make.add_argument("--preset", default="9x24", help="recipe: 9x24 (default) or tiny")
-    make.add_argument("--steps", type=int, help="training steps of each stage (default: those of the preset)")
+    make.add_argument("--preset", default="9x24", help="recipe: 9x24 (default), 2x4, 4x8, 8x16, 12x64 or tiny")
+    make.add_argument("--steps", type=int, help="training steps, warm-up and branch together (default: the preset's)")
     make.add_argument("--seed", type=int, default=0)
+    _add_work(make)
+    make.set_defaults(command=_command("trace_make", "commands_zoo"))
+
+
+def _add_zoo(commands: Commands) -> None:  # type: ignore[valid-type]
+    zoo = commands.add_parser("zoo", help="the bundled models: list them, or train any of them again")  # type: ignore[attr-defined]
+    actions = zoo.add_subparsers(metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="every model with its router, experts, top-k and quality")
+    listing.add_argument("--json", action="store_true", help="print the list as JSON")
+    listing.set_defaults(command=_command("zoo_list", "commands_zoo"))
+    make = actions.add_parser("make", help="train a model again and record its trace (needs simmoe[moe])")
+    make.add_argument("name", nargs="+", metavar="NAME")
     make.add_argument(
+        "--out", default=".", metavar="DIR", help="folder for NAME.npz and NAME.training.json (default .)"
+    )
+    _add_work(make)
+    make.set_defaults(command=_command("zoo_make", "commands_zoo"))
+
+
+def _add_set(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        help="change a figure of the hardware, such as link.bandwidth=12GB/s; may be given again",
+    )
+
+
+def _add_work(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--work",
         metavar="DIR",
         default="runs",
         help="folder for checkpoints, from which a stopped training goes on (default runs)",
     )
-    make.set_defaults(command=_command("trace_make"))
 
 
 def _add_model(commands: Commands) -> None:  # type: ignore[valid-type]
@@ -174,6 +245,49 @@ def _add_model(commands: Commands) -> None:  # type: ignore[valid-type]
     load.add_argument("--name", help="name of the shape (default: from the file)")
     load.add_argument("--force", action="store_true", help="overwrite the output file")
     load.set_defaults(command=_command("model_import"))
+
+
+def _add_hw(commands: Commands) -> None:  # type: ignore[valid-type]
+    hw = commands.add_parser("hw", help="hardware profiles: list, show, check, compare their figures")  # type: ignore[attr-defined]
+    actions = hw.add_subparsers(metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="the bundled machines")
+    show = actions.add_parser("show", help="every figure of a machine with kind, range and source")
+    show.add_argument("name", metavar="NAME|FILE[@MODE]")
+    check = actions.add_parser("check", help="say whether a profile is complete and consistent")
+    check.add_argument("name", metavar="FILE")
+    diff = actions.add_parser("diff", help="what differs between two machines, and by how much")
+    for which in ("a", "b"):
+        diff.add_argument(which, metavar="NAME|FILE[@MODE]")
+    for action, name in ((listing, "hw_list"), (show, "hw_show"), (check, "hw_check"), (diff, "hw_diff")):
+        action.add_argument("--json", action="store_true", help="print the same as JSON")
+        action.set_defaults(command=_command(name, "commands_hw"))
+
+
+def _add_calibrate(commands: Commands) -> None:  # type: ignore[valid-type]
+    calibrate = commands.add_parser(  # type: ignore[attr-defined]
+        "calibrate", help="measure this machine and write its profile, or explain a speed that you saw",
+        description="Measures products, copies, the disk and all at once, in less than two minutes, and writes a hardware profile. With "
+        "--observed: the one factor on all bandwidths that explains a speed. docs/calibrate.md says how.",
+    )  # fmt: skip
+    calibrate.add_argument("--out", metavar="FILE", help="the profile to write (default NAME.yaml; --observed: none)")
+    calibrate.add_argument("--name", help="name of the profile (default this_machine, or that of --out)")
+    calibrate.add_argument("--force", action="store_true", help="overwrite the profile")
+    calibrate.add_argument("--quick", action="store_true", help="20 seconds in place of two minutes, wider ranges")
+    calibrate.add_argument(
+        "--device", choices=("cpu", "cuda"), help="what computes (default: cuda where torch sees it)"
+    )
+    calibrate.add_argument(
+        "--home",
+        choices=("disk", "memory"),
+        help="where experts live that are not resident (default: memory beside a GPU of its own memory, else disk)",
+    )
+    calibrate.add_argument("--disk", metavar="DIR", help="folder on the disk to measure (default .); left as it was")
+    calibrate.add_argument(
+        "--observed", nargs=2, metavar=("tok_s=N", "RUN.json"), help="a speed, and the output of simmoe run --json"
+    )
+    for option, what in (("hw", "profile"), ("trace", "trace"), ("model", "model"), ("eviction", "policy")):
+        calibrate.add_argument(f"--{option}", metavar="FILE", help=f"--observed: the {what} of the run, if not bundled")
+    calibrate.set_defaults(command=_command("calibrate", "commands_calibrate"))
 
 
 def _command(name: str, module: str = "commands") -> Callable[[argparse.Namespace], None]:

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from simmoe.simulator.errors import Missing, UserError
+from simmoe.simulator.errors import UserError
 
 
 def run(a: argparse.Namespace) -> None:
     """simmoe run"""
     from simmoe import laddering, memory, running
+    from simmoe.commands_hw import machine
     from simmoe.workloads import trace
 
     one = a.budget is not None or a.memory is not None or a.eviction in ("nothing", "everything")
-    for option in ("per_token", "perfetto"):
+    for option in ("per_token", "perfetto", "band"):
         if getattr(a, option) and not one:
             raise UserError(f"--{option.replace('_', '-')} shows one run: add --budget or --memory")
     loaded = trace.load(a.trace)
     tokens = tokens_option(a.tokens, None if one else laddering.usual_tokens(loaded))
-    workload = running.Workload(a.hw, loaded, a.model, format=a.format, tokens=tokens, context=a.context)
-    plan = running.Plan(0, a.eviction, a.scope, a.overlap == "on", a.cold_per_sequence, a.seed)
+    workload = running.Workload(
+        machine(a.hw, a.set), loaded, a.model, format=a.format, tokens=tokens, context=a.context, graphs=a.graphs
+    )
+    plan = running.Plan(
+        0, a.eviction, a.scope, a.overlap == "on", a.cold_per_sequence, a.seed, a.prefetch, a.miss, a.placement
+    )
     if one:
         _one(a, workload, replace(plan, budget_bytes=memory.budget_of(workload.memory, a.budget, a.memory)))
     else:
@@ -37,7 +42,7 @@ def run(a: argparse.Namespace) -> None:
 
 
 def _one(a: argparse.Namespace, workload: Any, plan: Any) -> None:
-    from simmoe import advice, laddering, lanes, running, show
+    from simmoe import advice, bands, laddering, lanes, running, show
     from simmoe.simulator.runlog import Spans
 
     spans = Spans() if a.perfetto else None
@@ -46,16 +51,20 @@ def _one(a: argparse.Namespace, workload: Any, plan: Any) -> None:
         lanes.write_per_token(result, Path(a.per_token))
     if spans is not None:
         lanes.write_perfetto(result, spans, Path(a.perfetto))
+    found = bands.band(result) if a.band else None
     if a.json:
-        _print_json(result.to_json())
+        _print_json(result.to_json() | ({"band": found and asdict(found)} if a.band else {}))
         return
     sample = result
     if workload.trace.n_tokens > laddering.TOKENS:  # what-ifs need no more than the ladder's share of the trace
         part = running.first_tokens(workload.trace, laddering.TOKENS)
-        workload = running.Workload(workload.hw, part, workload.model, context=workload.context)
+        workload = running.Workload(workload.hw, part, workload.model, context=workload.context, graphs=workload.graphs)
         sample = running.play(workload, plan)
     changes = advice.gains(workload, plan, sample) if sample.tok_s else []
-    show.show_run(result, changes, files_used(a), show.console())
+    out = show.console()
+    show.show_run(result, changes, files_used(a), out)
+    if found is not None:
+        show.show_band(result, found, out)
 
 
 def files_used(a: argparse.Namespace) -> list[str]:
@@ -92,26 +101,6 @@ def trace_info(a: argparse.Namespace) -> None:
     else:
         for name, value in facts.items():
             print(f"{name:24} {value if not isinstance(value, float) else f'{value:.4g}'}")
-
-
-def trace_make(a: argparse.Namespace) -> None:
-    """simmoe trace make"""
-    try:
-        import tokenizers  # noqa: F401
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise Missing(f"training needs {error.name}, which is not installed; run: pip install 'simmoe[moe]'") from None
-    from simmoe.progress import progress
-    from simmoe.workloads.make import make_trace
-
-    out = Path(a.out or f"{a.router}.npz")
-    with progress() as report:
-        made = make_trace(
-            a.router, out, preset=a.preset, steps=a.steps, seed=a.seed, work_dir=Path(a.work), progress=report
-        )
-    print(
-        f"{out}: {made.n_tokens:,} tokens, proxy perplexity {made.meta['quality']['proxy_ppl']:.1f}, digest {made.meta['digest'][:12]}"
-    )
 
 
 def model_import(a: argparse.Namespace) -> None:

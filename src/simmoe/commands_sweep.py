@@ -34,13 +34,15 @@ def sweep(a: argparse.Namespace) -> None:
 def compare(a: argparse.Namespace) -> None:
     """simmoe compare"""
     from simmoe import show
+    from simmoe.commands_hw import machine
     from simmoe.comparing import compare as play
     from simmoe.sweeps.comparison import show_comparison
 
     evictions = a.eviction or ["lru"]
     tokens = tokens_option(a.tokens, None)
     done = play(
-        a.hw, a.trace, model=a.model, budget=a.budget, memory=a.memory, eviction=evictions, scope=a.scope, format=a.format,
+        [machine(name, a.set) for name in a.hw], a.trace,
+        model=a.model, budget=a.budget, memory=a.memory, eviction=evictions, scope=a.scope, format=a.format,
         tokens=tokens, engine=a.engine,
     )  # fmt: skip
     if a.json:

@@ -1,0 +1,149 @@
+"""A checked profile becomes a `Hardware`; what concerns the machine as a whole is checked here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from simmoe.hardware_profiles.ranges import below_peak
+from simmoe.hardware_profiles.schema import Checked, W
+from simmoe.hardware_profiles.words import check_word
+from simmoe.simulator.errors import UserError
+from simmoe.simulator.types import ComputeUnit, Hardware, Link, Power, Thermal, Tier, Upstream
+
+
+def build(doc: Mapping[str, Any], checked: Checked, digest: str) -> Hardware:
+    """Raises UserError where the parts do not fit together."""
+    hw = _assemble(doc, checked, digest)
+    _check_names(hw, checked.file)
+    _check_rates(hw, checked.file)
+    return replace(hw, figures=below_peak(hw))
+
+
+def _assemble(doc: Mapping[str, Any], checked: Checked, digest: str) -> Hardware:
+    n = {path: figure.value for path, figure in checked.figures.items()}
+    curves = {path: curve.points for path, curve in checked.curves.items()}
+    tiers = {
+        t: Tier(t, n[f"tiers.{t}.capacity"], n[f"tiers.{t}.bandwidth"], curves.get(f"tiers.{t}.queue", ()))
+        for t in doc["tiers"]
+    }
+    return Hardware(
+        name=doc["name"],
+        title=doc["title"],
+        unified=doc["memory"] == "unified",
+        tiers=tiers,
+        units={u: _unit(u, unit, n) for u, unit in doc["units"].items()},
+        link=_link(doc["link"], n, curves.get("link.efficiency", ())),
+        devices=tuple(doc["devices"]),
+        reserved_bytes=n["reserved"],
+        dram_bytes_per_loaded_byte=n.get(W, 0),
+        figures=checked.figures,
+        digest=digest,
+        curves=checked.curves,
+        power=_power(n) if "power" in doc else None,
+        thermal=_thermal(n) if "thermal" in doc else None,
+        modes=tuple(doc.get("modes", ())),
+    )
+
+
+def _unit(name: str, unit: Mapping[str, Any], n: Mapping[str, int]) -> ComputeUnit:
+    at = f"units.{name}"
+    p = n.get(f"{at}.softness")
+    return ComputeUnit(
+        name=name,
+        memory=unit["memory"],
+        bytes_per_s=n[f"{at}.bandwidth"],
+        launch_ps=n[f"{at}.launch"],
+        flops_per_s={number_format: n[f"{at}.flops.{number_format}"] for number_format in unit["flops"]},
+        softness=None if p is None else p / 1000,
+        grouped_launch_ps=n.get(f"{at}.grouped_launch"),
+        grouped_bytes_per_s=n.get(f"{at}.grouped_bandwidth"),
+        graph_launch_ps=n.get(f"{at}.graph_launch"),
+    )
+
+
+def _link(link: Mapping[str, Any], n: Mapping[str, int], efficiency: tuple[tuple[int, float], ...]) -> Link:
+    up, at = link.get("upstream"), "link.upstream"
+    upstream = up and Upstream(up["from"], n[f"{at}.bandwidth"], n[f"{at}.latency"], up["pipelined"])
+    return Link(
+        src=link["from"],
+        dst=link["to"],
+        bytes_per_s=n["link.bandwidth"],
+        latency_ps=n["link.latency"],
+        efficiency=efficiency,
+        pageable_bytes_per_s=n.get("link.pageable"),
+        duplex=link.get("duplex", "full"),
+        upstream=upstream,
+    )
+
+
+def _power(n: Mapping[str, int]) -> Power:
+    names = ("idle", "max", "per_byte", "per_link_byte", "per_flop")
+    return Power(*(n.get(f"power.{name}") for name in names))
+
+
+def _thermal(n: Mapping[str, int]) -> Thermal:
+    return Thermal(n["thermal.resistance"], n["thermal.limit"], n["thermal.ambient"])
+
+
+def _check_names(hw: Hardware, file: str) -> None:
+    for unit in hw.units.values():
+        check_word(unit.memory, hw.tiers, f"{file}: units.{unit.name}.memory")
+    check_word(hw.link.src, hw.tiers, f"{file}: link.from")
+    check_word(hw.link.dst, hw.tiers, f"{file}: link.to")
+    check_word(hw.devices[0], hw.units, f"{file}: devices")
+    memory = hw.device.memory
+    if hw.link.dst != memory:
+        raise UserError(
+            f"{file}: link.to is {hw.link.dst!r}, but a load must end in the memory of {hw.device.name!r}, "
+            f"the device: write {memory!r}"
+        )
+    if hw.link.src == memory:
+        raise UserError(f"{file}: link.from and link.to are both {memory!r}; link.from is where the experts live")
+    if hw.unified and W not in hw.figures:
+        raise UserError(f"{file}: missing key {W!r}; a unified machine needs it, 1 = the load lands in place")
+    if not hw.unified and W in hw.figures:
+        raise UserError(f"{file}: {W} is only for memory: unified; a discrete link does not slow the GPU: remove it")
+    if hw.link.upstream:
+        _check_upstream(hw, hw.link.upstream, file)
+
+
+def _check_upstream(hw: Hardware, up: Upstream, file: str) -> None:
+    check_word(up.src, hw.tiers, f"{file}: link.upstream.from")
+    if up.src in (hw.link.src, hw.link.dst):
+        raise UserError(
+            f"{file}: link.upstream.from is {up.src!r}, which is an end of the link; it is the store before {hw.link.src!r}"
+        )
+
+
+def _check_rates(hw: Hardware, file: str) -> None:
+    for unit in hw.units.values():
+        _check_rate(unit.bytes_per_s, hw.tiers[unit.memory], f"{file}: units.{unit.name}.bandwidth")
+        if unit.grouped_bytes_per_s is not None:
+            _check_rate(unit.grouped_bytes_per_s, hw.tiers[unit.memory], f"{file}: units.{unit.name}.grouped_bandwidth")
+    _check_rate(hw.link.bytes_per_s, hw.tiers[hw.link.src], f"{file}: link.bandwidth")
+    if hw.link.upstream:
+        _check_rate(hw.link.upstream.bytes_per_s, hw.home, f"{file}: link.upstream.bandwidth")
+    memory, r, w = hw.device_memory, hw.link.bytes_per_s, hw.dram_bytes_per_loaded_byte
+    pageable = hw.link.pageable_bytes_per_s or 0
+    if pageable > r:
+        raise UserError(
+            f"{file}: link.pageable: {pageable} B/s is more than link.bandwidth, which is {r} B/s pinned; lower it"
+        )
+    if hw.reserved_bytes >= memory.capacity_bytes:
+        raise UserError(f"{file}: reserved, {hw.reserved_bytes} B, leaves nothing of tiers.{memory.name}; lower it")
+    left = memory.bytes_per_s - w * r
+    if hw.unified and left <= 0:
+        raise UserError(
+            f"{file}: a load leaves the GPU tiers.{memory.name}.bandwidth - {W} x link.bandwidth = "
+            f"{memory.bytes_per_s} - {w} x {r} = {left} B/s; it must be > 0: lower link.bandwidth"
+        )
+
+
+def _check_rate(rate: int, tier: Tier, at: str) -> None:
+    if rate > tier.bytes_per_s:
+        raise UserError(
+            f"{at}: {rate} B/s is more than tiers.{tier.name}.bandwidth, which is {tier.bytes_per_s} B/s "
+            "for all readers together; lower the one or raise the other"
+        )

@@ -1,0 +1,93 @@
+"""One number or one curve of a profile: a quantity with its unit, how it is known, its source, and how far it may be off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any
+
+from simmoe.hardware_profiles.ranges import spread
+from simmoe.hardware_profiles.words import check_keys, check_word
+from simmoe.simulator.errors import UserError
+from simmoe.simulator.types import Curve, Figure
+from simmoe.simulator.units import EXAMPLE, parse
+
+KINDS = ("nominal", "measured", "assumed")
+NUMBERS = ("count", "exponent")  # dimensions without a unit
+_FIGURE = {"value": "", "kind": "", "source": "", "range?": ""}
+_CURVE = {"points": "", "kind": "", "source": ""}
+_POSITIVE = {"size", "bandwidth", "compute", "count", "resistance"}  # the others may be zero: reserved bytes, launch, …
+
+
+def figure(node: Any, dimension: str, at: str, exact: bool = False) -> Figure:
+    """exact: without a range the figure has no spread, as what a data sheet calls the peak."""
+    if not isinstance(node, Mapping):
+        example = "1" if dimension in NUMBERS else f'"{EXAMPLE[dimension].split(" or ")[0]}"'
+        raise UserError(f'{at}: bare {node!r}; write {{value: {example}, kind: measured, source: "from where"}}')
+    check_keys(node, _FIGURE, at)
+    _check_origin(node, at)
+    value = _value(node["value"], dimension, f"{at}.value")
+    low, high = (value, value) if exact else spread(value, dimension, node["kind"])
+    if "range" in node:
+        low, high = _range(node["range"], value, dimension, f"{at}.range")
+    return Figure(value, node["kind"], node["source"], str(node["value"]), low, high, dimension)
+
+
+def _check_origin(node: Mapping[str, Any], at: str) -> None:
+    check_word(node["kind"], KINDS, f"{at}.kind")
+    if not isinstance(node["source"], str) or not node["source"].strip():
+        raise UserError(f"{at}.source: {node['source']!r} names no source; say who measured, stated or chose it")
+
+
+def _range(node: Any, value: int, dimension: str, at: str) -> tuple[int, int]:
+    if not isinstance(node, list) or len(node) != 2:
+        raise UserError(f"{at}: {node!r} is no range; write [low, high], each as the value is written")
+    low, high = (_value(end, dimension, at) for end in node)
+    if not low <= value <= high:
+        raise UserError(f"{at}: {node!r} does not enclose the value; write [low, high] with low <= value <= high")
+    return low, high
+
+
+def _value(text: Any, dimension: str, at: str) -> int:
+    if dimension in NUMBERS:
+        value = _plain(text, dimension, at)
+    else:
+        value = parse(text, dimension, at)
+    if value <= 0 and dimension in _POSITIVE:
+        raise UserError(f"{at}: {text!r} must be more than zero")
+    if dimension == "bandwidth" and value % 1000:
+        near = value // 1000 * 1000 or 1000
+        raise UserError(f"{at}: {text!r} is not a whole number of bytes per ms; the nearest is '{near} B/s'")
+    return value
+
+
+def _plain(number: Any, dimension: str, at: str) -> int:
+    """A count as it is, an exponent in thousandths."""
+    if dimension == "count":
+        if type(number) is not int:  # bool is an int to Python and a mistake here
+            raise UserError(f"{at}: {number!r} is not a whole number; write a count without a unit, such as 1")
+        return int(number)
+    if type(number) not in (int, float) or not 1 <= number <= 1000 or (Fraction(str(number)) * 1000).denominator != 1:
+        raise UserError(f"{at}: {number!r} is no exponent of a soft maximum; write a number from 1 to 1000, such as 4")
+    return int(Fraction(str(number)) * 1000)
+
+
+def curve(node: Any, what: str, at: str) -> Curve:
+    check_keys(node, _CURVE, at)
+    _check_origin(node, at)
+    points = node["points"]
+    if not isinstance(points, list) or not points or not all(isinstance(p, list) and len(p) == 2 for p in points):
+        example = "[[1 MB, 0.7], [10 MB, 0.9]]" if what == "bytes" else "[[1, 0.5], [4, 1]]"
+        raise UserError(f"{at}.points: {points!r} is no list of pairs; write it like {example}")
+    found = tuple(_points(points, "size" if what == "bytes" else "count", f"{at}.points"))
+    if any(one[0] >= other[0] for one, other in pairwise(found)):
+        raise UserError(f"{at}.points: {points!r} do not rise; list them from small to large, each once")
+    return Curve(found, node["kind"], node["source"])
+
+
+def _points(points: list[Any], dimension: str, at: str) -> Iterator[tuple[int, float]]:
+    for where, share in points:
+        if type(share) not in (int, float) or not 0 < share <= 1:
+            raise UserError(f"{at}: {share!r} is no share of the bandwidth; write a number above 0 and up to 1")
+        yield _value(where, dimension, at), float(share)

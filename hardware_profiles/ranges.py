@@ -1,0 +1,121 @@
+"""How far a figure may be from the truth, and the slowest and fastest machine that agree with a profile.
+
+A measurement differs from the next board by a few percent; a data sheet states what nothing exceeds; a number that was carried over
+or remembered may be off by a quarter. A profile that knows better says so with `range`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+
+from simmoe.simulator.types import ComputeUnit, Figure, Hardware, Link, Tier
+from simmoe.simulator.units import text
+
+RATES = ("bandwidth", "compute")
+EXACT = ("size", "bytes", "count", "price")  # chosen, sold or counted: known exactly unless the file gives a range
+PERCENT = {"measured": (95, 105), "assumed": (75, 125)}
+
+
+def spread(value: int, dimension: str, kind: str) -> tuple[int, int]:
+    """Lowest and highest value of a figure without a range."""
+    if dimension in EXACT:
+        return value, value
+    low, high = PERCENT.get(kind, (70, 100) if dimension in RATES else (100, 100))
+    step = 1000 if dimension == "bandwidth" else 1  # bandwidths are whole bytes per ms
+    least = 1000 if dimension in ("bandwidth", "exponent") else 1
+    ends = min(value, max(least, value * low // 100 // step * step)), value * high // 100 // step * step
+    return ends[0], max(value, ends[1])
+
+
+def below_peak(hw: Hardware) -> dict[str, Figure]:
+    """The figures of a machine, no range of a rate reaching past the peak that the profile states beside it."""
+    figures, device = dict(hw.figures), hw.device.name
+    for path, peak in hw.figures.items():
+        name = path.removeprefix("peak.")
+        for rate in {
+            "memory_bandwidth": [f"tiers.{hw.device.memory}.bandwidth", f"units.{device}.bandwidth"],
+            "link_bandwidth": ["link.bandwidth"],
+        }.get(name, [f"units.{device}.{name}"] if name != path else []):
+            if rate in figures:
+                figure = figures[rate]
+                figures[rate] = replace(figure, high=min(figure.high, max(figure.value, peak.value)))
+    return figures
+
+
+Pick = Callable[[str, int], int]  # path of a figure and its value -> the value to take
+
+
+def bounds(hw: Hardware) -> tuple[Hardware, Hardware]:
+    """The pessimistic and the optimistic machine: every rate and latency at the end of its range that slows, or speeds.
+
+    Capacities, reserved memory, power and price stay. A rate that would exceed its tier is cut to the tier's, and the link of a
+    unified machine to what leaves the device a rest, so that both are machines that the loader would accept.
+    """
+    return _moved(hw, fast=False), _moved(hw, fast=True)
+
+
+def _moved(hw: Hardware, fast: bool) -> Hardware:
+    figures = {path: _end(path, figure, fast) for path, figure in hw.figures.items()}
+
+    def pick(path: str, value: int) -> int:
+        return figures[path].value if path in figures else value
+
+    tiers = {
+        name: replace(tier, bytes_per_s=pick(f"tiers.{name}.bandwidth", tier.bytes_per_s))
+        for name, tier in hw.tiers.items()
+    }
+    units = {name: _unit(unit, tiers[unit.memory], pick) for name, unit in hw.units.items()}
+    w = pick("dram_bytes_per_loaded_byte", hw.dram_bytes_per_loaded_byte)
+    link = _link(hw.link, tiers, pick)
+    if hw.unified:
+        most = (tiers[link.dst].bytes_per_s - 1000) // w // 1000 * 1000
+        link = replace(link, bytes_per_s=min(link.bytes_per_s, most))
+    word = "optimistic" if fast else "pessimistic"
+    return replace(
+        hw, name=f"{hw.name} ({word})", title=f"{hw.title}, {word} end of every range", tiers=tiers, units=units, link=link,
+        dram_bytes_per_loaded_byte=w, figures=figures, digest=hashlib.sha256(f"{hw.digest} {word}".encode()).hexdigest(),
+    )  # fmt: skip
+
+
+def _end(path: str, figure: Figure, fast: bool) -> Figure:
+    """The figure moved to one end of its range; what is no rate, latency, softness or count stays."""
+    if path.startswith(("peak.", "modes.", "price", "power.")) or figure.dimension not in (
+        *RATES,
+        "time",
+        "exponent",
+        "count",
+    ):
+        return figure
+    high = fast == (figure.dimension in (*RATES, "exponent"))
+    value = figure.high if high else figure.low
+    return replace(figure, value=value, text=text(value, figure.dimension))
+
+
+def _unit(unit: ComputeUnit, tier: Tier, pick: Pick) -> ComputeUnit:
+    at = f"units.{unit.name}"
+    flops = {number: pick(f"{at}.flops.{number}", rate) for number, rate in unit.flops_per_s.items()}
+    own, grouped, graph = unit.grouped_launch_ps, unit.grouped_bytes_per_s, unit.graph_launch_ps
+    return replace(
+        unit, flops_per_s=flops, launch_ps=pick(f"{at}.launch", unit.launch_ps),
+        bytes_per_s=min(pick(f"{at}.bandwidth", unit.bytes_per_s), tier.bytes_per_s),
+        softness=None if unit.softness is None else pick(f"{at}.softness", round(unit.softness * 1000)) / 1000,
+        grouped_launch_ps=None if own is None else pick(f"{at}.grouped_launch", own),
+        grouped_bytes_per_s=None if grouped is None else min(pick(f"{at}.grouped_bandwidth", grouped), tier.bytes_per_s),
+        graph_launch_ps=None if graph is None else pick(f"{at}.graph_launch", graph),
+    )  # fmt: skip
+
+
+def _link(link: Link, tiers: dict[str, Tier], pick: Pick) -> Link:
+    up, slow = link.upstream, link.pageable_bytes_per_s
+    rate = min(pick("link.bandwidth", link.bytes_per_s), tiers[link.src].bytes_per_s)
+    if up is not None:
+        up = replace(
+            up, latency_ps=pick("link.upstream.latency", up.latency_ps),
+            bytes_per_s=min(pick("link.upstream.bandwidth", up.bytes_per_s), tiers[up.src].bytes_per_s),
+        )  # fmt: skip
+    return replace(
+        link, bytes_per_s=rate, latency_ps=pick("link.latency", link.latency_ps), upstream=up,
+        pageable_bytes_per_s=None if slow is None else min(pick("link.pageable", slow), rate),
+    )  # fmt: skip

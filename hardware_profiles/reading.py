@@ -1,0 +1,141 @@
+"""What a profile says: its YAML, merged with the profile that it extends, with a power mode and changes of one's own on top."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from simmoe.hardware_profiles.figures import NUMBERS
+from simmoe.hardware_profiles.schema import Checked, dimension_of
+from simmoe.hardware_profiles.words import DOC, hint
+from simmoe.simulator import files
+from simmoe.simulator.errors import UserError
+
+FOLDER = Path(__file__).parent
+
+
+def available() -> list[str]:
+    """Names of the bundled profiles."""
+    return files.available(FOLDER, ".yaml")
+
+
+def split(name_or_path: str | Path) -> tuple[Path, str]:
+    """File and power mode behind `name`, `path` or `name@mode`: a file that exists wins over a bundled profile of the same name."""
+    name, at, mode = str(name_or_path).rpartition("@")
+    if not at or not name or Path(name_or_path).is_file():
+        name, mode = str(name_or_path), ""
+    add = f"to add a machine, write a YAML file ({DOC})"
+    return files.resolve(name, FOLDER, ".yaml", "hardware", add), mode
+
+
+def merged(path: Path, chain: tuple[Path, ...] = ()) -> Any:
+    """The content of a file on top of what it extends."""
+    chain = (*chain, path.resolve())
+    content = _read(path)
+    if not isinstance(content, Mapping) or "extends" not in content:
+        return content
+    base = _base(path, content["extends"])
+    if base.resolve() in chain:
+        loop = " -> ".join(link.stem for link in (*chain, base))
+        raise UserError(f"{path.name}: extends: {loop} is a loop; a chain must end in a profile that extends nothing")
+    for key in ("name", "title"):
+        if key not in content:
+            raise UserError(
+                f"{path.name}: missing key {key!r}; a profile that extends another has a name and title of its own"
+            )
+    own = {key: value for key, value in content.items() if key != "extends"}
+    return _merge(merged(base, chain), own)
+
+
+def _base(path: Path, name: Any) -> Path:
+    """A file beside `path`, or a bundled profile."""
+    if isinstance(name, str) and name.strip():
+        if (path.parent / name).is_file():
+            return path.parent / name
+        if name.removesuffix(".yaml") in available():
+            return FOLDER / f"{name.removesuffix('.yaml')}.yaml"
+    known = available()
+    raise UserError(
+        f"{path.name}: extends: {name!r} is no file beside it and no bundled profile{hint(name, known)}; bundled: {', '.join(known)}"
+    )
+
+
+def _merge(base: Any, own: Any) -> Any:
+    """`own` over `base`: mappings key by key, where null takes a key away; numbers, curves and all else as a whole."""
+    whole = {"value", "points"}
+    if not isinstance(base, Mapping) or not isinstance(own, Mapping) or whole & {*base, *own}:
+        return own
+    both = {key: _merge(base.get(key), value) for key, value in own.items()}
+    return {key: value for key, value in {**base, **both}.items() if value is not None}
+
+
+def in_mode(content: dict[str, Any], mode: str, file: str) -> dict[str, Any]:
+    """The content with the figures of a power mode in place."""
+    modes = content.get("modes", {})
+    if mode not in modes:
+        names = ", ".join(modes) or "none"
+        raise UserError(f"{file}: no power mode {mode!r}{hint(mode, modes)}; modes of this profile: {names}")
+    content = copy.deepcopy(content)
+    for path, figure in modes[mode].items():
+        _put(content, path, figure)
+    return {**content, "name": f"{content['name']}@{mode}", "title": f"{content['title']}, mode {mode}"}
+
+
+def changed(content: dict[str, Any], changes: Mapping[str, str], checked: Checked) -> dict[str, Any]:
+    """The content with figures and words replaced, and the title saying so."""
+    content = copy.deepcopy(content)
+    for path, value in changes.items():
+        dimension = dimension_of(path, content)
+        if path in WORDS:
+            _put(content, path, _plain(value))
+        elif dimension is not None:
+            was = f"was {checked.figures[path].text}" if path in checked.figures else "was not stated"
+            number = _plain(value) if dimension in NUMBERS else value
+            _put(content, path, {"value": number, "kind": "assumed", "source": f"changed on the command line ({was})"})
+        else:
+            near = hint(path, [*checked.figures, *WORDS])
+            raise UserError(f"{checked.file}: no figure {path!r} to change{near}; `simmoe hw show` lists them")
+    said = ", ".join(f"{path} = {value}" for path, value in changes.items())
+    return {**content, "title": f"{content['title']}, {said}"}
+
+
+WORDS = ("link.duplex", "link.upstream.pipelined")  # what can be changed beside the figures
+
+
+def _plain(value: str) -> Any:
+    """A number, a word, yes or no, as YAML reads it."""
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value
+
+
+def _put(content: dict[str, Any], path: str, value: Any) -> None:
+    *parents, last = path.split(".")
+    for key in parents:
+        content = content.setdefault(key, {})
+    content[last] = value
+
+
+def _read(path: Path) -> Any:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.constructor.ConstructorError as error:  # a tag such as !!python/object, or a key that is no text
+        raise UserError(f"{path.name}{_line(error)}: {error.problem}; only plain YAML is read: remove it") from None
+    except yaml.YAMLError as error:
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise UserError(f"{path.name}{_line(error)}: not valid YAML: {problem}; check indents and quotes") from None
+    except (OSError, ValueError) as error:  # unreadable, not UTF-8, an impossible date
+        raise UserError(f"{path.name}: cannot be read as a YAML file: {error}; see {DOC}") from None
+    if content is None:
+        raise UserError(f"{path.name}: the file is empty; start from a bundled profile ({DOC})")
+    return content
+
+
+def _line(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    return f": line {mark.line + 1}" if mark else ""
