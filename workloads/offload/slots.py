@@ -1,0 +1,88 @@
+"""The fast tier's book-keeping: which expert has which slot, decided once at the start of each event (docs/design.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from simmoe.workloads.offload.eviction import Lru
+
+
+class Placed(NamedTuple):
+    """An expert and its slot. A load may start when the first `wait` experts of its event, in computed order, are done."""
+
+    obj: int
+    slot: int
+    wait: int = 0
+
+
+class Decision(NamedTuple):
+    """What one event does."""
+
+    hits: list[Placed]  # in order of first occurrence
+    loads: list[Placed]  # in order of issue
+    prefetches: list[Placed]  # behind the loads
+
+
+class Slots:
+    """`count` slots of equal size under one policy."""
+
+    def __init__(self, count: int, policy: Lru) -> None:
+        self.count, self.policy = count, policy
+        self.slot_of: dict[int, int] = {}
+        self.free = list(range(count - 1, -1, -1))
+        self.event = 0
+        self.evictions = 0
+
+    def preload(self, objects: Iterable[int]) -> list[Placed]:
+        """Give slots to `objects` before the run."""
+        return [self._take(obj) for obj in objects]
+
+    def decide(self, occurrences: Sequence[int], guesses: Sequence[int] = ()) -> Decision:
+        """The next event: its occurrences token-major, and what to prefetch once it has its own experts."""
+        request = dict.fromkeys(occurrences)
+        hits = [Placed(obj, self.slot_of[obj]) for obj in request if obj in self.slot_of]
+        computed = [obj for obj, _, _ in hits]
+        loads: list[Placed] = []
+        wait = 0
+        for obj in request:
+            if obj not in self.slot_of and obj not in computed:
+                wait = self._make_room(request, computed, wait)
+                loads.append(self._take(obj)._replace(wait=wait))
+                computed.append(obj)
+        self.policy.stamp(obj for obj in occurrences if obj in self.slot_of)
+        prefetches = self._prefetch(request, guesses)
+        self.event += 1
+        return Decision(hits, loads, prefetches)
+
+    def _make_room(self, request: dict[int, None], computed: list[int], wait: int) -> int:
+        """Empty a slot if none is: the policy's victim, else the expert of this event that is computed first."""
+        if self.free:
+            return wait
+        victim = self.policy.victim(request, self.event)
+        self._evict(computed[wait] if victim is None else victim)
+        return wait + (victim is None)
+
+    def _prefetch(self, request: dict[int, None], guesses: Sequence[int]) -> list[Placed]:
+        pinned = {obj for obj in request if obj in self.slot_of}
+        placed = []
+        for obj in guesses:
+            if obj in self.slot_of or len(pinned) == self.count:
+                continue
+            if not self.free:
+                victim = self.policy.victim(pinned, self.event)
+                assert victim is not None, "not every slot is pinned"
+                self._evict(victim)
+            placed.append(self._take(obj))
+            pinned.add(obj)
+        return placed
+
+    def _take(self, obj: int) -> Placed:
+        slot = self.slot_of[obj] = self.free.pop()
+        self.policy.insert(obj)
+        return Placed(obj, slot)
+
+    def _evict(self, obj: int) -> None:
+        self.policy.remove(obj)
+        self.free.append(self.slot_of.pop(obj))
+        self.evictions += 1
