@@ -1,6 +1,6 @@
-"""Makes a bundled trace: train a small model (or reuse its checkpoints), route held-out text, write trace format v1.
+"""Makes a trace: train a small model (or reuse its checkpoints), route held-out text, write trace format v1.
 
-    make_trace("oracle", Path("oracle.npz"), work_dir=Path("work"))
+    make(zoo.entry("oracle"), Path("oracle.npz"), work_dir=Path("work"))
 
 Every router sees the same held-out tokens in the same passes, so that traces differ in the routing only: sequences of
 one held-out document each, interleaved over the domains, as one prefill pass and then one decode pass per token.
@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,13 +18,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from simmoe.simulator.errors import UserError
+from simmoe.simulator.files import atomic
 from simmoe.simulator.types import DECODE, PREFILL, Trace
-from simmoe.workloads import quality, routers, training
+from simmoe.workloads import foresight, quality, routers, training
 from simmoe.workloads import trace as trace_format
 from simmoe.workloads.backbone import GPT, next_token_loss
-from simmoe.workloads.recipe import Recipe, choose, digest
+from simmoe.workloads.recipe import Recipe, digest
 from simmoe.workloads.text.windows import held_out_mixed, held_out_pure
+from simmoe.workloads.zoo import Entry
 
 SCHEMA_VERSION = 1
 QUALITY_WINDOWS = 196  # held-out windows on which quality is measured: 28 per domain
@@ -41,46 +41,39 @@ class Routes(NamedTuple):
     perplexity: float  # exp of the mean next-token loss
 
 
-def make_trace(
-    router: str,
-    out: Path,
-    *,
-    preset: str = "9x24",
-    steps: int | None = None,
-    seed: int = 0,
-    work_dir: Path,
-    progress: training.Progress | None = None,
-) -> Trace:
-    """Train, route, save to `out`; beside it `<stem>.curve.json`, the loss curve.
+def make(entry: Entry, out: Path, *, work_dir: Path, progress: training.Progress | None = None) -> Trace | None:
+    """Train, measure, route, save to `out`; beside it `<stem>.training.json`. A dense model leaves no trace.
 
-    `steps` counts warm-up and branch together. Checkpoints in `work_dir` are reused by every router of a recipe.
+    Checkpoints in `work_dir` are reused; a warm-up by every entry that can share it.
     """
-    recipe = choose(preset, steps, seed)
-    if routers.find(router).Router is None:
-        raise UserError(
-            f"router '{router}' has no experts, so there is no trace to make: choose another of "
-            f"{', '.join(routers.names())}"
-        )
-    model, losses = training.train(recipe, router, work_dir, progress)
-    tokens = held_out_pure(recipe.trace_sequences, recipe.length).tokens
-    meta = describe(recipe, router, tokens) | {"quality": measure(model, recipe)}
-    saved = trace_format.save(as_trace(recipe, route(model, tokens), meta), out)
-    save_curve(out.with_suffix(".curve.json"), recipe, losses, meta["recipe_digest"])
+    recipe = entry.recipe
+    trained = training.train(recipe, entry.router, work_dir, progress, entry.settings)
+    figures = measure(trained.model, recipe)
+    meta = describe(entry) | {"proxy_ppl": figures["proxy_ppl"], "quality": figures, "top_k": recipe.top_k}
+    saved = None
+    if routers.find(entry.router).Router is not None:
+        tokens = held_out_pure(recipe.trace_sequences, recipe.length).tokens
+        routes = route(trained.model, tokens)
+        meta["top_k"] = routes.ids.shape[-1]  # a router with a varying number has more slots
+        meta |= {"text_tokens": hashlib.sha256(tokens.astype("<i4").tobytes()).hexdigest()}
+        guesses = foresight.guess(trained.model, recipe, tokens) if entry.guesses else None
+        saved = trace_format.save(as_trace(recipe, routes, meta, guesses), out)
+    save_training(out.with_suffix(".training.json"), recipe, trained, meta)
     return saved
 
 
-def describe(recipe: Recipe, router: str, tokens: npt.NDArray[np.int64]) -> dict[str, Any]:
-    """`meta` but for the measured quality and the digest."""
-    description = recipe.describe(routers.full_name(router), routers.find(router).SETTINGS)
+def describe(entry: Entry) -> dict[str, Any]:
+    """`meta` but for what is measured, the text and the digest."""
+    recipe, file = entry.recipe, routers.find(entry.router)
+    description = recipe.describe(routers.full_name(entry.router), file.SETTINGS | entry.settings)
     return {
         "schema_version": SCHEMA_VERSION,
         "model": f"oracle-moe-{recipe.name}",
-        "router": routers.full_name(router),
+        "router": routers.full_name(entry.router),
         "n_experts": recipe.n_experts,
-        "top_k": recipe.top_k,
+        "null_experts": getattr(file, "NULL_EXPERTS", False),
         "seed": recipe.seed,
         "corpus": description["corpus"],
-        "text_tokens": hashlib.sha256(tokens.astype("<i4").tobytes()).hexdigest(),
         "recipe": description,
         "recipe_digest": digest(description),
     }
@@ -91,7 +84,7 @@ def route(model: GPT, tokens: npt.NDArray[np.int64], batch: int = 4) -> Routes:
     ids, gates, loss = [], [], 0.0
     with torch.no_grad(), training.one_thread():
         for part in torch.split(torch.from_numpy(tokens), batch):
-            logits, routings = model(part)
+            logits, routings, _ = model(part)
             loss += float(next_token_loss(logits[:, :-1], part[:, 1:])) * len(part) / len(tokens)
             none = [torch.empty(*part.shape, 0)]  # a dense model has no columns
             ids.append(torch.stack([r.experts for r in routings] or none, 2).numpy().astype(np.int16))
@@ -99,11 +92,18 @@ def route(model: GPT, tokens: npt.NDArray[np.int64], batch: int = 4) -> Routes:
     return Routes(np.concatenate(ids), np.concatenate(gates), math.exp(loss))
 
 
-def as_trace(recipe: Recipe, routes: Routes, meta: dict[str, Any]) -> Trace:
+def as_trace(recipe: Recipe, routes: Routes, meta: dict[str, Any], guesses: foresight.Guesses | None) -> Trace:
     """Sequences laid end to end; in each, one prefill pass and then one decode pass per token."""
     sequences, length = routes.ids.shape[:2]
     per_sequence = [recipe.prefill] + [1] * (length - recipe.prefill)
     phase = [PREFILL] + [DECODE] * (length - recipe.prefill)
+    optional: dict[str, Any] = {}
+    if guesses is not None:
+        optional = {
+            "gate_weights": routes.gate.reshape(sequences * length, *routes.gate.shape[2:]),
+            "predict_lead": guesses.lead,
+            "predicted_ids": guesses.ids,
+        }
     return Trace(
         expert_ids=routes.ids.reshape(sequences * length, *routes.ids.shape[2:]),
         layer_index=np.array(recipe.moe_layers, np.int16),
@@ -112,7 +112,7 @@ def as_trace(recipe: Recipe, routes: Routes, meta: dict[str, Any]) -> Trace:
         sequence=np.repeat(np.arange(sequences), length).astype(np.int32),
         position=np.tile(np.arange(length), sequences).astype(np.int32),
         meta=meta,
-        gate_weights=routes.gate.reshape(sequences * length, *routes.gate.shape[2:]),
+        **optional,
     )
 
 
@@ -127,45 +127,21 @@ def measure(model: GPT, recipe: Recipe) -> dict[str, Any]:
         "held_out_tokens": pure.tokens.size,
     }
     if a.ids.size:
-        figures |= quality.summary(a.ids[..., 0], b.ids[..., 0], recipe.n_experts, pure.domain, mixed.domain)
+        figures |= quality.summary(a.ids, b.ids, a.gate, recipe.n_experts, pure.domain, mixed.domain)
+        figures |= foresight.figures(model, pure.tokens)
     return figures
 
 
-def save_curve(path: Path, recipe: Recipe, losses: list[float], recipe_digest: str) -> None:
-    """Training loss in nats per token, averaged over CURVE_EVERY steps."""
+def save_training(path: Path, recipe: Recipe, trained: training.Trained, meta: dict[str, Any]) -> None:
+    """The recipe, what it reached, how long it took, and the loss averaged over CURVE_EVERY steps."""
+    losses = trained.losses
     points = [round(float(np.mean(losses[i : i + CURVE_EVERY])), 4) for i in range(0, len(losses), CURVE_EVERY)]
-    curve = {
-        "recipe_digest": recipe_digest,
-        "dense_steps": recipe.dense_steps,
+    record = meta | {
+        "warm_up_seconds": round(trained.seconds[0]),
+        "branch_seconds": round(trained.seconds[1]),
         "steps_per_point": CURVE_EVERY,
         "tokens_per_step": recipe.batch * recipe.length,
         "loss_nats_per_token": points,
     }
-    path.write_text(json.dumps(curve) + "\n", encoding="ascii")
-
-
-def table(rows: dict[str, dict[str, Any]]) -> str:
-    """A Markdown table of `meta.quality` by model; a list of layers is shown as least-greatest."""
-    keys = list(dict.fromkeys(key for figures in rows.values() for key in figures))
-    lines = ["| measure | " + " | ".join(rows) + " |", "|---|" + "---|" * len(rows)]
-    return "\n".join(lines + [f"| {k} | " + " | ".join(_cell(f.get(k)) for f in rows.values()) + " |" for k in keys])
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{min(value):g}-{max(value):g}" if isinstance(value, list) else f"{value:g}"
-
-
-def main(preset: str, folder: Path, work_dir: Path, seed: int = 0) -> None:
-    """Both bundled traces and the table with the dense yardstick (a maintainers' command)."""
-    recipe = choose(preset, seed=seed)
-    rows = {"dense": measure(training.train(recipe, "dense", work_dir)[0], recipe)}
-    for router in ("switch", "oracle"):
-        made = make_trace(router, folder / f"{router}.npz", preset=preset, seed=seed, work_dir=work_dir)
-        rows[router] = dict(made.meta["quality"])
-    print(table(rows))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]) if len(sys.argv) > 4 else 0)
+    with atomic(path) as stream:
+        stream.write(json.dumps(record, sort_keys=True) + "\n")

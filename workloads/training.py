@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,6 @@ from torch import Tensor, nn
 from simmoe.workloads import routers
 from simmoe.workloads.backbone import GPT, next_token_loss
 from simmoe.workloads.recipe import Recipe, digest
-from simmoe.workloads.text import VOCABULARY
 from simmoe.workloads.text.windows import training_batch
 
 Progress = Callable[[str, int, int, float], None]
@@ -38,6 +38,7 @@ class Checkpoint:
     model: dict[str, Tensor]
     moments: dict[str, list[Tensor]]  # Adam: parameter name -> [first moment, second moment, number of updates]
     losses: list[float]  # of every step of this phase
+    seconds: float = 0.0  # of wall time spent on this phase
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,6 +49,12 @@ class Checkpoint:
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
         return cls(**torch.load(path, weights_only=True))
+
+
+class Trained(NamedTuple):
+    model: GPT
+    losses: list[float]  # nats per token of every step, warm-up and branch
+    seconds: list[float]  # of wall time, of warm-up and of branch
 
 
 @contextmanager
@@ -63,55 +70,76 @@ def one_thread() -> Iterator[None]:
 
 def train_dense(recipe: Recipe, work_dir: Path, progress: Progress | None = None) -> Checkpoint:
     """The dense warm-up, shared by all branches of a recipe."""
-    path = work_dir / f"warm-up-{digest(recipe.describe('warm-up', {}))[:16]}.pt"
+    path = work_dir / f"warm-up-{recipe.warm_up_digest()[:16]}.pt"
     torch.manual_seed(recipe.seed)
     start = Checkpoint(0, GPT(recipe).state_dict(), {}, [])
     return _train(GPT(recipe), start, recipe, recipe.dense_steps, "warm-up", path, progress)
 
 
-def train(recipe: Recipe, router: str, work_dir: Path, progress: Progress | None = None) -> tuple[GPT, list[float]]:
-    """The finished model of one branch, in evaluation mode, and the losses of all its steps."""
+def train(
+    recipe: Recipe,
+    router: str,
+    work_dir: Path,
+    progress: Progress | None = None,
+    settings: dict[str, Any] | None = None,
+) -> Trained:
+    """The finished model of one branch, in evaluation mode. `settings` replaces some of the router file's SETTINGS."""
     with one_thread():
-        warm = train_dense(recipe, work_dir, progress)
         file = routers.find(router)
-        name = digest(recipe.describe(routers.full_name(router), file.SETTINGS))[:16]
-        path = work_dir / f"{routers.full_name(router)}-{name}.pt"
-        model = build(recipe, file)
+        chosen = file.SETTINGS | (settings or {})
+        name = routers.full_name(router)
+        path = work_dir / f"{name}-{digest(recipe.describe(name, chosen))[:16]}.pt"
+        warm = train_dense(recipe, work_dir, progress)
+        model = build(recipe, file, chosen)
         start = warm if path.exists() else branch(warm, model, recipe, file)
-        done = _train(model, start, recipe, recipe.steps, routers.full_name(router), path, progress)
+        done = _train(model, start, recipe, recipe.steps, name, path, progress)
         model.load_state_dict(done.model)
-        return model.eval(), warm.losses + done.losses
+        return Trained(model.eval(), warm.losses + done.losses, [warm.seconds, done.seconds])
 
 
-def build(recipe: Recipe, file: Any) -> GPT:
+def build(recipe: Recipe, file: Any, settings: dict[str, Any]) -> GPT:
     """A model with that router file's routers at the recipe's MoE layers, untrained."""
     torch.manual_seed(recipe.seed + 1)
     if file.Router is None:
         return GPT(recipe)
-    return GPT(recipe, {i: file.Router(recipe.d_model, recipe.n_experts, VOCABULARY) for i in recipe.moe_layers})
+    return GPT(recipe, {i: file.Router(recipe, settings) for i in recipe.moe_layers})
 
 
 def branch(warm: Checkpoint, model: GPT, recipe: Recipe, file: Any) -> Checkpoint:
     """The warm-up's weights and moments, repeated for every expert, in a model whose routers are fitted."""
     shapes = {name: value.shape for name, value in model.state_dict().items()}
-
-    def widen(name: str, value: Tensor) -> Tensor:
-        return value.expand(shapes[name]).clone() if name in shapes and value.dim() else value
-
-    model.load_state_dict({**model.state_dict(), **{name: widen(name, value) for name, value in warm.model.items()}})
+    names = {name.replace(".shared.", ".ffn."): name for name in shapes if ".shared." in name}
+    everything = {**warm.model, **{shared: warm.model[dense] for dense, shared in names.items()}}
+    fresh = model.state_dict()
+    model.load_state_dict(fresh | {n: widen(n, v, shapes[n]) for n, v in everything.items() if n in fresh})
     windows = training_batch(
         recipe.seed, FIT_STEP, recipe.fit_windows, recipe.length, (recipe.snippet_least, recipe.snippet_most)
     )[:, :-1]
     file.fit([b.router for b in model.blocks if b.router is not None], model, torch.from_numpy(windows), recipe.seed)
-    moments = {name: [widen(name, value) for value in values] for name, values in warm.moments.items()}
-    return Checkpoint(warm.step, model.state_dict(), moments, [])
+    moments = {**warm.moments, **{shared: warm.moments[dense] for dense, shared in names.items()}}
+    wide = {n: [widen(n, v, shapes[n]) for v in values] for n, values in moments.items()}
+    return Checkpoint(warm.step, model.state_dict(), wide, [])
+
+
+def widen(name: str, value: Tensor, shape: torch.Size) -> Tensor:
+    """A dense parameter (1, …) or its moment, cut into slices along its FFN width and repeated over the experts."""
+    if value.dim() == 0 or value.shape == shape:
+        return value.clone()
+    width = {"w1": 2, "b1": 1, "w2": 1}.get(name.rpartition(".")[2])
+    if width is None:
+        return value.expand(shape).clone()
+    slices = torch.cat(torch.split(value, shape[width], width))  # (slices, …)
+    return slices.repeat(-(-shape[0] // len(slices)), *[1] * (value.dim() - 1))[: shape[0]].clone()
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
-    """Linear warm-up, then a cosine down to final_lr over warm-up phase and branch together."""
-    if step < recipe.lr_warmup_steps:
-        return recipe.peak_lr * (step + 1) / recipe.lr_warmup_steps
-    done = (step - recipe.lr_warmup_steps) / max(1, recipe.steps - recipe.lr_warmup_steps)
+    """Linear warm-up, constant to the end of the dense phase, then a cosine down to final_lr over the branch.
+
+    So the dense phase does not depend on how long a branch is, and branches of any length share it.
+    """
+    if step < recipe.dense_steps:
+        return recipe.peak_lr * min(1.0, (step + 1) / recipe.lr_warmup_steps)
+    done = (step - recipe.dense_steps) / recipe.branch_steps
     return recipe.peak_lr * (recipe.final_lr + (1 - recipe.final_lr) * 0.5 * (1 + math.cos(math.pi * done)))
 
 
@@ -125,13 +153,14 @@ def _train(
     model.train()
     optimizer = _optimizer(model, start, recipe)
     losses = list(start.losses)
+    began = time.perf_counter() - start.seconds
     now = start
     for step in range(start.step, last):
         losses.append(_step(model, optimizer, recipe, step))
         if progress:
             progress(phase, step + 1, last, losses[-1])
         if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == last:
-            now = _checkpoint(step + 1, model, optimizer, losses)
+            now = _checkpoint(step + 1, model, optimizer, losses, time.perf_counter() - began)
             now.save(path)
     return now
 
@@ -173,8 +202,10 @@ def _optimizer(model: GPT, start: Checkpoint, recipe: Recipe) -> torch.optim.Opt
     return optimizer
 
 
-def _checkpoint(step: int, model: GPT, optimizer: torch.optim.Optimizer, losses: list[float]) -> Checkpoint:
+def _checkpoint(
+    step: int, model: GPT, optimizer: torch.optim.Optimizer, losses: list[float], seconds: float
+) -> Checkpoint:
     state = {name: optimizer.state[p] for name, p in model.named_parameters() if p in optimizer.state}
     moments = {name: [s["exp_avg"].clone(), s["exp_avg_sq"].clone(), s["step"].clone()] for name, s in state.items()}
     weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    return Checkpoint(step, weights, moments, list(losses))
+    return Checkpoint(step, weights, moments, list(losses), seconds)

@@ -41,7 +41,25 @@ def load(name_or_path: str | Path, format: str | None = None) -> ModelShape:
     Without `format`: the real bytes of an imported file where it has them, else fp16.
     """
     path = find(name_or_path)
-    return shape(read_yaml(path), path.name, format)
+    return shape(_merged(path), path.name, format)
+
+
+def _merged(path: Path, below: tuple[Path, ...] = ()) -> object:
+    """The content of a model file, laid over the one that it extends; a null removes a key."""
+    data = read_yaml(path)
+    if not isinstance(data, dict) or "extends" not in data:
+        return data
+    if path in below:
+        raise UserError(f"{path.name} extends itself, through {below[-1].name}; take out one `extends`")
+    base = path.parent / str(data.pop("extends"))
+    return _over(_merged(find(base if base.is_file() else base.name), (*below, path)), data)
+
+
+def _over(base: object, change: object) -> object:
+    if not isinstance(base, dict) or not isinstance(change, dict):
+        return change
+    merged = {**base, **{key: _over(base.get(key), value) for key, value in change.items()}}
+    return {key: value for key, value in merged.items() if value is not None}
 
 
 def read_yaml(path: Path) -> object:

@@ -2,10 +2,10 @@
 
 A router file has three names:
 
-    SETTINGS: dict              its constants; they enter the recipe digest
-    class Router(nn.Module)     Router(d_model, n_experts, vocabulary), one per MoE layer, with
-        forward(x, tokens) -> Routing                  x (B, T, d) the layer-normed MoE input, tokens int64 (B, T)
-        stream(state, x, tokens) -> (state, Routing)   the same for one token, T = 1; state None at a sequence's start
+    SETTINGS: dict              its constants, which a recipe may replace; they enter the recipe digest
+    class Router(nn.Module)     Router(recipe, settings), one per MoE layer, with
+        forward(seen, state) -> Routing    `Seen` and `Routing` stand in backbone.py; state is None where sequences
+                                           start, else the Routing.state of the tokens before
     fit(routers, model, windows, seed)   called once when the dense model becomes an MoE; windows int64 [n, T]
 
 All that a router learns or fits is a parameter or a buffer, so that a checkpoint carries it.
@@ -15,11 +15,20 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Callable
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from simmoe.simulator.errors import Missing, UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
+    from simmoe.workloads.backbone import GPT, Seen
 
 SHORT = {"oracle": "oracle-ema"}  # the family's bundled default
 
@@ -56,3 +65,36 @@ def _load(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def watch(model: GPT, windows: Tensor, look: Callable[[Seen], Tensor]) -> list[Tensor]:
+    """`look` of what the router of each MoE layer sees of windows int64 (n, T): one tensor (n, …) per layer.
+
+    At the branch all experts of a layer are still equal, so this is what the dense model computes there.
+    """
+    import torch
+
+    found: list[list[Tensor]] = []
+    hooks = []
+    for block in model.blocks:
+        if isinstance(block.router, torch.nn.Module):
+            found.append([])
+            hooks.append(block.router.register_forward_pre_hook(partial(_note, found[-1], look)))
+    training = model.training
+    model.eval()  # a router may have running buffers
+    with torch.no_grad():
+        for part in torch.split(windows, 16):
+            model(part)
+    model.train(training)
+    for hook in hooks:
+        hook.remove()
+    return [torch.cat(rows) for rows in found]
+
+
+def _note(rows: list[Tensor], look: Callable[[Seen], Tensor], router: Module, args: tuple[Seen, Any]) -> None:
+    rows.append(look(args[0]))
+
+
+def router_inputs(model: GPT, windows: Tensor) -> list[Tensor]:
+    """The layer-normed input of each MoE layer: float (n, T, d) per layer."""
+    return watch(model, windows, lambda seen: seen.x)

@@ -1,9 +1,10 @@
-"""Switch router: token-level top-1 of a softmax gate with a load-balancing loss (Fedus, Zoph and Shazeer, 2021).
+"""Switch router: token-level top-k of a softmax gate with a load-balancing loss (Fedus, Zoph and Shazeer, 2021).
 
 "Switch Transformers", section 2.1: p = softmax(W x), the token goes to argmax p (eq. 1), and the loss
-a·E·sum_i f_i·P_i (eqs. 4-6) keeps the load even. One change: the expert's output is scaled by p / stop_gradient(p) = 1
-instead of p. Experts that start as copies of a trained dense layer would otherwise shrink by p at the branch; the gate
-still gets the same direction of gradient. A trace records p itself.
+a·E·sum_i f_i·P_i (eqs. 4-6) keeps the load even; for k > 1, to the k largest, f_i counting all of them. One change: the
+weights of the k experts are p / stop_gradient(sum of the chosen p), so they sum to 1 instead of to less. Experts that
+start as copies of a trained dense layer would otherwise shrink by p at the branch; the gate still gets the same
+direction of gradient. A trace records p itself.
 """
 
 from __future__ import annotations
@@ -14,27 +15,31 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from simmoe.workloads.backbone import Routing
+from simmoe.workloads.backbone import Routing, Seen
+from simmoe.workloads.recipe import Recipe
 
 SETTINGS: dict[str, Any] = {"balance_loss": 0.01, "gate": "straight-through"}
 
 
 class Router(nn.Module):
-    def __init__(self, d_model: int, n_experts: int, vocabulary: int):
+    def __init__(self, recipe: Recipe, settings: dict[str, Any]):
         super().__init__()
-        self.gate = nn.Linear(d_model, n_experts, bias=False)
+        self.settings, self.top_k = settings, recipe.top_k
+        self.gate = nn.Linear(recipe.d_model, recipe.n_experts, bias=False)
         nn.init.normal_(self.gate.weight, std=0.02)
 
-    def forward(self, x: Tensor, tokens: Tensor) -> Routing:
-        p = self.gate(x).softmax(-1)  # (B, T, E)
-        top, expert = p.max(-1, keepdim=True)  # (B, T, 1)
-        n_experts = p.shape[-1]
-        share = torch.bincount(expert.flatten(), minlength=n_experts) / expert.numel()  # f_i, eq. 5
-        balance = n_experts * (share * p.mean((0, 1))).sum()  # eq. 4, P_i of eq. 6
-        return Routing(expert, top / top.detach(), top.detach(), SETTINGS["balance_loss"] * balance)
+    def forward(self, seen: Seen, state: None) -> Routing:
+        p = self.gate(seen.x).softmax(-1)  # (B, T, E)
+        top, experts = p.topk(self.top_k)  # (B, T, k)
+        weights = top / top.detach().sum(-1, keepdim=True)
+        return Routing(experts, weights, top.detach(), self.settings["balance_loss"] * balance_loss(p, experts))
 
-    def stream(self, state: None, x: Tensor, tokens: Tensor) -> tuple[None, Routing]:
-        return None, self(x, tokens)
+
+def balance_loss(p: Tensor, experts: Tensor) -> Tensor:
+    """E·sum_i f_i·P_i: 1 when even; p (B, T, E), experts int64 (B, T, k)."""
+    n_experts = p.shape[-1]
+    share = torch.bincount(experts.flatten(), minlength=n_experts) / experts.numel()  # f_i, eq. 5
+    return n_experts * (share * p.mean((0, 1))).sum()  # eq. 4, P_i of eq. 6
 
 
 def fit(routers: Sequence[Router], model: nn.Module, windows: Tensor, seed: int) -> None:

@@ -32,6 +32,21 @@ def training_batch(seed: int, step: int, batch: int, length: int, snippet: tuple
     return np.stack(pure + mixed)
 
 
+def training_pure(count: int, length: int) -> Windows:
+    """`count` windows of training text, for choosing constants: window i is text of domain i mod 7."""
+    rng = np.random.default_rng(count)
+    docs = encoded("train")
+    pieces = [_piece(docs[i % len(docs) :][:1], rng, length)[0] for i in range(count)]
+    return Windows(np.stack(pieces), np.repeat(np.arange(count)[:, None] % len(docs), length, 1))
+
+
+def training_mixed(count: int, length: int, snippet: tuple[int, int]) -> Windows:
+    """`count` windows stitched from snippets of training text."""
+    rng = np.random.default_rng([count, 1])
+    rows, labels = zip(*(_stitch(encoded("train"), rng, length, snippet) for _ in range(count)))
+    return Windows(np.stack(rows), np.stack(labels))
+
+
 def held_out_pure(count: int, length: int) -> Windows:
     """`count` windows of held-out text, one domain after the other, spread evenly over each domain's documents.
 
