@@ -1,13 +1,15 @@
 """The tables of docs/oracle_moe.md, made from the committed training records: nothing in them is typed by hand.
 
-    python -m simmoe.workloads.zoo_tables
+    python -m simmoe.workloads.zoo_tables docs/oracle_moe.md
 
-prints them all. A test compares the page with this output.
+puts each behind its marker. A test compares the page with the records.
 """
 
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections.abc import Callable, Sequence
 from math import log
 from pathlib import Path
@@ -31,6 +33,7 @@ def tables(found: dict[str, Record]) -> dict[str, str]:
     return {
         "bars-4x8": bars(found, "4x8"),
         "bars-9x24": bars(found, "9x24"),
+        "predictability": predictability(found),
         "routers": _measures([n for n in found if n.endswith("4x8") and found[n]["seed"] == 0], found),
         "experts": experts(found),
         "models": models(found),
@@ -106,6 +109,7 @@ def _bar(what: str, value: Callable[[Any], float], bound: float, sign: int) -> B
 
 # --- comparisons ----------------------------------------------------------------------------------------------------
 
+DEPTHS = {"layer_0": "layer 0", "half": "half", "three_quarters": "¾"}
 MEASURES = {
     "proxy_ppl": "proxy perplexity",
     "proxy_ppl_mixed": "… abrupt topics",
@@ -180,6 +184,27 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def predictability(found: dict[str, Record]) -> str:
+    """Accuracy from token states and from pooled states, by how deep they are taken."""
+    rows = []
+    for name, record in found.items():
+        figures = record["quality"].get("predictability")
+        if figures and record["seed"] == 0 and record["recipe"]["router"] in ("switch", "oracle-ema", "oracle-groups"):
+            cells = [figures[kind][depth] for kind in ("token", "pooled") for depth in DEPTHS]
+            rows.append([f"`{name}`", *("–" if cell is None else f"{100 * cell:.0f} %" for cell in cells)])
+    return _markdown(
+        ["model", *(f"{kind}, {depth}" for kind in ("token", "pooled") for depth in DEPTHS.values())], rows
+    )
+
+
+def filled(page: str, found: dict[str, str]) -> str:
+    """The page with each table in place of what stands between its marker and the next empty line."""
+    for title, table in found.items():
+        marker = re.compile(rf"(<!-- {re.escape(title)} -->\n)(\|.*\n)*")
+        page = marker.sub(lambda match, table=table: f"{match[1]}{table}\n", page)  # type: ignore[misc]
+    return page
+
+
 if __name__ == "__main__":
-    for title, table in tables(records()).items():
-        print(f"<!-- {title} -->\n{table}\n")
+    path = Path(sys.argv[1])
+    path.write_text(filled(path.read_text("utf-8"), tables(records())), "utf-8")

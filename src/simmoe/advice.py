@@ -17,7 +17,7 @@ GIGABYTE = 10**9
 def shares(run: Run) -> list[tuple[str, float]]:
     """Decode time by cause, largest first, as fractions of one."""
     where = {
-        _NAMES.get(name, name).format(home=run.workload.hw.link.src): ps for name, ps in run.where_ps().items() if ps
+        _NAMES.get(name, name).format(home=run.workload.hw.home.name): ps for name, ps in run.where_ps().items() if ps
     }
     total = sum(where.values())
     return sorted(((name, ps / total) for name, ps in where.items()), key=lambda item: -item[1])
@@ -39,11 +39,15 @@ def launch_share(run: Run) -> float:
 
 def bound_by(run: Run) -> str:
     """One phrase: what the run is bound by."""
-    home = f"waiting for {run.workload.hw.link.src}"
-    waiting = dict(shares(run)).get(home, 0.0)
-    name, share = next(item for item in shares(run) if item[0] != home)
+    home = run.workload.hw.home.name
+    waiting, on_cpu = (dict(shares(run)).get(f"waiting for {whom}", 0.0) for whom in (home, "the CPU"))
+    name, share = next(item for item in shares(run) if not item[0].startswith("waiting"))
     if waiting > 0.5:
-        return f"bound by {run.workload.hw.link.src}: {waiting:.0%} of decode time waits for experts"
+        return f"bound by {home}: {waiting:.0%} of decode time waits for experts"
+    if on_cpu > 0.5:
+        return f"bound by the CPU: {on_cpu:.0%} of decode time waits for the experts that it computes"
+    if waiting + on_cpu > 0.5:
+        return f"bound by {home} ({waiting:.0%} of decode time waits for experts) and by the CPU ({on_cpu:.0%})"
     if launch_share(run) > 0.5:
         return f"bound by launch overhead: {launch_share(run):.0%} of decode time"
     return f"bound by memory bandwidth: {share:.0%} of decode time is {name}, {waiting:.0%} waits for experts"
@@ -53,10 +57,22 @@ def faster(hw: Hardware, what: str) -> Hardware:
     """The machine with one thing twice as good."""
     unit, memory = hw.device, hw.device_memory
     if what == "link":
-        home = replace(hw.home, bytes_per_s=2 * hw.home.bytes_per_s)
-        return replace(
-            hw, link=replace(hw.link, bytes_per_s=2 * hw.link.bytes_per_s), tiers={**hw.tiers, home.name: home}
+        up = hw.link.upstream
+        link = replace(
+            hw.link,
+            bytes_per_s=2 * hw.link.bytes_per_s,
+            upstream=up and replace(up, bytes_per_s=2 * up.bytes_per_s),
         )
+        ways = {
+            name: replace(hw.tiers[name], bytes_per_s=2 * hw.tiers[name].bytes_per_s)
+            for name in {link.src, hw.home.name}
+        }
+        return replace(hw, link=link, tiers={**hw.tiers, **ways})
+    if what == "cpu":
+        cpu = hw.units[hw.cpu.name]  # type: ignore[union-attr]  # asked only where the CPU is waited for
+        host = hw.tiers[cpu.memory]
+        cpu, host = replace(cpu, bytes_per_s=2 * cpu.bytes_per_s), replace(host, bytes_per_s=2 * host.bytes_per_s)
+        return replace(hw, units={**hw.units, cpu.name: cpu}, tiers={**hw.tiers, host.name: host})
     if what == "launch":
         unit = replace(unit, launch_ps=unit.launch_ps // 2)
     else:
@@ -68,9 +84,10 @@ def faster(hw: Hardware, what: str) -> Hardware:
 def gains(workload: Workload, plan: Plan, run: Run) -> list[tuple[str, float]]:
     """What each single change gives, as a fraction of tok/s; all simulated, largest first."""
     changes = {
-        f"twice the {workload.hw.link.src} bandwidth": "link",
+        f"twice the {workload.hw.home.name} bandwidth": "link",
         f"twice the {workload.hw.device.memory} bandwidth": "memory",
         "half the launch overhead": "launch",
+        **({"a CPU that reads twice as fast": "cpu"} if run.counts.on_cpu else {}),
     }
     found = []
     for text, what in changes.items():

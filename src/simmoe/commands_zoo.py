@@ -45,8 +45,9 @@ def _make(entry: zoo.Entry, out: Path, work_dir: Path) -> None:
 
 def zoo_list(a: argparse.Namespace) -> None:
     """simmoe zoo list"""
-    from rich.console import Console
     from rich.table import Table
+
+    from simmoe import show
 
     rows = [_row(entry) for entry in zoo.entries().values()]
     if a.json:
@@ -54,10 +55,10 @@ def zoo_list(a: argparse.Namespace) -> None:
         return
     table = Table(title="the zoo: models trained on the bundled text (proxy = quality of the small model)", box=None)
     for column in rows[0]:
-        table.add_column(column.replace("_", " "), overflow="fold")
+        table.add_column(column.replace("_", " "), no_wrap=True)
     for row in rows:
         table.add_row(*("-" if value is None else str(value) for value in row.values()))
-    Console().print(table)
+    show.print_whole(table, show.console())
 
 
 def _row(entry: zoo.Entry) -> dict[str, str | int | float | None]:
