@@ -97,7 +97,7 @@ def total_bytes(model: ModelShape) -> int:
 PUBLISHED = {
     name: size
     for name in NAMES
-    if (size := yaml.safe_load((models.FOLDER / f"{name}.yaml").read_text("utf-8"))["published_params"]) is not None
+    if (size := yaml.safe_load((models.FOLDER / f"{name}.yaml").read_text("utf-8")).get("published_params")) is not None
 }
 
 
