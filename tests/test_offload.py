@@ -385,6 +385,12 @@ def test_the_study_command_writes_json(tmp_path: Path, capsys: Any) -> None:
     assert study.main(["--kind", "memcpy", "--out", str(out), *small]) == 0
     found = json.loads(out.read_text())
     assert json.loads(capsys.readouterr().out) == found["summary"] and len(found["rows"]) == 4
+    assert study.main(["--kind", "memcpy", "--earlier", str(out), "--out", str(tmp_path / "later.json"), *small]) == 0
+    later = json.loads((tmp_path / "later.json").read_text())
+    assert set(later["summary"]["mean_error"]) == {*study.MODELS, "earlier_constants"}
+    for row in later["rows"]:
+        assert row["errors"]["earlier_constants"] == row["earlier_s"] / row["measured_s"] - 1
+    capsys.readouterr()
     assert study.main(["--tokens", "100000", *small[2:]]) == 2
     assert "decode passes of 2 tokens, 100000 are wanted; lower --tokens" in capsys.readouterr().err
 

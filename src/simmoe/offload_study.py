@@ -165,9 +165,17 @@ def _add_shared(bench: Bench, rows: list[dict[str, Any]], pooled: Constants) -> 
         row["pooled_s"] = _predict(bench, row["policy"], row["budget_bytes"], pooled).simulated
 
 
+def add_earlier(bench: Bench, rows: list[dict[str, Any]], earlier: Sequence[dict[str, Any]]) -> None:
+    """Foresight: the same runs predicted from the constants of an earlier study on this machine."""
+    before = Constants.pooled([Constants(**row["constants_ns"]) for row in earlier])
+    for row in rows:
+        row["earlier_s"] = _predict(bench, row["policy"], row["budget_bytes"], before).simulated
+        row["errors"]["earlier_constants"] = row["earlier_s"] / row["measured_s"] - 1
+
+
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Mean and worst error of each model, and how many clear pairs the simulator puts in the right order."""
-    errors = {name: [abs(row["errors"][name]) for row in rows] for name in MODELS}
+    errors = {name: [abs(row["errors"][name]) for row in rows] for name in rows[0]["errors"]}
     clear = [(a, b) for a, b in combinations(rows, 2) if _gap(a["pooled_s"], b["pooled_s"]) > CLEAR_GAP]
     right = sum((a["pooled_s"] < b["pooled_s"]) == (a["measured_s"] < b["measured_s"]) for a, b in clear)
     return {
@@ -203,6 +211,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory(dir=a.folder) as folder:
             bench = Bench(a.kind, trace, layout, image, a.bytes_per_s, a.seed, Path(folder))
             rows = study(bench, a.policies.split(","), say=lambda line: print(line, file=sys.stderr, flush=True))
+            if a.earlier:
+                add_earlier(bench, rows, json.loads(a.earlier.read_text("utf-8"))["rows"])
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -218,6 +228,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m simmoe.offload_study", description=__doc__)
     parser.add_argument("--kind", choices=KINDS, default="throttled", help="the slow tier")
     parser.add_argument("--out", type=Path, help="write rows and summary there, as JSON")
+    parser.add_argument("--earlier", type=Path, help="an earlier study of this kind: predict from its constants too")
     parser.add_argument("--trace", default="switch", help="routing to play: a bundled trace or a file")
     parser.add_argument("--batch", type=int, default=6, help="tokens per pass, each of another sequence")
     parser.add_argument("--tokens", type=int, default=96, help="passes per run")
