@@ -47,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
     _add_model(commands)
     _add_hw(commands)
     _add_calibrate(commands)
+    _add_validate(commands)
     return top
 
 
@@ -288,6 +289,18 @@ def _add_calibrate(commands: Commands) -> None:  # type: ignore[valid-type]
     for option, what in (("hw", "profile"), ("trace", "trace"), ("model", "model"), ("eviction", "policy")):
         calibrate.add_argument(f"--{option}", metavar="FILE", help=f"--observed: the {what} of the run, if not bundled")
     calibrate.set_defaults(command=_command("calibrate", "commands_calibrate"))
+
+
+def _add_validate(commands: Commands) -> None:  # type: ignore[valid-type]
+    validate = commands.add_parser(  # type: ignore[attr-defined]
+        "validate", help="published measurements against the simulator: predicted, measured, error",
+        description="Plays every case of sweeps/validation/cases, or those named: constants are fitted on some rows, the others predicted. "
+        "A missed bar is a result: the exit code stays 0. SIMMOE_TRACES names the folder of recorded traces that three cases need.",
+    )  # fmt: skip
+    validate.add_argument("case", nargs="*", metavar="CASE", help="bundled case or YAML file (default: all bundled)")
+    validate.add_argument("--json", action="store_true", help="print the result as JSON")
+    validate.add_argument("--write", metavar="FILE", help="write the page, such as docs/validation.md")
+    validate.set_defaults(command=_command("validate", "commands_validate"))
 
 
 def _command(name: str, module: str = "commands") -> Callable[[argparse.Namespace], None]:
