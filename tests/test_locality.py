@@ -445,7 +445,7 @@ def test_table(capsys):
     text = output(capsys, "oracle", "switch")
     for part in ("Measured", "inputs: bundled", "changed experts per 100 tokens", "SRP over 4, 16, 64, 256",
                  "small trained model (proxy)", "variance explained by token id",
-                 "no inconsistency by embedding distance: no array 'embeddings' beside the trace"):  # fmt: skip
+                 "distance and change, rank correlation: oracle space"):  # fmt: skip
         assert part in text, part
 
 
@@ -465,7 +465,7 @@ def test_json_is_the_same_bytes_each_time_and_names_no_place(capsys, tmp_path):
 def test_domains_and_token_ids_of_the_bundled_text():
     pytest.importorskip("tokenizers")
     oracle, switch = simmoe.locality("oracle")["explained"], simmoe.locality("switch")["explained"]
-    assert min(switch["token"]) > 0.3 > max(oracle["token"])  # a token-level gate looks tokens up,
+    assert min(switch["token"]) > 0.15 > max(oracle["token"])  # a token-level gate looks tokens up,
     assert min(oracle["context"]) > 0.2 > max(switch["context"])  # an average over tokens follows the text
 
 

@@ -24,7 +24,14 @@ from simmoe.workloads import models
 from tests import real_traces
 from tests.test_house import ROOT
 
-MISSED = {"kernel_gemm_h100", "kernel_moe_many_tokens", "v4_mixtral_rtx_3060", "v4_mixtral_t4", "v5_oracle_a100"}
+MISSED = {
+    "kernel_gemm_h100",
+    "kernel_moe_many_tokens",
+    "v4_mixtral_rtx_3060",
+    "v4_mixtral_t4",
+    "v5_oracle_a100",
+    "v5_oracle_xavier_nx",
+}
 RECORDED = {"v1_phone_counts", "v1_phone_time", "v2_qwen3_counts"}  # need traces that are no part of the project
 TEXTS = {"title": "t", "source": "s", "setup": "s", "fitted": "f", "unit": "ms"}
 
@@ -346,7 +353,11 @@ def test_kind_study(tmp_path):
         {
             **TEXTS,
             "kind": "study",
-            "bar": {"mean": 0.1},
+            "bar": {
+                "mean": 0.1,
+                "beaten": {"by": 2, "models": ["constant"]},
+                "clear_pairs": {"gap": 0.05, "share": 0.85},
+            },
             "setting": {"files": "this_machine*.json", "beside": "constant"},
         }
     )
@@ -354,21 +365,33 @@ def test_kind_study(tmp_path):
     assert runner.play(case.load(tmp_path / "mine.yaml")).why_not == "not measured yet"
     row = {
         "policy": "lru",
-        "budget": 5,
+        "budget": 0.5,
         "measured_s": 2.0,
         "predicted_s": 2.1,
         "error": 0.05,
         "steal": 0.01,
-        "predictors": {"constant": 3},
+        "errors": {"constant": 0.5},
+        "pooled_s": 2.05,
     }
-    (tmp_path / "this_machine_a.json").write_text(
-        json.dumps({"rows": [row, {**row, "policy": "lfu", "predicted_s": 1.9}]})
-    )
+    slow = {
+        **row,
+        "policy": "lfu",
+        "measured_s": 4.0,
+        "predicted_s": 3.8,
+        "errors": {"constant": -0.25},
+        "pooled_s": 3.7,
+    }
+    (tmp_path / "this_machine_a.json").write_text(json.dumps({"rows": [row, slow]}))
     played = runner.play(case.load(tmp_path / "mine.yaml"))
     assert [round(line.error, 9) for line in played.lines] == [0.05, -0.05] and played.reached
     assert played.lines[0].beside == 3 and played.lines[0].row.facts["note"] == "steal 1.0%"
+    assert [line.row.id for line in played.lines] == ["lru 50.0%", "lfu 50.0%"]
+    assert [verdict.result for verdict in played.verdicts] == ["constant 37.5%", "1 of 1", "5.0%"]
+    weak = {**slow, "pooled_s": 1.9, "errors": {"constant": 0.01}}  # the wrong way round, and no better than a constant
+    (tmp_path / "this_machine_a.json").write_text(json.dumps({"rows": [row, weak]}))
+    assert [v.reached for v in runner.play(case.load(tmp_path / "mine.yaml")).verdicts] == [True, False, True]
     (tmp_path / "this_machine_b.json").write_text('{"rows": 3}')
-    with pytest.raises(UserError, match=r"this_machine_b\.json must be a list of rows"):
+    with pytest.raises(UserError, match=r"this_machine_b\.json must hold a list of rows"):
         runner.play(case.load(tmp_path / "mine.yaml"))
 
 

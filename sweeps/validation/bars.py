@@ -2,13 +2,15 @@
 
 worst, mean, median: of |error| · of_mean: |error| of the mean over rows · exact: every row, up to its own `within` ·
 rising: [[id, ...], ...] predictions rise along each chain · ratios: {within: x, pairs: [[a, b], ...]} of a to b.
+Of studies: beaten: {by: 2, models: [name, ...]} mean |error| of each model whose errors the rows hold, against ours · clear_pairs:
+{gap: 0.05, share: 0.85} of the pairs whose predictions from shared constants differ by more than gap, those in the right order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 from statistics import fmean, median
 from typing import Any
 
@@ -98,6 +100,23 @@ def _ratios(name: str, wanted: Any, lines: Sequence[Line]) -> list[Verdict]:
     return [Verdict(f"ratios within {most:.0%}", "; ".join(parts), not off)]
 
 
+def _beaten(name: str, wanted: Any, lines: Sequence[Line]) -> list[Verdict]:
+    mine, factor, parts, reached = fmean(errors(lines)), float(wanted["by"]), [], True
+    for model in wanted["models"]:
+        theirs = fmean(abs(float(line.row.facts["errors"][model])) for line in lines if line.judged)
+        parts.append(f"{model.replace('_', ' ')} {theirs:.1%}")
+        reached &= theirs >= factor * mine
+    return [Verdict(f"simpler models at least {factor:g} times as wrong", ", ".join(parts), reached)]
+
+
+def _clear_pairs(name: str, wanted: Any, lines: Sequence[Line]) -> list[Verdict]:
+    rows = [(float(line.row.facts["pooled_s"]), line.row.measured) for line in lines if line.judged]
+    clear = [(a, b) for a, b in combinations(rows, 2) if abs(a[0] - b[0]) > float(wanted["gap"]) * min(a[0], b[0])]
+    right = sum((a[0] < b[0]) == (a[1] < b[1]) for a, b in clear)
+    least = float(wanted["share"])
+    return [Verdict(f"{least:.0%} of clear pairs in order", f"{right} of {len(clear)}", right >= least * len(clear))]
+
+
 def _pair(name: str, ids: Sequence[str], lines: Sequence[Line]) -> tuple[Line, Line]:
     by_id = {line.row.id: line for line in lines}
     for one in ids:
@@ -112,4 +131,5 @@ def _pair(name: str, ids: Sequence[str], lines: Sequence[Line]) -> tuple[Line, L
 BARS: dict[str, Callable[[str, Any, Sequence[Line]], list[Verdict]]] = {
     "worst": _statistic("worst", max), "mean": _statistic("mean", fmean), "median": _statistic("median", median),
     "of_mean": _of_mean, "exact": _exact, "rising": _rising, "ratios": _ratios,
+    "beaten": _beaten, "clear_pairs": _clear_pairs,
 }  # fmt: skip

@@ -1,7 +1,7 @@
 """Runs of a real offload runtime on one machine, predicted when they were made: rows of JSON files beside the case.
 
-A file is a list, or holds a list under "rows", of {policy, budget, measured_s, predicted_s, steal, foreign, predictors: {name:
-seconds}, fitted?, id?}. Nothing is computed here. Beside it: the simplest predictor that every row has, setting.beside.
+A file is what `python -m simmoe.offload_study` writes: {rows: [{policy, budget, measured_s, predicted_s, steal, foreign, errors:
+{model: relative error}, pooled_s}]}. Nothing is computed here. Beside it: a simpler model of setting.beside.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ def rows(case: Case) -> list[Row]:
             data: Any = json.loads(path.read_text("utf-8"))
         except ValueError as error:
             raise UserError(f"case {case.name}: {path.name} is not JSON: {error}") from None
-        listed = data["rows"] if isinstance(data, dict) and "rows" in data else data
+        listed = data.get("rows") if isinstance(data, dict) else None
         if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
-            raise UserError(f"case {case.name}: {path.name} must be a list of rows, or hold one under 'rows'")
+            raise UserError(f"case {case.name}: {path.name} must hold a list of rows under 'rows'")
         found += [_row(one, path.stem, case.name) for one in listed]
     return found
 
@@ -39,7 +39,7 @@ def _row(data: dict[str, Any], stem: str, name: str) -> Row:
         if key not in data:
             raise UserError(f"case {name}: a row of {stem} has no {key!r}")
     notes = [f"{key} {data[key]:.1%}" for key in ("steal", "foreign") if isinstance(data.get(key), int | float)]
-    identity = str(data.get("id") or f"{stem} {data['policy']} {data['budget']}")
+    identity = f"{data['policy']} {data['budget']:.1%}"
     number(data, "predicted_s", identity)
     return Row(identity, number(data, "measured_s", identity), {**data, "note": ", ".join(notes)})
 
@@ -50,4 +50,4 @@ def predict(case: Case, constants: dict[str, float], rows: Sequence[Row]) -> lis
 
 def beside(case: Case, rows: Sequence[Row]) -> list[float | None]:
     name = case.setting.get("beside")
-    return [row.facts.get("predictors", {}).get(name) for row in rows]
+    return [row.measured * (1 + row.facts["errors"][name]) for row in rows]
