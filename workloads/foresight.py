@@ -110,13 +110,13 @@ def guess(model: GPT, recipe: Recipe, tokens: npt.NDArray[np.int64]) -> Guesses:
 def _features(states: npt.NDArray[np.float32]) -> Array:
     """(n·T, d + 1), layer-normed, with a one."""
     x = states.reshape(-1, states.shape[-1]).astype(np.float64)
-    normed: Array = (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True)
+    normed = (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True)
     return np.hstack([normed, np.ones((len(x), 1))])
 
 
 def _ridge(x: Array, y: Array) -> Array:
-    weights: Array = np.linalg.solve(x.T @ x + RIDGE * np.eye(x.shape[1]), x.T @ y)
-    return weights
+    weights = np.linalg.solve(x.T @ x + RIDGE * np.eye(x.shape[1]), x.T @ y)
+    return np.asarray(weights, np.float64)
 
 
 def _rounded(value: Any) -> Any:
