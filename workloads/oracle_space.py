@@ -11,10 +11,47 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from simmoe.workloads.backbone import Seen
+from simmoe.workloads.recipe import Recipe
+from simmoe.workloads.text import VOCABULARY
 
 Array = npt.NDArray[np.float64]
+
+
+class Space(nn.Module):
+    """What a fit leaves to a router: the projection of what it averages, and one centroid per expert."""
+
+    table: Tensor
+    centroids: Tensor
+    within: Tensor
+
+    def __init__(self, recipe: Recipe, settings: dict[str, Any]):
+        super().__init__()
+        self.settings, self.top_k = settings, recipe.top_k
+        rows = VOCABULARY if settings["input"] == "embedding" else recipe.d_model
+        self.register_buffer("table", torch.zeros(rows, settings["rank"], dtype=torch.float64))
+        self.register_buffer("centroids", torch.zeros(recipe.n_experts, settings["rank"], dtype=torch.float64))
+        self.register_buffer("within", torch.ones((), dtype=torch.float64))  # mean squared distance to own centroid
+
+    def place(self, table: Array, centroids: Array, within: float) -> None:
+        """Take over what was fitted."""
+        self.table.copy_(torch.from_numpy(table))
+        self.centroids.copy_(torch.from_numpy(centroids))
+        self.within.fill_(within)
+
+    def projected(self, seen: Seen) -> Array:
+        """(B, T, r): the tokens' embeddings, or the layer's input, in the space."""
+        table = self.table.numpy()
+        e: Array = table[seen.tokens.numpy()] if self.settings["input"] == "embedding" else normed(seen.x) @ table
+        return e
+
+    def distances(self, z: Array) -> Array:
+        """(B, T, r) to (B, T, E): squared distances to the centroids, in units of the mean one to the own centroid."""
+        return squared_distances(z, self.centroids.numpy()) / float(self.within)
 
 
 def normed(x: Tensor) -> Array:

@@ -18,13 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from simmoe.workloads.backbone import GPT, Routing, Seen
-from simmoe.workloads.oracle_space import Array, cluster, contrast, moving_average, normed, squared_distances
-from simmoe.workloads.recipe import Recipe
+from simmoe.workloads.oracle_space import Array, Space, cluster, contrast, moving_average, normed
 from simmoe.workloads.routers import router_inputs
-from simmoe.workloads.text import VOCABULARY
 
 SETTINGS: dict[str, Any] = {
     "input": "embedding",  # or "hidden"
@@ -49,26 +47,13 @@ class State(NamedTuple):
     experts: Ids | None  # (B, k), None before the first token
 
 
-class Router(nn.Module):
-    table: Tensor
-    centroids: Tensor
-    within: Tensor
-
-    def __init__(self, recipe: Recipe, settings: dict[str, Any]):
-        super().__init__()
-        self.settings, self.top_k = settings, recipe.top_k
-        rows = VOCABULARY if settings["input"] == "embedding" else recipe.d_model
-        self.register_buffer("table", torch.zeros(rows, settings["rank"], dtype=torch.float64))
-        self.register_buffer("centroids", torch.zeros(recipe.n_experts, settings["rank"], dtype=torch.float64))
-        self.register_buffer("within", torch.ones((), dtype=torch.float64))  # mean squared distance to own centroid
-
+class Router(Space):
     @torch.no_grad()
     def forward(self, seen: Seen, state: State | None) -> Routing:
-        table = self.table.numpy()
-        e = table[seen.tokens.numpy()] if self.settings["input"] == "embedding" else normed(seen.x) @ table  # (B, T, r)
+        e = self.projected(seen)  # (B, T, r)
         state = state or State(np.zeros((len(e), e.shape[-1])), 0.0, None)
         z, total, weight = moving_average(e, self.settings["alpha"], state.total, state.weight)
-        d2 = squared_distances(z, self.centroids.numpy()) / float(self.within)  # (B, T, E)
+        d2 = self.distances(z)  # (B, T, E)
         experts = with_hysteresis(d2, self.top_k, state.experts, self.settings["hysteresis"])  # (B, T, k)
         chosen = torch.from_numpy(experts)
         p = torch.from_numpy(-d2).softmax(-1).gather(-1, chosen).float()
@@ -106,6 +91,4 @@ def fit(routers: Sequence[Router], model: GPT, windows: Tensor, seed: int) -> No
             points = z.reshape(-1, settings["rank"])[::3]  # neighbours say nearly the same
         centroids, within = cluster(points, len(router.centroids), settings, np.random.default_rng([seed, layer]))
         table = normed(model.embedding.weight.detach()) @ space if settings["input"] == "embedding" else space
-        router.table.copy_(torch.from_numpy(table))
-        router.centroids.copy_(torch.from_numpy(centroids))
-        router.within.fill_(within)
+        router.place(table, centroids, within)

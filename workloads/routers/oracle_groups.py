@@ -20,13 +20,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from simmoe.workloads.backbone import GPT, Routing, Seen
-from simmoe.workloads.oracle_space import Array, cluster, normed, principal, squared_distances
-from simmoe.workloads.recipe import Recipe
+from simmoe.workloads.oracle_space import Array, Space, cluster, normed, principal
 from simmoe.workloads.routers import watch
-from simmoe.workloads.text import VOCABULARY
 
 SETTINGS: dict[str, Any] = {
     "input": "hidden",  # what is averaged: the layer's own input, or "embedding"
@@ -50,25 +48,12 @@ class State(NamedTuple):
     size: Array  # float64 (B, S), number of members of group s
 
 
-class Router(nn.Module):
-    table: Tensor
-    centroids: Tensor
-    within: Tensor
-
-    def __init__(self, recipe: Recipe, settings: dict[str, Any]):
-        super().__init__()
-        self.settings, self.top_k = settings, recipe.top_k
-        rows = VOCABULARY if settings["input"] == "embedding" else recipe.d_model
-        self.register_buffer("table", torch.zeros(rows, settings["rank"], dtype=torch.float64))
-        self.register_buffer("centroids", torch.zeros(recipe.n_experts, settings["rank"], dtype=torch.float64))
-        self.register_buffer("within", torch.ones((), dtype=torch.float64))  # mean squared distance to own centroid
-
+class Router(Space):
     @torch.no_grad()
     def forward(self, seen: Seen, state: State | None) -> Routing:
-        table = self.table.numpy()
-        e = table[seen.tokens.numpy()] if self.settings["input"] == "embedding" else normed(seen.x) @ table  # (B, T, r)
+        e = self.projected(seen)  # (B, T, r)
         z, state = group_means(over_heads(seen, self.settings), e, self.settings["epsilon"], state)
-        d2 = squared_distances(z, self.centroids.numpy()) / float(self.within)  # (B, T, E)
+        d2 = self.distances(z)  # (B, T, E)
         chosen = torch.from_numpy(np.argsort(d2, -1, kind="stable")[..., : self.top_k].copy())  # (B, T, k), Eq. 1
         p = torch.from_numpy(-d2).softmax(-1).gather(-1, chosen).float()
         return Routing(chosen, torch.full_like(p, 1 / self.top_k), p, torch.zeros(()), state, space=z)
@@ -122,6 +107,4 @@ def fit(routers: Sequence[Router], model: GPT, windows: Tensor, seed: int) -> No
         space = principal(z, settings["rank"], settings["centred"])  # (d, r)
         rng = np.random.default_rng([seed, layer])
         centroids, within = cluster(z @ space, len(router.centroids), settings, rng)
-        router.table.copy_(torch.from_numpy(embedding @ space if settings["input"] == "embedding" else space))
-        router.centroids.copy_(torch.from_numpy(centroids))
-        router.within.fill_(within)
+        router.place(embedding @ space if settings["input"] == "embedding" else space, centroids, within)
