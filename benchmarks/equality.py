@@ -11,6 +11,7 @@ from simmoe import load_hardware, policies
 from simmoe.running import Workload
 from simmoe.simulator import fast, reference
 from simmoe.simulator.decide import Decisions, Player, decide, no_guesses
+from simmoe.simulator.loading import loading
 from simmoe.simulator.runlog import Clocks
 from simmoe.simulator.types import Trace
 from tests.scenarios import shape_for
@@ -42,7 +43,8 @@ def compare(
         )
         _equal(slow, quick, cell)
         for name, w in zip(machines, workloads):
-            clocks = (engine.simulate(w.costs, requests, slow, guesses) for engine in (reference, fast))
+            loads = loading(w.costs, requests, slow, guesses)
+            clocks = (engine.simulate(w.costs, requests, slow, guesses, loads) for engine in (reference, fast))
             _equal(*clocks, f"{cell}, {name}")
             yield f"{cell}, {name}: equal, {len(requests.use_obj):,} accesses, {len(slow.loads):,} loads"
 

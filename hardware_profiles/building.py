@@ -8,9 +8,9 @@ from typing import Any
 
 from simmoe.hardware_profiles.ranges import below_peak
 from simmoe.hardware_profiles.schema import Checked, W
-from simmoe.hardware_profiles.words import check_word
+from simmoe.hardware_profiles.words import DOC, check_word
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.types import ComputeUnit, Hardware, Link, Power, Thermal, Tier, Upstream
+from simmoe.simulator.types import ComputeUnit, Hardware, Link, Managed, Power, Thermal, Tier, Upstream
 
 
 def build(doc: Mapping[str, Any], checked: Checked, digest: str) -> Hardware:
@@ -49,16 +49,17 @@ def _assemble(doc: Mapping[str, Any], checked: Checked, digest: str) -> Hardware
 
 def _unit(name: str, unit: Mapping[str, Any], n: Mapping[str, int]) -> ComputeUnit:
     at = f"units.{name}"
-    p = n.get(f"{at}.softness")
+    softness, grouped = (None if p is None else p / 1000 for p in (n.get(f"{at}.{k}softness") for k in ("", "grouped_")))
     return ComputeUnit(
         name=name,
         memory=unit["memory"],
         bytes_per_s=n[f"{at}.bandwidth"],
         launch_ps=n[f"{at}.launch"],
         flops_per_s={number_format: n[f"{at}.flops.{number_format}"] for number_format in unit["flops"]},
-        softness=None if p is None else p / 1000,
+        softness=softness,
         grouped_launch_ps=n.get(f"{at}.grouped_launch"),
         grouped_bytes_per_s=n.get(f"{at}.grouped_bandwidth"),
+        grouped_softness=grouped,
         graph_launch_ps=n.get(f"{at}.graph_launch"),
     )
 
@@ -66,6 +67,7 @@ def _unit(name: str, unit: Mapping[str, Any], n: Mapping[str, int]) -> ComputeUn
 def _link(link: Mapping[str, Any], n: Mapping[str, int], efficiency: tuple[tuple[int, float], ...]) -> Link:
     up, at = link.get("upstream"), "link.upstream"
     upstream = up and Upstream(up["from"], n[f"{at}.bandwidth"], n[f"{at}.latency"], up["pipelined"])
+    managed = Managed(*(n[f"link.managed.{key}"] for key in ("bandwidth", "page", "fault"))) if "managed" in link else None
     return Link(
         src=link["from"],
         dst=link["to"],
@@ -75,6 +77,10 @@ def _link(link: Mapping[str, Any], n: Mapping[str, int], efficiency: tuple[tuple
         pageable_bytes_per_s=n.get("link.pageable"),
         duplex=link.get("duplex", "full"),
         upstream=upstream,
+        write_bytes_per_s=n.get("link.write_bandwidth"),
+        host_memory=link.get("host_memory", "pinned"),
+        managed=managed,
+        queue_depth=n.get("link.queue_depth"),
     )
 
 
@@ -107,6 +113,23 @@ def _check_names(hw: Hardware, file: str) -> None:
         raise UserError(f"{file}: {W} is only for memory: unified; a discrete link does not slow the GPU: remove it")
     if hw.link.upstream:
         _check_upstream(hw, hw.link.upstream, file)
+    _check_use(hw, file)
+
+
+def _check_use(hw: Hardware, file: str) -> None:
+    """How the engine uses the link needs the figures of that use."""
+    link = hw.link
+    known = {"pinned": True, "pageable": link.pageable_bytes_per_s, "managed": link.managed}
+    if not known[link.host_memory]:
+        raise UserError(
+            f"{file}: link.host_memory is {link.host_memory!r}, but the profile has no link.{link.host_memory} that says how "
+            f"fast that is; add it ({DOC}), or write pinned"
+        )
+    if link.queue_depth is not None and not hw.home.queue:
+        raise UserError(
+            f"{file}: link.queue_depth is {link.queue_depth}, but tiers.{hw.home.name}.queue does not say what that gives; add "
+            f"the curve ({DOC}), or remove link.queue_depth"
+        )
 
 
 def _check_upstream(hw: Hardware, up: Upstream, file: str) -> None:

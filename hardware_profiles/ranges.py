@@ -100,15 +100,20 @@ def _unit(unit: ComputeUnit, tier: Tier, pick: Pick) -> ComputeUnit:
     return replace(
         unit, flops_per_s=flops, launch_ps=pick(f"{at}.launch", unit.launch_ps),
         bytes_per_s=min(pick(f"{at}.bandwidth", unit.bytes_per_s), tier.bytes_per_s),
-        softness=None if unit.softness is None else pick(f"{at}.softness", round(unit.softness * 1000)) / 1000,
+        softness=_exponent(pick, f"{at}.softness", unit.softness),
+        grouped_softness=_exponent(pick, f"{at}.grouped_softness", unit.grouped_softness),
         grouped_launch_ps=None if own is None else pick(f"{at}.grouped_launch", own),
         grouped_bytes_per_s=None if grouped is None else min(pick(f"{at}.grouped_bandwidth", grouped), tier.bytes_per_s),
         graph_launch_ps=None if graph is None else pick(f"{at}.graph_launch", graph),
     )  # fmt: skip
 
 
+def _exponent(pick: Pick, path: str, value: float | None) -> float | None:
+    return None if value is None else pick(path, round(value * 1000)) / 1000
+
+
 def _link(link: Link, tiers: dict[str, Tier], pick: Pick) -> Link:
-    up, slow = link.upstream, link.pageable_bytes_per_s
+    up, slow, back, managed = link.upstream, link.pageable_bytes_per_s, link.write_bytes_per_s, link.managed
     rate = min(pick("link.bandwidth", link.bytes_per_s), tiers[link.src].bytes_per_s)
     if up is not None:
         up = replace(
@@ -118,4 +123,8 @@ def _link(link: Link, tiers: dict[str, Tier], pick: Pick) -> Link:
     return replace(
         link, bytes_per_s=rate, latency_ps=pick("link.latency", link.latency_ps), upstream=up,
         pageable_bytes_per_s=None if slow is None else min(pick("link.pageable", slow), rate),
+        write_bytes_per_s=None if back is None else pick("link.write_bandwidth", back), managed=managed and replace(
+            managed, bytes_per_s=pick("link.managed.bandwidth", managed.bytes_per_s),
+            fault_ps=pick("link.managed.fault", managed.fault_ps),
+        ),
     )  # fmt: skip

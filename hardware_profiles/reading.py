@@ -103,7 +103,7 @@ def changed(content: dict[str, Any], changes: Mapping[str, str], checked: Checke
     return {**content, "title": f"{content['title']}, {said}"}
 
 
-WORDS = ("link.duplex", "link.upstream.pipelined")  # what can be changed beside the figures
+WORDS = ("link.duplex", "link.host_memory", "link.upstream.pipelined")  # what can be changed beside the figures
 
 
 def _plain(value: str) -> Any:

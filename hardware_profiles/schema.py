@@ -21,12 +21,14 @@ _FLOPS = {"fp32?": "compute", "fp16?": "compute", "bf16?": "compute", "fp8?": "c
 _TIER = {"capacity": "size", "bandwidth": "bandwidth", "queue?": "curve of requests"}
 _UNIT = {
     "memory": "text", "bandwidth": "bandwidth", "launch": "time", "flops": _FLOPS, "softness?": "exponent",
-    "grouped_launch?": "time", "grouped_bandwidth?": "bandwidth", "graph_launch?": "time",
+    "grouped_launch?": "time", "grouped_bandwidth?": "bandwidth", "grouped_softness?": "exponent", "graph_launch?": "time",
 }  # fmt: skip
 _UPSTREAM = {"from": "text", "bandwidth": "bandwidth", "latency": "time", "pipelined": "flag"}
+_MANAGED = {"bandwidth": "bandwidth", "page": "size", "fault": "time"}
 _LINK = {
     "from": "text", "to": "text", "bandwidth": "bandwidth", "latency": "time", "efficiency?": "curve of bytes",
-    "pageable?": "bandwidth", "duplex?": ("full", "half"), "upstream?": _UPSTREAM,
+    "pageable?": "bandwidth", "duplex?": ("full", "half"), "upstream?": _UPSTREAM, "write_bandwidth?": "bandwidth",
+    "host_memory?": ("pinned", "pageable", "managed"), "managed?": _MANAGED, "queue_depth?": "count",
 }  # fmt: skip
 _POWER = {"idle?": "power", "max?": "power", "per_byte?": "energy", "per_link_byte?": "energy", "per_flop?": "energy"}
 # What a file holds. A mapping lists its keys ("?" = optional, "*" = names of the user's choice); a tuple lists the

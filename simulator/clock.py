@@ -19,7 +19,6 @@ class Fixed(NamedTuple):
     contended: int  # 1 = transfers slow the unit's memory down
     overlap: int
     layers: int
-    per_layer: int  # experts
     gap_kinds: int
     columns: int  # of a row of piece_work
     read_stride: int  # of a row of read_ps
@@ -42,7 +41,7 @@ class Tables(NamedTuple):
     read_work: Any  # [layers * (widest + 1)] to read n experts
     read_ps: Any  # [layers * (widest + 1)] uncontended time of it
     flop_ps: Any  # [layers * (most token slots + 1)]
-    transfer_ps: Any  # [layers]
+    soft_shares: Any  # [1025] of a fused launch, by ratio; empty = the larger of memory and compute
 
 
 class Work(NamedTuple):
@@ -53,6 +52,7 @@ class Work(NamedTuple):
     tokens: Any  # [requests]
     slot_ptr: Any  # [events + 1] token slots of earlier events
     loads: Any  # [loads] into obj
+    load_ps: Any  # [loads] time on the link
     wait: Any  # [requests]
     hit: Any  # [requests]
     cpu_count: Any  # [events] experts that the CPU computes; this and the next two empty when there are none
@@ -61,6 +61,7 @@ class Work(NamedTuple):
     guess_ptr: Any  # [events + 1]
     guess_obj: Any  # [guesses]
     issued: Any  # [guesses]
+    guess_ps: Any  # [guesses] time on the link
 
 
 class Timeline(NamedTuple):
@@ -139,16 +140,26 @@ def walk(now: int, work: int, rate: int, slow: int, at: Any, begin: Any, end: An
 def run_experts(now: int, column: int, count: int, slots: int, f: Fixed, t: Tables, m: Timeline) -> int:
     """One launch over `count` experts of a layer to which `slots` token slots are routed; its end."""
     flop_ps = t.flop_ps[column * f.flop_stride + slots]
-    if f.contended and m.at[LINK_FREE] > now:
-        return launch(now, t.read_work[column * f.read_stride + count], flop_ps, f, m.at, m.begin, m.end)
     read_ps = t.read_ps[column * f.read_stride + count]
-    return now + f.launch_ps + (read_ps if read_ps > flop_ps else flop_ps)
+    excess = soft_excess(read_ps, flop_ps, t) if len(t.soft_shares) > 0 else 0
+    if f.contended and m.at[LINK_FREE] > now:
+        work = t.read_work[column * f.read_stride + count] + excess * f.rate
+        return launch(now, work, flop_ps + excess, f, m.at, m.begin, m.end)
+    return now + f.launch_ps + (read_ps if read_ps > flop_ps else flop_ps) + excess
 
 
-def load(now: int, column: int, f: Fixed, t: Tables, m: Timeline) -> int:
+def soft_excess(memory_ps: int, compute_ps: int, t: Tables) -> int:
+    """What a soft maximum adds to the larger of the two (physics/grouped.py)."""
+    low, high = min(memory_ps, compute_ps), max(memory_ps, compute_ps)
+    if low == 0:
+        return 0
+    return (high // 1024) * t.soft_shares[low * 1024 // high] // 1024
+
+
+def load(now: int, lasts: int, f: Fixed, m: Timeline) -> int:
     """Queue the transfer of one expert on the link; its end."""
     start = m.at[LINK_FREE] if m.at[LINK_FREE] > now else now
-    end = start + t.transfer_ps[column]
+    end = start + lasts
     m.at[LINK_FREE] = end
     m.at[LINK_BUSY] += end - start
     if f.contended:
@@ -174,7 +185,7 @@ def run_layer(now: int, event: int, column: int, shared: int, f: Fixed, t: Table
     busy = m.at[LINK_FREE]  # what this event has not issued arrives by then
     issued = begin
     if f.overlap or begin == end:
-        issued = issue(now, event, column, begin, end, begin, 0, hits, f, t, w, m)  # (b)
+        issued = issue(now, event, begin, end, begin, 0, hits, f, w, m)  # (b)
     now = run_shared(now, shared, f, t, m)  # (c)
     late = find_late(now, first, last, w, m) if busy > now else 0
     for j in range(late):
@@ -183,7 +194,7 @@ def run_layer(now: int, event: int, column: int, shared: int, f: Fixed, t: Table
         now = run_experts(now, column, hits - late, slots, f, t, m)  # (d)
     for j in range(late + end - begin):  # (e)
         if issued < end:
-            issued = issue(now, event, column, begin, end, issued, ended(j, late, hits, m), hits, f, t, w, m)
+            issued = issue(now, event, begin, end, issued, ended(j, late, hits, m), hits, f, w, m)
         i = m.late[j] if j < late else w.loads[begin + j - late]
         arrives = m.arrival[w.obj[i]] if j < late else m.due[j - late]
         if arrives > now:
@@ -204,9 +215,8 @@ def run_shared(now: int, shared: int, f: Fixed, t: Tables, m: Timeline) -> int:
 
 
 def issue(
-    now: int, event: int, column: int, begin: int, end: int, issued: int, done: int, hits: int,
-    f: Fixed, t: Tables, w: Work, m: Timeline,
-) -> int:  # fmt: skip
+    now: int, event: int, begin: int, end: int, issued: int, done: int, hits: int, f: Fixed, w: Work, m: Timeline
+) -> int:
     """Issue the loads begin … end-1 of the event that may go now, in order, and its prefetches directly behind the last.
 
     `issued` is the next one, `done` how many experts have ended in computed order; the next one after this.
@@ -215,18 +225,18 @@ def issue(
         before = w.wait[w.loads[issued]] if f.overlap else hits + issued - begin
         if before > done:
             return issued
-        m.due[issued - begin] = load(now, column, f, t, m)
+        m.due[issued - begin] = load(now, w.load_ps[issued], f, m)
         issued += 1
     if len(w.issued):
-        prefetch(now, event, f, t, w, m)
+        prefetch(now, event, f, w, m)
     return issued
 
 
-def prefetch(now: int, event: int, f: Fixed, t: Tables, w: Work, m: Timeline) -> None:
+def prefetch(now: int, event: int, f: Fixed, w: Work, m: Timeline) -> None:
     """Issue the prefetches of the event."""
     for j in range(w.guess_ptr[event], w.guess_ptr[event + 1]):
         if w.issued[j]:
-            m.arrival[w.guess_obj[j]] = load(now, w.guess_obj[j] // f.per_layer, f, t, m)
+            m.arrival[w.guess_obj[j]] = load(now, w.guess_ps[j], f, m)
 
 
 def find_late(now: int, first: int, last: int, w: Work, m: Timeline) -> int:

@@ -17,10 +17,12 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.physics.attention import attention_bytes, attention_flops
 from simmoe.simulator.physics.cpu import experts_ps, shared_bytes_per_s
 from simmoe.simulator.physics.gemm import flops_ps, soft_excess_ps
+from simmoe.simulator.physics.grouped import looked_up_ps, soft_shares
 from simmoe.simulator.physics.launch import launch_ps
-from simmoe.simulator.physics.link import efficiency, transfer_ps, two_hops_ps
+from simmoe.simulator.physics.link import efficiency, managed_ps, transfer_ps, two_hops_ps
+from simmoe.simulator.physics.storage import queued_bytes_per_s
 from simmoe.simulator.physics.unified import contended_rate
-from simmoe.simulator.types import ComputeUnit, Hardware, Layer, ModelShape, Part, Trace
+from simmoe.simulator.types import ComputeUnit, Hardware, Layer, Link, ModelShape, Part, Tier, Trace
 
 WORK_PER_BYTE = 10**9
 
@@ -50,15 +52,42 @@ class PassSize(NamedTuple):
     attended: int  # (token, position) pairs
 
 
-def load_ps(count_bytes: int, hw: Hardware) -> int:
-    """Duration of one load of an expert, from where it lives into the device's memory."""
-    link = hw.link
-    last = transfer_ps(count_bytes, link.bytes_per_s, link.latency_ps, efficiency(count_bytes, link.efficiency))
-    up = link.upstream
-    if up is None:
+def load_ps(count_bytes: int, hw: Hardware, cached: bool = False) -> int:
+    """Duration of one load of an expert, from where it lives (cached: from memory before the link) into the device's memory."""
+    link, up = hw.link, hw.link.upstream
+    last = _last_hop_ps(count_bytes, link, link_bytes_per_s(hw))
+    if up is None or cached:
         return last
-    first = transfer_ps(count_bytes, up.bytes_per_s, up.latency_ps)
+    first = transfer_ps(count_bytes, _queued(up.bytes_per_s, hw.home, link), up.latency_ps)
     return two_hops_ps(first, last, up.latency_ps, link.latency_ps, up.pipelined)
+
+
+def _last_hop_ps(count_bytes: int, link: Link, rate: int) -> int:
+    if link.host_memory == "managed" and link.managed:
+        m = link.managed
+        return link.latency_ps + managed_ps(count_bytes, m.page_bytes, m.fault_ps, min(rate, m.bytes_per_s))
+    return transfer_ps(count_bytes, rate, link.latency_ps, efficiency(count_bytes, link.efficiency))
+
+
+def link_bytes_per_s(hw: Hardware) -> int:
+    """Rate of the link for large transfers, as the engine uses it: its host memory, its reads in flight."""
+    link, rate = hw.link, hw.link.bytes_per_s
+    if link.host_memory == "pageable" and link.pageable_bytes_per_s:
+        rate = min(rate, link.pageable_bytes_per_s)
+    return rate if link.upstream else _queued(rate, hw.home, link)
+
+
+def _queued(rate: int, store: Tier, link: Link) -> int:
+    if link.queue_depth is None:
+        return rate
+    return min(rate, queued_bytes_per_s(store.bytes_per_s, link.queue_depth, store.queue) // 1000 * 1000)
+
+
+def write_back_ps(count_bytes: int, hw: Hardware) -> int:
+    """Duration of copying that many bytes of experts back over the link."""
+    link = hw.link
+    rate, share = link.write_bytes_per_s or link.bytes_per_s, efficiency(count_bytes, link.efficiency)
+    return transfer_ps(count_bytes, rate, link.latency_ps, share)
 
 
 class Costs:
@@ -72,12 +101,13 @@ class Costs:
         self.launch_ps = launch_ps(unit.launch_ps, unit.graph_launch_ps, graphs)
         grouped = unit.grouped_launch_ps
         self.grouped_extra_ps = 0 if grouped is None else max(0, grouped - self.launch_ps)
+        self.soft_shares = soft_shares(unit.grouped_softness)
         self.rate = unit.bytes_per_s // 1000  # bytes per ms
         self.flops_per_s = _flops_per_s(hw, unit, model)
         self.contended = hw.unified
         self.slow_rate = self.rate
         if hw.unified:
-            memory, load = hw.device_memory.bytes_per_s // 1000, hw.link.bytes_per_s // 1000
+            memory, load = hw.device_memory.bytes_per_s // 1000, link_bytes_per_s(hw) // 1000
             self.slow_rate = contended_rate(self.rate, memory, load, hw.dram_bytes_per_loaded_byte)
             if self.slow_rate <= 0:
                 raise UserError(
@@ -107,7 +137,9 @@ class Costs:
         """One launch over `count` experts of an MoE layer to which `token_slots` (token, slot) pairs are routed."""
         key = (column, count, token_slots)
         if key not in self._experts:
-            piece = self._launch("experts", self.read_work(column, count), self.compute_ps(column, token_slots))
+            work, flop_ps = self.read_work(column, count), self.compute_ps(column, token_slots)
+            excess = looked_up_ps(-(-work // self.rate), flop_ps, self.soft_shares)
+            piece = self._launch("experts", work + excess * self.rate, flop_ps + excess)
             self._experts[key] = Chain(piece.ps, (piece,))
         return self._experts[key]
 

@@ -8,6 +8,7 @@ from simmoe.simulator import compiled, reference
 from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide import Decisions, Guesses, Player
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.loading import Loading, loading
 from simmoe.simulator.requests import Requests
 from simmoe.simulator.runlog import Clocks, Spans
 
@@ -29,12 +30,15 @@ class Engine(NamedTuple):
         guesses: Guesses,
         overlap: bool,
         spans: Spans | None,
+        loads: Loading | None = None,
     ) -> Clocks:
+        """loads: what each load takes (default: its plain transfer)."""
+        loads = loads or loading(costs, requests, decisions, guesses)
         if self.name == "simpy":
-            return reference.simulate(costs, requests, decisions, guesses, overlap=overlap, spans=spans)
+            return reference.simulate(costs, requests, decisions, guesses, loads, overlap=overlap, spans=spans)
         from simmoe.simulator import fast
 
-        return fast.simulate(costs, requests, decisions, guesses, overlap=overlap)
+        return fast.simulate(costs, requests, decisions, guesses, loads, overlap=overlap)
 
 
 def engine(wish: str, costs: Costs, requests: Requests, *, spans: bool = False, runs: int = 1) -> Engine:

@@ -13,6 +13,7 @@ from simmoe.simulator import compiled
 from simmoe.simulator.clock import LINK_BUSY, Fixed, Tables, Timeline, Work
 from simmoe.simulator.costs import Costs, PassSize
 from simmoe.simulator.decide import Decisions, Guesses, Player, small
+from simmoe.simulator.loading import Loading
 from simmoe.simulator.requests import Ints, Requests
 from simmoe.simulator.runlog import Clocks, on_cpu
 
@@ -25,7 +26,8 @@ def why_not(costs: Costs, requests: Requests, *, spans: bool = False) -> str | N
     if spans:
         return "it does not record every launch and transfer, which a timeline file needs"
     widest = int(np.diff(requests.ptr).max(initial=0))
-    work = [costs.read_work(column, widest) for column in range(len(costs.moe_layers))]
+    most = _most_slots(requests)
+    work = [costs.experts(column, widest, most).pieces[0].work for column in range(len(costs.moe_layers))]
     work += [piece.work for size in set(costs.sizes) for piece in costs.pieces(size)]
     if max(work) > LARGEST_WORK:
         return f"a launch may read {max(work) / 1e18:.1f} GB, more than its 64-bit clock counts (9.2 GB)"
@@ -44,17 +46,18 @@ class CompiledPlayer(Player):
 
 
 def simulate(
-    costs: Costs, requests: Requests, decisions: Decisions, guesses: Guesses, *, overlap: bool = True
+    costs: Costs, requests: Requests, decisions: Decisions, guesses: Guesses, loads: Loading, *, overlap: bool = True
 ) -> Clocks:
     """Times of every pass."""
     experts, slots, busy = on_cpu(costs, requests, decisions)
     work = Work(
-        *_asked(requests), decisions.loads.astype(np.uint32, copy=False), decisions.wait, decisions.hit.view(np.int8),
-        small(experts), small(slots), busy, *_guessed(guesses), decisions.issued.view(np.int8),
+        *_asked(requests), decisions.loads.astype(np.uint32, copy=False), loads.demand_ps, decisions.wait,
+        decisions.hit.view(np.int8), small(experts), small(slots), busy, *_guessed(guesses),
+        decisions.issued.view(np.int8), loads.guess_ps,
     )  # fmt: skip
-    loads = len(decisions.loads) + int(decisions.issued.sum()) if costs.contended else 0
+    transfers = len(decisions.loads) + int(decisions.issued.sum()) if costs.contended else 0
     arrays, (fixed, tables) = CompiledPlayer().arrays, _tables(costs, requests, overlap)
-    m = arrays(_timeline(requests, len(costs.sizes), loads))
+    m = arrays(_timeline(requests, len(costs.sizes), transfers))
     compiled.kernels(None, len(guesses.obj) > 0).run_passes(fixed, arrays(tables), arrays(work), m)
     by_pass = (np.asarray(log).tolist() for log in (m.start_ps, m.end_ps, m.stall_ps, m.slowed_ps, m.cpu_ps))
     return Clocks(*by_pass, link_busy_ps=int(m.at[LINK_BUSY]))  # type: ignore[misc]
@@ -89,7 +92,7 @@ def _tables(costs: Costs, requests: Requests, overlap: bool) -> tuple[Fixed, Tab
     read_work = _ints([[costs.read_work(column, n) for n in range(widest + 1)] for column in layers]).reshape(-1)
     fixed = Fixed(
         costs.launch_ps, costs.rate, costs.slow_rate, int(costs.contended), int(overlap), len(layers),
-        costs.trace.n_experts, len(gaps), pieces.shape[1], widest + 1, slots + 1,
+        len(gaps), pieces.shape[1], widest + 1, slots + 1,
     )  # fmt: skip
     return fixed, Tables(
         size=_ints([sizes[size] for size in costs.sizes]),
@@ -100,7 +103,7 @@ def _tables(costs: Costs, requests: Requests, overlap: bool) -> tuple[Fixed, Tab
         shared_ps=shared[:, :, 0].reshape(-1), shared_work=shared[:, :, 1].reshape(-1),
         shared_flop_ps=shared[:, :, 2].reshape(-1),
         read_work=read_work, read_ps=-(-read_work // costs.rate), flop_ps=_compute_rows(costs, slots),
-        transfer_ps=_ints(costs.transfer_ps),
+        soft_shares=_ints(costs.soft_shares),
     )  # fmt: skip
 
 

@@ -11,10 +11,12 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from itertools import pairwise
 
+import numpy as np
 import simpy
 
 from simmoe.simulator.costs import Chain, Costs, Piece
 from simmoe.simulator.decide import Decisions, Guesses
+from simmoe.simulator.loading import Loading
 from simmoe.simulator.requests import Requests
 from simmoe.simulator.runlog import Clocks, Spans, on_cpu
 
@@ -30,9 +32,8 @@ class Machine:
         self.link_busy = 0
         self.slowed = 0  # compute time added by transfers into the same memory
 
-    def load(self, obj: int, column: int, now: int) -> None:
+    def load(self, obj: int, lasts: int, now: int) -> None:
         """Queue the transfer of one expert on the link."""
-        lasts = self.costs.transfer_ps[column]
         start = max(now, self.link_free)
         self.link_free = self.arrival[obj] = start + lasts
         self.link_busy += lasts
@@ -89,16 +90,19 @@ class Layer:
         machine: Machine,
         column: int,
         requests: list[tuple[int, int, bool, int]],
-        prefetch: list[int],
+        loads_ps: list[int],
+        prefetch: list[tuple[int, int]],
         cpu_ps: int,
         overlap: bool,
     ) -> None:
-        """`requests`: (object, token slots, hit, wait) in request order, without those that keep the CPU busy for `cpu_ps`."""
+        """`requests`: (object, token slots, hit, wait) in request order, without those that keep the CPU busy for `cpu_ps`;
+        `loads_ps` of those that are loaded; `prefetch`: (object, time on the link)."""
         self.machine, self.column, self.cpu_ps, self.overlap = machine, column, cpu_ps, overlap
         self.slots = {o: tokens for o, tokens, _, _ in requests}
         self.hits = [o for o, _, hit, _ in requests if hit]
-        self.loads = [(o, wait) for o, _, hit, wait in requests if not hit]
-        self.order = self.hits + [o for o, _ in self.loads]  # computed order
+        missing = ((o, wait) for o, _, hit, wait in requests if not hit)
+        self.loads = [(o, wait, ps) for (o, wait), ps in zip(missing, loads_ps, strict=True)]
+        self.order = self.hits + [o for o, _, _ in self.loads]  # computed order
         self.prefetch = prefetch
         self.issued = 0  # loads issued so far
         self.ended: set[int] = set()  # experts whose launch has ended
@@ -106,15 +110,14 @@ class Layer:
     def issue(self, now: int) -> None:
         """Issue the loads that may go now, in order; prefetches directly behind the last of them."""
         while self.issued < len(self.loads):
-            o, wait = self.loads[self.issued]
+            o, wait, lasts = self.loads[self.issued]
             before = wait if self.overlap else len(self.hits) + self.issued
             if not self.ended.issuperset(self.order[:before]):
                 return
-            self.machine.load(o, self.column, now)
+            self.machine.load(o, lasts, now)
             self.issued += 1
-        per_layer = self.machine.costs.trace.n_experts
-        for o in self.prefetch:
-            self.machine.load(o, o // per_layer, now)
+        for o, lasts in self.prefetch:
+            self.machine.load(o, lasts, now)
         self.prefetch = []
 
     def run_arrived(self, start: int) -> int:
@@ -145,6 +148,7 @@ def simulate(
     requests: Requests,
     decisions: Decisions,
     guesses: Guesses,
+    loads: Loading,
     *,
     overlap: bool = True,
     spans: Spans | None = None,
@@ -152,24 +156,28 @@ def simulate(
     """Times of every pass. `spans` records each launch and transfer."""
     env = simpy.Environment()
     machine, clocks = Machine(costs, spans), Clocks()
-    env.process(_passes(env, machine, _layers(machine, requests, decisions, guesses, overlap), clocks))
+    env.process(_passes(env, machine, _layers(machine, requests, decisions, guesses, loads, overlap), clocks))
     env.run()
     clocks.link_busy_ps = machine.link_busy
     return clocks
 
 
 def _layers(
-    machine: Machine, requests: Requests, decisions: Decisions, guesses: Guesses, overlap: bool
+    machine: Machine, requests: Requests, decisions: Decisions, guesses: Guesses, loads: Loading, overlap: bool
 ) -> Iterator[Layer]:
     """The Layer of every event in turn."""
     rows = list(zip(requests.obj.tolist(), requests.tokens.tolist(), decisions.hit.tolist(), decisions.wait.tolist()))
-    wanted, issued, elsewhere = guesses.obj.tolist(), decisions.issued.tolist(), set(decisions.cpu.tolist())
+    issued, elsewhere = decisions.issued.tolist(), set(decisions.cpu.tolist())
+    wanted, lasts = list(zip(guesses.obj.tolist(), loads.guess_ps.tolist())), loads.demand_ps.tolist()
+    loaded = pairwise(np.searchsorted(decisions.loads, requests.ptr).tolist())
     cpu_ps = on_cpu(machine.costs, requests, decisions)[2].tolist() or [0] * requests.n_events
-    spans = zip(pairwise(requests.ptr.tolist()), pairwise(guesses.ptr.tolist()), requests.event_layer.tolist(), cpu_ps)
-    for (first, last), (low, high), column, busy in spans:
+    spans = zip(
+        pairwise(requests.ptr.tolist()), loaded, pairwise(guesses.ptr.tolist()), requests.event_layer.tolist(), cpu_ps
+    )
+    for (first, last), (begin, end), (low, high), column, busy in spans:
         prefetch = [wanted[j] for j in range(low, high) if issued[j]]
         asked = [rows[i] for i in range(first, last) if i not in elsewhere] if elsewhere else rows[first:last]
-        yield Layer(machine, column, asked, prefetch, busy, overlap)
+        yield Layer(machine, column, asked, lasts[begin:end], prefetch, busy, overlap)
 
 
 def _passes(

@@ -59,6 +59,7 @@ class Counts:
     evictions: int
     prefetches: int
     bytes: int
+    write_back_bytes: int = 0  # evicted experts copied back; not in bytes
 
     @property
     def hit_rate(self) -> float | None:
@@ -72,8 +73,9 @@ def count(
     guesses: Guesses,
     expert_bytes: Ints,
     phase: int | None = None,
+    write_back: bool = False,
 ) -> Counts:
-    """Counts of the whole trace, or of the passes of one phase."""
+    """Counts of the whole trace, or of the passes of one phase. write_back: evicted experts are copied back."""
     event_phase = trace.phase[requests.event_pass]
     chosen = np.ones(requests.n_events, bool) if phase is None else event_phase == phase
     mine = chosen[requests.event_of_request]
@@ -81,15 +83,17 @@ def count(
     miss, cpu = decisions.loads[mine[decisions.loads]], decisions.cpu[mine[decisions.cpu]]
     loaded = np.concatenate((requests.obj[miss], guesses.obj[issued])) // trace.n_experts
     passes = np.ones(trace.n_passes, bool) if phase is None else trace.phase == phase
+    evicted = decisions.evicted[chosen[event_of_cause(requests, guesses, decisions.evicted_for)]]
     return Counts(
         tokens=int(np.diff(trace.pass_ptr)[passes].sum()),
         requests=int(mine.sum()),
         hits=int((mine & decisions.hit).sum()),
         misses=len(miss),
         on_cpu=len(cpu),
-        evictions=int(chosen[event_of_cause(requests, guesses, decisions.evicted_for)].sum()),
+        evictions=len(evicted),
         prefetches=int(issued.sum()),
         bytes=int(expert_bytes[loaded].sum()),
+        write_back_bytes=int(expert_bytes[evicted // trace.n_experts].sum()) if write_back else 0,
     )
 
 

@@ -58,6 +58,15 @@ class Upstream:
 
 
 @dataclass(frozen=True)
+class Managed:
+    """Memory whose pages the driver moves when they are touched."""
+
+    bytes_per_s: int
+    page_bytes: int
+    fault_ps: int  # fixed cost of one page
+
+
+@dataclass(frozen=True)
 class Link:
     """A FIFO path along which an expert is loaded."""
 
@@ -69,6 +78,10 @@ class Link:
     pageable_bytes_per_s: int | None = None  # out of pageable host memory; None: not known
     duplex: str = "full"  # full: both directions at once; half: they take turns
     upstream: Upstream | None = None
+    write_bytes_per_s: int | None = None  # from dst back to src; None = bytes_per_s
+    host_memory: str = "pinned"  # how the engine allocates what it loads from: pinned, pageable or managed
+    managed: Managed | None = None
+    queue_depth: int | None = None  # reads that the engine keeps in flight; None = enough for bytes_per_s
 
 
 @dataclass(frozen=True)
@@ -83,6 +96,7 @@ class ComputeUnit:
     softness: float | None = None  # p >= 1 of (memory^p + compute^p)^(1/p); None = the larger of the two
     grouped_launch_ps: int | None = None  # of one fused launch over routed experts; None = launch_ps
     grouped_bytes_per_s: int | None = None  # reached by that launch; None = bytes_per_s
+    grouped_softness: float | None = None  # of that launch, as softness; None = the larger of the two
     graph_launch_ps: int | None = None  # of a launch inside a CUDA graph; None: not known
 
 

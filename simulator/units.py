@@ -12,6 +12,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.physics.link import pcie_bytes_per_s
 
 _DECIMAL = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
 _BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
@@ -40,14 +41,19 @@ EXAMPLE = {
     "temperature": "92 C",
     "price": "1999 USD",
 }
+_PCIE = re.compile(r"PCIe ([345])(?:\.0)? x(1|2|4|8|16)")
+_GIGA_TRANSFERS = {"3": 8, "4": 16, "5": 32}
 _NUMBER = re.compile(r"([+-]?[0-9]+(?:\.[0-9]+)?)\s*(\S*)")
 
 
 def parse(text: object, dimension: str, where: str = "value") -> int:
-    """`text` in whole base units of `dimension` (a key of UNITS).
+    """`text` in whole base units of `dimension` (a key of UNITS); a bandwidth may be "PCIe 4.0 x16", what its packets can carry.
 
     Raises UserError for a bare number, an unknown unit, a negative quantity, or a fraction of the base unit.
     """
+    pcie = _PCIE.fullmatch(text.strip()) if dimension == "bandwidth" and isinstance(text, str) else None
+    if pcie:
+        return pcie_bytes_per_s(_GIGA_TRANSFERS[pcie[1]], int(pcie[2])) // 1000 * 1000
     match = _NUMBER.fullmatch(text.strip()) if isinstance(text, str) else None
     if match is None or not match[2]:
         raise UserError(f"{where}: {text!r} is not a quantity with a unit; write it like {EXAMPLE[dimension]!r}")

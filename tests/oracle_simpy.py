@@ -72,9 +72,10 @@ class Pass:
 
 class Machine:
     def __init__(
-        self, hw: Hardware, model: ModelShape, trace: Trace, cache: oracles.ExpertCache, overlap: bool
+        self, hw: Hardware, model: ModelShape, trace: Trace, cache: oracles.ExpertCache, overlap: bool, write_back: bool
     ) -> None:
         self.hw, self.model, self.trace, self.cache, self.overlap = hw, model, trace, cache, overlap
+        self.write_back = write_back
         self.env = simpy.Environment()
         self.gpu = simpy.Resource(self.env, capacity=1)
         self.link = simpy.Resource(self.env, capacity=1)
@@ -126,8 +127,11 @@ class Machine:
         self.env.process(self.transfer(transfer))
 
     def transfer(self, transfer: Transfer) -> Process:
-        n_bytes = self.cache.size(transfer.load.obj)
-        duration_ps = self.hw.link.latency_ps + ceil_div(n_bytes * PS_PER_S, self.hw.link.bytes_per_s)
+        duration_ps = self.one_way_ps(self.cache.size(transfer.load.obj), self.hw.link.bytes_per_s)
+        back = sum(self.cache.size(victim) for victim in transfer.load.victims) if self.write_back else 0
+        if back:  # the victims leave over the same link, which is free for the next load when both ways are done
+            back_ps = self.one_way_ps(back, self.hw.link.write_bytes_per_s or self.hw.link.bytes_per_s)
+            duration_ps = max(duration_ps, back_ps) if self.hw.link.duplex == "full" else duration_ps + back_ps
         self.log.link_busy_ps += duration_ps  # at issue: the run may end before the last prefetches do
         with self.link.request() as turn:
             yield turn
@@ -135,6 +139,9 @@ class Machine:
             yield self.env.timeout(duration_ps)
             self.set_link_active(False)
         transfer.arrived.succeed()
+
+    def one_way_ps(self, n_bytes: int, rate: int) -> int:
+        return self.hw.link.latency_ps + ceil_div(n_bytes * PS_PER_S, rate)
 
     def set_link_active(self, active: bool) -> None:
         self.link_active = active
@@ -271,12 +278,13 @@ def simulate(
     cold_per_sequence: bool = False,
     prefetch: Sequence[Sequence[int]] | None = None,  # candidates of each event, event = pass * moe_layers + column
     seed: int = 0,
+    write_back: bool = False,
 ) -> OracleRun:
     """Play the trace. Decisions from `oracles.ExpertCache`, event by event, time from SimPy."""
     sizes = [model.layers[layer].expert.bytes for layer in trace.layer_index.tolist()]
     future = oracles.next_events(oracles.played_events(trace))
     cache = oracles.ExpertCache(sizes, trace.n_experts, budget_bytes, eviction, scope, seed, future)
-    machine = Machine(hw, model, trace, cache, overlap)
+    machine = Machine(hw, model, trace, cache, overlap, write_back)
     if hw.unified and machine.contended_bytes_per_ms() <= 0:
         raise ValueError("loads leave the compute unit no memory bandwidth")
     cold = oracles.cold_starts(trace) if cold_per_sequence else set()

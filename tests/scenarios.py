@@ -51,10 +51,11 @@ class Case:
     cold_per_sequence: bool = False
     prefetch: list[list[int]] | None = None  # candidates of each event, event = pass * moe_layers + column
     seed: int = 0
+    write_back: bool = False
 
     @property
     def kwargs(self) -> dict[str, Any]:
-        names = ("budget_bytes", "eviction", "scope", "overlap", "cold_per_sequence", "prefetch", "seed")
+        names = ("budget_bytes", "eviction", "scope", "overlap", "cold_per_sequence", "prefetch", "seed", "write_back")
         return {name: getattr(self, name) for name in names}
 
     def __repr__(self) -> str:
@@ -150,7 +151,9 @@ def hardware(draw: st.DrawFn, scale: int = 1) -> Hardware:
     step = st.sampled_from((0, 0, 1, 2))
     launch, latency = draw(step) * scale, draw(step) * scale
     unit = ComputeUnit("gpu", "dram", own, launch, {"fp16": draw(st.sampled_from((TB, TB, 2 * TB, ODD_RATES[0])))})
-    tiers, link = {"dram": fast, "home": flash}, Link("home", "dram", load, latency)
+    duplex, back = draw(st.sampled_from(("full", "half"))), draw(st.sampled_from((None, TB, TB // 4)))
+    link = Link("home", "dram", load, latency, duplex=duplex, write_bytes_per_s=back)
+    tiers = {"dram": fast, "home": flash}
     return Hardware("tiny", "a machine of a few bytes", unified, tiers, {"gpu": unit}, link, ("gpu",), 0, w)
 
 
@@ -160,7 +163,8 @@ def physics(draw: st.DrawFn) -> Callable[[Hardware], Hardware]:
     softness = draw(st.sampled_from((None, None, 1.0, 2.0, 6.5)))
     launch, slower = draw(st.sampled_from((None, 0, 3, 50))), draw(st.sampled_from((None, 2, 3)))
     curve = draw(st.sampled_from(((), ((1, 0.5), (8, 1.0)), ((2, 0.25),))))
-    hop = draw(st.sampled_from((None, True, False)))
+    hop, depth = draw(st.sampled_from((None, True, False))), draw(st.sampled_from((None, 1, 2)))
+    grouped = draw(st.sampled_from((None, None, 1.0, 1.58)))
     cpu = ComputeUnit("cpu", "home", draw(st.sampled_from((TB // 4, TB))), draw(st.sampled_from((0, 2))), {"fp16": TB})
 
     def change(hw: Hardware) -> Hardware:
@@ -170,10 +174,13 @@ def physics(draw: st.DrawFn) -> Callable[[Hardware], Hardware]:
             softness=softness,
             grouped_launch_ps=launch,
             grouped_bytes_per_s=None if slower is None else own // slower // 1000 * 1000,
+            grouped_softness=grouped,
         )
         upstream = None if hop is None else Upstream("store", TB // 2, 1, hop)
-        link = replace(hw.link, efficiency=curve, upstream=upstream)
-        return replace(hw, units={"gpu": device, "cpu": cpu}, link=link)
+        link = replace(hw.link, efficiency=curve, upstream=upstream, queue_depth=depth)
+        store = Tier("store", 10**15, TB // 2, ((1, 0.25), (3, 1.0)))
+        tiers = {**hw.tiers, "store": store, "home": replace(hw.tiers["home"], queue=store.queue)}
+        return replace(hw, units={"gpu": device, "cpu": cpu}, link=link, tiers=tiers)
 
     return change
 
@@ -244,6 +251,7 @@ def cases(draw: st.DrawFn, prefetching: bool | None = None) -> Case:
         cold_per_sequence=draw(st.sampled_from((False, False, True))),
         prefetch=draw(prefetches(trace, prefetching)),
         seed=draw(st.sampled_from((0, 1, 2**63 - 1))),
+        write_back=draw(st.booleans()),
     )
 
 

@@ -17,6 +17,7 @@ from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide import Decisions, Guesses, Player, decide, first_events
 from simmoe.simulator.engines import Engine, engine
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.loading import loading
 from simmoe.simulator.requests import requests_of
 from simmoe.simulator.runlog import check, check_occupancy, count, link_bytes_by_pass
 from tests import oracle_simpy, real_traces
@@ -36,7 +37,7 @@ def guesses_of(case: Case, n_events: int) -> Guesses:
     return Guesses(ptr.astype(np.int64), np.array([o for one in wanted for o in one], np.int64))
 
 
-def run(case: Case, engine: Engine, cpu_seed: int | None = None):
+def run(case: Case, engine: Engine, cpu_seed: int | None = None, page_cache: int = 0):
     """(clocks, counts, link bytes by pass, decisions) of one engine; the laws of every run are checked.
 
     cpu_seed: a random half of the requests is computed on the CPU when missing.
@@ -50,8 +51,9 @@ def run(case: Case, engine: Engine, cpu_seed: int | None = None):
         requests, sizes, module, case.budget_bytes, scope=case.scope, guesses=guesses, cold_at=cold_at, on_cpu=on_cpu,
         seed=case.seed, player=engine.player,
     )  # fmt: skip
-    clocks = engine.simulate(costs, requests, decisions, guesses, case.overlap, None)
-    counts = count(case.trace, requests, decisions, guesses, sizes)
+    loads = loading(costs, requests, decisions, guesses, write_back=case.write_back, page_cache_bytes=page_cache)
+    clocks = engine.simulate(costs, requests, decisions, guesses, case.overlap, None, loads)
+    counts = count(case.trace, requests, decisions, guesses, sizes, write_back=case.write_back)
     check(costs, decisions, clocks, counts, case.budget_bytes)
     if not case.cold_per_sequence:
         check_occupancy(requests, decisions, guesses, sizes)
@@ -83,10 +85,10 @@ def same(one: Decisions, other: Decisions) -> bool:
 @pytest.mark.parametrize("prefetching", [None, True])
 def test_compiled_equals_reference_bit_for_bit(prefetching):
     @settings(max_examples=examples(1000), deadline=None)
-    @given(cases(prefetching=prefetching), physics(), st.one_of(st.none(), st.integers(0, 5)))
-    def compare(case, changed, cpu_seed):
+    @given(cases(prefetching=prefetching), physics(), st.one_of(st.none(), st.integers(0, 5)), st.integers(0, 20))
+    def compare(case, changed, cpu_seed, page_cache):
         case = replace(case, hw=changed(case.hw))
-        slow, quick = run(case, made("simpy"), cpu_seed), run(case, made("fast"), cpu_seed)
+        slow, quick = (run(case, made(name), cpu_seed, page_cache) for name in ("simpy", "fast"))
         assert slow[0] == quick[0]
         assert slow[1] == quick[1]
         assert same(slow[3], quick[3])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import simmoe
 from simmoe import hardware_profiles
-from simmoe.simulator.costs import Costs, load_ps
+from simmoe.simulator.costs import Costs, link_bytes_per_s, load_ps
 from simmoe.simulator.physics import (
     PS_PER_S,
     attention,
@@ -91,13 +91,6 @@ def test_the_soft_maximum_mends_the_corner_that_a_hard_one_cuts():
     assert max(errors(2.5)) < 0.17 < 0.25 < max(errors(None))
 
 
-def test_a_measured_table_is_followed_exactly_and_in_between():
-    points = [(n, us * US) for n, us in A100.items()]
-    assert all(gemm.table_ps(n, points) == us * US for n, us in A100.items())
-    assert gemm.table_ps(96, points) == (116 + 157) * US // 2 + (0 if (116 + 157) * US % 2 == 0 else 1)
-    assert gemm.table_ps(8192, points) == 2 * 3366 * US
-
-
 def test_attention_reads_weights_once_and_every_position():
     assert attention.attention_bytes(100, 7, 3) == 121
     assert attention.attention_flops(2, 10, 7, 5) == 55
@@ -155,7 +148,23 @@ def test_flash_rate_follows_its_curve_over_requests_in_flight():
     for depth, rate in PHONE.items():
         assert storage.queued_bytes_per_s(2460 * 2**20, depth, points) == pytest.approx(rate * 2**20, rel=1e-6)
     assert storage.queued_bytes_per_s(7, 3, ()) == 7
-    assert storage.cached_ps(1, 0.25, 100, 1000) == 775
+
+
+def test_few_reads_in_flight_slow_every_load_of_a_run():
+    hw = hardware_profiles.load("phone_ufs4")
+    few = hardware_profiles.load("phone_ufs4", {"link.queue_depth": "1"})
+    assert link_bytes_per_s(few) / link_bytes_per_s(hw) == pytest.approx(0.736, rel=1e-3)
+    size = 3 * 2**20
+    assert load_ps(size, few) - few.link.latency_ps > 1.3 * (load_ps(size, hw) - hw.link.latency_ps)
+    assert load_ps(size, hardware_profiles.load("phone_ufs4", {"link.queue_depth": "2"})) == load_ps(size, hw)
+
+
+def test_few_reads_in_flight_slow_the_first_of_two_hops_only():
+    hw = hardware_profiles.load("rtx_4090_nvme")
+    few = hardware_profiles.load("rtx_4090_nvme", {"link.queue_depth": "1"})
+    assert link_bytes_per_s(few) == link_bytes_per_s(hw)
+    assert load_ps(10**8, few, cached=True) == load_ps(10**8, hw, cached=True)
+    assert load_ps(10**8, few) > load_ps(10**8, hw)
 
 
 # --- one memory for all ----------------------------------------------------------------------------------------------
@@ -173,7 +182,7 @@ def test_doubling_the_flash_traffic_takes_its_share_of_the_memory(w, load, own):
 def test_doubling_the_flash_traffic_of_a_profile_lowers_the_rate_of_the_gpu_as_the_closed_form_says():
     hw = hardware_profiles.load("jetson_orin")
     hw = replace(
-        hw, dram_bytes_per_loaded_byte=unified.STAGING_COPY, units={"gpu": replace(hw.device, bytes_per_s=180 * GB)}
+        hw, dram_bytes_per_loaded_byte=3, units={"gpu": replace(hw.device, bytes_per_s=180 * GB)}
     )
     trace = traces.load("switch")
     model = models.load("oracle-moe-9x24")
@@ -187,7 +196,18 @@ def test_doubling_the_flash_traffic_of_a_profile_lowers_the_rate_of_the_gpu_as_t
 
 
 def test_faults_cost_by_the_page():
-    assert unified.managed_ps(2**20, 2**16, 20 * US, 7) == 16 * 20 * US + 7
+    assert link.managed_ps(2**20, 2**16, 20 * US, 10**12) == 16 * 20 * US + 2**20
+
+
+def test_pageable_and_managed_host_memory_slow_every_load():
+    pinned, pageable, managed = (
+        hardware_profiles.load("rtx_4090", {"link.host_memory": kind}) for kind in ("pinned", "pageable", "managed")
+    )
+    size, m = 34 * 2**20, managed.link.managed
+    assert pageable.link.pageable_bytes_per_s is not None and m is not None
+    assert load_ps(size, pageable) == link.transfer_ps(size, pageable.link.pageable_bytes_per_s, 7 * US)
+    assert load_ps(size, managed) == 7 * US + link.managed_ps(size, m.page_bytes, m.fault_ps, m.bytes_per_s)
+    assert load_ps(size, pinned) < load_ps(size, managed) and load_ps(size, pinned) < load_ps(size, pageable)
 
 
 # --- the CPU ---------------------------------------------------------------------------------------------------------

@@ -3,14 +3,10 @@
 The roofline (Williams, Waterman and Patterson, CACM 2009) takes the slower of the two. Real kernels come close to neither
 where both are equal: the gate and up projection of a 7B model on an A100 (microsoft/vidur medians) takes 1.7 times as
 long as the roofline at 128 tokens, 2.2 times on an H100 at 256. (memory^p + compute^p)^(1/p) bends the corner; p falls
-with how badly the two overlap. Steps of tile and wave quantisation remain: a smooth curve errs up to 2x there, and only a
-measured table follows them.
+with how badly the two overlap. Steps of tile and wave quantisation remain: a smooth curve errs up to 2x there.
 """
 
 from __future__ import annotations
-
-from bisect import bisect_right
-from collections.abc import Sequence
 
 from simmoe.simulator.physics import PS_PER_S
 
@@ -32,14 +28,3 @@ def soft_excess_ps(memory_ps: int, compute_ps: int, softness: float | None) -> i
 def gemm_ps(memory_ps: int, compute_ps: int, softness: float | None, launch_ps: int) -> int:
     """Duration of one launch."""
     return launch_ps + max(memory_ps, compute_ps) + soft_excess_ps(memory_ps, compute_ps, softness)
-
-
-def table_ps(tokens: int, points: Sequence[tuple[int, int]]) -> int:
-    """Duration read from measured (tokens, ps) points in rising order: linear between them, in proportion beyond the last."""
-    at = bisect_right([count for count, _ in points], tokens)
-    if at == 0:
-        return points[0][1]
-    if at == len(points):
-        return -(-points[-1][1] * tokens // points[-1][0])
-    (n0, t0), (n1, t1) = points[at - 1], points[at]
-    return t0 + -(-(t1 - t0) * (tokens - n0) // (n1 - n0))

@@ -3,6 +3,7 @@
 Raw PCIe rate: GT/s x lanes x 128/130 / 8; of it a packet of `payload` bytes carries payload / (payload + overhead) with
 24-28 bytes of header, sequence number and CRC. NVLink-C2C is another link with other figures (a GH200 reaches 375 GB/s
 towards the GPU and 297 back of 450). Pageable host memory is copied twice, through a pinned buffer of the driver.
+Managed memory moves pages when they are touched: each fault costs a fixed time beside its bytes.
 """
 
 from __future__ import annotations
@@ -42,6 +43,11 @@ def two_hops_ps(first_ps: int, second_ps: int, first_latency_ps: int, second_lat
     return first_latency_ps + second_latency_ps + max(first_ps - first_latency_ps, second_ps - second_latency_ps)
 
 
+def managed_ps(count_bytes: int, page_bytes: int, fault_ps: int, bytes_per_s: int) -> int:
+    """First touch of managed memory: one fault per page and the bytes' own time."""
+    return -(-count_bytes // page_bytes) * fault_ps + read_ps(count_bytes, bytes_per_s)
+
+
 def both_ways_ps(down_ps: int, up_ps: int, duplex: str) -> int:
-    """A load with a write-back behind it: at the same time on a full-duplex link, in turn on a half-duplex one."""
+    """A load and the write-back of what it throws out: at the same time on a full-duplex link, in turn on a half-duplex one."""
     return max(down_ps, up_ps) if duplex == "full" else down_ps + up_ps

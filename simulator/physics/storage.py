@@ -1,4 +1,4 @@
-"""Flash: the rate depends on how many requests are in flight, and a page cache in front may answer some of them.
+"""Flash: the rate depends on how many requests are in flight.
 
 A phone's UFS 4 read with O_DIRECT in 4 MiB requests (Helldez/BigMoeOnEdge): 1810, 2460, 2458, 2420, 2244, 2255 MiB/s with
 1, 2, 4, 8, 16, 32 in flight: two are enough, more do not help. SD cards, eMMC and NVMe differ in figures, not in form.
@@ -18,8 +18,3 @@ def queued_bytes_per_s(bytes_per_s: int, depth: int, points: Sequence[tuple[int,
         if few <= depth <= many:
             return int(bytes_per_s * (low + (high - low) * (depth - few) / (many - few)))
     return int(bytes_per_s * (points[0][1] if depth < points[0][0] else points[-1][1]))
-
-
-def cached_ps(count_bytes: int, hit_rate: float, cached_ps_: int, stored_ps: int) -> int:
-    """Mean time of a read when a share of them is answered by the page cache."""
-    return round(hit_rate * cached_ps_ + (1 - hit_rate) * stored_ps)

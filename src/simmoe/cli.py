@@ -99,6 +99,10 @@ def _add_run(commands: Commands) -> None:  # type: ignore[valid-type]
         "--placement", metavar="NAME=N", help="experts left to the CPU for good: n_cpu_moe=4 (layers), or all but "
         "popular=50%% or random=50%% of each layer",
     )  # fmt: skip
+    run.add_argument("--write-back", action="store_true", help="an evicted expert is copied back over the link")
+    run.add_argument(
+        "--page-cache", default="0 B", metavar="SIZE", help="host memory that keeps what was read from the store behind it"
+    )
     run.add_argument("--graphs", action="store_true", help="launches come from CUDA graphs")
     run.add_argument("--cold-per-sequence", action="store_true", help="empty the slots when a new sequence starts")
     run.add_argument(

@@ -27,8 +27,9 @@ def run(a: argparse.Namespace) -> None:
         machine(a.hw, a.set), loaded, a.model, format=a.format, tokens=tokens, context=a.context, graphs=a.graphs
     )
     plan = running.Plan(
-        0, a.eviction, a.scope, a.overlap == "on", a.cold_per_sequence, a.seed, a.prefetch, a.miss, a.placement
-    )
+        0, a.eviction, a.scope, a.overlap == "on", a.cold_per_sequence, a.seed, a.prefetch, a.miss, a.placement,
+        a.write_back, memory.page_cache_of(workload.hw, a.page_cache),
+    )  # fmt: skip
     if one:
         _one(a, workload, replace(plan, budget_bytes=memory.budget_of(workload.memory, a.budget, a.memory)))
     else:

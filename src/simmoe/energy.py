@@ -23,7 +23,8 @@ def energy(run: Run) -> dict[str, Any] | None:
     if power is None or not run.decode.tokens:
         return None
     memory, flops = _decode_traffic(run)
-    total = joules(seconds, memory + run.decode.bytes, run.decode.bytes, flops, power)
+    link = run.decode.bytes + run.decode.write_back_bytes
+    total = joules(seconds, memory + link, link, flops, power)
     watts = total / seconds
     return {
         "joules_per_token": total / run.decode.tokens,

@@ -98,6 +98,19 @@ def budget_of(memory: Memory, budget: int | str | None, total: int | str | None)
     return memory.holds_bytes
 
 
+def page_cache_of(hw: Hardware, size: int | str) -> int:
+    """Bytes that --page-cache gives to what was read from a store behind the link's memory; 0 = no page cache."""
+    count_bytes, host = _bytes_of(size, None, "--page-cache"), hw.tiers[hw.link.src]
+    if count_bytes and hw.link.upstream is None:
+        raise UserError(
+            f"--page-cache {size}: the experts of {hw.name} live on {hw.home.name}, with no memory between it and the device; name a "
+            "machine with link.upstream, such as rtx_4090_nvme, or leave --page-cache out"
+        )
+    if count_bytes > host.capacity_bytes:
+        raise UserError(f"--page-cache {size} is more than {host.name} of {hw.name} has, {nbytes(host.capacity_bytes)}; lower it")
+    return count_bytes
+
+
 def _bytes_of(text: int | str, whole: int | None, option: str) -> int:
     if isinstance(text, int):
         return text

@@ -18,13 +18,14 @@ import numpy.typing as npt
 
 from simmoe import __version__, hardware_profiles
 from simmoe.energy import energy
-from simmoe.memory import Memory, budget_of, kv_bytes
+from simmoe.memory import Memory, budget_of, kv_bytes, page_cache_of
 from simmoe.planning import guesses_of, on_cpu_of, policy_identity
 from simmoe.replaying import decide_named, one_of
 from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide import BOUNDS, SCOPES, Decisions, Guesses
 from simmoe.simulator.engines import Engine, engine
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.loading import loading
 from simmoe.simulator.requests import Ints, Requests, requests_of
 from simmoe.simulator.runlog import Clocks, Counts, Spans, check, check_occupancy, count, hit_flags, link_bytes_by_pass
 from simmoe.simulator.types import DECODE, PREFILL, Hardware, ModelShape, Trace
@@ -103,6 +104,8 @@ class Plan:
     prefetch: str | None = None
     miss: str = "fetch"
     placement: str | None = None  # such as n_cpu_moe=4, popular=50%
+    write_back: bool = False
+    page_cache_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -225,6 +228,8 @@ def run(
     prefetch: str | None = None,
     miss: str = "fetch",
     placement: str | None = None,
+    write_back: bool = False,
+    page_cache: int | str = 0,
     graphs: bool = False,
     seed: int = 0,
     engine: str = "auto",
@@ -235,13 +240,17 @@ def run(
     side: dense weights + KV cache + experts. Neither: what the device holds. tokens: the first so many (default all).
     prefetch: "next_layer" (the trace's guesses), "whole_layer" or none. miss: "fetch", "cpu" (computed there) or "cheaper" of the two.
     placement: experts left to the CPU for good, "n_cpu_moe=4", "popular=50%", "random=50%" (the share that the GPU may have). graphs:
-    launches come from CUDA graphs.
+    launches come from CUDA graphs. write_back: an evicted expert is copied back over the link. page_cache: host memory before the
+    link that keeps what was read from the store behind it ("48 GB"), on machines with link.upstream.
     engine: "simpy" (the reference), "fast" (compiled, needs numba) or "auto". Both give the same result to the bit.
     Raises UserError with one line for any input that cannot be simulated.
     """
     workload = Workload(hw, trace, model, format=format, tokens=tokens, context=context, graphs=graphs)
     budget_bytes = budget_of(workload.memory, budget, memory)
-    plan = Plan(budget_bytes, str(eviction), scope, overlap, cold_per_sequence, seed, prefetch, miss, placement)
+    plan = Plan(
+        budget_bytes, str(eviction), scope, overlap, cold_per_sequence, seed, prefetch, miss, placement, write_back,
+        page_cache_of(workload.hw, page_cache),
+    )  # fmt: skip
     return play(workload, plan, workload.engine(engine))
 
 
@@ -267,9 +276,12 @@ def play(workload: Workload, plan: Plan, engine: Engine | None = None, spans: Sp
         guesses,
         on_cpu_of(workload, plan),
     )
-    clocks = engine.simulate(costs, requests, decisions, guesses, plan.overlap, spans)
+    loads = loading(
+        costs, requests, decisions, guesses, page_cache_bytes=plan.page_cache_bytes, write_back=plan.write_back
+    )
+    clocks = engine.simulate(costs, requests, decisions, guesses, plan.overlap, spans, loads)
     both, prefill, decode = (
-        count(trace, requests, decisions, guesses, sizes, phase) for phase in (None, PREFILL, DECODE)
+        count(trace, requests, decisions, guesses, sizes, phase, plan.write_back) for phase in (None, PREFILL, DECODE)
     )
     check(costs, decisions, clocks, both, None if bound else plan.budget_bytes)
     if not bound and not plan.cold_per_sequence:

@@ -17,6 +17,7 @@ import numpy as np
 from simmoe.simulator import reference
 from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide import Decisions, decide, no_guesses
+from simmoe.simulator.loading import loading
 from simmoe.simulator.requests import requests_of
 from simmoe.simulator.types import NO_PART, ComputeUnit, Hardware, Layer, Link, ModelShape, Part, Tier, Trace
 from simmoe.workloads.offload.record import Played
@@ -80,13 +81,15 @@ def predict(trace: Trace, decisions: Decisions, constants: Constants, expert_byt
     trace = replace(trace, layer_index=np.arange(trace.n_layers, dtype=np.int16))
     requests = requests_of(trace)
     loads = int((~decisions.hit).sum())
-    loading = len(np.unique(requests.event_of_request[~decisions.hit])) if overlap else loads  # threads that are woken
-    load_ns = constants.load + loading / max(loads, 1) * constants.hand_off
+    woken = len(np.unique(requests.event_of_request[~decisions.hit])) if overlap else loads  # threads that are woken
+    load_ns = constants.load + woken / max(loads, 1) * constants.hand_off
     with_load = constants.fresh + (constants.submit if overlap else 0)  # without overlap it is part of the hand-off
     expert_ns = constants.expert + loads / len(requests.obj) * with_load
     hw = machine(load_ns, expert_ns, constants.slowdown, expert_bytes)
     costs = Costs(hw, shape(constants, hw, trace, expert_bytes), trace)
-    clocks = reference.simulate(costs, requests, decisions, no_guesses(requests), overlap=overlap)
+    guesses = no_guesses(requests)
+    lasts = loading(costs, requests, decisions, guesses)
+    clocks = reference.simulate(costs, requests, decisions, guesses, lasts, overlap=overlap)
     compute = requests.n_events * (constants.dense + constants.decide) + len(requests.obj) * expert_ns
     link = loads * load_ns
     return Prediction(clocks.end_ps[-1] / 1e12, (compute + link) / 1e9, max(compute, link) / 1e9)

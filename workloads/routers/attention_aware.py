@@ -1,10 +1,12 @@
-"""Attention-aware routing ("Improving routing in sparse MoE with graph of tokens", Nguyen et al. 2025, section 3).
+"""Attention-aware routing: tokens that attend to each other go to the same experts (Nguyen et al. 2025).
 
-Tokens that attend to each other go to the same experts: the gate of token i is r_i = sum_j A_ij softmax(W x_j), with A
-the causal attention weights of the block that the MoE layer belongs to, averaged over its heads; the token goes to the k
-largest. Decoding remembers softmax(W x_j) of the earlier tokens. Here A carries no gradient, so the gate learns what an
-expert is for, not whom to attend to; weights are r / stop_gradient(sum of the chosen r), and Switch's loss on r keeps the
-load even. A trace records r.
+"Improving routing in sparse mixture of experts with graph of tokens" (arXiv 2505.00792), section 3: the attention
+matrix of the block that the MoE layer belongs to guides the routing.
+
+Here the gate of token i is r_i = sum_j A_ij softmax(W x_j), with A the causal attention weights averaged over the
+heads; the token goes to the k largest. Decoding remembers softmax(W x_j) of the earlier tokens. A carries no gradient,
+so the gate learns what an expert is for, not whom to attend to; weights are r / stop_gradient(sum of the chosen r), and
+Switch's loss on r keeps the load even. A trace records r.
 """
 
 from __future__ import annotations

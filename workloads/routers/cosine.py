@@ -1,12 +1,12 @@
-"""Cosine router ("On the representation collapse of sparse mixture of experts", X-MoE, Chi et al. 2022, section 3).
+"""Cosine router ("On the representation collapse of sparse mixture of experts", X-MoE, Chi et al. 2022).
 
-Routing scores are computed on a low-dimensional sphere: the token is projected to half as many dimensions as there are
-experts, projection and expert embeddings are L2-normalised, s_i = cos(P x, e_i), and the gate is softmax(s / tau) with a
-learnt temperature tau, 0.3 at first; so neither the length of a token's vector nor that of an expert's embedding counts.
-Switch's loss keeps the load even, as in the paper.
+arXiv 2204.09179, section 3: routing scores are computed on a low-dimensional sphere: the token is projected to half as
+many dimensions as there are experts, projection and expert embeddings are L2-normalised, s_i = cos(P x, e_i), and the
+gate is softmax(s / tau) with a learnt temperature tau; so neither the length of a token's vector nor that of an
+expert's embedding counts. Switch's loss keeps the load even, there on softmax(s / tau_0) with a fixed tau_0 = 0.3.
 
-Ours: tau is kept positive by learning its logarithm; weights are p / stop_gradient(sum of the chosen p), see switch.py. A
-trace records p.
+Ours: tau starts from that 0.3 and the loss uses tau as well; tau is kept positive by learning its logarithm; weights
+are p / stop_gradient(sum of the chosen p), see switch.py. A trace records p.
 """
 
 from __future__ import annotations

@@ -1,9 +1,12 @@
-"""Hash layer: the expert is a fixed function of the token id ("Hash layers for large sparse models", Roller et al. 2021).
+"""Hash layer: the expert is a fixed function of the token id (Roller et al. 2021).
 
-Section 3.1, balanced assignment: a table from token ids to experts is built before the experts are trained, by giving the
-most frequent token that is left to the emptiest expert. Counts come from the windows at the branch, plus one, so that ids
-which do not occur there are spread out as well; ties are drawn at random, per layer. For k > 1 a token goes to the k
-emptiest experts. Nothing is learnt; all weights are 1/k.
+"Hash layers for large sparse models" (arXiv 2106.04426), balanced assignment: a table from token ids to experts is
+built before the experts are trained, by giving the most frequent token that is left to the emptiest expert. Nothing is
+learnt.
+
+Here counts come from the windows at the branch, plus one, so that ids which do not occur there are spread out as well;
+ties are drawn at random, per layer. For k > 1 a token goes to the k emptiest experts, where the paper's MultiHash
+layers put a layer together from segments; all weights are 1/k.
 """
 
 from __future__ import annotations

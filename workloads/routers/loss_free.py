@@ -1,9 +1,11 @@
-"""Loss-free balancing: a bias per expert, for the choice alone ("Auxiliary-loss-free load balancing", Wang et al. 2024).
+"""Loss-free balancing: a bias per expert, for the choice alone (Wang et al. 2024).
 
-Section 3, eq. 3: with scores s = sigmoid(W x), the token goes to the k experts with the largest s_i + b_i, and is
-weighted by s_i without the bias. Algorithm 1: after every training batch, b_i += u·sign(mean load - load_i). There is no
-balancing loss. As in DeepSeek-V3 (2024, section 2.1.2, eqs. 12-16) the weights of the chosen experts sum to 1; the sum is
-stop_gradient(sum of the chosen s), so that the gate has a gradient for k = 1 too. A trace records s.
+"Auxiliary-loss-free load balancing strategy for mixture-of-experts" (arXiv 2408.15664), section 3, eq. 3: with
+scores s = sigmoid(W x), the token goes to the k experts with the largest s_i + b_i, and is weighted by s_i without the
+bias. Algorithm 1: after every training batch, b_i += u·sign(mean load - load_i). There is no balancing loss. As in
+DeepSeek-V3 (arXiv 2412.19437, section 2.1.2, eqs. 12-16) the weights of the chosen experts sum to 1.
+
+Here that sum is stop_gradient(sum of the chosen s), so that the gate has a gradient for k = 1 too. A trace records s.
 """
 
 from __future__ import annotations

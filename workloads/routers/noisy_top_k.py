@@ -1,12 +1,14 @@
-"""Noisy top-k gating with the importance and the load loss ("Outrageously large neural networks", Shazeer et al. 2017).
+"""Noisy top-k gating with the importance and the load loss (Shazeer et al. 2017).
 
-Section 2.1, eqs. 3-5: H = W_g x + N(0, 1)·softplus(W_noise x), noise in training only, and G = softmax over the k largest
-of H. Section 4, eqs. 6-7: importance_i = sum of G_i over the batch. Appendix A, eqs. 8-11: load_i = sum of P(x, i), the
-chance that expert i stays among the k largest if its own noise is drawn again. Each loss is a weight times the squared
-coefficient of variation; both matrices start at zero, so that all experts are equally likely at first (appendix A).
+"Outrageously large neural networks" (arXiv 1701.06538), section 2.1, eqs. 3-5: H = W_g x + N(0, 1)·softplus(W_noise x),
+and G = softmax over the k largest of H. Section 4, eqs. 6-7: importance_i = sum of G_i over the batch. Appendix A,
+eqs. 8-11: load_i = sum of P(x, i), the chance that expert i stays among the k largest if its own noise is drawn again.
+Each loss is a weight (0.1, appendix C) times the squared coefficient of variation; both matrices start at zero, so that
+all experts are equally likely at first (appendix A).
 
-Where the paper's k is at least 2, ours may be 1 and G a constant 1. So the gate is p / stop_gradient(sum of the chosen p)
-with p = softmax(H) over all experts: the value of G, with a gradient for every k. A trace records p itself.
+Here there is noise in training only. Where the paper's k is at least 2, ours may be 1 and G a constant 1. So the gate
+is p / stop_gradient(sum of the chosen p) with p = softmax(H) over all experts: the value of G, with a gradient for
+every k. A trace records p itself.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Hierarchical noisy top-k gating ("Outrageously large neural networks", Shazeer et al. 2017, appendix B).
 
-A primary gate chooses a group of experts, the secondary gate of that group the experts in it: eq. 12,
+arXiv 1701.06538: a primary gate chooses a group of experts, the secondary gate of that group the experts in it: eq. 12,
 G_H(x)_ij = G_primary(x)_i · G_i(x)_j. Importance is the sum of G_H over the batch (eq. 13); load is
-Load_primary(X)_i · Load_i(X_i)_j / |X_i| with X_i the tokens of group i (eq. 14). Both gates are those of noisy_top_k.py.
+Load_primary(X)_i · Load_i(X_i)_j / |X_i| with X_i the tokens of group i (eq. 14). Both gates are as in noisy_top_k.py.
 
-The paper takes two groups per token and two experts of each; here it is one group, and the recipe's top-k within it. For
-k = 1 both gates would be a constant 1, so each is p / stop_gradient(sum of the chosen p). A trace records the product of
-the two probabilities.
+The paper takes two groups per token and two experts of each (appendix C); here it is one group, and the recipe's top-k
+within it. For k = 1 both gates would be a constant 1, so each is p / stop_gradient(sum of the chosen p). A trace
+records the product of the two probabilities.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Null experts: a token may spend some of its slots on doing nothing (AdaMoE, Zeng et al. 2024, section 3).
+"""Null experts: a token may spend some of its slots on doing nothing (AdaMoE, Zeng et al. 2024, arXiv 2406.13233).
 
 The gate has n_null outputs more than there are experts, and each token chooses its k largest of all, k larger than
 without; a null expert costs nothing and adds nothing, so tokens use different numbers of experts. The probabilities of
 the chosen true experts are normalised to sum to 1. The balancing loss is Switch's over all E + n_null outputs, with the
-load of a null replaced by the mean load of the nulls, since it does not matter which null a token takes.
+load of a null replaced by the mean load of the nulls, since it does not matter which null a token takes. A token whose
+slots are all null passes the layer by.
 
 Here the normaliser carries no gradient, as in switch.py, so that one true expert among the chosen leaves the gate a
-gradient. A token whose slots are all null passes the layer by. Slots that chose a null are -1 and stand last; a trace
-records p.
+gradient; the paper's annealing schedule is left out. Slots that chose a null are -1 and stand last; a trace records p.
 """
 
 from __future__ import annotations

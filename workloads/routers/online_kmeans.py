@@ -2,11 +2,12 @@
 
 After the parameter-free router of "Routers learn the geometry of their experts" (arXiv 2605.12476): each expert keeps a
 running average of the hidden states routed to it, and a token goes to the expert of largest cosine similarity; no
-gradient reaches the router. The average is c_i += (1 - decay)·(batch mean of expert i - c_i), once per training step.
+gradient reaches the router. Nothing in k-means keeps clusters of equal size, so a bias per expert is raised by a fixed
+step while the expert gets less than the mean load and lowered while it gets more; so does the paper's, by a summary.
 
-Ours: hidden states are layer-normed; centroids start from k-means at the branch; all weights are 1/k. Nothing in k-means
-keeps clusters of equal size, so the choice, not the average, sees a bias per expert that is raised while the expert gets
-less than the mean load and lowered while it gets more (loss_free.py). A trace records softmax(similarity / temperature).
+Ours, not compared with the paper: the average is c_i += (1 - decay)·(batch mean of expert i - c_i), once per training
+step; the choice, not the average, sees the bias (loss_free.py); hidden states are layer-normed; centroids start from
+k-means at the branch; all weights are 1/k. A trace records softmax(similarity / temperature).
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
 """Switch router: token-level top-k of a softmax gate with a load-balancing loss (Fedus, Zoph and Shazeer, 2021).
 
-"Switch Transformers", section 2.1: p = softmax(W x), the token goes to argmax p (eq. 1), and the loss
-a·E·sum_i f_i·P_i (eqs. 4-6) keeps the load even; for k > 1, to the k largest, f_i counting all of them. One change: the
-weights of the k experts are p / stop_gradient(sum of the chosen p), so they sum to 1 instead of to less. Experts that
-start as copies of a trained dense layer would otherwise shrink by p at the branch; the gate still gets the same
-direction of gradient. A trace records p itself.
+"Switch Transformers" (arXiv 2101.03961), section 2.1: p = softmax(W x) (eq. 1), the token goes to argmax p;
+section 2.2: the loss a·E·sum_i f_i·P_i (eqs. 4-6, a = 0.01) keeps the load even.
+
+Here, for k > 1, the token goes to the k largest and f_i counts all of them; experts have no capacity, so no token is
+dropped; and the weights of the k experts are p / stop_gradient(sum of the chosen p), so they sum to 1 instead of to
+less. Experts that start as copies of a trained dense layer would otherwise shrink by p at the branch; the gate still
+gets the same direction of gradient. A trace records p itself.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Top-p routing: as many experts as it takes to be sure ("Harder tasks need more experts", Huang et al. 2024).
 
-Section 2.2: with p = softmax(W x) sorted, a token uses the smallest number t of experts whose probabilities add up to the
-threshold. Section 2.3: the dynamic loss, the entropy of p, keeps the router from spreading p to use more experts; Switch's
+arXiv 2403.07652: with p = softmax(W x) sorted, a token uses the smallest number t of experts whose probabilities add up
+to the threshold. The dynamic loss, the entropy of p, keeps the router from spreading p to use more experts; Switch's
 loss with f_i the share of tokens that use expert i keeps the load even. Threshold and loss weights are the paper's.
 
-Ours: at most `most` experts, which is the number of slots; weights p / stop_gradient(sum of the used p), so that they sum
-to 1 instead of to less. A trace records p.
+Ours: at most `most` experts, which is the number of slots; weights p / stop_gradient(sum of the used p), so that they
+sum to 1 instead of to less. A trace records p.
 """
 
 from __future__ import annotations
