@@ -13,9 +13,12 @@ from simmoe import policies, show
 from simmoe.simulator import compiled
 from simmoe.simulator.units import nbytes
 from simmoe.sweeps.search import Sweep
-from simmoe.sweeps.space import Space
+from simmoe.sweeps.space import REQUIRED, Space
 
 ROWS = 12  # of a front, unless told
+COLUMNS = (  # of REQUIRED always, else of what the space varies
+    "trace", "hw", "model", "format", "eviction", "scope", "overlap", "prefetch", "miss", "placement", "graphs",
+)  # fmt: skip
 SHOWN = {"memory_bytes", "tok_s", "ttft_cold_s", "hit_rate"}  # metrics with a column of their own
 
 
@@ -56,6 +59,9 @@ def _cautions(sweep: Sweep) -> list[str]:
     names = sweep.space.axes["eviction"]
     seers = [name for name in names if "next_use" in getattr(policies.load("eviction", name), "NEEDS", ())]
     lines = [f"{name} reads the future of the trace: a bound, not a policy that a machine can run" for name in seers]
+    if "on" in sweep.space.axes.get("graphs", ()):
+        hws = [hw for hw in sweep.space.axes["hw"] if sweep.scenarios.hw[hw].device.graph_launch_ps is None]
+        lines += [f"{hw} states no graph_launch: graphs gain nothing there" for hw in hws]
     cannot = [trial for trial in sweep.trials if trial.state == TrialState.PRUNED]
     if cannot:
         lines.append(
@@ -83,7 +89,7 @@ def _spread(rows: list[FrozenTrial], top: int) -> list[FrozenTrial]:
 
 
 def _table(rows: list[FrozenTrial], space: Space) -> Table:
-    axes = [axis for axis in ("trace", "hw", "model", "format", "eviction", "scope", "overlap") if axis in space.axes]
+    axes = [axis for axis in COLUMNS if len(space.axes.get(axis, ())) > 1 or axis in REQUIRED]
     extra = [metric for metric in space.objectives if metric not in SHOWN]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("#", *axes, "budget", "memory", "tok/s", "TTFT cold", "hit rate", *extra):

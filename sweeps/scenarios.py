@@ -1,4 +1,4 @@
-"""The scenarios of a space: played through `simmoe.running` only, each with the command that reproduces it."""
+"""The scenarios of a space: planned and played as `simmoe run` does, each with the command that reproduces it."""
 
 from __future__ import annotations
 
@@ -6,21 +6,25 @@ import hashlib
 import json
 import shlex
 from functools import cached_property
+from itertools import product
 from typing import Any, NamedTuple
 
 from simmoe import hardware_profiles
 from simmoe.memory import budget_of
-from simmoe.running import Plan, Run, Workload, eviction_identity, play
+from simmoe.planning import guesses_of, on_cpu_of, policy_identity
+from simmoe.running import Plan, Run, Workload, first_tokens, play
 from simmoe.simulator.costs import fit_geometry
 from simmoe.simulator.decide import BOUNDS
 from simmoe.simulator.engines import Engine
 from simmoe.simulator.errors import UserError
 from simmoe.sweeps import metrics
-from simmoe.sweeps.space import AXES, Point, Space
+from simmoe.sweeps.space import AXES, NONE, OPTIONAL, Point, Space
 from simmoe.workloads import models
 from simmoe.workloads import trace as traces
 
-DEFAULTS = {"eviction": "lru", "scope": "global", "overlap": "on"}  # of `simmoe run`
+DEFAULTS = {  # of `simmoe run`
+    "eviction": "lru", "scope": "global", "overlap": "on", "prefetch": NONE, "miss": "fetch", "placement": NONE, "graphs": NONE,
+}  # fmt: skip
 
 
 class Outcome(NamedTuple):
@@ -39,10 +43,15 @@ class Scenarios:
         axes = space.axes
         for name in set(axes["eviction"]) & set(BOUNDS):
             raise UserError(f"eviction {name!r} of the space is a bound without a budget and no policy; take it out")
-        self._hw = {name: hardware_profiles.load(name) for name in axes["hw"]}
+        self.hw = {name: hardware_profiles.load(name) for name in axes["hw"]}
         self._traces = {name: traces.load(name) for name in axes["trace"]}
-        self._evictions = {name: eviction_identity(name) for name in axes["eviction"]}
+        self._policies: dict[str, dict[str, str]] = {}
+        for kind, value, name in space.policies:
+            self._policies.setdefault(kind, {})[value] = policy_identity(kind, name)
         self._models = {key: self._model(*key) for key in self._shapes()}
+        for kind, value, _ in space.policies:
+            if kind != "eviction":
+                self._require(kind, value)
         self._workloads: dict[str, Workload] = {}
         self._engines: dict[str, Engine] = {}
 
@@ -59,13 +68,30 @@ class Scenarios:
         fit_geometry(shape, loaded)
         return shape
 
+    def _require(self, kind: str, value: str) -> None:
+        """Raises UserError for a policy that no machine and trace of the space can play, such as one that needs a CPU.
+
+        One pass tells. What fails on some of them only is left to its trials, which say why.
+        """
+        reasons, plan = [], _plan({kind: value}, 0)
+        for hw, (trace, model, form) in product(self.hw.values(), self._shapes()):
+            try:
+                workload = Workload(hw, first_tokens(self._traces[trace], 1), self._models[trace, model, form])
+                guesses_of(workload, plan)
+                on_cpu_of(workload, plan)
+            except UserError as error:
+                reasons.append(str(error))
+            else:
+                return
+        raise UserError(f"{kind} {value!r} of the space works with none of its machines and traces: {reasons[0]}")
+
     @cached_property
     def digest(self) -> str:
         """sha256 of what the space says and of what it names: a study must not mix results of different inputs."""
         inputs = {
-            "hw": {name: hw.digest for name, hw in self._hw.items()},
+            "hw": {name: hw.digest for name, hw in self.hw.items()},
             "trace": {name: loaded.meta.get("digest") or traces.digest(loaded) for name, loaded in self._traces.items()},
-            "eviction": self._evictions,
+            **self._policies,
             "model": [[*key, shape.digest] for key, shape in self._models.items()],
             "metric": {name: hashlib.sha256(metrics.find(name).read_bytes()).hexdigest() for name in self.space.objectives},
         }  # fmt: skip
@@ -89,19 +115,20 @@ class Scenarios:
 
     def play(self, point: Point) -> Run:
         """Raises UserError where the scenario does not fit on its machine."""
-        workload, at = self.workload(point), {**DEFAULTS, **point}
+        workload = self.workload(point)
         engine = self._engines.get(key := _inputs(point)) or workload.engine(runs=self.runs)
         self._engines[key] = engine
-        budget = budget_of(workload.memory, at["budget"], None)
-        return play(workload, Plan(budget, at["eviction"], at["scope"], at["overlap"] == "on"), engine)
+        return play(workload, _plan(point, budget_of(workload.memory, point["budget"], None)), engine)
 
     def workload(self, point: Point) -> Workload:
-        """Once per machine, trace and model; all but the budget and the policy."""
+        """Once per machine, trace and model; all but the budget and the policies."""
         key = _inputs(point)
         if key not in self._workloads:
             trace = point["trace"]
             shape = self._models[trace, point.get("model", ""), point.get("format", "")]
-            self._workloads[key] = Workload(self._hw[point["hw"]], self._traces[trace], shape, tokens=self.space.tokens)
+            self._workloads[key] = Workload(
+                self.hw[point["hw"]], self._traces[trace], shape, tokens=self.space.tokens, graphs=point.get("graphs") == "on"
+            )  # fmt: skip
         return self._workloads[key]
 
     def command(self, point: Point) -> str:
@@ -109,12 +136,27 @@ class Scenarios:
         words = ["simmoe", "run"]
         for axis in AXES:
             if axis in point:
-                words += [f"--{axis}", point[axis]]
+                words += _option(axis, point[axis])
         if self.space.tokens is not None:
             words += ["--tokens", str(self.space.tokens)]
         return shlex.join(words)
 
 
+def _plan(point: Point, budget: int) -> Plan:
+    at = {**DEFAULTS, **point}
+    prefetch, placement = (None if at[axis] == NONE else at[axis] for axis in ("prefetch", "placement"))
+    return Plan(
+        budget, at["eviction"], at["scope"], at["overlap"] == "on", prefetch=prefetch, miss=at["miss"], placement=placement
+    )  # fmt: skip
+
+
+def _option(axis: str, value: str) -> list[str]:
+    """How `simmoe run` is told; it has no word for none of what it does not do unless told."""
+    if axis in OPTIONAL and value == NONE:
+        return []
+    return ["--graphs"] if axis == "graphs" else [f"--{axis}", value]
+
+
 def _inputs(point: Point) -> str:
     """What makes a workload."""
-    return repr([point.get(axis) for axis in ("hw", "trace", "model", "format")])
+    return repr([point.get(axis) for axis in ("hw", "trace", "model", "format", "graphs")])

@@ -21,9 +21,14 @@ from simmoe.workloads import models
 FOLDER = Path(__file__).parent / "spaces"
 DOC = "docs/sweeps.md"
 REQUIRED = ("schema", "name", "trace", "eviction", "budget", "hw", "objectives")
-AXES = ("hw", "trace", "model", "format", "eviction", "scope", "overlap", "budget")  # in the order of a command
+AXES = (  # in the order of a command
+    "hw", "trace", "model", "format", "eviction", "scope", "overlap", "prefetch", "miss", "placement", "graphs", "budget",
+)  # fmt: skip
+POLICIES = ("eviction", "prefetch", "miss", "placement")  # each a folder of policies/
 KEYS = (*REQUIRED, *(axis for axis in AXES if axis not in REQUIRED), "tokens")
-WORDS = {"scope": SCOPES, "overlap": ("on", "none")}
+WORDS = {"scope": SCOPES, "overlap": ("on", "none"), "graphs": ("on", "none")}
+NONE = "none"  # of OPTIONAL: the option is left out
+OPTIONAL = ("prefetch", "placement", "graphs")
 Direction = Literal["maximize", "minimize"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 
@@ -66,6 +71,16 @@ class Space:
         """Scenarios in the space."""
         return prod(len(values) for values in self.axes.values())
 
+    @property
+    def policies(self) -> list[tuple[str, str, str]]:
+        """(kind, value, name) of each policy: a placement is a name and an amount, such as popular=50%."""
+        named = [(kind, value) for kind in POLICIES for value in self.axes.get(kind, ())]
+        return [
+            (kind, value, value.partition("=")[0] if kind == "placement" else value)
+            for kind, value in named
+            if kind not in OPTIONAL or value != NONE
+        ]
+
     def indices(self, number: int) -> dict[str, int]:
         """Which value of each axis scenario `number` (0 … size - 1) takes."""
         found = {}
@@ -103,20 +118,26 @@ def _axis(axis: str, value: Any, at: str) -> Sequence[str]:
     if axis == "budget" and isinstance(value, Mapping):
         return _steps(value, at)
     values = value if isinstance(value, list) else [value]
-    if axis == "overlap":  # YAML reads a bare `on` as true
+    if "on" in WORDS.get(axis, ()):  # YAML reads a bare `on` as true
         values = ["on" if one is True else one for one in values]
     if not values:
         raise UserError(f"{at}: the list is empty; name at least one")
     for one in values:
-        if not isinstance(one, str) or not one.strip():
-            raise UserError(f"{at}: {one!r} is no text; write a name or a size, in quotes where YAML sees a number")
-        if one not in WORDS.get(axis, (one,)):
-            raise UserError(f"{at}: unknown {one!r}{_near(one, WORDS[axis])}; choose from {', '.join(WORDS[axis])}")
+        _word(axis, one, at)
         if values.count(one) > 1:
             raise UserError(f"{at}: {one!r} stands there twice; name each once")
         if axis == "budget":
             _size(one, at)
     return tuple(values)
+
+
+def _word(axis: str, one: Any, at: str) -> None:
+    words = WORDS.get(axis)
+    if words and one not in words:
+        raise UserError(f"{at}: unknown {one!r}{_near(one, words)}; choose from {', '.join(words)}")
+    if not isinstance(one, str) or not one.strip():
+        what = "none or a name" if axis in OPTIONAL else "a name or a size"
+        raise UserError(f"{at}: {one!r} is no text; write {what}, in quotes where YAML sees a number")
 
 
 def _steps(value: Mapping[str, Any], at: str) -> Steps:

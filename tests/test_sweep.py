@@ -241,7 +241,7 @@ BAD = {
     "another model": ({"model": "mixtral-8x7b"}, r"the trace has 9 MoE layers but the model mixtral-8x7b has 32"),
     "unknown format": ({"format": "fp17"}, r"fp17.*fp16"),
     "unknown scope": ({"scope": "word"}, r"scope: unknown 'word'; choose from global, layer"),
-    "overlap": ({"overlap": "[on, off]"}, r"overlap: False is no text"),
+    "overlap": ({"overlap": "[on, off]"}, r"overlap: unknown False; choose from on, none"),
     "bare budget": ({"budget": "[25]"}, r"budget: 25 is no text"),
     "unknown unit": ({"budget": "[2QB]"}, r"budget: unknown unit 'QB'"),
     "more than all": ({"budget": "[120%]"}, r"budget: 120% is more than all experts"),
@@ -281,7 +281,7 @@ def test_bad_options(space, capsys, tmp_path):
         (r"is not a study journal", "--study", path),
     ):
         refused(capsys, line, path, *options)
-    refused(capsys, r"unknown space 'nope'.*bundled: oracle_vs_switch", "nope")
+    refused(capsys, r"unknown space 'nope'.*bundled: experts_on_the_cpu, oracle_vs_switch", "nope")
     assert Path(path).read_text() == SPACE  # naming another file as the study did not touch it
 
     sweep(capsys, path, "--study", str(journal), "--trials", "2")

@@ -8,9 +8,13 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from simmoe.commands import files_used, tokens_option
 from simmoe.simulator.errors import UserError
+
+if TYPE_CHECKING:
+    from simmoe.sweeps.space import Space
 
 
 def sweep(a: argparse.Namespace) -> None:
@@ -28,7 +32,7 @@ def sweep(a: argparse.Namespace) -> None:
         return
     axes = done.space.axes
     files = _files(axes["hw"], axes["trace"], axes.get("model", (None,)), axes["eviction"])
-    report.show_sweep(done, a.top, files, show.console())
+    report.show_sweep(done, a.top, list(dict.fromkeys(files + _policy_files(done.space))), show.console())
 
 
 def compare(a: argparse.Namespace) -> None:
@@ -56,6 +60,14 @@ def _files(hw: Sequence[str], trace: Sequence[str], model: Sequence[str | None],
     names = ("hw", "trace", "model", "eviction")
     each = (argparse.Namespace(**dict(zip(names, one))) for one in itertools.product(hw, trace, model, eviction))
     return list(dict.fromkeys(file for one in each for file in files_used(one)))
+
+
+def _policy_files(space: Space) -> list[str]:
+    """Which policies of a space are files of the user's."""
+    from simmoe import policies
+
+    found = [(kind, policies.find(kind, name)) for kind, _, name in space.policies]
+    return [str(path) for kind, path in found if path.parent != policies.FOLDER / kind]
 
 
 @contextmanager
