@@ -30,6 +30,7 @@ AS_ENTRY = "_nrt=False, cache=True, nogil=True"
 AS_CALL = "_nrt=False"
 INLINED_EARLY = '_nrt=False, inline="always"'  # by numba: compiles twice as fast where tuples of arrays are passed on
 INLINED_LATE = "_nrt=False, forceinline=True"  # by LLVM: compiles faster where a helper is used in many places
+PREFETCHING = {"prefetch", "promote", "buffer"}
 HOST_ONLY = {"init"}  # runs once, before the kernel
 
 
@@ -37,7 +38,7 @@ HOST_ONLY = {"init"}  # runs once, before the kernel
 def kernels(eviction: ModuleType | None, prefetching: bool = True) -> Any:
     """A module with `play` for the policy `eviction` compiled in; with `run_passes` when it is None.
 
-    Without `prefetching` the prefetch of the machine or the clock is left out, which compiles faster.
+    Without `prefetching` what the machine or the clock do for it is left out, which compiles faster.
     """
     sources = [clock] if eviction is None else [policy, *_imported(eviction), eviction, machine]
     own = sorted(set(_functions(eviction)) & set(_functions(machine))) if eviction else []
@@ -47,7 +48,7 @@ def kernels(eviction: ModuleType | None, prefetching: bool = True) -> Any:
         )
     if interpreted():
         return clock if eviction is None else SimpleNamespace(play=Player().bind(eviction))
-    return _module(_text([Path(inspect.getfile(source)) for source in sources], set() if prefetching else {"prefetch"}))
+    return _module(_text([Path(inspect.getfile(source)) for source in sources], set() if prefetching else PREFETCHING))
 
 
 def interpreted() -> bool:

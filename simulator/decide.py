@@ -20,6 +20,7 @@ from simmoe.simulator.types import Trace
 HOOKS = ("init", "miss", "insert", "use", "victim", "remove")
 BOUNDS = ("nothing", "everything")  # bounds instead of a policy: nothing resident, everything resident
 SCOPES = ("global", "layer")
+NEVER = -1  # event of an object that no buffer holds
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,7 @@ class Guesses:
 
     ptr: Ints
     obj: Ints
+    buffered: bool = False  # into buffers beside the cache, where a guess waits for the next event of its layer
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,7 @@ class _Part:
     guess_ptr: Ints
     guess_obj: Ints
     guess: Ints  # [guesses of the part] index into the run's guesses
+    guess_for: Ints  # [guesses of the part] event for which a buffer holds it; empty without buffers
 
     @cached_property
     def future(self) -> tuple[Ints, Ints]:
@@ -178,9 +181,24 @@ def _select(requests: Requests, guesses: Guesses, low: int, high: int) -> _Part:
     if len(use_obj) == len(obj):  # every occurrence is a request: read one memory instead of two
         use_ptr, use_obj = ptr, obj
     guess_ptr, guess_obj = pointers(guess_event), small(guesses.obj[guess] - low)
+    held = _held_for(requests, guess_event, guesses.obj[guess], events) if guesses.buffered else np.zeros(0, np.int64)
     return _Part(
-        events, low, high - low, whole, ptr, obj, request, use_ptr, use_obj, guess_ptr, guess_obj, guess
+        events, low, high - low, whole, ptr, obj, request, use_ptr, use_obj, guess_ptr, guess_obj, guess, held
     )  # fmt: skip
+
+
+def _held_for(requests: Requests, event: Ints, obj: Ints, events: Ints) -> Ints:
+    """Step, among `events`, of the next event of each guess's layer; another number below NEVER where that requests nothing."""
+    target = next_of_its_layer(requests, event, obj)
+    step = np.minimum(np.searchsorted(events, target), len(events) - 1)
+    return np.where(events[step] == target, step, NEVER - 1 - target)
+
+
+def next_of_its_layer(requests: Requests, event: Ints, obj: Ints) -> Ints:
+    """The first event after each `event` that belongs to the layer of each `obj`; it may lie behind the last one."""
+    layers = int(requests.event_layer.max()) + 1
+    ahead = (obj // (requests.n_objects // layers) - requests.event_layer[event]) % layers
+    return event + np.where(ahead == 0, layers, ahead)
 
 
 def small(index: Ints) -> npt.NDArray[np.uint32]:
@@ -238,6 +256,8 @@ class Player:
             machine.fetched,
             machine.computed,
             machine.prefetch,
+            machine.promote,
+            machine.buffer,
             machine.admit,
             machine.evict,
         ):
@@ -251,17 +271,17 @@ def _play(
     seed: int, player: Player,
 ) -> Verdicts:  # fmt: skip
     """Play one group; the slots and the policy's state start empty at each of the events `starts`, but for the last."""
-    n, count = len(size), np.zeros(3, np.int64)
+    n, buffered, count = len(size), len(size) * (len(part.guess_for) > 0), np.zeros(3, np.int64)
     extras, following = _extras(part, eviction, size, seed)
     flags = np.zeros(0, np.int8) if on_cpu is None else on_cpu[part.request].astype(np.int8)
-    pointers = (part.use_ptr, part.use_obj, part.guess_ptr, part.guess_obj)
+    pointers = (part.use_ptr, part.use_obj, part.guess_ptr, part.guess_obj, part.guess_for)
     q = player.arrays(Stream(part.ptr, part.obj, following, *pointers, flags))
     room_for = _verdicts(part)
     v, x = player.arrays(room_for), player.arrays(extras)
     init, play = getattr(eviction, "init", policy.init), player.bind(eviction, len(part.guess_obj) > 0)
     for _, begin, stop in _spans(part, starts):
         count[machine.USED] = 0
-        c = player.arrays(Slots(np.zeros(n, np.int8), np.zeros(n, np.int8), count))
+        c = player.arrays(Slots(np.zeros(n, np.int8), np.zeros(n, np.int8), np.full(buffered, NEVER), count))
         play(begin, stop, q, v, c, room, player.arrays(init(n, room, x)), x)
         count = np.array(c.count)
     made = Verdicts(*(np.asarray(mine, array.dtype) for mine, array in zip(v, room_for)))

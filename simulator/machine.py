@@ -23,6 +23,7 @@ class Stream(NamedTuple):
     use_obj: Any  # [occurrences] object, token-major
     guess_ptr: Any  # [events + 1] into guess_obj
     guess_obj: Any  # [guesses] object that the prefetcher wants
+    guess_for: Any  # [guesses] event for which a buffer holds the guess; empty when guesses go into the cache
     on_cpu: Any  # [requests] 1 = if it is missing, the CPU computes it; empty when that is never so
 
 
@@ -43,19 +44,24 @@ class Slots(NamedTuple):
 
     resident: Any  # [objects] 0 or 1
     free: Any  # [objects] 1 = resident and not pinned by the event or by one of its prefetches
+    until: Any  # [objects] event for which a buffer holds it; empty when guesses go into the cache
     count: Any  # [3] bytes used, evictions and loads so far
 
 
 def play(begin: int, end: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: Extras) -> None:
     """Decide the events begin … end-1 of the group in turn; `room` is its budget in bytes."""
     for event in range(begin, end):
+        if len(q.guess_for) > 0:
+            promote(event, q, v, c, room, s, x)
         demand(event, q, v, c, room, s, x)
         for j in range(q.use_ptr[event], q.use_ptr[event + 1]):
             o = q.use_obj[j]
             if c.resident[o]:
                 use(s, o, event, x)
                 c.free[o] = 1  # a prefetch pins it again
-        if len(q.guess_obj) and q.guess_ptr[event] < q.guess_ptr[event + 1]:
+        if len(q.guess_for) > 0:
+            buffer(event, q, v, c)
+        elif len(q.guess_obj) and q.guess_ptr[event] < q.guess_ptr[event + 1]:
             prefetch(event, q, v, c, room, s, x)
         v.used[event] = c.count[USED]
 
@@ -132,6 +138,34 @@ def prefetch(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x:
         c.free[q.guess_obj[j]] = c.resident[q.guess_obj[j]]
     for i in range(q.ptr[event], q.ptr[event + 1]):
         c.free[q.obj[i]] = c.resident[q.obj[i]]
+
+
+def promote(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: Extras) -> None:
+    """What a buffer holds for this event and it requests takes a place in the cache, as far as others can leave."""
+    for i in range(q.ptr[event], q.ptr[event + 1]):
+        c.free[q.obj[i]] = 0
+        if len(q.following) > 0:
+            x.next_use[q.obj[i]] = q.following[i]
+    for i in range(q.ptr[event], q.ptr[event + 1]):
+        o, out = q.obj[i], 0
+        if c.resident[o] or c.until[o] != event:
+            continue
+        miss(s, o, event, x)
+        while out >= 0 and c.count[USED] + x.size_bytes[o] > room:
+            out = victim(s, c.free, event, x)
+            if out >= 0:
+                evict(out, i, event, v, c, s, x)
+        if out >= 0:
+            admit(o, event, c, s, x)
+
+
+def buffer(event: int, q: Stream, v: Verdicts, c: Slots) -> None:
+    """Guesses that are neither resident nor on their way are loaded into buffers, for the next event of their layer."""
+    for j in range(q.guess_ptr[event], q.guess_ptr[event + 1]):
+        o = q.guess_obj[j]
+        if not c.resident[o] and c.until[o] != q.guess_for[j]:
+            c.until[o] = q.guess_for[j]
+            v.issued[j] = 1
 
 
 def admit(o: int, event: int, c: Slots, s: Any, x: Extras) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simmoe.simulator.costs import Costs
-from simmoe.simulator.decide import Decisions, Guesses
+from simmoe.simulator.decide import Decisions, Guesses, next_of_its_layer
 from simmoe.simulator.requests import Ints, Requests
 from simmoe.simulator.types import Trace
 
@@ -135,6 +135,18 @@ def link_bytes_by_pass(
     total = np.zeros(trace.n_passes, np.int64)
     np.add.at(total, requests.event_pass[events], expert_bytes[loaded])
     return total
+
+
+def peak_buffer_bytes(requests: Requests, decisions: Decisions, guesses: Guesses, expert_bytes: Ints) -> int:
+    """The most bytes that prefetch buffers hold at once: each from its issue to the end of the event that it is for."""
+    if not guesses.buffered:
+        return 0
+    event = np.repeat(np.arange(requests.n_events), np.diff(guesses.ptr))[decisions.issued]
+    obj, change = guesses.obj[decisions.issued], np.zeros(requests.n_events + 1, np.int64)
+    size = expert_bytes[obj // (requests.n_objects // len(expert_bytes))]
+    np.add.at(change, event, size)
+    np.add.at(change, np.minimum(next_of_its_layer(requests, event, obj) + 1, requests.n_events), -size)
+    return int(change.cumsum().max())
 
 
 def check(costs: Costs, decisions: Decisions, clocks: Clocks, counts: Counts, budget_bytes: int | None) -> None:

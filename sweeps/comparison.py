@@ -87,6 +87,8 @@ def compare_machines(
     scope: str,
     format: str | None,
     tokens: int | None,
+    prefill_chunk: int | None,
+    batch: int | None,
     engine: str,
 ) -> Comparison:
     """See `simmoe.compare`."""
@@ -99,7 +101,9 @@ def compare_machines(
     opened = {str(t) if isinstance(t, str | Path) else f"trace {i}": traces.given(t) for i, t in enumerate(trace, 1)}
     runs, rows = len(hw) * len(opened) * len(policies), []
     for machine, (name, loaded) in product(hw, opened.items()):
-        workload = Workload(machine, loaded, model, format=format, tokens=tokens)
+        workload = Workload(
+            machine, loaded, model, format=format, tokens=tokens, prefill_chunk=prefill_chunk, batch=batch
+        )
         for policy in policies:
             rows.append(_row(workload, name, Plan(0, policy, scope), budget, memory, engine, runs))
     reasons = {row.why_not for row in rows}
@@ -167,7 +171,7 @@ def _cells(row: Row, comparison: Comparison) -> list[str]:
     bound = (row.bound_by or "–").removeprefix("bound by ").split(":")[0]
     return [
         f"{budget / row.workload.model.all_expert_bytes:.1%} ({nbytes(budget)})",
-        nbytes(row.workload.memory.split(budget)["total"]), show.number(run.tok_s), "–" if ratio is None else f"{ratio:.3g}",
+        nbytes(run.memory_bytes["total"]), show.number(run.tok_s), "–" if ratio is None else f"{ratio:.3g}",
         show.seconds(run.ttft_s["cold"]), show.seconds(run.ttft_s["warm"]), show.seconds(None if tpot is None else tpot / 1e3),
         "–" if rate is None else f"{rate:.2%}", "–" if row.waiting is None else f"{row.waiting:.1%}", bound,
     ]  # fmt: skip

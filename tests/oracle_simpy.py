@@ -81,6 +81,7 @@ class Machine:
         self.link = simpy.Resource(self.env, capacity=1)
         self.memory = [simpy.Container(self.env, capacity=group.capacity_bytes) for group in cache.groups]
         self.slots: dict[int, Transfer] = {}  # object -> the load that filled its slot, or is about to
+        self.buffers: dict[int, Transfer] = {}  # object -> the prefetch that brought it beside the cache
         self.n_issued = 0
         self.link_active = False
         self.rate_changed = self.env.event()
@@ -101,6 +102,8 @@ class Machine:
         for victim in load.victims:
             self.container(victim).get(self.cache.size(victim))
             del self.slots[victim]  # a load still in flight goes on; nobody waits for its arrival any more
+        if not load.fits:
+            return
         taken = self.container(load.obj).put(self.cache.size(load.obj))
         assert taken.triggered, "the decisions exceed the budget"
         occupancy = sum(int(container.level) for container in self.memory)
@@ -118,9 +121,10 @@ class Machine:
 
     # --- link ---
 
-    def issue(self, transfer: Transfer) -> None:
-        self.reserve(transfer.load)
-        self.slots[transfer.load.obj] = transfer
+    def issue(self, transfer: Transfer, buffered: bool = False) -> None:
+        if not buffered:
+            self.reserve(transfer.load)
+        (self.buffers if buffered else self.slots)[transfer.load.obj] = transfer
         transfer.number = self.n_issued
         self.n_issued += 1
         self.log.link_bytes[-1] += self.cache.size(transfer.load.obj)
@@ -207,6 +211,10 @@ class Machine:
 
     def decide(self, index: int, routed: list[int], candidates: Sequence[int]) -> MoEEvent:
         decision = self.cache.play(index, routed, candidates)
+        for load in decision.promoted:
+            self.reserve(load)
+            if load.fits:
+                self.slots[load.obj] = self.buffers.pop(load.obj)
         self.log.pass_hits[-1] += len(decision.hits)
         self.log.pass_misses[-1] += len(decision.loads)
         self.log.pass_evictions[-1] += len(decision.evictions)
@@ -225,7 +233,7 @@ class Machine:
                 yield self.env.all_of(reasons)
             self.issue(transfer)
         for transfer in event.prefetches:
-            self.issue(transfer)
+            self.issue(transfer, self.cache.buffered)
 
     # --- passes ---
 
@@ -279,11 +287,12 @@ def simulate(
     prefetch: Sequence[Sequence[int]] | None = None,  # candidates of each event, event = pass * moe_layers + column
     seed: int = 0,
     write_back: bool = False,
+    buffered: bool = False,
 ) -> OracleRun:
     """Play the trace. Decisions from `oracles.ExpertCache`, event by event, time from SimPy."""
     sizes = [model.layers[layer].expert.bytes for layer in trace.layer_index.tolist()]
     future = oracles.next_events(oracles.played_events(trace))
-    cache = oracles.ExpertCache(sizes, trace.n_experts, budget_bytes, eviction, scope, seed, future)
+    cache = oracles.ExpertCache(sizes, trace.n_experts, budget_bytes, eviction, scope, seed, future, buffered)
     machine = Machine(hw, model, trace, cache, overlap, write_back)
     if hw.unified and machine.contended_bytes_per_ms() <= 0:
         raise ValueError("loads leave the compute unit no memory bandwidth")

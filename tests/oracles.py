@@ -128,6 +128,7 @@ class Load:
     obj: int
     victims: tuple[int, ...]
     own_victims: tuple[int, ...] = ()  # the subset of victims that this very event requests
+    fits: bool = True  # False: promoted in vain, the rest of the room belongs to the event
 
 
 @dataclass(frozen=True)
@@ -138,10 +139,11 @@ class Decision:
     hits: tuple[int, ...]  # in request order
     loads: tuple[Load, ...]  # in issue order
     prefetches: tuple[Load, ...]  # in issue order, behind the loads
+    promoted: tuple[Load, ...] = ()  # from buffers into the cache, before anything else
 
     @property
     def evictions(self) -> tuple[int, ...]:
-        return tuple(victim for load in self.loads + self.prefetches for victim in load.victims)
+        return tuple(victim for load in self.promoted + self.loads + self.prefetches for victim in load.victims)
 
 
 class Group:
@@ -180,7 +182,9 @@ class ExpertCache:
         scope: str = "global",
         seed: int = 0,
         future: Mapping[int, Sequence[int]] | None = None,
+        buffered: bool = False,  # a prefetch waits beside the cache for the next event of its layer
     ) -> None:
+        self.buffered = buffered
         self.expert_bytes, self.n_experts = [int(size) for size in expert_bytes], int(n_experts)
         self.eviction, self.scope, self.seed, self.future = eviction, scope, seed, future or {}
         self.capacities = group_capacities(self.expert_bytes, self.n_experts, int(budget_bytes), scope)
@@ -189,6 +193,7 @@ class ExpertCache:
     def clear(self) -> None:
         """Empty slots and a fresh policy: the start of a run, or of a sequence with cold_per_sequence."""
         self.groups = [Group(capacity, self._policy()) for capacity in self.capacities]
+        self.buffers: list[int] = []
 
     def _policy(self) -> LRU:
         if self.eviction == "belady":
@@ -206,6 +211,7 @@ class ExpertCache:
     def play(self, event: int, occurrences: Sequence[int], candidates: Iterable[int] = ()) -> Decision:
         """One event: its occurrences are objects of one layer, token-major, repeats included."""
         request = tuple(dict.fromkeys(occurrences))
+        promoted = tuple(self._promote(request, event))
         hits = tuple(obj for obj in request if obj in self.group_of(obj).resident)
         computed = list(hits)  # the longest ago first
         loads = []
@@ -214,7 +220,31 @@ class ExpertCache:
                 loads.append(self._demand(obj, request, computed, event))
                 computed.append(obj)
         self._stamp(occurrences)
-        return Decision(request, hits, tuple(loads), tuple(self._prefetch(candidates, request, event)))
+        prefetch = self._buffer(candidates) if self.buffered else self._prefetch(candidates, request, event)
+        return Decision(request, hits, tuple(loads), tuple(prefetch), promoted)
+
+    def _promote(self, request: Collection[int], event: int) -> Iterator[Load]:
+        """Buffers of this event's layer are emptied; what is requested enters the cache while others can leave."""
+        column = event % len(self.expert_bytes)
+        waiting = {obj for obj in self.buffers if obj // self.n_experts == column}
+        self.buffers = [obj for obj in self.buffers if obj not in waiting]
+        for obj in request:
+            group, victims = self.group_of(obj), []
+            if obj not in waiting or obj in group.resident:
+                continue
+            while group.free_bytes < self.size(obj) and any(one not in request for one in group.resident):
+                victims.append(group.policy.victim(request, event, group.n_evicted))
+                group.evict(victims[-1])
+            fits = group.free_bytes >= self.size(obj)
+            if fits:
+                group.insert(obj, self.size(obj))
+            yield Load(obj, tuple(victims), fits=fits)
+
+    def _buffer(self, candidates: Iterable[int]) -> Iterator[Load]:
+        for obj in candidates:
+            if obj not in self.group_of(obj).resident and obj not in self.buffers:
+                self.buffers.append(obj)
+                yield Load(obj, ())
 
     def _demand(self, obj: int, request: Collection[int], computed: list[int], event: int) -> Load:
         group, victims, own = self.group_of(obj), [], []
@@ -350,6 +380,7 @@ def replay(
     cold_per_sequence: bool = False,
     prefetch: Sequence[Sequence[int]] | None = None,  # candidates of each event, event = pass * moe_layers + column
     seed: int = 0,
+    buffered: bool = False,
 ) -> OracleReplay:
     if prefetch is not None and contract != "event":
         raise ValueError("prefetch candidates belong to events: contract must be 'event'")
@@ -360,7 +391,8 @@ def replay(
     if eviction in ("nothing", "everything"):
         decisions: Iterable[Decision] = (_bound(event, eviction) for event in played)
     else:
-        cache = ExpertCache(sizes, trace.n_experts, budget_bytes, eviction, scope, seed, next_events(played))
+        future = next_events(played)
+        cache = ExpertCache(sizes, trace.n_experts, budget_bytes, eviction, scope, seed, future, buffered)
         decisions = _decisions(cache, played, cold, prefetch)
     for event, decision in zip(played, decisions):
         _record(run, trace, sizes, event, decision)

@@ -52,10 +52,21 @@ class Case:
     prefetch: list[list[int]] | None = None  # candidates of each event, event = pass * moe_layers + column
     seed: int = 0
     write_back: bool = False
+    buffered: bool = False  # prefetches land beside the cache
 
     @property
     def kwargs(self) -> dict[str, Any]:
-        names = ("budget_bytes", "eviction", "scope", "overlap", "cold_per_sequence", "prefetch", "seed", "write_back")
+        names = (
+            "budget_bytes",
+            "eviction",
+            "scope",
+            "overlap",
+            "cold_per_sequence",
+            "prefetch",
+            "seed",
+            "write_back",
+            "buffered",
+        )
         return {name: getattr(self, name) for name in names}
 
     def __repr__(self) -> str:
@@ -251,7 +262,8 @@ def cases(draw: st.DrawFn, prefetching: bool | None = None) -> Case:
         cold_per_sequence=draw(st.sampled_from((False, False, True))),
         prefetch=draw(prefetches(trace, prefetching)),
         seed=draw(st.sampled_from((0, 1, 2**63 - 1))),
-        write_back=draw(st.booleans()),
+        write_back=not (buffered := draw(st.booleans())) and draw(st.booleans()),
+        buffered=buffered,
     )
 
 

@@ -34,7 +34,7 @@ def made(name: str) -> Engine:
 def guesses_of(case: Case, n_events: int) -> Guesses:
     wanted = case.prefetch or [[]] * n_events
     ptr = np.cumsum([0] + [len(one) for one in wanted])
-    return Guesses(ptr.astype(np.int64), np.array([o for one in wanted for o in one], np.int64))
+    return Guesses(ptr.astype(np.int64), np.array([o for one in wanted for o in one], np.int64), case.buffered)
 
 
 def run(case: Case, engine: Engine, cpu_seed: int | None = None, page_cache: int = 0):
@@ -55,7 +55,7 @@ def run(case: Case, engine: Engine, cpu_seed: int | None = None, page_cache: int
     clocks = engine.simulate(costs, requests, decisions, guesses, case.overlap, None, loads)
     counts = count(case.trace, requests, decisions, guesses, sizes, write_back=case.write_back)
     check(costs, decisions, clocks, counts, case.budget_bytes)
-    if not case.cold_per_sequence:
+    if not case.cold_per_sequence and not case.buffered:
         check_occupancy(requests, decisions, guesses, sizes)
     return clocks, counts, link_bytes_by_pass(case.trace, requests, decisions, guesses, sizes), decisions
 

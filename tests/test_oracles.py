@@ -339,6 +339,7 @@ def check_counts(case: Case) -> None:
         cold_per_sequence=case.cold_per_sequence,
         prefetch=case.prefetch,
         seed=case.seed,
+        buffered=case.buffered,
     )
     assert (timed.hits, timed.misses, timed.evictions) == (plain.total.hits, plain.total.misses, plain.total.evictions)
     assert sum(timed.link_bytes) == plain.total.bytes

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from simmoe.laddering import Ladder
 from simmoe.running import Plan, Run, Workload, play
-from simmoe.simulator.errors import UserError
+from simmoe.simulator.errors import DoesNotFit, UserError
 from simmoe.simulator.types import Hardware
 from simmoe.simulator.units import nbytes
 
@@ -96,7 +96,8 @@ def gains(workload: Workload, plan: Plan, run: Run) -> list[tuple[str, float]]:
     more = min(plan.budget_bytes + GIGABYTE, workload.memory.holds_bytes)
     if more > plan.budget_bytes:
         text = f"+{nbytes(more - plan.budget_bytes)} of experts"
-        found.append((text, _gain(run, play(workload, replace(plan, budget_bytes=more)))))
+        with suppress(DoesNotFit):  # beside prefetch buffers
+            found.append((text, _gain(run, play(workload, replace(plan, budget_bytes=more)))))
     return sorted(found, key=lambda item: -item[1])
 
 

@@ -99,10 +99,18 @@ def _add_run(commands: Commands) -> None:  # type: ignore[valid-type]
         "--placement", metavar="NAME=N", help="experts left to the CPU for good: n_cpu_moe=4 (layers), or all but "
         "popular=50%% or random=50%% of each layer",
     )  # fmt: skip
+    run.add_argument(
+        "--prefetch-into", choices=("cache", "buffers"), default="cache",
+        help="where a guess lands: in the cache (default), or in buffers beside it until it is used",
+    )  # fmt: skip
     run.add_argument("--write-back", action="store_true", help="an evicted expert is copied back over the link")
     run.add_argument(
-        "--page-cache", default="0 B", metavar="SIZE", help="host memory that keeps what was read from the store behind it"
+        "--page-cache",
+        default="0 B",
+        metavar="SIZE",
+        help="host memory that keeps what was read from the store behind it",
     )
+    _add_passes(run)
     run.add_argument("--graphs", action="store_true", help="launches come from CUDA graphs")
     run.add_argument("--cold-per-sequence", action="store_true", help="empty the slots when a new sequence starts")
     run.add_argument(
@@ -147,11 +155,24 @@ def _add_compare(commands: Commands) -> None:  # type: ignore[valid-type]
     compare.add_argument(
         "--eviction", action="append", metavar="NAME|FILE", help="policy (default lru); may be given again"
     )
+    _add_passes(compare)
     compare.add_argument("--scope", default="global", help="global (default) or layer")
     compare.add_argument("--tokens", metavar="N|all", help="play the first N tokens (default: all)")
     compare.add_argument("--engine", default="auto", help="simpy, fast or auto (default)")
     compare.add_argument("--json", action="store_true", help="print the rows as JSON")
     compare.set_defaults(command=_command("compare", "commands_sweep"))
+
+
+def _add_passes(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--prefill-chunk",
+        type=int,
+        metavar="N",
+        help="read prompts in passes of at most N tokens (default: as recorded)",
+    )
+    command.add_argument(
+        "--batch", type=int, metavar="N", help="decode N sequences of the trace together (default: as recorded)"
+    )
 
 
 def _add_sweep(commands: Commands) -> None:  # type: ignore[valid-type]

@@ -24,11 +24,12 @@ def run(a: argparse.Namespace) -> None:
     loaded = trace.load(a.trace)
     tokens = tokens_option(a.tokens, None if one else laddering.usual_tokens(loaded))
     workload = running.Workload(
-        machine(a.hw, a.set), loaded, a.model, format=a.format, tokens=tokens, context=a.context, graphs=a.graphs
-    )
+        machine(a.hw, a.set), loaded, a.model, format=a.format, tokens=tokens, context=a.context, graphs=a.graphs,
+        prefill_chunk=a.prefill_chunk, batch=a.batch,
+    )  # fmt: skip
     plan = running.Plan(
         0, a.eviction, a.scope, a.overlap == "on", a.cold_per_sequence, a.seed, a.prefetch, a.miss, a.placement,
-        a.write_back, memory.page_cache_of(workload.hw, a.page_cache),
+        a.prefetch_into, a.write_back, memory.page_cache_of(workload.hw, a.page_cache),
     )  # fmt: skip
     if one:
         _one(a, workload, replace(plan, budget_bytes=memory.budget_of(workload.memory, a.budget, a.memory)))

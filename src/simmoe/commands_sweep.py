@@ -47,7 +47,7 @@ def compare(a: argparse.Namespace) -> None:
     done = play(
         [machine(name, a.set) for name in a.hw], a.trace,
         model=a.model, budget=a.budget, memory=a.memory, eviction=evictions, scope=a.scope, format=a.format,
-        tokens=tokens, engine=a.engine,
+        tokens=tokens, prefill_chunk=a.prefill_chunk, batch=a.batch, engine=a.engine,
     )  # fmt: skip
     if a.json:
         print(json.dumps(done.to_json(), indent=1, sort_keys=True))

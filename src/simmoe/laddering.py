@@ -11,7 +11,7 @@ from simmoe.running import Plan, Run, Workload, play, versions
 from simmoe.simulator import compiled
 from simmoe.simulator.decide import quotas
 from simmoe.simulator.engines import Engine
-from simmoe.simulator.errors import UserError
+from simmoe.simulator.errors import DoesNotFit, UserError
 from simmoe.simulator.types import Hardware, ModelShape, Trace
 
 RUNGS = tuple(Fraction(n, 8) for n in range(1, 9))  # of the bytes of all routed experts
@@ -117,4 +117,7 @@ def _rung(workload: Workload, plan: Plan, label: str, budget: int, engine: Engin
         quotas(workload.model.expert_bytes, workload.trace.n_experts, budget, plan.scope)
     except UserError:
         return Rung(label, budget, None, f"below one expert{' per layer' if plan.scope == 'layer' else ''}")
-    return Rung(label, budget, play(workload, replace(plan, budget_bytes=budget), engine))
+    try:
+        return Rung(label, budget, play(workload, replace(plan, budget_bytes=budget), engine))
+    except DoesNotFit:  # it did, but for what is beside the budget
+        return Rung(label, budget, None, "does not fit beside the prefetch buffers")

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from simmoe.simulator.errors import UserError
+from simmoe.simulator.errors import DoesNotFit, UserError
 from simmoe.simulator.types import Hardware, ModelShape, Trace
 from simmoe.simulator.units import nbytes, parse
 
@@ -48,8 +48,10 @@ class Memory:
         """Routed experts that the device really holds."""
         return min(self.room_bytes, self.model.all_expert_bytes)
 
-    def split(self, budget_bytes: int) -> dict[str, int]:
+    def split(self, budget_bytes: int, buffer_bytes: int = 0) -> dict[str, int]:
         parts = {"dense": self.model.dense_bytes, "kv": self.kv_bytes, "experts": budget_bytes}
+        if buffer_bytes:
+            parts["prefetch buffers"] = buffer_bytes
         return {**parts, "total": sum(parts.values())}
 
     def short_by(self, budget_bytes: int) -> int:
@@ -61,20 +63,28 @@ class Memory:
         one, every, home = int(self.model.expert_bytes.max()), self.model.all_expert_bytes, self.hw.home
         rest = f"dense weights {nbytes(self.model.dense_bytes)}, KV cache {nbytes(self.kv_bytes)}"
         if self.short_by(one):
-            raise UserError(
+            raise DoesNotFit(
                 f"{self.what} does not fit on {self.hw.name}: {rest} and one expert {nbytes(one)} exceed the usable "
                 f"{nbytes(self.usable_bytes)} by "
                 f"{nbytes(self.short_by(one))}; choose a smaller --format or --context, or a larger machine"
             )
         if self.short_by(budget_bytes):
-            raise UserError(
+            raise DoesNotFit(
                 f"{nbytes(budget_bytes)} of experts do not fit on {self.hw.name}: short by {nbytes(self.short_by(budget_bytes))} of "
                 f"{nbytes(self.usable_bytes)} usable ({rest}); --budget {self.room_bytes // 10**6}MB would fit"
             )
         if budget_bytes < every and home.capacity_bytes < every:
-            raise UserError(
+            raise DoesNotFit(
                 f"the experts of {self.what} ({nbytes(every)}) do not fit on {home.name} of {self.hw.name}: short by "
                 f"{nbytes(every - home.capacity_bytes)}; choose a smaller --format or a larger {home.name}"
+            )
+
+    def require_buffers(self, budget_bytes: int, buffer_bytes: int) -> None:
+        """Raises DoesNotFit when prefetch buffers leave the budget too little room."""
+        if short := self.short_by(budget_bytes + buffer_bytes):
+            raise DoesNotFit(
+                f"prefetch buffers of {nbytes(buffer_bytes)} do not fit on {self.hw.name} beside {nbytes(budget_bytes)} of experts: short "
+                f"by {nbytes(short)} of {nbytes(self.usable_bytes)} usable; lower --budget by that, or --prefetch-into cache"
             )
 
 
@@ -107,7 +117,9 @@ def page_cache_of(hw: Hardware, size: int | str) -> int:
             "machine with link.upstream, such as rtx_4090_nvme, or leave --page-cache out"
         )
     if count_bytes > host.capacity_bytes:
-        raise UserError(f"--page-cache {size} is more than {host.name} of {hw.name} has, {nbytes(host.capacity_bytes)}; lower it")
+        raise UserError(
+            f"--page-cache {size} is more than {host.name} of {hw.name} has, {nbytes(host.capacity_bytes)}; lower it"
+        )
     return count_bytes
 
 

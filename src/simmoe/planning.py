@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simmoe import policies
+from simmoe.replaying import one_of
 from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide import Guesses, no_guesses
 from simmoe.simulator.errors import UserError
@@ -19,11 +20,15 @@ from simmoe.simulator.types import Trace
 if TYPE_CHECKING:
     from simmoe.running import Plan, Workload
 
+PREFETCH_INTO = ("cache", "buffers")
 Flags = npt.NDArray[np.bool_]
 
 
 def guesses_of(workload: Workload, plan: Plan) -> Guesses:
     """What the plan's prefetcher wants, but for experts that stay on the CPU."""
+    one_of("prefetch_into", plan.prefetch_into, PREFETCH_INTO)
+    if plan.prefetch_into == "buffers" and plan.write_back:
+        raise UserError("--prefetch-into buffers with --write-back is not modelled: leave one of them out")
     if plan.prefetch is None:
         return no_guesses(workload.requests)
     trace, requests = workload.trace, workload.requests
@@ -32,7 +37,7 @@ def guesses_of(workload: Workload, plan: Plan) -> Guesses:
         kept = ~placed(trace, requests, plan).ravel()[obj]
         event, obj = event[kept], obj[kept]
     ptr = np.concatenate(([0], np.cumsum(np.bincount(event, minlength=requests.n_events))))
-    return Guesses(ptr, obj)
+    return Guesses(ptr, obj, plan.prefetch_into == "buffers")
 
 
 def on_cpu_of(workload: Workload, plan: Plan) -> Flags | None:

@@ -27,10 +27,21 @@ from simmoe.simulator.engines import Engine, engine
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.loading import loading
 from simmoe.simulator.requests import Ints, Requests, requests_of
-from simmoe.simulator.runlog import Clocks, Counts, Spans, check, check_occupancy, count, hit_flags, link_bytes_by_pass
+from simmoe.simulator.runlog import (
+    Clocks,
+    Counts,
+    Spans,
+    check,
+    check_occupancy,
+    count,
+    hit_flags,
+    link_bytes_by_pass,
+    peak_buffer_bytes,
+)
 from simmoe.simulator.types import DECODE, PREFILL, Hardware, ModelShape, Trace
 from simmoe.workloads import models
 from simmoe.workloads import trace as traces
+from simmoe.workloads.regroup import regrouped
 
 
 class Workload:
@@ -46,13 +57,16 @@ class Workload:
         tokens: int | None = None,
         context: int | None = None,
         graphs: bool = False,
+        prefill_chunk: int | None = None,
+        batch: int | None = None,
     ) -> None:
         """tokens: play the first so many (whole passes). context: positions to reserve KV memory for. graphs: launches come
-        from CUDA graphs. Raises UserError."""
+        from CUDA graphs. prefill_chunk, batch: other passes than recorded (workloads/regroup.py). Raises UserError."""
         self.hw = hw if isinstance(hw, Hardware) else hardware_profiles.load(hw)
-        whole = traces.given(trace)
+        self._recorded = traces.given(trace)
+        whole = regrouped(self._recorded, prefill_chunk, batch)
         self.trace, self.all_tokens = first_tokens(whole, tokens), whole.n_tokens
-        self._whole = whole
+        self.prefill_chunk, self.batch = prefill_chunk, batch
         self.model = model if isinstance(model, ModelShape) else _model_of(whole, model, format)
         self.context = int(whole.position.max()) + 1 if context is None else context
         self.kv_bytes = kv_bytes(self.model, whole, self.context)
@@ -61,7 +75,7 @@ class Workload:
 
     @cached_property
     def trace_digest(self) -> str:
-        return self._whole.meta.get("digest") or traces.digest(self._whole)
+        return self._recorded.meta.get("digest") or traces.digest(self._recorded)
 
     @cached_property
     def requests(self) -> Requests:
@@ -86,7 +100,8 @@ class Workload:
             "hardware": {"name": self.hw.name, "digest": self.hw.digest},
             "model": {"name": self.model.name, "format": self.model.format, "digest": self.model.digest},
             "trace": {"model": meta.get("model"), "router": meta.get("router"), "digest": self.trace_digest,
-                      "tokens": self.trace.n_tokens, "of_tokens": self.all_tokens},
+                      "tokens": self.trace.n_tokens, "of_tokens": self.all_tokens,
+                      "prefill_chunk": self.prefill_chunk, "batch": self.batch},
             "context": self.context, "graphs": self.graphs,
         }  # fmt: skip
 
@@ -104,6 +119,7 @@ class Plan:
     prefetch: str | None = None
     miss: str = "fetch"
     placement: str | None = None  # such as n_cpu_moe=4, popular=50%
+    prefetch_into: str = "cache"
     write_back: bool = False
     page_cache_bytes: int = 0
 
@@ -128,6 +144,16 @@ class Run:
     misses = property(lambda self: self.counts.misses)
     evictions = property(lambda self: self.counts.evictions)
     bytes = property(lambda self: self.counts.bytes)
+
+    @property
+    def memory_bytes(self) -> dict[str, int]:
+        """Device memory by what it is for, and in all."""
+        return self.workload.memory.split(self.plan.budget_bytes, self.buffer_bytes)
+
+    @property
+    def buffer_bytes(self) -> int:
+        """The most that prefetch buffers hold at once, beside the budget."""
+        return peak_buffer_bytes(self.workload.requests, self.decisions, self.guesses, self.workload.model.expert_bytes)
 
     @property
     def hit(self) -> npt.NDArray[np.bool_]:
@@ -192,7 +218,7 @@ class Run:
             "decode": {**asdict(self.decode), "hit_rate": self.decode.hit_rate},
             "tok_s": self.tok_s, "ttft_s": self.ttft_s, "tpot_ms": {f"p{p}": self.tpot_ms(p) for p in (50, 95, 99)},
             "bytes_per_token": self.bytes_per_token, "decode_time_ps": where, "total_ps": int(self.pass_ps.sum()),
-            "link_busy_ps": self.clocks.link_busy_ps, "memory_bytes": self.workload.memory.split(self.plan.budget_bytes),
+            "link_busy_ps": self.clocks.link_busy_ps, "memory_bytes": self.memory_bytes,
             "energy": energy(self),
             "unused_budget_bytes": self.decisions.unused_bytes, "peak_resident_bytes": int(self.decisions.used.max(initial=0)),
         }  # fmt: skip
@@ -226,11 +252,14 @@ def run(
     overlap: bool = True,
     cold_per_sequence: bool = False,
     prefetch: str | None = None,
+    prefetch_into: str = "cache",
     miss: str = "fetch",
     placement: str | None = None,
     write_back: bool = False,
     page_cache: int | str = 0,
     graphs: bool = False,
+    prefill_chunk: int | None = None,
+    batch: int | None = None,
     seed: int = 0,
     engine: str = "auto",
 ) -> Run:
@@ -238,18 +267,22 @@ def run(
 
     budget: bytes of routed experts that may be resident ("2 GB", "25%" of all of them, or an int). memory: the same from the other
     side: dense weights + KV cache + experts. Neither: what the device holds. tokens: the first so many (default all).
-    prefetch: "next_layer" (the trace's guesses), "whole_layer" or none. miss: "fetch", "cpu" (computed there) or "cheaper" of the two.
+    prefetch: "next_layer" (the trace's guesses), "whole_layer" or none. prefetch_into: "cache", or "buffers" beside it, from where what
+    is used moves into the cache. miss: "fetch", "cpu" (computed there) or "cheaper" of the two.
     placement: experts left to the CPU for good, "n_cpu_moe=4", "popular=50%", "random=50%" (the share that the GPU may have). graphs:
     launches come from CUDA graphs. write_back: an evicted expert is copied back over the link. page_cache: host memory before the
-    link that keeps what was read from the store behind it ("48 GB"), on machines with link.upstream.
+    link that keeps what was read from the store behind it ("48 GB"), on machines with link.upstream. prefill_chunk: prompts in passes
+    of at most so many tokens. batch: so many sequences decoded together; tok_s is then that of all of them.
     engine: "simpy" (the reference), "fast" (compiled, needs numba) or "auto". Both give the same result to the bit.
     Raises UserError with one line for any input that cannot be simulated.
     """
-    workload = Workload(hw, trace, model, format=format, tokens=tokens, context=context, graphs=graphs)
+    workload = Workload(
+        hw, trace, model, format=format, tokens=tokens, context=context, graphs=graphs, prefill_chunk=prefill_chunk, batch=batch
+    )  # fmt: skip
     budget_bytes = budget_of(workload.memory, budget, memory)
     plan = Plan(
-        budget_bytes, str(eviction), scope, overlap, cold_per_sequence, seed, prefetch, miss, placement, write_back,
-        page_cache_of(workload.hw, page_cache),
+        budget_bytes, str(eviction), scope, overlap, cold_per_sequence, seed, prefetch, miss, placement, prefetch_into,
+        write_back, page_cache_of(workload.hw, page_cache),
     )  # fmt: skip
     return play(workload, plan, workload.engine(engine))
 
@@ -284,11 +317,14 @@ def play(workload: Workload, plan: Plan, engine: Engine | None = None, spans: Sp
         count(trace, requests, decisions, guesses, sizes, phase, plan.write_back) for phase in (None, PREFILL, DECODE)
     )
     check(costs, decisions, clocks, both, None if bound else plan.budget_bytes)
-    if not bound and not plan.cold_per_sequence:
+    if not bound and not plan.cold_per_sequence and not guesses.buffered:
         check_occupancy(requests, decisions, guesses, sizes)
     pass_ps = np.array(clocks.end_ps, np.int64) - np.array(clocks.start_ps, np.int64)
     link_bytes = link_bytes_by_pass(trace, requests, decisions, guesses, sizes)
-    return Run(workload, plan, engine.name, both, prefill, decode, clocks, pass_ps, link_bytes, decisions, guesses)
+    made = Run(workload, plan, engine.name, both, prefill, decode, clocks, pass_ps, link_bytes, decisions, guesses)
+    if not bound:
+        workload.memory.require_buffers(plan.budget_bytes, made.buffer_bytes)
+    return made
 
 
 def eviction_identity(eviction: str) -> str:

@@ -56,7 +56,7 @@ def show_run(run: Run, changes: list[tuple[str, float]], files: list[str], out: 
     share = run.plan.budget_bytes / run.workload.model.all_expert_bytes
     table.add_row(f"{share:.1%} ({nbytes(run.plan.budget_bytes)})", *_cells(run))
     out.print(table)
-    split = run.workload.memory.split(run.plan.budget_bytes)
+    split = run.memory_bytes
     out.print(
         "Memory: "
         + " + ".join(f"{name} {nbytes(n)}" for name, n in split.items() if name != "total")
@@ -99,7 +99,12 @@ def heading(workload: Workload, plan: Plan, engine: str, files: list[str], out: 
 
 def extras(workload: Workload, plan: Plan) -> str:
     """What the plan says beyond a plain cache."""
-    said = {"prefetch": plan.prefetch, "miss": plan.miss if plan.miss != "fetch" else None, "placement": plan.placement}
+    into = " into buffers" * (plan.prefetch_into == "buffers")
+    said = {
+        "prefetch": plan.prefetch and plan.prefetch + into,
+        "miss": plan.miss if plan.miss != "fetch" else None,
+        "placement": plan.placement,
+    }
     words = [f"{name} {value}" for name, value in said.items() if value] + ["CUDA graphs"] * workload.graphs
     return "".join(f", {word}" for word in words)
 
@@ -132,8 +137,11 @@ def inputs(files: list[str]) -> str:
 def played(workload: Workload) -> str:
     """How much of the trace."""
     if workload.trace.n_tokens < workload.all_tokens:
-        return f"first {workload.trace.n_tokens:,} of {workload.all_tokens:,} tokens"
-    return f"all {workload.all_tokens:,} tokens"
+        tokens = f"first {workload.trace.n_tokens:,} of {workload.all_tokens:,} tokens"
+    else:
+        tokens = f"all {workload.all_tokens:,} tokens"
+    passes = {"prompts in chunks of": workload.prefill_chunk, "batches of": workload.batch}
+    return tokens + "".join(f", {what} {n}" for what, n in passes.items() if n)
 
 
 def small_model(workload: Workload) -> str:
@@ -151,7 +159,7 @@ def _table() -> Table:
 
 
 def _cells(run: Run) -> tuple[str, ...]:
-    split, ttft = run.workload.memory.split(run.plan.budget_bytes), run.ttft_s
+    split, ttft = run.memory_bytes, run.ttft_s
     waiting = run.where_ps()["waiting for experts"] / max(int(run.pass_ps[run.decode_passes].sum()), 1)
     rate = run.decode.hit_rate
     return (

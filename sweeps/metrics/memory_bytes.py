@@ -1,4 +1,4 @@
-"""Device memory: dense weights, KV cache and the budget of experts."""
+"""Device memory: dense weights, KV cache, the budget of experts and prefetch buffers."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from simmoe.running import Run
 
 
 def value(run: Run) -> int:
-    return run.workload.memory.split(run.plan.budget_bytes)["total"]
+    return run.memory_bytes["total"]

@@ -35,7 +35,10 @@ def again(file: Path, given: Given) -> tuple[str, Run]:
         hw_name, hw = _hardware(file, hardware, given.hw)
         shape = models.load(_known("model", given.model, model["name"], models.available()), model["format"])
         loaded = _trace(trace, given.trace)
-        workload = Workload(hw, traces.load(loaded), shape, tokens=trace["tokens"], context=scenario["context"])
+        workload = Workload(
+            hw, traces.load(loaded), shape, tokens=trace["tokens"], context=scenario["context"], graphs=scenario["graphs"],
+            prefill_chunk=trace["prefill_chunk"], batch=trace["batch"],
+        )  # fmt: skip
         policy = given.eviction or plan["eviction"]
         if " sha256:" in policy:
             raise UserError(
@@ -100,7 +103,7 @@ def _trace(wanted: dict[str, Any], given: str | None) -> str:
 
 def _same(file: Path, wanted: dict[str, Any], found: dict[str, Any]) -> None:
     """Refuses a scenario that is not the one of the file."""
-    for part in ("hardware", "model", "trace", "plan", "context"):
+    for part in ("hardware", "model", "trace", "plan", "context", "graphs"):
         if wanted.get(part) != found[part]:
             option = {"plan": "eviction", "context": "trace"}.get(part, part)
             raise UserError(
