@@ -49,7 +49,9 @@ def _assemble(doc: Mapping[str, Any], checked: Checked, digest: str) -> Hardware
 
 def _unit(name: str, unit: Mapping[str, Any], n: Mapping[str, int]) -> ComputeUnit:
     at = f"units.{name}"
-    softness, grouped = (None if p is None else p / 1000 for p in (n.get(f"{at}.{k}softness") for k in ("", "grouped_")))
+    softness, grouped = (
+        None if p is None else p / 1000 for p in (n.get(f"{at}.{k}softness") for k in ("", "grouped_"))
+    )
     return ComputeUnit(
         name=name,
         memory=unit["memory"],
@@ -67,7 +69,9 @@ def _unit(name: str, unit: Mapping[str, Any], n: Mapping[str, int]) -> ComputeUn
 def _link(link: Mapping[str, Any], n: Mapping[str, int], efficiency: tuple[tuple[int, float], ...]) -> Link:
     up, at = link.get("upstream"), "link.upstream"
     upstream = up and Upstream(up["from"], n[f"{at}.bandwidth"], n[f"{at}.latency"], up["pipelined"])
-    managed = Managed(*(n[f"link.managed.{key}"] for key in ("bandwidth", "page", "fault"))) if "managed" in link else None
+    managed = (
+        Managed(*(n[f"link.managed.{key}"] for key in ("bandwidth", "page", "fault"))) if "managed" in link else None
+    )
     return Link(
         src=link["from"],
         dst=link["to"],

@@ -49,7 +49,9 @@ def loading(
         demand_ps = np.where(in_demand, near[demand], demand_ps)
         guess_ps = np.where(in_guess, near[guesses.obj // n_experts], guess_ps)
     if write_back:
-        demand_bytes, guess_bytes = _thrown_out(decisions, len(requests.obj), len(guesses.obj), size[decisions.evicted // n_experts])
+        demand_bytes, guess_bytes = _thrown_out(
+            decisions, len(requests.obj), len(guesses.obj), size[decisions.evicted // n_experts]
+        )
         both = _both_ways(costs)
         demand_ps, guess_ps = both(demand_ps, demand_bytes[decisions.loads]), both(guess_ps, guess_bytes)
     return Loading(demand_ps, guess_ps)

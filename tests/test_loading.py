@@ -87,7 +87,9 @@ def brute_force(objects: list[int], size: list[int], room: int) -> list[bool]:
     return hits
 
 
-@given(st.lists(st.integers(0, 5), max_size=60), st.lists(st.integers(1, 4), min_size=6, max_size=6), st.integers(0, 12))
+@given(
+    st.lists(st.integers(0, 5), max_size=60), st.lists(st.integers(1, 4), min_size=6, max_size=6), st.integers(0, 12)
+)
 def test_the_page_cache_is_an_lru(objects, size, room):
     assert lru_hits(objects, size, room) == brute_force(objects, size, room)
 
@@ -99,7 +101,9 @@ def test_a_page_cache_counts_prefetches_behind_the_loads_of_their_event():
     assert ((loads.guess_ps > 0) == d.issued).all()
     first = {}  # the first read of each expert, in order of event, loads before prefetches
     event = np.repeat(np.arange(w.requests.n_events), np.diff(g.ptr))
-    reads = [(int(w.requests.event_of_request[i]), 0, int(w.requests.obj[i]), ps) for i, ps in zip(d.loads, loads.demand_ps)]
+    reads = [
+        (int(w.requests.event_of_request[i]), 0, int(w.requests.obj[i]), ps) for i, ps in zip(d.loads, loads.demand_ps)
+    ]
     reads += [(int(event[j]), 1, int(g.obj[j]), loads.guess_ps[j]) for j in np.flatnonzero(d.issued)]
     for _, _, o, ps in sorted(reads, key=lambda read: read[:2]):
         first.setdefault(o, ps)
@@ -110,8 +114,16 @@ def test_a_page_cache_counts_prefetches_behind_the_loads_of_their_event():
 @pytest.mark.parametrize(
     ("hw", "size", "text"),
     [
-        ("a100", "1GB", r"--page-cache 1GB: the experts of a100 live on host_dram, with no memory between it and the device"),
-        ("rtx_4090_nvme", "128GB", r"--page-cache 128GB is more than host_dram of rtx_4090_nvme has, 68.7 GB; lower it"),
+        (
+            "a100",
+            "1GB",
+            r"--page-cache 1GB: the experts of a100 live on host_dram, with no memory between it and the device",
+        ),
+        (
+            "rtx_4090_nvme",
+            "128GB",
+            r"--page-cache 128GB is more than host_dram of rtx_4090_nvme has, 68.7 GB; lower it",
+        ),
         ("rtx_4090_nvme", "128", r"--page-cache: '128' is not a quantity with a unit"),
     ],
 )

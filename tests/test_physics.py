@@ -181,9 +181,7 @@ def test_doubling_the_flash_traffic_takes_its_share_of_the_memory(w, load, own):
 
 def test_doubling_the_flash_traffic_of_a_profile_lowers_the_rate_of_the_gpu_as_the_closed_form_says():
     hw = hardware_profiles.load("jetson_orin")
-    hw = replace(
-        hw, dram_bytes_per_loaded_byte=3, units={"gpu": replace(hw.device, bytes_per_s=180 * GB)}
-    )
+    hw = replace(hw, dram_bytes_per_loaded_byte=3, units={"gpu": replace(hw.device, bytes_per_s=180 * GB)})
     trace = traces.load("switch")
     model = models.load("oracle-moe-9x24")
     memory = hw.device_memory.bytes_per_s

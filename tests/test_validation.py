@@ -25,8 +25,6 @@ from tests import real_traces
 from tests.test_house import ROOT
 
 MISSED = {
-    "kernel_gemm_h100",
-    "kernel_moe_many_tokens",
     "v4_mixtral_rtx_3060",
     "v4_mixtral_t4",
     "v5_oracle_a100",
@@ -77,6 +75,19 @@ def test_the_page_is_what_the_command_writes(outcomes):
         assert report.section(outcomes[name]) in page, f"{name}: run simmoe validate --write docs/validation.md"
 
 
+def test_matrix_products_are_judged_at_the_same_token_counts_on_both_gpus(outcomes):
+    """Chosen by a rule: no count is left out where a step of the kernel is missed."""
+    for judged in (True, False):
+        a100, h100 = (
+            [line.row.facts["m"] for line in outcomes[f"kernel_gemm_{gpu}"].lines if line.judged is judged]
+            for gpu in ("a100", "h100")
+        )
+        assert a100 == h100 and len(a100) == (40 if judged else 5)
+    assert {16, 128, 512, 2048} | set(range(152, 1000, 56)) <= {
+        line.row.facts["m"] for line in outcomes["kernel_gemm_h100"].judged
+    }
+
+
 def test_the_two_runs_that_a_gpu_was_fitted_on_predict_the_others(outcomes):
     """Independent fits over all runs of each log: 123.3 + 5.11 ms and 185.7 + 7.28 ms per miss."""
     for name, rest, per_miss in (("v3_mixtral_rtx_4090", 123.3, 5.11), ("v3_mixtral_rtx_3090", 185.7, 7.28)):
@@ -96,8 +107,8 @@ def test_output_has_no_path_and_is_the_same_twice(outcomes, capsys):
 
 
 def test_a_missed_bar_is_no_error_and_a_bad_name_is(capsys, tmp_path):
-    assert cli.main(["validate", "kernel_gemm_h100"]) == 0
-    assert "why: The measured time jumps" in capsys.readouterr().out
+    assert cli.main(["validate", "v5_oracle_xavier_nx"]) == 0
+    assert "v5_oracle_xavier_nx: why: " in capsys.readouterr().out
     assert cli.main(["validate", "v9"]) == 2
     assert "unknown case 'v9'" in capsys.readouterr().err
     assert cli.main(["validate", "kernel_gemv_a40", "--write", str(tmp_path / "page.md")]) == 0
@@ -223,12 +234,20 @@ def test_kind_kernel_gemv():
 
 
 def test_kind_kernel_grouped():
-    """10 us + 4 us for each expert of 8 MB: 2000 GB/s; 1000 tokens of 2 experts at 1 MFLOP and 1 TFLOP/s: 10 + 2000 us."""
-    rows = [{"id": n, "measured": 10 + 4 * n, "experts": n, "tokens": 1} for n in (2, 8, 16)]
-    rows += [{"id": "many", "measured": 2010, "experts": 2, "tokens": 1000}]
-    setting = {"expert_bytes": 8_000_000, "top_k": 2, "flops_per_slot": 10**6, "flops_per_s": 10**12}
-    found = constants(invented("kernel_grouped", rows, fit=["2", "16"], setting=setting))
-    assert found == {"launch, us": pytest.approx(10), "bandwidth, GB/s": pytest.approx(2000)}
+    """10 us + 4 us for each expert of 8 MB: 2000 GB/s; many tokens of 2 experts at 0.1 GFLOP and 200 TFLOP/s: p = 2 with 1 us a token."""
+    rows = [{"id": f"few {n}", "measured": 10 + 4 * n, "experts": n, "tokens": 1} for n in (2, 8, 16)]
+    rows += [
+        {"id": f"many {n}", "measured": 10 + ((4 * n) ** 2 + t**2) ** 0.5, "experts": n, "tokens": t}
+        for n, t in ((2, 16), (8, 32), (16, 64))
+    ]
+    setting = {"expert_bytes": 8_000_000, "top_k": 2, "flops_per_slot": 10**8, "hw": "rtx_pro_6000"}
+    found = constants(invented("kernel_grouped", rows, fit=["few 2", "few 16", "many 2", "many 16"], setting=setting))
+    assert found == {
+        "launch, us": pytest.approx(10),
+        "bandwidth, GB/s": pytest.approx(2000),
+        "arithmetic, TFLOP/s": pytest.approx(200, rel=1e-3),
+        "softness p": pytest.approx(2, rel=1e-2),
+    }
 
 
 def test_kind_kernel_gemm():

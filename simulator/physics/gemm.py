@@ -3,7 +3,9 @@
 The roofline (Williams, Waterman and Patterson, CACM 2009) takes the slower of the two. Real kernels come close to neither
 where both are equal: the gate and up projection of a 7B model on an A100 (microsoft/vidur medians) takes 1.7 times as
 long as the roofline at 128 tokens, 2.2 times on an H100 at 256. (memory^p + compute^p)^(1/p) bends the corner; p falls
-with how badly the two overlap. Steps of tile and wave quantisation remain: a smooth curve errs up to 2x there.
+with how badly the two overlap. Steps of tiles and waves remain: over 254 token counts on that H100 the median error is 5.5 %,
+the worst 31 %. Waves of tiles or a table by tokens predict matrices they were not fitted on hardly better (validation case
+kernel_gemm_h100), and no part of a model says its m x k x n.
 """
 
 from __future__ import annotations

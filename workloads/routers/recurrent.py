@@ -1,8 +1,9 @@
 """Recurrent router: what one layer's router knew reaches the next (RMoE, Qiu et al. 2024).
 
-"Layerwise recurrent router for mixture-of-experts" (arXiv 2408.06793), eqs. 4-6: the input of MoE layer i is projected
-to a small width, a GRU cell runs over the layers (not over the tokens), h_i = GRU(P_i x_i, h_(i-1)), and the gate is
-softmax(W_i h_i); as in the authors' code, the first layer starts from h = 0 and Switch's loss keeps the load even.
+"Layerwise recurrent router for mixture-of-experts" (arXiv 2408.06793), section 3.2, eqs. 4-6: the input of MoE layer i
+is projected to a small width, a GRU cell runs over the layers (not over the tokens), h_i = GRU(P_i x_i, h_(i-1)), and
+the gate is softmax(W_i h_i); as in the authors' code, the first layer starts from h = 0 and Switch's loss keeps the
+load even.
 
 The paper shares one GRU cell among the layers; here each router is a module of its own and has its own cell, and P_i
 has a bias. Weights are p / stop_gradient(sum of the chosen p), see switch.py; a trace records p.

@@ -2,7 +2,8 @@
 
 arXiv 2403.07652: with p = softmax(W x) sorted, a token uses the smallest number t of experts whose probabilities add up
 to the threshold. The dynamic loss, the entropy of p, keeps the router from spreading p to use more experts; Switch's
-loss with f_i the share of tokens that use expert i keeps the load even. Threshold and loss weights are the paper's.
+loss with f_i the share of tokens that use expert i keeps the load even. The threshold is that of the authors' code
+(github.com/ZhenweiAn/Dynamic_MoE); the weights of the two losses are the paper's by a summary.
 
 Ours: at most `most` experts, which is the number of slots; weights p / stop_gradient(sum of the used p), so that they
 sum to 1 instead of to less. A trace records p.

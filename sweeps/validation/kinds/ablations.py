@@ -2,9 +2,10 @@
 
 A row says `bits` (a key of setting.expert_bytes) and `ablation`: full (LRU and guesses for the next layer), lru, on_demand
 (nothing resident) or naive (every expert of every layer copied in). Only what is guessed is copied while something computes:
-the engine issues demand copies on the stream that computes (dvmazur/mixtral-offloading@0d3c605:src/expert_cache.py). No
-trace of the model is at hand: routing is drawn (synthetic.py) from setting.reuse and setting.recall. Two constants: the rate
-of the arithmetic (unpacking the weights included, which costs the same for 2 and 3 bits) and that of the link.
+the engine issues demand copies on the stream that computes (dvmazur/mixtral-offloading@0d3c605:src/expert_cache.py). Guesses
+wait in buffers beside the cache. No trace of the model is at hand: routing is drawn (synthetic.py) from setting.reuse and
+setting.recall. Two constants: the rate of the arithmetic (unpacking the weights included, which costs the same for 2 and 3
+bits) and that of the link.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ def _run(case: Case, row: Row, hw: Hardware) -> Run:
     trace = _trace(shape, *(number(case.setting, key, case.name) for key in ("tokens", "reuse", "recall")))
     eviction, prefetch, overlap = PLANS[str(ablation)]
     budget = int(number(case.setting, "experts_per_layer", case.name)) * int(shape.expert_bytes.sum())
-    return play(Workload(hw, trace, shape), Plan(budget, eviction, "layer", overlap, prefetch=prefetch))
+    plan = Plan(budget, eviction, "layer", overlap, prefetch=prefetch, prefetch_into="buffers")
+    return play(Workload(hw, trace, shape), plan)
 
 
 def machine(case: Case, gflops: float, link: float) -> Hardware:

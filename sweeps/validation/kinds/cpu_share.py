@@ -1,8 +1,9 @@
 """Tokens per second when the CPU computes part of the routed experts: everything else + the CPU's time for its share.
 
 The bytes of the model are not needed: their product with the CPU's rate is one constant. The experts that stay on the GPU
-take time too, so what is fitted is by how much the CPU is slower. A row says `share` (of the experts on the GPU) or `layers`
-(of setting.layers whose experts are on the CPU).
+take time too, so what is fitted is by how much the CPU is slower. A row says `share` (of the experts on the GPU), `layers`
+(of setting.layers whose experts are on the CPU) or `experts` (of setting.experts per token, all on the CPU) and over how many
+`sockets` they are spread.
 """
 
 from __future__ import annotations
@@ -32,4 +33,7 @@ def on_cpu(case: Case, row: Row) -> float:
     """Share of a token's experts that the CPU computes."""
     if "share" in row.facts:
         return 1 - number(row.facts, "share", row.id)
+    if "experts" in row.facts:  # each socket reads its part from its own memory
+        experts, sockets = (number(row.facts, key, row.id) for key in ("experts", "sockets"))
+        return experts / number(case.setting, "experts", case.name) / sockets
     return min(number(row.facts, "layers", row.id) / number(case.setting, "layers", case.name), 1.0)

@@ -1,7 +1,8 @@
 """Milliseconds of a forward pass when the number of loads is given: everything else + misses x bytes / rate of the link.
 
 Tests the link's law alone: no cache is simulated. Misses of a pass come from the logged hit rate, which counts the prefill
-pass of every prompt too: setting prompts, layers, top_k, prefill_experts (experts that a prefill touches in a layer).
+pass of every prompt too: setting prompts, layers, top_k, prefill_experts (experts that a prefill touches in a layer); a row may
+give its own.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ def predict(case: Case, constants: dict[str, float], rows: Sequence[Row]) -> lis
 
 def misses(case: Case, row: Row) -> float:
     """Loads of a mean forward pass."""
+    facts = {**case.setting, **row.facts}
     prompts, layers, top_k, prefill = (
-        number(case.setting, key, case.name) for key in ("prompts", "layers", "top_k", "prefill_experts")
+        number(facts, key, row.id) for key in ("prompts", "layers", "top_k", "prefill_experts")
     )
     passes = number(row.facts, "passes", row.id)
     asked = ((passes - prompts) * layers * top_k + prompts * layers * prefill) / passes
