@@ -105,7 +105,9 @@ def extras(workload: Workload, plan: Plan) -> str:
         "miss": plan.miss if plan.miss != "fetch" else None,
         "placement": plan.placement,
     }
-    words = [f"{name} {value}" for name, value in said.items() if value] + ["CUDA graphs"] * workload.graphs
+    words = [f"{name} {value}" for name, value in said.items() if value]
+    words += ["CUDA graphs"] * workload.graphs + ["write-back"] * plan.write_back
+    words += [f"page cache {nbytes(plan.page_cache_bytes)}"] * (plan.page_cache_bytes > 0)
     return "".join(f", {word}" for word in words)
 
 
