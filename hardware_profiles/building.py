@@ -115,6 +115,10 @@ def _check_names(hw: Hardware, file: str) -> None:
         raise UserError(f"{file}: missing key {W!r}; a unified machine needs it, 1 = the load lands in place")
     if not hw.unified and W in hw.figures:
         raise UserError(f"{file}: {W} is only for memory: unified; a discrete link does not slow the GPU: remove it")
+    if hw.unified and hw.cpu and hw.cpu.memory != memory:
+        raise UserError(
+            f"{file}: units.{hw.cpu.name}.memory is {hw.cpu.memory!r}, but a unified machine has one memory: write {memory!r}"
+        )
     if hw.link.upstream:
         _check_upstream(hw, hw.link.upstream, file)
     _check_use(hw, file)

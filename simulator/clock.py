@@ -7,7 +7,18 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-LINK_FREE, LINK_BUSY, SLOWED, STALLED, HEAD, TAIL, LOADED, ON_CPU = 0, 1, 2, 3, 4, 5, 6, 7  # fields of Timeline.at
+LINK_FREE, LINK_BUSY, SLOWED, STALLED, HEAD, TAIL, LOADED, ON_CPU, CPU_UNTIL = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    7,
+    8,
+)  # of Timeline.at
+EVER = 4611686018427387904  # 2**62, later than any run
 
 
 class Fixed(NamedTuple):
@@ -16,6 +27,8 @@ class Fixed(NamedTuple):
     launch_ps: int
     rate: int  # bytes per ms
     slow_rate: int  # while a transfer is active, contended only
+    rate_beside_cpu: int  # while the CPU reads the same memory, contended only
+    slow_beside_cpu: int
     contended: int  # 1 = transfers slow the unit's memory down
     overlap: int
     layers: int
@@ -67,7 +80,8 @@ class Work(NamedTuple):
 class Timeline(NamedTuple):
     """Where the clocks stand, and the log."""
 
-    at: Any  # [8] link free, link busy, slowed, stalled, first and last known transfer, loads of earlier events, waited for the CPU
+    at: Any  # [9] link free, link busy, slowed, stalled, first and last known transfer, loads of earlier events, waited for the CPU,
+    #          when the CPU has read
     arrival: Any  # [objects] when the latest prefetch of each object arrives
     begin: Any  # [transfers] start of each transfer, contended only
     end: Any  # [transfers]
@@ -115,26 +129,28 @@ def launch(now: int, work: int, flop_ps: int, f: Fixed, at: Any, begin: Any, end
     start = now + f.launch_ps
     while at[HEAD] < at[TAIL] and end[at[HEAD]] <= start:
         at[HEAD] += 1
-    ends = max(walk(start, work, f.rate, f.slow_rate, at, begin, end), start + flop_ps)
+    ends = max(walk(start, work, f, at, begin, end), start + flop_ps)
     at[SLOWED] += ends - start - max(-(-work // f.rate), flop_ps)
     return ends
 
 
-def walk(now: int, work: int, rate: int, slow: int, at: Any, begin: Any, end: Any) -> int:
+def walk(now: int, work: int, f: Fixed, at: Any, begin: Any, end: Any) -> int:
     """When `work` is read from `now` on; a rate is only multiplied by times that it cannot overflow with."""
-    for i in range(at[HEAD], at[TAIL]):
-        if begin[i] > now:
-            need = -(-work // rate)
-            if need <= begin[i] - now:
-                return now + need
-            work -= rate * (begin[i] - now)
-            now = begin[i]
-        need = -(-work // slow)
-        if need <= end[i] - now:
+    i = at[HEAD]
+    while True:
+        loading = i < at[TAIL] and begin[i] <= now
+        rate = f.slow_rate if loading else f.rate
+        stop = EVER if i == at[TAIL] else end[i] if loading else begin[i]
+        if at[CPU_UNTIL] > now:
+            rate = f.slow_beside_cpu if loading else f.rate_beside_cpu
+            stop = min(stop, at[CPU_UNTIL])
+        need = -(-work // rate)
+        if need <= stop - now:
             return now + need
-        work -= slow * (end[i] - now)
-        now = end[i]
-    return now - (-work // rate)
+        work -= rate * (stop - now)
+        now = stop
+        if loading and now == end[i]:
+            i += 1
 
 
 def run_experts(now: int, column: int, count: int, slots: int, f: Fixed, t: Tables, m: Timeline) -> int:
@@ -142,7 +158,7 @@ def run_experts(now: int, column: int, count: int, slots: int, f: Fixed, t: Tabl
     flop_ps = t.flop_ps[column * f.flop_stride + slots]
     read_ps = t.read_ps[column * f.read_stride + count]
     excess = soft_excess(read_ps, flop_ps, t) if len(t.soft_shares) > 0 else 0
-    if f.contended and m.at[LINK_FREE] > now:
+    if f.contended and max(m.at[LINK_FREE], m.at[CPU_UNTIL]) > now:
         work = t.read_work[column * f.read_stride + count] + excess * f.rate
         return launch(now, work, flop_ps + excess, f, m.at, m.begin, m.end)
     return now + f.launch_ps + (read_ps if read_ps > flop_ps else flop_ps) + excess
@@ -182,6 +198,7 @@ def run_layer(now: int, event: int, column: int, shared: int, f: Fixed, t: Table
         hits -= w.cpu_count[event]
         slots -= w.cpu_slots[event]
         cpu_end += w.cpu_ps[event]
+        m.at[CPU_UNTIL] = cpu_end
     busy = m.at[LINK_FREE]  # what this event has not issued arrives by then
     issued = begin
     if f.overlap or begin == end:
@@ -209,7 +226,7 @@ def run_layer(now: int, event: int, column: int, shared: int, f: Fixed, t: Table
 
 def run_shared(now: int, shared: int, f: Fixed, t: Tables, m: Timeline) -> int:
     """(c): the shared experts, where there are any; their end."""
-    if f.contended and t.shared_ps[shared] > 0 and m.at[LINK_FREE] > now:
+    if f.contended and t.shared_ps[shared] > 0 and max(m.at[LINK_FREE], m.at[CPU_UNTIL]) > now:
         return launch(now, t.shared_work[shared], t.shared_flop_ps[shared], f, m.at, m.begin, m.end)
     return now + t.shared_ps[shared]
 

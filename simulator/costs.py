@@ -158,16 +158,34 @@ class Costs:
 
     def cpu_ps(self, column: int, count: int, token_slots: int) -> int:
         """Time of the CPU for `count` experts of an MoE layer that live in its memory."""
-        cpu = self.hw.cpu
-        if cpu is None:
-            raise UserError(
-                f"{self.hw.name} states no CPU that could compute experts; add a second entry to units, such as cpu"
-            )
-        link = 0 if self.hw.unified else self.hw.link.bytes_per_s
-        rate = shared_bytes_per_s(cpu.bytes_per_s, self.hw.tiers[cpu.memory].bytes_per_s, link)
+        cpu, rate = self.cpu
         part = self.moe_layers[column].expert
         flops = _flops_per_s(self.hw, cpu, self.model)
         return experts_ps(count, part.bytes, token_slots, part.flops_per_token, rate, flops, cpu.launch_ps)
+
+    @cached_property
+    def cpu(self) -> tuple[ComputeUnit, int]:
+        """The CPU, and the bytes per second that it reads while loads move through its memory."""
+        hw, cpu = self.hw, self.hw.cpu
+        if cpu is None:
+            raise UserError(
+                f"{hw.name} states no CPU that could compute experts; add a second entry to units, such as cpu"
+            )
+        memory, moved = hw.tiers[cpu.memory].bytes_per_s, hw.dram_bytes_per_loaded_byte if hw.unified else 1
+        rate = shared_bytes_per_s(cpu.bytes_per_s, memory, moved * link_bytes_per_s(hw))
+        if hw.unified and memory - rate - moved * link_bytes_per_s(hw) < 1000:
+            raise UserError(
+                f"{hw.name}: experts on the CPU at {rate:,} B/s and loads leave the GPU nothing of the {memory:,} B/s of {cpu.memory}; "
+                f"lower units.{cpu.name}.bandwidth"
+            )
+        return cpu, rate
+
+    @property
+    def beside_cpu(self) -> tuple[int, int]:
+        """Rates of a unified machine's unit, outside and inside a transfer, while the CPU reads; bytes per ms."""
+        left = self.hw.device_memory.bytes_per_s // 1000 - self.cpu[1] // 1000
+        load = link_bytes_per_s(self.hw) // 1000
+        return min(self.rate, left), contended_rate(self.rate, left, load, self.hw.dram_bytes_per_loaded_byte)
 
     def shared(self, column: int, tokens: int) -> Chain:
         """The shared experts of an MoE layer; an empty chain where there are none."""

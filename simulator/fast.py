@@ -57,6 +57,8 @@ def simulate(
     )  # fmt: skip
     transfers = len(decisions.loads) + int(decisions.issued.sum()) if costs.contended else 0
     arrays, (fixed, tables) = CompiledPlayer().arrays, _tables(costs, requests, overlap)
+    if costs.contended and len(busy):
+        fixed = fixed._replace(rate_beside_cpu=costs.beside_cpu[0], slow_beside_cpu=costs.beside_cpu[1])
     m = arrays(_timeline(requests, len(costs.sizes), transfers))
     compiled.kernels(None, len(guesses.obj) > 0).run_passes(fixed, arrays(tables), arrays(work), m)
     by_pass = (np.asarray(log).tolist() for log in (m.start_ps, m.end_ps, m.stall_ps, m.slowed_ps, m.cpu_ps))
@@ -76,7 +78,7 @@ def _guessed(guesses: Guesses) -> tuple[Ints, Ints]:
 
 def _timeline(requests: Requests, passes: int, loads: int) -> Timeline:
     widest = int(np.diff(requests.ptr).max(initial=0)) + 1
-    lengths = (8, requests.n_objects, loads, loads, widest, widest, widest, *[passes] * 5)
+    lengths = (9, requests.n_objects, loads, loads, widest, widest, widest, *[passes] * 5)
     return Timeline(*(np.zeros(n, np.int64) for n in lengths))
 
 
@@ -91,7 +93,7 @@ def _tables(costs: Costs, requests: Requests, overlap: bool) -> tuple[Fixed, Tab
     layers = range(costs.trace.n_layers)
     read_work = _ints([[costs.read_work(column, n) for n in range(widest + 1)] for column in layers]).reshape(-1)
     fixed = Fixed(
-        costs.launch_ps, costs.rate, costs.slow_rate, int(costs.contended), int(overlap), len(layers),
+        costs.launch_ps, costs.rate, costs.slow_rate, costs.rate, costs.slow_rate, int(costs.contended), int(overlap), len(layers),
         len(gaps), pieces.shape[1], widest + 1, slots + 1,
     )  # fmt: skip
     return fixed, Tables(

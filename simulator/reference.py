@@ -8,8 +8,8 @@ has arrived (docs/design.md, "Timeline of a layer").
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
-from itertools import pairwise
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from itertools import chain, pairwise
 
 import numpy as np
 import simpy
@@ -20,6 +20,8 @@ from simmoe.simulator.loading import Loading
 from simmoe.simulator.requests import Requests
 from simmoe.simulator.runlog import Clocks, Spans, on_cpu
 
+Rates = tuple[int, int]  # bytes per ms outside and inside a transfer
+
 
 class Machine:
     """The compute unit and the link to the experts' home, as two clocks."""
@@ -27,6 +29,7 @@ class Machine:
     def __init__(self, costs: Costs, spans: Spans | None) -> None:
         self.costs, self.spans = costs, spans
         self.link_free = 0  # when the link has finished all that was issued
+        self.cpu_until = 0  # when the CPU has read its experts out of the unit's own memory, unified only
         self.transfers: deque[tuple[int, int]] = deque()  # (start, end) of what may slow the memory, unified only
         self.arrival: dict[int, int] = {}  # object -> when its latest load arrives
         self.link_busy = 0
@@ -42,44 +45,61 @@ class Machine:
         if self.spans is not None:
             self.spans.transfer(obj, start, lasts)
 
+    def on_cpu(self, now: int, lasts: int) -> int:
+        """The CPU computes beside the unit; its end."""
+        if self.costs.contended and lasts:
+            self.cpu_until = now + lasts
+        return now + lasts
+
     def decided(self, now: int) -> None:
         if self.spans is not None:
             self.spans.decisions.append(now)
 
-    def run(self, start: int, chain: Chain) -> int:
+    def run(self, start: int, launches: Chain) -> int:
         """End of launches that start at `start`; every transfer that can overlap them has been issued."""
-        if self.spans is None and (not self.transfers or self.link_free <= start):
-            return start + chain.ps
+        if self.spans is None and self.cpu_until <= start and (not self.transfers or self.link_free <= start):
+            return start + launches.ps
         end = start
-        for piece in chain.pieces:
+        for piece in launches.pieces:
             begin, end = end, self._run_piece(end, piece)
             if self.spans is not None:
                 self.spans.launch(piece.name, begin, end - begin)
-        self.slowed += end - start - chain.ps
+        self.slowed += end - start - launches.ps
         return end
 
     def _run_piece(self, start: int, piece: Piece) -> int:
-        """The walk over at most (transfers + 1) pieces of the memory's rate, against the FLOP time."""
-        launched = start + self.costs.launch_ps
+        """The walk over the pieces of the memory's rate, against the FLOP time."""
+        launched, costs = start + self.costs.launch_ps, self.costs
         while self.transfers and self.transfers[0][1] <= launched:
             self.transfers.popleft()
-        read = walk(launched, piece.work, self.transfers, self.costs.rate, self.costs.slow_rate)
-        return max(read, launched + piece.flop_ps)
+        rates = [(costs.rate, costs.slow_rate)]
+        if self.cpu_until > launched:
+            rates.append(costs.beside_cpu)
+        return max(walk(launched, piece.work, self.transfers, rates, self.cpu_until), launched + piece.flop_ps)
 
 
-def walk(now: int, work: int, transfers: Iterable[tuple[int, int]], rate: int, slow_rate: int) -> int:
-    """When `work` is read from `now` on, at `slow_rate` inside the transfers (start, end) and at `rate` outside them."""
-    for start, end in transfers:
-        if start > now:
-            if work <= rate * (start - now):
-                break
-            work -= rate * (start - now)
-            now = start
-        if work <= slow_rate * (end - now):
-            return now + -(-work // slow_rate)
-        work -= slow_rate * (end - now)
+def walk(now: int, work: int, transfers: Iterable[tuple[int, int]], rates: Sequence[Rates], cpu_until: int = 0) -> int:
+    """When `work` is read from `now` on. rates[0] outside and inside the transfers (start, end), rates[1] before `cpu_until`."""
+    for end, rate in _pieces(now, transfers, rates, cpu_until):
+        if work <= rate * (end - now):
+            return now + -(-work // rate)
+        work -= rate * (end - now)
         now = end
-    return now + -(-work // rate)
+    return now + -(-work // rates[0][0])
+
+
+def _pieces(
+    now: int, transfers: Iterable[tuple[int, int]], rates: Sequence[Rates], cpu_until: int
+) -> Iterator[tuple[int, int]]:
+    """(end, rate) of each stretch of one rate, up to where nothing slows the memory any more."""
+    for start, end in chain(transfers, [(cpu_until, cpu_until)]):
+        for stop, loading in ((start, 0), (end, 1)):
+            if now < cpu_until < stop:
+                yield cpu_until, rates[1][loading]
+                now = cpu_until
+            if now < stop:
+                yield stop, rates[now < cpu_until][loading]
+                now = stop
 
 
 class Layer:
@@ -187,12 +207,12 @@ def _passes(
     for number, size in enumerate(costs.sizes):
         begin, slowed, stalled, on_the_cpu = now, machine.slowed, 0, 0
         *before, after = costs.chains(number)
-        for column, chain in enumerate(before):
-            start, now = now, machine.run(now, chain)  # (a), behind the dense layers before it
+        for column, gap in enumerate(before):
+            start, now = now, machine.run(now, gap)  # (a), behind the dense layers before it
             yield env.timeout(now - start)
             layer = next(layers)
             machine.decided(now)
-            cpu_end = now + layer.cpu_ps
+            cpu_end = machine.on_cpu(now, layer.cpu_ps)
             if layer.overlap or not layer.loads:
                 layer.issue(now)  # (b)
             start, now = now, layer.run_arrived(machine.run(now, costs.shared(column, size.tokens)))  # (c), (d)

@@ -177,6 +177,7 @@ def physics(draw: st.DrawFn) -> Callable[[Hardware], Hardware]:
     hop, depth = draw(st.sampled_from((None, True, False))), draw(st.sampled_from((None, 1, 2)))
     grouped = draw(st.sampled_from((None, None, 1.0, 1.58)))
     cpu = ComputeUnit("cpu", "home", draw(st.sampled_from((TB // 4, TB))), draw(st.sampled_from((0, 2))), {"fp16": TB})
+    share = draw(st.sampled_from((2, 4)))  # of the memory that a load leaves to CPU and GPU
 
     def change(hw: Hardware) -> Hardware:
         own = hw.device.bytes_per_s
@@ -191,7 +192,9 @@ def physics(draw: st.DrawFn) -> Callable[[Hardware], Hardware]:
         link = replace(hw.link, efficiency=curve, upstream=upstream, queue_depth=depth)
         store = Tier("store", 10**15, TB // 2, ((1, 0.25), (3, 1.0)))
         tiers = {**hw.tiers, "store": store, "home": replace(hw.tiers["home"], queue=store.queue)}
-        return replace(hw, units={"gpu": device, "cpu": cpu}, link=link, tiers=tiers)
+        left = hw.device_memory.bytes_per_s - hw.dram_bytes_per_loaded_byte * hw.link.bytes_per_s
+        here = replace(cpu, memory="dram", bytes_per_s=left // share // 1000 * 1000) if hw.unified else cpu
+        return replace(hw, units={"gpu": device, "cpu": here}, link=link, tiers=tiers)
 
     return change
 

@@ -270,6 +270,17 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"memory": "discrete", "link__to": "flash", W: None}, "link.to is 'flash', but a load must end"),
     ({"link__from": "dram"}, "link.from and link.to are both 'dram'"),
     ({W: None}, f"missing key '{W}'; a unified machine needs it"),
+    (
+        {
+            "units__cpu": {
+                "memory": "flash",
+                "bandwidth": number("1 GB/s"),
+                "launch": number("1 us"),
+                "flops": {"fp16": number("1 TFLOP/s")},
+            }
+        },
+        "units.cpu.memory is 'flash', but a unified machine has one memory: write 'dram'",
+    ),
     ({"memory": "discrete"}, f"{W} is only for memory: unified"),
     ({W: number(50)}, f"dram.bandwidth - {W} x link.bandwidth = 100000000000 - 50 x 2000000000 = 0 B/s; it must"),
     ({W: number(60)}, "= -20000000000 B/s; it must be > 0: lower link.bandwidth"),

@@ -26,7 +26,10 @@ DENSE = {  # TFLOP/s of FP16 without sparsity, FP32 accumulation on GeForce, GPU
     "gh200": 989, "h100": 989, "h100_pcie": 756, "h200": 989, "jetson_agx_thor": 258.5, "jetson_orin": 42.6,
     "jetson_orin_nano": 16.7, "jetson_orin_nano_super": 16.7, "jetson_orin_nx": 15, "jetson_xavier_nx": 6.76, "l4": 121,
     "l40s": 362, "m2_max": 13.6, "m2_ultra": 27.2, "m3_ultra": 28.4, "m4_max": 34.1, "mi300x": 1307, "rtx_3060": 25.6,
-    "rtx_3090": 71, "rtx_4090": 165.2, "rtx_5090": 209.5, "rtx_pro_6000": 504, "strix_halo": 59.4, "t4": 65,
+    "rtx_3090": 71, "rtx_4090": 165.2, "rtx_4090_nvme": 165.2, "rtx_5090": 209.5, "rtx_pro_6000": 504, "strix_halo": 59.4, "t4": 65,
+}  # fmt: skip
+TWINS = {  # profiles of the very device that they extend
+    "jetson_orin_nano_super": "jetson_orin_nano", "a100_pcie_40": "a100_sxm_40", "rtx_4090_nvme": "rtx_4090",
 }  # fmt: skip
 PCIE = {15.754, 31.508, 63.015}  # GB/s raw of x16 in generations 3, 4 and 5
 
@@ -75,8 +78,7 @@ def test_every_gpu_stands_in_the_table() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_profile_that_extends_another_states_its_own_bandwidth_and_peak(name: str) -> None:
     own = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
-    same_memory = {"jetson_orin_nano_super": "jetson_orin_nano", "a100_pcie_40": "a100_sxm_40"}
-    if "extends" not in own or same_memory.get(name) == own["extends"]:
+    if "extends" not in own or TWINS.get(name) == own["extends"]:
         return
     assert "memory_bandwidth" in own["peak"]
     (unit,) = load(name).devices
@@ -86,10 +88,9 @@ def test_a_profile_that_extends_another_states_its_own_bandwidth_and_peak(name: 
 
 def test_a_measured_figure_of_one_gpu_is_not_passed_on_to_another() -> None:
     """What a profile inherits about its device and link is no measurement of it."""
-    twins = {("a100_pcie_40", "a100_sxm_40"), ("jetson_orin_nano_super", "jetson_orin_nano")}
     for name in NAMES:
         own = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
-        if "extends" not in own or (name, own["extends"]) in twins:
+        if "extends" not in own or TWINS.get(name) == own["extends"]:
             continue
         base, hw = load(own["extends"]), load(name)
         for path, mine in hw.figures.items():

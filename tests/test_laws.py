@@ -8,12 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import simmoe
+from simmoe import hardware_profiles
 from simmoe.running import Plan, Workload, play
 from simmoe.simulator.costs import Costs
 from simmoe.simulator.physics.link import transfer_ps
 from simmoe.simulator.reference import walk
+from simmoe.simulator.types import Layer, Part
 from tests.scenarios import Case, cases, examples
 
 
@@ -95,16 +98,58 @@ def test_transfer_time_is_exact_beyond_64_bits():
 
 
 def test_the_walk_does_not_depend_on_how_the_transfers_are_cut():
-    whole = walk(5, 10_000_000, [(7, 2_000)], 3_000, 1_000)
-    assert whole == walk(5, 10_000_000, [(7, 90), (90, 91), (91, 2_000)], 3_000, 1_000)
+    whole = walk(5, 10_000_000, [(7, 2_000)], [(3_000, 1_000)])
+    assert whole == walk(5, 10_000_000, [(7, 90), (90, 91), (91, 2_000)], [(3_000, 1_000)])
     # 2 ps at 3000, 1993 ps at 1000, the rest at 3000
     assert whole == 2_000 + -(-(10_000_000 - 2 * 3_000 - 1_993 * 1_000) // 3_000)
 
 
 def test_loads_into_unified_memory_slow_the_reader_as_the_closed_form_says():
     work = 10**6 * 10**9
-    free, busy = walk(0, work, [], 200_000_000, 150_000_000), walk(0, work, [(0, 10**13)], 200_000_000, 150_000_000)
+    free, busy = (walk(0, work, loads, [(200_000_000, 150_000_000)]) for loads in ([], [(0, 10**13)]))
     assert (free, busy) == (-(-work // 200_000_000), -(-work // 150_000_000))
+
+
+PIECES = st.lists(st.tuples(st.integers(0, 30), st.integers(1, 30)), max_size=4)
+
+
+@given(st.integers(0, 40), st.integers(0, 20_000), PIECES, st.integers(0, 90))
+def test_the_walk_is_what_every_picosecond_takes_off(now, work, gaps, cpu_until):
+    rates, transfers, at = [(97, 61), (40, 7)], [], 0
+    for gap, lasts in gaps:
+        transfers.append((at + gap, at + gap + lasts))
+        at += gap + lasts
+    transfers, left, end = [pair for pair in transfers if pair[1] > now], work, now
+    while left > 0:
+        left -= rates[end < cpu_until][any(start <= end < stop for start, stop in transfers)]
+        end += 1
+    assert walk(now, work, transfers, rates, cpu_until) == end
+
+
+def test_experts_on_the_cpu_of_a_unified_machine_slow_its_gpu_as_the_closed_form_says():
+    """While the CPU reads at c, B - c is left to the GPU; the layer waits for the slower of the two."""
+    from tests.scenarios import tiny_trace
+
+    changes = {"units.cpu.launch": "0 us", "units.gpu.launch": "0 us", "units.cpu.bandwidth": "50 GB/s"}
+    hw, nothing = hardware_profiles.load("strix_halo", changes), Part(0, 0, 0)
+    layer = Layer(nothing, 0, 0, expert=Part(10**9, 10**9, 0), n_experts=2)
+    model = simmoe.ModelShape("tiny", "fp16", "fp16", (layer,), 2, nothing, nothing)
+    w = Workload(hw, tiny_trace([[[0, 1]]] * 3, n_experts=2), model)
+    run = play(w, Plan(10**9, placement="random=50%"))  # one expert stays on the CPU, the other on the GPU
+    memory, own = hw.device_memory.bytes_per_s, hw.device.bytes_per_s
+    assert memory - 50 * 10**9 < own and w.costs.beside_cpu[0] == (memory - 50 * 10**9) // 1000
+    alone, beside = (-(-(10**18) // rate) for rate in (w.costs.rate, w.costs.beside_cpu[0]))
+    assert run.pass_ps[1:].tolist() == [20 * 10**9] * 2  # 1 GB at 50 GB/s; the GPU is done before
+    assert run.clocks.slowed_ps[1:] == [beside - alone] * 2 and beside > alone
+    assert run.clocks.cpu_ps[1:] == [20 * 10**9 - beside] * 2
+
+
+def test_a_cpu_that_leaves_the_gpu_nothing_is_refused():
+    hw = hardware_profiles.load("strix_halo", {"units.cpu.bandwidth": "220 GB/s"})
+    with pytest.raises(
+        simmoe.UserError, match=r"experts on the CPU at 217,000,000,000 B/s and loads leave the GPU nothing"
+    ):
+        simmoe.run(hw, "switch", budget="25%", tokens=300, miss="cpu")
 
 
 def test_same_inputs_same_digest_and_bytes(tmp_trace):

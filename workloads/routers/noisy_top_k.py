@@ -6,9 +6,12 @@ eqs. 8-11: load_i = sum of P(x, i), the chance that expert i stays among the k l
 Each loss is a weight (0.1, appendix C) times the squared coefficient of variation; both matrices start at zero, so that
 all experts are equally likely at first (appendix A).
 
-Here there is noise in training only. Where the paper's k is at least 2, ours may be 1 and G a constant 1. So the gate
-is p / stop_gradient(sum of the chosen p) with p = softmax(H) over all experts: the value of G, with a gradient for
-every k. A trace records p itself.
+Here, as in the authors' tensor2tensor (utils/expert_utils.py), there is noise in training only. The CV and max/mean of
+the paper's Table 6 are of Importance and Load as above and averages over training batches, hence with noise; those of a
+trace are of the choice without noise, and far larger as long as the noise exceeds the differences of the clean logits.
+
+Where the paper's k is at least 2, ours may be 1 and G a constant 1. So the gate is p / stop_gradient(sum of the chosen
+p) with p = softmax(H) over all experts: the value of G, with a gradient for every k. A trace records p itself.
 """
 
 from __future__ import annotations
