@@ -1,7 +1,7 @@
 """The zoo: every trained model of the project and the trace it leaves, as one table of recipes. No torch here.
 
-All models of twelve layers with one seed branch from one dense warm-up, and all models of a table train on the same
-batches for the same number of steps, so that they differ in what the name says and in nothing else.
+All models of twelve layers with one seed branch from one dense warm-up, and all models that a table compares train on the
+same batches for the same number of steps, so that they differ in what the name says and in nothing else.
 """
 
 from __future__ import annotations
@@ -69,15 +69,20 @@ def _entries() -> Iterator[Entry]:
     four = PRESETS["4x8"]
     for short, (router, settings) in RIVALS.items():
         yield Entry(f"{short}-4x8", four, router, settings)
+    for short in ("noisy", "noisy-unbalanced"):  # the paper's k is at least 2
+        router, settings = RIVALS[short]
+        yield Entry(f"{short}-4x8-k2", replace(four, name="4x8-k2", top_k=2), router, settings)
     yield Entry("switch-shared-4x8", replace(four, name="4x8-shared", shared_expert=True), "switch")
     for seed, suffix in ((0, ""), (1, "-9x24-seed1")):
         base = replace(PRESETS["9x24"], seed=seed)
         yield Entry("dense-9x24" + suffix[5:], base, "dense")
         for short, router in pair.items():
             yield Entry(short + suffix, base, router, guesses=not seed)
-    for name in ("2x4", "8x16", "12x64"):
+    for name in ("2x4", "8x16"):
         for short, router in pair.items():
-            yield Entry(f"{short}-{name}", PRESETS[name], router, guesses=name == "12x64")
+            yield Entry(f"{short}-{name}", PRESETS[name], router)
+    for short, router in {**pair, "oracle": "oracle-balanced"}.items():
+        yield Entry(f"{short}-12x64", PRESETS["12x64"], router, guesses=True)
     for e, k in GRID:
         if (e, k) != (8, 1):
             name = f"4x{e}" + (f"-k{k}" if k > 1 else "")

@@ -76,9 +76,12 @@ def with_hysteresis(d2: Array, k: int, held: Ids | None, margin: float) -> Ids:
     return out
 
 
-def fit(routers: Sequence[Router], model: GPT, windows: Tensor, seed: int) -> None:
-    """The one-time cluster analysis after the warm-up (section 3): one space, one k-means per layer."""
-    settings = routers[0].settings
+def fit(routers: Sequence[Router], model: GPT, windows: Tensor, seed: int) -> list[Array]:
+    """The one-time cluster analysis after the warm-up (section 3): one space, one k-means per layer.
+
+    Returns the points (n, r) of each layer on which its centroids were placed.
+    """
+    placed, settings = [], routers[0].settings
     if settings["input"] == "embedding":
         embedding = normed(model.embedding.weight.detach())[windows.numpy()]  # (n, T, d)
         inputs = [embedding] * len(routers)
@@ -92,3 +95,5 @@ def fit(routers: Sequence[Router], model: GPT, windows: Tensor, seed: int) -> No
         centroids, within = cluster(points, len(router.centroids), settings, np.random.default_rng([seed, layer]))
         table = normed(model.embedding.weight.detach()) @ space if settings["input"] == "embedding" else space
         router.place(table, centroids, within)
+        placed.append(points)
+    return placed
