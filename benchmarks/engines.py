@@ -16,12 +16,15 @@ import numpy as np
 
 from benchmarks.timing import interleaved
 from simmoe import load_hardware, policies
-from simmoe.running import Plan, Workload, first_tokens, play
+from simmoe.planning import Plan
+from simmoe.running import play
 from simmoe.simulator.decide import Player, decide, no_guesses
 from simmoe.simulator.engines import Engine
 from simmoe.simulator.fast import CompiledPlayer
 from simmoe.simulator.requests import Requests, requests_of
 from simmoe.simulator.types import Hardware, ModelShape, Trace
+from simmoe.workload import Workload
+from simmoe.workloads.regroup import first_tokens
 from tests import oracle_simpy
 from tests.scenarios import shape_for
 

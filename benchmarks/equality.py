@@ -8,12 +8,12 @@ from dataclasses import fields
 import numpy as np
 
 from simmoe import load_hardware, policies
-from simmoe.running import Workload
 from simmoe.simulator import fast, reference
 from simmoe.simulator.decide import Decisions, Player, decide, no_guesses
 from simmoe.simulator.loading import loading
 from simmoe.simulator.runlog import Clocks
 from simmoe.simulator.types import Trace
+from simmoe.workload import Workload
 from tests.scenarios import shape_for
 
 MACHINES = ("a100", "jetson_orin")  # discrete and unified memory

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from benchmarks.timing import interleaved
-from simmoe.running import Plan, Workload, play
+from simmoe.planning import Plan
+from simmoe.running import play
 from simmoe.simulator.decide import Player
 from simmoe.simulator.engines import Engine
 from simmoe.simulator.types import Hardware, ModelShape, Trace
+from simmoe.workload import Workload
 
 
 def accesses_per_s(hw: Hardware, model: ModelShape, trace: Trace, rounds: int = 3) -> float:

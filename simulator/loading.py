@@ -41,7 +41,8 @@ def loading(
     plain, issued = np.array(costs.transfer_ps, np.int64), np.flatnonzero(decisions.issued)
     n_experts, size = costs.trace.n_experts, costs.model.expert_bytes
     demand = requests.obj[decisions.loads] // n_experts
-    demand_ps, guess_ps = plain[demand], np.zeros(len(guesses.obj), np.int64)
+    demand_ps: Ints = plain[demand]
+    guess_ps: Ints = np.zeros(len(guesses.obj), np.int64)
     guess_ps[issued] = plain[guesses.obj[issued] // n_experts]
     if page_cache_bytes:
         near = np.array([load_ps(int(b), costs.hw, cached=True) for b in size], np.int64)

@@ -14,10 +14,13 @@ from rich.table import Table
 
 from simmoe import advice, show
 from simmoe.memory import budget_of
-from simmoe.running import Plan, Run, Workload, eviction_identity, play, versions
+from simmoe.planning import Plan, eviction_identity
+from simmoe.result import Run, versions
+from simmoe.running import play
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.types import Hardware, ModelShape, Trace
 from simmoe.simulator.units import nbytes
+from simmoe.workload import Workload
 from simmoe.workloads import trace as traces
 
 CENTS = 100  # prices are in US cents

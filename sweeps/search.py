@@ -15,7 +15,7 @@ import optuna
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from simmoe.running import versions
+from simmoe.result import versions
 from simmoe.simulator.errors import UserError
 from simmoe.sweeps.journal import open_study
 from simmoe.sweeps.scenarios import Outcome, Scenarios

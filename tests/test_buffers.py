@@ -8,9 +8,10 @@ import pytest
 import simmoe
 from simmoe import hardware_profiles
 from simmoe.laddering import climb
-from simmoe.running import Plan, Workload
+from simmoe.planning import Plan
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.types import DECODE, Trace
+from simmoe.workload import Workload
 from simmoe.workloads import trace as traces
 
 pytestmark = pytest.mark.skipif("oracle" not in traces.names(), reason="the bundled traces are not made yet")

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from benchmarks.equality import BUDGETS, compare
 from simmoe import load_hardware, policies
-from simmoe.running import Plan, Workload, play
+from simmoe.planning import Plan
+from simmoe.running import play
 from simmoe.simulator import compiled, fast
 from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide import Decisions, Guesses, Player, decide, first_events
@@ -20,6 +21,7 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.loading import loading
 from simmoe.simulator.requests import requests_of
 from simmoe.simulator.runlog import check, check_occupancy, count, link_bytes_by_pass
+from simmoe.workload import Workload
 from tests import oracle_simpy, real_traces
 from tests.scenarios import Case, cases, examples, physics, shape_for
 
@@ -131,7 +133,7 @@ def test_compiled_equals_reference_on_whole_real_traces(name):
 
 
 def first(trace, passes: int):
-    from simmoe.running import first_tokens
+    from simmoe.workloads.regroup import first_tokens
 
     return first_tokens(trace, int(trace.pass_ptr[passes]))
 

@@ -27,6 +27,7 @@ MAY_IMPORT = {  # folder -> simmoe sub-packages it may import
 }
 TORCH_FILES = {
     "workloads/ablation.py",
+    "workloads/noisy_balance.py",
     "workloads/backbone.py",
     "workloads/foresight.py",
     "workloads/make.py",

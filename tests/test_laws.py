@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 import simmoe
 from simmoe import hardware_profiles
-from simmoe.running import Plan, Workload, play
+from simmoe.planning import Plan
+from simmoe.running import play
 from simmoe.simulator.costs import Costs
 from simmoe.simulator.physics.link import transfer_ps
 from simmoe.simulator.reference import walk
 from simmoe.simulator.types import Layer, Part
+from simmoe.workload import Workload
 from tests.scenarios import Case, cases, examples
 
 

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 import simmoe
 from simmoe import load_hardware
-from simmoe.running import Plan, Workload, play
+from simmoe.planning import Plan
+from simmoe.running import play
 from simmoe.simulator.costs import load_ps, write_back_ps
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.loading import loading, lru_hits
 from simmoe.simulator.runlog import Spans
+from simmoe.workload import Workload
 from tests.scenarios import shape_for, tiny_trace
 
 TRACE = tiny_trace([[[0, 1]], [[2, 3]], [[0, 1]], [[2, 3]], [[0, 2]]], n_experts=4, n_layers=2)

@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 
 import simmoe
 from simmoe.cli import main
-from simmoe.running import first_tokens
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.requests import requests_of
 from simmoe.simulator.types import DECODE, PREFILL, Trace
-from simmoe.workloads.regroup import batched, prefill_chunks
+from simmoe.workloads.regroup import batched, first_tokens, prefill_chunks
 from simmoe.workloads.trace import check, digest, load, names
 from tests import scenarios
 from tests.scenarios import build_trace, examples

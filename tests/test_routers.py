@@ -26,6 +26,7 @@ from torch import Tensor
 
 from simmoe.workloads import training
 from simmoe.workloads.backbone import GPT, Output, Routing, Seen, next_token_loss
+from simmoe.workloads.oracle_space import squared_distances
 from simmoe.workloads.routers import (
     attention_aware,
     cosine,
@@ -35,6 +36,7 @@ from simmoe.workloads.routers import (
     noisy_two_level,
     null_experts,
     online_kmeans,
+    oracle_balanced,
     recurrent,
     top_p,
 )
@@ -489,3 +491,17 @@ def test_hash_router_looks_at_the_token_alone() -> None:
     routing = router(inputs(some_x(2, 3), tokens=tokens), None)
     assert torch.equal(routing.experts, router.table[tokens])
     assert (routing.weights == 0.5).all() and not list(router.parameters())
+
+
+def test_offsets_let_every_centroid_be_among_the_nearest_as_often_as_any_other() -> None:
+    rng = np.random.default_rng(3)
+    points, centroids = rng.normal(size=(4000, 3)), rng.normal(size=(24, 3)) * rng.uniform(0.2, 1.8, (24, 1))
+    d2, k = squared_distances(points, centroids), 6
+
+    def share(b: np.ndarray) -> np.ndarray:
+        return np.bincount(np.argsort(d2 + b, -1)[:, :k].ravel(), minlength=24) * 24 / (4000 * k)
+
+    balanced = oracle_balanced.offsets(d2, k, {"rounds": 400, "step": 0.1})
+    assert share(np.zeros(24)).min() < 0.3 and share(np.zeros(24)).max() > 1.7
+    assert share(balanced).min() > 0.9 and share(balanced).max() < 1.1
+    assert not oracle_balanced.offsets(d2, 24, {"rounds": 10, "step": 0.1}).any()  # all are chosen: nothing to balance

@@ -34,9 +34,9 @@ def loads(name: str, work_dir: Path) -> Array:
     def note(_: torch.nn.Module, __: object, h: Logits) -> None:
         seen.append(chance_to_stay(h, entry.recipe.top_k).sum((0, 1)).numpy().astype(np.float64))
 
-    for block in model.blocks:
-        if block.router is not None:
-            next(m for m in block.router.modules() if isinstance(m, NoisyLogits)).register_forward_hook(note)
+    for module in model.modules():
+        if isinstance(module, NoisyLogits):
+            module.register_forward_hook(note)
     with torch.no_grad(), training.one_thread():
         for step in range(entry.recipe.steps - BATCHES, entry.recipe.steps):
             model(_batch(entry.recipe, step))

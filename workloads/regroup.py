@@ -1,4 +1,4 @@
-"""A recorded trace in other passes than those it was recorded in: prompts read in chunks, answers decoded in static batches.
+"""A part of a recorded trace, or all of it in other passes: prompts read in chunks, answers decoded in static batches.
 
 The experts of a token do not depend on which tokens share its pass. This assumes a router without capacity limits, where each
 token chooses for itself: one that drops tokens of a full expert, or lets experts choose tokens, would have routed otherwise.
@@ -38,6 +38,30 @@ def regrouped(trace: Trace, prefill_chunk: int | None, batch: int | None) -> Tra
     if prefill_chunk is not None:
         trace = prefill_chunks(trace, prefill_chunk)
     return trace if batch is None else batched(trace, batch)
+
+
+def first_tokens(trace: Trace, tokens: int | None) -> Trace:
+    """The passes that fit into the first `tokens` tokens; at least one pass."""
+    if tokens is None or tokens >= trace.n_tokens:
+        return trace
+    if tokens < 1:
+        raise UserError(f"--tokens {tokens} plays nothing; give 1 or more, or all")
+    passes = max(int(np.searchsorted(trace.pass_ptr, tokens, side="right")) - 1, 1)
+    end = int(trace.pass_ptr[passes])
+    cut: Mapping[str, Any] = {
+        name: getattr(trace, name)[:end] for name in ("expert_ids", "sequence", "position", "gate_weights")
+        if getattr(trace, name) is not None
+    }  # fmt: skip
+    guesses = None if trace.predicted_ids is None else trace.predicted_ids[:, :end]
+    meta = {key: value for key, value in trace.meta.items() if key != "digest"}  # it was that of the whole
+    return replace(
+        trace,
+        **cut,
+        pass_ptr=trace.pass_ptr[: passes + 1],
+        phase=trace.phase[:passes],
+        predicted_ids=guesses,
+        meta=meta,
+    )
 
 
 def prefill_chunks(trace: Trace, tokens: int) -> Trace:

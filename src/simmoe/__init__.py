@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "replay": "simmoe.replaying", "Replay": "simmoe.replaying",
-    "run": "simmoe.running", "Run": "simmoe.running", "Workload": "simmoe.running", "Plan": "simmoe.running",
+    "run": "simmoe.running", "Run": "simmoe.result", "Workload": "simmoe.workload", "Plan": "simmoe.planning",
     "sweep": "simmoe.sweeping", "Sweep": "simmoe.sweeping",
     "compare": "simmoe.comparing", "Comparison": "simmoe.comparing",
     "locality": "simmoe.workloads.locality",
@@ -30,12 +30,15 @@ if TYPE_CHECKING:
     from simmoe.comparing import Comparison, compare
     from simmoe.hardware_profiles import load as load_hardware
     from simmoe.laddering import Ladder, ladder
+    from simmoe.planning import Plan
     from simmoe.replaying import Replay, replay
-    from simmoe.running import Plan, Run, Workload, run
+    from simmoe.result import Run
+    from simmoe.running import run
     from simmoe.simulator.errors import UserError
     from simmoe.simulator.runlog import Counts
     from simmoe.simulator.types import Hardware, ModelShape, Trace
     from simmoe.sweeping import Sweep, sweep
+    from simmoe.workload import Workload
     from simmoe.workloads.locality import locality
     from simmoe.workloads.models import load as load_model
     from simmoe.workloads.trace import load as load_trace

@@ -6,10 +6,13 @@ from contextlib import suppress
 from dataclasses import replace
 
 from simmoe.laddering import Ladder
-from simmoe.running import Plan, Run, Workload, play
+from simmoe.planning import Plan
+from simmoe.result import Run
+from simmoe.running import play
 from simmoe.simulator.errors import DoesNotFit, UserError
 from simmoe.simulator.types import Hardware
 from simmoe.simulator.units import nbytes
+from simmoe.workload import Workload
 
 GIGABYTE = 10**9
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from simmoe import hardware_profiles
-from simmoe.running import Run, play
+from simmoe.result import Run
+from simmoe.running import play
 
 BLOCK = 64  # consecutive decode passes that are drawn together, so that locality stays in
 DRAWS = 1000

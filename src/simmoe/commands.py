@@ -13,8 +13,10 @@ from simmoe.simulator.errors import UserError
 
 def run(a: argparse.Namespace) -> None:
     """simmoe run"""
-    from simmoe import laddering, memory, running
+    from simmoe import laddering, memory
     from simmoe.commands_hw import machine
+    from simmoe.planning import Plan
+    from simmoe.workload import Workload
     from simmoe.workloads import trace
 
     one = a.budget is not None or a.memory is not None or a.eviction in ("nothing", "everything")
@@ -23,11 +25,11 @@ def run(a: argparse.Namespace) -> None:
             raise UserError(f"--{option.replace('_', '-')} shows one run: add --budget or --memory")
     loaded = trace.load(a.trace)
     tokens = tokens_option(a.tokens, None if one else laddering.usual_tokens(loaded))
-    workload = running.Workload(
+    workload = Workload(
         machine(a.hw, a.set), loaded, a.model, format=a.format, tokens=tokens, context=a.context, graphs=a.graphs,
         prefill_chunk=a.prefill_chunk, batch=a.batch,
     )  # fmt: skip
-    plan = running.Plan(
+    plan = Plan(
         0, a.eviction, a.scope, a.overlap == "on", a.cold_per_sequence, a.seed, a.prefetch, a.miss, a.placement,
         a.prefetch_into, a.write_back, memory.page_cache_of(workload.hw, a.page_cache),
     )  # fmt: skip
@@ -46,6 +48,8 @@ def run(a: argparse.Namespace) -> None:
 def _one(a: argparse.Namespace, workload: Any, plan: Any) -> None:
     from simmoe import advice, bands, laddering, lanes, running, show
     from simmoe.simulator.runlog import Spans
+    from simmoe.workload import Workload
+    from simmoe.workloads.regroup import first_tokens
 
     spans = Spans() if a.perfetto else None
     result = running.play(workload, plan, workload.engine(a.engine, spans=spans is not None), spans)
@@ -59,8 +63,8 @@ def _one(a: argparse.Namespace, workload: Any, plan: Any) -> None:
         return
     sample = result
     if workload.trace.n_tokens > laddering.TOKENS:  # what-ifs need no more than the ladder's share of the trace
-        part = running.first_tokens(workload.trace, laddering.TOKENS)
-        workload = running.Workload(workload.hw, part, workload.model, context=workload.context, graphs=workload.graphs)
+        part = first_tokens(workload.trace, laddering.TOKENS)
+        workload = Workload(workload.hw, part, workload.model, context=workload.context, graphs=workload.graphs)
         sample = running.play(workload, plan)
     changes = advice.gains(workload, plan, sample) if sample.tok_s else []
     out = show.console()

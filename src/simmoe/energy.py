@@ -12,7 +12,7 @@ from simmoe.simulator.physics.thermal import clock_share, sustained_w
 from simmoe.simulator.types import Hardware
 
 if TYPE_CHECKING:
-    from simmoe.running import Run
+    from simmoe.result import Run
 
 ATTO = 1e-18
 

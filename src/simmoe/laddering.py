@@ -7,12 +7,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from simmoe.running import Plan, Run, Workload, play, versions
+from simmoe.planning import Plan
+from simmoe.result import Run, versions
+from simmoe.running import play
 from simmoe.simulator import compiled
 from simmoe.simulator.decide import quotas
 from simmoe.simulator.engines import Engine
 from simmoe.simulator.errors import DoesNotFit, UserError
 from simmoe.simulator.types import Hardware, ModelShape, Trace
+from simmoe.workload import Workload
 
 RUNGS = tuple(Fraction(n, 8) for n in range(1, 9))  # of the bytes of all routed experts
 TOKENS = 2048  # played by default where the whole trace would take long

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from simmoe.running import Run
+from simmoe.result import Run
 from simmoe.simulator.files import atomic
 from simmoe.simulator.runlog import Spans, event_of_cause
 

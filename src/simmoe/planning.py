@@ -1,8 +1,9 @@
-"""What a plan means for a workload before anything is played: which guesses are loaded early, which experts the CPU computes."""
+"""A residency plan, and what it means before anything is played: which guesses are loaded early, what the CPU computes."""
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -12,16 +13,34 @@ import numpy.typing as npt
 from simmoe import policies
 from simmoe.replaying import one_of
 from simmoe.simulator.costs import Costs
-from simmoe.simulator.decide import Guesses, no_guesses
+from simmoe.simulator.decide import BOUNDS, Guesses, no_guesses
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.requests import Requests
 from simmoe.simulator.types import Trace
 
 if TYPE_CHECKING:
-    from simmoe.running import Plan, Workload
+    from simmoe.workload import Workload
 
 PREFETCH_INTO = ("cache", "buffers")
 Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which experts may stay resident, and how they get there."""
+
+    budget_bytes: int
+    eviction: str = "lru"
+    scope: str = "global"
+    overlap: bool = True
+    cold_per_sequence: bool = False
+    seed: int = 0
+    prefetch: str | None = None
+    miss: str = "fetch"
+    placement: str | None = None  # such as n_cpu_moe=4, popular=50%
+    prefetch_into: str = "cache"
+    write_back: bool = False
+    page_cache_bytes: int = 0
 
 
 def guesses_of(workload: Workload, plan: Plan) -> Guesses:
@@ -85,3 +104,10 @@ def policy_identity(kind: str, name: str) -> str:
     if path.parent == policies.FOLDER / kind:
         return path.stem
     return f"{path.stem} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+
+def eviction_identity(eviction: str) -> str:
+    """A bundled policy by its name, a file by its stem and content: a result never holds a path."""
+    if eviction in BOUNDS:
+        return eviction
+    return policy_identity("eviction", eviction)

@@ -9,8 +9,10 @@ from simmoe import advice
 from simmoe.bands import Band
 from simmoe.energy import energy
 from simmoe.laddering import Ladder
-from simmoe.running import Plan, Run, Workload
+from simmoe.planning import Plan
+from simmoe.result import Run
 from simmoe.simulator.units import nbytes
+from simmoe.workload import Workload
 
 COLUMNS = (
     "experts resident",

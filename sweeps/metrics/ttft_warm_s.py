@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simmoe.running import Run
+from simmoe.result import Run
 
 
 def value(run: Run) -> float | None:

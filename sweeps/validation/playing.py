@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from simmoe.running import Plan, Run, Workload
+from simmoe.planning import Plan
+from simmoe.result import Run
 from simmoe.running import play as play_once
+from simmoe.workload import Workload
 
 RUNS = 100  # about as many as a few cases play, constants being fitted through the simulator
 

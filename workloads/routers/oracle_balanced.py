@@ -36,7 +36,8 @@ class Router(oracle_ema.Router):
 
     def distances(self, z: Array) -> Array:
         """(B, T, r) to (B, T, E)."""
-        return super().distances(z) + self.offsets.numpy()
+        d2: Array = super().distances(z) + self.offsets.numpy()
+        return d2
 
 
 def fit(routers: Sequence[Router], model: GPT, windows: Tensor, seed: int) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 from simmoe import __version__, hardware_profiles
 from simmoe.calibrating import fit
 from simmoe.hardware_profiles.reading import merged, split
-from simmoe.running import Run, play
+from simmoe.result import Run
+from simmoe.running import play
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.types import Hardware
 from simmoe.simulator.units import text

@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 
 from simmoe import hardware_profiles
-from simmoe.running import Plan, Run, Workload, play
+from simmoe.planning import Plan
+from simmoe.result import Run
+from simmoe.running import play
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.types import Hardware
+from simmoe.workload import Workload
 from simmoe.workloads import models
 from simmoe.workloads import trace as traces
 

@@ -17,7 +17,8 @@ from functools import cache
 import numpy as np
 
 from simmoe import hardware_profiles
-from simmoe.running import Plan, Run, Workload
+from simmoe.planning import Plan
+from simmoe.result import Run
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.physics.streaming import streamed_ps
 from simmoe.simulator.types import Hardware, ModelShape, Trace
@@ -25,6 +26,7 @@ from simmoe.sweeps.validation.case import Case, Row, number
 from simmoe.sweeps.validation.fitting import Floats, least_squares
 from simmoe.sweeps.validation.playing import play
 from simmoe.sweeps.validation.synthetic import routing
+from simmoe.workload import Workload
 from simmoe.workloads import models
 
 ARITHMETIC, LINK = "arithmetic with unpacking, GFLOP/s", "link, GB/s"
