@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from simmoe import __version__
+from simmoe.simulator.errors import UserError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,9 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("simmoe: interrupted", file=sys.stderr)
         return 130
-    except Exception as error:
-        if type(error).__name__ not in ("UserError", "Missing") and not isinstance(error, OSError):
-            raise
+    except (UserError, OSError) as error:
         print(f"simmoe: {error}", file=sys.stderr)
         return 2
     return 0
