@@ -14,10 +14,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from simmoe.simulator.costs import Costs, load_ps, write_back_ps
+from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide import Decisions, Guesses
 from simmoe.simulator.physics.link import both_ways_ps
 from simmoe.simulator.requests import Ints, Requests
+from simmoe.simulator.transfers import load_ps, write_back_ps
 
 
 class Loading(NamedTuple):

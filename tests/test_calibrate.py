@@ -20,9 +20,9 @@ from simmoe.calibrating.machine import Memory
 from simmoe.calibrating.measure import Disk, Measured
 from simmoe.calibrating.replayed import Given, again
 from simmoe.cli import main
-from simmoe.simulator.costs import load_ps
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.physics.gemm import gemm_ps
+from simmoe.simulator.transfers import load_ps
 from tests.test_bad_input import refused
 
 GB = 10**9

@@ -13,10 +13,10 @@ import simmoe
 from simmoe import load_hardware
 from simmoe.planning import Plan
 from simmoe.running import play
-from simmoe.simulator.costs import load_ps, write_back_ps
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.loading import loading, lru_hits
 from simmoe.simulator.runlog import Spans
+from simmoe.simulator.transfers import load_ps, write_back_ps
 from simmoe.workload import Workload
 from tests.scenarios import shape_for, tiny_trace
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import simmoe
 from simmoe import hardware_profiles
-from simmoe.simulator.costs import Costs, link_bytes_per_s, load_ps
+from simmoe.simulator.costs import Costs
 from simmoe.simulator.physics import (
     PS_PER_S,
     attention,
@@ -26,6 +26,7 @@ from simmoe.simulator.physics import (
     thermal,
     unified,
 )
+from simmoe.simulator.transfers import link_bytes_per_s, load_ps
 from simmoe.simulator.types import Upstream
 from simmoe.workloads import models
 from simmoe.workloads import trace as traces
