@@ -34,7 +34,8 @@ def tables(found: dict[str, Record]) -> dict[str, str]:
         "bars-4x8": bars(found, "4x8"),
         "bars-9x24": bars(found, "9x24"),
         "predictability": predictability(found),
-        "routers": _measures([n for n in found if n.endswith("4x8") and found[n]["seed"] == 0], found),
+        "routers": _measures([n for n in found if _of_the_routers(n) and found[n]["seed"] == 0], found),
+        "fine-grained": _measures([n for n in found if n.endswith("12x64")], found),
         "experts": experts(found),
         "models": models(found),
     }
@@ -124,6 +125,11 @@ MEASURES = {
     "nmi_domain": "NMI with domain",
     "nmi_domain_mixed": "… abrupt topics",
 }
+
+
+def _of_the_routers(name: str) -> bool:
+    """Eight experts in four layers; noisy top-k also with its own least k, 2."""
+    return name.endswith("4x8") or (name.startswith("noisy") and name.endswith("4x8-k2"))
 
 
 def _measures(names: Sequence[str], found: dict[str, Record]) -> str:
