@@ -26,6 +26,7 @@ from tests.test_house import ROOT
 
 MISSED = {
     "v3_mixtral_rtx_3090_512",
+    "v4_mixtral_a100",
     "v4_mixtral_rtx_3060",
     "v4_mixtral_t4",
     "v5_oracle_a100",

@@ -1,9 +1,9 @@
 """Tokens per second of an offloading engine with its parts switched off one by one, played by `simmoe.run`.
 
 A row says `bits` (a key of setting.expert_bytes) and `ablation`: full (LRU and guesses for the next layer), lru, on_demand
-(nothing resident) or naive (every expert of every layer copied in). Only what is guessed is copied while something computes:
-the engine issues demand copies on the stream that computes (dvmazur/mixtral-offloading@0d3c605:src/expert_cache.py). Guesses
-wait in buffers beside the cache. No trace of the model is at hand: routing is drawn (synthetic.py) from setting.reuse and
+(nothing resident) or naive (every expert of every layer copied in, the next layer's while one computes). Of the engine's own
+copies only guesses overlap with computing: demand copies are on the stream that computes
+(dvmazur/mixtral-offloading@0d3c605:src/expert_cache.py). Guesses wait in buffers beside the cache. No trace of the model is at hand: routing is drawn (synthetic.py) from setting.reuse and
 setting.recall. Two constants: the rate of the arithmetic (unpacking the weights included, which costs the same for 2 and 3
 bits) and that of the link.
 """
@@ -32,7 +32,7 @@ from simmoe.workloads import models
 ARITHMETIC, LINK = "arithmetic with unpacking, GFLOP/s", "link, GB/s"
 START = (60.0, 10.0)
 PLANS = {  # eviction, prefetch, whether loads overlap with computing
-    "full": ("lru", "next_layer", True),
+    "full": ("lru", "next_layer", False),
     "lru": ("lru", None, False),
     "on_demand": ("nothing", None, False),
     "naive": ("everything", None, True),
@@ -59,7 +59,7 @@ def _tok_s(case: Case, row: Row, gflops: float, link: float) -> float:
     costs, layers = run.workload.costs, run.workload.trace.n_layers
     copy = costs.transfer_ps[0] * run.workload.trace.n_experts
     compute = int(1e12 / run.tok_s) // layers
-    return 1e12 / streamed_ps([copy] * layers, [compute] * layers, overlap=False)
+    return 1e12 / streamed_ps([copy] * layers, [compute] * layers)
 
 
 def _run(case: Case, row: Row, hw: Hardware) -> Run:
