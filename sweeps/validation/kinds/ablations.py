@@ -1,11 +1,11 @@
 """Tokens per second of an offloading engine with its parts switched off one by one, played by `simmoe.run`.
 
-A row says `bits` (a key of setting.expert_bytes) and `ablation`: full (LRU and guesses for the next layer), lru, on_demand
-(nothing resident) or naive (every expert of every layer copied in, the next layer's while one computes). Of the engine's own
-copies only guesses overlap with computing: demand copies are on the stream that computes
-(dvmazur/mixtral-offloading@0d3c605:src/expert_cache.py). Guesses wait in buffers beside the cache. No trace of the model is at hand: routing is drawn (synthetic.py) from setting.reuse and
-setting.recall. Two constants: the rate of the arithmetic (unpacking the weights included, which costs the same for 2 and 3
-bits) and that of the link.
+A row says `bits` (a key of setting.expert_bytes) and `ablation`: full (LRU and guesses for the next layer), lru,
+on_demand (nothing resident) or naive (every expert of every layer copied in, the next layer's while one computes). Of
+the engine's own copies only guesses overlap with computing: demand copies are on the stream that computes
+(dvmazur/mixtral-offloading@0d3c605:src/expert_cache.py). Guesses wait in buffers beside the cache. No trace of the
+model is at hand: routing is drawn (synthetic.py) from setting.reuse and setting.recall. Two constants: the rate of the
+arithmetic (unpacking the weights included, which costs the same for 2 and 3 bits) and that of the link.
 """
 
 from __future__ import annotations
