@@ -128,7 +128,7 @@ PRESETS = {
         _twelve_layers("4x8", 4, 8),
         replace(_twelve_layers("8x16", 8, 16), moe_layers=(1, 2, 4, 5, 7, 8, 10, 11)),
         replace(_twelve_layers("9x24", 9, 24), n_layers=24, moe_layers=evenly_spaced(24, 9), peak_lr=1.2e-3),
-        # Three times as long: an expert sees 6 of 64 tokens, and the smallest share of any should be learned too.
+        # Three times as long: an expert gets a tenth of the tokens.
         replace(_twelve_layers("12x64", 12, 64, top_k=6, slices=6), branch_steps=2100),
         TINY,
     )

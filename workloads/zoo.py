@@ -69,6 +69,8 @@ def _entries() -> Iterator[Entry]:
     four = PRESETS["4x8"]
     for short, (router, settings) in RIVALS.items():
         yield Entry(f"{short}-4x8", four, router, settings)
+    for short, router in {"dense": "dense", **pair}.items():  # as many steps behind the branch as before it
+        yield Entry(f"{short}-4x8-long", replace(four, branch_steps=four.dense_steps), router)
     for short in ("noisy", "noisy-unbalanced"):  # the paper's k is at least 2
         router, settings = RIVALS[short]
         yield Entry(f"{short}-4x8-k2", replace(four, name="4x8-k2", top_k=2), router, settings)

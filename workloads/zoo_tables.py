@@ -35,6 +35,7 @@ def tables(found: dict[str, Record]) -> dict[str, str]:
         "bars-9x24": bars(found, "9x24"),
         "predictability": predictability(found),
         "routers": _measures([n for n in found if _of_the_routers(n) and found[n]["seed"] == 0], found),
+        "long": _measures([n for n in found if n.endswith("4x8-long")], found),
         "fine-grained": _measures([n for n in found if n.endswith("12x64")], found),
         "experts": experts(found),
         "models": models(found),
@@ -110,6 +111,7 @@ def _bar(what: str, value: Callable[[Any], float], bound: float, sign: int) -> B
 
 # --- comparisons ----------------------------------------------------------------------------------------------------
 
+FORETOLD = ("switch", "oracle-ema", "oracle-groups", "oracle-balanced")
 DEPTHS = {"layer_0": "layer 0", "half": "half", "three_quarters": "¾"}
 MEASURES = {
     "proxy_ppl": "proxy perplexity",
@@ -195,7 +197,7 @@ def predictability(found: dict[str, Record]) -> str:
     rows = []
     for name, record in found.items():
         figures = record["quality"].get("predictability")
-        if figures and record["seed"] == 0 and record["recipe"]["router"] in ("switch", "oracle-ema", "oracle-groups"):
+        if figures and record["seed"] == 0 and record["recipe"]["router"] in FORETOLD:
             cells = [figures[kind][depth] for kind in ("token", "pooled") for depth in DEPTHS]
             rows.append([f"`{name}`", *("–" if cell is None else f"{100 * cell:.0f} %" for cell in cells)])
     return _markdown(
