@@ -17,7 +17,7 @@ from simmoe.sweeps.space import REQUIRED, Space
 
 ROWS = 12  # of a front, unless told
 COLUMNS = (  # of REQUIRED always, else of what the space varies
-    "trace", "hw", "model", "format", "eviction", "scope", "overlap", "prefetch", "miss", "placement", "graphs",
+    "trace", "hw", "model", "format", "batch", "prefill_chunk", "eviction", "scope", "overlap", "prefetch", "miss", "placement", "graphs",
 )  # fmt: skip
 SHOWN = {"memory_bytes", "tok_s", "ttft_cold_s", "hit_rate"}  # metrics with a column of their own
 

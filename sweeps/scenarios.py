@@ -19,7 +19,7 @@ from simmoe.simulator.decide import BOUNDS
 from simmoe.simulator.engines import Engine
 from simmoe.simulator.errors import UserError
 from simmoe.sweeps import metrics
-from simmoe.sweeps.space import AXES, NONE, OPTIONAL, Point, Space
+from simmoe.sweeps.space import AXES, COUNTS, NONE, OPTIONAL, Point, Space
 from simmoe.workload import Workload
 from simmoe.workloads import models
 from simmoe.workloads import trace as traces
@@ -129,8 +129,10 @@ class Scenarios:
         if key not in self._workloads:
             trace = point["trace"]
             shape = self._models[trace, point.get("model", ""), point.get("format", "")]
+            passes = {axis: int(point[axis]) for axis in COUNTS if point.get(axis, NONE) != NONE}
             self._workloads[key] = Workload(
-                self.hw[point["hw"]], self._traces[trace], shape, tokens=self.space.tokens, graphs=point.get("graphs") == "on"
+                self.hw[point["hw"]], self._traces[trace], shape, tokens=self.space.tokens, graphs=point.get("graphs") == "on",
+                **passes,
             )  # fmt: skip
         return self._workloads[key]
 
@@ -157,9 +159,9 @@ def _option(axis: str, value: str) -> list[str]:
     """How `simmoe run` is told; it has no word for none of what it does not do unless told."""
     if axis in OPTIONAL and value == NONE:
         return []
-    return ["--graphs"] if axis == "graphs" else [f"--{axis}", value]
+    return ["--graphs"] if axis == "graphs" else [f"--{axis.replace('_', '-')}", value]
 
 
 def _inputs(point: Point) -> str:
     """What makes a workload."""
-    return repr([point.get(axis) for axis in ("hw", "trace", "model", "format", "graphs")])
+    return repr([point.get(axis) for axis in ("hw", "trace", "model", "format", "graphs", *COUNTS)])

@@ -22,13 +22,15 @@ FOLDER = Path(__file__).parent / "spaces"
 DOC = "docs/sweeps.md"
 REQUIRED = ("schema", "name", "trace", "eviction", "budget", "hw", "objectives")
 AXES = (  # in the order of a command
-    "hw", "trace", "model", "format", "eviction", "scope", "overlap", "prefetch", "miss", "placement", "graphs", "budget",
+    "hw", "trace", "model", "format", "batch", "prefill_chunk", "eviction", "scope", "overlap", "prefetch", "miss", "placement",
+    "graphs", "budget",
 )  # fmt: skip
 POLICIES = ("eviction", "prefetch", "miss", "placement")  # each a folder of policies/
 KEYS = (*REQUIRED, *(axis for axis in AXES if axis not in REQUIRED), "tokens")
 WORDS = {"scope": SCOPES, "overlap": ("on", "none"), "graphs": ("on", "none")}
 NONE = "none"  # of OPTIONAL: the option is left out
-OPTIONAL = ("prefetch", "placement", "graphs")
+COUNTS = ("batch", "prefill_chunk")  # whole numbers from 1
+OPTIONAL = ("prefetch", "placement", "graphs", *COUNTS)
 Direction = Literal["maximize", "minimize"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 
@@ -120,6 +122,8 @@ def _axis(axis: str, value: Any, at: str) -> Sequence[str]:
     values = value if isinstance(value, list) else [value]
     if "on" in WORDS.get(axis, ()):  # YAML reads a bare `on` as true
         values = ["on" if one is True else one for one in values]
+    if axis in COUNTS:
+        values = [_count(one, at) for one in values]
     if not values:
         raise UserError(f"{at}: the list is empty; name at least one")
     for one in values:
@@ -129,6 +133,12 @@ def _axis(axis: str, value: Any, at: str) -> Sequence[str]:
         if axis == "budget":
             _size(one, at)
     return tuple(values)
+
+
+def _count(one: Any, at: str) -> str:
+    if one == NONE or (type(one) is int and one >= 1):  # bool is an int to Python
+        return str(one)
+    raise UserError(f"{at}: {one!r} is no count; write a whole number from 1, or {NONE} for passes as recorded")
 
 
 def _word(axis: str, one: Any, at: str) -> None:

@@ -32,6 +32,8 @@ EACH = {
     "miss": ["fetch", "cpu", "cheaper"],
     "placement": ["none", "popular=50%", "n_cpu_moe=4", "random=25%"],
     "graphs": ["none", "on"],
+    "batch": ["none", 2],
+    "prefill_chunk": ["none", 16],
 }
 
 
@@ -48,7 +50,7 @@ def rerun(capsys, command: str) -> dict:
 @pytest.mark.parametrize("axis", EACH)
 def test_each_value_is_played_and_its_command_gives_the_same_numbers(axis, capsys):
     done = grid(**{axis: EACH[axis]})
-    assert sorted(trial.params[axis] for trial in done.trials) == sorted(EACH[axis])
+    assert sorted(trial.params[axis] for trial in done.trials) == sorted(map(str, EACH[axis]))
     for trial in done.trials:
         run, facts = rerun(capsys, trial.user_attrs["command"]), trial.user_attrs
         assert (run["tok_s"], run["digest"]) == (facts["tok_s"], facts["digest"])
@@ -98,6 +100,8 @@ BAD = {
     "too many layers": ({"placement": "n_cpu_moe=10"}, "placement 'n_cpu_moe=10' of the space.*from 0 to 9.*n_cpu_moe=4"),
     "null": ({"prefetch": [None, "next_layer"]}, "space: prefetch: None is no text; write none or a name"),
     "twice": ({"placement": ["none", "none"]}, "space: placement: 'none' stands there twice"),
+    "batch of none": ({"batch": [0]}, "space: batch: 0 is no count; write a whole number from 1, or none"),
+    "half a chunk": ({"prefill_chunk": [8, 1.5]}, "space: prefill_chunk: 1.5 is no count"),
     "graphs off": ({"graphs": [True, False]}, "space: graphs: unknown False; choose from on, none"),
     "no CPU anywhere": (
         {"miss": ["fetch", "cheaper"], "hw": ["jetson_orin", "jetson_xavier_nx"]},
