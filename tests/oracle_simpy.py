@@ -54,6 +54,7 @@ class MoEEvent:
     """What the launches and the issuer of one (pass, layer) tell each other."""
 
     def __init__(self, env: simpy.Environment, decision: oracles.Decision, hits: dict[int, Transfer]) -> None:
+        self.on_cpu = decision.on_cpu
         self.hits = hits  # object -> the load that filled the slot it is hit in
         self.loads = [Transfer(env, load) for load in decision.loads]
         self.prefetches = [Transfer(env, load) for load in decision.prefetches]
@@ -83,7 +84,8 @@ class Machine:
         self.slots: dict[int, Transfer] = {}  # object -> the load that filled its slot, or is about to
         self.buffers: dict[int, Transfer] = {}  # object -> the prefetch that brought it beside the cache
         self.n_issued = 0
-        self.link_active = False
+        self.link_active = self.cpu_active = False
+        self.left_to_cpu: dict[int, set[int]] = {}  # event -> objects that the CPU computes if they are missing
         self.rate_changed = self.env.event()
         self.column_of = {layer: column for column, layer in enumerate(trace.layer_index.tolist())}
         self.played = {(e.pass_index, e.column): e.occurrences for e in oracles.played_events(trace)}
@@ -149,24 +151,45 @@ class Machine:
 
     def set_link_active(self, active: bool) -> None:
         self.link_active = active
+        self.replan()
+
+    def replan(self) -> None:
         changed, self.rate_changed = self.rate_changed, self.env.event()
         changed.succeed()
 
     # --- compute ---
 
-    def rate_bytes_per_ms(self) -> int:
-        contended = self.hw.unified and self.link_active
-        return self.contended_bytes_per_ms() if contended else self.hw.device.bytes_per_s // 1000
+    def rate_bytes_per_ms(self, loading: bool, on_cpu: bool) -> int:
+        own, left = self.hw.device.bytes_per_s // 1000, self.hw.device_memory.bytes_per_s // 1000
+        if not self.hw.unified or not (loading or on_cpu):
+            return own
+        if loading:
+            left -= self.hw.dram_bytes_per_loaded_byte * (self.hw.link.bytes_per_s // 1000)
+        if on_cpu:
+            left -= self.cpu_bytes_per_s() // 1000
+        return min(own, left)
 
-    def contended_bytes_per_ms(self) -> int:
-        taken = self.hw.dram_bytes_per_loaded_byte * (self.hw.link.bytes_per_s // 1000)
-        return min(self.hw.device.bytes_per_s // 1000, self.hw.device_memory.bytes_per_s // 1000 - taken)
+    def cpu_bytes_per_s(self) -> int:
+        """What loads leave of the CPU's memory, but at least half of what it reaches alone."""
+        cpu = self.hw.units["cpu"]
+        moved = self.hw.link.bytes_per_s * (self.hw.dram_bytes_per_loaded_byte if self.hw.unified else 1)
+        return max(min(cpu.bytes_per_s, self.hw.tiers[cpu.memory].bytes_per_s - moved), cpu.bytes_per_s // 2)
+
+    def compute_on_cpu(self, layer: Layer, experts: Sequence[int], routed: Sequence[int]) -> Process:
+        cpu, token_slots = self.hw.units["cpu"], sum(routed.count(obj) for obj in experts)
+        read_ps = ceil_div(len(experts) * layer.expert.bytes * PS_PER_S, self.cpu_bytes_per_s())
+        flop_ps = ceil_div(token_slots * layer.expert.flops_per_token * PS_PER_S, cpu.flops_per_s[self.model.compute])
+        self.cpu_active = True
+        self.replan()
+        yield self.env.timeout(cpu.launch_ps + max(read_ps, flop_ps))
+        self.cpu_active = False
+        self.replan()
 
     def read_memory(self, n_bytes: int) -> Process:
         """Re-plan whenever a transfer starts or ends; whole rates times whole picoseconds leave nothing to round."""
         work = n_bytes * PS_PER_MS
         while work > 0:
-            rate, began_ps = self.rate_bytes_per_ms(), self.now_ps
+            rate, began_ps = self.rate_bytes_per_ms(self.link_active, self.cpu_active), self.now_ps
             yield self.env.timeout(ceil_div(work, rate)) | self.rate_changed
             work -= rate * (self.now_ps - began_ps)
 
@@ -194,6 +217,7 @@ class Machine:
         routed = self.played[step.index, column]
         event = self.decide(step.index * self.trace.n_layers + column, routed, candidates)
         self.env.process(self.issuer(event))
+        beside = self.env.process(self.compute_on_cpu(layer, event.on_cpu, routed)) if event.on_cpu else None
         if layer.shared.bytes > 0:
             yield from self.compute_part(layer.shared, step.tokens)
         yield self.env.timeout(0)  # let an arrival of this very picosecond happen first: equal counts as arrived
@@ -208,9 +232,11 @@ class Machine:
         for transfer in event.loads:
             yield transfer.arrived
             yield from self.compute_experts(layer, event, [transfer.load.obj], routed)
+        if beside is not None:
+            yield beside
 
     def decide(self, index: int, routed: list[int], candidates: Sequence[int]) -> MoEEvent:
-        decision = self.cache.play(index, routed, candidates)
+        decision = self.cache.play(index, routed, candidates, self.left_to_cpu.get(index, ()))
         for load in decision.promoted:
             self.reserve(load)
             if load.fits:
@@ -288,13 +314,15 @@ def simulate(
     seed: int = 0,
     write_back: bool = False,
     buffered: bool = False,
+    left_to_cpu: dict[int, set[int]] | None = None,  # event -> objects that the CPU computes if they are missing
 ) -> OracleRun:
     """Play the trace. Decisions from `oracles.ExpertCache`, event by event, time from SimPy."""
     sizes = [model.layers[layer].expert.bytes for layer in trace.layer_index.tolist()]
     future = oracles.next_events(oracles.played_events(trace))
     cache = oracles.ExpertCache(sizes, trace.n_experts, budget_bytes, eviction, scope, seed, future, buffered)
     machine = Machine(hw, model, trace, cache, overlap, write_back)
-    if hw.unified and machine.contended_bytes_per_ms() <= 0:
+    machine.left_to_cpu = left_to_cpu or {}
+    if machine.rate_bytes_per_ms(loading=True, on_cpu=bool(left_to_cpu)) <= 0:
         raise ValueError("loads leave the compute unit no memory bandwidth")
     cold = oracles.cold_starts(trace) if cold_per_sequence else set()
     machine.env.run(until=machine.env.process(machine.run(cold, prefetch)))

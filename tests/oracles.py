@@ -140,6 +140,7 @@ class Decision:
     loads: tuple[Load, ...]  # in issue order
     prefetches: tuple[Load, ...]  # in issue order, behind the loads
     promoted: tuple[Load, ...] = ()  # from buffers into the cache, before anything else
+    on_cpu: tuple[int, ...] = ()  # neither hit nor loaded: computed where they live
 
     @property
     def evictions(self) -> tuple[int, ...]:
@@ -208,20 +209,23 @@ class ExpertCache:
     def group_of(self, obj: int) -> Group:
         return self.groups[obj // self.n_experts if self.scope == "layer" else 0]
 
-    def play(self, event: int, occurrences: Sequence[int], candidates: Iterable[int] = ()) -> Decision:
-        """One event: its occurrences are objects of one layer, token-major, repeats included."""
+    def play(
+        self, event: int, occurrences: Sequence[int], candidates: Iterable[int] = (), left_to_cpu: Collection[int] = ()
+    ) -> Decision:
+        """One event: its occurrences are objects of one layer, token-major, repeats included. `left_to_cpu`: if missing."""
         request = tuple(dict.fromkeys(occurrences))
         promoted = tuple(self._promote(request, event))
         hits = tuple(obj for obj in request if obj in self.group_of(obj).resident)
         computed = list(hits)  # the longest ago first
+        on_cpu = tuple(obj for obj in request if obj not in hits and obj in left_to_cpu)
         loads = []
         for obj in request:
-            if obj not in hits:
+            if obj not in hits and obj not in on_cpu:
                 loads.append(self._demand(obj, request, computed, event))
                 computed.append(obj)
         self._stamp(occurrences)
         prefetch = self._buffer(candidates) if self.buffered else self._prefetch(candidates, request, event)
-        return Decision(request, hits, tuple(loads), tuple(prefetch), promoted)
+        return Decision(request, hits, tuple(loads), tuple(prefetch), promoted, on_cpu)
 
     def _promote(self, request: Collection[int], event: int) -> Iterator[Load]:
         """Buffers of this event's layer are emptied; what is requested enters the cache while others can leave."""

@@ -169,15 +169,28 @@ def hardware(draw: st.DrawFn, scale: int = 1) -> Hardware:
 
 
 @st.composite
+def cpus(draw: st.DrawFn) -> Callable[[Hardware], Hardware]:
+    """A change that adds a CPU."""
+    cpu = ComputeUnit("cpu", "home", draw(st.sampled_from((TB // 4, TB))), draw(st.sampled_from((0, 2))), {"fp16": TB})
+    share = draw(st.sampled_from((2, 4)))  # of the memory that a load leaves to CPU and GPU
+
+    def change(hw: Hardware) -> Hardware:
+        left = hw.device_memory.bytes_per_s - hw.dram_bytes_per_loaded_byte * hw.link.bytes_per_s
+        here = replace(cpu, memory="dram", bytes_per_s=left // share // 1000 * 1000) if hw.unified else cpu
+        return replace(hw, units={**hw.units, "cpu": here})
+
+    return change
+
+
+@st.composite
 def physics(draw: st.DrawFn) -> Callable[[Hardware], Hardware]:
     """A change that adds a CPU and, often, laws beyond the plain ones: soft maximum, fused launches, curves, a second hop."""
+    with_cpu = draw(cpus())
     softness = draw(st.sampled_from((None, None, 1.0, 2.0, 6.5)))
     launch, slower = draw(st.sampled_from((None, 0, 3, 50))), draw(st.sampled_from((None, 2, 3)))
     curve = draw(st.sampled_from(((), ((1, 0.5), (8, 1.0)), ((2, 0.25),))))
     hop, depth = draw(st.sampled_from((None, True, False))), draw(st.sampled_from((None, 1, 2)))
     grouped = draw(st.sampled_from((None, None, 1.0, 1.58)))
-    cpu = ComputeUnit("cpu", "home", draw(st.sampled_from((TB // 4, TB))), draw(st.sampled_from((0, 2))), {"fp16": TB})
-    share = draw(st.sampled_from((2, 4)))  # of the memory that a load leaves to CPU and GPU
 
     def change(hw: Hardware) -> Hardware:
         own = hw.device.bytes_per_s
@@ -192,9 +205,7 @@ def physics(draw: st.DrawFn) -> Callable[[Hardware], Hardware]:
         link = replace(hw.link, efficiency=curve, upstream=upstream, queue_depth=depth)
         store = Tier("store", 10**15, TB // 2, ((1, 0.25), (3, 1.0)))
         tiers = {**hw.tiers, "store": store, "home": replace(hw.tiers["home"], queue=store.queue)}
-        left = hw.device_memory.bytes_per_s - hw.dram_bytes_per_loaded_byte * hw.link.bytes_per_s
-        here = replace(cpu, memory="dram", bytes_per_s=left // share // 1000 * 1000) if hw.unified else cpu
-        return replace(hw, units={"gpu": device, "cpu": here}, link=link, tiers=tiers)
+        return with_cpu(replace(hw, units={"gpu": device}, link=link, tiers=tiers))
 
     return change
 

@@ -23,7 +23,7 @@ from simmoe.simulator.requests import requests_of
 from simmoe.simulator.runlog import check, check_occupancy, count, link_bytes_by_pass
 from simmoe.workload import Workload
 from tests import oracle_simpy, real_traces
-from tests.scenarios import Case, cases, examples, physics, shape_for
+from tests.scenarios import Case, cases, cpus, examples, physics, shape_for
 
 HAS_NUMBA = pytest.mark.skipif(compiled.missing(), reason="numba is not installed: pip install 'simmoe[fast]'")
 ENGINES = ["simpy", pytest.param("fast", marks=HAS_NUMBA)]
@@ -48,7 +48,7 @@ def run(case: Case, engine: Engine, cpu_seed: int | None = None, page_cache: int
     guesses, costs = guesses_of(case, requests.n_events), Costs(case.hw, case.model, case.trace)
     cold_at = first_events(case.trace, requests) if case.cold_per_sequence else None
     module = policies.load("eviction", case.eviction)
-    on_cpu = None if cpu_seed is None else np.random.default_rng(cpu_seed).random(len(requests.obj)) < 0.5
+    on_cpu = flagged(len(requests.obj), cpu_seed)
     decisions = decide(
         requests, sizes, module, case.budget_bytes, scope=case.scope, guesses=guesses, cold_at=cold_at, on_cpu=on_cpu,
         seed=case.seed, player=engine.player,
@@ -66,10 +66,13 @@ def run(case: Case, engine: Engine, cpu_seed: int | None = None, page_cache: int
 @pytest.mark.parametrize("prefetching", [None, True])
 def test_engine_equals_the_idiomatic_model(name, prefetching):
     @settings(max_examples=examples(300), deadline=None)
-    @given(cases(prefetching=prefetching))
-    def compare(case):
-        want = oracle_simpy.simulate(case.hw, case.model, case.trace, **case.kwargs)
-        clocks, counts, link_bytes, decisions = run(case, made(name))
+    @given(cases(prefetching=prefetching), cpus(), st.one_of(st.none(), st.integers(0, 5)))
+    def compare(case, with_cpu, cpu_seed):
+        case = replace(case, hw=with_cpu(case.hw))
+        want = oracle_simpy.simulate(
+            case.hw, case.model, case.trace, **case.kwargs, left_to_cpu=left_to_cpu(case, cpu_seed)
+        )
+        clocks, counts, link_bytes, decisions = run(case, made(name), cpu_seed)
         assert [end - start for start, end in zip(clocks.start_ps, clocks.end_ps)] == want.pass_ps
         assert (counts.hits, counts.misses, counts.evictions) == (want.hits, want.misses, want.evictions)
         assert link_bytes.tolist() == want.link_bytes
@@ -77,6 +80,20 @@ def test_engine_equals_the_idiomatic_model(name, prefetching):
         assert int(decisions.used.max()) <= case.budget_bytes
 
     compare()
+
+
+def flagged(n_requests: int, cpu_seed: int | None):
+    """A random half of the requests: the CPU computes them when they are missing; None without a seed."""
+    return None if cpu_seed is None else np.random.default_rng(cpu_seed).random(n_requests) < 0.5
+
+
+def left_to_cpu(case: Case, cpu_seed: int | None) -> dict[int, set[int]]:
+    """The flagged objects of each event."""
+    requests, found = requests_of(case.trace), dict[int, set[int]]()
+    flags = flagged(len(requests.obj), cpu_seed)
+    for i in np.flatnonzero(flags if flags is not None else []).tolist():
+        found.setdefault(int(requests.event_of_request[i]), set()).add(int(requests.obj[i]))
+    return found
 
 
 def same(one: Decisions, other: Decisions) -> bool:
