@@ -180,7 +180,9 @@ def _add_sweep(commands: Commands) -> None:  # type: ignore[valid-type]
         description="Plays scenarios of SPACE until the study holds as many finished trials as asked for, then prints those that no "
         "other one beats. With --study, a sweep that was stopped or killed goes on where it was.",
     )  # fmt: skip
-    sweep.add_argument("space", metavar="SPACE", help="search space: YAML file or bundled name (oracle_vs_switch)")
+    sweep.add_argument(
+        "space", metavar="SPACE", help="search space: YAML file or bundled name (oracle_vs_switch, experts_on_the_cpu)"
+    )
     sweep.add_argument("--study", metavar="FILE", help="journal that keeps every finished trial (default: none)")
     sweep.add_argument(
         "--trials", type=int, metavar="N", help="finished trials in all (default 100; grid: the whole space)"
