@@ -129,10 +129,10 @@ class Scenarios:
         if key not in self._workloads:
             trace = point["trace"]
             shape = self._models[trace, point.get("model", ""), point.get("format", "")]
-            passes = {axis: int(point[axis]) for axis in COUNTS if point.get(axis, NONE) != NONE}
+            batch, chunk = (None if point.get(axis, NONE) == NONE else int(point[axis]) for axis in COUNTS)
             self._workloads[key] = Workload(
                 self.hw[point["hw"]], self._traces[trace], shape, tokens=self.space.tokens, graphs=point.get("graphs") == "on",
-                **passes,
+                prefill_chunk=chunk, batch=batch,
             )  # fmt: skip
         return self._workloads[key]
 
