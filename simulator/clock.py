@@ -7,17 +7,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-LINK_FREE, LINK_BUSY, SLOWED, STALLED, HEAD, TAIL, LOADED, ON_CPU, CPU_UNTIL = (
-    0,
-    1,
-    2,
-    3,
-    4,
-    5,
-    6,
-    7,
-    8,
-)  # of Timeline.at
+# Fields of Timeline.at.
+LINK_FREE, LINK_BUSY, SLOWED, STALLED, HEAD, TAIL, LOADED, ON_CPU, CPU_UNTIL = 0, 1, 2, 3, 4, 5, 6, 7, 8
 EVER = 4611686018427387904  # 2**62, later than any run
 
 
