@@ -16,15 +16,18 @@ import numpy as np
 
 from benchmarks.timing import interleaved
 from simmoe import load_hardware, policies
-from simmoe.planning import Plan
-from simmoe.running import play
-from simmoe.simulator.decide import Player, decide, no_guesses
-from simmoe.simulator.engines import Engine
-from simmoe.simulator.fast import CompiledPlayer
-from simmoe.simulator.requests import Requests, requests_of
-from simmoe.simulator.types import Hardware, ModelShape, Trace
-from simmoe.workload import Workload
-from simmoe.workloads.regroup import first_tokens
+from simmoe.play.plan import Plan
+from simmoe.play.run import play
+from simmoe.play.workload import Workload
+from simmoe.simulator.decide.decisions import decide, no_guesses
+from simmoe.simulator.decide.gather import Requests, requests_of
+from simmoe.simulator.decide.player import Player
+from simmoe.simulator.nouns.hardware import Hardware
+from simmoe.simulator.nouns.model import ModelShape
+from simmoe.simulator.nouns.trace import Trace
+from simmoe.simulator.time.engines import Engine
+from simmoe.simulator.time.fast import CompiledPlayer
+from simmoe.workloads.format.regroup import first_tokens
 from tests import oracle_simpy
 from tests.scenarios import shape_for
 

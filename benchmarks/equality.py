@@ -8,12 +8,14 @@ from dataclasses import fields
 import numpy as np
 
 from simmoe import load_hardware, policies
-from simmoe.simulator import fast, reference
-from simmoe.simulator.decide import Decisions, Player, decide, no_guesses
-from simmoe.simulator.loading import loading
-from simmoe.simulator.runlog import Clocks
-from simmoe.simulator.types import Trace
-from simmoe.workload import Workload
+from simmoe.play.workload import Workload
+from simmoe.simulator.decide.decisions import decide, no_guesses
+from simmoe.simulator.decide.player import Player
+from simmoe.simulator.lower.durations import loading
+from simmoe.simulator.nouns.decisions import Decisions
+from simmoe.simulator.nouns.run import Clocks
+from simmoe.simulator.nouns.trace import Trace
+from simmoe.simulator.time import fast, reference
 from tests.scenarios import shape_for
 
 MACHINES = ("a100", "jetson_orin")  # discrete and unified memory

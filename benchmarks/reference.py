@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from benchmarks.timing import interleaved
-from simmoe.planning import Plan
-from simmoe.running import play
-from simmoe.simulator.decide import Player
-from simmoe.simulator.engines import Engine
-from simmoe.simulator.types import Hardware, ModelShape, Trace
-from simmoe.workload import Workload
+from simmoe.play.plan import Plan
+from simmoe.play.run import play
+from simmoe.play.workload import Workload
+from simmoe.simulator.decide.player import Player
+from simmoe.simulator.nouns.hardware import Hardware
+from simmoe.simulator.nouns.model import ModelShape
+from simmoe.simulator.nouns.trace import Trace
+from simmoe.simulator.time.engines import Engine
 
 
 def accesses_per_s(hw: Hardware, model: ModelShape, trace: Trace, rounds: int = 3) -> float:

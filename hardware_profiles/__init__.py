@@ -16,7 +16,7 @@ from simmoe.hardware_profiles.figures import KINDS
 from simmoe.hardware_profiles.ranges import bounds
 from simmoe.hardware_profiles.reading import FOLDER, available, changed, in_mode, merged, split
 from simmoe.hardware_profiles.schema import Checked
-from simmoe.simulator.types import Hardware
+from simmoe.simulator.nouns.hardware import Hardware
 
 __all__ = ["FOLDER", "KINDS", "available", "bounds", "find", "load", "merged"]
 

@@ -10,7 +10,7 @@ from simmoe.hardware_profiles.ranges import below_peak
 from simmoe.hardware_profiles.schema import Checked, W
 from simmoe.hardware_profiles.words import DOC, check_word
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.types import ComputeUnit, Hardware, Link, Managed, Power, Thermal, Tier, Upstream
+from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware, Link, Managed, Power, Thermal, Tier, Upstream
 
 
 def build(doc: Mapping[str, Any], checked: Checked, digest: str) -> Hardware:

@@ -10,7 +10,7 @@ from typing import Any
 from simmoe.hardware_profiles.ranges import spread
 from simmoe.hardware_profiles.words import check_keys, check_word
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.types import Curve, Figure
+from simmoe.simulator.nouns.hardware import Curve, Figure
 from simmoe.simulator.units import EXAMPLE, parse
 
 KINDS = ("nominal", "measured", "assumed")

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 
-from simmoe.simulator.types import ComputeUnit, Figure, Hardware, Link, Tier
+from simmoe.simulator.nouns.hardware import ComputeUnit, Figure, Hardware, Link, Tier
 from simmoe.simulator.units import text
 
 RATES = ("bandwidth", "compute")

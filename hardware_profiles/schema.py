@@ -12,7 +12,7 @@ from typing import Any
 from simmoe.hardware_profiles.figures import NUMBERS, curve, figure
 from simmoe.hardware_profiles.words import DOC, check_keys, check_word, hint
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.types import Curve, Figure
+from simmoe.simulator.nouns.hardware import Curve, Figure
 from simmoe.simulator.units import UNITS
 
 W = "dram_bytes_per_loaded_byte"

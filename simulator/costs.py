@@ -14,14 +14,16 @@ from typing import NamedTuple
 import numpy as np
 
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.link_time import link_bytes_per_s, load_ps
+from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware
+from simmoe.simulator.nouns.model import Layer, ModelShape, Part
+from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.physics.attention import attention_bytes, attention_flops
 from simmoe.simulator.physics.cpu import experts_ps, shared_bytes_per_s
 from simmoe.simulator.physics.gemm import flops_ps, soft_excess_ps
 from simmoe.simulator.physics.grouped import looked_up_ps, soft_shares
 from simmoe.simulator.physics.launch import launch_ps
 from simmoe.simulator.physics.unified import contended_rate
-from simmoe.simulator.transfers import link_bytes_per_s, load_ps
-from simmoe.simulator.types import ComputeUnit, Hardware, Layer, ModelShape, Part, Trace
 
 WORK_PER_BYTE = 10**9
 

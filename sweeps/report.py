@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from simmoe import policies, show
-from simmoe.simulator import compiled
+from simmoe import policies
+from simmoe.show import tables as show
+from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.units import nbytes
 from simmoe.sweeps.search import Sweep
 from simmoe.sweeps.space import REQUIRED, Space

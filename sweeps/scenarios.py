@@ -10,20 +10,20 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from simmoe import hardware_profiles
-from simmoe.memory import budget_of
-from simmoe.planning import Plan, guesses_of, on_cpu_of, policy_identity
-from simmoe.result import Run
-from simmoe.running import play
+from simmoe.play.memory import budget_of
+from simmoe.play.plan import Plan, guesses_of, on_cpu_of, policy_identity
+from simmoe.play.result import Run
+from simmoe.play.run import play
+from simmoe.play.workload import Workload
 from simmoe.simulator.costs import fit_geometry
-from simmoe.simulator.decide import BOUNDS
-from simmoe.simulator.engines import Engine
+from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.time.engines import Engine
 from simmoe.sweeps import metrics
 from simmoe.sweeps.space import AXES, COUNTS, NONE, OPTIONAL, Point, Space
-from simmoe.workload import Workload
 from simmoe.workloads import models
-from simmoe.workloads import trace as traces
-from simmoe.workloads.regroup import first_tokens
+from simmoe.workloads.format import trace as traces
+from simmoe.workloads.format.regroup import first_tokens
 
 DEFAULTS = {  # of `simmoe run`
     "eviction": "lru", "scope": "global", "overlap": "on", "prefetch": NONE, "miss": "fetch", "placement": NONE, "graphs": NONE,

@@ -1,4 +1,4 @@
-"""An Optuna study over a space: which scenario is played next, and which ones nothing beats (the Pareto front)."""
+"""`simmoe.sweep`: an Optuna study over a space: which scenario is played next, and which ones nothing beats (the Pareto front)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import optuna
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from simmoe.result import versions
+from simmoe.play.result import versions
 from simmoe.simulator.errors import UserError
 from simmoe.sweeps.journal import open_study
 from simmoe.sweeps.scenarios import Outcome, Scenarios
@@ -76,7 +76,7 @@ class Sweep:
         }  # fmt: skip
 
 
-def search(
+def sweep(
     space: str | Path | Mapping[str, Any],
     study: str | Path | None = None,
     trials: int | None = None,
@@ -85,7 +85,15 @@ def search(
     seed: int = 0,
     report: Report | None = None,
 ) -> Sweep:
-    """See `simmoe.sweep`."""
+    """Play scenarios of `space` until the study holds `trials` finished ones.
+
+    space: a bundled name, the path of a YAML file, or the content of one as a mapping (docs/sweeps.md).
+    study: a journal file that keeps every finished trial; a sweep that was killed goes on from it. None: in memory only.
+    trials: how many in all, those in the journal included; default 100, or the whole space for the grid.
+    sampler: "nsga2", "tpe", "random" or "grid". seed: the same one gives the same trials. report: called after each trial with
+    (finished, wanted, of these cannot run).
+    A scenario that cannot run is a finished trial with its reason in `user_attrs["why_not"]`. Raises UserError with one line.
+    """
     if sampler not in SAMPLERS:
         raise UserError(f"unknown sampler {sampler!r}; choose one of {', '.join(SAMPLERS)}")
     if trials is not None and trials < 1:

@@ -11,7 +11,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, Literal, get_args, overload
 
-from simmoe.simulator.decide import SCOPES
+from simmoe.simulator.decide.decisions import SCOPES
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.files import resolve
 from simmoe.simulator.units import parse

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from simmoe.simulator.types import Trace
+from simmoe.simulator.nouns.trace import Trace
 
 
 def make_trace(
@@ -36,7 +36,7 @@ def one_layer(rows: list[Any], n_experts: int) -> Trace:
 @pytest.fixture
 def tmp_trace(tmp_path):
     """Writes a trace to a file and returns its path."""
-    from simmoe.workloads.trace import save
+    from simmoe.workloads.format.trace import save
 
     def write(trace: Trace, name: str = "trace.npz"):
         save(trace, tmp_path / name)

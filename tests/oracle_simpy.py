@@ -2,7 +2,7 @@
 
 The GPU and the link are Resources, every transfer is a process, memory is a Container, arrivals and ends of launches
 are events. Nothing here is fast; everything is meant to be believed. It shares only the nouns of
-`simmoe.simulator.types` with the project and takes its decisions from `tests.oracles`.
+`simmoe.simulator.nouns.hardware` with the project and takes its decisions from `tests.oracles`.
 All times are integer picoseconds.
 """
 
@@ -15,7 +15,9 @@ from typing import Any
 
 import simpy
 
-from simmoe.simulator.types import Hardware, Layer, ModelShape, Part, Trace
+from simmoe.simulator.nouns.hardware import Hardware
+from simmoe.simulator.nouns.model import Layer, ModelShape, Part
+from simmoe.simulator.nouns.trace import Trace
 from tests import oracles
 
 Process = Generator[simpy.Event, Any, None]

@@ -1,6 +1,6 @@
 """Slow, plain cache oracles: what an event-atomic expert cache must do, written to be checked by eye.
 
-Shares only the nouns of `simmoe.simulator.types` with the project. Nothing here reads a clock. `replay` plays a whole
+Shares only the nouns of `simmoe.simulator.nouns.hardware` with the project. Nothing here reads a clock. `replay` plays a whole
 trace; `ExpertCache` takes one event at a time, so that a timed model can ask it for its decisions.
 An object is an (MoE layer column, expert) pair, numbered column * E + expert.
 """
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from simmoe.simulator.types import PREFILL, Trace
+from simmoe.simulator.nouns.trace import PREFILL, Trace
 
 NEVER = 1 << 62  # next event of an object that is not requested again
 MASK64 = (1 << 64) - 1

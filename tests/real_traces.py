@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from simmoe.simulator.types import DECODE, PREFILL, Trace
+from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
 
 NAMES = ("gptoss20b_gpqa", "gptoss20b_mmlupro", "dsv2lite_intent", "qwen3_30b_general", "phone_gemma4_26b")
 PHONE = "phone_gemma4_26b"

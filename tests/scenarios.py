@@ -14,20 +14,9 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from simmoe.simulator.types import (
-    DECODE,
-    NO_PART,
-    PREFILL,
-    ComputeUnit,
-    Hardware,
-    Layer,
-    Link,
-    ModelShape,
-    Part,
-    Tier,
-    Trace,
-    Upstream,
-)
+from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware, Link, Tier, Upstream
+from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape, Part
+from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
 from simmoe.workloads import models as models_of
 
 MAX_ACCESSES = 200

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from simmoe import hardware_profiles
-from simmoe.cli import main
+from simmoe.cli.main import main
 from simmoe.workloads import models
-from simmoe.workloads.trace import arrays
+from simmoe.workloads.format.trace import arrays
 from tests.conftest import make_trace
 
 GOOD = make_trace([[[[0, 1]] * 2], [[[1, 2]] * 2], [[[2, 3]] * 2]], 4)
@@ -200,7 +200,7 @@ def test_a_model_that_does_not_fit(tmp_path, capsys):
     ids = np.zeros((1, 32, 2), np.int16)
     ids[..., 1] = 1
     mixtral = make_trace([[[[0, 1]] * 32]], 8, model="mixtral-8x7b")
-    from simmoe.workloads.trace import save
+    from simmoe.workloads.format.trace import save
 
     save(mixtral, tmp_path / "mixtral.npz")
     refused(

@@ -7,12 +7,12 @@ import pytest
 
 import simmoe
 from simmoe import hardware_profiles
-from simmoe.laddering import climb
-from simmoe.planning import Plan
+from simmoe.play.ladder import climb
+from simmoe.play.plan import Plan
+from simmoe.play.workload import Workload
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.types import DECODE, Trace
-from simmoe.workload import Workload
-from simmoe.workloads import trace as traces
+from simmoe.simulator.nouns.trace import DECODE, Trace
+from simmoe.workloads.format import trace as traces
 
 pytestmark = pytest.mark.skipif("oracle" not in traces.names(), reason="the bundled traces are not made yet")
 HW, TOKENS, BUDGET = "rtx_4090", 600, "15%"

@@ -13,16 +13,16 @@ import yaml
 
 import simmoe
 from simmoe import hardware_profiles
-from simmoe.calibrating import backend, beside, copies, disk, fit, kernels, machine, measure, observed, profile
-from simmoe.calibrating.beside import Beside
-from simmoe.calibrating.kernels import Kernels
-from simmoe.calibrating.machine import Memory
-from simmoe.calibrating.measure import Disk, Measured
-from simmoe.calibrating.replayed import Given, again
-from simmoe.cli import main
+from simmoe.calibrate import backend, beside, copies, disk, fit, kernels, machine, measure, observed, profile
+from simmoe.calibrate.beside import Beside
+from simmoe.calibrate.kernels import Kernels
+from simmoe.calibrate.machine import Memory
+from simmoe.calibrate.measure import Disk, Measured
+from simmoe.calibrate.replayed import Given, again
+from simmoe.cli.main import main
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.link_time import load_ps
 from simmoe.simulator.physics.gemm import gemm_ps
-from simmoe.simulator.transfers import load_ps
 from tests.test_bad_input import refused
 
 GB = 10**9

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import simmoe
-from simmoe.simulator import compiled
+from simmoe.simulator.time import compile as compiled
 from tests.test_house import ROOT
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from simmoe.cli import main
-from simmoe.workloads.trace import names
+from simmoe.cli.main import main
+from simmoe.workloads.format.trace import names
 
 RUN = ["run", "--hw", "jetson_orin.yaml", "--trace", "oracle.npz"]
 needs_traces = pytest.mark.skipif("oracle" not in names(), reason="the bundled traces are not made yet")
@@ -80,7 +80,7 @@ def test_trace_info(capsys):
 
 def test_help_and_version_start_without_the_heavy_packages():
     script = (
-        "import sys; from simmoe.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit as e: assert not e.code\n"
+        "import sys; from simmoe.cli.main import main\ntry: main(sys.argv[1:])\nexcept SystemExit as e: assert not e.code\n"
         "heavy = {'numpy', 'simpy', 'torch', 'optuna', 'rich', 'yaml'} & set(sys.modules); assert not heavy, heavy"
     )
     for arguments in (["--help"], ["--version"], ["run", "--help"], ["trace", "make", "--help"]):
@@ -90,7 +90,7 @@ def test_help_and_version_start_without_the_heavy_packages():
 
 def test_core_commands_do_not_import_the_optional_packages(tmp_path):
     script = "import sys\nfor name in ('torch', 'numba', 'plotly', 'tokenizers', 'optuna'): sys.modules[name] = None\n" \
-             "from simmoe.cli import main\nsys.exit(main(sys.argv[1:]))"  # fmt: skip
+             "from simmoe.cli.main import main\nsys.exit(main(sys.argv[1:]))"  # fmt: skip
 
     def run(*arguments: str):
         return subprocess.run(

@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from simmoe.cli import main
-from simmoe.workloads.trace import names
+from simmoe.cli.main import main
+from simmoe.workloads.format.trace import names
 
 pytestmark = pytest.mark.skipif("oracle" not in names(), reason="the bundled traces are not made yet")
 SHORT = ("--tokens", "256")

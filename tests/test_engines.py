@@ -11,17 +11,21 @@ from hypothesis import strategies as st
 
 from benchmarks.equality import BUDGETS, compare
 from simmoe import load_hardware, policies
-from simmoe.planning import Plan
-from simmoe.running import play
-from simmoe.simulator import compiled, fast
+from simmoe.play.plan import Plan
+from simmoe.play.run import play
+from simmoe.play.workload import Workload
 from simmoe.simulator.costs import Costs
-from simmoe.simulator.decide import Decisions, Guesses, Player, decide, first_events
-from simmoe.simulator.engines import Engine, engine
+from simmoe.simulator.decide.counts import count, link_bytes_by_pass
+from simmoe.simulator.decide.decisions import decide, first_events
+from simmoe.simulator.decide.gather import requests_of
+from simmoe.simulator.decide.player import Player
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.loading import loading
-from simmoe.simulator.requests import requests_of
-from simmoe.simulator.runlog import check, check_occupancy, count, link_bytes_by_pass
-from simmoe.workload import Workload
+from simmoe.simulator.lower.durations import loading
+from simmoe.simulator.nouns.decisions import Decisions, Guesses
+from simmoe.simulator.time import compile as compiled
+from simmoe.simulator.time import fast
+from simmoe.simulator.time.engines import Engine, engine
+from simmoe.simulator.time.laws import check, check_occupancy
 from tests import oracle_simpy, real_traces
 from tests.scenarios import Case, cases, cpus, examples, physics, shape_for
 
@@ -150,7 +154,7 @@ def test_compiled_equals_reference_on_whole_real_traces(name):
 
 
 def first(trace, passes: int):
-    from simmoe.workloads.regroup import first_tokens
+    from simmoe.workloads.format.regroup import first_tokens
 
     return first_tokens(trace, int(trace.pass_ptr[passes]))
 

@@ -14,7 +14,7 @@ import yaml
 from simmoe import hardware_profiles
 from simmoe.hardware_profiles import available, find, load, merged
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.types import Hardware
+from simmoe.simulator.nouns.hardware import Hardware
 
 NAMES = available()  # a profile that is added to the folder is checked without being listed here
 SHIPPED = ["a100", "h100", "jetson_orin", "jetson_orin_nano", "jetson_xavier_nx", "rtx_4090"]

@@ -13,8 +13,8 @@ from simmoe.hardware_profiles import FOLDER, available, bounds, load, merged
 from simmoe.hardware_profiles.figures import figure
 from simmoe.hardware_profiles.ranges import spread
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.types import Hardware, Link, Power, Thermal, Upstream
-from simmoe.workloads.trace import names
+from simmoe.simulator.nouns.hardware import Hardware, Link, Power, Thermal, Upstream
+from simmoe.workloads.format.trace import names
 from tests.test_hardware import changed, number
 
 NAMES = available()

@@ -18,21 +18,20 @@ FOLDERS = {
     for name, path in CONFIG["tool"]["setuptools"]["package-dir"].items()
 }
 HEAVY = {"torch", "optuna", "numba", "plotly", "tokenizers", "transformers", "scipy"}
-MAY_IMPORT = {  # folder -> simmoe sub-packages it may import
-    "simulator": {"simulator"},
-    "policies": {"policies", "simulator"},
-    "hardware_profiles": {"hardware_profiles", "simulator"},
-    "workloads": {"workloads", "simulator"},
-    "sweeps": {"sweeps", "simmoe", "simulator", "policies", "hardware_profiles", "workloads"},
-}
+FLOORS = (  # a folder (or file) imports from itself and from what stands before it in this list, never from what stands behind
+    tuple(f"simulator/{name}.py" for name in ("arrays", "errors", "files", "version")),
+    ("simulator/nouns", "simulator/physics"), ("simulator",), ("simulator/decide",), ("simulator/lower",), ("simulator/time",),
+    ("policies", "hardware_profiles", "workloads"),
+    ("src/simmoe/play",), ("src/simmoe/show", "src/simmoe/calibrate"), ("sweeps",), ("src/simmoe/cli",), ("src/simmoe",),
+)  # fmt: skip
 TORCH_FILES = {
-    "workloads/ablation.py",
-    "workloads/noisy_balance.py",
-    "workloads/backbone.py",
-    "workloads/foresight.py",
-    "workloads/make.py",
-    "workloads/oracle_space.py",
-    "workloads/training.py",
+    "workloads/oracle_moe/ablation.py",
+    "workloads/oracle_moe/noisy_balance.py",
+    "workloads/oracle_moe/backbone.py",
+    "workloads/oracle_moe/foresight.py",
+    "workloads/oracle_moe/make.py",
+    "workloads/oracle_moe/oracle_space.py",
+    "workloads/oracle_moe/training.py",
 }
 
 
@@ -54,14 +53,61 @@ def imports(path: Path, top_level: bool = False) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("folder", MAY_IMPORT)
-def test_who_imports_whom(folder):
-    for path in sources(folder):
-        for name in imports(path):
-            if name.split(".")[0] == "simmoe":
-                parts = name.split(".")
-                part = parts[1] if len(parts) > 1 and parts[1] in MAY_IMPORT else "simmoe"
-                assert part in MAY_IMPORT[folder], f"{path.relative_to(ROOT)} imports {name}"
+def modules() -> dict[str, Path]:
+    """Every shipped module by its dotted name."""
+    found = {}
+    for name, folder in CONFIG["tool"]["setuptools"]["package-dir"].items():
+        for path in sources(name.removeprefix("simmoe").lstrip(".") or "simmoe"):
+            parts = [name, *path.relative_to(ROOT / folder).with_suffix("").parts]
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def arrows() -> dict[str, set[str]]:
+    """module -> modules of simmoe that it imports, wherever the import stands; a package's face hands names on and has none."""
+    known = modules()
+    found: dict[str, set[str]] = {}
+    for name, path in known.items():
+        wanted = {one if one in known else one.rpartition(".")[0] for one in imports(path) if one.startswith("simmoe.")}
+        found[name] = {one for one in wanted if one in known and one != name}
+    found["simmoe"] = set()
+    return found
+
+
+def floor(path: Path) -> int:
+    """Where a file's folder stands, counted from the ground: its nearest parent that FLOORS names."""
+    mine = path.relative_to(ROOT)
+    for parent in (mine, *mine.parents):
+        for number, folders in enumerate(FLOORS):
+            if parent.as_posix() in folders:
+                return number
+    raise AssertionError(f"{path} stands on no floor")
+
+
+def test_imports_go_down_only():
+    known = modules()
+    for name, wanted in arrows().items():
+        for one in wanted:
+            mine, other = known[name], known[one]
+            down = floor(mine) > floor(other) or mine.parent == other.parent or _same_room(mine, other)
+            assert down, f"{mine.relative_to(ROOT)} imports {other.relative_to(ROOT)}"
+
+
+def _same_room(mine: Path, other: Path) -> bool:
+    """Folders on one floor may not see each other, but a folder sees its own sub-folders."""
+    folders = [folder for number in FLOORS for folder in number]
+    near = [
+        next(p.as_posix() for p in (one.relative_to(ROOT) / "x").parents if p.as_posix() in folders)
+        for one in (mine, other)
+    ]
+    return near[0] == near[1]
+
+
+def test_no_circle_of_files():
+    left = arrows()
+    while leaves := {name for name, wanted in left.items() if not wanted & left.keys()}:
+        left = {name: wanted for name, wanted in left.items() if name not in leaves}
+    assert not left, f"these import each other in a circle, or stand above one: {sorted(left)}"
 
 
 def test_heavy_packages_are_imported_only_where_they_are_needed():
@@ -72,7 +118,7 @@ def test_heavy_packages_are_imported_only_where_they_are_needed():
             if (
                 heavy
                 and name not in TORCH_FILES
-                and not name.startswith(("workloads/routers/", "workloads/offload/", "sweeps/"))
+                and not name.startswith(("workloads/oracle_moe/routers/", "workloads/offload/", "sweeps/"))
             ):
                 pytest.fail(f"{name} imports {heavy} at module level")
 
@@ -110,6 +156,8 @@ def test_the_wheel_holds_the_tracked_files_of_the_mapped_folders(tmp_path):
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     tracked = set()
     for name, folder in CONFIG["tool"]["setuptools"]["package-dir"].items():
-        for file in git("ls-tree", "-r", "--name-only", "HEAD", folder).splitlines():
-            tracked.add(f"{name.replace('.', '/')}/{Path(file).relative_to(folder)}")
+        for line in git("ls-tree", "-r", "HEAD", folder).splitlines():
+            entry, file = line.split("\t")
+            if not entry.startswith("120000"):  # a link from src/simmoe to a root folder
+                tracked.add(f"{name.replace('.', '/')}/{Path(file).relative_to(folder)}")
     assert held == tracked

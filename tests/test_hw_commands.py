@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from simmoe.cli import main
+from simmoe.cli.main import main
 from simmoe.hardware_profiles import available, load
-from simmoe.workloads.trace import names
+from simmoe.workloads.format.trace import names
 from tests.test_hardware import changed
 
 needs_traces = pytest.mark.skipif("switch" not in names(), reason="the bundled traces are not made yet")

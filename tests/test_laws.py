@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 import simmoe
 from simmoe import hardware_profiles
-from simmoe.planning import Plan
-from simmoe.running import play
+from simmoe.play.plan import Plan
+from simmoe.play.run import play
+from simmoe.play.workload import Workload
 from simmoe.simulator.costs import Costs
+from simmoe.simulator.nouns.model import Layer, Part
 from simmoe.simulator.physics.link import transfer_ps
-from simmoe.simulator.reference import walk
-from simmoe.simulator.types import Layer, Part
-from simmoe.workload import Workload
+from simmoe.simulator.time.reference import walk
 from tests.scenarios import Case, cases, examples
 
 
@@ -170,20 +170,20 @@ def test_same_inputs_same_digest_and_bytes(tmp_trace):
 
 
 def _part(count_bytes: int):
-    from simmoe.simulator.types import Part
+    from simmoe.simulator.nouns.model import Part
 
     return Part(count_bytes // 2, count_bytes, count_bytes)
 
 
 def _moe_layer():
-    from simmoe.simulator.types import Layer
+    from simmoe.simulator.nouns.model import Layer
 
     return Layer(_part(200), 8, 4, expert=_part(1000), n_experts=4)
 
 
 def test_littles_law_on_the_link():
     """Mean number of transfers on the FIFO link = rate of transfers × their mean duration: it never exceeds one."""
-    from simmoe.simulator.runlog import Spans
+    from simmoe.simulator.nouns.run import Spans
     from tests.scenarios import tiny_trace
 
     trace = tiny_trace([[[i % 4]] for i in range(40)], n_experts=4)

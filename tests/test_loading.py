@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 import simmoe
 from simmoe import load_hardware
-from simmoe.planning import Plan
-from simmoe.running import play
+from simmoe.play.plan import Plan
+from simmoe.play.run import play
+from simmoe.play.workload import Workload
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.loading import loading, lru_hits
-from simmoe.simulator.runlog import Spans
-from simmoe.simulator.transfers import load_ps, write_back_ps
-from simmoe.workload import Workload
+from simmoe.simulator.link_time import load_ps, write_back_ps
+from simmoe.simulator.lower.durations import loading, lru_hits
+from simmoe.simulator.nouns.run import Spans
 from tests.scenarios import shape_for, tiny_trace
 
 TRACE = tiny_trace([[[0, 1]], [[2, 3]], [[0, 1]], [[2, 3]], [[0, 2]]], n_experts=4, n_layers=2)

@@ -15,20 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import simmoe
-from simmoe.cli import main
-from simmoe.simulator.types import Trace
-from simmoe.workloads.locality import (
-    balance,
-    distance,
-    explained,
-    information,
-    prediction,
-    reuse,
-    segments,
-    switching,
-)
+from simmoe.cli.main import main
+from simmoe.simulator.nouns.trace import Trace
+from simmoe.workloads.format.trace import names, save
+from simmoe.workloads.locality import balance, distance, explained, information, prediction, reuse, segments, switching
 from simmoe.workloads.locality.routing import Routing, of
-from simmoe.workloads.trace import names, save
 from tests import real_traces
 from tests.scenarios import examples
 
@@ -471,11 +462,11 @@ def test_domains_and_token_ids_of_the_bundled_text():
 
 @needs_traces
 def test_without_tokenizers_the_row_says_why(monkeypatch, capsys):
-    from simmoe.workloads import text
+    from simmoe.workloads.oracle_moe import text
 
     for remembered in (text.tokenizer, text.encoded):
         monkeypatch.setattr(text, remembered.__name__, remembered.__wrapped__)
-    monkeypatch.setattr("simmoe.workloads.text.windows.encoded", text.encoded)
+    monkeypatch.setattr("simmoe.workloads.oracle_moe.text.windows.encoded", text.encoded)
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     assert "no share explained by token id: the bundled text needs the package 'tokenizers'" in output(capsys, "oracle")
 

@@ -15,8 +15,8 @@ import yaml
 
 from simmoe.simulator.errors import UserError
 from simmoe.workloads import models
-from simmoe.workloads.gguf_header import GGML_TYPES
-from simmoe.workloads.model_import import import_model, write_shape
+from simmoe.workloads.importers.gguf_header import GGML_TYPES
+from simmoe.workloads.importers.model import import_model, write_shape
 
 gguf = pytest.importorskip("gguf", reason="gguf writes the headers that are read back")
 transformers = pytest.importorskip("transformers", reason="transformers writes the config.json that is read back")

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.types import NO_PART, ModelShape, Part
+from simmoe.simulator.nouns.model import NO_PART, ModelShape, Part
 from simmoe.workloads import models
 from simmoe.workloads.models import available, load, shape
 from simmoe.workloads.models.formats import FORMATS

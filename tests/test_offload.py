@@ -17,11 +17,12 @@ import pytest
 
 import simmoe
 from simmoe import policies
-from simmoe.simulator.decide import Guesses, decide
+from simmoe.simulator.decide.decisions import decide
+from simmoe.simulator.decide.gather import requests_of
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.requests import requests_of
-from simmoe.simulator.types import Trace
-from simmoe.workloads import trace as traces
+from simmoe.simulator.nouns.decisions import Guesses
+from simmoe.simulator.nouns.trace import Trace
+from simmoe.workloads.format import trace as traces
 from tests.conftest import make_trace
 
 pytest.importorskip("torch", reason="the runtime needs PyTorch: pip install 'simmoe[moe]'")
@@ -29,9 +30,7 @@ pytest.importorskip("tokenizers", reason="the bundled text needs the package 'to
 
 import torch
 
-from simmoe import offload_study as study
-from simmoe.workloads import routers, training
-from simmoe.workloads.backbone import GPT
+from simmoe.sweeps.validation import offload_study as study
 from simmoe.workloads.offload import fidelity
 from simmoe.workloads.offload.copier import Copier, Throttle
 from simmoe.workloads.offload.eviction import events_of
@@ -42,8 +41,10 @@ from simmoe.workloads.offload.record import Log, Played
 from simmoe.workloads.offload.runtime import Options, Runtime
 from simmoe.workloads.offload.store import FileStore, MemoryStore
 from simmoe.workloads.offload.weather import Watch, Weather
-from simmoe.workloads.recipe import PRESETS
-from simmoe.workloads.text.windows import held_out_pure
+from simmoe.workloads.oracle_moe import routers, training
+from simmoe.workloads.oracle_moe.backbone import GPT
+from simmoe.workloads.oracle_moe.recipe import PRESETS
+from simmoe.workloads.oracle_moe.text.windows import held_out_pure
 
 PREFILL = 12
 SLOTS = (
@@ -128,7 +129,7 @@ def test_everything_resident_loads_nothing_and_agrees_with_the_model(model: GPT,
 def test_the_recorded_trace_obeys_the_format(resident: Played, tmp_path: Path, capsys: Any) -> None:
     path = tmp_path / "recorded.npz"
     traces.save(resident.trace, path)
-    from simmoe.cli import main
+    from simmoe.cli.main import main
 
     assert main(["trace", "check", str(path)]) == 0
     assert resident.trace.phase.tolist() == [0, *[1] * (32 - PREFILL)] * 2

@@ -12,18 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simmoe.simulator.types import (
-    DECODE,
-    NO_PART,
-    ComputeUnit,
-    Hardware,
-    Layer,
-    Link,
-    ModelShape,
-    Part,
-    Tier,
-    Trace,
-)
+from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware, Link, Tier
+from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape, Part
+from simmoe.simulator.nouns.trace import DECODE, Trace
 from tests import oracles, real_traces, scenarios
 from tests.oracle_simpy import OracleRun, simulate
 from tests.scenarios import EVICTIONS, TB, Case, tiny_trace

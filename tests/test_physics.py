@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 import simmoe
 from simmoe import hardware_profiles
 from simmoe.simulator.costs import Costs
+from simmoe.simulator.link_time import link_bytes_per_s, load_ps
+from simmoe.simulator.nouns.hardware import Upstream
 from simmoe.simulator.physics import (
     PS_PER_S,
     attention,
@@ -26,10 +28,8 @@ from simmoe.simulator.physics import (
     thermal,
     unified,
 )
-from simmoe.simulator.transfers import link_bytes_per_s, load_ps
-from simmoe.simulator.types import Upstream
 from simmoe.workloads import models
-from simmoe.workloads import trace as traces
+from simmoe.workloads.format import trace as traces
 
 GB = 10**9
 US = 10**6  # picoseconds

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import simmoe
-from simmoe.cli import main
+from simmoe.cli.main import main
+from simmoe.simulator.decide.gather import requests_of
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.requests import requests_of
-from simmoe.simulator.types import DECODE, PREFILL, Trace
-from simmoe.workloads.regroup import batched, first_tokens, prefill_chunks
-from simmoe.workloads.trace import check, digest, load, names
+from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
+from simmoe.workloads.format.regroup import batched, first_tokens, prefill_chunks
+from simmoe.workloads.format.trace import check, digest, load, names
 from tests import scenarios
 from tests.scenarios import build_trace, examples
 

@@ -15,8 +15,8 @@ import numpy.typing as npt
 import pytest
 
 from simmoe.simulator.errors import UserError
-from simmoe.workloads import routers
-from simmoe.workloads.recipe import TINY, Recipe
+from simmoe.workloads.oracle_moe import routers
+from simmoe.workloads.oracle_moe.recipe import TINY, Recipe
 
 pytest.importorskip("torch", reason="training needs PyTorch: pip install 'simmoe[moe]'")
 pytest.importorskip("tokenizers", reason="training needs the package 'tokenizers': pip install 'simmoe[moe]'")
@@ -24,10 +24,10 @@ pytest.importorskip("tokenizers", reason="training needs the package 'tokenizers
 import torch
 from torch import Tensor
 
-from simmoe.workloads import training
-from simmoe.workloads.backbone import GPT, Output, Routing, Seen, next_token_loss
-from simmoe.workloads.oracle_space import squared_distances
-from simmoe.workloads.routers import (
+from simmoe.workloads.oracle_moe import training
+from simmoe.workloads.oracle_moe.backbone import GPT, Output, Routing, Seen, next_token_loss
+from simmoe.workloads.oracle_moe.oracle_space import squared_distances
+from simmoe.workloads.oracle_moe.routers import (
     attention_aware,
     cosine,
     hash_token,
@@ -40,8 +40,8 @@ from simmoe.workloads.routers import (
     recurrent,
     top_p,
 )
-from simmoe.workloads.routers.switch import balance_loss
-from simmoe.workloads.text.windows import held_out_pure
+from simmoe.workloads.oracle_moe.routers.switch import balance_loss
+from simmoe.workloads.oracle_moe.text.windows import held_out_pure
 
 RECIPE = replace(
     TINY, n_layers=3, moe_layers=(0, 2), n_experts=8, d_model=32, d_ff=32, length=48, batch=2, fit_windows=4,

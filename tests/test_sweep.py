@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from simmoe.cli import main
+from simmoe.cli.main import main
 from simmoe.simulator.errors import UserError
 from simmoe.sweeps import metrics
-from simmoe.workloads.trace import names
+from simmoe.workloads.format.trace import names
 
 pytestmark = pytest.mark.skipif("oracle" not in names(), reason="the bundled traces are not made yet")
 SPACE = """
@@ -215,7 +215,7 @@ def test_the_table(space, capsys, tmp_path, monkeypatch):
 
 
 def test_without_numba_the_reference_plays_and_says_so(space, monkeypatch, capsys):
-    from simmoe.simulator import compiled
+    from simmoe.simulator.time import compile as compiled
 
     monkeypatch.setattr(compiled, "missing", lambda: True)
     assert main(["sweep", space(), "--trials", "3"]) == 0
@@ -306,7 +306,7 @@ def test_a_journal_made_with_another_profile_of_the_same_name_is_refused(space, 
 
 
 def test_the_api_takes_a_mapping():
-    from simmoe.sweeping import sweep as search
+    from simmoe.sweeps.search import sweep as search
 
     done = search(yaml.safe_load(SPACE), trials=3, sampler="random")
     assert [t.number for t in done.front] == done.to_json()["front"] and len(done.trials) == 3

@@ -11,15 +11,15 @@ import pytest
 import yaml
 
 from simmoe import hardware_profiles
-from simmoe.cli import main
-from simmoe.simulator import compiled
+from simmoe.cli.main import main
 from simmoe.simulator.errors import UserError
-from simmoe.sweeping import sweep
+from simmoe.simulator.time import compile as compiled
 from simmoe.sweeps import metrics
+from simmoe.sweeps.search import sweep
 from simmoe.sweeps.space import load
 from simmoe.workloads import models
-from simmoe.workloads.trace import load as load_trace
-from simmoe.workloads.trace import names
+from simmoe.workloads.format.trace import load as load_trace
+from simmoe.workloads.format.trace import names
 from tests.test_sweep import plain
 
 pytestmark = pytest.mark.skipif("oracle" not in names(), reason="the bundled traces are not made yet")

@@ -9,10 +9,10 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
-from simmoe.workloads import text
+from simmoe.workloads.oracle_moe import text
 
 DOMAINS = ("austen", "bible", "pydoc", "pycode", "sotu", "wordnet", "moby")
-HERE = files("simmoe.workloads.text")
+HERE = files("simmoe.workloads.oracle_moe.text")
 
 NO_TOKENIZERS = importlib.util.find_spec("tokenizers") is None
 with_tokenizer = pytest.mark.skipif(NO_TOKENIZERS, reason="the package 'tokenizers' is not installed")
@@ -82,7 +82,7 @@ def test_tokenizer_round_trip() -> None:
 
 @with_tokenizer
 def test_held_out_windows_visit_every_domain_and_do_not_overlap() -> None:
-    from simmoe.workloads.text.windows import held_out_pure
+    from simmoe.workloads.oracle_moe.text.windows import held_out_pure
 
     windows = held_out_pure(49, 256)
     assert windows.tokens.shape == (49, 256)
@@ -95,7 +95,7 @@ def test_held_out_windows_visit_every_domain_and_do_not_overlap() -> None:
 
 @with_tokenizer
 def test_held_out_windows_come_from_several_documents_of_each_domain() -> None:
-    from simmoe.workloads.text.windows import held_out_pure
+    from simmoe.workloads.oracle_moe.text.windows import held_out_pure
 
     windows = held_out_pure(49, 256)
     for number, name in enumerate(DOMAINS):
@@ -107,7 +107,7 @@ def test_held_out_windows_come_from_several_documents_of_each_domain() -> None:
 
 @with_tokenizer
 def test_training_batches_are_a_function_of_seed_and_step() -> None:
-    from simmoe.workloads.text.windows import training_batch
+    from simmoe.workloads.oracle_moe.text.windows import training_batch
 
     batch = training_batch(0, 7, 4, 64, (16, 96))
     assert batch.shape == (4, 65)
@@ -120,7 +120,7 @@ def test_training_batches_are_a_function_of_seed_and_step() -> None:
 
 @with_tokenizer
 def test_mixed_windows_change_domain_about_every_24_tokens() -> None:
-    from simmoe.workloads.text.windows import held_out_mixed
+    from simmoe.workloads.oracle_moe.text.windows import held_out_mixed
 
     windows = held_out_mixed(0, 20, 256, (16, 32))
     changes = (windows.domain[:, 1:] != windows.domain[:, :-1]).mean() * 100

@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 
 from simmoe.simulator.errors import UserError
-from simmoe.workloads import quality, routers, zoo
-from simmoe.workloads import trace as trace_format
+from simmoe.workloads.format import trace as trace_format
 from simmoe.workloads.models import load as load_model
-from simmoe.workloads.recipe import BRANCH_ONLY, PRESETS, choose, digest, evenly_spaced
+from simmoe.workloads.oracle_moe import quality, routers, zoo
+from simmoe.workloads.oracle_moe.recipe import BRANCH_ONLY, PRESETS, choose, digest, evenly_spaced
 
 pytest.importorskip("torch", reason="training needs PyTorch: pip install 'simmoe[moe]'")
 pytest.importorskip("tokenizers", reason="training needs the package 'tokenizers': pip install 'simmoe[moe]'")
 
 import torch
 
-from simmoe.workloads import make, training
-from simmoe.workloads.backbone import GPT
-from simmoe.workloads.text.windows import held_out_pure
+from simmoe.workloads.oracle_moe import make, training
+from simmoe.workloads.oracle_moe.backbone import GPT
+from simmoe.workloads.oracle_moe.text.windows import held_out_pure
 
 STEPS = 300  # of the tiny preset: half dense, half branch
 
@@ -242,7 +242,7 @@ def test_progress_reports_every_step(tmp_path: Path) -> None:
 
 ROUND_ROBIN = """
 import torch
-from simmoe.workloads.backbone import Routing
+from simmoe.workloads.oracle_moe.backbone import Routing
 SETTINGS = {}
 class Router(torch.nn.Module):
     def __init__(self, recipe, settings):
@@ -288,7 +288,7 @@ def test_upcycled_model_starts_as_the_dense_one(tmp_path: Path, change: dict[str
 
 FIRST_K = """
 import torch
-from simmoe.workloads.backbone import Routing
+from simmoe.workloads.oracle_moe.backbone import Routing
 SETTINGS = {}
 class Router(torch.nn.Module):
     def __init__(self, recipe, settings):

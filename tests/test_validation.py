@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 import yaml
 
-from simmoe import cli, hardware_profiles
+from simmoe import hardware_profiles
+from simmoe.cli import main as cli
+from simmoe.play.workload import Workload
 from simmoe.simulator.errors import UserError
 from simmoe.sweeps.validation import bars, case, fitting, report, runner
 from simmoe.sweeps.validation.case import Case, Row
 from simmoe.sweeps.validation.kinds import ablations, phone, ratios, resident
 from simmoe.sweeps.validation.runner import Outcome
 from simmoe.sweeps.validation.synthetic import routing
-from simmoe.workload import Workload
 from simmoe.workloads import models
 from tests import real_traces
 from tests.test_house import ROOT

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simmoe.cli import main
-from simmoe.workloads import routers, trace, zoo, zoo_tables
+from simmoe.cli.main import main
+from simmoe.workloads.format import trace
+from simmoe.workloads.oracle_moe import routers, zoo, zoo_tables
 
 pytest.importorskip("torch", reason="router files need PyTorch: pip install 'simmoe[moe]'")
 
@@ -27,7 +28,7 @@ def test_every_bundled_trace_is_of_the_zoo() -> None:
 
 @pytest.mark.parametrize("name", RECORDS)
 def test_committed_record_is_of_the_present_recipe_and_text(name: str) -> None:
-    from simmoe.workloads import make
+    from simmoe.workloads.oracle_moe import make
 
     record, expected = RECORDS[name], make.describe(zoo.entry(name))
     assert {key: record[key] for key in expected} == expected
@@ -71,7 +72,9 @@ def test_the_zoo_fits_the_repository() -> None:
 def test_the_page_shows_what_was_measured() -> None:
     page, tables = PAGE.read_text("utf-8"), zoo_tables.tables(RECORDS)
     assert all(f"<!-- {title} -->" in page for title in tables)
-    assert page == zoo_tables.filled(page, tables), "run python -m simmoe.workloads.zoo_tables docs/oracle_moe.md"
+    assert page == zoo_tables.filled(page, tables), (
+        "run python -m simmoe.workloads.oracle_moe.zoo_tables docs/oracle_moe.md"
+    )
 
 
 def test_names_of_entries_and_their_routers_are_found() -> None:

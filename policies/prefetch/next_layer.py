@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.types import Trace
+from simmoe.simulator.nouns.trace import Trace
 
 Ints = npt.NDArray[np.int64]
 LEAD = 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from simmoe.simulator.types import Trace
+from simmoe.simulator.nouns.trace import Trace
 
 Ints = npt.NDArray[np.int64]
 

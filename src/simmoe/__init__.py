@@ -8,41 +8,43 @@ the types they take and return. They are imported on first use.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from simmoe.simulator.version import VERSION as __version__
 
 _HOME = {
-    "replay": "simmoe.replaying", "Replay": "simmoe.replaying",
-    "run": "simmoe.running", "Run": "simmoe.result", "Workload": "simmoe.workload", "Plan": "simmoe.planning",
-    "sweep": "simmoe.sweeping", "Sweep": "simmoe.sweeping",
-    "compare": "simmoe.comparing", "Comparison": "simmoe.comparing",
+    "replay": "simmoe.play.replay", "Replay": "simmoe.play.replay",
+    "run": "simmoe.play.run", "Run": "simmoe.play.result", "Workload": "simmoe.play.workload", "Plan": "simmoe.play.plan",
+    "sweep": "simmoe.sweeps.search", "Sweep": "simmoe.sweeps.search",
+    "compare": "simmoe.sweeps.compare", "Comparison": "simmoe.sweeps.compare",
     "locality": "simmoe.workloads.locality",
-    "ladder": "simmoe.laddering", "Ladder": "simmoe.laddering",
-    "Counts": "simmoe.simulator.runlog", "Trace": "simmoe.simulator.types", "Hardware": "simmoe.simulator.types",
-    "ModelShape": "simmoe.simulator.types", "UserError": "simmoe.simulator.errors",
+    "ladder": "simmoe.play.ladder", "Ladder": "simmoe.play.ladder",
+    "Counts": "simmoe.simulator.nouns.run", "Trace": "simmoe.simulator.nouns.trace", "Hardware": "simmoe.simulator.nouns.hardware",
+    "ModelShape": "simmoe.simulator.nouns.model", "UserError": "simmoe.simulator.errors",
 }  # fmt: skip
 _RENAMED = {
-    "load_trace": ("simmoe.workloads.trace", "load"), "save_trace": ("simmoe.workloads.trace", "save"),
+    "load_trace": ("simmoe.workloads.format.trace", "load"), "save_trace": ("simmoe.workloads.format.trace", "save"),
     "load_hardware": ("simmoe.hardware_profiles", "load"), "load_model": ("simmoe.workloads.models", "load"),
 }  # fmt: skip
 __all__ = ["__version__", *_HOME, *_RENAMED]
 
 if TYPE_CHECKING:
-    from simmoe.comparing import Comparison, compare
     from simmoe.hardware_profiles import load as load_hardware
-    from simmoe.laddering import Ladder, ladder
-    from simmoe.planning import Plan
-    from simmoe.replaying import Replay, replay
-    from simmoe.result import Run
-    from simmoe.running import run
+    from simmoe.play.ladder import Ladder, ladder
+    from simmoe.play.plan import Plan
+    from simmoe.play.replay import Replay, replay
+    from simmoe.play.result import Run
+    from simmoe.play.run import run
+    from simmoe.play.workload import Workload
     from simmoe.simulator.errors import UserError
-    from simmoe.simulator.runlog import Counts
-    from simmoe.simulator.types import Hardware, ModelShape, Trace
-    from simmoe.sweeping import Sweep, sweep
-    from simmoe.workload import Workload
+    from simmoe.simulator.nouns.hardware import Hardware
+    from simmoe.simulator.nouns.model import ModelShape
+    from simmoe.simulator.nouns.run import Counts
+    from simmoe.simulator.nouns.trace import Trace
+    from simmoe.sweeps.compare import Comparison, compare
+    from simmoe.sweeps.search import Sweep, sweep
+    from simmoe.workloads.format.trace import load as load_trace
+    from simmoe.workloads.format.trace import save as save_trace
     from simmoe.workloads.locality import locality
     from simmoe.workloads.models import load as load_model
-    from simmoe.workloads.trace import load as load_trace
-    from simmoe.workloads.trace import save as save_trace
 
 
 def __getattr__(name: str) -> object:

@@ -2,6 +2,6 @@
 
 import sys
 
-from simmoe.cli import main
+from simmoe.cli.main import main
 
 sys.exit(main())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simmoe.result import Run
+from simmoe.play.result import Run
 
 
 def value(run: Run) -> float | None:

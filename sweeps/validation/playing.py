@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from simmoe.planning import Plan
-from simmoe.result import Run
-from simmoe.running import play as play_once
-from simmoe.workload import Workload
+from simmoe.play.plan import Plan
+from simmoe.play.result import Run
+from simmoe.play.run import play as play_once
+from simmoe.play.workload import Workload
 
 RUNS = 100  # about as many as a few cases play, constants being fitted through the simulator
 

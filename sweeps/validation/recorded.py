@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from simmoe.simulator.types import DECODE, PREFILL, Trace
+from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
 
 
 def why_not(*files: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from simmoe import show
+from simmoe.show import tables as show
 from simmoe.sweeps.validation.bars import Line
 from simmoe.sweeps.validation.runner import GOAL, Outcome, kind_of, overall
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from simmoe.simulator.types import DECODE, ModelShape, Trace
+from simmoe.simulator.nouns.model import ModelShape
+from simmoe.simulator.nouns.trace import DECODE, Trace
 
 SEED = 0
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from simmoe.simulator.types import Trace
-from simmoe.workloads import trace as traces
+from simmoe.simulator.nouns.trace import Trace
+from simmoe.workloads.format import trace as traces
 from simmoe.workloads.locality import (
     balance,
     distance,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from simmoe.simulator.types import Trace
+from simmoe.simulator.nouns.trace import Trace
 
 Ids = npt.NDArray[np.int16]
 Ints = npt.NDArray[np.int64]

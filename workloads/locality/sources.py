@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from simmoe.simulator.errors import Missing, UserError
-from simmoe.simulator.types import Trace
-from simmoe.workloads import text
-from simmoe.workloads import trace as traces
+from simmoe.simulator.nouns.trace import Trace
+from simmoe.workloads.format import trace as traces
+from simmoe.workloads.oracle_moe import text
 
 BESIDE = ("tokens", "embeddings")  # optional arrays in the file of a trace, beside those of format v1
 
@@ -81,7 +81,7 @@ def _of_bundled_text(trace: Trace) -> bool:
 
 def _bundled_ids(trace: Trace) -> tuple[npt.NDArray[np.int64] | None, str]:
     """Token ids by row, or None and the reason."""
-    from simmoe.workloads.text.windows import held_out_pure
+    from simmoe.workloads.oracle_moe.text.windows import held_out_pure
 
     recipe = trace.meta["recipe"]
     try:

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.types import Trace
+from simmoe.simulator.nouns.trace import Trace
 
 Events = Sequence[Sequence[int]]  # the distinct objects that each event of a run requests
 MASK = 2**64 - 1

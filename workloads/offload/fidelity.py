@@ -14,12 +14,15 @@ from types import ModuleType
 
 import numpy as np
 
-from simmoe.simulator import reference
 from simmoe.simulator.costs import Costs
-from simmoe.simulator.decide import Decisions, decide, no_guesses
-from simmoe.simulator.loading import loading
-from simmoe.simulator.requests import requests_of
-from simmoe.simulator.types import NO_PART, ComputeUnit, Hardware, Layer, Link, ModelShape, Part, Tier, Trace
+from simmoe.simulator.decide.decisions import decide, no_guesses
+from simmoe.simulator.decide.gather import requests_of
+from simmoe.simulator.lower.durations import loading
+from simmoe.simulator.nouns.decisions import Decisions
+from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware, Link, Tier
+from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape, Part
+from simmoe.simulator.nouns.trace import Trace
+from simmoe.simulator.time import reference
 from simmoe.workloads.offload.record import Played
 
 PLENTY = 10**15  # bytes; of memory, where its size does not matter

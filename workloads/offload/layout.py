@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from simmoe.workloads.backbone import Experts
+from simmoe.workloads.oracle_moe.backbone import Experts
 
 PAGE, LINE = 4096, 64  # bytes: what unbuffered reads ask for; where a part of an expert may start
 Bytes = npt.NDArray[np.uint8]

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.types import DECODE, PREFILL, Trace
-from simmoe.workloads.backbone import GPT, Routing
+from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
 from simmoe.workloads.offload.layout import Bytes, Layout, image_of
 from simmoe.workloads.offload.record import Ids, Log, Played
 from simmoe.workloads.offload.runtime import Options, Runtime
 from simmoe.workloads.offload.samples import Sampler
 from simmoe.workloads.offload.synthetic import Dense
 from simmoe.workloads.offload.weather import Watch, Weather, steady
+from simmoe.workloads.oracle_moe.backbone import GPT, Routing
 
 
 class Offloaded(nn.Module):

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from simmoe.simulator.types import Trace
-from simmoe.workloads import trace as traces
+from simmoe.simulator.nouns.trace import Trace
+from simmoe.workloads.format import trace as traces
 from simmoe.workloads.offload.slots import Decision
 from simmoe.workloads.offload.weather import Weather
 

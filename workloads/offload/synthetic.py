@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from simmoe.simulator.types import Trace
+from simmoe.simulator.nouns.trace import Trace
 
 HEAD_WIDTH = 64
 

@@ -17,16 +17,18 @@ from functools import cache
 import numpy as np
 
 from simmoe import hardware_profiles
-from simmoe.planning import Plan
-from simmoe.result import Run
+from simmoe.play.plan import Plan
+from simmoe.play.result import Run
+from simmoe.play.workload import Workload
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.nouns.hardware import Hardware
+from simmoe.simulator.nouns.model import ModelShape
+from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.physics.streaming import streamed_ps
-from simmoe.simulator.types import Hardware, ModelShape, Trace
 from simmoe.sweeps.validation.case import Case, Row, number
 from simmoe.sweeps.validation.fitting import Floats, least_squares
 from simmoe.sweeps.validation.playing import play
 from simmoe.sweeps.validation.synthetic import routing
-from simmoe.workload import Workload
 from simmoe.workloads import models
 
 ARITHMETIC, LINK = "arithmetic with unpacking, GFLOP/s", "link, GB/s"

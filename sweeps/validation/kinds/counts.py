@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from simmoe.replaying import Replay, replay
+from simmoe.play.replay import Replay, replay
 from simmoe.simulator.errors import UserError
 from simmoe.sweeps.validation import recorded
 from simmoe.sweeps.validation.case import Case, Row, number

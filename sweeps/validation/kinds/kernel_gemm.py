@@ -12,9 +12,9 @@ from functools import cache
 import numpy as np
 
 from simmoe import hardware_profiles
+from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware
 from simmoe.simulator.physics.gemm import flops_ps, gemm_ps
 from simmoe.simulator.physics.gemv import read_ps
-from simmoe.simulator.types import ComputeUnit, Hardware
 from simmoe.sweeps.validation.case import Case, Row, number
 from simmoe.sweeps.validation.fitting import Floats, least_squares
 

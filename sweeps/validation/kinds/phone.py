@@ -13,14 +13,16 @@ from dataclasses import replace
 import numpy as np
 
 from simmoe import hardware_profiles
-from simmoe.planning import Plan
-from simmoe.simulator.types import NO_PART, Hardware, Layer, ModelShape, Part, Trace
+from simmoe.play.plan import Plan
+from simmoe.play.workload import Workload
+from simmoe.simulator.nouns.hardware import Hardware
+from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape, Part
+from simmoe.simulator.nouns.trace import Trace
 from simmoe.sweeps.validation import recorded
 from simmoe.sweeps.validation.case import Case, Row, number
 from simmoe.sweeps.validation.fitting import Floats, least_squares
 from simmoe.sweeps.validation.playing import play
-from simmoe.workload import Workload
-from simmoe.workloads.regroup import first_tokens
+from simmoe.workloads.format.regroup import first_tokens
 
 CPU, FLASH = "CPU through weights, GB/s", "flash, GB/s"
 START = (15.0, 2.0)

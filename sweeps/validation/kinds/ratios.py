@@ -14,14 +14,14 @@ from functools import cache
 
 import numpy as np
 
-from simmoe.planning import Plan
-from simmoe.simulator.types import ModelShape
+from simmoe.play.plan import Plan
+from simmoe.play.workload import Workload
+from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.units import parse
 from simmoe.sweeps.validation.case import Case, Row
 from simmoe.sweeps.validation.fitting import Floats, least_squares
 from simmoe.sweeps.validation.playing import play
-from simmoe.workload import Workload
-from simmoe.workloads import trace as traces
+from simmoe.workloads.format import trace as traces
 
 LINK = "link, GB/s"
 

@@ -13,13 +13,15 @@ from functools import cache
 import numpy as np
 
 from simmoe import hardware_profiles
-from simmoe.planning import Plan
-from simmoe.simulator.types import Hardware, Layer, ModelShape, Part, Trace
+from simmoe.play.plan import Plan
+from simmoe.play.workload import Workload
+from simmoe.simulator.nouns.hardware import Hardware
+from simmoe.simulator.nouns.model import Layer, ModelShape, Part
+from simmoe.simulator.nouns.trace import Trace
 from simmoe.sweeps.validation.case import Case, Row, number
 from simmoe.sweeps.validation.fitting import Floats, least_squares
 from simmoe.sweeps.validation.playing import play
 from simmoe.sweeps.validation.synthetic import routing
-from simmoe.workload import Workload
 from simmoe.workloads import models
 
 BESIDE = "roofline"

@@ -1,6 +1,7 @@
 """Runs of a real offload runtime on one machine, predicted when they were made: rows of JSON files beside the case.
 
-A file is what `python -m simmoe.offload_study` writes: {rows: [{policy, budget, measured_s, predicted_s, steal, foreign, errors:
+A file is what `python -m simmoe.sweeps.validation.offload_study` writes:
+{rows: [{policy, budget, measured_s, predicted_s, steal, foreign, errors:
 {model: relative error}, pooled_s}]}. Nothing is computed here. Beside it: a simpler model of setting.beside.
 """
 

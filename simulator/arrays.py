@@ -1,0 +1,16 @@
+"""Integer arrays."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.integer[Any]]
+
+
+Flags = npt.NDArray[np.bool_]
+
+
+def small(index: Ints) -> npt.NDArray[np.uint32]:
+    """Half the memory to stream through, and no negative index for compiled code to check."""
+    return index.astype(np.uint32)

@@ -1,0 +1,1 @@
+"""What is resident, what is loaded, what is evicted: decisions without a clock."""

@@ -1,0 +1,85 @@
+"""What was asked of the cache and what crossed the link, counted from the decisions."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from simmoe.simulator.arrays import Ints
+from simmoe.simulator.decide.gather import Requests
+from simmoe.simulator.decide.groups import next_of_its_layer
+from simmoe.simulator.nouns.decisions import Decisions, Guesses
+from simmoe.simulator.nouns.run import Counts
+from simmoe.simulator.nouns.trace import Trace
+
+
+def count(
+    trace: Trace,
+    requests: Requests,
+    decisions: Decisions,
+    guesses: Guesses,
+    expert_bytes: Ints,
+    phase: int | None = None,
+    write_back: bool = False,
+) -> Counts:
+    """Counts of the whole trace, or of the passes of one phase. write_back: evicted experts are copied back."""
+    event_phase = trace.phase[requests.event_pass]
+    chosen = np.ones(requests.n_events, bool) if phase is None else event_phase == phase
+    mine = chosen[requests.event_of_request]
+    issued = decisions.issued & np.repeat(chosen, np.diff(guesses.ptr))
+    miss, cpu = decisions.loads[mine[decisions.loads]], decisions.cpu[mine[decisions.cpu]]
+    loaded = np.concatenate((requests.obj[miss], guesses.obj[issued])) // trace.n_experts
+    passes = np.ones(trace.n_passes, bool) if phase is None else trace.phase == phase
+    evicted = decisions.evicted[chosen[event_of_cause(requests, guesses, decisions.evicted_for)]]
+    return Counts(
+        tokens=int(np.diff(trace.pass_ptr)[passes].sum()),
+        requests=int(mine.sum()),
+        hits=int((mine & decisions.hit).sum()),
+        misses=len(miss),
+        on_cpu=len(cpu),
+        evictions=len(evicted),
+        prefetches=int(issued.sum()),
+        bytes=int(expert_bytes[loaded].sum()),
+        write_back_bytes=int(expert_bytes[evicted // trace.n_experts].sum()) if write_back else 0,
+    )
+
+
+def event_of_cause(requests: Requests, guesses: Guesses, cause: Ints) -> Ints:
+    """Event of each eviction: that of the request, or of the guess (-1 - guess), that took its room."""
+    demand = np.searchsorted(requests.ptr, cause, side="right") - 1
+    return np.where(cause >= 0, demand, np.searchsorted(guesses.ptr, -1 - cause, side="right") - 1)
+
+
+def hit_flags(trace: Trace, requests: Requests, decisions: Decisions) -> npt.NDArray[np.bool_]:
+    """bool [tokens, layers, k]: the expert of each occurrence was resident at its event's start; unused slots are False."""
+    flags = np.zeros(trace.expert_ids.size, bool)
+    flags[requests.use_slot] = decisions.hit[requests.use_request]
+    return flags.reshape(trace.expert_ids.shape)
+
+
+def link_bytes_by_pass(
+    trace: Trace, requests: Requests, decisions: Decisions, guesses: Guesses, expert_bytes: Ints
+) -> Ints:
+    """int64 [passes]: bytes of the transfers that each pass issued."""
+    events = np.concatenate(
+        (
+            requests.event_of_request[decisions.loads],
+            np.repeat(np.arange(requests.n_events), np.diff(guesses.ptr))[decisions.issued],
+        )
+    )
+    loaded = np.concatenate((requests.obj[decisions.loads], guesses.obj[decisions.issued])) // trace.n_experts
+    total = np.zeros(trace.n_passes, np.int64)
+    np.add.at(total, requests.event_pass[events], expert_bytes[loaded])
+    return total
+
+
+def peak_buffer_bytes(requests: Requests, decisions: Decisions, guesses: Guesses, expert_bytes: Ints) -> int:
+    """The most bytes that prefetch buffers hold at once: each from its issue to the end of the event that it is for."""
+    if not guesses.buffered:
+        return 0
+    event = np.repeat(np.arange(requests.n_events), np.diff(guesses.ptr))[decisions.issued]
+    obj, change = guesses.obj[decisions.issued], np.zeros(requests.n_events + 1, np.int64)
+    size = expert_bytes[obj // (requests.n_objects // len(expert_bytes))]
+    np.add.at(change, event, size)
+    np.add.at(change, np.minimum(next_of_its_layer(requests, event, obj) + 1, requests.n_events), -size)
+    return int(change.cumsum().max())

@@ -1,0 +1,124 @@
+"""Scope groups: the events and objects of each, renumbered, and their verdicts in the numbering of the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from simmoe.simulator.arrays import Ints, small
+from simmoe.simulator.decide.gather import Requests, next_event
+from simmoe.simulator.decide.residency import Verdicts
+from simmoe.simulator.nouns.decisions import Decisions, Guesses
+
+NEVER = -1  # event of an object that no buffer holds
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One scope group: the events that concern it and its objects, renumbered from 0, with where its items stand in the run."""
+
+    events: Ints  # [steps] event of each step
+    low: int  # first object of the group
+    n_objects: int
+    whole: bool  # all of the run, with nothing renumbered
+    ptr: Ints
+    obj: npt.NDArray[np.uint32]
+    request: Ints  # [requests of the part] index into the run's requests
+    use_ptr: Ints
+    use_obj: Ints
+    guess_ptr: Ints
+    guess_obj: Ints
+    guess: Ints  # [guesses of the part] index into the run's guesses
+    guess_for: Ints  # [guesses of the part] event for which a buffer holds it; empty without buffers
+
+    @cached_property
+    def future(self) -> tuple[Ints, Ints]:
+        """Next event of each request, first event of each object."""
+        return next_event(self.ptr, self.obj, self.n_objects)
+
+
+@lru_cache(maxsize=4)
+def parts_of(requests: Requests, guesses: Guesses, groups: int) -> list[Part]:
+    """The scope groups, of equally many objects; the same for every policy and budget."""
+    n = requests.n_objects // groups
+    return [_select(requests, guesses, group * n, (group + 1) * n) for group in range(groups)]
+
+
+def _select(requests: Requests, guesses: Guesses, low: int, high: int) -> Part:
+    def mine(ptr: Ints, obj: Ints) -> tuple[Ints, Ints]:
+        """(index, event) of the items of this group."""
+        index = np.flatnonzero((obj >= low) & (obj < high))
+        return index, np.repeat(np.arange(len(ptr) - 1), np.diff(ptr))[index]
+
+    request, request_event = mine(requests.ptr, requests.obj)
+    use, use_event = mine(requests.use_ptr, requests.use_obj)
+    guess, guess_event = mine(guesses.ptr, guesses.obj)
+    events = np.unique(np.concatenate((request_event, guess_event)))
+
+    def pointers(event: Ints) -> npt.NDArray[np.uint32]:
+        return small(np.searchsorted(event, np.append(events, requests.n_events)))
+
+    whole = high - low == requests.n_objects and len(events) == requests.n_events
+    ptr, obj = pointers(request_event), small(requests.obj[request] - low)
+    use_ptr, use_obj = pointers(use_event), small(requests.use_obj[use] - low)
+    if len(use_obj) == len(obj):  # every occurrence is a request: read one memory instead of two
+        use_ptr, use_obj = ptr, obj
+    guess_ptr, guess_obj = pointers(guess_event), small(guesses.obj[guess] - low)
+    held = _held_for(requests, guess_event, guesses.obj[guess], events) if guesses.buffered else np.zeros(0, np.int64)
+    return Part(
+        events, low, high - low, whole, ptr, obj, request, use_ptr, use_obj, guess_ptr, guess_obj, guess, held
+    )  # fmt: skip
+
+
+def _held_for(requests: Requests, event: Ints, obj: Ints, events: Ints) -> Ints:
+    """Step, among `events`, of the next event of each guess's layer; another number below NEVER where that requests nothing."""
+    target = next_of_its_layer(requests, event, obj)
+    step = np.minimum(np.searchsorted(events, target), len(events) - 1)
+    return np.where(events[step] == target, step, NEVER - 1 - target)
+
+
+def next_of_its_layer(requests: Requests, event: Ints, obj: Ints) -> Ints:
+    """The first event after each `event` that belongs to the layer of each `obj`; it may lie behind the last one."""
+    layers = int(requests.event_layer.max()) + 1
+    ahead = (obj // (requests.n_objects // layers) - requests.event_layer[event]) % layers
+    return event + np.where(ahead == 0, layers, ahead)
+
+
+def renumbered(
+    requests: Requests, guesses: Guesses, parts: list[Part], played: list[Verdicts], starts: Ints,
+    on_cpu: npt.NDArray[np.bool_] | None, unused: int,
+) -> Decisions:  # fmt: skip
+    """The verdicts of the parts of a run, in the numbering of the run."""
+    hit, wait = np.zeros(len(requests.obj), np.bool_), np.zeros(len(requests.obj), np.int32)
+    issued = np.zeros(len(guesses.obj), np.bool_)
+    step = np.zeros(requests.n_events + 1, np.int64)  # change of the resident bytes at each event
+    evictions: list[tuple[Ints, Ints, Ints]] = []  # (event, object, cause) of each part
+    for part, v in zip(parts, played):
+        hit[part.request], wait[part.request], issued[part.guess] = v.hit, v.wait, v.issued
+        for end, begin, stop in spans(part, starts):
+            step[part.events[begin:stop]] += np.diff(v.used[begin:stop], prepend=0)
+            step[end] -= v.used[stop - 1]
+        cause, demand = v.evicted_for.astype(np.int64), v.evicted_for >= 0
+        event = np.searchsorted(part.ptr, cause, side="right")
+        event[~demand] = np.searchsorted(part.guess_ptr, -1 - cause[~demand], side="right")
+        cause[demand], cause[~demand] = part.request[cause[demand]], -1 - part.guess[-1 - cause[~demand]]
+        evictions.append((part.events[event - 1], v.evicted.astype(np.int64) + part.low, cause))
+    event, who, cause = (np.concatenate(column) for column in zip(*evictions))
+    order = np.argsort(event, kind="stable")
+    used = np.cumsum(step[:-1])
+    cpu = on_the_cpu(hit, on_cpu)
+    loads = np.setdiff1d(np.flatnonzero(~hit), cpu, assume_unique=True)
+    return Decisions(hit, wait, issued, loads, cpu, who[order], cause[order], used, unused)
+
+
+def spans(part: Part, starts: Ints) -> list[tuple[int, int, int]]:
+    """(event of the run at which the slots are emptied, first, one past the last event of the part) between such emptyings."""
+    cut = np.searchsorted(part.events, starts).tolist()
+    return [(end, begin, stop) for end, begin, stop in zip(starts[1:].tolist(), cut, cut[1:]) if begin < stop]
+
+
+def on_the_cpu(hit: npt.NDArray[np.bool_], on_cpu: npt.NDArray[np.bool_] | None) -> Ints:
+    return np.zeros(0, np.int64) if on_cpu is None else np.flatnonzero(~hit & on_cpu)

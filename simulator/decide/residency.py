@@ -1,0 +1,187 @@
+"""Decisions of the expert cache, event by event, without a clock (docs/design.md, "Decide, then time").
+
+The functions call a policy by the names of simulator/decide/hooks.py; `bind` gives them one. They read and write flat integer arrays (or
+lists) only, so that the same text runs interpreted and compiled.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from simmoe.simulator.decide.hooks import Extras, insert, miss, remove, use, victim
+
+USED, EVICTIONS, LOADS = 0, 1, 2  # fields of Slots.count
+
+
+class Stream(NamedTuple):
+    """What one scope group is asked, by event of the group."""
+
+    ptr: Any  # [events + 1] into obj
+    obj: Any  # [requests] object, numbered within the group
+    following: Any  # [requests] next event that requests obj; empty when the policy does not look ahead
+    use_ptr: Any  # [events + 1] into use_obj
+    use_obj: Any  # [occurrences] object, token-major
+    guess_ptr: Any  # [events + 1] into guess_obj
+    guess_obj: Any  # [guesses] object that the prefetcher wants
+    guess_for: Any  # [guesses] event for which a buffer holds the guess; empty when guesses go into the cache
+    on_cpu: Any  # [requests] 1 = if it is missing, the CPU computes it; empty when that is never so
+
+
+class Verdicts(NamedTuple):
+    """What was decided; filled by `play`."""
+
+    hit: Any  # [requests] 1 = the slot was reserved at the event's start
+    loads: Any  # [requests + 1] requests that are loaded, in order; room for one more because it is written before it is known
+    wait: Any  # [requests] of a load: it is issued when the first `wait` experts in computed order have ended
+    issued: Any  # [guesses] 1 = prefetched
+    evicted: Any  # [evictions] object
+    evicted_for: Any  # [evictions] request that takes its room; -1 - guess for a prefetch
+    used: Any  # [events] bytes resident at the end of the event
+
+
+class Slots(NamedTuple):
+    """Who is resident now."""
+
+    resident: Any  # [objects] 0 or 1
+    free: Any  # [objects] 1 = resident and not pinned by the event or by one of its prefetches
+    until: Any  # [objects] event for which a buffer holds it; empty when guesses go into the cache
+    count: Any  # [3] bytes used, evictions and loads so far
+
+
+def play(begin: int, end: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: Extras) -> None:
+    """Decide the events begin … end-1 of the group in turn; `room` is its budget in bytes."""
+    for event in range(begin, end):
+        if len(q.guess_for) > 0:
+            promote(event, q, v, c, room, s, x)
+        demand(event, q, v, c, room, s, x)
+        for j in range(q.use_ptr[event], q.use_ptr[event + 1]):
+            o = q.use_obj[j]
+            if c.resident[o]:
+                use(s, o, event, x)
+                c.free[o] = 1  # a prefetch pins it again
+        if len(q.guess_for) > 0:
+            buffer(event, q, v, c)
+        elif len(q.guess_obj) and q.guess_ptr[event] < q.guess_ptr[event + 1]:
+            prefetch(event, q, v, c, room, s, x)
+        v.used[event] = c.count[USED]
+
+
+def demand(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: Extras) -> None:
+    """Hits are decided once; then each missing expert, in request order, gets its room."""
+    first, last, before = q.ptr[event], q.ptr[event + 1], c.count[LOADS]
+    foresight = len(q.following) > 0
+    loads = before
+    for i in range(first, last):  # without a branch on hit or miss, which no processor can foretell
+        o = q.obj[i]
+        c.free[o] = 0
+        if foresight:
+            x.next_use[o] = q.following[i]
+        v.hit[i] = c.resident[o]
+        v.loads[loads] = i
+        loads += 1 - c.resident[o]
+    hits = last - first - (loads - before)
+    if len(q.on_cpu) > 0:
+        loads = fetched(before, loads, q, v)
+    c.count[LOADS] = loads
+    wait = 0
+    for n in range(before, loads):
+        i = v.loads[n]
+        o = q.obj[i]
+        miss(s, o, event, x)
+        while c.count[USED] + x.size_bytes[o] > room:
+            out = victim(s, c.free, event, x)
+            if out < 0:  # every resident belongs to the event: the one computed longest ago
+                out = computed(wait, first, hits, before, q, v)
+                wait += 1
+            evict(out, i, event, v, c, s, x)
+        admit(o, event, c, s, x)
+        if wait:
+            v.wait[i] = wait
+
+
+def fetched(before: int, loads: int, q: Stream, v: Verdicts) -> int:
+    """Takes the experts that the CPU computes off the list of loads; its new end."""
+    kept = before
+    for n in range(before, loads):
+        v.loads[kept] = v.loads[n]
+        kept += 1 - q.on_cpu[v.loads[n]]
+    return kept
+
+
+def computed(rank: int, first: int, hits: int, before: int, q: Stream, v: Verdicts) -> int:
+    """The expert of that rank in computed order: hits in request order, then loads in issue order."""
+    if rank >= hits:
+        return q.obj[v.loads[before + rank - hits]]
+    i = first
+    while rank > 0 or not v.hit[i]:
+        rank -= v.hit[i]
+        i += 1
+    return q.obj[i]
+
+
+def prefetch(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: Extras) -> None:
+    """Guesses that are not resident, while room can be made without the event's experts and without each other."""
+    pinned = 0
+    for i in range(q.ptr[event], q.ptr[event + 1]):
+        pinned += c.resident[q.obj[i]] * x.size_bytes[q.obj[i]]
+        c.free[q.obj[i]] = 0
+    for j in range(q.guess_ptr[event], q.guess_ptr[event + 1]):
+        o = q.guess_obj[j]
+        if c.resident[o] or pinned + x.size_bytes[o] > room:
+            continue
+        while c.count[USED] + x.size_bytes[o] > room:
+            evict(victim(s, c.free, event, x), -1 - j, event, v, c, s, x)
+        admit(o, event, c, s, x)
+        pinned += x.size_bytes[o]
+        v.issued[j] = 1
+    for j in range(q.guess_ptr[event], q.guess_ptr[event + 1]):
+        c.free[q.guess_obj[j]] = c.resident[q.guess_obj[j]]
+    for i in range(q.ptr[event], q.ptr[event + 1]):
+        c.free[q.obj[i]] = c.resident[q.obj[i]]
+
+
+def promote(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: Extras) -> None:
+    """What a buffer holds for this event and it requests takes a place in the cache, as far as others can leave."""
+    for i in range(q.ptr[event], q.ptr[event + 1]):
+        c.free[q.obj[i]] = 0
+        if len(q.following) > 0:
+            x.next_use[q.obj[i]] = q.following[i]
+    for i in range(q.ptr[event], q.ptr[event + 1]):
+        o, out = q.obj[i], 0
+        if c.resident[o] or c.until[o] != event:
+            continue
+        miss(s, o, event, x)
+        while out >= 0 and c.count[USED] + x.size_bytes[o] > room:
+            out = victim(s, c.free, event, x)
+            if out >= 0:
+                evict(out, i, event, v, c, s, x)
+        if out >= 0:
+            admit(o, event, c, s, x)
+
+
+def buffer(event: int, q: Stream, v: Verdicts, c: Slots) -> None:
+    """Guesses that are neither resident nor on their way are loaded into buffers, for the next event of their layer."""
+    for j in range(q.guess_ptr[event], q.guess_ptr[event + 1]):
+        o = q.guess_obj[j]
+        if not c.resident[o] and c.until[o] != q.guess_for[j]:
+            c.until[o] = q.guess_for[j]
+            v.issued[j] = 1
+
+
+def admit(o: int, event: int, c: Slots, s: Any, x: Extras) -> None:
+    """Reserve the slot; it stays pinned until the event ends."""
+    c.resident[o] = 1
+    c.free[o] = 0
+    c.count[USED] += x.size_bytes[o]
+    insert(s, o, event, x)
+
+
+def evict(o: int, cause: int, event: int, v: Verdicts, c: Slots, s: Any, x: Extras) -> None:
+    """Give the slot of `o` up for the request or prefetch `cause`."""
+    remove(s, o, event, x)
+    c.resident[o] = 0
+    c.free[o] = 0
+    c.count[USED] -= x.size_bytes[o]
+    v.evicted[c.count[EVICTIONS]] = o
+    v.evicted_for[c.count[EVICTIONS]] = cause
+    c.count[EVICTIONS] += 1

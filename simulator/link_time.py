@@ -1,0 +1,45 @@
+"""How long an expert is on the link of a machine, one way or back: the laws of simulator/physics applied to the link's figures."""
+
+from __future__ import annotations
+
+from simmoe.simulator.nouns.hardware import Hardware, Link, Tier
+from simmoe.simulator.physics.link import efficiency, managed_ps, transfer_ps, two_hops_ps
+from simmoe.simulator.physics.storage import queued_bytes_per_s
+
+
+def load_ps(count_bytes: int, hw: Hardware, cached: bool = False) -> int:
+    """Duration of one load of an expert, from where it lives (cached: from memory before the link) into the device's memory."""
+    link, up = hw.link, hw.link.upstream
+    last = _last_hop_ps(count_bytes, link, link_bytes_per_s(hw))
+    if up is None or cached:
+        return last
+    first = transfer_ps(count_bytes, _queued(up.bytes_per_s, hw.home, link), up.latency_ps)
+    return two_hops_ps(first, last, up.latency_ps, link.latency_ps, up.pipelined)
+
+
+def _last_hop_ps(count_bytes: int, link: Link, rate: int) -> int:
+    if link.host_memory == "managed" and link.managed:
+        m = link.managed
+        return link.latency_ps + managed_ps(count_bytes, m.page_bytes, m.fault_ps, min(rate, m.bytes_per_s))
+    return transfer_ps(count_bytes, rate, link.latency_ps, efficiency(count_bytes, link.efficiency))
+
+
+def link_bytes_per_s(hw: Hardware) -> int:
+    """Rate of the link for large transfers, as the engine uses it: its host memory, its reads in flight."""
+    link, rate = hw.link, hw.link.bytes_per_s
+    if link.host_memory == "pageable" and link.pageable_bytes_per_s:
+        rate = min(rate, link.pageable_bytes_per_s)
+    return rate if link.upstream else _queued(rate, hw.home, link)
+
+
+def _queued(rate: int, store: Tier, link: Link) -> int:
+    if link.queue_depth is None:
+        return rate
+    return min(rate, queued_bytes_per_s(store.bytes_per_s, link.queue_depth, store.queue) // 1000 * 1000)
+
+
+def write_back_ps(count_bytes: int, hw: Hardware) -> int:
+    """Duration of copying that many bytes of experts back over the link."""
+    link = hw.link
+    rate, share = link.write_bytes_per_s or link.bytes_per_s, efficiency(count_bytes, link.efficiency)
+    return transfer_ps(count_bytes, rate, link.latency_ps, share)

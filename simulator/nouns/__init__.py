@@ -1,0 +1,1 @@
+"""The nouns: frozen data with the units in the names."""

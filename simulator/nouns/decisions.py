@@ -1,0 +1,34 @@
+"""What a prefetcher wants and what was decided: flat arrays by request, guess and event."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from simmoe.simulator.arrays import Ints
+
+
+@dataclass(frozen=True, eq=False)
+class Guesses:
+    """What a prefetcher wants, decided at the end of each event: [events + 1] pointers into objects, in order of preference."""
+
+    ptr: Ints
+    obj: Ints
+    buffered: bool = False  # into buffers beside the cache, where a guess waits for the next event of its layer
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """Issue records of a whole run, by request, guess and event."""
+
+    hit: npt.NDArray[np.bool_]  # [requests] the slot was reserved at the event's start
+    wait: Ints  # [requests] a load is issued when the first `wait` experts of its event, in computed order, have ended
+    issued: npt.NDArray[np.bool_]  # [guesses] prefetched
+    loads: Ints  # [loads] requests that are loaded, in order
+    cpu: Ints  # requests that the CPU computes; those that are no hit are loaded or here
+    evicted: Ints  # [evictions] object, in order of eviction
+    evicted_for: Ints  # [evictions] request that takes the room; -1 - guess for a prefetch
+    used: Ints  # [events] resident bytes at the end of the event
+    unused_bytes: int  # rest of the budget that no whole slot of a layer's quota uses

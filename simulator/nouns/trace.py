@@ -1,0 +1,48 @@
+"""A routing trace: which experts every token used in every MoE layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+PREFILL, DECODE = 0, 1  # values of Trace.phase
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """Which experts every token used in every MoE layer: trace format v1, see docs/trace_format.md."""
+
+    expert_ids: npt.NDArray[np.int16]  # [tokens, moe_layers, top_k], -1 = slot unused
+    layer_index: npt.NDArray[np.int16]  # [moe_layers], model layer of each column
+    pass_ptr: npt.NDArray[np.int64]  # [passes + 1], rows of a pass are contiguous
+    phase: npt.NDArray[np.int8]  # [passes], 0 prefill, 1 decode
+    sequence: npt.NDArray[np.int32]  # [tokens]
+    position: npt.NDArray[np.int32]  # [tokens], position within the sequence
+    meta: Mapping[str, Any]
+    gate_weights: npt.NDArray[np.float16] | None = None  # shape of expert_ids
+    predict_lead: npt.NDArray[np.int16] | None = None  # [P]
+    predicted_ids: npt.NDArray[np.int16] | None = None  # [P, tokens, moe_layers, p]
+
+    @property
+    def n_tokens(self) -> int:
+        return int(self.expert_ids.shape[0])
+
+    @property
+    def n_layers(self) -> int:
+        return int(self.expert_ids.shape[1])
+
+    @property
+    def top_k(self) -> int:
+        return int(self.expert_ids.shape[2])
+
+    @property
+    def n_passes(self) -> int:
+        return int(self.phase.shape[0])
+
+    @property
+    def n_experts(self) -> int:
+        return int(self.meta["n_experts"])

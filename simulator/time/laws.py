@@ -1,0 +1,37 @@
+"""The laws that every run is checked against; a broken one is a defect of simmoe, not of its input."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simmoe.simulator.arrays import Ints
+from simmoe.simulator.costs import Costs
+from simmoe.simulator.decide.gather import Requests
+from simmoe.simulator.nouns.decisions import Decisions, Guesses
+from simmoe.simulator.nouns.run import Clocks, Counts
+
+
+def check(costs: Costs, decisions: Decisions, clocks: Clocks, counts: Counts, budget_bytes: int | None) -> None:
+    """The laws of every run; a broken one is a defect of simmoe, not of its input."""
+    elapsed = clocks.end_ps[-1]
+    laws = {
+        "link busy ≤ elapsed, but for prefetches still on their way": clocks.link_busy_ps <= elapsed
+        or counts.prefetches > 0,
+        "requests = hits + misses + those on the CPU": counts.requests == counts.hits + counts.misses + counts.on_cpu,
+        "passes follow each other": clocks.start_ps[1:] == clocks.end_ps[:-1] and clocks.start_ps[0] == 0,
+        "occupancy ≤ budget": budget_bytes is None or int(decisions.used.max(initial=0)) <= budget_bytes,
+        "link time = transfers": counts.bytes == 0
+        or clocks.link_busy_ps >= counts.bytes * 10**12 // costs.hw.link.bytes_per_s,
+    }
+    broken = [law for law, holds in laws.items() if not holds]
+    if broken:
+        raise AssertionError(f"simmoe broke its own law: {'; '.join(broken)}; please report this run")
+
+
+def check_occupancy(requests: Requests, decisions: Decisions, guesses: Guesses, expert_bytes: Ints) -> None:
+    """What was loaded and not evicted is what is resident; a policy that names a victim which is not resident breaks it."""
+    n_experts = requests.n_objects // len(expert_bytes)
+    loaded = np.concatenate((requests.obj[decisions.loads], guesses.obj[decisions.issued])) // n_experts
+    left = int(expert_bytes[loaded].sum()) - int(expert_bytes[decisions.evicted // n_experts].sum())
+    if left != int(decisions.used[-1]):
+        raise AssertionError(f"resident bytes {int(decisions.used[-1])} are not loads less evictions {left}")

@@ -1,0 +1,114 @@
+"""A run again, from the JSON that `simmoe run` wrote: the same scenario, or one line that says what is missing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simmoe import hardware_profiles
+from simmoe.play.plan import Plan
+from simmoe.play.result import Run
+from simmoe.play.run import play
+from simmoe.play.workload import Workload
+from simmoe.simulator.errors import UserError
+from simmoe.simulator.nouns.hardware import Hardware
+from simmoe.workloads import models
+from simmoe.workloads.format import trace as traces
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the user names because the JSON holds names and digests, not files."""
+
+    hw: str | None = None
+    trace: str | None = None
+    model: str | None = None
+    eviction: str | None = None
+
+
+def again(file: Path, given: Given) -> tuple[str, Run]:
+    """Name or path of the hardware, and the run played again."""
+    scenario = _scenario(file)
+    try:
+        hardware, model, trace, plan = (scenario[key] for key in ("hardware", "model", "trace", "plan"))
+        hw_name, hw = _hardware(file, hardware, given.hw)
+        shape = models.load(_known("model", given.model, model["name"], models.available()), model["format"])
+        loaded = _trace(trace, given.trace)
+        workload = Workload(
+            hw, traces.load(loaded), shape, tokens=trace["tokens"], context=scenario["context"], graphs=scenario["graphs"],
+            prefill_chunk=trace["prefill_chunk"], batch=trace["batch"],
+        )  # fmt: skip
+        policy = given.eviction or plan["eviction"]
+        if " sha256:" in policy:
+            raise UserError(
+                f"{file.name}: the eviction policy was the file {policy.split()[0]}.py; name it with --eviction"
+            )
+        strange = set(plan) - {field.name for field in fields(Plan)}
+        if strange:
+            raise UserError(f"{file.name}: this release knows no {', '.join(sorted(strange))}; write the run again")
+        run = play(workload, Plan(**{**plan, "eviction": policy}))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{file.name}: no scenario of simmoe run ({error!r}); write it again with --json") from None
+    _same(file, scenario, json.loads(json.dumps(run.scenario())))
+    return hw_name, run
+
+
+def _scenario(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise UserError(f"{file.name}: not JSON: {error}; write it with: simmoe run … --json > {file.name}") from None
+    if not isinstance(content, dict) or not isinstance(content.get("scenario"), dict):
+        raise UserError(
+            f"{file.name}: holds no single run; write one with the memory that was used: simmoe run … --budget SIZE --json > {file.name}"
+        )
+    scenario: dict[str, Any] = content["scenario"]
+    return scenario
+
+
+def _known(what: str, given: str | None, name: str, bundled: list[str]) -> str:
+    """The user's file, or a bundled name that the JSON names."""
+    if given is None and name not in bundled:
+        raise UserError(f"the run used the {what} {name!r}, which is not bundled; name its file with --{what}")
+    return given or name
+
+
+def _hardware(file: Path, wanted: dict[str, str], given: str | None) -> tuple[str, Hardware]:
+    name = wanted["name"]
+    if given is None:
+        mode = name.partition("@")[1:]
+        given = _known("hw", None, name.partition("@")[0], hardware_profiles.available()) + "".join(mode)
+    hw = hardware_profiles.load(given)
+    if hw.digest != wanted["digest"]:
+        raise UserError(
+            f"{file.name}: the run used {name} with digest {wanted['digest'][:12]}, but {given} has {hw.digest[:12]}; name the "
+            "profile that was used with --hw (changes by --set must stand in a file)"
+        )
+    return given, hw
+
+
+def _trace(wanted: dict[str, Any], given: str | None) -> str:
+    """Name or path of the trace with the digest that the run had."""
+    if given is not None:
+        return given
+    for name in sorted(traces.names(), key=lambda name: name != wanted["router"]):
+        with np.load(traces.find(name)) as content:
+            if json.loads(str(content["meta"])).get("digest") == wanted["digest"]:
+                return name
+    raise UserError(
+        f"the run used a trace of router {wanted['router']!r} that is not bundled; name its file with --trace"
+    )
+
+
+def _same(file: Path, wanted: dict[str, Any], found: dict[str, Any]) -> None:
+    """Refuses a scenario that is not the one of the file."""
+    for part in ("hardware", "model", "trace", "plan", "context", "graphs"):
+        if wanted.get(part) != found[part]:
+            option = {"plan": "eviction", "context": "trace"}.get(part, part)
+            raise UserError(
+                f"{file.name}: the {part} is not the one of the run: {found[part]} here, {wanted.get(part)} there; name it with --{option}"
+            )

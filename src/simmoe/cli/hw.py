@@ -1,0 +1,187 @@
+"""`simmoe hw`: the bundled machines, every figure of one, the check of a file of one's own, and what differs between two."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from simmoe import hardware_profiles
+from simmoe.show import tables as show
+from simmoe.simulator.errors import UserError
+from simmoe.simulator.nouns.hardware import Figure, Hardware
+from simmoe.simulator.units import nbytes, text
+
+FACTS = ("memory", "device", "link.from", "link.to", "link.duplex")  # what a machine has beside figures and curves
+
+
+def machine(name: str, settings: Sequence[str]) -> Hardware:
+    """The profile of --hw with the changes of --set."""
+    changes = dict[str, str]()
+    for setting in settings:
+        path, sign, value = setting.partition("=")
+        if not sign or not path.strip() or not value.strip():
+            raise UserError(f"--set {setting!r} is no change; write PATH=VALUE, such as link.bandwidth=12GB/s")
+        changes[path.strip()] = value.strip()
+    return hardware_profiles.load(name, changes)
+
+
+def hw_list(a: argparse.Namespace) -> None:
+    """simmoe hw list"""
+    rows = [_summary(hardware_profiles.load(name)) for name in hardware_profiles.available()]
+    if a.json:
+        _print_json({"schema": 1, "profiles": rows})
+        return
+    out = show.console()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("name", "memory", "capacity", "bandwidth", "link", "from", "FP16 dense", "price", "measured"):
+        table.add_column(name, justify="left" if name in ("name", "memory", "from") else "right", no_wrap=True)
+    for row in rows:
+        fp16, price = row["fp16_flops_per_s"], row["price_usd"]
+        table.add_row(
+            row["name"], row["memory"], _size(row["capacity_bytes"]), f"{nbytes(row['bytes_per_s'])}/s",
+            f"{nbytes(row['link_bytes_per_s'])}/s", row["link_from"], f"{show.number(fp16 / 1e12)} TFLOP/s" if fp16 else "–",
+            f"{price:,.0f} USD" if price else "–", f"{row['measured_share']:.0%}",
+        )  # fmt: skip
+    show.print_whole(table, out)
+    out.print(
+        "capacity, bandwidth: of the memory that the device reads. link: along which an expert is loaded. measured: share of the figures "
+        "that somebody measured on this machine.\n`simmoe hw show NAME` prints each figure with its source."
+    )
+
+
+def _summary(hw: Hardware) -> dict[str, Any]:
+    price, kinds = hw.figures.get("price"), _kinds(hw)
+    return {
+        "name": hw.name, "title": hw.title, "memory": _memory(hw), "capacity_bytes": hw.device_memory.capacity_bytes,
+        "bytes_per_s": hw.device.bytes_per_s, "link_bytes_per_s": hw.link.bytes_per_s, "link_from": hw.link.src,
+        "fp16_flops_per_s": hw.device.flops_per_s.get("fp16"), "price_usd": price.value / 100 if price else None,
+        "measured_share": kinds["measured"] / kinds.total(), "modes": list(hw.modes), "digest": hw.digest,
+    }  # fmt: skip
+
+
+def _memory(hw: Hardware) -> str:
+    return "unified" if hw.unified else "discrete"
+
+
+def _kinds(hw: Hardware) -> Counter[str]:
+    """How many figures are measured, nominal and assumed; those of power modes are left out."""
+    figures = [figure.kind for path, figure in hw.figures.items() if not path.startswith("modes.")]
+    return Counter([*figures, *(curve.kind for curve in hw.curves.values())])
+
+
+def _size(count: int) -> str:
+    """Memory is sold in binary sizes, drives in decimal ones: print the one that is whole."""
+    return f"{count // 2**30:,} GiB" if count % 2**30 == 0 else nbytes(count)
+
+
+def hw_show(a: argparse.Namespace) -> None:
+    """simmoe hw show"""
+    hw = hardware_profiles.load(a.name)
+    rows = [
+        *(
+            {"path": path, "value": f.text, "kind": f.kind, "range": _range(f), "source": f.source}
+            for path, f in hw.figures.items()
+        ),
+        *(
+            {"path": path, "value": _points(hw, path), "kind": c.kind, "range": None, "source": c.source}
+            for path, c in hw.curves.items()
+        ),
+    ]
+    if a.json:
+        _print_json({"schema": 1, **_summary(hw), **_facts(hw), "figures": rows})
+        return
+    out = show.console()
+    out.print(f"[bold]{escape(hw.title)}[/]", highlight=False)
+    out.print(", ".join(f"{name} {value}" for name, value in _facts(hw).items()), highlight=False)
+    if hw.modes:
+        out.print(f"power modes: {', '.join(f'{hw.name}@{mode}' for mode in hw.modes)}", highlight=False)
+    table = Table(box=box.SIMPLE, pad_edge=False, header_style="bold")
+    for name in ("figure", "value", "kind", "range", "source"):
+        table.add_column(
+            name, justify="right" if name == "value" else "left", no_wrap=name != "source", overflow="fold"
+        )
+    for row in rows:
+        value = str(row["value"]).replace(", ", "\n")  # one point of a curve on a line
+        table.add_row(*(escape(cell or "–") for cell in (row["path"], value, row["kind"], row["range"], row["source"])))
+    out.width = max(out.width, 130)
+    out.print(table)
+    out.print(", ".join(f"{count} {kind}" for kind, count in _kinds(hw).most_common()), highlight=False)
+
+
+def _range(figure: Figure) -> str | None:
+    """None for a figure that is exact."""
+    low, high = (text(end, figure.dimension) for end in (figure.low, figure.high))
+    return None if low == high else f"{low} – {high}"
+
+
+def _points(hw: Hardware, path: str) -> str:
+    name = nbytes if path.endswith("efficiency") else str
+    return ", ".join(f"{name(where)}: {share:g}" for where, share in hw.curves[path].points)
+
+
+def _facts(hw: Hardware) -> dict[str, str]:
+    return dict(zip(FACTS, (_memory(hw), hw.device.name, hw.link.src, hw.link.dst, hw.link.duplex)))
+
+
+def hw_check(a: argparse.Namespace) -> None:
+    """simmoe hw check"""
+    hw = hardware_profiles.load(a.name)
+    for mode in hw.modes:
+        hardware_profiles.load(f"{a.name}@{mode}")
+    kinds = dict(_kinds(hw).most_common())
+    if a.json:
+        _print_json(
+            {"schema": 1, "name": hw.name, "ok": True, "figures": kinds, "modes": list(hw.modes), "digest": hw.digest}
+        )
+    else:
+        said = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+        modes = f"; modes {', '.join(hw.modes)}" if hw.modes else ""
+        print(
+            f"{hardware_profiles.find(a.name).name}: ok, {_memory(hw)} memory, {sum(kinds.values())} figures ({said}){modes}"
+        )
+
+
+def hw_diff(a: argparse.Namespace) -> None:
+    """simmoe hw diff"""
+    one, other = (hardware_profiles.load(name) for name in (a.a, a.b))
+    rows = _differences(one, other)
+    if a.json:
+        _print_json({"schema": 1, "a": one.name, "b": other.name, "differences": rows})
+        return
+    out = show.console()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("", one.name, other.name, "ratio"):
+        table.add_column(escape(name), justify="left" if not name else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            row["path"], *(escape(row[side] or "–") for side in "ab"), f"× {row['ratio']:.3g}" if row["ratio"] else ""
+        )
+    show.print_whole(table, out) if rows else print("no difference")
+
+
+def _differences(one: Hardware, other: Hardware) -> list[dict[str, Any]]:
+    """Facts, figures and curves that are not equal; `ratio` is that of `other` to `one`."""
+    sides = [
+        {**_facts(hw), **{p: f.text for p, f in hw.figures.items()}, **{p: _points(hw, p) for p in hw.curves}}
+        for hw in (one, other)
+    ]
+    rows = []
+    for path in dict.fromkeys([*sides[0], *sides[1]]):
+        a, b = (
+            hw.figures[path].value if path in hw.figures else side.get(path) for hw, side in zip((one, other), sides)
+        )
+        if a != b:
+            ratio = b / a if isinstance(a, int) and isinstance(b, int) and a else None
+            rows.append({"path": path, "a": sides[0].get(path), "b": sides[1].get(path), "ratio": ratio})
+    return rows
+
+
+def _print_json(data: Any) -> None:
+    print(json.dumps(data, indent=1, sort_keys=True))

@@ -1,0 +1,30 @@
+"""What `simmoe locality` does: one call of the public API for each trace, then a table, JSON or a page."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+
+def locality(a: argparse.Namespace) -> None:
+    """simmoe locality"""
+    from simmoe.show import tables as show
+    from simmoe.workloads import locality as measures
+    from simmoe.workloads.format import trace as traces
+    from simmoe.workloads.locality import page, report
+
+    plotly_js = page.script() if a.html else ""
+    files = [traces.find(name) for name in a.trace]
+    named = [(file.stem, measures.locality(file)) for file in files]
+    if a.html:
+        page.write(Path(a.html), named, plotly_js)
+    if a.json:
+        print(json.dumps({"traces": [{"name": name, **found} for name, found in named]}, indent=1, sort_keys=True))
+        return
+    own = [str(file) for file in files if file.parent != traces.BUNDLED]
+    out = show.console()
+    report.heading(named, own, out)
+    show.print_whole(report.table(named), out)
+    for line in report.notes(named):
+        out.print(line, highlight=False, markup=False)

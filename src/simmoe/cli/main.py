@@ -1,0 +1,338 @@
+"""The command line: argparse only, so that --help starts at once; each command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from simmoe.simulator.errors import UserError
+from simmoe.simulator.version import VERSION
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; 0 on success, 2 with one line on standard error for a user's mistake."""
+    arguments = parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], None] = arguments.command
+    try:
+        command(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output has gone: nothing is wrong
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        print("simmoe: interrupted", file=sys.stderr)
+        return 130
+    except (UserError, OSError) as error:
+        print(f"simmoe: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="simmoe", description="How fast will this Mixture-of-Experts model run on that machine, and what should I change?",
+        epilog="Start with: simmoe run --hw jetson_orin.yaml --trace oracle.npz",
+    )  # fmt: skip
+    top.add_argument("--version", action="version", version=f"simmoe {VERSION}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    _add_run(commands)
+    _add_compare(commands)
+    _add_sweep(commands)
+    _add_locality(commands)
+    _add_trace(commands)
+    _add_zoo(commands)
+    _add_model(commands)
+    _add_hw(commands)
+    _add_calibrate(commands)
+    _add_validate(commands)
+    return top
+
+
+Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def _add_run(commands: Commands) -> None:  # type: ignore[valid-type]
+    run = commands.add_parser(  # type: ignore[attr-defined]
+        "run", help="simulate a trace on a machine: speed, where a token's time goes, what would help",
+        description="With neither --budget nor --memory: a ladder of budgets (12.5 … 100 % of the expert bytes, and what the device "
+        "really holds), over all tokens where numba is installed and the trace is short, else over the first 2,048. "
+        "With one of them: that budget, all tokens.",
+    )  # fmt: skip
+    run.add_argument(
+        "--hw",
+        required=True,
+        metavar="NAME|FILE[@MODE]",
+        help="hardware profile: bundled name or YAML file, and power mode",
+    )
+    _add_set(run)
+    run.add_argument("--trace", required=True, metavar="NAME|FILE", help="routing trace: bundled name or npz file")
+    run.add_argument("--model", metavar="NAME|FILE", help="model shape (default: the one that the trace names)")
+    run.add_argument("--format", help="storage format of the weights: fp32, fp16 (default), q4_k, … or stored")
+    size = run.add_mutually_exclusive_group()
+    size.add_argument("--budget", metavar="SIZE", help="memory for routed experts alone, such as 2GB or 25%%")
+    size.add_argument("--memory", metavar="SIZE", help="memory for dense weights + KV cache + experts")
+    run.add_argument(
+        "--eviction",
+        default="lru",
+        metavar="NAME|FILE",
+        help="policy: lru (default), fifo, lfu, belady, … or a bound: nothing, everything",
+    )
+    run.add_argument(
+        "--scope", default="global", help="one budget for all layers (global, default) or a quota for each (layer)"
+    )
+    run.add_argument(
+        "--overlap", choices=("on", "none"), default="on", help="loads overlap with compute (on, default) or not"
+    )
+    run.add_argument(
+        "--prefetch",
+        metavar="NAME|FILE",
+        help="load early: next_layer (the trace's guesses) or whole_layer (default: no)",
+    )
+    run.add_argument(
+        "--miss", default="fetch", metavar="NAME|FILE",
+        help="a missing expert: fetch (load it, default), cpu (compute it there) or cheaper (of the two)",
+    )  # fmt: skip
+    run.add_argument(
+        "--placement", metavar="NAME=N", help="experts left to the CPU for good: n_cpu_moe=4 (layers), or all but "
+        "popular=50%% or random=50%% of each layer",
+    )  # fmt: skip
+    run.add_argument(
+        "--prefetch-into", choices=("cache", "buffers"), default="cache",
+        help="where a guess lands: in the cache (default), or in buffers beside it until it is used",
+    )  # fmt: skip
+    run.add_argument("--write-back", action="store_true", help="an evicted expert is copied back over the link")
+    run.add_argument(
+        "--page-cache",
+        default="0 B",
+        metavar="SIZE",
+        help="host memory that keeps what was read from the store behind it",
+    )
+    _add_passes(run)
+    run.add_argument("--graphs", action="store_true", help="launches come from CUDA graphs")
+    run.add_argument("--cold-per-sequence", action="store_true", help="empty the slots when a new sequence starts")
+    run.add_argument(
+        "--context", type=int, metavar="N", help="positions to reserve KV memory for (default: as the trace needs)"
+    )
+    run.add_argument("--tokens", metavar="N|all", help="play the first N tokens (default: all; of a ladder see above)")
+    run.add_argument(
+        "--engine", default="auto", help="simpy (reference), fast (compiled, needs numba) or auto (default)"
+    )
+    run.add_argument("--seed", type=int, default=0, help="seed of the random policy")
+    run.add_argument("--json", action="store_true", help="print the result as JSON")
+    run.add_argument(
+        "--band",
+        action="store_true",
+        help="how sure tok/s is: the profile's ranges, and other text (with --budget or --memory)",
+    )
+    run.add_argument(
+        "--per-token", metavar="FILE", help="write one CSV row per forward pass (with --budget or --memory)"
+    )
+    run.add_argument(
+        "--perfetto", metavar="FILE", help="write a timeline for ui.perfetto.dev (with --budget or --memory)"
+    )
+    run.set_defaults(command=_command("run", "run"))
+
+
+def _add_compare(commands: Commands) -> None:  # type: ignore[valid-type]
+    compare = commands.add_parser(  # type: ignore[attr-defined]
+        "compare", help="machines side by side on the same traces and policies",
+        description="One row for each combination. With neither --budget nor --memory each machine plays with what it holds. All tokens "
+        "unless --tokens says otherwise.",
+    )  # fmt: skip
+    for option, what in (("hw", "hardware profile"), ("trace", "routing trace")):
+        compare.add_argument(
+            f"--{option}", required=True, action="append", metavar="NAME|FILE", help=f"{what}; may be given again"
+        )
+    _add_set(compare)
+    compare.add_argument("--model", metavar="NAME|FILE", help="model shape (default: the one that the trace names)")
+    compare.add_argument("--format", help="storage format of the weights: fp32, fp16 (default), q4_k, … or stored")
+    size = compare.add_mutually_exclusive_group()
+    size.add_argument("--budget", metavar="SIZE", help="memory for routed experts alone, such as 2GB or 25%%")
+    size.add_argument("--memory", metavar="SIZE", help="memory for dense weights + KV cache + experts")
+    compare.add_argument(
+        "--eviction", action="append", metavar="NAME|FILE", help="policy (default lru); may be given again"
+    )
+    _add_passes(compare)
+    compare.add_argument("--scope", default="global", help="global (default) or layer")
+    compare.add_argument("--tokens", metavar="N|all", help="play the first N tokens (default: all)")
+    compare.add_argument("--engine", default="auto", help="simpy, fast or auto (default)")
+    compare.add_argument("--json", action="store_true", help="print the rows as JSON")
+    compare.set_defaults(command=_command("compare", "sweep"))
+
+
+def _add_passes(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--prefill-chunk",
+        type=int,
+        metavar="N",
+        help="read prompts in passes of at most N tokens (default: as recorded)",
+    )
+    command.add_argument(
+        "--batch", type=int, metavar="N", help="decode N sequences of the trace together (default: as recorded)"
+    )
+
+
+def _add_sweep(commands: Commands) -> None:  # type: ignore[valid-type]
+    sweep = commands.add_parser(  # type: ignore[attr-defined]
+        "sweep", help="search a space of machines, traces, policies and budgets; print the Pareto front",
+        description="Plays scenarios of SPACE until the study holds as many finished trials as asked for, then prints those that no "
+        "other one beats. With --study, a sweep that was stopped or killed goes on where it was.",
+    )  # fmt: skip
+    sweep.add_argument(
+        "space", metavar="SPACE", help="search space: YAML file or bundled name (oracle_vs_switch, experts_on_the_cpu)"
+    )
+    sweep.add_argument("--study", metavar="FILE", help="journal that keeps every finished trial (default: none)")
+    sweep.add_argument(
+        "--trials", type=int, metavar="N", help="finished trials in all (default 100; grid: the whole space)"
+    )
+    sweep.add_argument("--sampler", default="nsga2", help="nsga2 (default), tpe, random or grid")
+    sweep.add_argument("--seed", type=int, default=0, help="the same seed gives the same trials (default 0)")
+    sweep.add_argument("--top", type=int, metavar="N", help="rows of each front, spread evenly over it (default 12)")
+    sweep.add_argument("--json", action="store_true", help="print all trials and the fronts as JSON")
+    sweep.set_defaults(command=_command("sweep", "sweep"))
+
+
+def _add_locality(commands: Commands) -> None:  # type: ignore[valid-type]
+    locality = commands.add_parser(  # type: ignore[attr-defined]
+        "locality", help="how local the routing of traces is: switches, reuse, SRP and SCH, balance, predictability",
+        description="Measures each trace by itself and shows them side by side; no hardware, model or time is involved. "
+        "docs/locality.md defines every row.",
+    )  # fmt: skip
+    locality.add_argument("trace", nargs="+", metavar="TRACE", help="routing trace: bundled name or npz file")
+    locality.add_argument("--html", metavar="FILE", help="also write a page with plots (needs simmoe[sweep])")
+    locality.add_argument("--json", action="store_true", help="print all measures as JSON")
+    locality.set_defaults(command=_command("locality", "locality"))
+
+
+def _add_trace(commands: Commands) -> None:  # type: ignore[valid-type]
+    trace = commands.add_parser("trace", help="make, check or describe routing traces")  # type: ignore[attr-defined]
+    actions = trace.add_subparsers(metavar="ACTION", required=True)
+    check = actions.add_parser("check", help="say whether a trace obeys format v1")
+    info = actions.add_parser("info", help="describe a trace: shape, phases, reuse, origin")
+    for action, name in ((check, "trace_check"), (info, "trace_info")):
+        action.add_argument("trace", metavar="NAME|FILE")
+        action.set_defaults(command=_command(name, "trace"))
+    info.add_argument("--json", action="store_true", help="print the description as JSON")
+    make = actions.add_parser(
+        "make", help="train a small model on the bundled text and record its routing (needs simmoe[moe])"
+    )
+    make.add_argument("--router", required=True, metavar="NAME|FILE", help="oracle, switch, … or a router file")
+    make.add_argument("--out", metavar="FILE", help="the npz to write (default ROUTER.npz)")
+    make.add_argument("--preset", default="9x24", help="recipe: 9x24 (default), 2x4, 4x8, 8x16, 12x64 or tiny")
+    make.add_argument("--steps", type=int, help="training steps, warm-up and branch together (default: the preset's)")
+    make.add_argument("--seed", type=int, default=0)
+    _add_work(make)
+    make.set_defaults(command=_command("trace_make", "zoo"))
+
+
+def _add_zoo(commands: Commands) -> None:  # type: ignore[valid-type]
+    zoo = commands.add_parser("zoo", help="the bundled models: list them, or train any of them again")  # type: ignore[attr-defined]
+    actions = zoo.add_subparsers(metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="every model with its router, experts, top-k and quality")
+    listing.add_argument("--json", action="store_true", help="print the list as JSON")
+    listing.set_defaults(command=_command("zoo_list", "zoo"))
+    make = actions.add_parser("make", help="train a model again and record its trace (needs simmoe[moe])")
+    make.add_argument("name", nargs="+", metavar="NAME")
+    make.add_argument(
+        "--out", default=".", metavar="DIR", help="folder for NAME.npz and NAME.training.json (default .)"
+    )
+    _add_work(make)
+    make.set_defaults(command=_command("zoo_make", "zoo"))
+
+
+def _add_set(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        help="change a figure of the hardware, such as link.bandwidth=12GB/s; may be given again",
+    )
+
+
+def _add_work(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--work",
+        metavar="DIR",
+        default="runs",
+        help="folder for checkpoints, from which a stopped training goes on (default runs)",
+    )
+
+
+def _add_model(commands: Commands) -> None:  # type: ignore[valid-type]
+    model = commands.add_parser("model", help="model shapes: import one from a model's own files")  # type: ignore[attr-defined]
+    actions = model.add_subparsers(metavar="ACTION", required=True)
+    load = actions.add_parser(
+        "import", help="write a shape from config.json, a GGUF file or model.safetensors.index.json (headers only)"
+    )
+    load.add_argument("file", metavar="FILE")
+    load.add_argument("--out", metavar="FILE", help="the YAML to write (default NAME.yaml)")
+    load.add_argument("--name", help="name of the shape (default: from the file)")
+    load.add_argument("--force", action="store_true", help="overwrite the output file")
+    load.set_defaults(command=_command("model_import", "model"))
+
+
+def _add_hw(commands: Commands) -> None:  # type: ignore[valid-type]
+    hw = commands.add_parser("hw", help="hardware profiles: list, show, check, compare their figures")  # type: ignore[attr-defined]
+    actions = hw.add_subparsers(metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="the bundled machines")
+    show = actions.add_parser("show", help="every figure of a machine with kind, range and source")
+    show.add_argument("name", metavar="NAME|FILE[@MODE]")
+    check = actions.add_parser("check", help="say whether a profile is complete and consistent")
+    check.add_argument("name", metavar="FILE")
+    diff = actions.add_parser("diff", help="what differs between two machines, and by how much")
+    for which in ("a", "b"):
+        diff.add_argument(which, metavar="NAME|FILE[@MODE]")
+    for action, name in ((listing, "hw_list"), (show, "hw_show"), (check, "hw_check"), (diff, "hw_diff")):
+        action.add_argument("--json", action="store_true", help="print the same as JSON")
+        action.set_defaults(command=_command(name, "hw"))
+
+
+def _add_calibrate(commands: Commands) -> None:  # type: ignore[valid-type]
+    calibrate = commands.add_parser(  # type: ignore[attr-defined]
+        "calibrate", help="measure this machine and write its profile, or explain a speed that you saw",
+        description="Measures products, copies, the disk and all at once, in less than two minutes, and writes a hardware profile. With "
+        "--observed: the one factor on all bandwidths that explains a speed. docs/calibrate.md says how.",
+    )  # fmt: skip
+    calibrate.add_argument("--out", metavar="FILE", help="the profile to write (default NAME.yaml; --observed: none)")
+    calibrate.add_argument("--name", help="name of the profile (default this_machine, or that of --out)")
+    calibrate.add_argument("--force", action="store_true", help="overwrite the profile")
+    calibrate.add_argument("--quick", action="store_true", help="20 seconds in place of two minutes, wider ranges")
+    calibrate.add_argument(
+        "--device", choices=("cpu", "cuda"), help="what computes (default: cuda where torch sees it)"
+    )
+    calibrate.add_argument(
+        "--home",
+        choices=("disk", "memory"),
+        help="where experts live that are not resident (default: memory beside a GPU of its own memory, else disk)",
+    )
+    calibrate.add_argument("--disk", metavar="DIR", help="folder on the disk to measure (default .); left as it was")
+    calibrate.add_argument(
+        "--observed", nargs=2, metavar=("tok_s=N", "RUN.json"), help="a speed, and the output of simmoe run --json"
+    )
+    for option, what in (("hw", "profile"), ("trace", "trace"), ("model", "model"), ("eviction", "policy")):
+        calibrate.add_argument(f"--{option}", metavar="FILE", help=f"--observed: the {what} of the run, if not bundled")
+    calibrate.set_defaults(command=_command("calibrate", "calibrate"))
+
+
+def _add_validate(commands: Commands) -> None:  # type: ignore[valid-type]
+    validate = commands.add_parser(  # type: ignore[attr-defined]
+        "validate", help="published measurements against the simulator: predicted, measured, error",
+        description="Plays every case of sweeps/validation/cases, or those named: constants are fitted on some rows, the others predicted. "
+        "A missed bar is a result: the exit code stays 0. SIMMOE_TRACES names the folder of recorded traces that three cases need.",
+    )  # fmt: skip
+    validate.add_argument("case", nargs="*", metavar="CASE", help="bundled case or YAML file (default: all bundled)")
+    validate.add_argument("--json", action="store_true", help="print the result as JSON")
+    validate.add_argument("--write", metavar="FILE", help="write the page, such as docs/validation.md")
+    validate.set_defaults(command=_command("validate", "validate"))
+
+
+def _command(name: str, module: str) -> Callable[[argparse.Namespace], None]:
+    """A command by name, its module imported when it runs."""
+
+    def run(arguments: argparse.Namespace) -> None:
+        getattr(import_module(f"simmoe.cli.{module}"), name)(arguments)
+
+    return run

@@ -1,0 +1,49 @@
+"""How sure a speed is: the profile's ranges, and a block bootstrap of the text (Kuensch, Annals of Statistics 1989).
+
+Two bands, kept apart because they say different things: what the machine's figures leave open, and what another text of
+the same kind would do. Neither covers a wrong model of the engine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from simmoe import hardware_profiles
+from simmoe.play.result import Run
+from simmoe.play.run import play
+
+BLOCK = 64  # consecutive decode passes that are drawn together, so that locality stays in
+DRAWS = 1000
+SHARE = 0.9  # of the draws inside the band
+
+
+@dataclass(frozen=True)
+class Band:
+    """Decode speeds in tok/s."""
+
+    hardware: tuple[float, float]  # at the slow and at the fast end of every figure
+    text: tuple[float, float]  # 5th and 95th percentile of the bootstrap
+
+
+def band(run: Run) -> Band | None:
+    """The bands around a run's tok/s; None for a run without decode."""
+    if run.tok_s is None:
+        return None
+    ends = []
+    for hw in hardware_profiles.bounds(run.workload.hw):
+        speed = play(run.workload.on(hw), run.plan).tok_s
+        ends.append(run.tok_s if speed is None else speed)
+    return Band((min(ends), max(ends)), _bootstrap(run))
+
+
+def _bootstrap(run: Run) -> tuple[float, float]:
+    times = run.pass_ps[run.decode_passes].astype(np.float64)
+    tokens = np.diff(run.workload.trace.pass_ptr)[run.decode_passes].astype(np.float64)
+    size = min(BLOCK, len(times))
+    sums = [np.convolve(column, np.ones(size), "valid") for column in (times, tokens)]  # of the block that starts there
+    draws = np.random.default_rng(0).integers(len(sums[0]), size=(DRAWS, -(-len(times) // size)))
+    speeds = 1e12 * sums[1][draws].sum(1) / sums[0][draws].sum(1)
+    low, high = np.quantile(speeds, [(1 - SHARE) / 2, (1 + SHARE) / 2])
+    return float(low), float(high)

@@ -1,0 +1,128 @@
+"""`simmoe.ladder`: the same workload at rising expert budgets, between the bounds of nothing and everything resident."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from simmoe.play.plan import Plan
+from simmoe.play.result import Run, versions
+from simmoe.play.run import play
+from simmoe.play.workload import Workload
+from simmoe.simulator.decide.decisions import quotas
+from simmoe.simulator.errors import DoesNotFit, UserError
+from simmoe.simulator.nouns.hardware import Hardware
+from simmoe.simulator.nouns.model import ModelShape
+from simmoe.simulator.nouns.trace import Trace
+from simmoe.simulator.time import compile as compiled
+from simmoe.simulator.time.engines import Engine
+
+RUNGS = tuple(Fraction(n, 8) for n in range(1, 9))  # of the bytes of all routed experts
+TOKENS = 2048  # played by default where the whole trace would take long
+SHORT = 1_000_000  # accesses of a trace that the compiled engine plays at every rung in about a second
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One budget. `run` is None where it does not fit on the device or is below one expert."""
+
+    label: str
+    budget_bytes: int
+    run: Run | None
+    why_not: str = ""
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Runs at rising budgets; `nothing` and `everything` are the bounds."""
+
+    workload: Workload
+    rungs: tuple[Rung, ...]
+    nothing: Run
+    everything: Run
+
+    @property
+    def runs(self) -> list[Run]:
+        return [rung.run for rung in self.rungs if rung.run is not None]
+
+    def to_json(self) -> dict[str, Any]:
+        rows = [
+            {"label": r.label, "budget_bytes": r.budget_bytes, "why_not": r.why_not, "run": r.run and r.run.to_json()}
+            for r in self.rungs
+        ]
+        bounds = {"nothing": self.nothing.to_json(), "everything": self.everything.to_json()}
+        return {
+            "schema": 1,
+            "kind": "simulated",
+            "versions": versions(),
+            **self.workload.facts(),
+            "rungs": rows,
+            "bounds": bounds,
+        }
+
+
+def ladder(
+    hw: str | Path | Hardware,
+    trace: str | Path | Trace,
+    *,
+    model: str | Path | ModelShape | None = None,
+    eviction: str | Path = "lru",
+    scope: str = "global",
+    format: str | None = None,
+    context: int | None = None,
+    tokens: int | None = None,
+    overlap: bool = True,
+    cold_per_sequence: bool = False,
+    seed: int = 0,
+    engine: str = "auto",
+) -> Ladder:
+    """Simulate 12.5 … 100 % of the expert bytes and what the device really holds.
+
+    tokens: the first so many; None plays all. The other arguments are those of `simmoe.run`.
+    """
+    workload = Workload(hw, trace, model, format=format, tokens=tokens, context=context)
+    return climb(workload, Plan(0, str(eviction), scope, overlap, cold_per_sequence, seed), engine)
+
+
+def usual_tokens(trace: Trace) -> int | None:
+    """What the command plays unless told: all (None) where the compiled engine makes it short, else the first 2,048."""
+    return None if trace.expert_ids.size <= SHORT and not compiled.missing() else TOKENS
+
+
+def climb(workload: Workload, plan: Plan, wish: str = "auto") -> Ladder:
+    """The ladder of `workload`; the budget of `plan` is ignored."""
+    memory, every = workload.memory, workload.model.all_expert_bytes
+    memory.require(int(workload.model.expert_bytes.max()))
+    holds = memory.holds_bytes
+    rungs = [(f"{float(100 * share):g} %", int(share * every)) for share in RUNGS]
+    if holds == every:
+        rungs[-1] = ("100 % = device holds", every)
+    else:
+        rungs.append((f"{100 * holds / every:.1f} % = device holds", holds))
+    engine = workload.engine(wish, runs=len(rungs) + 2)
+    rows = [_rung(workload, plan, label, budget, engine) for label, budget in sorted(rungs, key=lambda rung: rung[1])]
+    nothing, everything = (
+        play(
+            workload,
+            replace(plan, eviction=which, prefetch=None, budget_bytes=0 if which == "nothing" else every),
+            engine,
+        )
+        for which in ("nothing", "everything")
+    )
+    return Ladder(workload, tuple(rows), nothing, everything)
+
+
+def _rung(workload: Workload, plan: Plan, label: str, budget: int, engine: Engine) -> Rung:
+    short = workload.memory.short_by(budget)
+    if short:
+        return Rung(label, budget, None, f"does not fit: short by {short / 1e9:.2f} GB")
+    try:
+        quotas(workload.model.expert_bytes, workload.trace.n_experts, budget, plan.scope)
+    except UserError:
+        return Rung(label, budget, None, f"below one expert{' per layer' if plan.scope == 'layer' else ''}")
+    try:
+        return Rung(label, budget, play(workload, replace(plan, budget_bytes=budget), engine))
+    except DoesNotFit:  # it did, but for what is beside the budget
+        return Rung(label, budget, None, "does not fit beside the prefetch buffers")

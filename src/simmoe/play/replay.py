@@ -1,0 +1,114 @@
+"""`simmoe.replay`: what an expert cache does to a routing trace, without hardware, model or time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from simmoe import policies
+from simmoe.simulator.arrays import Ints
+from simmoe.simulator.decide.counts import count, hit_flags
+from simmoe.simulator.decide.decisions import BOUNDS, SCOPES, bound, decide, first_events, no_guesses
+from simmoe.simulator.decide.gather import Requests, requests_of
+from simmoe.simulator.decide.player import Player
+from simmoe.simulator.errors import UserError
+from simmoe.simulator.nouns.decisions import Decisions, Guesses
+from simmoe.simulator.nouns.run import Counts
+from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
+from simmoe.workloads.format import trace as traces
+
+CONTRACTS = ("event", "sequential")
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Counts of the whole trace, the same by phase, and the flag of every occurrence.
+
+    Requests are the distinct experts of an event (one forward pass, one MoE layer); `bytes` all bytes that were loaded.
+    """
+
+    hits: int
+    misses: int
+    evictions: int
+    bytes: int
+    prefill: Counts
+    decode: Counts
+    hit: npt.NDArray[
+        np.bool_
+    ]  # [tokens, layers, k]: its expert was resident when its event started; unused slots False
+    unused_bytes: int  # rest of the budget that no whole slot of a layer's quota uses
+
+
+def replay(
+    trace: str | Path | Trace,
+    expert_bytes: npt.ArrayLike,
+    budget_bytes: int,
+    eviction: str | Path = "lru",
+    scope: str = "global",
+    contract: str = "event",
+    *,
+    cold_per_sequence: bool = False,
+    seed: int = 0,
+) -> Replay:
+    """Play `trace` through an expert cache of `budget_bytes`.
+
+    trace: a path, a bundled name or a loaded Trace. expert_bytes: int64 [moe_layers], bytes of one expert of each MoE layer.
+    eviction: a bundled policy, a path to one, or a bound ("nothing", "everything"). scope: "global" or "layer" (a quota each).
+    contract: "event" (all experts of a layer and pass at once) or "sequential" (each access alone, as cache simulators count).
+    Raises UserError for a budget below one expert, a wrong number of sizes, and unknown names.
+    """
+    loaded = traces.given(trace)
+    one_of("scope", scope, SCOPES)
+    one_of("contract", contract, CONTRACTS)
+    sizes = _sizes(expert_bytes, loaded)
+    requests = requests_of(loaded, contract)
+    decisions = decide_named(loaded, requests, sizes, eviction, budget_bytes, scope, cold_per_sequence, seed)
+    guesses = no_guesses(requests)
+    prefill, decode, both = (
+        count(loaded, requests, decisions, guesses, sizes, phase) for phase in (PREFILL, DECODE, None)
+    )
+    flags = hit_flags(loaded, requests, decisions)
+    return Replay(both.hits, both.misses, both.evictions, both.bytes, prefill, decode, flags, decisions.unused_bytes)
+
+
+def decide_named(
+    trace: Trace,
+    requests: Requests,
+    sizes: Ints,
+    eviction: str | Path,
+    budget_bytes: int,
+    scope: str,
+    cold: bool,
+    seed: int,
+    player: Player | None = None,
+    guesses: Guesses | None = None,
+    on_cpu: npt.NDArray[np.bool_] | None = None,
+) -> Decisions:
+    """Decisions of a bound or of the policy of that name; a bound takes no guesses."""
+    if str(eviction) in BOUNDS:
+        if guesses is not None and len(guesses.obj):
+            raise UserError(f"the bound {eviction} prefetches nothing; leave --prefetch out, or name a policy")
+        return bound(requests, sizes, str(eviction), on_cpu)
+    module = policies.load("eviction", eviction)
+    cold_at = first_events(trace, requests) if cold else None
+    return decide(
+        requests, sizes, module, budget_bytes, scope=scope, guesses=guesses, cold_at=cold_at, on_cpu=on_cpu, seed=seed,
+        player=player,
+    )  # fmt: skip
+
+
+def one_of(what: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise UserError(f"unknown {what} {value!r}; choose one of {', '.join(known)}")
+
+
+def _sizes(expert_bytes: npt.ArrayLike, trace: Trace) -> Ints:
+    sizes = np.asarray(expert_bytes)
+    if sizes.shape != (trace.n_layers,) or sizes.dtype.kind not in "iu" or int(sizes.min()) <= 0:
+        raise UserError(
+            f"expert_bytes must be {trace.n_layers} positive whole numbers, one per MoE layer; got {sizes.dtype} {sizes.shape}"
+        )
+    return sizes.astype(np.int64)

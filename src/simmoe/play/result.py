@@ -1,0 +1,152 @@
+"""What a run gives: counts, times and where they went, as properties and as JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections import Counter
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from simmoe.play.energy import energy
+from simmoe.play.plan import Plan, eviction_identity, policy_identity
+from simmoe.play.workload import Workload
+from simmoe.simulator.arrays import Ints
+from simmoe.simulator.decide.counts import hit_flags, peak_buffer_bytes
+from simmoe.simulator.nouns.decisions import Decisions, Guesses
+from simmoe.simulator.nouns.run import Clocks, Counts
+from simmoe.simulator.nouns.trace import DECODE, PREFILL
+from simmoe.simulator.version import VERSION
+
+
+@dataclass(frozen=True)
+class Run:
+    """One simulated run. Every time and rate is simulated; counts and bytes are exact for the trace."""
+
+    workload: Workload
+    plan: Plan
+    engine: str
+    counts: Counts  # prefill and decode together
+    prefill: Counts
+    decode: Counts
+    clocks: Clocks
+    pass_ps: Ints  # [passes]
+    link_bytes: Ints  # [passes] bytes of the transfers that the pass issued
+    decisions: Decisions
+    guesses: Guesses
+
+    hits = property(lambda self: self.counts.hits)
+    misses = property(lambda self: self.counts.misses)
+    evictions = property(lambda self: self.counts.evictions)
+    bytes = property(lambda self: self.counts.bytes)
+
+    @property
+    def memory_bytes(self) -> dict[str, int]:
+        """Device memory by what it is for, and in all."""
+        return self.workload.memory.split(self.plan.budget_bytes, self.buffer_bytes)
+
+    @property
+    def buffer_bytes(self) -> int:
+        """The most that prefetch buffers hold at once, beside the budget."""
+        return peak_buffer_bytes(self.workload.requests, self.decisions, self.guesses, self.workload.model.expert_bytes)
+
+    @property
+    def hit(self) -> npt.NDArray[np.bool_]:
+        """bool [tokens, layers, k]: the expert of each occurrence was resident when its event started."""
+        return hit_flags(self.workload.trace, self.workload.requests, self.decisions)
+
+    @property
+    def decode_passes(self) -> npt.NDArray[np.bool_]:
+        mine: npt.NDArray[np.bool_] = self.workload.trace.phase == DECODE
+        return mine
+
+    @property
+    def tok_s(self) -> float | None:
+        """Decode tokens per second of decode-pass time; null for a trace without decode."""
+        total = int(self.pass_ps[self.decode_passes].sum())
+        return self.decode.tokens * 1e12 / total if total else None
+
+    @property
+    def ttft_s(self) -> dict[str, float | None]:
+        """Time to first token, the prefill passes of a sequence: the first sequence (cold), median of the others (warm)."""
+        times = list(self._prefill_by_sequence().values())
+        warm = float(np.median(times[1:])) / 1e12 if len(times) > 1 else None
+        return {"cold": times[0] / 1e12 if times else None, "warm": warm}
+
+    def _prefill_by_sequence(self) -> dict[int, int]:
+        trace, total = self.workload.trace, dict[int, int]()
+        for number in np.flatnonzero(trace.phase == PREFILL).tolist():
+            for sequence in dict.fromkeys(trace.sequence[trace.pass_ptr[number] : trace.pass_ptr[number + 1]].tolist()):
+                total[sequence] = total.get(sequence, 0) + int(self.pass_ps[number])
+        return total
+
+    def tpot_ms(self, percent: float) -> float | None:
+        """Time per output token: that percentile (nearest rank) of the decode-pass times."""
+        times = self.pass_ps[self.decode_passes]
+        return float(np.percentile(times, percent, method="inverted_cdf")) / 1e9 if len(times) else None
+
+    @property
+    def bytes_per_token(self) -> float | None:
+        return self.decode.bytes / self.decode.tokens if self.decode.tokens else None
+
+    def where_ps(self) -> dict[str, int]:
+        """Decode time by what it was spent on; the parts add up to all of it."""
+        mine = self.decode_passes
+        parts = dict.fromkeys(("attention", "ffn", "shared", "experts", "head"), 0)
+        sizes = Counter(self.workload.costs.sizes[number] for number in np.flatnonzero(mine).tolist())
+        for size, passes in sizes.items():
+            for name, ps in self.workload.costs.parts_ps(size).items():
+                parts[name] += passes * ps
+        parts["waiting for experts"] = int(np.array(self.clocks.stall_ps)[mine].sum())
+        parts["waiting for the CPU"] = int(np.array(self.clocks.cpu_ps)[mine].sum())
+        parts["slowed by loads"] = int(np.array(self.clocks.slowed_ps)[mine].sum())
+        parts["experts"] = int(self.pass_ps[mine].sum()) - sum(parts.values())
+        return parts
+
+    @property
+    def energy(self) -> dict[str, Any] | None:
+        """Estimated energy and heat in decode; None where the profile has no figures."""
+        return energy(self.workload, self.decisions, self.decode, self.decode_passes, self.pass_ps)
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as plain data: no wall-clock time, path or host name; the same inputs give the same bytes."""
+        where = self.where_ps()
+        return {
+            "schema": 1, "kind": "simulated", "engine": self.engine, "versions": versions(), "scenario": self.scenario(),
+            "digest": self.digest, "hits": self.hits, "misses": self.misses, "evictions": self.evictions, "bytes": self.bytes,
+            "prefill": {**asdict(self.prefill), "hit_rate": self.prefill.hit_rate},
+            "decode": {**asdict(self.decode), "hit_rate": self.decode.hit_rate},
+            "tok_s": self.tok_s, "ttft_s": self.ttft_s, "tpot_ms": {f"p{p}": self.tpot_ms(p) for p in (50, 95, 99)},
+            "bytes_per_token": self.bytes_per_token, "decode_time_ps": where, "total_ps": int(self.pass_ps.sum()),
+            "link_busy_ps": self.clocks.link_busy_ps, "memory_bytes": self.memory_bytes,
+            "energy": self.energy,
+            "unused_budget_bytes": self.decisions.unused_bytes, "peak_resident_bytes": int(self.decisions.used.max(initial=0)),
+        }  # fmt: skip
+
+    def scenario(self) -> dict[str, Any]:
+        plan = asdict(self.plan)
+        plan["eviction"] = eviction_identity(self.plan.eviction)
+        plan["miss"] = policy_identity("miss", self.plan.miss)
+        if self.plan.prefetch is not None:
+            plan["prefetch"] = policy_identity("prefetch", self.plan.prefetch)
+        return {**self.workload.facts(), "plan": plan}
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the scenario: what was played, on what, how."""
+        return hashlib.sha256(json.dumps(self.scenario(), sort_keys=True).encode()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """What made the result."""
+    return {
+        "simmoe": VERSION,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "simpy": version("simpy"),
+    }

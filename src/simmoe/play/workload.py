@@ -1,0 +1,91 @@
+"""What is played, on what: a model and a trace on a machine, without a residency plan."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from simmoe import hardware_profiles
+from simmoe.play.memory import Memory, kv_bytes
+from simmoe.simulator.costs import Costs
+from simmoe.simulator.decide.gather import Requests, requests_of
+from simmoe.simulator.errors import UserError
+from simmoe.simulator.nouns.hardware import Hardware
+from simmoe.simulator.nouns.model import ModelShape
+from simmoe.simulator.nouns.trace import Trace
+from simmoe.simulator.time.engines import Engine, engine
+from simmoe.workloads import models
+from simmoe.workloads.format import trace as traces
+from simmoe.workloads.format.regroup import first_tokens, regrouped
+
+
+class Workload:
+    """A model and a trace on a machine: everything that does not depend on the residency plan, computed once."""
+
+    def __init__(
+        self,
+        hw: str | Path | Hardware,
+        trace: str | Path | Trace,
+        model: str | Path | ModelShape | None = None,
+        *,
+        format: str | None = None,
+        tokens: int | None = None,
+        context: int | None = None,
+        graphs: bool = False,
+        prefill_chunk: int | None = None,
+        batch: int | None = None,
+    ) -> None:
+        """tokens: play the first so many (whole passes). context: positions to reserve KV memory for. graphs: launches come
+        from CUDA graphs. prefill_chunk, batch: other passes than recorded (workloads/format/regroup.py). Raises UserError."""
+        self.hw = hw if isinstance(hw, Hardware) else hardware_profiles.load(hw)
+        self._recorded = traces.given(trace)
+        whole = regrouped(self._recorded, prefill_chunk, batch)
+        self.trace, self.all_tokens = first_tokens(whole, tokens), whole.n_tokens
+        self.prefill_chunk, self.batch = prefill_chunk, batch
+        self.model = model if isinstance(model, ModelShape) else _model_of(whole, model, format)
+        self.context = int(whole.position.max()) + 1 if context is None else context
+        self.kv_bytes = kv_bytes(self.model, whole, self.context)
+        self.memory = Memory(self.hw, self.model, self.kv_bytes)
+        self.graphs = graphs
+
+    @cached_property
+    def trace_digest(self) -> str:
+        return self._recorded.meta.get("digest") or traces.digest(self._recorded)
+
+    @cached_property
+    def requests(self) -> Requests:
+        return requests_of(self.trace)
+
+    @cached_property
+    def costs(self) -> Costs:
+        return Costs(self.hw, self.model, self.trace, graphs=self.graphs)
+
+    def engine(self, wish: str = "auto", *, spans: bool = False, runs: int = 1) -> Engine:
+        """The engine that plays `runs` runs of this workload; see simulator/time/engines.py."""
+        return engine(wish, self.costs, self.requests, spans=spans, runs=runs)
+
+    def on(self, hw: Hardware) -> Workload:
+        """The same workload on another machine."""
+        return Workload(hw, self.trace, self.model, context=self.context, graphs=self.graphs)
+
+    def facts(self) -> dict[str, Any]:
+        """What was played, by name and digest."""
+        meta = self.trace.meta
+        return {
+            "hardware": {"name": self.hw.name, "digest": self.hw.digest},
+            "model": {"name": self.model.name, "format": self.model.format, "digest": self.model.digest},
+            "trace": {"model": meta.get("model"), "router": meta.get("router"), "digest": self.trace_digest,
+                      "tokens": self.trace.n_tokens, "of_tokens": self.all_tokens,
+                      "prefill_chunk": self.prefill_chunk, "batch": self.batch},
+            "context": self.context, "graphs": self.graphs,
+        }  # fmt: skip
+
+
+def _model_of(trace: Trace, model: str | Path | None, format: str | None) -> ModelShape:
+    name = model or trace.meta.get("model")
+    if not name:
+        raise UserError(
+            f"the trace does not say its model; name a shape with --model, one of {', '.join(models.available())}"
+        )
+    return models.load(name, format)

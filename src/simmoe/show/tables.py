@@ -1,0 +1,185 @@
+"""Tables for people, with what made them printed above."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from simmoe.play import advice
+from simmoe.play.confidence import Band
+from simmoe.play.ladder import Ladder
+from simmoe.play.plan import Plan
+from simmoe.play.result import Run
+from simmoe.play.workload import Workload
+from simmoe.simulator.units import nbytes
+
+COLUMNS = (
+    "experts resident",
+    "memory",
+    "tok/s",
+    "TTFT cold",
+    "TTFT warm",
+    "TPOT p50",
+    "p95",
+    "p99",
+    "hit rate",
+    "loaded/token",
+    "waiting",
+)
+
+
+def console() -> Console:
+    """Wide enough for the table when the output is not a terminal."""
+    plain = Console()
+    return plain if plain.is_terminal else Console(width=150)
+
+
+def show_ladder(ladder: Ladder, plan: Plan, files: list[str], out: Console) -> None:
+    heading(ladder.workload, plan, ladder.nothing.engine, files, out)
+    table = _table()
+    every = ladder.workload.model.all_expert_bytes
+    table.add_row("[dim]bound: nothing[/]", *_cells(ladder.nothing))
+    for rung in ladder.rungs:
+        name = f"{rung.label} ({nbytes(rung.budget_bytes)})"
+        table.add_row(name, *(_cells(rung.run) if rung.run else (rung.why_not, *[""] * (len(COLUMNS) - 2))))
+    table.add_row("[dim]bound: everything[/]", *_cells(ladder.everything))
+    out.print(table)
+    out.print(
+        f"100 % = {nbytes(every)} of routed experts. A rung starts empty, so 100 % still pays each first load; the bound starts full."
+    )
+    for line in advice.ladder_lines(ladder):
+        out.print(line)
+
+
+def show_run(run: Run, changes: list[tuple[str, float]], files: list[str], out: Console) -> None:
+    heading(run.workload, run.plan, run.engine, files, out)
+    table = _table()
+    share = run.plan.budget_bytes / run.workload.model.all_expert_bytes
+    table.add_row(f"{share:.1%} ({nbytes(run.plan.budget_bytes)})", *_cells(run))
+    out.print(table)
+    split = run.memory_bytes
+    out.print(
+        "Memory: "
+        + " + ".join(f"{name} {nbytes(n)}" for name, n in split.items() if name != "total")
+        + f" = {nbytes(split['total'])}"
+        + (
+            f"; {nbytes(run.decisions.unused_bytes)} of the budget fill no whole slot"
+            if run.decisions.unused_bytes
+            else ""
+        )
+    )
+    if run.tok_s:
+        out.print(
+            "A token's time: "
+            + ", ".join(f"{share:.1%} {name}" for name, share in advice.shares(run) if share >= 0.001)
+        )
+        out.print(advice.sentence(run, changes)[:1].upper() + advice.sentence(run, changes)[1:] + ".")
+        if line := energy_line(run):
+            out.print(line)
+
+
+def print_whole(table: Table, out: Console) -> None:
+    """A wide table on a narrow console: let lines run over rather than cut its numbers."""
+    out.width = max(out.width, out.measure(table, options=out.options.update(max_width=10_000)).maximum)
+    out.print(table)
+
+
+def heading(workload: Workload, plan: Plan, engine: str, files: list[str], out: Console) -> None:
+    facts, meta = workload.facts(), workload.trace.meta
+    out.print(f"[bold]Simulated[/] (engine {engine}): {workload.hw.title}", highlight=False)
+    out.print(
+        f"model {workload.memory.what}; trace of router {meta.get('router', '?')} {facts['trace']['digest'][:12]}, {played(workload)}; "
+        f"eviction {plan.eviction}, scope {plan.scope}, overlap {'on' if plan.overlap else 'none'}{extras(workload, plan)}, "
+        f"KV for {workload.context:,} positions",
+        highlight=False,
+    )
+    out.print(inputs(files), highlight=False)
+    if note := small_model(workload):
+        out.print(note, highlight=False)
+
+
+def extras(workload: Workload, plan: Plan) -> str:
+    """What the plan says beyond a plain cache."""
+    into = " into buffers" * (plan.prefetch_into == "buffers")
+    said = {
+        "prefetch": plan.prefetch and plan.prefetch + into,
+        "miss": plan.miss if plan.miss != "fetch" else None,
+        "placement": plan.placement,
+    }
+    words = [f"{name} {value}" for name, value in said.items() if value]
+    words += ["CUDA graphs"] * workload.graphs + ["write-back"] * plan.write_back
+    words += [f"page cache {nbytes(plan.page_cache_bytes)}"] * (plan.page_cache_bytes > 0)
+    return "".join(f", {word}" for word in words)
+
+
+def show_band(run: Run, found: Band, out: Console) -> None:
+    """The ranges around tok/s."""
+    (slow, fast), (low, high) = found.hardware, found.text
+    out.print(
+        f"Simulated {number(run.tok_s)} tok/s: {number(slow)} to {number(fast)} at the ends of the profile's ranges, "
+        f"{number(low)} to {number(high)} over texts like this one (90 %, block bootstrap of the decode passes)."
+    )
+
+
+def energy_line(run: Run) -> str:
+    """Energy and heat in decode; empty where the profile has no figures."""
+    found = run.energy
+    if found is None:
+        return ""
+    line = f"Estimated energy in decode: {found['joules_per_token']:.3g} J per token at {found['decode_watts']:.3g} W"
+    if found.get("sustained_clock_share", 1.0) < 1:
+        line += f"; it can hold {found['sustained_watts']:.3g} W: expect {found['sustained_clock_share']:.0%} of the clock in the long run"
+    return line + "."
+
+
+def inputs(files: list[str]) -> str:
+    """Which inputs were the user's own."""
+    return f"inputs: {'bundled' if not files else 'from ' + ', '.join(files) + '; the others bundled'}"
+
+
+def played(workload: Workload) -> str:
+    """How much of the trace."""
+    if workload.trace.n_tokens < workload.all_tokens:
+        tokens = f"first {workload.trace.n_tokens:,} of {workload.all_tokens:,} tokens"
+    else:
+        tokens = f"all {workload.all_tokens:,} tokens"
+    passes = {"prompts in chunks of": workload.prefill_chunk, "batches of": workload.batch}
+    return tokens + "".join(f", {what} {n}" for what, n in passes.items() if n)
+
+
+def small_model(workload: Workload) -> str:
+    """What to know about a trace that was recorded from a model trained here; empty for others."""
+    if "proxy_ppl" not in (workload.trace.meta.get("quality") or {}):
+        return ""
+    return "The trace was recorded from a small trained model of this geometry; bytes and times are those of the full shape."
+
+
+def _table() -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for number, name in enumerate(COLUMNS):
+        table.add_column(name, justify="left" if number == 0 else "right", no_wrap=True)
+    return table
+
+
+def _cells(run: Run) -> tuple[str, ...]:
+    split, ttft = run.memory_bytes, run.ttft_s
+    waiting = run.where_ps()["waiting for experts"] / max(int(run.pass_ps[run.decode_passes].sum()), 1)
+    rate = run.decode.hit_rate
+    return (
+        nbytes(split["total"]), number(run.tok_s), seconds(ttft["cold"]), seconds(ttft["warm"]),
+        *(seconds(None if (ms := run.tpot_ms(p)) is None else ms / 1e3) for p in (50, 95, 99)),
+        "–" if rate is None else f"{rate:.2%}", "–" if run.bytes_per_token is None else nbytes(run.bytes_per_token), f"{waiting:.1%}",
+    )  # fmt: skip
+
+
+def number(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.1f}" if value < 1000 else f"{value:,.0f}"
+
+
+def seconds(value: float | None) -> str:
+    if value is None:
+        return "–"
+    for unit, factor in (("s", 1.0), ("ms", 1e-3)):
+        if value >= factor:
+            return f"{value / factor:.3g} {unit}"
+    return f"{value / 1e-6:.3g} us"

@@ -1,0 +1,193 @@
+"""Machines side by side on the same traces and policies: speed, what bounds it, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from simmoe.play import advice
+from simmoe.play.memory import budget_of
+from simmoe.play.plan import Plan, eviction_identity
+from simmoe.play.result import Run, versions
+from simmoe.play.run import play
+from simmoe.play.workload import Workload
+from simmoe.show import tables as show
+from simmoe.simulator.errors import UserError
+from simmoe.simulator.nouns.hardware import Hardware
+from simmoe.simulator.nouns.model import ModelShape
+from simmoe.simulator.nouns.trace import Trace
+from simmoe.simulator.units import nbytes
+from simmoe.workloads.format import trace as traces
+
+CENTS = 100  # prices are in US cents
+
+
+@dataclass(frozen=True)
+class Row:
+    """One machine, trace and policy. `run` is None where it cannot run; `why_not` then says why."""
+
+    workload: Workload
+    trace: str
+    eviction: str
+    run: Run | None
+    why_not: str = ""
+
+    @property
+    def waiting(self) -> float | None:
+        """Share of decode time spent waiting for experts."""
+        total = int(self.run.pass_ps[self.run.decode_passes].sum()) if self.run else 0
+        return self.run.where_ps()["waiting for experts"] / total if self.run and total else None
+
+    @property
+    def bound_by(self) -> str | None:
+        return advice.bound_by(self.run) if self.run and self.run.tok_s else None
+
+    @property
+    def price_usd(self) -> float | None:
+        price = self.workload.hw.figures.get("price")
+        return price.value / CENTS if price else None
+
+    @property
+    def tok_s_per_1000_usd(self) -> float | None:
+        return 1000 * self.run.tok_s / self.price_usd if self.run and self.run.tok_s and self.price_usd else None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All rows, machine by machine in the order they were asked for."""
+
+    rows: tuple[Row, ...]
+
+    def ratio(self, row: Row) -> float | None:
+        """tok/s relative to the first row that ran."""
+        base = next((other.run.tok_s for other in self.rows if other.run), None)
+        return row.run.tok_s / base if base and row.run and row.run.tok_s else None
+
+    def to_json(self) -> dict[str, Any]:
+        rows = [
+            {
+                **row.workload.facts(), "eviction": eviction_identity(row.eviction), "why_not": row.why_not,
+                "ratio_to_first": self.ratio(row), "waiting": row.waiting, "bound_by": row.bound_by, "price_usd": row.price_usd,
+                "tok_s_per_1000_usd": row.tok_s_per_1000_usd, "run": row.run and row.run.to_json(),
+            }
+            for row in self.rows
+        ]  # fmt: skip
+        return {"schema": 1, "kind": "simulated", "versions": versions(), "rows": rows}
+
+
+def compare(
+    hw: Sequence[str | Path | Hardware],
+    trace: Sequence[str | Path | Trace],
+    *,
+    model: str | Path | ModelShape | None = None,
+    budget: int | str | None = None,
+    memory: int | str | None = None,
+    eviction: Sequence[str | Path] = ("lru",),
+    scope: str = "global",
+    format: str | None = None,
+    tokens: int | None = None,
+    prefill_chunk: int | None = None,
+    batch: int | None = None,
+    engine: str = "auto",
+) -> Comparison:
+    """Simulate every combination of `hw`, `trace` and `eviction`.
+
+    budget, memory: as for `simmoe.run`, the same for every machine; neither: each plays with what it holds. prefill_chunk, batch: as for
+    `simmoe.run`.
+    A combination that cannot run is a row with its reason. Raises UserError with one line for a mistake that concerns all of them.
+    """
+    for what, names in (("hw", hw), ("trace", trace), ("eviction", eviction)):
+        if not names:
+            raise UserError(f"--{what} is missing: name at least one")
+    policies = [str(name) for name in eviction]
+    for name in policies:
+        eviction_identity(name)  # a typo stops here and is no row
+    opened = {str(t) if isinstance(t, str | Path) else f"trace {i}": traces.given(t) for i, t in enumerate(trace, 1)}
+    runs, rows = len(hw) * len(opened) * len(policies), []
+    for machine, (name, loaded) in product(hw, opened.items()):
+        workload = Workload(
+            machine, loaded, model, format=format, tokens=tokens, prefill_chunk=prefill_chunk, batch=batch
+        )
+        for policy in policies:
+            rows.append(_row(workload, name, Plan(0, policy, scope), budget, memory, engine, runs))
+    reasons = {row.why_not for row in rows}
+    if len(reasons) == 1 and "" not in reasons:  # the same mistake everywhere, such as a size without a unit
+        raise UserError(reasons.pop())
+    return Comparison(tuple(rows))
+
+
+def _row(
+    workload: Workload, trace: str, plan: Plan, budget: int | str | None, total: int | str | None, wish: str, runs: int
+) -> Row:
+    one = int(workload.model.expert_bytes.max())
+    try:
+        budget_bytes = budget_of(workload.memory, budget, total)
+        short = workload.memory.short_by(max(budget_bytes, one))
+        if short:
+            why = f"does not fit: short by {nbytes(short)} of {nbytes(workload.memory.usable_bytes)} usable"
+            return Row(workload, trace, plan.eviction, None, why)
+        asked = Plan(budget_bytes, plan.eviction, plan.scope)
+        return Row(workload, trace, plan.eviction, play(workload, asked, workload.engine(wish, runs=runs)))
+    except UserError as error:
+        return Row(workload, trace, plan.eviction, None, str(error))
+
+
+def show_comparison(comparison: Comparison, files: list[str], out: Console) -> None:
+    rows = comparison.rows
+    engines = sorted({row.run.engine for row in rows if row.run})
+    machines = dict.fromkeys(row.workload.hw.title for row in rows)
+    out.print(f"[bold]Simulated[/] (engine {', '.join(engines) or 'none'}): {'; '.join(machines)}", highlight=False)
+    for name, workload in {row.trace: row.workload for row in rows}.items():
+        router, positions = workload.trace.meta.get("router", "?"), f"KV for {workload.context:,} positions"
+        model = f"model {workload.memory.what}, {show.played(workload)}, {positions}"
+        out.print(f"{name}: router {router}, {model}", markup=False, highlight=False)
+    out.print(show.inputs(files), highlight=False)
+    for note in dict.fromkeys(filter(None, (show.small_model(row.workload) for row in rows))):
+        out.print(note, highlight=False)
+    show.print_whole(_table(comparison), out)
+    for number, row in enumerate(rows, 1):
+        if row.run is None:
+            out.print(f"Row {number}, {row.workload.hw.name}: {row.why_not}", markup=False, highlight=False)
+    out.print(
+        "ratio: tok/s relative to the first row that ran. waiting: share of decode time spent waiting for experts. per 1000 USD: tok/s."
+    )
+
+
+def _table(comparison: Comparison) -> Table:
+    priced = any(row.price_usd for row in comparison.rows)
+    left = ("machine", "trace", "policy")
+    names = (*left, "experts resident", "memory", "tok/s", "ratio", "TTFT cold", "warm", "TPOT p95", "hit rate", "waiting", "bound by",
+             *(("price", "per 1000 USD") if priced else ()))  # fmt: skip
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in names:
+        table.add_column(name, justify="left" if name in left else "right", no_wrap=True)
+    for row in comparison.rows:
+        cells = [row.workload.hw.name, escape(row.trace), escape(row.eviction), *_cells(row, comparison)]
+        table.add_row(*cells, *(_price(row) if priced else ()))
+    return table
+
+
+def _cells(row: Row, comparison: Comparison) -> list[str]:
+    if row.run is None:
+        return ["does not run", *[""] * 9]
+    run, budget = row.run, row.run.plan.budget_bytes
+    ratio, rate, tpot = comparison.ratio(row), run.decode.hit_rate, run.tpot_ms(95)
+    bound = (row.bound_by or "–").removeprefix("bound by ").split(":")[0]
+    return [
+        f"{budget / row.workload.model.all_expert_bytes:.1%} ({nbytes(budget)})",
+        nbytes(run.memory_bytes["total"]), show.number(run.tok_s), "–" if ratio is None else f"{ratio:.3g}",
+        show.seconds(run.ttft_s["cold"]), show.seconds(run.ttft_s["warm"]), show.seconds(None if tpot is None else tpot / 1e3),
+        "–" if rate is None else f"{rate:.2%}", "–" if row.waiting is None else f"{row.waiting:.1%}", bound,
+    ]  # fmt: skip
+
+
+def _price(row: Row) -> tuple[str, str]:
+    price = "–" if row.price_usd is None else f"{row.price_usd:,.0f} USD"
+    return price, show.number(row.tok_s_per_1000_usd)

@@ -1,0 +1,1 @@
+"""Model shapes from a model's own files."""

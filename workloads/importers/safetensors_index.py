@@ -1,0 +1,178 @@
+"""Makes a model file from the headers of safetensors files and the config.json beside them.
+
+A header gives names, types and bytes of the tensors (https://github.com/huggingface/safetensors); how many heads and
+how many experts a token uses stand in config.json only.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import reprlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from simmoe.simulator.errors import UserError
+from simmoe.workloads.importers.config import architecture, import_config, name_of, read_json
+from simmoe.workloads.importers.tensors import LayerFacts, Tensor, collect
+from simmoe.workloads.models.architecture import expand, flops_per_position, kv_elements
+from simmoe.workloads.models.parts import Parts
+from simmoe.workloads.models.reader import read
+from simmoe.workloads.models.schema import Architecture
+
+MOST_HEADER_BYTES = 100_000_000  # the limit of the format
+ONE_EACH = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"}  # types that store one weight per element
+SCALES = re.compile(r"(_scales|\.weight_scale(_inv)?)$")  # belong to a quantised tensor, are no parameters
+LAYER = re.compile(r"(?:.*\.)?layers\.(\d+)\.(.+)")
+PART_OF = (  # the first pattern that matches decides; what is left of a layer is attention, norms and router
+    (re.compile(r".*\.experts\."), "expert"),
+    (re.compile(r".*shared_expert"), "shared"),
+    (re.compile(r".*(mlp|block_sparse_moe)\.(gate|router)\."), "attention"),
+    (re.compile(r".*mlp\."), "ffn"),
+)
+ROUTER = re.compile(r".*(\.gate\.weight|\.router\.weight|shared_expert_gate\.weight)")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor of a header."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    nbytes: int
+
+
+def import_index(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
+    """From model.safetensors.index.json: the real bytes of the files it names, else only the shape in config.json."""
+    weight_map = content["weight_map"]
+    if not isinstance(weight_map, dict) or not all(isinstance(x, str) and Path(x).name for x in weight_map.values()):
+        raise UserError(f"{path.name}: weight_map must map the name of every tensor to a file name")
+    shards = sorted({path.with_name(Path(name).name) for name in weight_map.values()})
+    missing = [shard.name for shard in shards if not shard.is_file()]
+    if shards and not missing:
+        return _import(path, shards)
+    if len(missing) < len(shards):
+        raise UserError(
+            f"{missing[0]} is not beside {path.name} though other files of the set are; add all of them, "
+            "or import config.json for the shape alone"
+        )
+    return _shape_only(path, content)
+
+
+def import_single(path: Path) -> dict[str, Any]:
+    """From a model that is one safetensors file."""
+    return _import(path, [path])
+
+
+def _shape_only(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
+    config = path.with_name("config.json")
+    if not config.is_file():
+        raise UserError(
+            f"{path.name} names tensors but not their sizes; put its safetensors files beside it, or "
+            "config.json for the shape alone"
+        )
+    data = import_config(config, read_json(config))
+    metadata = content.get("metadata")
+    size = metadata.get("total_size") if isinstance(metadata, dict) else None
+    said = f"the index says {size} bytes in all" if size else "the index does not say how many bytes"
+    note = f"Without the safetensors files the bytes of each part are not known; {said}."
+    return {**data, "notes": f"{data['notes']} {note}" if "notes" in data else note}
+
+
+def _import(path: Path, shards: Iterable[Path]) -> dict[str, Any]:
+    """A model file with parts."""
+    config_path = path.with_name("config.json")
+    if not config_path.is_file():
+        raise UserError(
+            f"config.json is not beside {path.name}; it says how many heads and how many experts per token "
+            "the model has"
+        )
+    config = read_json(config_path)
+    shape = read(Architecture, architecture(config, config_path.name), config_path.name)
+    fact = LayerFacts(kv_elements(shape.attention), flops_per_position(shape.attention))
+    entries = [entry for shard in shards for entry in read_entries(shard)]
+    tied = all(entry.name != "lm_head.weight" for entry in entries)
+    tensors = [_tensor(entry, shape.ffn.n_experts, tied, path.name) for entry in entries]
+    parts = collect(tensors, [fact] * shape.layers, shape.ffn.top_k, path.name)
+    _compare(read(Parts, parts, path.name), expand(shape), path.name)
+    return {
+        "schema": 1,
+        "name": name_of(path.resolve().parent.name),
+        "title": f"{config['model_type']} model, imported from {path.name}",
+        "sources": {"parts": f"headers of the safetensors files of {path.name}, and config.json"},
+        "parts": parts,
+    }
+
+
+def _compare(found: Parts, expected: Parts, where: str) -> None:
+    """A tensor that is missing or not understood shows as a part of another size than config.json says."""
+    for i, (have, want) in enumerate(zip(found.layers, expected.layers)):
+        for part in ("attention", "ffn", "shared", "expert"):
+            params, due = getattr(have, part).params, getattr(want, part).params
+            if abs(params - due) > due // 100:  # old files hold a few buffers besides
+                raise UserError(
+                    f"{where}: {part} of layer {i} has {params} parameters where config.json makes {due}; "
+                    "is a file missing, or from another model?"
+                )
+
+
+def read_entries(path: Path) -> list[Entry]:
+    """The header of one file: 8 bytes with its length, then JSON."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > min(size - 8, MOST_HEADER_BYTES):
+            raise UserError(
+                f"{path.name} is truncated or no safetensors file: its header would be {length} bytes, the "
+                f"file has {size}"
+            )
+        text = file.read(length)
+    try:
+        header = json.loads(text)
+        return [_entry(name, info) for name, info in header.items() if name != "__metadata__"]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{path.name} has a damaged header: {type(error).__name__} {str(error)[:200]}") from None
+
+
+def _entry(name: str, info: Mapping[str, Any]) -> Entry:
+    begin, end = info["data_offsets"]
+    shape = tuple(info["shape"])
+    if not all(type(x) is int and x >= 0 for x in (*shape, begin, end)) or end < begin:
+        raise ValueError(f"tensor {reprlib.repr(name)} has the shape {shape} and the offsets {begin}, {end}")
+    return Entry(name, str(info["dtype"]), shape, end - begin)
+
+
+def _tensor(entry: Entry, n_experts: int, tied: bool, where: str) -> Tensor:
+    params = _params(entry, where)
+    match = LAYER.match(entry.name)
+    if not match:
+        in_head = not entry.name.endswith("embed_tokens.weight") or tied
+        return Tensor("head" if in_head else "embedding", _kind(entry), params, entry.nbytes)
+    part = next((part for pattern, part in PART_OF if pattern.match(entry.name)), "attention")
+    return Tensor(part, _kind(entry), params, entry.nbytes, int(match[1]), n_experts if part == "expert" else 0)
+
+
+def _params(entry: Entry, where: str) -> int:
+    if SCALES.search(entry.name):
+        return 0
+    elements = math.prod(entry.shape)
+    if entry.dtype in ONE_EACH:
+        return elements
+    if entry.dtype == "U8" and entry.name.endswith("_blocks"):  # MXFP4 as gpt-oss stores it: two weights in a byte
+        return 2 * elements
+    raise UserError(
+        f"{where}: tensor {entry.name} has the type {entry.dtype}, whose weights cannot be counted; import "
+        "config.json and choose a format instead"
+    )
+
+
+def _kind(entry: Entry) -> str:
+    if ROUTER.fullmatch(entry.name):
+        return "router_params"
+    if len(entry.shape) == 1 or entry.name.endswith("bias"):  # fused experts have biases of two dimensions
+        return "vector_params"
+    return "matrix_params"

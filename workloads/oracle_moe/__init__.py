@@ -1,0 +1,1 @@
+"""Oracle-MoE and its rivals: routers, training on bundled text, the zoo."""
