@@ -21,18 +21,17 @@ from simmoe.play.run import play
 from simmoe.play.workload import Workload
 from simmoe.simulator.decide.decisions import decide, no_guesses
 from simmoe.simulator.decide.gather import Requests, requests_of
-from simmoe.simulator.decide.player import Player
+from simmoe.simulator.lower.durations import loading
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.nouns.trace import Trace
-from simmoe.simulator.time.engines import Engine
-from simmoe.simulator.time.fast import CompiledPlayer
+from simmoe.simulator.time.engines import Engine, named
 from simmoe.workloads.format.regroup import first_tokens
 from tests import oracle_simpy
 from tests.scenarios import shape_for
 
 POLICIES = ("lru", "fifo", "lfu", "belady")
-SIMPY, FAST = Engine("simpy", Player()), Engine("fast", CompiledPlayer())
+SIMPY, FAST = named("simpy"), named("fast")
 
 
 def plain(hw: Hardware) -> Hardware:
@@ -57,7 +56,9 @@ class Job:
             self.plan.budget_bytes,
             player=engine.player,
         )
-        return decisions, engine.simulate(w.costs, w.requests, decisions, no_guesses(w.requests), True, None)
+        guesses, timeline = no_guesses(w.requests), policies.load("timeline", "overlapped")
+        loads = loading(w.costs, w.requests, decisions, guesses)
+        return decisions, engine.simulate(w.costs, w.requests, decisions, guesses, loads, timeline)
 
 
 def against_simpy(trace: Trace, passes: int, rounds: int) -> dict[str, float]:

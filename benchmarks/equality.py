@@ -1,4 +1,4 @@
-"""Both engines on whole real traces: every policy, three budgets, two machines; every field of the decisions and of the clocks."""
+"""The recurrence interpreted and compiled on whole real traces, field by field: every policy, three budgets, two machines."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ import numpy as np
 from simmoe import load_hardware, policies
 from simmoe.play.workload import Workload
 from simmoe.simulator.decide.decisions import decide, no_guesses
-from simmoe.simulator.decide.player import Player
 from simmoe.simulator.lower.durations import loading
 from simmoe.simulator.nouns.decisions import Decisions
 from simmoe.simulator.nouns.run import Clocks
 from simmoe.simulator.nouns.trace import Trace
-from simmoe.simulator.time import fast, reference
+from simmoe.simulator.time.engines import named
 from tests.scenarios import shape_for
 
 MACHINES = ("a100", "jetson_orin")  # discrete and unified memory
@@ -36,19 +35,21 @@ def compare(
     module, model = policies.load("eviction", eviction), shape_for(trace)
     workloads = [Workload(load_hardware(name), trace, model) for name in machines]
     requests = workloads[0].requests
-    guesses = no_guesses(requests)
+    guesses, timeline = no_guesses(requests), policies.load("timeline", "overlapped")
     for share, scope in budgets:
         room, cell = model.all_expert_bytes // share, f"{eviction}, 1/{share} {scope}"
         slow, quick = (
             decide(requests, model.expert_bytes, module, room, scope=scope, guesses=guesses, player=player)
-            for player in (Player(), fast.CompiledPlayer())
+            for player in (named("plain").player, named("fast").player)
         )
         _equal(slow, quick, cell)
-        for name, w in zip(machines, workloads):
+        for machine, w in zip(machines, workloads):
             loads = loading(w.costs, requests, slow, guesses)
-            clocks = (engine.simulate(w.costs, requests, slow, guesses, loads) for engine in (reference, fast))
-            _equal(*clocks, f"{cell}, {name}")
-            yield f"{cell}, {name}: equal, {len(requests.use_obj):,} accesses, {len(slow.loads):,} loads"
+            clocks = (
+                named(name).simulate(w.costs, requests, slow, guesses, loads, timeline) for name in ("plain", "fast")
+            )
+            _equal(*clocks, f"{cell}, {machine}")
+            yield f"{cell}, {machine}: equal, {len(requests.use_obj):,} accesses, {len(slow.loads):,} loads"
 
 
 def _equal(slow: Decisions | Clocks, quick: Decisions | Clocks, cell: str) -> None:

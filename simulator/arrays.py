@@ -13,4 +13,4 @@ Flags = npt.NDArray[np.bool_]
 
 def small(index: Ints) -> npt.NDArray[np.uint32]:
     """Half the memory to stream through, and no negative index for compiled code to check."""
-    return index.astype(np.uint32)
+    return index.astype(np.uint32, copy=False)

@@ -18,23 +18,18 @@ from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide.counts import count, link_bytes_by_pass
 from simmoe.simulator.decide.decisions import decide, first_events
 from simmoe.simulator.decide.gather import requests_of
-from simmoe.simulator.decide.player import Player
+from simmoe.simulator.decide.tiers import second_tier
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.lower.durations import loading
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.time import compile as compiled
-from simmoe.simulator.time import fast
-from simmoe.simulator.time.engines import Engine, engine
-from simmoe.simulator.time.laws import check, check_occupancy
+from simmoe.simulator.time.engines import Engine, engine, named
+from simmoe.simulator.time.laws import check, check_causes, check_occupancy
 from tests import oracle_simpy, real_traces
 from tests.scenarios import Case, cases, cpus, examples, physics, shape_for
 
 HAS_NUMBA = pytest.mark.skipif(compiled.missing(), reason="numba is not installed: pip install 'simmoe[fast]'")
-ENGINES = ["simpy", pytest.param("fast", marks=HAS_NUMBA)]
-
-
-def made(name: str) -> Engine:
-    return Engine("simpy", Player()) if name == "simpy" else Engine("fast", fast.CompiledPlayer())
+ENGINES = ["simpy", "plain", pytest.param("fast", marks=HAS_NUMBA)]
 
 
 def guesses_of(case: Case, n_events: int) -> Guesses:
@@ -57,10 +52,15 @@ def run(case: Case, engine: Engine, cpu_seed: int | None = None, page_cache: int
         requests, sizes, module, case.budget_bytes, scope=case.scope, guesses=guesses, cold_at=cold_at, on_cpu=on_cpu,
         seed=case.seed, player=engine.player,
     )  # fmt: skip
-    loads = loading(costs, requests, decisions, guesses, write_back=case.write_back, page_cache_bytes=page_cache)
-    clocks = engine.simulate(costs, requests, decisions, guesses, case.overlap, None, loads)
+    lru, near = policies.load("eviction", "lru"), None
+    if page_cache:
+        near = second_tier(requests, decisions, guesses, sizes, page_cache, lru, engine.player)
+    loads = loading(costs, requests, decisions, guesses, write_back=case.write_back, near=near)
+    timeline = policies.load("timeline", "overlapped" if case.overlap else "serial")
+    clocks = engine.simulate(costs, requests, decisions, guesses, loads, timeline)
     counts = count(case.trace, requests, decisions, guesses, sizes, write_back=case.write_back)
     check(costs, decisions, clocks, counts, case.budget_bytes)
+    check_causes(costs, clocks)
     if not case.cold_per_sequence and not case.buffered:
         check_occupancy(requests, decisions, guesses, sizes)
     return clocks, counts, link_bytes_by_pass(case.trace, requests, decisions, guesses, sizes), decisions
@@ -76,7 +76,7 @@ def test_engine_equals_the_idiomatic_model(name, prefetching):
         want = oracle_simpy.simulate(
             case.hw, case.model, case.trace, **case.kwargs, left_to_cpu=left_to_cpu(case, cpu_seed)
         )
-        clocks, counts, link_bytes, decisions = run(case, made(name), cpu_seed)
+        clocks, counts, link_bytes, decisions = run(case, named(name), cpu_seed)
         assert [end - start for start, end in zip(clocks.start_ps, clocks.end_ps)] == want.pass_ps
         assert (counts.hits, counts.misses, counts.evictions) == (want.hits, want.misses, want.evictions)
         assert link_bytes.tolist() == want.link_bytes
@@ -104,17 +104,19 @@ def same(one: Decisions, other: Decisions) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(astuple(one), astuple(other)))
 
 
-@HAS_NUMBA
 @pytest.mark.parametrize("prefetching", [None, True])
-def test_compiled_equals_reference_bit_for_bit(prefetching):
+def test_all_engines_are_equal_bit_for_bit(prefetching):
+    """SimPy's processes, the recurrence interpreted and compiled; over laws that the idiomatic model does not know, too."""
+    names = ["simpy", "plain"] + ["fast"] * (not compiled.missing())
+
     @settings(max_examples=examples(1000), deadline=None)
     @given(cases(prefetching=prefetching), physics(), st.one_of(st.none(), st.integers(0, 5)), st.integers(0, 20))
     def compare(case, changed, cpu_seed, page_cache):
         case = replace(case, hw=changed(case.hw))
-        slow, quick = (run(case, made(name), cpu_seed, page_cache) for name in ("simpy", "fast"))
-        assert slow[0] == quick[0]
-        assert slow[1] == quick[1]
-        assert same(slow[3], quick[3])
+        first, *others = (run(case, named(name), cpu_seed, page_cache) for name in names)
+        for other in others:
+            assert first[:2] == other[:2]
+            assert same(first[3], other[3])
 
     compare()
 
@@ -122,15 +124,15 @@ def test_compiled_equals_reference_bit_for_bit(prefetching):
 @HAS_NUMBA
 @pytest.mark.parametrize("eviction", policies.names("eviction"))
 @pytest.mark.parametrize("name", real_traces.NAMES)
-def test_compiled_equals_reference_on_real_traces(name, eviction):
+def test_compiled_equals_simpy_on_real_traces(name, eviction):
     """The first passes of each real trace, three budgets, discrete and unified memory, on a shape of its geometry."""
-    trace = first(real_traces.load(name), 120)
+    trace = first(real_traces.load(name), 200)
     model = shape_for(trace)
     for hw in ("a100", "jetson_orin"):
         workload = Workload(load_hardware(hw), trace, model)
         for share in (8, 4, 2):
             plan = Plan(model.all_expert_bytes // share, eviction, "layer" if share == 2 else "global")
-            slow, quick = (play(workload, plan, made(engine)) for engine in ("simpy", "fast"))
+            slow, quick = (play(workload, plan, named(engine)) for engine in ("simpy", "fast"))
             assert slow.clocks == quick.clocks
             assert same(slow.decisions, quick.decisions)
 
@@ -146,7 +148,7 @@ WHOLE = {
 
 @HAS_NUMBA
 @pytest.mark.parametrize("name", WHOLE)
-def test_compiled_equals_reference_on_whole_real_traces(name):
+def test_compiled_equals_interpreted_on_whole_real_traces(name):
     """LRU on a discrete machine, another policy on unified memory; `python -m benchmarks --only equality` plays every policy on both."""
     trace, (other, budgets) = real_traces.load(name), WHOLE[name]
     assert len(list(compare(trace, "lru", ("a100",)))) == len(BUDGETS)
@@ -165,8 +167,9 @@ def test_the_engine_under_test_is_compiled():
     import numba
 
     trace = first(real_traces.load("gptoss20b_gpqa"), 8)
-    play(Workload("a100", trace, shape_for(trace)), Plan(10**9), made("fast"))
-    kernels = compiled.kernels(policies.load("eviction", "lru"), False).play, compiled.kernels(None, False).run_passes
+    play(Workload("a100", trace, shape_for(trace)), Plan(10**9), named("fast"))
+    lru, overlapped = policies.load("eviction", "lru"), policies.load("timeline", "overlapped")
+    kernels = compiled.kernels(lru, False).play, compiled.clock(overlapped, False).run_passes
     for kernel in kernels:
         if numba.config.DISABLE_JIT:
             assert not hasattr(kernel, "overloads")
@@ -178,8 +181,8 @@ def test_the_engine_under_test_is_compiled():
 def test_why_not_says_it_in_one_sentence():
     trace = first(real_traces.load("gptoss20b_gpqa"), 4)
     workload = Workload("a100", trace, shape_for(trace))
-    assert engine("auto", workload.costs, workload.requests).name == "simpy"
-    with pytest.raises(UserError, match="unknown engine 'quick'; choose one of auto, simpy, fast"):
+    assert engine("auto", workload.costs, workload.requests).name == "plain"
+    with pytest.raises(UserError, match="unknown engine 'quick'; choose one of auto, simpy, plain, fast"):
         workload.engine("quick")
     if not compiled.missing():
         with pytest.raises(UserError, match="cannot play this: it does not record every launch and transfer"):

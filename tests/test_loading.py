@@ -10,13 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import simmoe
-from simmoe import load_hardware
+from simmoe import load_hardware, policies
 from simmoe.play.plan import Plan
 from simmoe.play.run import play
 from simmoe.play.workload import Workload
+from simmoe.simulator.decide.gather import requests_of
+from simmoe.simulator.decide.tiers import second_tier
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.link_time import load_ps, write_back_ps
-from simmoe.simulator.lower.durations import loading, lru_hits
+from simmoe.simulator.lower.durations import loading
+from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import Spans
 from tests.scenarios import shape_for, tiny_trace
 
@@ -93,13 +96,26 @@ def brute_force(objects: list[int], size: list[int], room: int) -> list[bool]:
     st.lists(st.integers(0, 5), max_size=60), st.lists(st.integers(1, 4), min_size=6, max_size=6), st.integers(0, 12)
 )
 def test_the_page_cache_is_an_lru(objects, size, room):
-    assert lru_hits(objects, size, room) == brute_force(objects, size, room)
+    """Of one layer, in which each expert has a size of its own."""
+    n = len(objects)
+    requests, nothing = requests_of(tiny_trace([[[0]]], n_experts=1)), np.zeros(0, np.int64)
+    one = np.arange(n)
+    reads = replace(
+        requests, n_events=n, n_objects=6, ptr=np.arange(n + 1), obj=np.array(objects, np.int64), event_pass=one, event_layer=0 * one
+    )  # fmt: skip
+    every = Decisions(
+        one < 0, 0 * one, nothing > 0, one, nothing, nothing, nothing, 0 * one, nothing, nothing, 0, (), (), nothing
+    )
+    guesses = Guesses(np.zeros(n + 1, np.int64), nothing)
+    near = second_tier(reads, every, guesses, np.array(size), room, policies.load("eviction", "lru"))
+    assert near.demand.tolist() == brute_force(objects, size, room)
 
 
 def test_a_page_cache_counts_prefetches_behind_the_loads_of_their_event():
     run = simmoe.run("rtx_4090_nvme", "switch", budget="25%", tokens=400, prefetch="next_layer", page_cache="4GB")
     w, d, g = run.workload, run.decisions, run.guesses
-    loads = loading(w.costs, w.requests, d, g, page_cache_bytes=4 * 10**9)
+    near = second_tier(w.requests, d, g, w.model.expert_bytes, 4 * 10**9, policies.load("eviction", "lru"))
+    loads = loading(w.costs, w.requests, d, g, near=near)
     assert ((loads.guess_ps > 0) == d.issued).all()
     first = {}  # the first read of each expert, in order of event, loads before prefetches
     event = np.repeat(np.arange(w.requests.n_events), np.diff(g.ptr))

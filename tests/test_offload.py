@@ -30,11 +30,11 @@ pytest.importorskip("tokenizers", reason="the bundled text needs the package 'to
 
 import torch
 
+from simmoe.sweeps.validation import fidelity
 from simmoe.sweeps.validation import offload_study as study
-from simmoe.workloads.offload import fidelity
+from simmoe.sweeps.validation.fidelity import Constants
 from simmoe.workloads.offload.copier import Copier, Throttle
 from simmoe.workloads.offload.eviction import events_of
-from simmoe.workloads.offload.fidelity import Constants
 from simmoe.workloads.offload.layout import PAGE, Layout, aligned, random_image
 from simmoe.workloads.offload.play import play_text, play_trace
 from simmoe.workloads.offload.record import Log, Played

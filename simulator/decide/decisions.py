@@ -79,13 +79,25 @@ def decide(
         for part, room in zip(parts, rooms)
     ]
     unused = 0 if scope == "global" else max(budget_bytes - sum(rooms), 0)
+    limits = tuple(rooms), (0,) * len(rooms), starts[1:-1]
     if parts[0].whole:
         v = played[0]
         hit, issued = v.hit.view(np.bool_), v.issued.view(np.bool_)
         return Decisions(
-            hit, v.wait, issued, v.loads, on_the_cpu(hit, on_cpu), v.evicted, v.evicted_for, v.used, unused
+            hit,
+            v.wait,
+            issued,
+            v.loads,
+            on_the_cpu(hit, on_cpu),
+            v.evicted,
+            v.evicted_for,
+            v.used,
+            v.fresh,
+            v.fresh_by,
+            unused,
+            *limits,
         )
-    return renumbered(requests, guesses, parts, played, starts, on_cpu, unused)
+    return renumbered(requests, guesses, parts, played, starts, on_cpu, unused, limits)
 
 
 def bound(requests: Requests, expert_bytes: Ints, which: str, on_cpu: npt.NDArray[np.bool_] | None = None) -> Decisions:
@@ -99,5 +111,9 @@ def bound(requests: Requests, expert_bytes: Ints, which: str, on_cpu: npt.NDArra
     if which == "everything":
         used = np.full(requests.n_events, int(expert_bytes.sum()) * n_experts, np.int64)
     none = np.zeros(0, np.int64)
+    full = int(expert_bytes.sum()) * n_experts
+    limits: tuple[tuple[int, ...], tuple[int, ...], Ints] = (full,), (full,), none
+    if which == "nothing":
+        limits = (int(used.max(initial=0)),), (0,), np.arange(requests.n_events)
     loads = np.setdiff1d(np.flatnonzero(~hit), cpu, assume_unique=True)
-    return Decisions(hit, np.zeros(len(hit), np.int32), none == 1, loads, cpu, none, none, used, 0)
+    return Decisions(hit, np.zeros(len(hit), np.int32), none == 1, loads, cpu, none, none, used, none, none, 0, *limits)

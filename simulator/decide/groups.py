@@ -89,7 +89,7 @@ def next_of_its_layer(requests: Requests, event: Ints, obj: Ints) -> Ints:
 
 def renumbered(
     requests: Requests, guesses: Guesses, parts: list[Part], played: list[Verdicts], starts: Ints,
-    on_cpu: npt.NDArray[np.bool_] | None, unused: int,
+    on_cpu: npt.NDArray[np.bool_] | None, unused: int, limits: tuple[tuple[int, ...], tuple[int, ...], Ints],
 ) -> Decisions:  # fmt: skip
     """The verdicts of the parts of a run, in the numbering of the run."""
     hit, wait = np.zeros(len(requests.obj), np.bool_), np.zeros(len(requests.obj), np.int32)
@@ -108,10 +108,15 @@ def renumbered(
         evictions.append((part.events[event - 1], v.evicted.astype(np.int64) + part.low, cause))
     event, who, cause = (np.concatenate(column) for column in zip(*evictions))
     order = np.argsort(event, kind="stable")
+    fresh = np.concatenate([part.request[v.fresh] for part, v in zip(parts, played)])
+    fresh_by = np.concatenate([part.guess[v.fresh_by] for part, v in zip(parts, played)])
     used = np.cumsum(step[:-1])
     cpu = on_the_cpu(hit, on_cpu)
     loads = np.setdiff1d(np.flatnonzero(~hit), cpu, assume_unique=True)
-    return Decisions(hit, wait, issued, loads, cpu, who[order], cause[order], used, unused)
+    first = np.argsort(fresh, kind="stable")
+    return Decisions(
+        hit, wait, issued, loads, cpu, who[order], cause[order], used, fresh[first], fresh_by[first], unused, *limits
+    )
 
 
 def spans(part: Part, starts: Ints) -> list[tuple[int, int, int]]:

@@ -32,6 +32,7 @@ class Player:
         for function in (
             machine.play,
             machine.demand,
+            machine.note_fresh,
             machine.fetched,
             machine.computed,
             machine.prefetch,
@@ -50,7 +51,7 @@ def play_part(
     seed: int, player: Player,
 ) -> Verdicts:  # fmt: skip
     """Play one group; the slots and the policy's state start empty at each of the events `starts`, but for the last."""
-    n, buffered, count = len(size), len(size) * (len(part.guess_for) > 0), np.zeros(3, np.int64)
+    n, buffered, count = len(size), len(size) * (len(part.guess_for) > 0), np.zeros(4, np.int64)
     extras, following = _extras(part, eviction, size, seed)
     flags = np.zeros(0, np.int8) if on_cpu is None else on_cpu[part.request].astype(np.int8)
     pointers = (part.use_ptr, part.use_obj, part.guess_ptr, part.guess_obj, part.guess_for)
@@ -60,14 +61,16 @@ def play_part(
     init, play = getattr(eviction, "init", policy.init), player.bind(eviction, len(part.guess_obj) > 0)
     for _, begin, stop in spans(part, starts):
         count[machine.USED] = 0
-        c = player.arrays(Slots(np.zeros(n, np.int8), np.zeros(n, np.int8), np.full(buffered, NEVER), count))
+        brought = np.zeros(n * (len(part.guess_obj) > 0), np.int64)
+        c = player.arrays(Slots(np.zeros(n, np.int8), np.zeros(n, np.int8), np.full(buffered, NEVER), brought, count))
         play(begin, stop, q, v, c, room, player.arrays(init(n, room, x)), x)
         count = np.array(c.count)
     made = Verdicts(*(np.asarray(mine, array.dtype) for mine, array in zip(v, room_for)))
-    evictions, loads = count[machine.EVICTIONS], count[machine.LOADS]
+    evictions, loads, fresh = (int(count[field]) for field in (machine.EVICTIONS, machine.LOADS, machine.FRESH))
     return made._replace(
-        loads=made.loads[:loads], evicted=made.evicted[:evictions], evicted_for=made.evicted_for[:evictions]
-    )
+        loads=made.loads[:loads], evicted=made.evicted[:evictions], evicted_for=made.evicted_for[:evictions],
+        fresh=made.fresh[:fresh], fresh_by=made.fresh_by[:fresh],
+    )  # fmt: skip
 
 
 def _verdicts(part: Part) -> Verdicts:
@@ -76,7 +79,7 @@ def _verdicts(part: Part) -> Verdicts:
     return Verdicts(
         np.empty(requests, np.int8), np.empty(requests + 1, np.uint32), np.zeros(requests, np.int32),
         np.zeros(guesses, np.int8), np.empty(requests + guesses, np.int32), np.empty(requests + guesses, np.int32),
-        np.empty(len(part.events), np.int64),
+        np.empty(len(part.events), np.int64), np.empty(guesses, np.uint32), np.empty(guesses, np.uint32),
     )  # fmt: skip
 
 

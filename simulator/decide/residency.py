@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from simmoe.simulator.decide.hooks import Extras, insert, miss, remove, use, victim
 
-USED, EVICTIONS, LOADS = 0, 1, 2  # fields of Slots.count
+USED, EVICTIONS, LOADS, FRESH = 0, 1, 2, 3  # fields of Slots.count
 
 
 class Stream(NamedTuple):
@@ -37,6 +37,10 @@ class Verdicts(NamedTuple):
     evicted: Any  # [evictions] object
     evicted_for: Any  # [evictions] request that takes its room; -1 - guess for a prefetch
     used: Any  # [events] bytes resident at the end of the event
+    fresh: (
+        Any  # [guesses] requests that are the first hit on what a guess brought, in order: it may still be on its way
+    )
+    fresh_by: Any  # [guesses] that guess
 
 
 class Slots(NamedTuple):
@@ -45,7 +49,8 @@ class Slots(NamedTuple):
     resident: Any  # [objects] 0 or 1
     free: Any  # [objects] 1 = resident and not pinned by the event or by one of its prefetches
     until: Any  # [objects] event for which a buffer holds it; empty when guesses go into the cache
-    count: Any  # [3] bytes used, evictions and loads so far
+    brought: Any  # [objects] 1 + guess that brought it, until an event requests it; 0 = none; empty without guesses
+    count: Any  # [4] bytes used, evictions, loads and fresh hits so far
 
 
 def play(begin: int, end: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: Extras) -> None:
@@ -80,6 +85,8 @@ def demand(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: E
         v.loads[loads] = i
         loads += 1 - c.resident[o]
     hits = last - first - (loads - before)
+    if len(q.guess_obj) > 0:
+        note_fresh(first, last, q, v, c)
     if len(q.on_cpu) > 0:
         loads = fetched(before, loads, q, v)
     c.count[LOADS] = loads
@@ -97,6 +104,18 @@ def demand(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: E
         admit(o, event, c, s, x)
         if wait:
             v.wait[i] = wait
+
+
+def note_fresh(first: int, last: int, q: Stream, v: Verdicts, c: Slots) -> None:
+    """Writes down the hits of the event on what a guess brought and no event has requested since."""
+    for i in range(first, last):
+        o = q.obj[i]
+        if c.brought[o]:
+            if v.hit[i]:
+                v.fresh[c.count[FRESH]] = i
+                v.fresh_by[c.count[FRESH]] = c.brought[o] - 1
+                c.count[FRESH] += 1
+            c.brought[o] = 0
 
 
 def fetched(before: int, loads: int, q: Stream, v: Verdicts) -> int:
@@ -134,6 +153,7 @@ def prefetch(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x:
         admit(o, event, c, s, x)
         pinned += x.size_bytes[o]
         v.issued[j] = 1
+        c.brought[o] = j + 1
     for j in range(q.guess_ptr[event], q.guess_ptr[event + 1]):
         c.free[q.guess_obj[j]] = c.resident[q.guess_obj[j]]
     for i in range(q.ptr[event], q.ptr[event + 1]):
@@ -166,6 +186,7 @@ def buffer(event: int, q: Stream, v: Verdicts, c: Slots) -> None:
         if not c.resident[o] and c.until[o] != q.guess_for[j]:
             c.until[o] = q.guess_for[j]
             v.issued[j] = 1
+            c.brought[o] = j + 1
 
 
 def admit(o: int, event: int, c: Slots, s: Any, x: Extras) -> None:
@@ -180,6 +201,8 @@ def evict(o: int, cause: int, event: int, v: Verdicts, c: Slots, s: Any, x: Extr
     """Give the slot of `o` up for the request or prefetch `cause`."""
     remove(s, o, event, x)
     c.resident[o] = 0
+    if len(c.brought) > 0:
+        c.brought[o] = 0
     c.free[o] = 0
     c.count[USED] -= x.size_bytes[o]
     v.evicted[c.count[EVICTIONS]] = o

@@ -31,4 +31,11 @@ class Decisions:
     evicted: Ints  # [evictions] object, in order of eviction
     evicted_for: Ints  # [evictions] request that takes the room; -1 - guess for a prefetch
     used: Ints  # [events] resident bytes at the end of the event
+    fresh: (
+        Ints  # [fresh] hits on what a guess brought and no event requested since, in order: it may still be on its way
+    )
+    fresh_by: Ints  # [fresh] that guess
     unused_bytes: int  # rest of the budget that no whole slot of a layer's quota uses
+    rooms: tuple[int, ...]  # bytes that each scope group may hold
+    begins: tuple[int, ...]  # bytes that each holds before the first event
+    emptied: Ints  # events at whose start all slots are given up

@@ -14,14 +14,18 @@ class Clocks:
     stall_ps: list[int] = field(default_factory=list)  # compute unit waiting for an expert to arrive
     slowed_ps: list[int] = field(default_factory=list)  # compute time added by transfers into the same memory
     cpu_ps: list[int] = field(default_factory=list)  # compute unit waiting for experts that the CPU computes
+    experts_ps: list[int] = field(
+        default_factory=list
+    )  # routed experts computed, as long as it takes while nothing slows it
     link_busy_ps: int = 0
 
-    def add(self, start: int, end: int, stall: int, slowed: int, cpu: int) -> None:
+    def add(self, start: int, end: int, stall: int, slowed: int, cpu: int, experts: int) -> None:
         self.start_ps.append(start)
         self.end_ps.append(end)
         self.stall_ps.append(stall)
         self.slowed_ps.append(slowed)
         self.cpu_ps.append(cpu)
+        self.experts_ps.append(experts)
 
 
 @dataclass

@@ -13,44 +13,60 @@ import inspect
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+from simmoe.simulator.binding import bound
 from simmoe.simulator.decide import hooks as policy
 from simmoe.simulator.decide import residency as machine
 from simmoe.simulator.decide.player import Player
 from simmoe.simulator.errors import Missing, UserError
 from simmoe.simulator.files import atomic
-from simmoe.simulator.time import clock
+from simmoe.simulator.lower import layer
+from simmoe.simulator.time import rates, serve
+from simmoe.simulator.time.inline import inlined
 
 ENTRIES = {"play", "run_passes"}  # compiled and cached
 CALLED = {"launch"}  # long and seldom on the way
 # Kernels allocate nothing, and counting references to their arrays costs ten times the work itself: no runtime (_nrt).
 AS_ENTRY = "_nrt=False, cache=True, nogil=True"
 AS_CALL = "_nrt=False"
-INLINED_EARLY = '_nrt=False, inline="always"'  # by numba: compiles twice as fast where tuples of arrays are passed on
-INLINED_LATE = "_nrt=False, forceinline=True"  # by LLVM: compiles faster where a helper is used in many places
-PREFETCHING = {"prefetch", "promote", "buffer"}
+INLINED = "_nrt=False, forceinline=True"  # by LLVM: what could not be put into the text of its callers
+PREFETCHING = {  # never called without prefetches
+    "prefetch", "promote", "buffer", "note_fresh", "late_hits", "late_slots", "ended", "op_fetch",
+}  # fmt: skip
 HOST_ONLY = {"init"}  # runs once, before the kernel
 
 
 @cache
-def kernels(eviction: ModuleType | None, prefetching: bool = True) -> Any:
-    """A module with `play` for the policy `eviction` compiled in; with `run_passes` when it is None.
+def kernels(eviction: ModuleType, prefetching: bool = True) -> Any:
+    """A module with `play`, the policy `eviction` compiled in.
 
-    Without `prefetching` what the machine or the clock do for it is left out, which compiles faster.
+    Without `prefetching` what the machine does for it is left out, which compiles faster.
     """
-    sources = [clock] if eviction is None else [policy, *_imported(eviction), eviction, machine]
-    own = sorted(set(_functions(eviction)) & set(_functions(machine))) if eviction else []
-    if eviction and own:
+    own = sorted(set(_functions(eviction)) & set(_functions(machine)))
+    if own:
         raise UserError(
             f"policy {Path(inspect.getfile(eviction)).name} defines {own[0]}(), a name of the machine; rename it"
         )
     if interpreted():
-        return clock if eviction is None else SimpleNamespace(play=Player().bind(eviction))
-    return _module(_text([Path(inspect.getfile(source)) for source in sources], set() if prefetching else PREFETCHING))
+        return SimpleNamespace(play=Player().bind(eviction))
+    return _compiled((policy, *_imported(eviction), eviction, machine), prefetching)
+
+
+@cache
+def clock(timeline: ModuleType, prefetching: bool = True) -> Any:
+    """A module with `run_passes`: the recurrence over operations, lowered by `timeline`."""
+    sources = (layer, timeline, rates, serve)
+    return bound(*sources) if interpreted() else _compiled(sources, prefetching)
+
+
+def _compiled(sources: Sequence[ModuleType], prefetching: bool) -> ModuleType:
+    origin = " ".join(source.__name__ for source in sources)  # numba's index names the types of these modules
+    return _module(f"# {origin}\n{_text(sources, set() if prefetching else PREFETCHING)}")
 
 
 def interpreted() -> bool:
@@ -92,31 +108,31 @@ def _imported(module: ModuleType) -> list[ModuleType]:
     return found
 
 
-def _text(paths: list[Path], empty: set[str]) -> str:
-    """Functions and integer constants of the files, later ones in place of earlier ones of the same name.
+def _text(sources: Sequence[ModuleType], empty: set[str]) -> str:
+    """The functions of the modules, later ones in place of earlier ones of the same name, and the whole numbers that they read.
 
     The functions that `empty` names lose their bodies: they are never called.
     """
-    pieces: dict[str, str] = {}
-    for path in paths:
-        for node in ast.parse(path.read_text("utf-8")).body:
+    functions: dict[str, ast.FunctionDef] = {}
+    for source in sources:
+        for node in ast.parse(Path(inspect.getfile(source)).read_text("utf-8")).body:
             if isinstance(node, ast.FunctionDef) and node.name not in HOST_ONLY:
-                pieces.pop(node.name, None)
+                functions.pop(node.name, None)
+                functions[node.name] = _bare(node)
                 if node.name in empty:
-                    node.body = [ast.Pass()]
-                pieces[node.name] = f"@njit({_how(node.name, path)})\n{ast.unparse(_bare(node))}"
-            elif isinstance(node, ast.Assign) and _is_constant(node):
-                pieces[ast.unparse(node.targets[0])] = ast.unparse(node)
-    return "\n\n".join(["from numba import njit", *pieces.values(), ""])
+                    node.body = ast.parse("return 0").body
+    left = inlined(functions, ENTRIES | CALLED)
+    named = {node.id for function in left.values() for node in ast.walk(function) if isinstance(node, ast.Name)}
+    constants = {name: it for source in sources for name, it in vars(source).items() if name in named and _is_whole(it)}
+    kernels = (f"@njit({_how(name)})\n{ast.unparse(function)}" for name, function in left.items())
+    return "\n\n".join(["from numba import njit", *(f"{name} = {it}" for name, it in constants.items()), *kernels, ""])
 
 
-def _how(name: str, path: Path) -> str:
-    """How a function of that file is compiled."""
+def _how(name: str) -> str:
+    """How a function that is left is compiled."""
     if name in ENTRIES:
         return AS_ENTRY
-    if name in CALLED:
-        return AS_CALL
-    return INLINED_EARLY if path.parent.name in ("time", "decide") else INLINED_LATE
+    return AS_CALL if name in CALLED else INLINED
 
 
 def _bare(function: ast.FunctionDef) -> ast.FunctionDef:
@@ -127,14 +143,10 @@ def _bare(function: ast.FunctionDef) -> ast.FunctionDef:
     return function
 
 
-def _is_constant(node: ast.Assign) -> bool:
-    """Whole numbers, one or a tuple of them, assigned at module level."""
-    try:
-        value = ast.literal_eval(node.value)
-    except ValueError:
-        return False
+def _is_whole(value: object) -> bool:
+    """A whole number, or a tuple of them."""
     values = value if isinstance(value, tuple) else (value,)
-    return bool(values) and all(isinstance(v, int) for v in values)
+    return bool(values) and all(isinstance(one, int) for one in values)
 
 
 def _module(text: str) -> ModuleType:

@@ -1,20 +1,22 @@
-"""Which engine plays a scenario: the SimPy reference, or the compiled one where it is asked for or pays."""
+"""Which executor attaches times to decisions: SimPy, or the recurrence, interpreted or compiled."""
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import NamedTuple
 
 from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.player import Player
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.lower.durations import Loading, loading
+from simmoe.simulator.lower.durations import Loading
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import Clocks, Spans
 from simmoe.simulator.time import compile as compiled
-from simmoe.simulator.time import reference
+from simmoe.simulator.time import recurrence
+from simmoe.simulator.time.recurrence import CompiledPlayer
 
-ENGINES = ("auto", "simpy", "fast")
+ENGINES = ("auto", "simpy", "plain", "fast")
 WORTH_COMPILING = 400_000  # accesses of all runs together: below, importing numba (0.7 s) costs more than it saves
 
 
@@ -30,32 +32,41 @@ class Engine(NamedTuple):
         requests: Requests,
         decisions: Decisions,
         guesses: Guesses,
-        overlap: bool,
-        spans: Spans | None,
-        loads: Loading | None = None,
+        loads: Loading,
+        timeline: ModuleType,
+        spans: Spans | None = None,
     ) -> Clocks:
-        """loads: what each load takes (default: its plain transfer)."""
-        loads = loads or loading(costs, requests, decisions, guesses)
+        """Times of every pass, the operations lowered by `timeline`. Raises UserError when the clock would overflow."""
         if self.name == "simpy":
-            return reference.simulate(costs, requests, decisions, guesses, loads, overlap=overlap, spans=spans)
-        from simmoe.simulator.time import fast
+            from simmoe.simulator.time import des
 
-        return fast.simulate(costs, requests, decisions, guesses, loads, overlap=overlap)
+            return des.simulate(costs, requests, decisions, guesses, loads, timeline, spans)
+        return recurrence.simulate(costs, requests, decisions, guesses, loads, timeline, self.player)
+
+
+def named(name: str) -> Engine:
+    """The engine of that name: simpy, plain or fast."""
+    return Engine(name, CompiledPlayer() if name == "fast" else Player())
 
 
 def engine(wish: str, costs: Costs, requests: Requests, *, spans: bool = False, runs: int = 1) -> Engine:
-    """The engine for `runs` runs of a scenario. `wish`: "simpy" and "fast" are promises, "auto" chooses.
+    """The engine for `runs` runs of a scenario. `wish`: "simpy", "plain" and "fast" are promises, "auto" chooses.
 
-    Raises UserError when the compiled engine is asked for and cannot play the scenario, saying why.
+    Raises UserError when the engine that is asked for cannot play the scenario, saying why.
     """
     if wish not in ENGINES:
         raise UserError(f"unknown engine {wish!r}; choose one of {', '.join(ENGINES)}")
-    small = len(requests.use_obj) * runs < WORTH_COMPILING
-    if wish == "simpy" or (wish == "auto" and (small or compiled.missing())):
-        return Engine("simpy", Player())
-    from simmoe.simulator.time import fast
-
-    reason = fast.why_not(costs, requests, spans=spans)
+    if wish == "simpy" or (wish == "auto" and spans):
+        return named("simpy")
+    if wish == "plain":
+        if spans:
+            raise UserError(
+                "engine plain records no single launches and transfers, which a timeline file needs; use --engine simpy"
+            )
+        return named("plain")
+    if wish == "auto" and (len(requests.use_obj) * runs < WORTH_COMPILING or compiled.missing()):
+        return named("plain")
+    reason = recurrence.why_not(costs, requests, spans=spans)
     if reason and wish == "fast":
-        raise UserError(f"the compiled engine cannot play this: {reason}; use --engine simpy")
-    return Engine("simpy", Player()) if reason else Engine("fast", fast.CompiledPlayer())
+        raise UserError(f"the compiled engine cannot play this: {reason}; use --engine {'simpy' if spans else 'plain'}")
+    return named("plain" if reason else "fast")

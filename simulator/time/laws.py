@@ -28,6 +28,20 @@ def check(costs: Costs, decisions: Decisions, clocks: Clocks, counts: Counts, bu
         raise AssertionError(f"simmoe broke its own law: {'; '.join(broken)}; please report this run")
 
 
+def check_causes(costs: Costs, clocks: Clocks) -> None:
+    """Every pass lasts as long as the causes that its launches logged, together."""
+    sizes = {size: sum(costs.parts_ps(size).values()) for size in set(costs.sizes)}
+    logs = zip(clocks.experts_ps, clocks.stall_ps, clocks.cpu_ps, clocks.slowed_ps, strict=True)
+    causes = [sizes[size] + sum(log) for size, log in zip(costs.sizes, logs, strict=True)]
+    lasted = [end - start for start, end in zip(clocks.start_ps, clocks.end_ps, strict=True)]
+    if causes != lasted:
+        number = next(n for n, (one, other) in enumerate(zip(causes, lasted)) if one != other)
+        raise AssertionError(
+            f"simmoe broke its own law: pass {number} lasts {lasted[number]} ps but its causes add up to {causes[number]} ps; "
+            "please report this run"
+        )
+
+
 def check_occupancy(requests: Requests, decisions: Decisions, guesses: Guesses, expert_bytes: Ints) -> None:
     """What was loaded and not evicted is what is resident; a policy that names a victim which is not resident breaks it."""
     n_experts = requests.n_objects // len(expert_bytes)

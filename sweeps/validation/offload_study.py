@@ -24,9 +24,9 @@ from simmoe import policies
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.files import atomic
 from simmoe.simulator.nouns.trace import DECODE, Trace
+from simmoe.sweeps.validation.fidelity import Constants, Prediction, predict, replayed, static
 from simmoe.workloads.format import trace as traces
 from simmoe.workloads.offload.eviction import events_of
-from simmoe.workloads.offload.fidelity import Constants, Prediction, predict, replayed, static
 from simmoe.workloads.offload.layout import Bytes, Layout, random_image
 from simmoe.workloads.offload.play import play_trace
 from simmoe.workloads.offload.record import Played

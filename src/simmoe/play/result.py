@@ -95,17 +95,17 @@ class Run:
         return self.decode.bytes / self.decode.tokens if self.decode.tokens else None
 
     def where_ps(self) -> dict[str, int]:
-        """Decode time by what it was spent on; the parts add up to all of it."""
+        """Decode time by what it was spent on, as the launches logged it; the parts add up to all of it (time/laws.py)."""
         mine = self.decode_passes
         parts = dict.fromkeys(("attention", "ffn", "shared", "experts", "head"), 0)
         sizes = Counter(self.workload.costs.sizes[number] for number in np.flatnonzero(mine).tolist())
         for size, passes in sizes.items():
             for name, ps in self.workload.costs.parts_ps(size).items():
                 parts[name] += passes * ps
+        parts["experts"] = int(np.array(self.clocks.experts_ps)[mine].sum())
         parts["waiting for experts"] = int(np.array(self.clocks.stall_ps)[mine].sum())
         parts["waiting for the CPU"] = int(np.array(self.clocks.cpu_ps)[mine].sum())
         parts["slowed by loads"] = int(np.array(self.clocks.slowed_ps)[mine].sum())
-        parts["experts"] = int(self.pass_ps[mine].sum()) - sum(parts.values())
         return parts
 
     @property

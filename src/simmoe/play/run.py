@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from simmoe import policies
 from simmoe.play.memory import budget_of, page_cache_of
 from simmoe.play.plan import Plan, guesses_of, on_cpu_of
 from simmoe.play.replay import decide_named, one_of
@@ -13,13 +14,14 @@ from simmoe.play.result import Run
 from simmoe.play.workload import Workload
 from simmoe.simulator.decide.counts import count, link_bytes_by_pass
 from simmoe.simulator.decide.decisions import BOUNDS, SCOPES
+from simmoe.simulator.decide.tiers import second_tier
 from simmoe.simulator.lower.durations import loading
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.nouns.run import Spans
 from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
 from simmoe.simulator.time.engines import Engine
-from simmoe.simulator.time.laws import check, check_occupancy
+from simmoe.simulator.time.laws import check, check_causes, check_occupancy
 
 
 def run(
@@ -94,14 +96,18 @@ def play(workload: Workload, plan: Plan, engine: Engine | None = None, spans: Sp
         guesses,
         on_cpu_of(workload, plan),
     )
-    loads = loading(
-        costs, requests, decisions, guesses, page_cache_bytes=plan.page_cache_bytes, write_back=plan.write_back
-    )
-    clocks = engine.simulate(costs, requests, decisions, guesses, plan.overlap, spans, loads)
+    near = None
+    if plan.page_cache_bytes:
+        lru = policies.load("eviction", "lru")
+        near = second_tier(requests, decisions, guesses, sizes, plan.page_cache_bytes, lru, engine.player)
+    loads = loading(costs, requests, decisions, guesses, near=near, write_back=plan.write_back)
+    timeline = policies.load("timeline", "overlapped" if plan.overlap else "serial")
+    clocks = engine.simulate(costs, requests, decisions, guesses, loads, timeline, spans)
     both, prefill, decode = (
         count(trace, requests, decisions, guesses, sizes, phase, plan.write_back) for phase in (None, PREFILL, DECODE)
     )
     check(costs, decisions, clocks, both, None if bound else plan.budget_bytes)
+    check_causes(costs, clocks)
     if not bound and not plan.cold_per_sequence and not guesses.buffered:
         check_occupancy(requests, decisions, guesses, sizes)
     pass_ps = np.array(clocks.end_ps, np.int64) - np.array(clocks.start_ps, np.int64)

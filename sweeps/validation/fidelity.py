@@ -14,6 +14,7 @@ from types import ModuleType
 
 import numpy as np
 
+from simmoe import policies
 from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide.decisions import decide, no_guesses
 from simmoe.simulator.decide.gather import requests_of
@@ -22,7 +23,7 @@ from simmoe.simulator.nouns.decisions import Decisions
 from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware, Link, Tier
 from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape, Part
 from simmoe.simulator.nouns.trace import Trace
-from simmoe.simulator.time import reference
+from simmoe.simulator.time.engines import named
 from simmoe.workloads.offload.record import Played
 
 PLENTY = 10**15  # bytes; of memory, where its size does not matter
@@ -92,7 +93,8 @@ def predict(trace: Trace, decisions: Decisions, constants: Constants, expert_byt
     costs = Costs(hw, shape(constants, hw, trace, expert_bytes), trace)
     guesses = no_guesses(requests)
     lasts = loading(costs, requests, decisions, guesses)
-    clocks = reference.simulate(costs, requests, decisions, guesses, lasts, overlap=overlap)
+    timeline = policies.load("timeline", "overlapped" if overlap else "serial")
+    clocks = named("plain").simulate(costs, requests, decisions, guesses, lasts, timeline)
     compute = requests.n_events * (constants.dense + constants.decide) + len(requests.obj) * expert_ns
     link = loads * load_ns
     return Prediction(clocks.end_ps[-1] / 1e12, (compute + link) / 1e9, max(compute, link) / 1e9)

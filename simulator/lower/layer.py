@@ -1,0 +1,88 @@
+"""From verdicts to operations: what every timeline shares. Reads no clock; text that runs interpreted and compiled.
+
+A file of policies/timeline defines `lower_layer`, which says who waits for whom in one MoE layer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from simmoe.simulator.lower.emitter import op_fetch, op_gap, op_move
+from simmoe.simulator.lower.records import FRESH, Fixed, Notes, Tables, Work
+
+
+def lower_layer(
+    event: int, number: int, size: int, column: int, now: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any
+) -> int:  # fmt: skip
+    """Operations of MoE layer `column` in pass `number` behind `now`; the handle that the next layer waits for."""
+    return now
+
+
+def lower_pass(number: int, now: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any) -> int:
+    """The operations of pass `number` behind `now`; the handle of the last."""
+    size = t.size[number]
+    for column in range(f.layers + 1):
+        now = op_gap(t.unit[column], number, size, column, now, f, t, w, s, e)
+        if column < f.layers:
+            now = lower_layer(number * f.layers + column, number, size, column, now, f, t, w, s, e)
+    return now
+
+
+def issue(
+    now: int, event: int, begin: int, end: int, issued: int, done: int, link: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any
+) -> int:  # fmt: skip
+    """MOVEs of the loads begin … end-1 that may go behind `now`, in order, and the prefetches directly behind the last.
+
+    `issued` is the next one, `done` how many experts have ended in computed order; the next one after this.
+    """
+    while issued < end and done >= w.wait[w.loads[issued]]:
+        s.due[issued - begin] = op_move(link, issued, now, f, t, w, s, e)
+        issued += 1
+    if issued == end and len(w.issued) > 0:
+        prefetch(now, event, link, f, t, w, s, e)
+    return issued
+
+
+def prefetch(now: int, event: int, link: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any) -> None:
+    """MOVEs of the event's prefetches."""
+    for j in range(w.guess_ptr[event], w.guess_ptr[event + 1]):
+        if w.issued[j]:
+            op_fetch(link, j, now, f, t, w, s, e)
+
+
+def late_hits(first: int, last: int, w: Work, s: Notes) -> int:
+    """How many hits of the event may still be on their way; in s.late by issue of their transfers, with s.by and s.rank."""
+    late, rank, i = 0, 0, first
+    while s.at[FRESH] < len(w.fresh) and w.fresh[s.at[FRESH]] < last:
+        by = w.fresh_by[s.at[FRESH]]
+        while i < w.fresh[s.at[FRESH]]:
+            rank += w.hit[i]
+            i += 1
+        at = late
+        while at > 0 and s.by[at - 1] > by:
+            s.late[at] = s.late[at - 1]
+            s.by[at] = s.by[at - 1]
+            s.rank[at] = s.rank[at - 1]
+            at -= 1
+        s.late[at] = i
+        s.by[at] = by
+        s.rank[at] = rank
+        late += 1
+        s.at[FRESH] += 1
+    return late
+
+
+def late_slots(late: int, w: Work, s: Notes) -> int:
+    """Token slots of the hits that may still be on their way."""
+    slots = 0
+    for j in range(late):
+        slots += w.tokens[s.late[j]]
+    return slots
+
+
+def ended(j: int, late: int, hits: int, s: Notes) -> int:
+    """How many experts have ended, in computed order with no gap, when the first j of (e) have."""
+    done = hits + j - late
+    for other in range(j, late):
+        done = min(done, s.rank[other])
+    return done

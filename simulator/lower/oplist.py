@@ -1,0 +1,113 @@
+"""The emitter that writes operations down, as a list: for the SimPy executor, for golden files, for a reader.
+
+A handle is the number of the row. An operation starts when its resource has served all rows before it and the rows in `after` have ended.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
+
+RUN, MOVE, READY, LATE, ONE, WAIT = range(6)
+KINDS = ("RUN", "MOVE", "READY", "LATE", "ONE", "WAIT")
+What = tuple[Any, ...]
+
+
+@dataclass
+class Ops:
+    """Operations in the order in which they are issued; row 0 is what the first of them follow."""
+
+    kind: list[int] = field(default_factory=lambda: [WAIT])
+    resource: list[int] = field(default_factory=lambda: [-1])
+    after: list[int] = field(default_factory=lambda: [0])
+    what: list[What] = field(default_factory=lambda: [()])
+    # RUN ("gap" | "shared", pass, column) or ("cpu", event) · MOVE ("load", number) or ("guess", number)
+    # READY (column, experts, token slots, ((token slots, guess) of each that may be late)) · LATE (column, token slots, guess)
+    # ONE (column, token slots, row of its MOVE) · WAIT (row,)
+
+    def add(self, kind: int, resource: int, after: int, what: What) -> int:
+        """The number of the new row."""
+        self.kind.append(kind)
+        self.resource.append(resource)
+        self.after.append(after)
+        self.what.append(what)
+        return len(self.kind) - 1
+
+    def __str__(self) -> str:
+        rows = zip((KINDS[k] for k in self.kind), self.resource, self.after, self.what)
+        lines = [
+            f"{k:4}  {kind:5} on {on}  after {after:4}  {_words(kind, what)}"
+            for k, (kind, on, after, what) in enumerate(rows)
+        ]
+        return "\n".join(lines[1:]) + "\n"
+
+
+def _words(kind: str, what: What) -> str:
+    match kind, what:
+        case "READY", (column, count, slots, late):
+            maybe = "".join(f", {n} of guess {guess} if it has arrived" for n, guess in late)
+            return f"layer column {column}: {count} experts, {slots} token slots{maybe}"
+        case "LATE", (column, slots, guess):
+            return (
+                f"layer column {column}: {slots} token slots, guess {guess} when it has arrived, unless READY took it"
+            )
+        case "ONE", (column, slots, row):
+            return f"layer column {column}: {slots} token slots, when row {row} has ended"
+        case "WAIT", (row,):
+            return f"until row {row} has ended"
+        case "RUN", ("cpu", event):
+            return f"experts of event {event}"
+        case "RUN", (part, number, column):
+            return f"{part} of pass {number}, layer column {column}"
+        case _, (name, number):
+            return f"{name} {number}"
+    raise AssertionError(f"{kind} {what}")
+
+
+def op_gap(
+    unit: int, number: int, size: int, column: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Ops
+) -> int:
+    return e.add(RUN, unit, after, ("gap", number, column))
+
+
+def op_shared(
+    unit: int, number: int, size: int, column: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Ops
+) -> int:
+    if t.shared_ps[size * f.layers + column] > 0:
+        return e.add(RUN, unit, after, ("shared", number, column))
+    return after
+
+
+def op_move(link: int, load: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Ops) -> int:
+    return e.add(MOVE, link, after, ("load", load))
+
+
+def op_fetch(link: int, guess: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Ops) -> int:
+    return e.add(MOVE, link, after, ("guess", guess))
+
+
+def op_ready(
+    unit: int, event: int, column: int, hits: int, slots: int, late: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Ops
+) -> int:  # fmt: skip
+    maybe = tuple((w.tokens[s.late[j]], s.by[j]) for j in range(late))
+    return e.add(READY, unit, after, (column, hits, slots, maybe))
+
+
+def op_one(
+    unit: int, column: int, i: int, guess: int, load: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Ops
+) -> int:  # fmt: skip
+    if guess >= 0:
+        return e.add(LATE, unit, after, (column, w.tokens[i], guess))
+    return e.add(ONE, unit, after, (column, w.tokens[i], load))
+
+
+def op_cpu(event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Ops) -> int:
+    if w.cpu_ps[event] > 0:
+        return e.add(RUN, f.cpu, after, ("cpu", event))
+    return after
+
+
+def op_wait(unit: int, other: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Ops) -> int:
+    return e.add(WAIT, unit, after, (other,))

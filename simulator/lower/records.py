@@ -1,0 +1,80 @@
+"""What lowering reads and keeps: costs as tables, what was asked and decided, and its own notes; flat arrays for the compiler."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+LOADED, FRESH = 0, 1  # fields of Notes.at
+
+
+class Fixed(NamedTuple):
+    """Whole numbers that hold for the run."""
+
+    launch_ps: int
+    rate: int  # bytes per ms
+    slow_rate: int  # while a transfer is active, contended only
+    rate_beside_cpu: int  # while the CPU reads the same memory, contended only
+    slow_beside_cpu: int
+    contended: int  # 1 = transfers slow the unit's memory down
+    layers: int
+    gap_kinds: int
+    columns: int  # of a row of piece_work
+    read_stride: int  # of a row of read_ps
+    flop_stride: int  # of a row of flop_ps
+    cpu: int  # number of the CPU among the resources
+    latest: int  # a pass that starts later could end behind what 64 bits count
+
+
+class Tables(NamedTuple):
+    """Costs as arrays; a size is a distinct PassSize, a piece one launch, a gap the launches between two decisions."""
+
+    size: Any  # [passes] size of each pass
+    unit: (
+        Any  # [layers + 1] resource that runs each MoE layer and the gap before it; last, the gap behind the last layer
+    )
+    link: Any  # [layers] resource that brings the experts of each MoE layer
+    gap_kind: Any  # [layers + 1] kind of gap before each MoE layer, and behind the last
+    gap_ps: Any  # [sizes * gap kinds] uncontended time
+    piece_ptr: Any  # [gap kinds + 1] into piece
+    piece: Any  # [pieces of all gap kinds] column of piece_work
+    piece_work: Any  # [sizes * columns] bytes * 10**9
+    piece_flop_ps: Any  # [sizes * columns]
+    shared_work: Any  # [sizes * layers], 0 = no shared experts
+    shared_flop_ps: Any  # [sizes * layers]
+    shared_ps: Any  # [sizes * layers] uncontended time, launch included
+    read_work: Any  # [layers * (widest + 1)] to read n experts
+    read_ps: Any  # [layers * (widest + 1)] uncontended time of it
+    flop_ps: Any  # [layers * (most token slots + 1)]
+    soft_shares: Any  # [1025] of a fused launch, by ratio; empty = the larger of memory and compute
+
+
+class Work(NamedTuple):
+    """What was asked and decided (see decide.gather.Requests and nouns.decisions.Decisions)."""
+
+    ptr: Any  # [events + 1] into obj
+    obj: Any  # [requests]
+    tokens: Any  # [requests]
+    slot_ptr: Any  # [events + 1] token slots of earlier events
+    loads: Any  # [loads] into obj
+    load_ps: Any  # [loads] time on the link
+    wait: Any  # [requests]
+    hit: Any  # [requests]
+    cpu_count: Any  # [events] experts that the CPU computes; this and the next two empty when there are none
+    cpu_slots: Any  # [events] their token slots
+    cpu_ps: Any  # [events] how long it takes
+    guess_ptr: Any  # [events + 1]
+    guess_obj: Any  # [guesses]
+    issued: Any  # [guesses]
+    guess_ps: Any  # [guesses] time on the link
+    fresh: Any  # [fresh] requests that hit what a guess brought, for the first time
+    fresh_by: Any  # [fresh] that guess
+
+
+class Notes(NamedTuple):
+    """What lowering keeps for itself. A handle is what an emitter returned for an operation; it is never looked into."""
+
+    at: Any  # [2] loads and fresh hits of earlier events
+    due: Any  # [widest] handle of each load of the event
+    late: Any  # [widest] hits of the event that may still be on their way, in order of their transfers' issue
+    by: Any  # [widest] guess that brings each of them
+    rank: Any  # [widest] how many hits stand before each of them

@@ -1,0 +1,120 @@
+"""Costs as tables, and what was asked and decided as flat arrays: what the text of lowering and of the recurrence reads."""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from simmoe.simulator.arrays import Ints, small
+from simmoe.simulator.costs import Costs, PassSize
+from simmoe.simulator.decide.gather import Requests
+from simmoe.simulator.lower.durations import Loading, on_cpu
+from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
+from simmoe.simulator.nouns.decisions import Decisions, Guesses
+
+UNIT, LINK, CPU = 0, 1, 2  # numbers of the resources of one device
+
+_tables: WeakKeyDictionary[Costs, dict[tuple[int, int], tuple[Fixed, Tables]]] = WeakKeyDictionary()
+_asked: WeakKeyDictionary[Requests, tuple[Ints, Ints, Ints, Ints]] = WeakKeyDictionary()
+_guessed: WeakKeyDictionary[Guesses, tuple[Ints, Ints]] = WeakKeyDictionary()
+
+
+def tables_of(costs: Costs, requests: Requests) -> tuple[Fixed, Tables]:
+    """The same for every policy and budget, so that a sweep builds them once. Raises OverflowError above 2**63 ps."""
+    made = _tables.setdefault(costs, {})
+    key = (widest(requests), most_slots(requests))
+    if key not in made:
+        made[key] = _built(costs, *key)
+    return made[key]
+
+
+def work_of(costs: Costs, requests: Requests, decisions: Decisions, guesses: Guesses, loads: Loading) -> Work:
+    """What was asked and decided."""
+    if requests not in _asked:
+        _asked[requests] = small(requests.ptr), small(requests.obj), small(requests.tokens), small(requests.use_ptr)
+    if guesses not in _guessed:
+        _guessed[guesses] = small(guesses.ptr), small(guesses.obj)
+    (ptr, obj, tokens, slot_ptr), (guess_ptr, guess_obj) = _asked[requests], _guessed[guesses]
+    experts, slots, busy = on_cpu(costs, requests, decisions)
+    return Work(
+        ptr, obj, tokens, slot_ptr, small(decisions.loads), loads.demand_ps, decisions.wait, decisions.hit.view(np.int8), small(experts),
+        small(slots), busy, guess_ptr, guess_obj, decisions.issued.view(np.int8), loads.guess_ps, small(decisions.fresh),
+        small(decisions.fresh_by),
+    )  # fmt: skip
+
+
+def notes_of(requests: Requests) -> Notes:
+    """Room for what lowering keeps."""
+    return Notes(*(np.zeros(n, np.int64) for n in (2, *[widest(requests) + 1] * 4)))
+
+
+def widest(requests: Requests) -> int:
+    """Most experts that one event requests."""
+    return int(np.diff(requests.ptr).max(initial=0))
+
+
+def most_slots(requests: Requests) -> int:
+    """Most token slots that one event routes."""
+    return int(np.diff(requests.use_ptr).max(initial=0))
+
+
+def _built(costs: Costs, most_experts: int, slots: int) -> tuple[Fixed, Tables]:
+    sizes = {size: number for number, size in enumerate(dict.fromkeys(costs.sizes))}
+    gaps = {gap: number for number, gap in enumerate(dict.fromkeys(costs.gaps))}
+    pieces = _ints([[(p.ps, p.work, p.flop_ps) for p in costs.pieces(size)] for size in sizes])
+    layers = range(costs.trace.n_layers)
+    shared = _ints([[_shared(costs, column, size) for column in layers] for size in sizes])
+    read_work = _ints([[costs.read_work(column, n) for n in range(most_experts + 1)] for column in layers]).reshape(-1)
+    fixed = Fixed(
+        costs.launch_ps, costs.rate, costs.slow_rate, costs.rate, costs.slow_rate, int(costs.contended), len(layers), len(gaps),
+        pieces.shape[1],
+        most_experts + 1, slots + 1, CPU, 0,
+    )  # fmt: skip
+    return fixed, Tables(
+        size=_ints([sizes[size] for size in costs.sizes]),
+        unit=np.full(len(layers) + 1, UNIT), link=np.full(len(layers), LINK),
+        gap_kind=_ints([gaps[gap] for gap in costs.gaps]),
+        gap_ps=_ints([[sum(row[i][0] for i in gap) for gap in gaps] for row in pieces.tolist()]).reshape(-1),
+        piece_ptr=np.cumsum([0, *map(len, gaps)]), piece=_ints([i for gap in gaps for i in gap]),
+        piece_work=pieces[:, :, 1].reshape(-1), piece_flop_ps=pieces[:, :, 2].reshape(-1),
+        shared_ps=shared[:, :, 0].reshape(-1), shared_work=shared[:, :, 1].reshape(-1),
+        shared_flop_ps=shared[:, :, 2].reshape(-1),
+        read_work=read_work, read_ps=-(-read_work // costs.rate), flop_ps=_compute_rows(costs, slots),
+        soft_shares=_ints(costs.soft_shares),
+    )  # fmt: skip
+
+
+def _ints(values: Any) -> Ints:
+    """int64, or Python's whole numbers where one does not fit."""
+    try:
+        return np.array(values, np.int64)
+    except OverflowError:
+        return np.array(values, object)
+
+
+def longest_pass_ps(fixed: Fixed, tables: Tables, work: Work) -> int:
+    """No pass lasts longer: every launch at the slowest rate, one after the other, behind all transfers of the run."""
+    slower = -(-fixed.rate // max(min(fixed.slow_rate, fixed.slow_beside_cpu), 1))
+    most = {name: int(getattr(tables, name).max(initial=0)) for name in ("gap_ps", "shared_ps", "read_ps", "flop_ps")}
+    expert = 2 * fixed.launch_ps + 2 * (most["read_ps"] + most["flop_ps"])  # a soft maximum at most doubles
+    layer = most["gap_ps"] + most["shared_ps"] + (fixed.read_stride + 1) * expert
+    transfers = sum(len(ps) * int(ps.max(initial=0)) for ps in (work.load_ps, work.guess_ps))
+    return slower * (fixed.layers + 1) * layer + transfers + (fixed.layers + 1) * int(work.cpu_ps.max(initial=0))
+
+
+def _shared(costs: Costs, column: int, size: PassSize) -> tuple[int, int, int]:
+    """(ps, work, FLOP time) of the shared experts of a layer, zeros where there are none."""
+    pieces = costs.shared(column, size.tokens).pieces
+    return (pieces[0].ps, pieces[0].work, pieces[0].flop_ps) if pieces else (0, 0, 0)
+
+
+def _compute_rows(costs: Costs, slots: int) -> Ints:
+    """FLOP time of 0 … slots token slots of each layer, in exact whole picoseconds; layers of one shape share a row."""
+    rows: dict[int, list[int]] = {}
+    for column, layer in enumerate(costs.moe_layers):
+        flops = layer.expert.flops_per_token
+        if flops not in rows:
+            rows[flops] = [costs.compute_ps(column, n) for n in range(slots + 1)]
+    return _ints([rows[layer.expert.flops_per_token] for layer in costs.moe_layers]).reshape(-1)

@@ -1,0 +1,384 @@
+"""The discrete-event executor: SimPy models every resource as a process, every memory's occupancy as a Container.
+
+It serves the same operations as the recurrence, written down pass by pass, and gives the same times to the picosecond. A resource serves
+its operations in order; an operation waits for what it follows; a launch is planned again whenever a transfer into its memory starts or
+ends.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator
+from types import ModuleType
+from typing import Any
+
+import simpy
+
+from simmoe.simulator.binding import bound
+from simmoe.simulator.costs import Chain, Costs
+from simmoe.simulator.decide.gather import Requests
+from simmoe.simulator.decide.player import Player
+from simmoe.simulator.errors import UserError
+from simmoe.simulator.lower import layer, oplist
+from simmoe.simulator.lower.durations import Loading
+from simmoe.simulator.lower.occupancy import Occupancy
+from simmoe.simulator.lower.oplist import LATE, MOVE, ONE, READY, RUN, WAIT, Ops
+from simmoe.simulator.lower.tables import notes_of, tables_of, work_of
+from simmoe.simulator.nouns.decisions import Decisions, Guesses
+from simmoe.simulator.nouns.run import Clocks, Spans
+from simmoe.simulator.time.rates import EVER
+from simmoe.simulator.time.recurrence import TOO_LONG
+
+Process = Generator[simpy.Event, Any, None]
+
+
+def simulate(
+    costs: Costs,
+    requests: Requests,
+    decisions: Decisions,
+    guesses: Guesses,
+    loads: Loading,
+    timeline: ModuleType,
+    spans: Spans | None = None,
+) -> Clocks:
+    """Times of every pass; `spans` records each launch and transfer. Raises UserError when the clock would overflow."""
+    lists = Player().arrays
+    fixed, tables = tables_of(costs, requests)
+    work, notes = lists(work_of(costs, requests, decisions, guesses, loads)), lists(notes_of(requests))
+    tables, lower = lists(tables), bound(layer, timeline, oplist).lower_pass
+    env, clocks = World(), Clocks()
+    machine = Machine(env, costs, work, Occupancy.of(requests, decisions, guesses, costs.model.expert_bytes), spans)
+
+    def passes() -> Process:
+        for number in range(len(costs.sizes)):
+            start, ops = env.ps, Ops()
+            last = lower(number, 0, fixed, tables, work, notes, ops)
+            end = machine.issue(ops)[last]
+            if not end.ended:
+                yield end.wait(env)
+            if env.ps > EVER:
+                raise UserError(TOO_LONG)
+            clocks.add(start, env.ps, *machine.logged())
+
+    env.process(passes())
+    env.run()
+    clocks.link_busy_ps = machine.link_busy
+    return clocks
+
+
+class World(simpy.Environment):
+    """Simulated time is a whole number of picoseconds."""
+
+    @property
+    def ps(self) -> int:
+        now = self.now
+        assert isinstance(now, int), "a float or a NumPy scalar has leaked into the clock"
+        return now
+
+
+class Op:
+    """An operation in a queue."""
+
+    __slots__ = ("after", "ended", "event", "kind", "other", "what")
+
+    def __init__(self, kind: int, after: Op | None, what: tuple[Any, ...], other: Op | None) -> None:
+        self.kind, self.after, self.what = kind, after, what
+        self.other = other  # the transfer of a ONE, what a WAIT waits for
+        self.ended = False
+        self.event: simpy.Event | None = None  # its end, made when somebody waits
+
+    def wait(self, env: World) -> simpy.Event:
+        if self.event is None:
+            self.event = env.event()
+        return self.event
+
+    def end(self) -> None:
+        self.ended = True
+        if self.event is not None:
+            self.event.succeed()
+
+
+class Queue:
+    """What a resource still has to serve; empty, its process sleeps."""
+
+    def __init__(self, env: World) -> None:
+        self.env, self.ops, self.awake = env, deque[Any](), env.event()
+
+    def put(self, op: Any) -> None:
+        self.ops.append(op)
+        if not self.awake.triggered:
+            self.awake.succeed()
+
+    def sleep(self) -> simpy.Event:
+        self.awake = self.env.event()
+        return self.awake
+
+
+class Machine:
+    """The resources: compute units, links, the memories behind them."""
+
+    def __init__(self, env: World, costs: Costs, work: Any, occupancy: Occupancy, spans: Spans | None) -> None:
+        self.env, self.costs, self.work, self.spans = env, costs, work, spans
+        self.queues: dict[int, Queue] = {}
+        self.guesses: dict[int, Op] = {}  # guess -> its transfer
+        self.taken: set[int] = set()  # guesses that the last READY found arrived
+        self.stall = self.slowed = self.cpu_wait = self.experts = self.link_busy = 0
+        self.bus, self.memory = Bus(env, costs), Memory(env, occupancy)
+
+    def logged(self) -> tuple[int, int, int, int]:
+        """What the pass has logged: stalls, slowed, CPU waited for, experts; the next pass starts at zero."""
+        found = self.stall, self.slowed, self.cpu_wait, self.experts
+        self.stall = self.slowed = self.cpu_wait = self.experts = 0
+        return found
+
+    def issue(self, ops: Ops) -> list[Op]:
+        """Every operation goes to the queue of its resource, and what it reserves to that of the memory."""
+        made = [Op(WAIT, None, (), None)]
+        made[0].ended = True
+        layers = self.costs.trace.n_layers
+        for kind, resource, after, what in zip(ops.kind[1:], ops.resource[1:], ops.after[1:], ops.what[1:]):
+            other = made[what[-1]] if kind in (ONE, WAIT) else None
+            op = Op(kind, made[after], what, other)
+            made.append(op)
+            if kind == MOVE:
+                self.memory.move(op, *what)
+                if what[0] == "guess":
+                    self.guesses[what[1]] = op
+            elif kind == RUN and what[0] == "gap" and what[2] < layers:
+                self.memory.decided(op, what[1] * layers + what[2])
+            self.queue(resource).put(op)
+        return made
+
+    def queue(self, resource: int) -> Queue:
+        if resource not in self.queues:
+            self.queues[resource] = Queue(self.env)
+            self.env.process(self.serve(self.queues[resource]))
+        return self.queues[resource]
+
+    def serve(self, queue: Queue) -> Process:
+        """A resource: one operation after the other, each when what it follows has ended."""
+        env = self.env
+        served = {MOVE: self.move, RUN: self.run, READY: self.ready, ONE: self.one, LATE: self.late, WAIT: self.wait}
+        while True:
+            if not queue.ops:
+                yield queue.sleep()
+            op = queue.ops.popleft()
+            if not op.after.ended:
+                yield op.after.wait(env)
+            yield from served[op.kind](op)
+            op.end()
+
+    def move(self, op: Op) -> Process:
+        what, number = op.what
+        lasts = self.work.load_ps[number] if what == "load" else self.work.guess_ps[number]
+        if self.spans is not None:
+            obj = self.work.obj[self.work.loads[number]] if what == "load" else self.work.guess_obj[number]
+            self.spans.transfer(obj, self.env.ps, lasts)
+        self.link_busy += lasts
+        self.bus.transfers(+1)
+        yield self.env.timeout(lasts)
+        self.bus.transfers(-1)
+
+    def run(self, op: Op) -> Process:
+        what, number, *column = op.what
+        if what == "cpu":
+            self.bus.cpu(True)
+            yield self.env.timeout(self.work.cpu_ps[number])
+            self.bus.cpu(False)
+        elif what == "gap":
+            yield from self.launches(self.costs.chains(number)[column[0]])
+            if self.spans is not None and column[0] < self.costs.trace.n_layers:
+                self.spans.decisions.append(self.env.ps)
+        else:
+            yield from self.launches(self.costs.shared(column[0], self.costs.sizes[number].tokens))
+
+    def ready(self, op: Op) -> Process:
+        column, count, slots, late = op.what
+        if late:
+            yield self.env.timeout(0)  # a transfer that ends at this very picosecond has arrived
+            here = [(n, guess) for n, guess in late if self.guesses[guess].ended]
+            self.taken = {guess for _, guess in here}
+            count, slots = count + len(here), slots + sum(n for n, _ in here)
+        if count:
+            yield from self.expert_launch(column, count, slots)
+
+    def one(self, op: Op) -> Process:
+        column, slots, _ = op.what
+        assert op.other is not None
+        yield from self.arrived(op.other)
+        yield from self.expert_launch(column, 1, slots)
+
+    def late(self, op: Op) -> Process:
+        column, slots, guess = op.what
+        if guess not in self.taken:
+            yield from self.arrived(self.guesses[guess])
+            yield from self.expert_launch(column, 1, slots)
+
+    def arrived(self, transfer: Op) -> Process:
+        """The unit stalls until a transfer has ended."""
+        if not transfer.ended:
+            start = self.env.ps
+            yield transfer.wait(self.env)
+            self.stall += self.env.ps - start
+
+    def wait(self, op: Op) -> Process:
+        """The unit waits for another one."""
+        assert op.other is not None
+        if not op.other.ended:
+            start = self.env.ps
+            yield op.other.wait(self.env)
+            self.cpu_wait += self.env.ps - start
+
+    def expert_launch(self, column: int, count: int, slots: int) -> Process:
+        chain = self.costs.experts(column, count, slots)
+        self.experts += chain.ps
+        yield from self.launches(chain)
+
+    def launches(self, chain: Chain) -> Process:
+        """Launches that follow each other; longer than their own time where the memory is shared."""
+        start = self.env.ps
+        if self.spans is None:
+            yield from self.bus.launches(chain)
+        else:
+            for piece in chain.pieces:
+                begin = self.env.ps
+                yield from self.bus.launches(Chain(piece.ps, (piece,)))
+                self.spans.launch(piece.name, begin, self.env.ps - begin)
+        self.slowed += self.env.ps - start - chain.ps
+
+
+class Bus:
+    """What readers of the unit's memory take from each other."""
+
+    def __init__(self, env: World, costs: Costs) -> None:
+        self.env, self.costs = env, costs
+        self.active, self.cpu_reads = 0, False
+        self.reader: simpy.Process | None = None  # that reads the memory now
+
+    def transfers(self, change: int) -> None:
+        self.active += change
+        self.changed()
+
+    def cpu(self, reads: bool) -> None:
+        self.cpu_reads = reads
+        self.changed()
+
+    def changed(self) -> None:
+        if self.reader is not None:
+            reader, self.reader = self.reader, None
+            reader.interrupt()
+
+    def launches(self, chain: Chain) -> Process:
+        """Launches that follow each other: launch_ps, then the longer of reading the bytes and computing. They are planned as if nothing
+        changed, and planned again when something does."""
+        env = self.env
+        if not self.costs.contended:
+            yield env.timeout(chain.ps)
+            return
+        left = [(self.costs.launch_ps, piece.work, piece.flop_ps) for piece in chain.pieces]
+        rate = self.rate()
+        lasts = chain.ps if rate == self.costs.rate else sum(_lasts(one, rate) for one in left)
+        while left:
+            start = env.ps
+            self.reader = env.active_process
+            try:
+                yield env.timeout(lasts)
+                self.reader = None
+                return
+            except simpy.Interrupt:
+                left = _rest(left, env.ps - start, rate)
+                rate = self.rate()
+                lasts = sum(_lasts(one, rate) for one in left)
+
+    def rate(self) -> int:
+        """Bytes per ms that the unit reads now."""
+        costs, loading = self.costs, self.active > 0
+        if self.cpu_reads:
+            return costs.beside_cpu[loading]
+        return costs.slow_rate if loading else costs.rate
+
+
+Left = tuple[int, int, int]  # of a launch: time until it reads, work, FLOP time
+
+
+def _lasts(one: Left, rate: int) -> int:
+    launch_ps, work, flop_ps = one
+    return launch_ps + max(-(-work // rate), flop_ps)
+
+
+def _rest(left: list[Left], elapsed: int, rate: int) -> list[Left]:
+    """What is left of launches that have run for `elapsed` at `rate`; whole rates times whole picoseconds leave nothing to round."""
+    for number, one in enumerate(left):
+        lasts = _lasts(one, rate)
+        if elapsed < lasts:
+            launch_ps, work, flop_ps = one
+            reading = max(elapsed - launch_ps, 0)
+            begun = (max(launch_ps - elapsed, 0), max(work - rate * reading, 0), max(flop_ps - reading, 0))
+            return [begun, *left[number + 1 :]]
+        elapsed -= lasts
+    return []
+
+
+class Memory:
+    """Occupancy of the experts' memory, a Container for each scope group, and of the buffers beside it.
+
+    Reservations are made in the order of the decisions, when what they follow has ended. None may ever wait for room: decisions that
+    exceed the budget, or free what is not there, end the run.
+    """
+
+    def __init__(self, env: World, occupancy: Occupancy) -> None:
+        self.env, self.occupancy = env, occupancy
+        self.slots = [simpy.Container(env, room, begin) for room, begin in zip(occupancy.rooms, occupancy.begins)]
+        self.buffers = simpy.Container(env, occupancy.buffer_room) if occupancy.buffer_room else None
+        self.queue = Queue(env)
+        env.process(self.serve())
+
+    def move(self, op: Op, what: str, number: int) -> None:
+        """The transfer `op` reserves a slot when it is issued."""
+        self.queue.put((op.after, what, number))
+
+    def decided(self, op: Op, event: int) -> None:
+        """Decisions of `event` are made when `op` has ended."""
+        if event in self.occupancy.emptied or event in self.occupancy.promoted or event in self.occupancy.held:
+            self.queue.put((op, "event", event))
+
+    def serve(self) -> Process:
+        while True:
+            if not self.queue.ops:
+                yield self.queue.sleep()
+            after, what, number = self.queue.ops.popleft()
+            if not after.ended:
+                yield after.wait(self.env)
+            self.reserve(what, number)
+
+    def reserve(self, what: str, number: int) -> None:
+        o = self.occupancy
+        if what == "load":
+            self.replace(o.load_obj[number], o.load_frees[number])
+        elif what == "guess" and self.buffers is not None:
+            self.change(self.buffers, o.size[o.guess_obj[number]])
+        elif what == "guess":
+            self.replace(o.guess_obj[number], o.guess_frees[number])
+        else:
+            if number in o.emptied:
+                for container in self.slots:
+                    self.change(container, -container.level)
+            if self.buffers is not None:
+                self.change(self.buffers, -o.held.get(number, 0))
+            for obj, frees in o.promoted.get(number, ()):
+                self.replace(obj, frees)
+
+    def replace(self, obj: int, frees: int) -> None:
+        """Victims leave, and the object takes their room."""
+        container = self.slots[self.occupancy.group[obj]]
+        self.change(container, -frees)
+        self.change(container, self.occupancy.size[obj])
+
+    def change(self, container: simpy.Container, count_bytes: int | float) -> None:
+        if count_bytes:
+            done = container.put(count_bytes) if count_bytes > 0 else container.get(-count_bytes)
+            if not done.triggered:
+                raise AssertionError(
+                    f"{abs(count_bytes):,} B {'do not fit beside' if count_bytes > 0 else 'are not among'} {container.level:,} of "
+                    f"{container.capacity:,} B; please report this run"
+                )

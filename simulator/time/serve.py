@@ -1,0 +1,121 @@
+"""The recurrence: an operation is served where it is emitted, and its handle is the time of its end.
+
+One text, interpreted (`plain`) or compiled (`fast`). Each resource serves its operations in the order in which they are emitted, as a CUDA
+stream or a copy queue does. Times are absolute picoseconds.
+"""
+
+from __future__ import annotations
+
+from simmoe.simulator.lower.layer import lower_pass
+from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
+from simmoe.simulator.time.rates import (
+    CPU_UNTIL,
+    EXPERTS,
+    ON_CPU,
+    SLOWED,
+    STALLED,
+    Clock,
+    moved,
+    run_experts,
+    run_gap,
+    run_shared,
+)
+
+
+def run_passes(begin: int, end: int, now: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Clock) -> int:
+    """Play the passes begin … end-1 behind `now`; the end of the last one that could be played (Fixed.latest)."""
+    for number in range(begin, end):
+        if now <= f.latest:
+            e.start_ps[number] = now
+            e.at[STALLED] = 0
+            e.at[SLOWED] = 0
+            e.at[ON_CPU] = 0
+            e.at[EXPERTS] = 0
+            now = lower_pass(number, now, f, t, w, s, e)
+            e.end_ps[number] = now
+            e.stall_ps[number] = e.at[STALLED]
+            e.slowed_ps[number] = e.at[SLOWED]
+            e.cpu_ps[number] = e.at[ON_CPU]
+            e.experts_ps[number] = e.at[EXPERTS]
+    return now
+
+
+def op_gap(
+    unit: int, number: int, size: int, column: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Clock
+) -> int:
+    ends = run_gap(max(e.free[unit], after), size, column, f, t, e)
+    e.free[unit] = ends
+    return ends
+
+
+def op_shared(
+    unit: int, number: int, size: int, column: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Clock
+) -> int:
+    ends, shared = after, size * f.layers + column
+    if t.shared_ps[shared] > 0:
+        ends = run_shared(max(e.free[unit], after), shared, f, t, e)
+        e.free[unit] = ends
+    return ends
+
+
+def op_move(link: int, load: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Clock) -> int:
+    ends = moved(max(e.free[link], after), w.load_ps[load], f, e)
+    e.free[link] = ends
+    return ends
+
+
+def op_fetch(link: int, guess: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Clock) -> int:
+    ends = moved(max(e.free[link], after), w.guess_ps[guess], f, e)
+    e.free[link] = ends
+    e.arrival[guess] = ends
+    return ends
+
+
+def op_ready(
+    unit: int, event: int, column: int, hits: int, slots: int, late: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Clock
+) -> int:  # fmt: skip
+    start = max(e.free[unit], after)
+    ends = start
+    for j in range(late):
+        if e.arrival[s.by[j]] <= start:
+            hits += 1
+            slots += w.tokens[s.late[j]]
+    if hits > 0:
+        ends = run_experts(start, column, hits, slots, f, t, e)
+        e.free[unit] = ends
+    if late > 0:
+        e.ready[unit] = start
+    return ends
+
+
+def op_one(
+    unit: int, column: int, i: int, guess: int, load: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Clock
+) -> int:  # fmt: skip
+    start = max(e.free[unit], after)
+    ends, runs, arrives = start, True, load
+    if guess >= 0:
+        arrives = e.arrival[guess]
+        runs = arrives > e.ready[unit]
+    if runs:
+        if arrives > start:
+            e.at[STALLED] += arrives - start
+            start = arrives
+        ends = run_experts(start, column, 1, w.tokens[i], f, t, e)
+        e.free[unit] = ends
+    return ends
+
+
+def op_cpu(event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Clock) -> int:
+    ends = max(e.free[f.cpu], after) + w.cpu_ps[event]
+    e.free[f.cpu] = ends
+    if f.contended:
+        e.at[CPU_UNTIL] = ends
+    return ends
+
+
+def op_wait(unit: int, other: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Clock) -> int:
+    start = max(e.free[unit], after)
+    ends = max(start, other)
+    e.at[ON_CPU] += ends - start
+    e.free[unit] = ends
+    return ends
