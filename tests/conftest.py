@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
+import os
+from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from simmoe.simulator.nouns.trace import Trace
+
+# How many examples a test draws for each 100 that it asks for, and which. On a person's machine each run draws others, so the
+# search goes on and a failure is kept in .hypothesis/; in CI the same ones come every time, so that no change turns red by
+# the chance of another; `make fuzz` searches long. --hypothesis-profile NAME chooses another than the usual one.
+settings.register_profile("dev", max_examples=20, deadline=None, print_blob=True)
+settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True)
+settings.register_profile("fuzz", max_examples=1000, deadline=None, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") == "true" else "dev")
 
 
 def make_trace(
@@ -31,6 +44,32 @@ def one_layer(rows: list[Any], n_experts: int) -> Trace:
     """A one-layer trace: a row is one token's experts, or a list of tokens that form one pass."""
     passes = [[[token] for token in row] if isinstance(row[0], list) else [[row]] for row in rows]
     return make_trace(passes, n_experts)
+
+
+def for_each(name: str, values: Sequence[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """`pytest.mark.parametrize` for checks of data files: one test that goes through all values and shows each that failed."""
+
+    def decorate(check: Callable[..., None]) -> Callable[..., None]:
+        @wraps(check)
+        def test(**fixtures: Any) -> None:
+            failed = [f"{value}: {why}" for value in values if (why := _why_it_fails(check, {**fixtures, name: value}))]
+            if failed:
+                pytest.fail(f"{len(failed)} of {len(values)} failed\n" + "\n".join(failed), pytrace=False)
+
+        rest = [one for one in inspect.signature(check).parameters.values() if one.name != name]
+        test.__signature__ = inspect.Signature(rest)  # type: ignore[attr-defined]
+        return test
+
+    return decorate
+
+
+def _why_it_fails(check: Callable[..., None], arguments: dict[str, Any]) -> str | None:
+    try:
+        check(**arguments)
+    except Exception as error:
+        where = error.__traceback__.tb_next  # the line of the check itself
+        return f"line {where.tb_lineno if where else '?'}, {type(error).__name__}: {error}"
+    return None
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware, Link, Tier, Upstream
@@ -304,8 +305,8 @@ def requests(trace: Trace) -> list[list[int]]:
 
 
 def examples(n: int) -> int:
-    """How many scenarios a test draws: n, or the share of it that SIMMOE_EXAMPLES_PERCENT asks for."""
-    return max(n * int(os.environ.get("SIMMOE_EXAMPLES_PERCENT", "100")) // 100, 10)
+    """How many scenarios a test draws: the share of n that the profile of tests/conftest.py, or SIMMOE_EXAMPLES_PERCENT, asks for."""
+    return max(n * int(os.environ.get("SIMMOE_EXAMPLES_PERCENT", settings().max_examples)) // 100, 10)
 
 
 def shape_for(trace: Trace) -> ModelShape:

@@ -220,6 +220,7 @@ def test_arc_equals_figure_4(ids: list[int], room: int, size: int) -> None:
     assert ours("arc", ids, room, size) == arc(ids, room)
 
 
+@pytest.mark.real
 @given(streams, st.integers(1, 12))
 def test_arc_equals_libcachesim(ids: list[int], room: int) -> None:
     theirs = libcachesim("ARC", ids, room)
@@ -228,6 +229,7 @@ def test_arc_equals_libcachesim(ids: list[int], room: int) -> None:
         assert ours("arc", ids, room) == theirs
 
 
+@pytest.mark.real
 def test_arc_on_longer_streams() -> None:
     same = 0
     for ids, room in random_streams(seed=3):
@@ -240,6 +242,7 @@ def test_arc_on_longer_streams() -> None:
     assert same >= 20  # of 24
 
 
+@pytest.mark.real
 def test_arc_tie_that_a_double_breaks() -> None:
     assert sum(ours("arc", TIE, 7)) == sum(arc(TIE, 7)) == 36
     assert sum(arc(TIE, 7, float)) == sum(libcachesim("ARC", TIE, 7)) == 37
@@ -251,12 +254,16 @@ def qwen_ids() -> list[int]:
     return cast(list[int], trace.expert_ids[:2000].ravel().tolist())
 
 
+@pytest.mark.traces
+@pytest.mark.real
 @pytest.mark.parametrize("room", [24, 32, 48, 64, 96])
 def test_arc_equals_libcachesim_on_qwen3(room: int) -> None:
     ids = qwen_ids()
     assert ours("arc", ids, room) == libcachesim("ARC", ids, room) == arc(ids, room)
 
 
+@pytest.mark.traces
+@pytest.mark.real
 @pytest.mark.parametrize("room", [8, 12, 16])
 def test_arc_on_qwen3_where_doubles_break_ties(room: int) -> None:
     ids = qwen_ids()
@@ -284,6 +291,7 @@ def test_tinylfu_counts_to_fifteen(first: int, second: int, wins: bool) -> None:
     assert ours("w_tinylfu", ids, 4)[-1] != wins
 
 
+@pytest.mark.real
 def test_libcachesims_rules_equal_libcachesim() -> None:
     for ids, room in random_streams(seed=5):
         theirs = libcachesim("WTinyLFU", ids, room, 100, window_size=window_share(room))
@@ -294,12 +302,15 @@ def test_libcachesims_rules_equal_libcachesim() -> None:
         assert libcachesim_tinylfu(ids, room) == libcachesim("WTinyLFU", ids, room, 100, window_size=0.01)
 
 
+@pytest.mark.real
 def test_libcachesims_halving() -> None:
     ids = np.random.default_rng(8).integers(0, 12, 12_000).tolist()  # 32 * 140 hits, then the counts are halved
     theirs = libcachesim("WTinyLFU", ids, 8, 20, window_size=window_share(8))
     assert libcachesim_tinylfu(ids, 8, 20) == theirs
 
 
+@pytest.mark.traces
+@pytest.mark.real
 @pytest.mark.parametrize(("room", "bound"), [(8, 0.04), (16, 0.06), (32, 0.01), (64, 0.01), (96, 0.01)])
 def test_tinylfu_differs_from_libcachesim_by_its_rules_only(room: int, bound: float) -> None:
     ids = qwen_ids()
@@ -478,6 +489,7 @@ def test_loads_of_one_event_contend_later() -> None:
     assert main_cache([[10, 11, 12], [13]]) == ({0, 1, 2, 10, 11, 12}, [6, 3, 4, 7, 8, 9, 5])  # the room comes back
 
 
+@pytest.mark.traces
 def test_whole_qwen3_events() -> None:
     """Both beat LRU on whole events at a third of the experts, and stay above Belady."""
     trace = real_traces.load("qwen3_30b_general", columns=slice(24, 25))

@@ -261,6 +261,7 @@ def test_loads_that_fail_beside_a_product_are_not_hidden():
 # --- the command --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("home", ["disk", "memory"])
 def test_quick_writes_a_profile_that_plays(tmp_path, monkeypatch, capsys, home, small_file):
     """With a tenth of the samples; memory: as it goes without torch."""
@@ -285,6 +286,7 @@ def test_quick_writes_a_profile_that_plays(tmp_path, monkeypatch, capsys, home, 
     )
 
 
+@pytest.mark.slow
 def test_a_gpu_with_memory_of_its_own(tmp_path, monkeypatch, small_file):
     """The whole course with a CPU that claims to be one."""
     pytest.importorskip("torch")
@@ -354,6 +356,7 @@ def test_bad_options_are_one_line(tmp_path, capsys):
 # --- one constant -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_machine_at_seventy_percent_is_recognised(tmp_path, capsys):
     """The same run with all bandwidths × 0.7 is what the user saw."""
     played = simmoe.run("jetson_orin", "switch", tokens=300, budget="50%")

@@ -43,6 +43,7 @@ def phone():
 MIB = 2**20
 
 
+@pytest.mark.traces
 def test_phone_flags_and_bytes(phone):
     trace, raw = phone
     got = simmoe.replay(trace, raw["expert_bytes_per_layer"], 4000 * MIB)
@@ -54,6 +55,7 @@ def test_phone_flags_and_bytes(phone):
     assert abs(got.decode.bytes / recorded - 1) < 0.005
 
 
+@pytest.mark.traces
 def test_phone_curve(phone):
     trace, raw = phone
     with open(real_traces.path("phone_gemma4_26b.curve.csv"), encoding="utf-8") as stream:
@@ -73,6 +75,7 @@ QWEN = {  # room -> misses per token of column 24: event lru, event belady, one-
 }  # fmt: skip
 
 
+@pytest.mark.traces
 @pytest.mark.parametrize("room", QWEN)
 def test_qwen3_column_24(room):
     trace = real_traces.load("qwen3_30b_general", slice(24, 25))

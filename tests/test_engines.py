@@ -66,6 +66,7 @@ def run(case: Case, engine: Engine, cpu_seed: int | None = None, page_cache: int
     return clocks, counts, link_bytes_by_pass(case.trace, requests, decisions, guesses, sizes), decisions
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("name", ENGINES)
 @pytest.mark.parametrize("prefetching", [None, True])
 def test_engine_equals_the_idiomatic_model(name, prefetching):
@@ -104,6 +105,7 @@ def same(one: Decisions, other: Decisions) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(astuple(one), astuple(other)))
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("prefetching", [None, True])
 def test_all_engines_are_equal_bit_for_bit(prefetching):
     """SimPy's processes, the recurrence interpreted and compiled; over laws that the idiomatic model does not know, too."""
@@ -121,6 +123,8 @@ def test_all_engines_are_equal_bit_for_bit(prefetching):
     compare()
 
 
+@pytest.mark.traces
+@pytest.mark.slow
 @HAS_NUMBA
 @pytest.mark.parametrize("eviction", policies.names("eviction"))
 @pytest.mark.parametrize("name", real_traces.NAMES)
@@ -146,6 +150,8 @@ WHOLE = {
 }
 
 
+@pytest.mark.traces
+@pytest.mark.slow
 @HAS_NUMBA
 @pytest.mark.parametrize("name", WHOLE)
 def test_compiled_equals_interpreted_on_whole_real_traces(name):
@@ -161,6 +167,7 @@ def first(trace, passes: int):
     return first_tokens(trace, int(trace.pass_ptr[passes]))
 
 
+@pytest.mark.traces
 @HAS_NUMBA
 def test_the_engine_under_test_is_compiled():
     """The kernels are machine code for the types that a run passes, unless numba's compiler is turned off on purpose."""
@@ -178,6 +185,7 @@ def test_the_engine_under_test_is_compiled():
             assert made_of and all(one.fndesc.native and not one.objectmode and one.entry_point for one in made_of)
 
 
+@pytest.mark.traces
 def test_why_not_says_it_in_one_sentence():
     trace = first(real_traces.load("gptoss20b_gpqa"), 4)
     workload = Workload("a100", trace, shape_for(trace))
@@ -191,6 +199,7 @@ def test_why_not_says_it_in_one_sentence():
         assert workload.engine("auto", runs=10**6, spans=True).name == "simpy"
 
 
+@pytest.mark.traces
 def test_a_transfer_into_a_full_memory_is_refused():
     from dataclasses import replace
 

@@ -15,6 +15,7 @@ from simmoe.hardware_profiles.ranges import spread
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Hardware, Link, Power, Thermal, Upstream
 from simmoe.workloads.format.trace import names
+from tests.conftest import for_each
 from tests.test_hardware import changed, number
 
 NAMES = available()
@@ -42,7 +43,7 @@ def peak(hw: Hardware, name: str) -> int | None:
 # --- physics --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", NAMES)
+@for_each("name", NAMES)
 def test_nothing_is_faster_than_its_peak(name: str) -> None:
     hw = load(name)
     memory, link = peak(hw, "memory_bandwidth"), peak(hw, "link_bandwidth")
@@ -55,14 +56,14 @@ def test_nothing_is_faster_than_its_peak(name: str) -> None:
         assert rate <= 1.02 * (peak(hw, f"flops.{number_format}") or rate)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not load(name).unified])
+@for_each("name", NAMES)
 def test_a_discrete_link_is_pcie_or_named(name: str) -> None:
-    raw = peak(load(name), "link_bandwidth")
-    assert raw is not None
-    assert raw / 1e9 in PCIE or name == "gh200"
+    hw = load(name)
+    raw = peak(hw, "link_bandwidth")
+    assert hw.unified or (raw is not None and raw / 1e9 in PCIE) or name == "gh200"
 
 
-@pytest.mark.parametrize("name", DENSE)
+@for_each("name", list(DENSE))
 def test_flops_are_dense(name: str) -> None:
     rates = load(name).device.flops_per_s
     assert rates["fp16"] <= 1.02 * DENSE[name] * TB
@@ -75,7 +76,7 @@ def test_every_gpu_stands_in_the_table() -> None:
     assert {name for name in NAMES if load(name).device.name == "gpu"} == set(DENSE)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@for_each("name", NAMES)
 def test_a_profile_that_extends_another_states_its_own_bandwidth_and_peak(name: str) -> None:
     own = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
     if "extends" not in own or TWINS.get(name) == own["extends"]:
@@ -101,8 +102,9 @@ def test_a_measured_figure_of_one_gpu_is_not_passed_on_to_another() -> None:
 # --- they play ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @needs_traces
-@pytest.mark.parametrize("name", NAMES)
+@for_each("name", NAMES)
 def test_every_machine_plays_the_bundled_trace(name: str) -> None:
     slow, fast = (simmoe.run(hw, "switch", tokens=256, engine="simpy") for hw in bounds(load(name)))
     run = simmoe.run(name, "switch", tokens=256, engine="simpy")
@@ -133,7 +135,7 @@ def test_a_changed_rate_moves_the_speed_in_its_direction(path: str, more: str, s
 # --- bounds ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", NAMES)
+@for_each("name", NAMES)
 def test_bounds_enclose_the_machine_and_are_machines(name: str) -> None:
     hw = load(name)
     slow, fast = bounds(hw)
@@ -342,7 +344,8 @@ def test_the_digest_is_that_of_the_merged_content(tmp_path: Path) -> None:
     assert load("a100_pcie_80").digest != load("a100").digest
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
+@for_each("name", NAMES)
 def test_written_out_in_full_a_profile_is_the_same_machine(tmp_path: Path, name: str) -> None:
     assert write(tmp_path, merged(FOLDER / f"{name}.yaml"), name) == load(name)
 
@@ -391,12 +394,14 @@ def test_a_mode_replaces_figures() -> None:
         load("a100@1")
 
 
-@pytest.mark.parametrize(("name", "mode"), [(name, mode) for name in NAMES for mode in load(name).modes])
-def test_a_mode_is_never_faster_than_the_machine_without_cap(name: str, mode: str) -> None:
-    whole, capped = load(name), load(f"{name}@{mode}")
-    assert capped.device.bytes_per_s <= whole.device.bytes_per_s
-    if (name, mode) != ("jetson_orin_nx", "40W"):  # a Super mode: faster than the profile's own clocks
-        assert capped.device.flops_per_s["fp16"] < whole.device.flops_per_s["fp16"]
+@for_each("name", NAMES)
+def test_a_mode_is_never_faster_than_the_machine_without_cap(name: str) -> None:
+    whole = load(name)
+    for mode in whole.modes:
+        capped = load(f"{name}@{mode}")
+        assert capped.device.bytes_per_s <= whole.device.bytes_per_s, mode
+        if (name, mode) != ("jetson_orin_nx", "40W"):  # a Super mode: faster than the profile's own clocks
+            assert capped.device.flops_per_s["fp16"] < whole.device.flops_per_s["fp16"], mode
 
 
 def test_an_existing_file_may_have_an_at_in_its_name(tmp_path: Path) -> None:

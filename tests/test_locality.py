@@ -409,6 +409,7 @@ def test_rows_may_be_interleaved():
 # real models
 
 
+@pytest.mark.traces
 @pytest.mark.parametrize("name", PUBLISHED_SRP)
 @pytest.mark.parametrize("m", [4, 16])
 def test_srp_of_real_models_is_near_the_published_one(name, m):
@@ -416,6 +417,7 @@ def test_srp_of_real_models_is_near_the_published_one(name, m):
     assert found == pytest.approx(PUBLISHED_SRP[name][m], abs=0.05)
 
 
+@pytest.mark.traces
 def test_a_whole_real_trace_takes_seconds():
     loaded = real_traces.load("qwen3_30b_general")
     start = time.thread_time()  # of this thread: a busy machine does not count

@@ -20,6 +20,7 @@ from simmoe.workloads.importers.model import import_model, write_shape
 
 gguf = pytest.importorskip("gguf", reason="gguf writes the headers that are read back")
 transformers = pytest.importorskip("transformers", reason="transformers writes the config.json that is read back")
+pytestmark = pytest.mark.real
 
 # family: (config class, published values, parameters of its model class in transformers 5.23, published total)
 CONFIGS: dict[str, tuple[str, dict[str, Any], int, float]] = {

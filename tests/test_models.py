@@ -14,6 +14,7 @@ from simmoe.simulator.nouns.model import NO_PART, ModelShape, Part
 from simmoe.workloads import models
 from simmoe.workloads.models import available, load, shape
 from simmoe.workloads.models.formats import FORMATS
+from tests.conftest import for_each
 
 NAMES = available()  # a model that is added to the folder is checked without being listed here
 SHIPPED = [
@@ -118,7 +119,7 @@ def test_a_model_that_extends_another_differs_in_what_it_says(tmp_path: Path) ->
         load(str(tmp_path / "a.yaml"))
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@for_each("name", list(PUBLISHED))
 def test_a_model_adds_up_to_its_published_size(name: str) -> None:
     """Within 1 %. The stated shape of the largest Oracle-MoE gives 2.144B where the paper prints 2.06B."""
     published = PUBLISHED[name]
@@ -127,13 +128,13 @@ def test_a_model_adds_up_to_its_published_size(name: str) -> None:
     assert abs(published - total) <= tolerance * total
 
 
-@pytest.mark.parametrize("name", EXACT)
+@for_each("name", list(EXACT))
 def test_a_model_has_exactly_the_parameters_of_its_model_class(name: str) -> None:
     assert load(name).total_params == EXACT[name]
 
 
-@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("format", FORMATS)
+@for_each("name", NAMES)
 def test_every_model_loads_in_every_format(name: str, format: str) -> None:
     model = load(name, format)
     assert (model.name, model.format, model.compute) == (name, format, "fp32" if format == "fp32" else "fp16")

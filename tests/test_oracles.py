@@ -60,6 +60,7 @@ def test_flattened_accesses_differ() -> None:
 # --- real traces ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.traces
 def test_phone_flags_hits_and_bytes() -> None:
     trace = real_traces.load(real_traces.PHONE)
     run = oracles.replay(trace, real_traces.expert_bytes(), 4000 * MIB)
@@ -75,6 +76,8 @@ def curve_rows(policy: str) -> list[dict[str, str]]:
         return [row for row in DictReader(file) if row["policy"] == policy]
 
 
+@pytest.mark.traces
+@pytest.mark.slow
 @pytest.mark.parametrize(("policy", "budgets"), [("lru", None), ("belady", ("250", "1000", "4000"))])
 def test_phone_curve(policy: str, budgets: tuple[str, ...] | None) -> None:
     trace, sizes = real_traces.load(real_traces.PHONE), real_traces.expert_bytes()
@@ -96,6 +99,8 @@ QWEN3_MISSES_PER_TOKEN = {  # column 24
 }
 
 
+@pytest.mark.traces
+@pytest.mark.slow
 @pytest.mark.parametrize(("contract", "policy"), QWEN3_MISSES_PER_TOKEN)
 def test_qwen3_column_24(contract: str, policy: str) -> None:
     trace = real_traces.load("qwen3_30b_general", columns=slice(24, 25))
@@ -104,6 +109,7 @@ def test_qwen3_column_24(contract: str, policy: str) -> None:
         assert run.total.misses / trace.n_tokens == expected
 
 
+@pytest.mark.traces
 @pytest.mark.parametrize("name", real_traces.NAMES)
 def test_real_traces_keep_the_shape_of_a_trace(name: str) -> None:
     trace = real_traces.load(name)
@@ -122,6 +128,7 @@ def one_expert_events(ids: Sequence[int]) -> Trace:
     return tiny_trace([[[i]] for i in ids], n_experts=max(ids) + 1)
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("policy", ["lru", "fifo", "lfu", "belady"])
 def test_equals_libcachesim(policy: str) -> None:
     rng = np.random.default_rng(7)
@@ -131,6 +138,9 @@ def test_equals_libcachesim(policy: str) -> None:
             assert ours == oracles.flat_libcachesim(ids, 1, room, policy)
 
 
+@pytest.mark.traces
+@pytest.mark.real
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["lru", "fifo", "lfu", "belady"])
 def test_equals_libcachesim_on_qwen3(policy: str) -> None:
     trace = real_traces.load("qwen3_30b_general", columns=slice(24, 25))
@@ -340,19 +350,19 @@ def check_counts(case: Case) -> None:
         assert sum(timed.pass_ps) >= timed.link_busy_ps
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=scenarios.examples(150), deadline=None)
 @given(scenarios.cases())
 def test_timed_and_plain_oracle_agree_in_counts(case: Case) -> None:
     check_counts(case)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=scenarios.examples(50), deadline=None)
 @given(scenarios.cases(prefetching=True))
 def test_timed_and_plain_oracle_agree_in_counts_with_late_hits(case: Case) -> None:
     check_counts(case)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=scenarios.examples(60), deadline=None)
 @given(scenarios.cases(prefetching=False), st.sampled_from(EVICTIONS))
 def test_overlap_changes_times_but_no_counts(case: Case, eviction: str) -> None:
     runs = [

@@ -33,6 +33,8 @@ def test_replay_equals_the_plain_oracle(case: Case):
             )
 
 
+@pytest.mark.traces
+@pytest.mark.real
 @pytest.mark.parametrize("room", [8, 17, 32, 64, 100])
 def test_one_expert_events_equal_libcachesim(room):
     trace = real_traces.load("qwen3_30b_general", slice(24, 25))

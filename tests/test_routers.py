@@ -67,7 +67,10 @@ class Made:
     output: Output  # of `trained`
 
 
-@pytest.fixture(scope="module", params=[f"{name}, top-{k}" for name in NAMES for k in (1, 2)])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(f"{name}, top-{k}", marks=pytest.mark.train) for name in NAMES for k in (1, 2)],
+)
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     name, k = request.param.split(", top-")
     recipe, file, work = replace(RECIPE, top_k=int(k)), routers.find(name), tmp_path_factory.getbasetemp() / "work"
@@ -176,6 +179,7 @@ def test_a_state_dict_carries_all_of_the_router(made: Made) -> None:
     assert all(torch.equal(a.experts, b.experts) for a, b in zip(again.routings, made.output.routings))
 
 
+@pytest.mark.train
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_that_stopped_ends_in_the_same_model(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "CHECKPOINT_EVERY", 2)

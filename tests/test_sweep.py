@@ -66,6 +66,7 @@ def killed(journal: Path, space: str, trials: int, after: int) -> None:
     assert process.wait() == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_goes_on_as_if_it_had_not_been(space, tmp_path, capsys):
     journal, path, trials = tmp_path / "small.journal", space(tokens="1024"), 70  # more than one NSGA-II generation
     kept = 0
@@ -92,6 +93,7 @@ def test_a_last_line_that_was_cut_costs_that_trial_only(space, tmp_path, capsys)
         assert trial_lines(journal) == 6 and journal.read_bytes().endswith(b"\n")
 
 
+@pytest.mark.slow
 def test_what_another_process_left_behind(space, tmp_path, capsys):
     import optuna
 
@@ -142,6 +144,7 @@ def test_each_command_gives_its_number(space, capsys):
         assert run["ttft_s"]["cold"] == trial["ttft_cold_s"] and run["memory_bytes"]["total"] == trial["memory_bytes"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["nsga2", "tpe", "random", "grid"])
 def test_a_seed_gives_the_same_trials(sampler, space, capsys, tmp_path):
     arguments = (space(), "--trials", "14", "--sampler", sampler)

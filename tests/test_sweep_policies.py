@@ -58,6 +58,7 @@ def test_each_value_is_played_and_its_command_gives_the_same_numbers(axis, capsy
     assert len({trial.user_attrs["digest"] for trial in done.trials}) == len(EACH[axis])  # none of them is dropped
 
 
+@pytest.mark.slow
 def test_all_of_them_together_and_the_words_of_the_command(capsys):
     done = sweep({**SPACE, **EACH}, trials=12, sampler="random")
     for trial in done.trials:
@@ -181,6 +182,7 @@ def test_a_study_made_before_these_axes_goes_on_and_one_that_names_them_is_anoth
             sweep({**SPACE, axis: values}, journal, 4)
 
 
+@pytest.mark.slow
 def test_a_study_of_all_of_them_goes_on_as_if_it_had_not_been_stopped(tmp_path):
     space, journal = {**SPACE, **EACH}, tmp_path / "all.journal"
     sweep(space, journal, 4)
@@ -188,6 +190,7 @@ def test_a_study_of_all_of_them_goes_on_as_if_it_had_not_been_stopped(tmp_path):
     assert set(plain(journal).trials[0].params) == {*EACH, "hw", "trace", "eviction", "budget"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(compiled.missing(), reason="plays whole traces: needs numba (pip install 'simmoe[fast]')")
 def test_rare_experts_are_better_left_to_the_cpu_until_most_fit():
     axes = load("experts_on_the_cpu").axes

@@ -101,6 +101,7 @@ def test_wrong_names_and_numbers_are_one_clear_line() -> None:
         zoo.entry("swich")
 
 
+@pytest.mark.train
 def test_dense_leaves_a_record_but_no_trace(tmp_path: Path) -> None:
     assert make_tiny("dense", tmp_path / "x.npz", 2, tmp_path) is None
     record = json.loads((tmp_path / "x.training.json").read_text())
@@ -111,12 +112,14 @@ def test_dense_leaves_a_record_but_no_trace(tmp_path: Path) -> None:
 # --- what the routers are for ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.train
 def test_oracle_switches_far_less_than_switch(traces: dict[str, Any]) -> None:
     oracle, switch = (traces[r].meta["quality"] for r in ("oracle", "switch"))
     for name in ("inconsistency_per_100", "inconsistency_per_100_mixed"):
         assert max(oracle[name]) < min(switch[name]) / 3
 
 
+@pytest.mark.train
 def test_no_collapse(traces: dict[str, Any]) -> None:
     for trace in traces.values():
         figures = trace.meta["quality"]
@@ -124,12 +127,14 @@ def test_no_collapse(traces: dict[str, Any]) -> None:
         assert set(figures["experts_used"]) == {4.0}
 
 
+@pytest.mark.train
 def test_oracle_costs_no_perplexity(traces: dict[str, Any]) -> None:
     oracle, switch = (traces[r].meta["quality"]["proxy_ppl"] for r in ("oracle", "switch"))
     assert oracle < 1.2 * switch < 1.2 * 2048  # both have learnt: a uniform guess has perplexity 2048
     assert switch < 600
 
 
+@pytest.mark.train
 def test_oracle_experts_know_the_topic_better(traces: dict[str, Any]) -> None:
     oracle, switch = (traces[r].meta["quality"]["nmi_domain"] for r in ("oracle", "switch"))
     assert min(oracle) > max(switch)
@@ -138,6 +143,7 @@ def test_oracle_experts_know_the_topic_better(traces: dict[str, Any]) -> None:
 # --- causality ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.train
 def test_routing_of_a_prefix_does_not_depend_on_what_follows(model: GPT) -> None:
     tokens = held_out_pure(8, 128).tokens
     other = tokens.copy()
@@ -148,6 +154,7 @@ def test_routing_of_a_prefix_does_not_depend_on_what_follows(model: GPT) -> None
     assert (a.ids[:, 70:] != b.ids[:, 70:]).any()
 
 
+@pytest.mark.train
 def test_decoding_with_the_kv_cache_equals_the_parallel_pass(model: GPT) -> None:
     tokens = torch.from_numpy(held_out_pure(4, 128).tokens)
     with torch.no_grad():
@@ -163,6 +170,7 @@ def test_decoding_with_the_kv_cache_equals_the_parallel_pass(model: GPT) -> None
         )
 
 
+@pytest.mark.train
 def test_oracle_routing_of_a_shorter_text_is_bit_identical(traces: dict[str, Any], work: Path) -> None:
     model = training.train(choose("tiny", STEPS), "oracle", work).model
     tokens = held_out_pure(8, 128).tokens
@@ -174,10 +182,12 @@ def test_oracle_routing_of_a_shorter_text_is_bit_identical(traces: dict[str, Any
 # --- the trace ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.train
 def test_both_traces_have_the_same_tokens_and_passes(traces: dict[str, Any]) -> None:
     agree(traces["oracle"], traces["switch"])
 
 
+@pytest.mark.train
 def test_trace_shape_and_passes(traces: dict[str, Any]) -> None:
     trace = traces["oracle"]
     assert trace.expert_ids.shape == (70 * 128, 2, 1)
@@ -187,12 +197,14 @@ def test_trace_shape_and_passes(traces: dict[str, Any]) -> None:
     assert (trace.position[:128] == np.arange(128)).all()
 
 
+@pytest.mark.train
 def test_trace_reads_back_with_its_digest(traces: dict[str, Any], work: Path) -> None:
     again = trace_format.load(work / "oracle.npz")
     assert again.meta["digest"] == traces["oracle"].meta["digest"]
     assert (again.expert_ids == traces["oracle"].expert_ids).all()
 
 
+@pytest.mark.train
 def test_gate_weights_are_probabilities(traces: dict[str, Any]) -> None:
     for trace in traces.values():
         assert ((trace.gate_weights > 0) & (trace.gate_weights <= 1)).all()
@@ -202,12 +214,14 @@ def test_gate_weights_are_probabilities(traces: dict[str, Any]) -> None:
 # --- determinism ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.train
 def test_same_seed_same_trace(tmp_path: Path) -> None:
     made = [make_tiny("oracle", tmp_path / f"{i}.npz", 10, tmp_path / str(i), seed) for i, seed in enumerate((0, 0, 1))]
     assert made[0].meta["digest"] == made[1].meta["digest"]
     assert not np.array_equal(made[0].expert_ids, made[2].expert_ids)
 
 
+@pytest.mark.train
 def test_a_run_that_stopped_goes_on_to_the_same_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "CHECKPOINT_EVERY", 2)
     recipe = choose("tiny", 12)
@@ -232,6 +246,7 @@ def stop_at(last: int) -> training.Progress:
     return progress
 
 
+@pytest.mark.train
 def test_progress_reports_every_step(tmp_path: Path) -> None:
     seen: list[tuple[str, int, int]] = []
     training.train(choose("tiny", 6), "switch", tmp_path, lambda *call: seen.append(call[:3]))
@@ -256,6 +271,7 @@ def fit(routers, model, windows, seed):
 """
 
 
+@pytest.mark.train
 def test_a_router_file_outside_the_package_works(tmp_path: Path) -> None:
     path = tmp_path / "round_robin.py"
     path.write_text(ROUND_ROBIN)
@@ -265,6 +281,7 @@ def test_a_router_file_outside_the_package_works(tmp_path: Path) -> None:
     assert (trace.expert_ids[:, 0, 0] == tokens % 4).all()
 
 
+@pytest.mark.train
 @pytest.mark.parametrize(
     "change",
     [{}, {"shared_expert": True}, {"n_experts": 8, "top_k": 2}, {"n_experts": 8, "top_k": 4, "slices": 4}],

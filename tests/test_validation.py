@@ -56,18 +56,21 @@ def outcomes() -> Iterator[dict[str, Outcome]]:
 # --- the bundled cases ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_bars_that_are_reached_stay_reached(outcomes):
     missed = {name for name, one in outcomes.items() if one.reached is False}
     assert missed <= MISSED
     assert all(outcomes[name].case.misses for name in missed)
 
 
+@pytest.mark.slow
 def test_no_fitted_row_is_judged_and_constants_have_rows(outcomes):
     for one in outcomes.values():
         assert not {line.row.id for line in one.lines if line.fitted} & {line.row.id for line in one.judged}
         assert len(one.constants) <= sum(line.fitted for line in one.lines)
 
 
+@pytest.mark.slow
 def test_the_page_is_what_the_command_writes(outcomes):
     """Word for word; without the recorded traces, all sections but those that need them."""
     page = (ROOT / "docs" / "validation.md").read_text("utf-8")
@@ -78,6 +81,7 @@ def test_the_page_is_what_the_command_writes(outcomes):
         assert report.section(outcomes[name]) in page, f"{name}: run simmoe validate --write docs/validation.md"
 
 
+@pytest.mark.slow
 def test_matrix_products_are_judged_at_the_same_token_counts_on_both_gpus(outcomes):
     """Chosen by a rule: no count is left out where a step of the kernel is missed."""
     for judged in (True, False):
@@ -91,6 +95,7 @@ def test_matrix_products_are_judged_at_the_same_token_counts_on_both_gpus(outcom
     }
 
 
+@pytest.mark.slow
 def test_the_two_runs_that_a_gpu_was_fitted_on_predict_the_others(outcomes):
     """Independent fits over all runs of each log: 123.3 + 5.11 ms and 185.7 + 7.28 ms per miss."""
     for name, rest, per_miss in (("v3_mixtral_rtx_4090", 123.3, 5.11), ("v3_mixtral_rtx_3090", 185.7, 7.28)):
@@ -99,6 +104,7 @@ def test_the_two_runs_that_a_gpu_was_fitted_on_predict_the_others(outcomes):
         assert 68.6 / found["link, GB/s"] == pytest.approx(per_miss, rel=0.02)
 
 
+@pytest.mark.slow
 def test_output_has_no_path_and_is_the_same_twice(outcomes, capsys):
     for _ in range(2):
         assert cli.main(["validate", "--json", "v3_mixtral_rtx_4090", "kernel_gemv_a40"]) == 0
@@ -236,6 +242,7 @@ def test_kind_kernel_gemv():
     assert found == {"launch, us": pytest.approx(5), "bandwidth, GB/s": pytest.approx(100)}
 
 
+@pytest.mark.slow
 def test_kind_kernel_grouped():
     """10 us + 4 us for each expert of 8 MB: 2000 GB/s; many tokens of 2 experts at 0.1 GFLOP and 200 TFLOP/s: p = 2 with 1 us a token."""
     rows = [{"id": f"few {n}", "measured": 10 + 4 * n, "experts": n, "tokens": 1} for n in (2, 8, 16)]
@@ -297,6 +304,7 @@ def test_kind_resident():
     assert scaled.all_expert_bytes * 2 == models.load("olmoe-1b-7b").all_expert_bytes
 
 
+@pytest.mark.slow
 def test_kind_ablations():
     bundled = case.load("v4_mixtral_t4")
     blank = replace(bundled, setting={**bundled.setting, "tokens": 12}, bar={"worst": 0.01})
@@ -308,6 +316,7 @@ def test_kind_ablations():
     assert naive_s > copied_s
 
 
+@pytest.mark.slow
 def test_kind_ratios(monkeypatch):
     bundled = case.load("v5_oracle_a100")
     monkeypatch.setattr(ratios, "_workload", lambda hw, trace, format: Workload(hw, trace, format=format, tokens=300))

@@ -11,6 +11,7 @@ import pytest
 from simmoe.cli.main import main
 from simmoe.workloads.format import trace
 from simmoe.workloads.oracle_moe import routers, zoo, zoo_tables
+from tests.conftest import for_each
 
 pytest.importorskip("torch", reason="router files need PyTorch: pip install 'simmoe[moe]'")
 
@@ -26,7 +27,7 @@ def test_every_bundled_trace_is_of_the_zoo() -> None:
     assert [n for n in RECORDS if n not in TRACES] == [n for n in RECORDS if zoo.entry(n).router == "dense"]
 
 
-@pytest.mark.parametrize("name", RECORDS)
+@for_each("name", list(RECORDS))
 def test_committed_record_is_of_the_present_recipe_and_text(name: str) -> None:
     from simmoe.workloads.oracle_moe import make
 
@@ -37,7 +38,7 @@ def test_committed_record_is_of_the_present_recipe_and_text(name: str) -> None:
     assert record["warm_up_seconds"] > 0 and record["branch_seconds"] > 0
 
 
-@pytest.mark.parametrize("name", TRACES)
+@for_each("name", TRACES)
 def test_committed_trace_belongs_to_its_record(name: str) -> None:
     loaded, record = trace.load(name), RECORDS[name]
     assert loaded.meta["recipe_digest"] == record["recipe_digest"]
@@ -48,7 +49,7 @@ def test_committed_trace_belongs_to_its_record(name: str) -> None:
     assert (loaded.predicted_ids is not None) == (loaded.gate_weights is not None) == (name in WITH_GUESSES)
 
 
-@pytest.mark.parametrize("name", sorted(WITH_GUESSES & set(TRACES)))
+@for_each("name", sorted(WITH_GUESSES & set(TRACES)))
 def test_committed_guesses_know_more_than_chance(name: str) -> None:
     """Guesses of every lead name more of the experts used than the most popular ones would."""
     loaded = trace.load(name)

@@ -1,0 +1,39 @@
+# What a contributor runs; CONTRIBUTING.md says more. Takes the virtual environment .venv where there is one.
+PYTHON := $(or $(wildcard .venv/bin/python),python3)
+# Tests of one file share what it has trained or played, so a file stays on one process.
+PYTEST := $(PYTHON) -m pytest -n 2 --dist loadfile
+
+.PHONY: check style mypy pyright fast test real fuzz all
+
+# Before every commit, in at most 90 s of two free cores.
+check:
+	@$(MAKE) --no-print-directory -j2 fast style mypy pyright
+
+style:
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+
+mypy:
+	$(PYTHON) -m mypy -p simmoe
+
+pyright:
+	$(PYTHON) -m pyright --pythonpath $(PYTHON)
+
+fast:
+	$(PYTEST) -m "not slow and not traces and not train and not real"
+
+# Every test.
+test:
+	$(PYTEST)
+
+# Against the programs and the traces of others.
+real:
+	$(PYTEST) -rs -m "real or traces"
+
+# The property tests with ten times the examples of CI, other ones each time.
+fuzz:
+	$(PYTEST) --hypothesis-profile fuzz -m "hypothesis and not train"
+
+# What CI runs. Builds .venv anew.
+all:
+	.ci/run
