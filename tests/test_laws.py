@@ -16,10 +16,21 @@ from simmoe.play.plan import Plan
 from simmoe.play.run import play
 from simmoe.play.workload import Workload
 from simmoe.simulator.costs import Costs
+from simmoe.simulator.lower.records import Fixed
 from simmoe.simulator.nouns.model import Layer, Part
 from simmoe.simulator.physics.link import transfer_ps
-from simmoe.simulator.time.reference import walk
+from simmoe.simulator.time import rates as laws
 from tests.scenarios import Case, cases, examples
+
+
+def walk(now: int, work: int, transfers: list, rates: list, cpu_until: int = 0) -> int:
+    """The walk of the recurrence; rates[0] outside and inside the transfers (start, end), rates[1] before `cpu_until`."""
+    ahead = [(begin, end) for begin, end in transfers if end > now]
+    (rate, slow), (beside, slow_beside) = rates[0], rates[-1]
+    fixed = Fixed(0, rate, slow, beside, slow_beside, *[1] * (len(Fixed._fields) - 5))
+    at = [0] * 9
+    at[laws.TAIL], at[laws.CPU_UNTIL] = len(ahead), cpu_until
+    return laws.walk(now, work, fixed, at, [begin for begin, _ in ahead], [end for _, end in ahead])
 
 
 def workload(case: Case) -> Workload:

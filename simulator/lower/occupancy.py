@@ -1,22 +1,28 @@
-"""Which bytes enter and leave a memory when: what decisions reserve and free, for an executor that models occupancy."""
+"""Which bytes enter and leave a memory when: what decisions reserve and free, for an executor that models occupancy.
+
+When the decisions of an event are made, its victims leave, and what it requests out of a buffer moves into a slot. A victim that the event
+itself requests leaves when the load that takes its room is issued. A load reserves its slot when it is issued.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
 
 from simmoe.simulator.arrays import Ints
-from simmoe.simulator.decide.counts import peak_buffer_bytes
+from simmoe.simulator.decide.counts import event_of_cause, peak_buffer_bytes
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.groups import next_of_its_layer
-from simmoe.simulator.lower.durations import thrown_out
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
+
+Bytes = dict[int, list[tuple[int, int]]]  # event or load -> (scope group, bytes)
 
 
 @dataclass(frozen=True)
 class Occupancy:
-    """Bytes by scope group (its share of the experts' memory) and in the buffers for guesses beside it."""
+    """Bytes by scope group (its share of the experts' memory), and in the buffers for guesses beside it."""
 
     rooms: tuple[int, ...]  # capacity of each group
     begins: tuple[int, ...]  # resident in each group before the first pass
@@ -24,34 +30,45 @@ class Occupancy:
     group: list[int]  # [objects]
     size: list[int]  # [objects]
     load_obj: list[int]  # [loads]
-    load_frees: list[int]  # [loads] bytes of the victims that make room for each
     guess_obj: list[int]  # [guesses]
-    guess_frees: list[int]  # [guesses]
-    promoted: dict[
-        int, list[tuple[int, int]]
-    ]  # event -> (object, bytes of its victims) that move out of a buffer into a slot
+    leave: Bytes  # event -> victims that leave at its decisions
+    own: Bytes  # load -> victims of its own event, which leave when it is issued
+    promoted: Bytes  # event -> what moves out of a buffer into a slot
     buffer_room: int  # capacity of the buffers; 0 = guesses go into slots
     held: dict[int, int]  # event -> bytes of buffers that end before it
 
     @classmethod
     def of(cls, requests: Requests, decisions: Decisions, guesses: Guesses, expert_bytes: Ints) -> Occupancy:
-        n_experts, groups = requests.n_objects // len(expert_bytes), len(decisions.rooms)
-        size = np.repeat(expert_bytes, n_experts)
-        demand, guess = thrown_out(decisions, len(requests.obj), len(guesses.obj), size[decisions.evicted])
-        promoted: dict[int, list[tuple[int, int]]] = {}
-        held: dict[int, int] = {}
-        if guesses.buffered:
-            for i in decisions.fresh.tolist():
-                promoted.setdefault(int(requests.event_of_request[i]), []).append(
-                    (int(requests.obj[i]), int(demand[i]))
-                )
-            issued = np.flatnonzero(decisions.issued)
-            event, obj = np.repeat(np.arange(requests.n_events), np.diff(guesses.ptr))[issued], guesses.obj[issued]
-            for end, o in zip((next_of_its_layer(requests, event, obj) + 1).tolist(), obj.tolist()):
-                held[end] = held.get(end, 0) + int(size[o])
+        n, groups = requests.n_objects, len(decisions.rooms)
+        size = np.repeat(expert_bytes, n // len(expert_bytes)).tolist()
+        group = (np.arange(n) * groups // n).tolist()
+        event = event_of_cause(requests, guesses, decisions.evicted_for)
+        own = np.isin(event * n + decisions.evicted, requests.event_of_request * n + requests.obj)
+        load_of = dict(zip(decisions.loads.tolist(), range(len(decisions.loads))))
+
+        def moved(where: Ints, obj: Ints) -> Bytes:
+            found: Bytes = defaultdict(list)
+            for at, o in zip(where.tolist(), obj.tolist()):
+                found[at].append((group[o], size[o]))
+            return dict(found)
+
+        fresh = decisions.fresh if guesses.buffered else decisions.fresh[:0]
+        issuing = np.array([load_of[i] for i in decisions.evicted_for[own].tolist()], np.int64)
         return cls(
-            decisions.rooms, decisions.begins, frozenset(decisions.emptied.tolist()),
-            (np.arange(requests.n_objects) * groups // requests.n_objects).tolist(), size.tolist(),
-            requests.obj[decisions.loads].tolist(), demand[decisions.loads].tolist(), guesses.obj.tolist(), guess.tolist(), promoted,
-            peak_buffer_bytes(requests, decisions, guesses, expert_bytes), held,
+            decisions.rooms, decisions.begins, frozenset(decisions.emptied.tolist()), group, size,
+            requests.obj[decisions.loads].tolist(), guesses.obj.tolist(), moved(event[~own], decisions.evicted[~own]),
+            moved(issuing, decisions.evicted[own]), moved(requests.event_of_request[fresh], requests.obj[fresh]),
+            peak_buffer_bytes(requests, decisions, guesses, expert_bytes), _held(requests, decisions, guesses, size),
         )  # fmt: skip
+
+
+def _held(requests: Requests, decisions: Decisions, guesses: Guesses, size: list[int]) -> dict[int, int]:
+    """Bytes of buffers by the event before which they end: that behind the one that they are for."""
+    if not guesses.buffered:
+        return {}
+    issued = np.flatnonzero(decisions.issued)
+    event, obj = np.repeat(np.arange(requests.n_events), np.diff(guesses.ptr))[issued], guesses.obj[issued]
+    held: dict[int, int] = defaultdict(int)
+    for end, o in zip((next_of_its_layer(requests, event, obj) + 1).tolist(), obj.tolist()):
+        held[end] += size[o]
+    return dict(held)

@@ -36,12 +36,14 @@ class Ops:
         return len(self.kind) - 1
 
     def __str__(self) -> str:
-        rows = zip((KINDS[k] for k in self.kind), self.resource, self.after, self.what)
-        lines = [
-            f"{k:4}  {kind:5} on {on}  after {after:4}  {_words(kind, what)}"
-            for k, (kind, on, after, what) in enumerate(rows)
-        ]
-        return "\n".join(lines[1:]) + "\n"
+        """A line for each row."""
+        rows = zip(self.kind, self.resource, self.after, self.what)
+        lines = [f"{k:4}  {_line(*row)}\n" for k, row in enumerate(rows) if k > 0]
+        return "".join(lines)
+
+
+def _line(kind: int, resource: int, after: int, what: What) -> str:
+    return f"{KINDS[kind]:5} on {resource}  after {after:4}  {_words(KINDS[kind], what)}"
 
 
 def _words(kind: str, what: What) -> str:

@@ -8,7 +8,7 @@ ends.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from types import ModuleType
 from typing import Any
 
@@ -339,7 +339,8 @@ class Memory:
 
     def decided(self, op: Op, event: int) -> None:
         """Decisions of `event` are made when `op` has ended."""
-        if event in self.occupancy.emptied or event in self.occupancy.promoted or event in self.occupancy.held:
+        o = self.occupancy
+        if event in o.leave or event in o.emptied or event in o.promoted or event in o.held:
             self.queue.put((op, "event", event))
 
     def serve(self) -> Process:
@@ -352,27 +353,30 @@ class Memory:
             self.reserve(what, number)
 
     def reserve(self, what: str, number: int) -> None:
+        """What load, guess or event `number` takes and gives up."""
         o = self.occupancy
         if what == "load":
-            self.replace(o.load_obj[number], o.load_frees[number])
+            self.leave(o.own.get(number, ()))
+            self.enter(o.load_obj[number])
         elif what == "guess" and self.buffers is not None:
             self.change(self.buffers, o.size[o.guess_obj[number]])
         elif what == "guess":
-            self.replace(o.guess_obj[number], o.guess_frees[number])
+            self.enter(o.guess_obj[number])
         else:
-            if number in o.emptied:
-                for container in self.slots:
-                    self.change(container, -container.level)
+            for container in self.slots if number in o.emptied else ():
+                self.change(container, -container.level)
+            self.leave(o.leave.get(number, ()))
+            for group, count_bytes in o.promoted.get(number, ()):
+                self.change(self.slots[group], count_bytes)
             if self.buffers is not None:
                 self.change(self.buffers, -o.held.get(number, 0))
-            for obj, frees in o.promoted.get(number, ()):
-                self.replace(obj, frees)
 
-    def replace(self, obj: int, frees: int) -> None:
-        """Victims leave, and the object takes their room."""
-        container = self.slots[self.occupancy.group[obj]]
-        self.change(container, -frees)
-        self.change(container, self.occupancy.size[obj])
+    def leave(self, victims: Iterable[tuple[int, int]]) -> None:
+        for group, count_bytes in victims:
+            self.change(self.slots[group], -count_bytes)
+
+    def enter(self, obj: int) -> None:
+        self.change(self.slots[self.occupancy.group[obj]], self.occupancy.size[obj])
 
     def change(self, container: simpy.Container, count_bytes: int | float) -> None:
         if count_bytes:

@@ -1,0 +1,114 @@
+"""Lowering: the operations of tiny traces, row by row, against files that print themselves (`python -m tests.test_lowering` writes them)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from simmoe import policies
+from simmoe.simulator.binding import bound
+from simmoe.simulator.costs import Costs
+from simmoe.simulator.decide.decisions import decide
+from simmoe.simulator.decide.gather import requests_of
+from simmoe.simulator.decide.player import Player
+from simmoe.simulator.lower import layer, oplist
+from simmoe.simulator.lower.durations import loading
+from simmoe.simulator.lower.oplist import KINDS, MOVE, ONE, WAIT, Ops
+from simmoe.simulator.lower.tables import CPU, LINK, UNIT, notes_of, tables_of, work_of
+from simmoe.simulator.nouns.decisions import Guesses
+from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware, Link, Tier
+from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape, Part
+from tests.scenarios import tiny_trace
+
+FOLDER = Path(__file__).parent / "golden"
+TB = 10**12
+CASES = {
+    # name: (passes, experts that fit, timeline, prefetch, shared experts, CPU computes half of what is missing)
+    "hits_and_loads": ([[[0, 1]], [[1, 2]], [[0, 1]]], 2, "overlapped", None, False, False),
+    "shared_experts": ([[[0, 1]], [[1, 2]]], 3, "overlapped", None, True, False),
+    "larger_than_the_cache": ([[[0, 1], [2, 3], [0, 2]]], 2, "overlapped", None, False, False),
+    "serial": ([[[0, 1]], [[1, 2]], [[0, 1]]], 2, "serial", None, True, False),
+    "prefetches": ([[[0]], [[1]], [[2]], [[1]]], 3, "overlapped", [[1], [2], [1], []], False, False),
+    "prefetches_serial": ([[[0]], [[1]], [[2]], [[1]]], 3, "serial", [[1], [2], [1], []], False, False),
+    "experts_on_the_cpu": ([[[0, 1]], [[1, 2]], [[2, 3]]], 2, "overlapped", None, False, True),
+}
+
+
+def machine() -> Hardware:
+    units = {
+        name: ComputeUnit(name, memory, TB, 1, {"fp16": TB}) for name, memory in (("gpu", "dram"), ("cpu", "home"))
+    }
+    tiers = {name: Tier(name, 10**15, TB) for name in ("dram", "home")}
+    return Hardware(
+        "tiny", "a machine of a few bytes", False, tiers, units, Link("home", "dram", TB, 0), ("gpu",), 0, 1
+    )
+
+
+def lowered(name: str) -> Ops:
+    """The operations of all passes of a case in one list."""
+    passes, slots, timeline, wanted, shared, on_cpu = CASES[name]
+    trace = tiny_trace(passes, n_experts=4, n_layers=1)
+    part = Part(1, 1, 1)
+    moe = Layer(part, 0, 0, shared=part if shared else NO_PART, expert=part, n_experts=4)
+    costs = Costs(machine(), ModelShape("tiny", "fp16", "fp16", (moe,), 2, part, NO_PART), trace)
+    requests = requests_of(trace)
+    guesses = Guesses(
+        np.cumsum([0, *map(len, wanted or [[]] * requests.n_events)]), np.array(sum(wanted or [], []), np.int64)
+    )
+    flags = np.arange(len(requests.obj)) % 2 == 1 if on_cpu else None
+    decisions = decide(
+        requests, costs.model.expert_bytes, policies.load("eviction", "lru"), slots, guesses=guesses, on_cpu=flags
+    )
+    fixed, tables = tables_of(costs, requests)
+    work = work_of(costs, requests, decisions, guesses, loading(costs, requests, decisions, guesses))
+    lists, ops, last = Player().arrays, Ops(), 0
+    lower = bound(layer, policies.load("timeline", timeline), oplist).lower_pass
+    notes = lists(notes_of(requests))
+    for number in range(trace.n_passes):
+        last = lower(number, last, fixed, lists(tables), lists(work), notes, ops)
+    return ops
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_operations_are_those_of_the_golden_file(name):
+    assert str(lowered(name)) == (FOLDER / f"{name}.txt").read_text("utf-8"), (
+        "python -m tests.test_lowering writes them anew"
+    )
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_row_follows_rows_before_it_only(name):
+    ops = lowered(name)
+    for row in range(1, len(ops.kind)):
+        assert 0 <= ops.after[row] < row
+        if ops.kind[row] in (ONE, WAIT):
+            assert 0 <= ops.what[row][-1] < row
+        if ops.kind[row] == ONE:
+            assert ops.kind[ops.what[row][-1]] == MOVE
+        assert ops.resource[row] == (LINK if ops.kind[row] == MOVE else CPU if ops.what[row][0] == "cpu" else UNIT)
+
+
+def test_every_kind_of_operation_stands_in_some_golden_file():
+    seen = {KINDS[kind] for name in CASES for kind in lowered(name).kind}
+    assert seen == set(KINDS)
+
+
+def test_serial_issues_no_load_before_the_launch_before_it():
+    ops = lowered("serial")
+    moves = [row for row in range(1, len(ops.kind)) if ops.kind[row] == MOVE]
+    assert moves
+    for row in moves:
+        launch_before = max(r for r in range(row) if ops.resource[r] == UNIT)
+        assert ops.after[row] == launch_before
+        assert ops.kind[row + 1] == ONE and ops.what[row + 1][-1] == row
+
+
+def main() -> None:
+    for name in CASES:
+        (FOLDER / f"{name}.txt").write_text(str(lowered(name)), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
