@@ -22,11 +22,13 @@ from simmoe.simulator.decide.tiers import second_tier
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.lower.durations import loading
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
+from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware, Link, Tier
+from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape, Part
 from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.time.engines import Engine, engine, named
 from simmoe.simulator.time.laws import check, check_causes, check_occupancy
 from tests import oracle_simpy, real_traces
-from tests.scenarios import Case, cases, cpus, examples, physics, shape_for
+from tests.scenarios import Case, cases, cpus, examples, physics, shape_for, tiny_trace
 
 HAS_NUMBA = pytest.mark.skipif(compiled.missing(), reason="numba is not installed: pip install 'simmoe[fast]'")
 ENGINES = ["simpy", "plain", pytest.param("fast", marks=HAS_NUMBA)]
@@ -207,3 +209,28 @@ def test_a_transfer_into_a_full_memory_is_refused():
     trace = first(real_traces.load("gptoss20b_gpqa"), 4)
     with pytest.raises(UserError, match=r"leave nothing of the .* a slower link or a faster memory is needed"):
         Costs(replace(hw, link=replace(hw.link, bytes_per_s=10**12)), shape_for(trace), trace)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize(
+    ("seconds", "passes"),
+    [(10**8, 1), (3 * 10**6, 4), (9_000_000, 1), (9_000_000, 2), (1_800_000, 5)],
+    ids=["one load", "sum", "one fits", "two do not", "sum fits"],
+)
+def test_a_run_beyond_what_the_clock_counts_is_refused_in_one_line(name, seconds, passes):
+    """2**63 ps are 9,223,372 seconds; loads that take so long one after the other, the last exactly or not at all."""
+    trace = tiny_trace([[[i]] for i in range(passes)], n_experts=8)
+    layer = Layer(NO_PART, 0, 0, expert=Part(1000, 1000, 0), n_experts=8)
+    hw = Hardware(
+        "slow", "a slow machine", False, {"dram": Tier("dram", 10**15, 10**12), "home": Tier("home", 10**15, 10**12)},
+        {"gpu": ComputeUnit("gpu", "dram", 10**12, 0, {"fp16": 10**12})}, Link("home", "dram", 10**12, seconds * 10**12), ("gpu",), 0, 1,
+    )  # fmt: skip
+    workload = Workload(hw, trace, ModelShape("tiny", "fp16", "fp16", (layer,), 1, NO_PART, NO_PART))
+    if seconds * passes <= (2**63 - 1) // 10**12:
+        run = play(workload, Plan(8000), named(name))
+        assert run.clocks.end_ps[-1] // 10**12 == seconds * passes
+        return
+    with pytest.raises(
+        UserError, match=r"the run lasts longer than the clock counts, 2\*\*63 ps \(106 days of simulated time\)"
+    ):
+        play(workload, Plan(8000), named(name))

@@ -1,4 +1,4 @@
-"""Lowering: the operations of tiny traces, row by row, against files that print themselves (`python -m tests.test_lowering` writes them)."""
+"""Lowering: the operations of tiny traces, row by row, against files that `python -m tests.test_lowering` writes anew."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ def lowered(name: str) -> Ops:
     costs = Costs(machine(), ModelShape("tiny", "fp16", "fp16", (moe,), 2, part, NO_PART), trace)
     requests = requests_of(trace)
     guesses = Guesses(
-        np.cumsum([0, *map(len, wanted or [[]] * requests.n_events)]), np.array(sum(wanted or [], []), np.int64)
+        np.cumsum([0, *map(len, wanted or [[]] * requests.n_events)]),
+        np.array([o for one in wanted or [] for o in one], np.int64),
     )
     flags = np.arange(len(requests.obj)) % 2 == 1 if on_cpu else None
     decisions = decide(

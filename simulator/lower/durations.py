@@ -16,6 +16,7 @@ from simmoe.simulator.arrays import Ints
 from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.tiers import Near
+from simmoe.simulator.errors import LATEST_PS, too_long
 from simmoe.simulator.link_time import load_ps, write_back_ps
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.physics.link import both_ways_ps
@@ -38,6 +39,8 @@ def loading(
     write_back: bool = False,
 ) -> Loading:
     """near: which loads a second tier answers (decide/tiers.py; default none); write_back: evicted experts are copied back."""
+    if max(costs.transfer_ps) > LATEST_PS:
+        raise too_long()
     plain, issued = np.array(costs.transfer_ps, np.int64), np.flatnonzero(decisions.issued)
     n_experts, size = costs.trace.n_experts, costs.model.expert_bytes
     demand = requests.obj[decisions.loads] // n_experts

@@ -18,7 +18,7 @@ from simmoe.simulator.binding import bound
 from simmoe.simulator.costs import Chain, Costs
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.player import Player
-from simmoe.simulator.errors import UserError
+from simmoe.simulator.errors import LATEST_PS, too_long
 from simmoe.simulator.lower import layer, oplist
 from simmoe.simulator.lower.durations import Loading
 from simmoe.simulator.lower.occupancy import Occupancy
@@ -26,8 +26,6 @@ from simmoe.simulator.lower.oplist import LATE, MOVE, ONE, READY, RUN, WAIT, Ops
 from simmoe.simulator.lower.tables import notes_of, tables_of, work_of
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import Clocks, Spans
-from simmoe.simulator.time.rates import EVER
-from simmoe.simulator.time.recurrence import TOO_LONG
 
 Process = Generator[simpy.Event, Any, None]
 
@@ -56,8 +54,8 @@ def simulate(
             end = machine.issue(ops)[last]
             if not end.ended:
                 yield end.wait(env)
-            if env.ps > EVER:
-                raise UserError(TOO_LONG)
+            if env.ps > LATEST_PS:
+                raise too_long()
             clocks.add(start, env.ps, *machine.logged())
 
     env.process(passes())

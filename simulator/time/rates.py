@@ -11,7 +11,7 @@ from simmoe.simulator.lower.records import Fixed, Tables
 
 # Fields of Clock.at.
 BUSY, SLOWED, STALLED, EXPERTS, ON_CPU, HEAD, TAIL, CPU_UNTIL, LINK_FREE = 0, 1, 2, 3, 4, 5, 6, 7, 8
-EVER = 9223372036854775807  # ps, 106 days: the last that 64 bits count
+EVER = 9223372036854775807  # errors.LATEST_PS, as text for the compiler
 
 
 class Clock(NamedTuple):

@@ -12,22 +12,18 @@ from simmoe.simulator.binding import bound
 from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.player import Player
-from simmoe.simulator.errors import UserError
+from simmoe.simulator.errors import LATEST_PS, too_long
 from simmoe.simulator.lower import layer
 from simmoe.simulator.lower.durations import Loading
-from simmoe.simulator.lower.records import Work
+from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
 from simmoe.simulator.lower.tables import longest_pass_ps, notes_of, tables_of, work_of
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import Clocks
 from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.time import rates, serve
-from simmoe.simulator.time.rates import BUSY, EVER, Clock
+from simmoe.simulator.time.rates import BUSY, Clock
 
 RESOURCES = 3
-TOO_LONG = (
-    "the run lasts longer than its clock counts, 2**63 ps (106 days of simulated time): play fewer tokens (--tokens), or look for a "
-    "bandwidth or a size in the inputs that is off by orders of magnitude"
-)
 
 
 class CompiledPlayer(Player):
@@ -67,22 +63,27 @@ def simulate(
     work, passes = work_of(costs, requests, decisions, guesses, loads), len(costs.sizes)
     if costs.contended and len(work.cpu_ps):
         fixed = fixed._replace(rate_beside_cpu=costs.beside_cpu[0], slow_beside_cpu=costs.beside_cpu[1])
-    fixed = fixed._replace(latest=EVER - longest_pass_ps(fixed, tables, work))
-    clock = player.arrays(_clock(costs, work, passes))
-    text = _text(timeline, len(guesses.obj) > 0, player)
-    end = text.run_passes(
-        0, passes, 0, fixed, player.arrays(tables), player.arrays(work), player.arrays(notes_of(requests)), clock
-    )
-    if end != clock.end_ps[-1]:
-        raise UserError(TOO_LONG)
+    compiled_to = LATEST_PS - longest_pass_ps(fixed, tables, work)  # a pass that starts later might wrap around
+    clock = None
+    if isinstance(player, CompiledPlayer) and compiled_to >= 0:
+        text, fixed = compiled.clock(timeline, len(guesses.obj) > 0), fixed._replace(latest=compiled_to)
+        clock = _played(text, player.arrays, fixed, tables, work, notes_of(requests), _clock(costs, work, passes))
+    if clock is None:  # Python's numbers do not wrap
+        text, fixed = bound(layer, timeline, rates, serve), fixed._replace(latest=LATEST_PS)
+        clock = _played(text, Player().arrays, fixed, tables, work, notes_of(requests), _clock(costs, work, passes))
+    if clock is None or clock.end_ps[-1] > LATEST_PS:
+        raise too_long()
     by_pass = (np.asarray(log).tolist() for log in clock[-6:])
     return Clocks(*by_pass, link_busy_ps=int(clock.at[BUSY]))  # type: ignore[misc]
 
 
-def _text(timeline: ModuleType, prefetching: bool, player: Player) -> Any:
-    if isinstance(player, CompiledPlayer):
-        return compiled.clock(timeline, prefetching)
-    return bound(layer, timeline, rates, serve)
+def _played(
+    text: Any, arrays: Callable[[Any], Any], fixed: Fixed, tables: Tables, work: Work, notes: Notes, clock: Clock
+) -> Clock | None:
+    """The clock behind the last pass; None when it could not play them all."""
+    clock = arrays(clock)
+    end = text.run_passes(0, len(clock.end_ps), 0, fixed, arrays(tables), arrays(work), arrays(notes), clock)
+    return clock if end == clock.end_ps[-1] else None
 
 
 def _clock(costs: Costs, work: Work, passes: int) -> Clock:
