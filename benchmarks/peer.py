@@ -143,6 +143,18 @@ def played(said: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def too_large(said: dict[str, Any]) -> bool:
+    """Whether the compiled engine of this version refuses a scenario."""
+    from simmoe.simulator.time.recurrence import why_not
+
+    hw, model, trace = built(said)
+    try:
+        costs = api().Costs(hw, model, trace, graphs=said["options"]["graphs"])
+    except ValueError:
+        return False
+    return why_not(costs, api().requests_of(trace)) is not None
+
+
 CLOCKS = ("start_ps", "end_ps", "stall_ps", "slowed_ps", "cpu_ps")
 DECIDED = ("hit", "wait", "issued", "loads", "cpu", "evicted", "evicted_for", "used")
 

@@ -223,6 +223,8 @@ def main() -> None:
     def compare(said: dict[str, Any]) -> None:
         want = other(said)
         for engine in engines:
+            if engine == "fast" and peer.too_large(said):  # it refuses a launch that reads more than 9.2 GB
+                continue
             found = differences(peer.played({**said, "engine": engine}), want)
             assert not found, f"{engine} differs in {', '.join(found)}"
         o = said["options"]

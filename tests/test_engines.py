@@ -80,7 +80,7 @@ def test_engine_equals_the_idiomatic_model(name, prefetching):
             case.hw, case.model, case.trace, **case.kwargs, left_to_cpu=left_to_cpu(case, cpu_seed)
         )
         clocks, counts, link_bytes, decisions = run(case, named(name), cpu_seed)
-        assert [end - start for start, end in zip(clocks.start_ps, clocks.end_ps)] == want.pass_ps
+        assert (clocks.end_ps - clocks.start_ps).tolist() == want.pass_ps
         assert (counts.hits, counts.misses, counts.evictions) == (want.hits, want.misses, want.evictions)
         assert link_bytes.tolist() == want.link_bytes
         assert clocks.link_busy_ps == want.link_busy_ps

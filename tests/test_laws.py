@@ -153,8 +153,8 @@ def test_experts_on_the_cpu_of_a_unified_machine_slow_its_gpu_as_the_closed_form
     assert memory - 50 * 10**9 < own and w.costs.beside_cpu[0] == (memory - 50 * 10**9) // 1000
     alone, beside = (-(-(10**18) // rate) for rate in (w.costs.rate, w.costs.beside_cpu[0]))
     assert run.pass_ps[1:].tolist() == [20 * 10**9] * 2  # 1 GB at 50 GB/s; the GPU is done before
-    assert run.clocks.slowed_ps[1:] == [beside - alone] * 2 and beside > alone
-    assert run.clocks.cpu_ps[1:] == [20 * 10**9 - beside] * 2
+    assert run.clocks.slowed_ps[1:].tolist() == [beside - alone] * 2 and beside > alone
+    assert run.clocks.cpu_ps[1:].tolist() == [20 * 10**9 - beside] * 2
 
 
 def test_a_cpu_that_leaves_the_gpu_nothing_is_refused():

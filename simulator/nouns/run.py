@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+
+from simmoe.simulator.arrays import Ints
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Clocks:
-    """What a clock measures while it plays, by pass, in picoseconds."""
+    """What an executor measures while it plays: int64 [passes] each, in picoseconds. A pass lasts as long as its causes together."""
 
-    start_ps: list[int] = field(default_factory=list)
-    end_ps: list[int] = field(default_factory=list)
-    stall_ps: list[int] = field(default_factory=list)  # compute unit waiting for an expert to arrive
-    slowed_ps: list[int] = field(default_factory=list)  # compute time added by transfers into the same memory
-    cpu_ps: list[int] = field(default_factory=list)  # compute unit waiting for experts that the CPU computes
-    experts_ps: list[int] = field(
-        default_factory=list
-    )  # routed experts computed, as long as it takes while nothing slows it
-    link_busy_ps: int = 0
+    start_ps: Ints
+    end_ps: Ints
+    stall_ps: Ints  # compute unit waiting for an expert to arrive
+    slowed_ps: Ints  # compute time added by transfers into the same memory
+    cpu_ps: Ints  # compute unit waiting for experts that the CPU computes
+    experts_ps: Ints  # routed experts computed, as long as it takes while nothing slows it
+    link_busy_ps: int
 
-    def add(self, start: int, end: int, stall: int, slowed: int, cpu: int, experts: int) -> None:
-        self.start_ps.append(start)
-        self.end_ps.append(end)
-        self.stall_ps.append(stall)
-        self.slowed_ps.append(slowed)
-        self.cpu_ps.append(cpu)
-        self.experts_ps.append(experts)
+    def __eq__(self, other: object) -> bool:
+        """Every field, to the picosecond."""
+        return isinstance(other, Clocks) and all(
+            np.array_equal(getattr(self, one.name), getattr(other, one.name)) for one in fields(self)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 @dataclass

@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterable
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import simpy
 
 from simmoe.simulator.binding import bound
@@ -44,7 +45,7 @@ def simulate(
     fixed, tables = tables_of(costs, requests)
     work, notes = lists(work_of(costs, requests, decisions, guesses, loads)), lists(notes_of(requests))
     tables, lower = lists(tables), bound(layer, timeline, oplist).lower_pass
-    env, clocks = World(), Clocks()
+    env, log = World(), list[tuple[int, ...]]()
     machine = Machine(env, costs, work, Occupancy.of(requests, decisions, guesses, costs.model.expert_bytes), spans)
 
     def passes() -> Process:
@@ -56,12 +57,11 @@ def simulate(
                 yield end.wait(env)
             if env.ps > LATEST_PS:
                 raise too_long()
-            clocks.add(start, env.ps, *machine.logged())
+            log.append((start, env.ps, *machine.logged()))
 
     env.process(passes())
     env.run()
-    clocks.link_busy_ps = machine.link_busy
-    return clocks
+    return Clocks(*np.array(log, np.int64).T, machine.link_busy)  # type: ignore[call-arg]
 
 
 class World(simpy.Environment):

@@ -13,12 +13,12 @@ from simmoe.simulator.nouns.run import Clocks, Counts
 
 def check(costs: Costs, decisions: Decisions, clocks: Clocks, counts: Counts, budget_bytes: int | None) -> None:
     """The laws of every run; a broken one is a defect of simmoe, not of its input."""
-    elapsed = clocks.end_ps[-1]
+    elapsed = int(clocks.end_ps[-1])
     laws = {
         "link busy ≤ elapsed, but for prefetches still on their way": clocks.link_busy_ps <= elapsed
         or counts.prefetches > 0,
         "requests = hits + misses + those on the CPU": counts.requests == counts.hits + counts.misses + counts.on_cpu,
-        "passes follow each other": clocks.start_ps[1:] == clocks.end_ps[:-1] and clocks.start_ps[0] == 0,
+        "passes follow each other": bool((clocks.start_ps[1:] == clocks.end_ps[:-1]).all()) and clocks.start_ps[0] == 0,
         "occupancy ≤ budget": budget_bytes is None or int(decisions.used.max(initial=0)) <= budget_bytes,
         "link time = transfers": counts.bytes == 0
         or clocks.link_busy_ps >= counts.bytes * 10**12 // costs.hw.link.bytes_per_s,
@@ -31,11 +31,11 @@ def check(costs: Costs, decisions: Decisions, clocks: Clocks, counts: Counts, bu
 def check_causes(costs: Costs, clocks: Clocks) -> None:
     """Every pass lasts as long as the causes that its launches logged, together."""
     sizes = {size: sum(costs.parts_ps(size).values()) for size in set(costs.sizes)}
-    logs = zip(clocks.experts_ps, clocks.stall_ps, clocks.cpu_ps, clocks.slowed_ps, strict=True)
-    causes = [sizes[size] + sum(log) for size, log in zip(costs.sizes, logs, strict=True)]
-    lasted = [end - start for start, end in zip(clocks.start_ps, clocks.end_ps, strict=True)]
-    if causes != lasted:
-        number = next(n for n, (one, other) in enumerate(zip(causes, lasted)) if one != other)
+    parts = np.array([sizes[size] for size in costs.sizes], np.int64)
+    causes = parts + clocks.experts_ps + clocks.stall_ps + clocks.cpu_ps + clocks.slowed_ps
+    lasted = clocks.end_ps - clocks.start_ps
+    if (causes != lasted).any():
+        number = int(np.argmax(causes != lasted))
         raise AssertionError(
             f"simmoe broke its own law: pass {number} lasts {lasted[number]} ps but its causes add up to {causes[number]} ps; "
             "please report this run"

@@ -73,8 +73,7 @@ def simulate(
         clock = _played(text, Player().arrays, fixed, tables, work, notes_of(requests), _clock(costs, work, passes))
     if clock is None or clock.end_ps[-1] > LATEST_PS:
         raise too_long()
-    by_pass = (np.asarray(log).tolist() for log in clock[-6:])
-    return Clocks(*by_pass, link_busy_ps=int(clock.at[BUSY]))  # type: ignore[misc]
+    return Clocks(*(np.asarray(log, np.int64) for log in clock[-6:]), int(clock.at[BUSY]))  # type: ignore[call-arg, arg-type]
 
 
 def _played(

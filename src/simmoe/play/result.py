@@ -102,10 +102,10 @@ class Run:
         for size, passes in sizes.items():
             for name, ps in self.workload.costs.parts_ps(size).items():
                 parts[name] += passes * ps
-        parts["experts"] = int(np.array(self.clocks.experts_ps)[mine].sum())
-        parts["waiting for experts"] = int(np.array(self.clocks.stall_ps)[mine].sum())
-        parts["waiting for the CPU"] = int(np.array(self.clocks.cpu_ps)[mine].sum())
-        parts["slowed by loads"] = int(np.array(self.clocks.slowed_ps)[mine].sum())
+        parts["experts"] = int(self.clocks.experts_ps[mine].sum())
+        parts["waiting for experts"] = int(self.clocks.stall_ps[mine].sum())
+        parts["waiting for the CPU"] = int(self.clocks.cpu_ps[mine].sum())
+        parts["slowed by loads"] = int(self.clocks.slowed_ps[mine].sum())
         return parts
 
     @property

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from simmoe import policies
 from simmoe.play.memory import budget_of, page_cache_of
 from simmoe.play.plan import Plan, guesses_of, on_cpu_of
@@ -110,7 +108,7 @@ def play(workload: Workload, plan: Plan, engine: Engine | None = None, spans: Sp
     check_causes(costs, clocks)
     if not bound and not plan.cold_per_sequence and not guesses.buffered:
         check_occupancy(requests, decisions, guesses, sizes)
-    pass_ps = np.array(clocks.end_ps, np.int64) - np.array(clocks.start_ps, np.int64)
+    pass_ps = clocks.end_ps - clocks.start_ps
     link_bytes = link_bytes_by_pass(trace, requests, decisions, guesses, sizes)
     made = Run(workload, plan, engine.name, both, prefill, decode, clocks, pass_ps, link_bytes, decisions, guesses)
     if not bound:

@@ -57,7 +57,7 @@ def write_perfetto(run: Run, spans: Spans, path: Path) -> None:
     events += [_meta("thread_name", lane, name) for lane, name in lanes.items()]
     events += [_span(1, name, start, lasts) for name, start, lasts in spans.launches]
     events += [_span(2, _expert(run, obj), start, lasts) for obj, start, lasts in spans.transfers]
-    for p, start in enumerate(run.clocks.start_ps):
+    for p, start in enumerate(run.clocks.start_ps.tolist()):
         phase = ("prefill", "decode")[trace.phase[p]]
         events.append(
             _span(3, f"{phase} {p}", start, int(run.pass_ps[p]), sequence=int(trace.sequence[trace.pass_ptr[p]]))
