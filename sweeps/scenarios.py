@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from simmoe import hardware_profiles
 from simmoe.play.calling import scenario_of
-from simmoe.play.options import OFF, Declared
+from simmoe.play.kinds import OFF
+from simmoe.play.options import Declared
 from simmoe.play.plan import guesses_of, on_cpu_of, policy_identity
 from simmoe.play.result import Run
 from simmoe.play.run import play

@@ -10,7 +10,8 @@ from math import prod
 from pathlib import Path
 from typing import Any, Literal, get_args, overload
 
-from simmoe.play.options import OFF, Count, Declared, Policy, Size, Switch, Words, near
+from simmoe.play.kinds import OFF, Count, Policy, Size, Switch, Words, near
+from simmoe.play.options import Declared
 from simmoe.play.scenario import OPTIONS
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.files import resolve
@@ -113,7 +114,7 @@ def _space(data: Any, where: str) -> Space:
 
 def _axis(option: Declared, value: Any, at: str) -> Sequence[str]:
     if isinstance(option.about.kind, Size) and isinstance(value, Mapping):
-        return _steps(value, at)
+        return _steps(value, option.about.kind.percent, at)
     values = [_word(option, one, at) for one in (value if isinstance(value, list) else [value])]
     if not values:
         raise UserError(f"{at}: the list is empty; name at least one")
@@ -133,16 +134,18 @@ def _word(option: Declared, one: Any, at: str) -> str:
     if not isinstance(one, str) or not one.strip():
         what = "none or a name" if option.about.off else "a name or a size"
         raise UserError(f"{at}: {one!r} is no text; write {what}, in quotes where YAML sees a number")
-    if isinstance(kind, Size) and _size(one, at)[1] == "%" and not kind.percent:
-        raise UserError(f"{at}: {one!r} is a share, and there is nothing to take it of; write a size, such as 2 GB")
+    if isinstance(kind, Size):
+        _size(one, kind.percent, at)
     kind.check(one, at)
     return one
 
 
-def _steps(value: Mapping[str, Any], at: str) -> Steps:
+def _steps(value: Mapping[str, Any], percent: bool, at: str) -> Steps:
     if sorted(map(str, value)) != ["high", "low", "step"]:
         raise UserError(f"{at}: has the keys {', '.join(map(str, value))}; a range has low, high and step")
-    (low, unit), (high, unit_high), (step, unit_step) = (_size(value[k], f"{at}.{k}") for k in ("low", "high", "step"))
+    (low, unit), (high, unit_high), (step, unit_step) = (
+        _size(value[k], percent, f"{at}.{k}") for k in ("low", "high", "step")
+    )
     if not unit == unit_high == unit_step:
         raise UserError(f"{at}: low, high and step mix percentages and bytes; write all three alike")
     if step <= 0 or not 0 < low <= high:
@@ -153,10 +156,10 @@ def _steps(value: Mapping[str, Any], at: str) -> Steps:
     return Steps(low, step, int((high - low) / step) + 1, unit)
 
 
-def _size(text: Any, at: str) -> tuple[Decimal, str]:
-    """(number, unit) of a percentage or of a size in bytes."""
+def _size(text: Any, share: bool, at: str) -> tuple[Decimal, str]:
+    """(number, unit) of a size in bytes or, with `share`, of a percentage."""
     percent = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*", text) if isinstance(text, str) else None
-    if percent is None:
+    if percent is None or not share:
         spaced = re.sub(r"(?<=[0-9])(?=[a-zA-Z])", " ", text) if isinstance(text, str) else text
         return Decimal(parse(spaced, "bytes", at)), "B"
     if Decimal(percent[1]) > 100:

@@ -276,6 +276,7 @@ def test_bad_options(space, capsys, tmp_path):
         (r"--trials 0 plays nothing", "--trials", "0"),
         (r"--seed -1 is out of range", "--seed", "-1"),
         (r"--top 0 shows nothing", "--top", "0"),
+        (r"--top is for the printed fronts", "--top", "3", "--json"),
         (r"folder .* does not exist", "--study", str(tmp_path / "no" / "a.journal")),
         (r"it is a folder", "--study", str(tmp_path)),
         (r"is not a study journal", "--study", path),

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from simmoe.play.options import Changes, Declared, Switch
+from simmoe.play.kinds import Changes, Switch
+from simmoe.play.options import Declared
 from simmoe.play.scenario import OPTIONS
 from simmoe.simulator.errors import UserError
 
@@ -22,7 +23,7 @@ class Parser(argparse.ArgumentParser):
     """argparse, but for what a mistake prints."""
 
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; {self.prog} --help lists what there is")
+        raise UserError(f"{message}; {self.prog} --help lists what it takes")
 
     def unknown(self, words: Sequence[str]) -> NoReturn:
         """Refuse the first word that no option of this command takes."""
@@ -30,7 +31,8 @@ class Parser(argparse.ArgumentParser):
         if not word.startswith("-"):
             self.error(f"{word!r} belongs to no option")
         close = difflib.get_close_matches(word, self._option_string_actions, n=1)
-        self.error(f"unknown option {word}" + (f", did you mean {close[0]}?" if close else ""))
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise UserError(f"unknown option {word}; {hint}{self.prog} --help lists what it takes")
 
     def runs(self, name: str, module: str) -> None:
         """The function of simmoe.cli.MODULE that is this command, imported when it runs."""

@@ -69,7 +69,7 @@ def _ladder(a: argparse.Namespace, scenario: Scenario, workload: Workload, plan:
 def _one(a: argparse.Namespace, scenario: Scenario, workload: Workload, plan: Plan) -> None:
     if a.band and not (workload.trace.phase == DECODE).any():
         raise UserError(
-            f"--band is about tok/s, and {show.played(workload)} hold no decode pass: play more with --tokens, or leave --band out"
+            f"--band is about the speed of decoding, and no decode pass is played ({show.played(workload)}); leave --band out"
         )
     spans = Spans() if a.perfetto else None
     result = running.play(workload, plan, workload.engine(scenario.engine, spans=spans is not None), spans)

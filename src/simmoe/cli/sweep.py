@@ -22,6 +22,8 @@ def sweep(a: argparse.Namespace) -> None:
 
     if a.top is not None and a.top < 1:
         raise UserError(f"--top {a.top} shows nothing; give 1 or more")
+    if a.top is not None and a.json:
+        raise UserError("--top is for the printed fronts, and --json gives all of them: leave one of them out")
     with _progress() as tick:
         done = search(a.space, a.study, a.trials, sampler=a.sampler, seed=a.seed, report=tick)
     if a.json:

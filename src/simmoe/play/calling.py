@@ -8,7 +8,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any, TypeVar
 
-from simmoe.play.options import near
+from simmoe.play.kinds import near
 from simmoe.play.scenario import OPTIONS, Scenario
 from simmoe.simulator.errors import UserError
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from simmoe import hardware_profiles, policies
-from simmoe.play.options import Declared, Policy
+from simmoe.play.kinds import Policy
+from simmoe.play.options import Declared
 from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.errors import UserError
 from simmoe.workloads import models

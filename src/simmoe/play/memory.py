@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simmoe.play.options import bytes_of
+from simmoe.play.kinds import bytes_of
 from simmoe.simulator.errors import DoesNotFit, UserError
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.model import ModelShape

@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 
 from simmoe.play import inputs
-from simmoe.play.options import Declared, near
+from simmoe.play.kinds import near
+from simmoe.play.options import Declared
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.files import atomic
 from simmoe.simulator.version import VERSION

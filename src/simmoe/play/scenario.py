@@ -12,8 +12,9 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simmoe.play.options import Changes, Count, Input, Policy, Size, Switch, Words, changes, declared, option
-from simmoe.play.options import Kind as Text
+from simmoe.play.kinds import Changes, Count, Input, Policy, Size, Switch, Words, changes
+from simmoe.play.kinds import Kind as Text
+from simmoe.play.options import declared, option
 from simmoe.simulator.errors import UserError
 
 if TYPE_CHECKING:
@@ -166,6 +167,10 @@ class Scenario:
             raise UserError("give --budget (experts only) or --memory (dense weights + KV cache + experts), not both")
         if self.prefetch is None and self.prefetch_into != "cache":
             raise UserError(f"--prefetch-into {self.prefetch_into} says where guesses land: name them with --prefetch")
+        if self.cold_per_sequence and self.eviction == "everything":
+            raise UserError(
+                "--cold-per-sequence empties slots, and the bound everything fills them for good: leave one of them out"
+            )
         if self.set and not isinstance(self.hw, str):
             raise UserError(
                 "set changes a profile by name or file; change the loaded hardware with dataclasses.replace"
