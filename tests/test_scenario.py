@@ -15,10 +15,12 @@ import yaml
 import simmoe
 from simmoe import hardware_profiles, policies
 from simmoe.cli.main import main
+from simmoe.play import ladder as laddering
 from simmoe.play.kinds import OFF
 from simmoe.play.options import Declared
 from simmoe.play.scenario import OPTIONS, Scenario
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.time import compile as compiled
 from simmoe.sweeps.search import sweep
 from simmoe.workloads import models
 from simmoe.workloads.format import trace as traces
@@ -26,6 +28,7 @@ from tests.test_house import ROOT
 
 pytestmark = pytest.mark.skipif("switch" not in traces.names(), reason="the bundled traces are not made yet")
 BASE = {"hw": "a100", "trace": "switch", "tokens": 200, "budget": "25%"}
+ENGINE = "simpy" if compiled.missing() else "fast"  # what auto would not choose for a trace this short
 NVME = {"hw": "rtx_4090_nvme"}
 # option -> the word of the command, the value in Python, what the options beside it must be
 OTHER = {
@@ -36,7 +39,7 @@ OTHER = {
     "prefetch_into": ("buffers", "buffers", {"prefetch": "next_layer"}), "miss": ("cpu", "cpu", {}),
     "placement": ("popular=50%", "popular=50%", {}), "write_back": ("on", True, {}), "cold_per_sequence": ("on", True, {}),
     "graphs": ("on", True, {}), "page_cache": ("4GB", "4GB", NVME), "budget": ("50%", "50%", {}),
-    "memory": ("2GB", "2GB", {"budget": None}), "engine": ("simpy", "simpy", {}), "seed": ("7", 7, {"eviction": "random"}),
+    "memory": ("2GB", "2GB", {"budget": None}), "engine": (ENGINE, ENGINE, {}), "seed": ("7", 7, {"eviction": "random"}),
 }  # fmt: skip
 SAME_NUMBERS = {"engine", "model"}  # the engines agree, and the trace names that model
 
@@ -84,10 +87,20 @@ def test_an_option_does_the_same_through_every_door_and_is_never_dropped(name, c
     if OPTIONS[name].about.axis:
         space = {axis: one for axis, one in rest.items() if axis != "tokens" and one is not None}
         given = {"schema": 1, "name": "one", "objectives": {"tok_s": "maximize"}, "tokens": BASE["tokens"]}
-        axis = value if isinstance(value, int) else word
-        (trial,) = sweep({**given, **space, name: axis}, sampler="grid").trials
-        assert (trial.user_attrs["tok_s"], trial.user_attrs["digest"]) == (mine["tok_s"], mine["digest"])
-        assert played(capsys, *trial.user_attrs["command"].split()[1:]) == mine
+        usual = (
+            [base[name]]
+            if base.get(name)
+            else []
+            if default_word(OPTIONS[name]) == "None"
+            else [default_word(OPTIONS[name])]
+        )
+        axis = [value if isinstance(value, int) else word, *(int(one) if one.isdigit() else one for one in usual)]
+        done = sweep({**given, **space, name: axis}, sampler="grid")
+        found = {trial.params[name]: trial.user_attrs for trial in done.trials}
+        assert len(found) == len(axis) == (1 if name in ("model", "format", "memory") else 2)
+        for one, expected in zip((word, *usual), (mine, plain)):
+            assert (found[one]["tok_s"], found[one]["digest"]) == (expected["tok_s"], expected["digest"])
+            assert played(capsys, *found[one]["command"].split()[1:]) == expected
 
 
 def test_a_ladder_takes_the_same_options_but_for_the_budget():
@@ -230,6 +243,40 @@ def test_a_saved_scenario_is_played_again_to_the_byte(name, own, capsys, monkeyp
         assert main(["run", file, "--json"]) == 0
         assert capsys.readouterr().out == first
     assert str(own.parent) not in Path(file).read_text()
+
+
+def test_a_ladder_that_was_cut_short_says_so_and_stays_cut(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(laddering, "TOKENS", 128)
+    monkeypatch.setattr(laddering, "SHORT", 1)  # as if the trace were long
+    arguments = ("run", "--hw", "a100", "--trace", "switch")
+    cut = played(capsys, *arguments, "--save", "cut.yaml")
+    every = played(capsys, *arguments, "--tokens", "192", "--save", "told.yaml")
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert (cut["trace"]["tokens"], every["trace"]["tokens"]) == (128, 192)
+    assert yaml.safe_load(Path("cut.yaml").read_text())["tokens"] == 128
+    assert played(capsys, "run", "cut.yaml") == cut and played(capsys, "run", "told.yaml") == every
+
+
+def test_a_ladder_of_all_tokens_is_not_cut_when_it_is_played_again(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = (
+        "run",
+        "--hw",
+        "a100",
+        "--trace",
+        "switch",
+        "--tokens",
+        "all",
+        "--scope",
+        "layer",
+        "--save",
+        "all.yaml",
+    )
+    every = played(capsys, *arguments)
+    monkeypatch.setattr(laddering, "SHORT", 1)
+    assert played(capsys, "run", "all.yaml") == every and every["trace"]["tokens"] == every["trace"]["of_tokens"]
 
 
 def test_the_file_holds_what_is_not_the_default_and_nothing_else(own, capsys):
