@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,20 +13,22 @@ from rich.markup import escape
 from rich.table import Table
 
 from simmoe.play import advice
-from simmoe.play.memory import budget_of
-from simmoe.play.plan import Plan, eviction_identity
+from simmoe.play.calling import scenario_of, takes
+from simmoe.play.plan import eviction_identity
 from simmoe.play.result import Run, versions
 from simmoe.play.run import play
+from simmoe.play.scenario import OPTIONS, Scenario
 from simmoe.play.workload import Workload
 from simmoe.show import tables as show
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Hardware
-from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.units import nbytes
 from simmoe.workloads.format import trace as traces
 
 CENTS = 100  # prices are in US cents
+Machine = str | Path | Hardware
+Recording = str | Path | Trace
 
 
 @dataclass(frozen=True)
@@ -82,61 +84,53 @@ class Comparison:
         return {"schema": 1, "kind": "simulated", "versions": versions(), "rows": rows}
 
 
+@takes()
 def compare(
-    hw: Sequence[str | Path | Hardware],
-    trace: Sequence[str | Path | Trace],
-    *,
-    model: str | Path | ModelShape | None = None,
-    budget: int | str | None = None,
-    memory: int | str | None = None,
-    eviction: Sequence[str | Path] = ("lru",),
-    scope: str = "global",
-    format: str | None = None,
-    tokens: int | None = None,
-    prefill_chunk: int | None = None,
-    batch: int | None = None,
-    engine: str = "auto",
+    hw: Sequence[Machine] | Machine | None = None, trace: Sequence[Recording] | Recording | None = None, **options: Any
 ) -> Comparison:
-    """Simulate every combination of `hw`, `trace` and `eviction`.
+    """Simulate every combination of `hw`, `trace` and `eviction`: each may be one or a list. The options are those of `simmoe.run`.
 
-    budget, memory: as for `simmoe.run`, the same for every machine; neither: each plays with what it holds. prefill_chunk, batch: as for
-    `simmoe.run`.
+    budget, memory: the same for every machine; neither: each plays with what it holds.
     A combination that cannot run is a row with its reason. Raises UserError with one line for a mistake that concerns all of them.
     """
-    for what, names in (("hw", hw), ("trace", trace), ("eviction", eviction)):
-        if not names:
-            raise UserError(f"--{what} is missing: name at least one")
-    policies = [str(name) for name in eviction]
-    for name in policies:
-        eviction_identity(name)  # a typo stops here and is no row
-    opened = {str(t) if isinstance(t, str | Path) else f"trace {i}": traces.given(t) for i, t in enumerate(trace, 1)}
-    runs, rows = len(hw) * len(opened) * len(policies), []
-    for machine, (name, loaded) in product(hw, opened.items()):
-        workload = Workload(
-            machine, loaded, model, format=format, tokens=tokens, prefill_chunk=prefill_chunk, batch=batch
-        )
-        for policy in policies:
-            rows.append(_row(workload, name, Plan(0, policy, scope), budget, memory, engine, runs))
+    machines, recordings = _several("hw", hw), _several("trace", trace)
+    policies = _several("eviction", options.pop("eviction", OPTIONS["eviction"].default))
+    first = scenario_of({"hw": machines[0], "trace": recordings[0], "eviction": policies[0], **options})
+    asked = [replace(first, eviction=policy) for policy in policies]
+    for scenario in asked:
+        eviction_identity(scenario.eviction)  # a typo stops here and is no row
+    opened = [replace(first, hw=machine).machine() for machine in machines]
+    traced = {
+        str(t) if isinstance(t, str | Path) else f"trace {i}": traces.given(t) for i, t in enumerate(recordings, 1)
+    }
+    runs, rows = len(opened) * len(traced) * len(asked), []
+    for machine, (name, loaded) in product(opened, traced.items()):
+        workload = replace(first, hw=machine, set=(), trace=loaded).workload()
+        rows += [_row(scenario, workload, name, runs) for scenario in asked]
     reasons = {row.why_not for row in rows}
-    if len(reasons) == 1 and "" not in reasons:  # the same mistake everywhere, such as a size without a unit
+    if len(reasons) == 1 and "" not in reasons:  # the same mistake everywhere
         raise UserError(reasons.pop())
     return Comparison(tuple(rows))
 
 
-def _row(
-    workload: Workload, trace: str, plan: Plan, budget: int | str | None, total: int | str | None, wish: str, runs: int
-) -> Row:
+def _several(option: str, given: Any) -> list[Any]:
+    values = list(given) if isinstance(given, list | tuple) else [given]
+    if not values or values[0] is None:
+        raise UserError(f"--{option} is missing: name at least one")
+    return values
+
+
+def _row(scenario: Scenario, workload: Workload, trace: str, runs: int) -> Row:
     one = int(workload.model.expert_bytes.max())
     try:
-        budget_bytes = budget_of(workload.memory, budget, total)
-        short = workload.memory.short_by(max(budget_bytes, one))
+        plan = scenario.plan(workload)
+        short = workload.memory.short_by(max(plan.budget_bytes, one))
         if short:
             why = f"does not fit: short by {nbytes(short)} of {nbytes(workload.memory.usable_bytes)} usable"
             return Row(workload, trace, plan.eviction, None, why)
-        asked = Plan(budget_bytes, plan.eviction, plan.scope)
-        return Row(workload, trace, plan.eviction, play(workload, asked, workload.engine(wish, runs=runs)))
+        return Row(workload, trace, plan.eviction, play(workload, plan, workload.engine(scenario.engine, runs=runs)))
     except UserError as error:
-        return Row(workload, trace, plan.eviction, None, str(error))
+        return Row(workload, trace, scenario.eviction, None, str(error))
 
 
 def show_comparison(comparison: Comparison, files: list[str], out: Console) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
@@ -11,15 +12,16 @@ from rich.table import Table
 
 from simmoe import policies
 from simmoe.show import tables as show
+from simmoe.simulator.errors import UserError
 from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.units import nbytes
 from simmoe.sweeps.search import Sweep
-from simmoe.sweeps.space import REQUIRED, Space
+from simmoe.sweeps.space import AXES, Space
 
 ROWS = 12  # of a front, unless told
-COLUMNS = (  # of REQUIRED always, else of what the space varies
-    "trace", "hw", "model", "format", "batch", "prefill_chunk", "eviction", "scope", "overlap", "prefetch", "miss", "placement", "graphs",
-)  # fmt: skip
+ALWAYS = ("trace", "hw", "eviction")  # columns of a front, where the space names them; the others where it varies them
+SIZES = ("budget", "memory")  # one column together
+COLUMNS = (*ALWAYS[:2], *(axis for axis in AXES if axis not in (*ALWAYS[:2], *SIZES)))
 SHOWN = {"memory_bytes", "tok_s", "ttft_cold_s", "hit_rate"}  # metrics with a column of their own
 
 
@@ -44,7 +46,10 @@ def _heading(sweep: Sweep, files: list[str], out: Console) -> None:
     by = f"sampler {sweep.sampler}, seed {sweep.seed}"
     out.print(f"[bold]Simulated[/] (engine {', '.join(engines) or 'none'}): {count}; {by}", highlight=False)
     first = {axis: values[0] for axis, values in space.axes.items()}
-    workloads = {trace: sweep.scenarios.workload({**first, "trace": trace}) for trace in space.axes["trace"]}
+    workloads = {}
+    for trace in space.axes["trace"]:
+        with suppress(UserError):  # a scenario that cannot run says so in its trial
+            workloads[trace] = sweep.scenarios.workload({**first, "trace": trace})
     lines = ["; ".join(f"{name}: {show.played(workload)}" for name, workload in workloads.items()), show.inputs(files)]
     lines += dict.fromkeys(filter(None, map(show.small_model, workloads.values())))
     if "simpy" in engines and compiled.missing():
@@ -57,12 +62,9 @@ def _heading(sweep: Sweep, files: list[str], out: Console) -> None:
 
 def _cautions(sweep: Sweep) -> list[str]:
     """What a reader of the front must know."""
-    names = sweep.space.axes["eviction"]
+    names = sweep.space.axes.get("eviction", ())
     seers = [name for name in names if "next_use" in getattr(policies.load("eviction", name), "NEEDS", ())]
     lines = [f"{name} reads the future of the trace: a bound, not a policy that a machine can run" for name in seers]
-    if "on" in sweep.space.axes.get("graphs", ()):
-        hws = [hw for hw in sweep.space.axes["hw"] if sweep.scenarios.hw[hw].device.graph_launch_ps is None]
-        lines += [f"{hw} states no graph_launch: graphs gain nothing there" for hw in hws]
     cannot = [trial for trial in sweep.trials if trial.state == TrialState.PRUNED]
     if cannot:
         lines.append(
@@ -90,7 +92,7 @@ def _spread(rows: list[FrozenTrial], top: int) -> list[FrozenTrial]:
 
 
 def _table(rows: list[FrozenTrial], space: Space) -> Table:
-    axes = [axis for axis in COLUMNS if len(space.axes.get(axis, ())) > 1 or axis in REQUIRED]
+    axes = [axis for axis in COLUMNS if axis in space.axes and (axis in ALWAYS or len(space.axes[axis]) > 1)]
     extra = [metric for metric in space.objectives if metric not in SHOWN]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("#", *axes, "budget", "memory", "tok/s", "TTFT cold", "hit rate", *extra):
@@ -98,8 +100,9 @@ def _table(rows: list[FrozenTrial], space: Space) -> Table:
     for trial in rows:
         facts = trial.user_attrs
         point, rate = facts["point"], facts["hit_rate"]
+        asked, held = next((point[axis] for axis in SIZES if axis in point), ""), nbytes(facts["budget_bytes"])
         table.add_row(
-            str(trial.number), *(escape(point[axis]) for axis in axes), f"{point['budget']} ({nbytes(facts['budget_bytes'])})",
+            str(trial.number), *(escape(point[axis]) for axis in axes), f"{asked} ({held})" if asked else held,
             nbytes(facts["memory_bytes"]), show.number(facts["tok_s"]), show.seconds(facts["ttft_cold_s"]),
             "–" if rate is None else f"{rate:.2%}", *(f"{facts[metric]:.4g}" for metric in extra),
         )  # fmt: skip

@@ -5,29 +5,33 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
+from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from itertools import product
 from typing import Any, NamedTuple
 
 from simmoe import hardware_profiles
-from simmoe.play.memory import budget_of
-from simmoe.play.plan import Plan, guesses_of, on_cpu_of, policy_identity
+from simmoe.play.calling import scenario_of
+from simmoe.play.kinds import OFF
+from simmoe.play.options import Declared
+from simmoe.play.plan import guesses_of, on_cpu_of, policy_identity
 from simmoe.play.result import Run
 from simmoe.play.run import play
+from simmoe.play.scenario import Scenario, workload_options
 from simmoe.play.workload import Workload
 from simmoe.simulator.costs import fit_geometry
 from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.time.engines import Engine
 from simmoe.sweeps import metrics
-from simmoe.sweeps.space import AXES, COUNTS, NONE, OPTIONAL, Point, Space
+from simmoe.sweeps.space import AXES, Point, Space
 from simmoe.workloads import models
 from simmoe.workloads.format import trace as traces
 from simmoe.workloads.format.regroup import first_tokens
 
-DEFAULTS = {  # of `simmoe run`
-    "eviction": "lru", "scope": "global", "overlap": "on", "prefetch": NONE, "miss": "fetch", "placement": NONE, "graphs": NONE,
-}  # fmt: skip
+# what a machine or a trace may be unable to do: a value that fails on all of them stops the sweep
+DOUBTFUL = ("set", "prefetch", "miss", "placement", "graphs", "page_cache")
 
 
 class Outcome(NamedTuple):
@@ -44,7 +48,7 @@ class Scenarios:
         """runs: how many will be played about, which decides whether the compiled engine pays. Raises UserError."""
         self.space, self.runs = space, runs
         axes = space.axes
-        for name in set(axes["eviction"]) & set(BOUNDS):
+        for name in set(axes.get("eviction", ())) & set(BOUNDS):
             raise UserError(f"eviction {name!r} of the space is a bound without a budget and no policy; take it out")
         self.hw = {name: hardware_profiles.load(name) for name in axes["hw"]}
         self._traces = {name: traces.load(name) for name in axes["trace"]}
@@ -52,9 +56,10 @@ class Scenarios:
         for kind, value, name in space.policies:
             self._policies.setdefault(kind, {})[value] = policy_identity(kind, name)
         self._models = {key: self._model(*key) for key in self._shapes()}
-        for kind, value, _ in space.policies:
-            if kind != "eviction":
-                self._require(kind, value)
+        for axis in DOUBTFUL:
+            for value in space.given(axis):
+                self._require(axis, value)
+        self._made_of = workload_options()
         self._workloads: dict[str, Workload] = {}
         self._engines: dict[str, Engine] = {}
 
@@ -71,22 +76,27 @@ class Scenarios:
         fit_geometry(shape, loaded)
         return shape
 
-    def _require(self, kind: str, value: str) -> None:
-        """Raises UserError for a policy that no machine and trace of the space can play, such as one that needs a CPU.
+    def _require(self, axis: str, value: str) -> None:
+        """Raises UserError for a value that no machine and trace of the space can play, such as a policy that needs a CPU.
 
         One pass tells. What fails on some of them only is left to its trials, which say why.
         """
-        reasons, plan = [], _plan({kind: value}, 0)
-        for hw, (trace, model, form) in product(self.hw.values(), self._shapes()):
+        reasons = []
+        for hw, (trace, model, form) in product(self.hw, self._shapes()):
             try:
-                workload = Workload(hw, first_tokens(self._traces[trace], 1), self._models[trace, model, form])
+                one_pass, shape = first_tokens(self._traces[trace], 1), self._models[trace, model, form]
+                scenario = scenario_of(
+                    {"hw": hw, "trace": one_pass, "model": shape, "budget": 0, axis: AXES[axis].parsed(value)}
+                )
+                workload = scenario.workload()
+                plan = scenario.plan(workload)
                 guesses_of(workload, plan)
                 on_cpu_of(workload, plan)
             except UserError as error:
                 reasons.append(str(error))
             else:
                 return
-        raise UserError(f"{kind} {value!r} of the space works with none of its machines and traces: {reasons[0]}")
+        raise UserError(f"{axis} {value!r} of the space works with none of its machines and traces: {reasons[0]}")
 
     @cached_property
     def digest(self) -> str:
@@ -119,49 +129,50 @@ class Scenarios:
     def play(self, point: Point) -> Run:
         """Raises UserError where the scenario does not fit on its machine."""
         workload = self.workload(point)
-        engine = self._engines.get(key := _inputs(point)) or workload.engine(runs=self.runs)
+        engine = self._engines.get(key := self._inputs(point)) or workload.engine(runs=self.runs)
         self._engines[key] = engine
-        return play(workload, _plan(point, budget_of(workload.memory, point["budget"], None)), engine)
+        return play(workload, self._scenario(point).plan(workload), engine)
 
     def workload(self, point: Point) -> Workload:
         """Once per machine, trace and model; all but the budget and the policies."""
-        key = _inputs(point)
+        key = self._inputs(point)
         if key not in self._workloads:
-            trace = point["trace"]
-            shape = self._models[trace, point.get("model", ""), point.get("format", "")]
-            batch, chunk = (None if point.get(axis, NONE) == NONE else int(point[axis]) for axis in COUNTS)
-            self._workloads[key] = Workload(
-                self.hw[point["hw"]], self._traces[trace], shape, tokens=self.space.tokens, graphs=point.get("graphs") == "on",
-                prefill_chunk=chunk, batch=batch,
-            )  # fmt: skip
+            named = self._scenario({axis: word for axis, word in point.items() if axis in self._made_of})
+            hw = named.machine() if named.set else self.hw[point["hw"]]
+            trace, shape = self._traces[point["trace"]], self._models[_shape(point)]
+            opened = replace(named, hw=hw, set=(), trace=trace, model=shape, format=None)
+            self._workloads[key] = opened.workload()
         return self._workloads[key]
 
+    def _scenario(self, point: Point) -> Scenario:
+        return scenario_of(
+            {"tokens": self.space.tokens, **{axis: AXES[axis].parsed(word) for axis, word in point.items()}}
+        )
+
+    def _inputs(self, point: Point) -> str:
+        """What makes a workload."""
+        return repr([point.get(name) for name in self._made_of])
+
     def command(self, point: Point) -> str:
-        """The `simmoe run` that gives this scenario's numbers."""
+        """The `simmoe run` that gives this scenario's numbers; without a budget it would play a ladder."""
         words = ["simmoe", "run"]
-        for axis in AXES:
+        for axis, option in AXES.items():
             if axis in point:
-                words += _option(axis, point[axis])
+                words += _words(option, point[axis])
+        if not {"budget", "memory"} & set(point):
+            with suppress(UserError):  # what cannot run has no budget
+                words += ["--budget", f"{self._scenario(point).plan(self.workload(point)).budget_bytes}B"]
         if self.space.tokens is not None:
             words += ["--tokens", str(self.space.tokens)]
         return shlex.join(words)
 
 
-def _plan(point: Point, budget: int) -> Plan:
-    at = {**DEFAULTS, **point}
-    prefetch, placement = (None if at[axis] == NONE else at[axis] for axis in ("prefetch", "placement"))
-    return Plan(
-        budget, at["eviction"], at["scope"], at["overlap"] == "on", prefetch=prefetch, miss=at["miss"], placement=placement
-    )  # fmt: skip
-
-
-def _option(axis: str, value: str) -> list[str]:
-    """How `simmoe run` is told; it has no word for none of what it does not do unless told."""
-    if axis in OPTIONAL and value == NONE:
+def _words(option: Declared, word: str) -> list[str]:
+    """How `simmoe run` is told; what is off is left out."""
+    if option.about.off and word == OFF:
         return []
-    return ["--graphs"] if axis == "graphs" else [f"--{axis.replace('_', '-')}", value]
+    return [option.flag] if option.default is False else [option.flag, word]
 
 
-def _inputs(point: Point) -> str:
-    """What makes a workload."""
-    return repr([point.get(axis) for axis in ("hw", "trace", "model", "format", "graphs", *COUNTS)])
+def _shape(point: Point) -> tuple[str, str, str]:
+    return point["trace"], point.get("model", ""), point.get("format", "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,9 @@ from math import prod
 from pathlib import Path
 from typing import Any, Literal, get_args, overload
 
-from simmoe.simulator.decide.decisions import SCOPES
+from simmoe.play.kinds import OFF, Count, Policy, Size, Switch, Words, near
+from simmoe.play.options import Declared
+from simmoe.play.scenario import OPTIONS
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.files import resolve
 from simmoe.simulator.units import parse
@@ -20,17 +21,9 @@ from simmoe.workloads import models
 
 FOLDER = Path(__file__).parent / "spaces"
 DOC = "docs/sweeps.md"
-REQUIRED = ("schema", "name", "trace", "eviction", "budget", "hw", "objectives")
-AXES = (  # in the order of a command
-    "hw", "trace", "model", "format", "batch", "prefill_chunk", "eviction", "scope", "overlap", "prefetch", "miss", "placement",
-    "graphs", "budget",
-)  # fmt: skip
-POLICIES = ("eviction", "prefetch", "miss", "placement")  # each a folder of policies/
+AXES = {name: option for name, option in OPTIONS.items() if option.about.axis}  # in the order of a command
+REQUIRED = ("schema", "name", *(name for name, option in AXES.items() if option.required), "objectives")
 KEYS = (*REQUIRED, *(axis for axis in AXES if axis not in REQUIRED), "tokens")
-WORDS = {"scope": SCOPES, "overlap": ("on", "none"), "graphs": ("on", "none")}
-NONE = "none"  # of OPTIONAL: the option is left out
-COUNTS = ("batch", "prefill_chunk")  # whole numbers from 1
-OPTIONAL = ("prefetch", "placement", "graphs", *COUNTS)
 Direction = Literal["maximize", "minimize"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 
@@ -76,12 +69,12 @@ class Space:
     @property
     def policies(self) -> list[tuple[str, str, str]]:
         """(kind, value, name) of each policy: a placement is a name and an amount, such as popular=50%."""
-        named = [(kind, value) for kind in POLICIES for value in self.axes.get(kind, ())]
-        return [
-            (kind, value, value.partition("=")[0] if kind == "placement" else value)
-            for kind, value in named
-            if kind not in OPTIONAL or value != NONE
-        ]
+        kinds = {axis: kind for axis, option in AXES.items() if isinstance(kind := option.about.kind, Policy)}
+        return [(axis, value, kind.name(value)) for axis, kind in kinds.items() for value in self.given(axis)]
+
+    def given(self, axis: str) -> list[str]:
+        """The values of an axis that are not its word for none."""
+        return [value for value in self.axes.get(axis, ()) if not (AXES[axis].about.off and value == OFF)]
 
     def indices(self, number: int) -> dict[str, int]:
         """Which value of each axis scenario `number` (0 … size - 1) takes."""
@@ -104,7 +97,7 @@ def _space(data: Any, where: str) -> Space:
         raise UserError(f"{where}: {data!r} is not a mapping; a space has the keys {', '.join(REQUIRED)} ({DOC})")
     for key in data:
         if key not in KEYS:
-            raise UserError(f"{where}: unknown key {key!r}{_near(key, KEYS)}; known: {', '.join(KEYS)}")
+            raise UserError(f"{where}: unknown key {key!r}{near(key, KEYS)}known: {', '.join(KEYS)}")
     for key in REQUIRED:
         if key not in data:
             raise UserError(f"{where}: missing key {key!r}; required: {', '.join(REQUIRED)}")
@@ -112,48 +105,47 @@ def _space(data: Any, where: str) -> Space:
         raise UserError(f"{where}: schema is {data['schema']!r}; this release reads 1")
     if not isinstance(data["name"], str) or not data["name"].strip():
         raise UserError(f"{where}: name is {data['name']!r}; give the study a name, in quotes where YAML sees a number")
-    axes = {axis: _axis(axis, data[axis], f"{where}: {axis}") for axis in AXES if axis in data}
-    return Space(data["name"], axes, _objectives(data["objectives"], where), _tokens(data.get("tokens", "all"), where))
+    axes = {axis: _axis(option, data[axis], f"{where}: {axis}") for axis, option in AXES.items() if axis in data}
+    if "budget" in axes and "memory" in axes:
+        raise UserError(f"{where}: budget and memory both say how much may be resident; keep one of them")
+    tokens = OPTIONS["tokens"].about.kind.check(data.get("tokens", "all"), f"{where}: tokens")
+    return Space(data["name"], axes, _objectives(data["objectives"], where), tokens)
 
 
-def _axis(axis: str, value: Any, at: str) -> Sequence[str]:
-    if axis == "budget" and isinstance(value, Mapping):
-        return _steps(value, at)
-    values = value if isinstance(value, list) else [value]
-    if "on" in WORDS.get(axis, ()):  # YAML reads a bare `on` as true
-        values = ["on" if one is True else one for one in values]
-    if axis in COUNTS:
-        values = [_count(one, at) for one in values]
+def _axis(option: Declared, value: Any, at: str) -> Sequence[str]:
+    if isinstance(option.about.kind, Size) and isinstance(value, Mapping):
+        return _steps(value, option.about.kind.percent, at)
+    values = [_word(option, one, at) for one in (value if isinstance(value, list) else [value])]
     if not values:
         raise UserError(f"{at}: the list is empty; name at least one")
     for one in values:
-        _word(axis, one, at)
         if values.count(one) > 1:
             raise UserError(f"{at}: {one!r} stands there twice; name each once")
-        if axis == "budget":
-            _size(one, at)
     return tuple(values)
 
 
-def _count(one: Any, at: str) -> str:
-    if one == NONE or (type(one) is int and one >= 1):  # bool is an int to Python
-        return str(one)
-    raise UserError(f"{at}: {one!r} is no count; write a whole number from 1, or {NONE} for passes as recorded")
-
-
-def _word(axis: str, one: Any, at: str) -> None:
-    words = WORDS.get(axis)
-    if words and one not in words:
-        raise UserError(f"{at}: unknown {one!r}{_near(one, words)}; choose from {', '.join(words)}")
+def _word(option: Declared, one: Any, at: str) -> str:
+    """The word that a command takes for one value of an axis."""
+    kind = option.about.kind
+    if option.about.off and one == OFF:
+        return OFF
+    if isinstance(kind, Count | Switch | Words):
+        return kind.word(kind.check(one, at))
     if not isinstance(one, str) or not one.strip():
-        what = "none or a name" if axis in OPTIONAL else "a name or a size"
+        what = "none or a name" if option.about.off else "a name or a size"
         raise UserError(f"{at}: {one!r} is no text; write {what}, in quotes where YAML sees a number")
+    if isinstance(kind, Size):
+        _size(one, kind.percent, at)
+    kind.check(one, at)
+    return one
 
 
-def _steps(value: Mapping[str, Any], at: str) -> Steps:
+def _steps(value: Mapping[str, Any], percent: bool, at: str) -> Steps:
     if sorted(map(str, value)) != ["high", "low", "step"]:
         raise UserError(f"{at}: has the keys {', '.join(map(str, value))}; a range has low, high and step")
-    (low, unit), (high, unit_high), (step, unit_step) = (_size(value[k], f"{at}.{k}") for k in ("low", "high", "step"))
+    (low, unit), (high, unit_high), (step, unit_step) = (
+        _size(value[k], percent, f"{at}.{k}") for k in ("low", "high", "step")
+    )
     if not unit == unit_high == unit_step:
         raise UserError(f"{at}: low, high and step mix percentages and bytes; write all three alike")
     if step <= 0 or not 0 < low <= high:
@@ -164,10 +156,10 @@ def _steps(value: Mapping[str, Any], at: str) -> Steps:
     return Steps(low, step, int((high - low) / step) + 1, unit)
 
 
-def _size(text: Any, at: str) -> tuple[Decimal, str]:
-    """(number, unit) of a percentage or of a size in bytes."""
+def _size(text: Any, share: bool, at: str) -> tuple[Decimal, str]:
+    """(number, unit) of a size in bytes or, with `share`, of a percentage."""
     percent = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*", text) if isinstance(text, str) else None
-    if percent is None:
+    if percent is None or not share:
         spaced = re.sub(r"(?<=[0-9])(?=[a-zA-Z])", " ", text) if isinstance(text, str) else text
         return Decimal(parse(spaced, "bytes", at)), "B"
     if Decimal(percent[1]) > 100:
@@ -183,16 +175,3 @@ def _objectives(value: Any, where: str) -> dict[str, Direction]:
             raise UserError(f"{where}: objectives.{metric} is {direction!r}; choose from {', '.join(DIRECTIONS)}")
         metrics.load(str(metric))
     return {str(metric): direction for metric, direction in value.items()}
-
-
-def _tokens(value: Any, where: str) -> int | None:
-    if value == "all":
-        return None
-    if type(value) is not int or value < 1:  # bool is an int to Python and a mistake here
-        raise UserError(f"{where}: tokens is {value!r}; give a whole number of tokens to play, or all")
-    return value
-
-
-def _near(word: object, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(str(word), known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""

@@ -145,15 +145,15 @@ def test_geometry_and_options(run, tmp_path):
     fitting = write(tmp_path / "fits.npz", layer_index=np.array([1, 2], np.int16))
     for options, line in {
         ("--eviction", "lruu"): r"unknown eviction policy 'lruu'.*did you mean 'lru'",
-        ("--scope", "world"): r"unknown scope 'world'; choose one of global, layer",
+        ("--scope", "world"): r"--scope: unknown 'world'; choose one of global, layer",
         ("--budget", "2"): r"--budget: '2' is not a quantity with a unit",
         ("--budget", "2 QB"): r"--budget: unknown unit 'QB'",
         ("--budget", "1B"): r"the budget of 1 B of experts is below the least that works with scope global",
         ("--budget=-1GB",): r"--budget: '-1 GB' is negative",
         ("--memory", "1kB"): r"--memory 1kB is too small for .*: the least is",
-        ("--tokens", "some"): r"--tokens 'some' is not a number of tokens; give a whole number or all",
-        ("--tokens", "0"): r"--tokens 0 plays nothing",
-        ("--context", "0"): r"--context 0 is not a number of positions",
+        ("--tokens", "some"): r"--tokens 'some' is no number of tokens; give 1 or more, or all",
+        ("--tokens", "0"): r"--tokens 0 is no number of tokens; give 1 or more, or all",
+        ("--context", "0"): r"--context 0 is no number of positions; give 1 or more",
         ("--format", "fp17"): r"fp17.*fp16",
         ("--per-token", "x.csv"): r"--per-token shows one run: add --budget or --memory",
         (

@@ -74,7 +74,7 @@ def test_buffers_that_do_not_fit_are_refused_and_a_ladder_goes_on_without_that_r
 
 
 def test_bad_words_are_refused():
-    with pytest.raises(UserError, match="prefetch_into"):
+    with pytest.raises(UserError, match="--prefetch-into: unknown 'bufers'; did you mean 'buffers'"):
         played(1, prefetch="next_layer", prefetch_into="bufers")
     with pytest.raises(UserError, match="buffers with --write-back is not modelled"):
         played(1, prefetch="next_layer", prefetch_into="buffers", write_back=True)

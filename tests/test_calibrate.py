@@ -349,6 +349,8 @@ def test_bad_options_are_one_line(tmp_path, capsys):
             "fifo",
         ): r"run\.json: the plan is not the one of the run.*--eviction",
         ("--observed", "tok_s=1", run, "--out", there): r"there\.yaml exists",
+        ("--observed", "tok_s=1", run, "--name", "x"): r"--name is about the profile that --out writes: add --out FILE",
+        ("--observed", "tok_s=1", run, "--force"): r"--force is about the profile that --out writes: add --out FILE",
     }.items():
         refused(capsys, ["calibrate", *options], line)
 

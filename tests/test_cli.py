@@ -83,7 +83,7 @@ def test_help_and_version_start_without_the_heavy_packages():
         "import sys; from simmoe.cli.main import main\ntry: main(sys.argv[1:])\nexcept SystemExit as e: assert not e.code\n"
         "heavy = {'numpy', 'simpy', 'torch', 'optuna', 'rich', 'yaml'} & set(sys.modules); assert not heavy, heavy"
     )
-    for arguments in (["--help"], ["--version"], ["run", "--help"], ["trace", "make", "--help"]):
+    for arguments in (["--help"], ["--version"], ["run", "--help"], ["compare", "--help"], ["trace", "make", "--help"]):
         done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
         assert done.returncode == 0 and done.stdout, done.stderr
 

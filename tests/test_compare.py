@@ -70,8 +70,14 @@ def test_the_table(capsys, monkeypatch):
         (("--hw", "a1000", "--trace", "oracle"), r"unknown hardware 'a1000'"),
         (("--hw", "a100", "--trace", "nope"), r"unknown trace 'nope'"),
         (("--hw", "a100", "--hw", "h100", "--trace", "oracle", "--budget", "2"), r"--budget: '2' is not a quantity"),
-        (("--hw", "a100", "--hw", "h100", "--trace", "oracle", "--scope", "word"), r"unknown scope 'word'"),
-        (("--hw", "a100", "--hw", "h100", "--trace", "oracle", "--engine", "gpu"), r"unknown engine 'gpu'"),
+        (
+            ("--hw", "a100", "--hw", "h100", "--trace", "oracle", "--scope", "word"),
+            r"--scope: unknown 'word'; choose one of global, layer",
+        ),
+        (
+            ("--hw", "a100", "--hw", "h100", "--trace", "oracle", "--engine", "gpu"),
+            r"--engine: unknown 'gpu'; choose one of auto",
+        ),
         (("--hw", "a100", "--trace", "oracle", "--eviction", "lru", "--eviction", "lruu"), r"unknown eviction policy"),
         (("--hw", "a100", "--trace", "oracle", "--model", "mixtral-8x7b"), r"9 MoE layers .* mixtral-8x7b has 32"),
     ],

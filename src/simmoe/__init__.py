@@ -1,8 +1,8 @@
 """simmoe: how fast will this Mixture-of-Experts model run on that machine, and what should I change?
 
 The public names are `replay` (cache behaviour of a trace alone), `run` (with time, on a machine), `ladder` (over budgets),
-`compare` (machines), `sweep` (a space), `locality` (of a trace's routing), `load_trace`, `load_hardware`, `load_model` and
-the types they take and return. They are imported on first use.
+`compare` (machines), `sweep` (a space), `locality` (of a trace's routing), `Scenario` (all options of a run), `load_scenario`,
+`load_trace`, `load_hardware`, `load_model` and the types they take and return. They are imported on first use.
 """
 
 from importlib import import_module
@@ -13,6 +13,7 @@ from simmoe.simulator.version import VERSION as __version__
 _HOME = {
     "replay": "simmoe.play.replay", "Replay": "simmoe.play.replay",
     "run": "simmoe.play.run", "Run": "simmoe.play.result", "Workload": "simmoe.play.workload", "Plan": "simmoe.play.plan",
+    "Scenario": "simmoe.play.scenario", "load_scenario": "simmoe.play.calling",
     "sweep": "simmoe.sweeps.search", "Sweep": "simmoe.sweeps.search",
     "compare": "simmoe.sweeps.compare", "Comparison": "simmoe.sweeps.compare",
     "locality": "simmoe.workloads.locality",
@@ -28,11 +29,13 @@ __all__ = ["__version__", *_HOME, *_RENAMED]
 
 if TYPE_CHECKING:
     from simmoe.hardware_profiles import load as load_hardware
+    from simmoe.play.calling import load_scenario
     from simmoe.play.ladder import Ladder, ladder
     from simmoe.play.plan import Plan
     from simmoe.play.replay import Replay, replay
     from simmoe.play.result import Run
     from simmoe.play.run import run
+    from simmoe.play.scenario import Scenario
     from simmoe.play.workload import Workload
     from simmoe.simulator.errors import UserError
     from simmoe.simulator.nouns.hardware import Hardware
@@ -52,3 +55,7 @@ def __getattr__(name: str) -> object:
     if home is None:
         raise AttributeError(f"module 'simmoe' has no attribute {name!r}")
     return getattr(import_module(home), attribute)
+
+
+def __dir__() -> list[str]:
+    return __all__

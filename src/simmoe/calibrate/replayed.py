@@ -12,8 +12,8 @@ import numpy as np
 from simmoe import hardware_profiles
 from simmoe.play.plan import Plan
 from simmoe.play.result import Run
-from simmoe.play.run import play
-from simmoe.play.workload import Workload
+from simmoe.play.run import run as play
+from simmoe.play.scenario import Scenario
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.workloads import models
@@ -38,10 +38,6 @@ def again(file: Path, given: Given) -> tuple[str, Run]:
         hw_name, hw = _hardware(file, hardware, given.hw)
         shape = models.load(_known("model", given.model, model["name"], models.available()), model["format"])
         loaded = _trace(trace, given.trace)
-        workload = Workload(
-            hw, traces.load(loaded), shape, tokens=trace["tokens"], context=scenario["context"], graphs=scenario["graphs"],
-            prefill_chunk=trace["prefill_chunk"], batch=trace["batch"],
-        )  # fmt: skip
         policy = given.eviction or plan["eviction"]
         if " sha256:" in policy:
             raise UserError(
@@ -50,7 +46,13 @@ def again(file: Path, given: Given) -> tuple[str, Run]:
         strange = set(plan) - {field.name for field in fields(Plan)}
         if strange:
             raise UserError(f"{file.name}: this release knows no {', '.join(sorted(strange))}; write the run again")
-        run = play(workload, Plan(**{**plan, "eviction": policy}))
+        options = {name.removesuffix("_bytes"): value for name, value in plan.items()} | {"eviction": policy}
+        run = play(
+            Scenario(
+                hw, traces.load(loaded), model=shape, tokens=trace["tokens"], context=scenario["context"], graphs=scenario["graphs"],
+                prefill_chunk=trace["prefill_chunk"], batch=trace["batch"], **options,
+            )
+        )  # fmt: skip
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file.name}: no scenario of simmoe run ({error!r}); write it again with --json") from None
     _same(file, scenario, json.loads(json.dumps(run.scenario())))

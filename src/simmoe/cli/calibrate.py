@@ -119,6 +119,9 @@ def _explain(a: argparse.Namespace) -> None:
         )
     if not Path(file).is_file():
         raise UserError(f"--observed: no file {file}; write it with: simmoe run … --budget SIZE --json > {file}")
+    for option in ("name", "force"):
+        if getattr(a, option) and not a.out:
+            raise UserError(f"--{option} is about the profile that --out writes: add --out FILE, or leave it out")
     if a.out:
         profile.writable(Path(a.out), a.force)
     name, run = again(Path(file), Given(a.hw, a.trace, a.model, a.eviction))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 from rich import box
@@ -14,22 +13,10 @@ from rich.table import Table
 
 from simmoe import hardware_profiles
 from simmoe.show import tables as show
-from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Figure, Hardware
 from simmoe.simulator.units import nbytes, text
 
 FACTS = ("memory", "device", "link.from", "link.to", "link.duplex")  # what a machine has beside figures and curves
-
-
-def machine(name: str, settings: Sequence[str]) -> Hardware:
-    """The profile of --hw with the changes of --set."""
-    changes = dict[str, str]()
-    for setting in settings:
-        path, sign, value = setting.partition("=")
-        if not sign or not path.strip() or not value.strip():
-            raise UserError(f"--set {setting!r} is no change; write PATH=VALUE, such as link.bandwidth=12GB/s")
-        changes[path.strip()] = value.strip()
-    return hardware_profiles.load(name, changes)
 
 
 def hw_list(a: argparse.Namespace) -> None:

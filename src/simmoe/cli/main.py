@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
-from importlib import import_module
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from simmoe.cli.parser import Parser, add_scenario
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.version import VERSION
+
+if TYPE_CHECKING:
+    from simmoe.cli.parser import Commands
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 on success, 2 with one line on standard error for a user's mistake."""
-    arguments = parser().parse_args(argv)
-    command: Callable[[argparse.Namespace], None] = arguments.command
     try:
-        command(arguments)
+        arguments, rest = parser().parse_known_args(argv)
+        if rest:
+            arguments.parser.unknown(rest)
+        arguments.command(arguments)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output has gone: nothing is wrong
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -30,8 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
+def parser() -> Parser:
+    top = Parser(
         prog="simmoe", description="How fast will this Mixture-of-Experts model run on that machine, and what should I change?",
         epilog="Start with: simmoe run --hw jetson_orin.yaml --trace oracle.npz",
     )  # fmt: skip
@@ -50,132 +54,46 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
-
-
-def _add_run(commands: Commands) -> None:  # type: ignore[valid-type]
-    run = commands.add_parser(  # type: ignore[attr-defined]
+def _add_run(commands: Commands) -> None:
+    run = commands.add_parser(
         "run", help="simulate a trace on a machine: speed, where a token's time goes, what would help",
+        usage="simmoe run --hw NAME|FILE[@MODE] --trace NAME|FILE [OPTION …]\n       simmoe run FILE.yaml [--json …]",
         description="With neither --budget nor --memory: a ladder of budgets (12.5 … 100 % of the expert bytes, and what the device "
         "really holds), over all tokens where numba is installed and the trace is short, else over the first 2,048. "
         "With one of them: that budget, all tokens.",
     )  # fmt: skip
     run.add_argument(
-        "--hw",
-        required=True,
-        metavar="NAME|FILE[@MODE]",
-        help="hardware profile: bundled name or YAML file, and power mode",
-    )
-    _add_set(run)
-    run.add_argument("--trace", required=True, metavar="NAME|FILE", help="routing trace: bundled name or npz file")
-    run.add_argument("--model", metavar="NAME|FILE", help="model shape (default: the one that the trace names)")
-    run.add_argument("--format", help="storage format of the weights: fp32, fp16 (default), q4_k, … or stored")
-    size = run.add_mutually_exclusive_group()
-    size.add_argument("--budget", metavar="SIZE", help="memory for routed experts alone, such as 2GB or 25%%")
-    size.add_argument("--memory", metavar="SIZE", help="memory for dense weights + KV cache + experts")
-    run.add_argument(
-        "--eviction",
-        default="lru",
-        metavar="NAME|FILE",
-        help="policy: lru (default), fifo, lfu, belady, … or a bound: nothing, everything",
-    )
-    run.add_argument(
-        "--scope", default="global", help="one budget for all layers (global, default) or a quota for each (layer)"
-    )
-    run.add_argument(
-        "--overlap", choices=("on", "none"), default="on", help="loads overlap with compute (on, default) or not"
-    )
-    run.add_argument(
-        "--prefetch",
-        metavar="NAME|FILE",
-        help="load early: next_layer (the trace's guesses) or whole_layer (default: no)",
-    )
-    run.add_argument(
-        "--miss", default="fetch", metavar="NAME|FILE",
-        help="a missing expert: fetch (load it, default), cpu (compute it there) or cheaper (of the two)",
+        "file", nargs="?", metavar="FILE.yaml",
+        help="play again, to the byte, what --save wrote. A policy file that it names is Python code and is executed: read it first",
     )  # fmt: skip
-    run.add_argument(
-        "--placement", metavar="NAME=N", help="experts left to the CPU for good: n_cpu_moe=4 (layers), or all but "
-        "popular=50%% or random=50%% of each layer",
-    )  # fmt: skip
-    run.add_argument(
-        "--prefetch-into", choices=("cache", "buffers"), default="cache",
-        help="where a guess lands: in the cache (default), or in buffers beside it until it is used",
-    )  # fmt: skip
-    run.add_argument("--write-back", action="store_true", help="an evicted expert is copied back over the link")
-    run.add_argument(
-        "--page-cache",
-        default="0 B",
-        metavar="SIZE",
-        help="host memory that keeps what was read from the store behind it",
+    add_scenario(run)
+    output = run.add_argument_group("output")
+    output.add_argument("--json", action="store_true", help="print the result as JSON")
+    output.add_argument("--save", metavar="FILE", help="write the scenario, to be played again (docs/scenario.md)")
+    output.add_argument("--force", action="store_true", help="overwrite the file of --save")
+    one = "(with --budget or --memory)"
+    output.add_argument(
+        "--band", action="store_true", help=f"how sure tok/s is: the profile's ranges, and other text {one}"
     )
-    _add_passes(run)
-    run.add_argument("--graphs", action="store_true", help="launches come from CUDA graphs")
-    run.add_argument("--cold-per-sequence", action="store_true", help="empty the slots when a new sequence starts")
-    run.add_argument(
-        "--context", type=int, metavar="N", help="positions to reserve KV memory for (default: as the trace needs)"
-    )
-    run.add_argument("--tokens", metavar="N|all", help="play the first N tokens (default: all; of a ladder see above)")
-    run.add_argument(
-        "--engine", default="auto", help="simpy (reference), fast (compiled, needs numba) or auto (default)"
-    )
-    run.add_argument("--seed", type=int, default=0, help="seed of the random policy")
-    run.add_argument("--json", action="store_true", help="print the result as JSON")
-    run.add_argument(
-        "--band",
-        action="store_true",
-        help="how sure tok/s is: the profile's ranges, and other text (with --budget or --memory)",
-    )
-    run.add_argument(
-        "--per-token", metavar="FILE", help="write one CSV row per forward pass (with --budget or --memory)"
-    )
-    run.add_argument(
-        "--perfetto", metavar="FILE", help="write a timeline for ui.perfetto.dev (with --budget or --memory)"
-    )
-    run.set_defaults(command=_command("run", "run"))
+    output.add_argument("--per-token", metavar="FILE", help=f"write one CSV row per forward pass {one}")
+    output.add_argument("--perfetto", metavar="FILE", help=f"write a timeline for ui.perfetto.dev {one}")
+    run.runs("run", "run")
 
 
-def _add_compare(commands: Commands) -> None:  # type: ignore[valid-type]
-    compare = commands.add_parser(  # type: ignore[attr-defined]
+def _add_compare(commands: Commands) -> None:
+    compare = commands.add_parser(
         "compare", help="machines side by side on the same traces and policies",
-        description="One row for each combination. With neither --budget nor --memory each machine plays with what it holds. All tokens "
-        "unless --tokens says otherwise.",
+        usage="simmoe compare --hw NAME|FILE[@MODE] … --trace NAME|FILE … [--eviction NAME|FILE …] [OPTION …]",
+        description="One row for each combination of --hw, --trace and --eviction. With neither --budget nor --memory each machine plays "
+        "with what it holds. All tokens unless --tokens says otherwise.",
     )  # fmt: skip
-    for option, what in (("hw", "hardware profile"), ("trace", "routing trace")):
-        compare.add_argument(
-            f"--{option}", required=True, action="append", metavar="NAME|FILE", help=f"{what}; may be given again"
-        )
-    _add_set(compare)
-    compare.add_argument("--model", metavar="NAME|FILE", help="model shape (default: the one that the trace names)")
-    compare.add_argument("--format", help="storage format of the weights: fp32, fp16 (default), q4_k, … or stored")
-    size = compare.add_mutually_exclusive_group()
-    size.add_argument("--budget", metavar="SIZE", help="memory for routed experts alone, such as 2GB or 25%%")
-    size.add_argument("--memory", metavar="SIZE", help="memory for dense weights + KV cache + experts")
-    compare.add_argument(
-        "--eviction", action="append", metavar="NAME|FILE", help="policy (default lru); may be given again"
-    )
-    _add_passes(compare)
-    compare.add_argument("--scope", default="global", help="global (default) or layer")
-    compare.add_argument("--tokens", metavar="N|all", help="play the first N tokens (default: all)")
-    compare.add_argument("--engine", default="auto", help="simpy, fast or auto (default)")
-    compare.add_argument("--json", action="store_true", help="print the rows as JSON")
-    compare.set_defaults(command=_command("compare", "sweep"))
+    add_scenario(compare, several=True)
+    compare.add_argument_group("output").add_argument("--json", action="store_true", help="print the rows as JSON")
+    compare.runs("compare", "sweep")
 
 
-def _add_passes(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--prefill-chunk",
-        type=int,
-        metavar="N",
-        help="read prompts in passes of at most N tokens (default: as recorded)",
-    )
-    command.add_argument(
-        "--batch", type=int, metavar="N", help="decode N sequences of the trace together (default: as recorded)"
-    )
-
-
-def _add_sweep(commands: Commands) -> None:  # type: ignore[valid-type]
-    sweep = commands.add_parser(  # type: ignore[attr-defined]
+def _add_sweep(commands: Commands) -> None:
+    sweep = commands.add_parser(
         "sweep", help="search a space of machines, traces, policies and budgets; print the Pareto front",
         description="Plays scenarios of SPACE until the study holds as many finished trials as asked for, then prints those that no "
         "other one beats. With --study, a sweep that was stopped or killed goes on where it was.",
@@ -191,11 +109,11 @@ def _add_sweep(commands: Commands) -> None:  # type: ignore[valid-type]
     sweep.add_argument("--seed", type=int, default=0, help="the same seed gives the same trials (default 0)")
     sweep.add_argument("--top", type=int, metavar="N", help="rows of each front, spread evenly over it (default 12)")
     sweep.add_argument("--json", action="store_true", help="print all trials and the fronts as JSON")
-    sweep.set_defaults(command=_command("sweep", "sweep"))
+    sweep.runs("sweep", "sweep")
 
 
-def _add_locality(commands: Commands) -> None:  # type: ignore[valid-type]
-    locality = commands.add_parser(  # type: ignore[attr-defined]
+def _add_locality(commands: Commands) -> None:
+    locality = commands.add_parser(
         "locality", help="how local the routing of traces is: switches, reuse, SRP and SCH, balance, predictability",
         description="Measures each trace by itself and shows them side by side; no hardware, model or time is involved. "
         "docs/locality.md defines every row.",
@@ -203,17 +121,17 @@ def _add_locality(commands: Commands) -> None:  # type: ignore[valid-type]
     locality.add_argument("trace", nargs="+", metavar="TRACE", help="routing trace: bundled name or npz file")
     locality.add_argument("--html", metavar="FILE", help="also write a page with plots (needs simmoe[sweep])")
     locality.add_argument("--json", action="store_true", help="print all measures as JSON")
-    locality.set_defaults(command=_command("locality", "locality"))
+    locality.runs("locality", "locality")
 
 
-def _add_trace(commands: Commands) -> None:  # type: ignore[valid-type]
-    trace = commands.add_parser("trace", help="make, check or describe routing traces")  # type: ignore[attr-defined]
+def _add_trace(commands: Commands) -> None:
+    trace = commands.add_parser("trace", help="make, check or describe routing traces")
     actions = trace.add_subparsers(metavar="ACTION", required=True)
     check = actions.add_parser("check", help="say whether a trace obeys format v1")
     info = actions.add_parser("info", help="describe a trace: shape, phases, reuse, origin")
     for action, name in ((check, "trace_check"), (info, "trace_info")):
         action.add_argument("trace", metavar="NAME|FILE")
-        action.set_defaults(command=_command(name, "trace"))
+        action.runs(name, "trace")
     info.add_argument("--json", action="store_true", help="print the description as JSON")
     make = actions.add_parser(
         "make", help="train a small model on the bundled text and record its routing (needs simmoe[moe])"
@@ -224,35 +142,25 @@ def _add_trace(commands: Commands) -> None:  # type: ignore[valid-type]
     make.add_argument("--steps", type=int, help="training steps, warm-up and branch together (default: the preset's)")
     make.add_argument("--seed", type=int, default=0)
     _add_work(make)
-    make.set_defaults(command=_command("trace_make", "zoo"))
+    make.runs("trace_make", "zoo")
 
 
-def _add_zoo(commands: Commands) -> None:  # type: ignore[valid-type]
-    zoo = commands.add_parser("zoo", help="the bundled models: list them, or train any of them again")  # type: ignore[attr-defined]
+def _add_zoo(commands: Commands) -> None:
+    zoo = commands.add_parser("zoo", help="the bundled models: list them, or train any of them again")
     actions = zoo.add_subparsers(metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="every model with its router, experts, top-k and quality")
     listing.add_argument("--json", action="store_true", help="print the list as JSON")
-    listing.set_defaults(command=_command("zoo_list", "zoo"))
+    listing.runs("zoo_list", "zoo")
     make = actions.add_parser("make", help="train a model again and record its trace (needs simmoe[moe])")
     make.add_argument("name", nargs="+", metavar="NAME")
     make.add_argument(
         "--out", default=".", metavar="DIR", help="folder for NAME.npz and NAME.training.json (default .)"
     )
     _add_work(make)
-    make.set_defaults(command=_command("zoo_make", "zoo"))
+    make.runs("zoo_make", "zoo")
 
 
-def _add_set(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="PATH=VALUE",
-        help="change a figure of the hardware, such as link.bandwidth=12GB/s; may be given again",
-    )
-
-
-def _add_work(parser: argparse.ArgumentParser) -> None:
+def _add_work(parser: Parser) -> None:
     parser.add_argument(
         "--work",
         metavar="DIR",
@@ -261,8 +169,8 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_model(commands: Commands) -> None:  # type: ignore[valid-type]
-    model = commands.add_parser("model", help="model shapes: import one from a model's own files")  # type: ignore[attr-defined]
+def _add_model(commands: Commands) -> None:
+    model = commands.add_parser("model", help="model shapes: import one from a model's own files")
     actions = model.add_subparsers(metavar="ACTION", required=True)
     load = actions.add_parser(
         "import", help="write a shape from config.json, a GGUF file or model.safetensors.index.json (headers only)"
@@ -271,11 +179,11 @@ def _add_model(commands: Commands) -> None:  # type: ignore[valid-type]
     load.add_argument("--out", metavar="FILE", help="the YAML to write (default NAME.yaml)")
     load.add_argument("--name", help="name of the shape (default: from the file)")
     load.add_argument("--force", action="store_true", help="overwrite the output file")
-    load.set_defaults(command=_command("model_import", "model"))
+    load.runs("model_import", "model")
 
 
-def _add_hw(commands: Commands) -> None:  # type: ignore[valid-type]
-    hw = commands.add_parser("hw", help="hardware profiles: list, show, check, compare their figures")  # type: ignore[attr-defined]
+def _add_hw(commands: Commands) -> None:
+    hw = commands.add_parser("hw", help="hardware profiles: list, show, check, compare their figures")
     actions = hw.add_subparsers(metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="the bundled machines")
     show = actions.add_parser("show", help="every figure of a machine with kind, range and source")
@@ -287,11 +195,11 @@ def _add_hw(commands: Commands) -> None:  # type: ignore[valid-type]
         diff.add_argument(which, metavar="NAME|FILE[@MODE]")
     for action, name in ((listing, "hw_list"), (show, "hw_show"), (check, "hw_check"), (diff, "hw_diff")):
         action.add_argument("--json", action="store_true", help="print the same as JSON")
-        action.set_defaults(command=_command(name, "hw"))
+        action.runs(name, "hw")
 
 
-def _add_calibrate(commands: Commands) -> None:  # type: ignore[valid-type]
-    calibrate = commands.add_parser(  # type: ignore[attr-defined]
+def _add_calibrate(commands: Commands) -> None:
+    calibrate = commands.add_parser(
         "calibrate", help="measure this machine and write its profile, or explain a speed that you saw",
         description="Measures products, copies, the disk and all at once, in less than two minutes, and writes a hardware profile. With "
         "--observed: the one factor on all bandwidths that explains a speed. docs/calibrate.md says how.",
@@ -314,11 +222,11 @@ def _add_calibrate(commands: Commands) -> None:  # type: ignore[valid-type]
     )
     for option, what in (("hw", "profile"), ("trace", "trace"), ("model", "model"), ("eviction", "policy")):
         calibrate.add_argument(f"--{option}", metavar="FILE", help=f"--observed: the {what} of the run, if not bundled")
-    calibrate.set_defaults(command=_command("calibrate", "calibrate"))
+    calibrate.runs("calibrate", "calibrate")
 
 
-def _add_validate(commands: Commands) -> None:  # type: ignore[valid-type]
-    validate = commands.add_parser(  # type: ignore[attr-defined]
+def _add_validate(commands: Commands) -> None:
+    validate = commands.add_parser(
         "validate", help="published measurements against the simulator: predicted, measured, error",
         description="Plays every case of sweeps/validation/cases, or those named: constants are fitted on some rows, the others predicted. "
         "A missed bar is a result: the exit code stays 0. SIMMOE_TRACES names the folder of recorded traces that three cases need.",
@@ -326,13 +234,4 @@ def _add_validate(commands: Commands) -> None:  # type: ignore[valid-type]
     validate.add_argument("case", nargs="*", metavar="CASE", help="bundled case or YAML file (default: all bundled)")
     validate.add_argument("--json", action="store_true", help="print the result as JSON")
     validate.add_argument("--write", metavar="FILE", help="write the page, such as docs/validation.md")
-    validate.set_defaults(command=_command("validate", "validate"))
-
-
-def _command(name: str, module: str) -> Callable[[argparse.Namespace], None]:
-    """A command by name, its module imported when it runs."""
-
-    def run(arguments: argparse.Namespace) -> None:
-        getattr(import_module(f"simmoe.cli.{module}"), name)(arguments)
-
-    return run
+    validate.runs("validate", "validate")

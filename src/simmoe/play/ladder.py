@@ -7,14 +7,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from simmoe.play.calling import called, takes
 from simmoe.play.plan import Plan
 from simmoe.play.result import Run, versions
 from simmoe.play.run import play
+from simmoe.play.scenario import Scenario
 from simmoe.play.workload import Workload
-from simmoe.simulator.decide.decisions import quotas
+from simmoe.simulator.decide.decisions import BOUNDS, quotas
 from simmoe.simulator.errors import DoesNotFit, UserError
 from simmoe.simulator.nouns.hardware import Hardware
-from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.time.engines import Engine
@@ -63,27 +64,21 @@ class Ladder:
         }
 
 
-def ladder(
-    hw: str | Path | Hardware,
-    trace: str | Path | Trace,
-    *,
-    model: str | Path | ModelShape | None = None,
-    eviction: str | Path = "lru",
-    scope: str = "global",
-    format: str | None = None,
-    context: int | None = None,
-    tokens: int | None = None,
-    overlap: bool = True,
-    cold_per_sequence: bool = False,
-    seed: int = 0,
-    engine: str = "auto",
-) -> Ladder:
+@takes("budget", "memory")
+def ladder(hw: str | Path | Hardware | Scenario, trace: str | Path | Trace | None = None, **options: Any) -> Ladder:
     """Simulate 12.5 … 100 % of the expert bytes and what the device really holds.
 
-    tokens: the first so many; None plays all. The other arguments are those of `simmoe.run`.
+    tokens=None plays all. The options are those of `simmoe.run`, but for budget and memory: a ladder plays every budget.
     """
-    workload = Workload(hw, trace, model, format=format, tokens=tokens, context=context)
-    return climb(workload, Plan(0, str(eviction), scope, overlap, cold_per_sequence, seed), engine)
+    scenario = called(hw, trace, options)
+    if scenario.budget is not None or scenario.memory is not None:
+        raise UserError("a ladder plays every budget: leave budget and memory out, or play one budget with simmoe.run")
+    if scenario.eviction in BOUNDS:
+        raise UserError(
+            f"a ladder plays a policy, and eviction {scenario.eviction!r} is a bound: play it with simmoe.run"
+        )
+    workload = scenario.workload()
+    return climb(workload, scenario.plan(workload), scenario.engine)
 
 
 def usual_tokens(trace: Trace) -> int | None:

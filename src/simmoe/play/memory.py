@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 
+from simmoe.play.kinds import bytes_of
 from simmoe.simulator.errors import DoesNotFit, UserError
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.nouns.trace import Trace
-from simmoe.simulator.units import nbytes, parse
+from simmoe.simulator.units import nbytes
 
 
 def kv_bytes(model: ModelShape, trace: Trace, context: int) -> int:
@@ -96,7 +95,7 @@ def budget_of(memory: Memory, budget: int | str | None, total: int | str | None)
         raise UserError("give --budget (experts only) or --memory (dense weights + KV cache + experts), not both")
     every = memory.model.all_expert_bytes
     if total is not None:
-        wanted = _bytes_of(total, None, "--memory") - memory.model.dense_bytes - memory.kv_bytes
+        wanted = bytes_of(total, None, "--memory") - memory.model.dense_bytes - memory.kv_bytes
         if wanted < int(memory.model.expert_bytes.max()):
             least = memory.model.dense_bytes + memory.kv_bytes + int(memory.model.expert_bytes.max())
             raise UserError(
@@ -105,14 +104,14 @@ def budget_of(memory: Memory, budget: int | str | None, total: int | str | None)
             )
         return min(wanted, every)
     if budget is not None:
-        return min(_bytes_of(budget, every, "--budget"), every)
+        return min(bytes_of(budget, every, "--budget"), every)
     memory.require(int(memory.model.expert_bytes.max()))
     return memory.holds_bytes
 
 
 def page_cache_of(hw: Hardware, size: int | str) -> int:
     """Bytes that --page-cache gives to what was read from a store behind the link's memory; 0 = no page cache."""
-    count_bytes, host = _bytes_of(size, None, "--page-cache"), hw.tiers[hw.link.src]
+    count_bytes, host = bytes_of(size, None, "--page-cache"), hw.tiers[hw.link.src]
     if count_bytes and hw.link.upstream is None:
         raise UserError(
             f"--page-cache {size}: the experts of {hw.name} live on {hw.home.name}, with no memory between it and the device; name a "
@@ -123,12 +122,3 @@ def page_cache_of(hw: Hardware, size: int | str) -> int:
             f"--page-cache {size} is more than {host.name} of {hw.name} has, {nbytes(host.capacity_bytes)}; lower it"
         )
     return count_bytes
-
-
-def _bytes_of(text: int | str, whole: int | None, option: str) -> int:
-    if isinstance(text, int):
-        return text
-    percent = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*", text)
-    if percent and whole is not None:
-        return int(Fraction(percent[1]) / 100 * whole)
-    return parse(re.sub(r"(?<=[0-9])(?=[a-zA-Z])", " ", text), "bytes", option)

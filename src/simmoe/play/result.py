@@ -134,6 +134,9 @@ class Run:
         plan["miss"] = policy_identity("miss", self.plan.miss)
         if self.plan.prefetch is not None:
             plan["prefetch"] = policy_identity("prefetch", self.plan.prefetch)
+        if self.plan.placement is not None:
+            name, sign, amount = self.plan.placement.partition("=")
+            plan["placement"] = policy_identity("placement", name) + sign + amount
         return {**self.workload.facts(), "plan": plan}
 
     @property

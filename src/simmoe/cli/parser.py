@@ -1,0 +1,78 @@
+"""The parser of every command: a mistake is one line with the nearest option, and the options of a scenario come from its fields."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from simmoe.play.kinds import Changes, Switch
+from simmoe.play.options import Declared
+from simmoe.play.scenario import OPTIONS
+from simmoe.simulator.errors import UserError
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but for what a mistake prints."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; {self.prog} --help lists what it takes")
+
+    def unknown(self, words: Sequence[str]) -> NoReturn:
+        """Refuse the first word that no option of this command takes."""
+        word = words[0].partition("=")[0]
+        if not word.startswith("-"):
+            self.error(f"{word!r} belongs to no option")
+        close = difflib.get_close_matches(word, self._option_string_actions, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise UserError(f"unknown option {word}; {hint}{self.prog} --help lists what it takes")
+
+    def runs(self, name: str, module: str) -> None:
+        """The function of simmoe.cli.MODULE that is this command, imported when it runs."""
+
+        def command(arguments: argparse.Namespace) -> None:
+            getattr(import_module(f"simmoe.cli.{module}"), name)(arguments)
+
+        self.set_defaults(command=command, parser=self)
+
+
+def add_scenario(parser: Parser, several: bool = False) -> None:
+    """Every option of a scenario under the heading of its group. several: those that `compare` takes several of may come again."""
+    groups: dict[str, Any] = {}
+    for option in OPTIONS.values():
+        group = groups.get(option.about.group) or parser.add_argument_group(option.about.group)
+        groups[option.about.group] = group
+        again = "; may be given again" * (several and option.about.several)
+        text = (option.about.help + again).replace("%", "%%")
+        if isinstance(option.about.kind, Switch) and option.default is False:
+            group.add_argument(option.flag, action="append_const", const="on", help=text)
+        else:
+            group.add_argument(option.flag, action="append", metavar=option.about.metavar, help=text)
+
+
+def given(a: argparse.Namespace) -> list[Declared]:
+    """The options of a scenario that the command line names."""
+    return [option for name, option in OPTIONS.items() if getattr(a, name, None)]
+
+
+def options_of(a: argparse.Namespace, several: bool = False) -> dict[str, Any]:
+    """Their values. Raises UserError for a value that cannot be, and for one that would push out another."""
+    return {option.name: _value(option, getattr(a, option.name), several) for option in given(a)}
+
+
+def _value(option: Declared, words: list[str], several: bool) -> Any:
+    if isinstance(option.about.kind, Changes):
+        return option.checked(words)
+    values = [option.parsed(word) for word in words]
+    if several and option.about.several:
+        return values
+    if len(set(words)) > 1:
+        raise UserError(f"{option.flag} is given {len(words)} times ({', '.join(words)}); give it once")
+    return values[0]

@@ -1,0 +1,73 @@
+"""A scenario from what a caller says: the options of a function or of a command, or a file. No list of options stands here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from inspect import Parameter, Signature, cleandoc, signature
+from pathlib import Path
+from textwrap import fill
+from typing import Any, TypeVar
+
+from simmoe.play.kinds import near
+from simmoe.play.scenario import OPTIONS, Scenario
+from simmoe.simulator.errors import UserError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def scenario_of(options: Mapping[str, Any]) -> Scenario:
+    """The scenario of options by name. Raises UserError for a name that is not known and for a value that cannot be."""
+    for name in options:
+        if name not in OPTIONS:
+            raise UserError(f"unknown option {name!r}{near(name, OPTIONS)}known: {', '.join(OPTIONS)}")
+    for name, option in OPTIONS.items():
+        if option.required and options.get(name) is None:
+            raise UserError(f"{option.flag} is missing: name a {option.about.help.partition(':')[0]}")
+    return Scenario(**options)
+
+
+def called(hw: Any, trace: Any, options: Mapping[str, Any]) -> Scenario:
+    """The scenario of a call: `hw` may be a whole one, to which nothing is added."""
+    if not isinstance(hw, Scenario):
+        return scenario_of({"hw": hw, "trace": trace, **options})
+    if trace is not None or options:
+        raise UserError("a Scenario holds all options: change it with dataclasses.replace, and give nothing beside it")
+    return hw
+
+
+def load_scenario(path: str | Path) -> Scenario:
+    """The scenario of a file that `Scenario.save` or `simmoe run --save` wrote. Raises UserError when an input is another by now."""
+    from simmoe.play import saved
+
+    values, digests = saved.read(Path(path), OPTIONS)
+    try:
+        scenario = scenario_of(values)
+    except UserError as error:
+        raise UserError(f"{Path(path).name}: {error}") from None
+    if digests:
+        saved.compare(Path(path), digests, scenario.digests(), values)
+    return scenario
+
+
+def takes(*but: str) -> Callable[[F], F]:
+    """The signature and the help of a function that takes every option `but` those."""
+
+    def described(function: F) -> F:
+        returns = signature(function).return_annotation
+        mine = [option for name, option in OPTIONS.items() if name not in but]
+        function.__signature__ = Signature(  # type: ignore[attr-defined]
+            [
+                Parameter(
+                    o.name,
+                    Parameter.POSITIONAL_OR_KEYWORD if o.required else Parameter.KEYWORD_ONLY,
+                    default=Parameter.empty if o.required else o.default,
+                )
+                for o in mine
+            ],
+            return_annotation=returns,
+        )
+        lines = [fill(f"{o.name}: {o.about.help}", 110, initial_indent="  ", subsequent_indent="    ") for o in mine]
+        function.__doc__ = "\n".join((cleandoc(function.__doc__ or ""), "", "Options:", *lines, ""))
+        return function
+
+    return described

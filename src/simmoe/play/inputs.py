@@ -1,0 +1,81 @@
+"""The files behind the options of a scenario: which they are, which of them are the user's, how another folder names them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from simmoe import hardware_profiles, policies
+from simmoe.play.kinds import Policy
+from simmoe.play.options import Declared
+from simmoe.simulator.decide.decisions import BOUNDS
+from simmoe.simulator.errors import UserError
+from simmoe.workloads import models
+from simmoe.workloads.format import trace as traces
+
+FINDERS = {"hw": hardware_profiles.find, "trace": traces.find, "model": models.find}  # of all that is no policy
+FOLDERS = {"hw": hardware_profiles.FOLDER, "trace": traces.BUNDLED, "model": models.FOLDER}
+
+
+def named(options: Mapping[str, Declared], values: Mapping[str, Any]) -> Iterator[tuple[Declared, Any]]:
+    """(option, value) of every option with a value that names a file; the bounds name none."""
+    for name, option in options.items():
+        value = values.get(name)
+        if (
+            value is not None
+            and (name in FINDERS or _is_policy(option))
+            and not (name == "eviction" and value in BOUNDS)
+        ):
+            yield option, value
+
+
+def find(option: Declared, value: str) -> Path:
+    """The file that a value names. Raises UserError."""
+    kind = option.about.kind
+    return policies.find(option.name, kind.name(value)) if isinstance(kind, Policy) else FINDERS[option.name](value)
+
+
+def of_the_user(option: Declared, value: str) -> bool:
+    """Whether the file is the user's, in place of a bundled one."""
+    return find(option, value).parent != FOLDERS.get(option.name, policies.FOLDER / option.name)
+
+
+def users_files(options: Mapping[str, Declared], values: Mapping[str, Any]) -> list[str]:
+    """The user's own files among those that are named."""
+    return [str(find(*one)) for one in named(options, values) if isinstance(one[1], str) and of_the_user(*one)]
+
+
+def beside(option: Declared, value: Any, folder: Path) -> str:
+    """The value as a file in `folder` says it: a bundled name, or the way from there, which begins with a dot."""
+    if not isinstance(value, str):
+        raise UserError(f"{option.name} is a loaded object, and a scenario file holds names: save it and name its file")
+    file, tail = find(option, value), _tail(option, value)
+    if not of_the_user(option, value):
+        return file.stem + tail
+    way = Path(os.path.relpath(file, folder)).as_posix()
+    return (way if way.startswith(".") else f"./{way}") + tail
+
+
+def from_beside(option: Declared, value: Any, folder: Path) -> Any:
+    """What a file in `folder` names, as it is named from here."""
+    if not isinstance(value, str):
+        return value  # whoever checks it says so
+    tail = _tail(option, value) if not (folder / value).is_file() else ""
+    head = value.removesuffix(tail)
+    path = os.path.normpath(folder / head)
+    return path + tail if "/" in head or Path(path).is_file() else value
+
+
+def _tail(option: Declared, value: str) -> str:
+    """What stands behind the name: the power mode of a machine, the amount of a placement."""
+    if option.name == "hw" and not Path(value).is_file():
+        head, sign, mode = value.rpartition("@")
+        return sign + mode if head else ""
+    kind = option.about.kind
+    return value.removeprefix(kind.name(value)) if isinstance(kind, Policy) else ""
+
+
+def _is_policy(option: Declared) -> bool:
+    return isinstance(option.about.kind, Policy)

@@ -1,0 +1,69 @@
+"""How an option is declared, as a field of a data class, and what is made from the declaration."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from simmoe.play.kinds import OFF, Kind
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a run: what it takes, and how the command line and a space present it."""
+
+    kind: Kind
+    help: str
+    group: str  # heading of --help
+    metavar: str
+    axis: bool  # a sweep space may vary it
+    off: bool  # `none` is its word for being left out
+    several: bool  # `compare` takes several of it
+
+
+def option(
+    kind: Kind,
+    default: Any = dataclasses.MISSING,
+    *,
+    help: str,
+    group: str,
+    metavar: str = "",
+    axis: bool = True,
+    off: bool = False,
+    several: bool = False,
+) -> Any:
+    """A field of the scenario; one without a default is required."""
+    about = Option(kind, help, group, metavar, axis, off, several)
+    return dataclasses.field(default=default, metadata={"option": about})
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A field of the scenario with its option."""
+
+    name: str
+    default: Any
+    about: Option
+
+    @property
+    def flag(self) -> str:
+        return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def required(self) -> bool:
+        return self.default is dataclasses.MISSING
+
+    def checked(self, value: Any) -> Any:
+        """None stands for an option without a value, where the default is one."""
+        return None if value is None and self.default is None else self.about.kind.check(value, self.flag)
+
+    def parsed(self, word: str) -> Any:
+        """The value of a word of a command or of a point of a space."""
+        return self.default if self.about.off and word == OFF else self.about.kind.parse(word, self.flag)
+
+
+def declared(cls: Any) -> Mapping[str, Declared]:
+    """The options of a data class by name, in their order."""
+    return {f.name: Declared(f.name, f.default, f.metadata["option"]) for f in dataclasses.fields(cls)}

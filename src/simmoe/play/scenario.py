@@ -1,0 +1,241 @@
+"""One scenario: every option of a run, each declared once. The command line, the functions of `simmoe` and the axes of a sweep
+space are made from these fields, and a workload and a plan are built from them here and nowhere else.
+
+Nothing at the head of this file imports numpy, so that --help starts at once.
+"""
+# ruff: noqa: RUF009  (option() makes a dataclasses.field)
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simmoe.play.kinds import Changes, Count, Input, Policy, Size, Switch, Words, changes
+from simmoe.play.kinds import Kind as Text
+from simmoe.play.options import declared, option
+from simmoe.simulator.errors import UserError
+
+if TYPE_CHECKING:
+    from simmoe.play.plan import Plan
+    from simmoe.play.workload import Workload
+    from simmoe.simulator.nouns.hardware import Hardware
+    from simmoe.simulator.nouns.model import ModelShape
+    from simmoe.simulator.nouns.trace import Trace
+
+MACHINE, WORKLOAD, MEMORY, POLICY, ENGINE = "machine", "model and trace", "memory", "policy", "engine's behaviour"
+NAME = "NAME|FILE"
+
+
+def _hardware() -> type:
+    from simmoe.simulator.nouns.hardware import Hardware
+
+    return Hardware
+
+
+def _trace() -> type:
+    from simmoe.simulator.nouns.trace import Trace
+
+    return Trace
+
+
+def _model() -> type:
+    from simmoe.simulator.nouns.model import ModelShape
+
+    return ModelShape
+
+
+def _scopes() -> tuple[str, ...]:
+    from simmoe.simulator.decide.decisions import SCOPES
+
+    return SCOPES
+
+
+def _ways_to_prefetch() -> tuple[str, ...]:
+    from simmoe.play.plan import PREFETCH_INTO
+
+    return PREFETCH_INTO
+
+
+def _engines() -> tuple[str, ...]:
+    from simmoe.simulator.time.engines import ENGINES
+
+    return ENGINES
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What is played, on what, and how. Inputs are names of bundled ones, files, or the loaded things themselves."""
+
+    hw: str | Path | Hardware = option(
+        Input(_hardware), group=MACHINE, metavar="NAME|FILE[@MODE]", several=True,
+        help="hardware profile: bundled name or YAML file, and power mode",
+    )  # fmt: skip
+    trace: str | Path | Trace = option(
+        Input(_trace), group=WORKLOAD, metavar=NAME, several=True, help="routing trace: bundled name or npz file"
+    )
+    _: KW_ONLY
+    set: tuple[str, ...] = option(
+        Changes(), (), group=MACHINE, metavar="PATH=VALUE", off=True,
+        help="change a figure of the hardware, such as link.bandwidth=12GB/s; may be given again",
+    )  # fmt: skip
+    model: str | Path | ModelShape | None = option(
+        Input(_model), None, group=WORKLOAD, metavar=NAME, help="model shape (default: the one that the trace names)"
+    )
+    format: str | None = option(
+        Text(), None, group=WORKLOAD, metavar="FORMAT",
+        help="storage format of the weights: fp32, fp16 (default), q4_k, … or stored",
+    )  # fmt: skip
+    tokens: int | None = option(
+        Count("number of tokens", all=True), None, group=WORKLOAD, metavar="N|all", axis=False,
+        help="play the first N tokens (default: all; a ladder of the command: see above)",
+    )  # fmt: skip
+    context: int | None = option(
+        Count("number of positions"), None, group=MEMORY, metavar="N", off=True,
+        help="positions to reserve KV memory for (default: as the trace needs)",
+    )  # fmt: skip
+    batch: int | None = option(
+        Count("number of sequences"), None, group=WORKLOAD, metavar="N", off=True,
+        help="decode N sequences of the trace together (default: as recorded)",
+    )  # fmt: skip
+    prefill_chunk: int | None = option(
+        Count("number of tokens"), None, group=WORKLOAD, metavar="N", off=True,
+        help="read prompts in passes of at most N tokens (default: as recorded)",
+    )  # fmt: skip
+    eviction: str = option(
+        Policy(), "lru", group=POLICY, metavar=NAME, several=True,
+        help="policy: lru (default), fifo, lfu, belady, … or a bound: nothing, everything",
+    )  # fmt: skip
+    scope: str = option(
+        Words(_scopes), "global", group=POLICY, metavar="global|layer",
+        help="one budget for all layers (global, default) or a quota for each (layer)",
+    )  # fmt: skip
+    overlap: bool = option(
+        Switch(), True, group=ENGINE, metavar="on|none", help="loads overlap with compute (on, default) or not"
+    )
+    prefetch: str | None = option(
+        Policy(), None, group=POLICY, metavar=NAME, off=True,
+        help="load early: next_layer (the trace's guesses) or whole_layer (default: no)",
+    )  # fmt: skip
+    prefetch_into: str = option(
+        Words(_ways_to_prefetch), "cache", group=POLICY, metavar="cache|buffers",
+        help="where a guess lands: in the cache (default), or in buffers beside it until it is used",
+    )  # fmt: skip
+    miss: str = option(
+        Policy(), "fetch", group=POLICY, metavar=NAME,
+        help="a missing expert: fetch (load it, default), cpu (compute it there) or cheaper (of the two)",
+    )  # fmt: skip
+    placement: str | None = option(
+        Policy(amount=True), None, group=POLICY, metavar="NAME=N", off=True,
+        help="experts left to the CPU for good: n_cpu_moe=4 (layers), or all but popular=50% or random=50% of each layer",
+    )  # fmt: skip
+    write_back: bool = option(
+        Switch(), False, group=ENGINE, off=True, help="an evicted expert is copied back over the link"
+    )
+    cold_per_sequence: bool = option(
+        Switch(), False, group=ENGINE, off=True, help="empty the slots when a new sequence starts"
+    )
+    graphs: bool = option(Switch(), False, group=ENGINE, off=True, help="launches come from CUDA graphs")
+    page_cache: int | str | None = option(
+        Size(), None, group=MEMORY, metavar="SIZE", off=True,
+        help="host memory that keeps what was read from the store behind it (default: none)",
+    )  # fmt: skip
+    budget: int | str | None = option(
+        Size(percent=True), None, group=MEMORY, metavar="SIZE",
+        help="memory for routed experts alone, such as 2GB or 25% of all of them",
+    )  # fmt: skip
+    memory: int | str | None = option(
+        Size(), None, group=MEMORY, metavar="SIZE", help="memory for dense weights + KV cache + experts"
+    )
+    engine: str = option(
+        Words(_engines), "auto", group=ENGINE, metavar="NAME", axis=False,
+        help="what plays: simpy (reference), fast (compiled, needs numba) or auto (default); the numbers are the same",
+    )  # fmt: skip
+    seed: int = option(
+        Count("seed", 0, 2**32 - 1),
+        0,
+        group=POLICY,
+        metavar="N",
+        help="of a policy or placement that draws (default 0)",
+    )
+
+    def __post_init__(self) -> None:
+        for name, field in OPTIONS.items():
+            object.__setattr__(self, name, field.checked(getattr(self, name)))
+        if self.budget is not None and self.memory is not None:
+            raise UserError("give --budget (experts only) or --memory (dense weights + KV cache + experts), not both")
+        if self.prefetch is None and self.prefetch_into != "cache":
+            raise UserError(f"--prefetch-into {self.prefetch_into} says where guesses land: name them with --prefetch")
+        if self.cold_per_sequence and self.eviction == "everything":
+            raise UserError(
+                "--cold-per-sequence empties slots, and the bound everything fills them for good: leave one of them out"
+            )
+        if self.set and not isinstance(self.hw, str):
+            raise UserError(
+                "set changes a profile by name or file; change the loaded hardware with dataclasses.replace"
+            )
+        if self.format is not None and not isinstance(self.model, str | None):
+            raise UserError("format is for a model by name or file; a loaded model has its format")
+
+    def machine(self) -> Hardware:
+        """The hardware, with the changes of `set`."""
+        from simmoe import hardware_profiles
+
+        return hardware_profiles.load(self.hw, changes(self.set)) if isinstance(self.hw, str | Path) else self.hw
+
+    def workload(self) -> Workload:
+        """The inputs, opened. Raises UserError."""
+        from simmoe.play.workload import Workload
+
+        return Workload(**{**self._of(Workload), "hw": self.machine()})
+
+    def plan(self, workload: Workload) -> Plan:
+        """What may stay resident on the machine of `workload`. Raises UserError for what that machine cannot do."""
+        from simmoe.play.memory import budget_of, page_cache_of
+        from simmoe.play.plan import Plan
+
+        if self.graphs and workload.hw.device.graph_launch_ps is None:
+            raise UserError(
+                f"--graphs: {workload.hw.name} states no graph_launch, so nothing would change; leave it out, or add the figure to "
+                "the profile"
+            )
+        return Plan(
+            budget_bytes=budget_of(workload.memory, self.budget, self.memory),
+            page_cache_bytes=page_cache_of(workload.hw, self.page_cache or 0),
+            **self._of(Plan),
+        )
+
+    def digests(self) -> dict[str, str]:
+        """sha256 of what each input says: a profile and a model after all that they extend, a trace's arrays, a policy's text."""
+        import hashlib
+
+        from simmoe.play import inputs
+
+        facts = self.workload().facts()
+        found = {"hw": facts["hardware"], "trace": facts["trace"], "model": facts["model"]}
+        texts = [(o, inputs.find(o, value)) for o, value in inputs.named(OPTIONS, vars(self)) if o.name not in found]
+        return {name: fact["digest"] for name, fact in found.items()} | {
+            o.name: hashlib.sha256(file.read_bytes()).hexdigest() for o, file in texts
+        }
+
+    def save(self, path: str | Path, *, force: bool = False) -> None:
+        """Write a file that `simmoe run` and `simmoe.load_scenario` play again. Raises UserError."""
+        from simmoe.play import saved
+
+        saved.writable(Path(path), force)
+        saved.write(Path(path), OPTIONS, {name: getattr(self, name) for name in OPTIONS}, self.digests(), force)
+
+    def _of(self, cls: type) -> dict[str, Any]:
+        """The options that `cls` takes under the same name."""
+        return {name: getattr(self, name) for name in signature(cls).parameters if name in OPTIONS}
+
+
+OPTIONS = declared(Scenario)
+
+
+def workload_options() -> tuple[str, ...]:
+    """What a workload depends on; the plan has the others."""
+    from simmoe.play.workload import Workload
+
+    return ("set", *(name for name in signature(Workload).parameters if name in OPTIONS))
