@@ -52,9 +52,9 @@ def _heading(sweep: Sweep, files: list[str], out: Console) -> None:
             workloads[trace] = sweep.scenarios.workload({**first, "trace": trace})
     lines = ["; ".join(f"{name}: {show.played(workload)}" for name, workload in workloads.items()), show.inputs(files)]
     lines += dict.fromkeys(filter(None, map(show.small_model, workloads.values())))
-    if "simpy" in engines and compiled.missing():
+    if "plain" in engines and compiled.missing():
         lines.append(
-            "numba is not installed: the reference engine played; pip install 'simmoe[fast]' gives the same numbers sooner"
+            "numba is not installed: the engine ran interpreted; pip install 'simmoe[fast]' gives the same numbers sooner"
         )
     for line in (*lines, *_cautions(sweep)):
         out.print(line, markup=False, highlight=False)

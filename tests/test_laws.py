@@ -64,7 +64,7 @@ def test_everything_resident_is_compute_alone(case):
 @given(cases(prefetching=False))
 def test_nothing_resident_without_overlap_is_a_sum(case):
     w = workload(case)
-    run = play(w, Plan(0, "nothing", overlap=False))
+    run = play(w, Plan(0, "nothing", timeline="serial"))
     loads = np.zeros(w.trace.n_passes, object)
     for request, event in enumerate(w.requests.event_of_request):
         column = int(w.requests.event_layer[event])
@@ -76,7 +76,8 @@ def test_nothing_resident_without_overlap_is_a_sum(case):
 @settings(max_examples=examples(100), deadline=None)
 @given(cases(prefetching=False))
 def test_conservation(case):
-    run = play(workload(case), Plan(case.budget_bytes, case.eviction, case.scope, case.overlap, case.cold_per_sequence))
+    timeline = "overlapped" if case.overlap else "serial"
+    run = play(workload(case), Plan(case.budget_bytes, case.eviction, case.scope, timeline, case.cold_per_sequence))
     elapsed, w = int(run.pass_ps.sum()), run.workload
     assert run.hits + run.misses == len(w.requests.obj)
     size = case.model.expert_bytes[w.requests.obj // w.trace.n_experts]

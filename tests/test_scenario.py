@@ -35,7 +35,8 @@ OTHER = {
     "hw": ("h100", "h100", {}), "trace": ("oracle", "oracle", {}), "set": ("link.bandwidth=12GB/s", ["link.bandwidth=12GB/s"], {}),
     "model": ("oracle-moe-9x24", "oracle-moe-9x24", {"format": "fp32"}), "format": ("q4_k", "q4_k", {}), "tokens": ("300", 300, {}),
     "context": ("512", 512, {}), "batch": ("3", 3, {}), "prefill_chunk": ("16", 16, {}), "eviction": ("lfu", "lfu", {}),
-    "scope": ("layer", "layer", {}), "overlap": ("none", False, {}), "prefetch": ("next_layer", "next_layer", {}),
+    "scope": ("layer", "layer", {}), "timeline": ("serial", "serial", {}), "overlap": ("none", False, {}),
+    "prefetch": ("next_layer", "next_layer", {}),
     "prefetch_into": ("buffers", "buffers", {"prefetch": "next_layer"}), "miss": ("cpu", "cpu", {}),
     "placement": ("popular=50%", "popular=50%", {}), "write_back": ("on", True, {}), "cold_per_sequence": ("on", True, {}),
     "graphs": ("on", True, {}), "page_cache": ("4GB", "4GB", NVME), "budget": ("50%", "50%", {}),
@@ -292,7 +293,7 @@ def test_the_file_holds_what_is_not_the_default_and_nothing_else(own, capsys):
     assert digests["hw"] == hardware_profiles.load("in/box.yaml").digest
     assert digests["trace"] == simmoe.load_trace("in/text.npz").meta["digest"]
     assert digests["model"] == models.load("in/small.yaml").digest
-    assert set(digests) == {"hw", "trace", "model", "eviction", "prefetch", "miss", "placement"}
+    assert set(digests) == {"hw", "trace", "model", "eviction", "timeline", "prefetch", "miss", "placement"}
     capsys.readouterr()
 
 

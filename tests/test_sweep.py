@@ -217,12 +217,12 @@ def test_the_table(space, capsys, tmp_path, monkeypatch):
     assert "sweep: 20 of 20 trials, 0 cannot run" in err and "Optuna" not in err and "[I " not in err
 
 
-def test_without_numba_the_reference_plays_and_says_so(space, monkeypatch, capsys):
+def test_without_numba_the_recurrence_is_interpreted_and_says_so(space, monkeypatch, capsys):
     from simmoe.simulator.time import compile as compiled
 
     monkeypatch.setattr(compiled, "missing", lambda: True)
     assert main(["sweep", space(), "--trials", "3"]) == 0
-    assert "engine simpy" in (out := capsys.readouterr().out) and "pip install 'simmoe[fast]'" in out
+    assert "engine plain" in (out := capsys.readouterr().out) and "pip install 'simmoe[fast]'" in out
 
 
 BAD = {

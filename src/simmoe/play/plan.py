@@ -33,7 +33,7 @@ class Plan:
     budget_bytes: int
     eviction: str = "lru"
     scope: str = "global"
-    overlap: bool = True
+    timeline: str = "overlapped"
     cold_per_sequence: bool = False
     seed: int = 0
     prefetch: str | None = None

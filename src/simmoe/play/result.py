@@ -132,6 +132,7 @@ class Run:
         plan = asdict(self.plan)
         plan["eviction"] = eviction_identity(self.plan.eviction)
         plan["miss"] = policy_identity("miss", self.plan.miss)
+        plan["timeline"] = policy_identity("timeline", self.plan.timeline)
         if self.plan.prefetch is not None:
             plan["prefetch"] = policy_identity("prefetch", self.plan.prefetch)
         if self.plan.placement is not None:

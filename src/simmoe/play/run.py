@@ -64,7 +64,7 @@ def play(workload: Workload, plan: Plan, engine: Engine | None = None, spans: Sp
         lru = policies.load("eviction", "lru")
         near = second_tier(requests, decisions, guesses, sizes, plan.page_cache_bytes, lru, engine.player)
     loads = loading(costs, requests, decisions, guesses, near=near, write_back=plan.write_back)
-    timeline = policies.load("timeline", "overlapped" if plan.overlap else "serial")
+    timeline = policies.load("timeline", plan.timeline)
     clocks = engine.simulate(costs, requests, decisions, guesses, loads, timeline, spans)
     both, prefill, decode = (
         count(trace, requests, decisions, guesses, sizes, phase, plan.write_back) for phase in (None, PREFILL, DECODE)

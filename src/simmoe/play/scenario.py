@@ -111,9 +111,11 @@ class Scenario:
         Words(_scopes), "global", group=POLICY, metavar="global|layer",
         help="one budget for all layers (global, default) or a quota for each (layer)",
     )  # fmt: skip
-    overlap: bool = option(
-        Switch(), True, group=ENGINE, metavar="on|none", help="loads overlap with compute (on, default) or not"
-    )
+    timeline: str = option(
+        Policy(), "overlapped", group=ENGINE, metavar=NAME,
+        help="who waits for whom: overlapped (loads beside computing, default), serial (each load, then its expert) or a file",
+    )  # fmt: skip
+    overlap: bool = option(Switch(), True, group=ENGINE, metavar="on|none", help="none: the same as --timeline serial")
     prefetch: str | None = option(
         Policy(), None, group=POLICY, metavar=NAME, off=True,
         help="load early: next_layer (the trace's guesses) or whole_layer (default: no)",
@@ -150,7 +152,8 @@ class Scenario:
     )
     engine: str = option(
         Words(_engines), "auto", group=ENGINE, metavar="NAME", axis=False,
-        help="what plays: simpy (reference), fast (compiled, needs numba) or auto (default); the numbers are the same",
+        help="what plays: simpy (a process for each resource), plain (the recurrence), fast (the same compiled, needs numba) or auto "
+        "(default); the numbers are the same",
     )  # fmt: skip
     seed: int = option(
         Count("seed", 0, 2**32 - 1),
@@ -163,6 +166,13 @@ class Scenario:
     def __post_init__(self) -> None:
         for name, field in OPTIONS.items():
             object.__setattr__(self, name, field.checked(getattr(self, name)))
+        if not self.overlap:
+            if self.timeline not in ("overlapped", "serial"):
+                raise UserError(
+                    f"--overlap none means --timeline serial, but --timeline is {self.timeline}: leave one of them out"
+                )
+            object.__setattr__(self, "timeline", "serial")
+            object.__setattr__(self, "overlap", True)
         if self.budget is not None and self.memory is not None:
             raise UserError("give --budget (experts only) or --memory (dense weights + KV cache + experts), not both")
         if self.prefetch is None and self.prefetch_into != "cache":

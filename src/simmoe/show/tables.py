@@ -89,7 +89,7 @@ def heading(workload: Workload, plan: Plan, engine: str, files: list[str], out: 
     out.print(f"[bold]Simulated[/] (engine {engine}): {workload.hw.title}", highlight=False)
     out.print(
         f"model {workload.memory.what}; trace of router {meta.get('router', '?')} {facts['trace']['digest'][:12]}, {played(workload)}; "
-        f"eviction {plan.eviction}, scope {plan.scope}, overlap {'on' if plan.overlap else 'none'}{extras(workload, plan)}, "
+        f"eviction {plan.eviction}, scope {plan.scope}, timeline {plan.timeline}{extras(workload, plan)}, "
         f"KV for {workload.context:,} positions",
         highlight=False,
     )

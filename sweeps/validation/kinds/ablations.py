@@ -73,7 +73,8 @@ def _run(case: Case, row: Row, hw: Hardware) -> Run:
     trace = _trace(shape, *(number(case.setting, key, case.name) for key in ("tokens", "reuse", "recall")))
     eviction, prefetch, overlap = PLANS[str(ablation)]
     budget = int(number(case.setting, "experts_per_layer", case.name)) * int(shape.expert_bytes.sum())
-    plan = Plan(budget, eviction, "layer", overlap, prefetch=prefetch, prefetch_into="buffers")
+    timeline = "overlapped" if overlap else "serial"
+    plan = Plan(budget, eviction, "layer", timeline, prefetch=prefetch, prefetch_into="buffers")
     return play(Workload(hw, trace, shape), plan)
 
 
