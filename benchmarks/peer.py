@@ -54,9 +54,10 @@ def _of_this_version(policies: Any, nouns: Any) -> Any:
     from simmoe.simulator.nouns.decisions import Guesses
     from simmoe.simulator.time.engines import named
 
+    timelines = {True: policies.load("timeline", "overlapped"), False: policies.load("timeline", "serial")}
+
     def clocks(engine: str, costs: Any, asked: Any, decided: Any, guesses: Any, loads: Any, overlap: bool) -> Any:
-        timeline = policies.load("timeline", "overlapped" if overlap else "serial")
-        return named(engine).simulate(costs, asked, decided, guesses, loads, timeline)
+        return named(engine).simulate(costs, asked, decided, guesses, loads, timelines[overlap])
 
     def page_cache(requests: Any, decided: Any, guesses: Any, sizes: Any, room: int) -> dict[str, Any]:
         lru = policies.load("eviction", "lru")

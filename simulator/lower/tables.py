@@ -17,6 +17,7 @@ from simmoe.simulator.nouns.decisions import Decisions, Guesses
 UNIT, LINK, CPU = 0, 1, 2  # numbers of the resources of one device
 
 _tables: WeakKeyDictionary[Costs, dict[tuple[int, int], tuple[Fixed, Tables]]] = WeakKeyDictionary()
+_launches: WeakKeyDictionary[Costs, int] = WeakKeyDictionary()
 _asked: WeakKeyDictionary[Requests, tuple[Ints, Ints, Ints, Ints]] = WeakKeyDictionary()
 _guessed: WeakKeyDictionary[Guesses, tuple[Ints, Ints]] = WeakKeyDictionary()
 
@@ -94,14 +95,23 @@ def _ints(values: Any) -> Ints:
         return np.array(values, object)
 
 
-def longest_pass_ps(fixed: Fixed, tables: Tables, work: Work) -> int:
+def longest_pass_ps(costs: Costs, requests: Requests, work: Work) -> int:
     """No pass lasts longer: every launch at the slowest rate, one after the other, behind all transfers of the run."""
-    slower = -(-fixed.rate // max(min(fixed.slow_rate, fixed.slow_beside_cpu), 1))
-    most = {name: int(getattr(tables, name).max(initial=0)) for name in ("gap_ps", "shared_ps", "read_ps", "flop_ps")}
-    expert = 2 * fixed.launch_ps + 2 * (most["read_ps"] + most["flop_ps"])  # a soft maximum at most doubles
-    layer = most["gap_ps"] + most["shared_ps"] + (fixed.read_stride + 1) * expert
+    if costs not in _launches:
+        fixed, tables = tables_of(costs, requests)
+        most = {
+            name: int(getattr(tables, name).max(initial=0)) for name in ("gap_ps", "shared_ps", "read_ps", "flop_ps")
+        }
+        expert = 2 * fixed.launch_ps + 2 * (most["read_ps"] + most["flop_ps"])  # a soft maximum at most doubles
+        layer = most["gap_ps"] + most["shared_ps"] + (fixed.read_stride + 1) * expert
+        _launches[costs] = (fixed.layers + 1) * layer
     transfers = sum(len(ps) * int(ps.max(initial=0)) for ps in (work.load_ps, work.guess_ps))
-    return slower * (fixed.layers + 1) * layer + transfers + (fixed.layers + 1) * int(work.cpu_ps.max(initial=0))
+    slowest = min((costs.slow_rate, *(costs.beside_cpu if costs.contended and len(work.cpu_ps) else ())))
+    return (
+        -(-costs.rate // max(slowest, 1)) * _launches[costs]
+        + transfers
+        + costs.trace.n_layers * int(work.cpu_ps.max(initial=0))
+    )
 
 
 def _shared(costs: Costs, column: int, size: PassSize) -> tuple[int, int, int]:

@@ -38,16 +38,24 @@ def run_gap(start: int, size: int, column: int, f: Fixed, t: Tables, e: Clock) -
     if not f.contended or max(e.at[LINK_FREE], e.at[CPU_UNTIL]) <= start:
         ends += t.gap_ps[size * f.gap_kinds + kind]
     else:
-        for i in range(t.piece_ptr[kind], t.piece_ptr[kind + 1]):
-            at = size * f.columns + t.piece[i]
-            ends = launch(ends, t.piece_work[at], t.piece_flop_ps[at], f, e.at, e.begin, e.end)
+        first, last = t.piece_ptr[kind], t.piece_ptr[kind + 1]
+        ends = run_pieces(ends, first, last, size * f.columns, f, t.piece, t.piece_work, t.piece_flop_ps, e.at, e.begin, e.end)
     return ends
+
+
+def run_pieces(
+    now: int, first: int, last: int, row: int, f: Fixed, piece: Any, work: Any, flop_ps: Any, at: Any, begin: Any, end: Any
+) -> int:  # fmt: skip
+    """Launches one after the other while transfers may slow the memory; a function of its own, as it is long."""
+    for i in range(first, last):
+        now = launch(now, work[row + piece[i]], flop_ps[row + piece[i]], f, at, begin, end)
+    return now
 
 
 def run_shared(start: int, shared: int, f: Fixed, t: Tables, e: Clock) -> int:
     """The shared experts of a layer, of which there are some; their end."""
     if f.contended and max(e.at[LINK_FREE], e.at[CPU_UNTIL]) > start:
-        ends = launch(start, t.shared_work[shared], t.shared_flop_ps[shared], f, e.at, e.begin, e.end)
+        ends = run_one(start, t.shared_work[shared], t.shared_flop_ps[shared], f, e.at, e.begin, e.end)
     else:
         ends = start + t.shared_ps[shared]
     return ends
@@ -62,7 +70,7 @@ def run_experts(start: int, column: int, count: int, slots: int, f: Fixed, t: Ta
     e.at[EXPERTS] += alone
     if f.contended and max(e.at[LINK_FREE], e.at[CPU_UNTIL]) > start:
         work = t.read_work[column * f.read_stride + count] + excess * f.rate
-        ends = launch(start, work, flop_ps + excess, f, e.at, e.begin, e.end)
+        ends = run_one(start, work, flop_ps + excess, f, e.at, e.begin, e.end)
     else:
         ends = start + alone
     return ends
@@ -74,6 +82,12 @@ def soft_excess(memory_ps: int, compute_ps: int, soft_shares: Any) -> int:
     if low == 0:
         return 0
     return (high // 1024) * soft_shares[low * 1024 // high] // 1024
+
+
+def run_one(now: int, work: int, flop_ps: int, f: Fixed, at: Any, begin: Any, end: Any) -> int:
+    """One launch while transfers may slow the memory, as a function of its own."""
+    ends = launch(now, work, flop_ps, f, at, begin, end)
+    return ends
 
 
 def launch(now: int, work: int, flop_ps: int, f: Fixed, at: Any, begin: Any, end: Any) -> int:

@@ -63,7 +63,7 @@ def simulate(
     work, passes = work_of(costs, requests, decisions, guesses, loads), len(costs.sizes)
     if costs.contended and len(work.cpu_ps):
         fixed = fixed._replace(rate_beside_cpu=costs.beside_cpu[0], slow_beside_cpu=costs.beside_cpu[1])
-    compiled_to = LATEST_PS - longest_pass_ps(fixed, tables, work)  # a pass that starts later might wrap around
+    compiled_to = LATEST_PS - longest_pass_ps(costs, requests, work)  # a pass that starts later might wrap around
     clock = None
     if isinstance(player, CompiledPlayer) and compiled_to >= 0:
         text, fixed = compiled.clock(timeline, len(guesses.obj) > 0), fixed._replace(latest=compiled_to)
