@@ -13,6 +13,7 @@ import inspect
 import os
 import sys
 import tempfile
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -20,18 +21,23 @@ from typing import Any
 
 from simmoe.simulator.decide import hooks as policy
 from simmoe.simulator.decide import residency as machine
+from simmoe.simulator.decide.guard import counted, whole_victims
+from simmoe.simulator.decide.names import HOOKS
 from simmoe.simulator.decide.player import Player
-from simmoe.simulator.errors import Missing, UserError
+from simmoe.simulator.decide.policy_file import imported, is_bundled
+from simmoe.simulator.errors import Missing
 from simmoe.simulator.files import atomic
 from simmoe.simulator.time import clock
 
 ENTRIES = {"play", "run_passes"}  # compiled and cached
-CALLED = {"launch"}  # long and seldom on the way
+CALLED = {"launch", "judge"}  # long or seldom on the way
 # Kernels allocate nothing, and counting references to their arrays costs ten times the work itself: no runtime (_nrt).
 AS_ENTRY = "_nrt=False, cache=True, nogil=True"
 AS_CALL = "_nrt=False"
 INLINED_EARLY = '_nrt=False, inline="always"'  # by numba: compiles twice as fast where tuples of arrays are passed on
 INLINED_LATE = "_nrt=False, forceinline=True"  # by LLVM: compiles faster where a helper is used in many places
+CHECKED = ", boundscheck=True"
+OWN = {Path(inspect.getfile(module)) for module in (policy, machine, clock)}
 PREFETCHING = {"prefetch", "promote", "buffer"}
 HOST_ONLY = {"init"}  # runs once, before the kernel
 
@@ -42,15 +48,17 @@ def kernels(eviction: ModuleType | None, prefetching: bool = True) -> Any:
 
     Without `prefetching` what the machine or the clock do for it is left out, which compiles faster.
     """
-    sources = [clock] if eviction is None else [policy, *_imported(eviction), eviction, machine]
-    own = sorted(set(_functions(eviction)) & set(_functions(machine))) if eviction else []
-    if eviction and own:
-        raise UserError(
-            f"policy {Path(inspect.getfile(eviction)).name} defines {own[0]}(), a name of the machine; rename it"
-        )
     if interpreted():
         return clock if eviction is None else SimpleNamespace(play=Player().bind(eviction))
-    return _module(_text([Path(inspect.getfile(source)) for source in sources], set() if prefetching else PREFETCHING))
+    empty = set() if prefetching else PREFETCHING
+    if eviction is None:
+        return _module(_text([Path(inspect.getfile(clock))], empty))
+    own = Path(inspect.getfile(eviction))
+    paths = [Path(inspect.getfile(source)) for source in (policy, *imported(own), eviction, machine)]
+    left_out = {hook for hook in HOOKS if not hasattr(eviction, hook)}
+    if is_bundled(eviction):
+        return _module(_text(paths, empty))
+    return _module(f"# {eviction.__name__}\n{_text(paths, empty, left_out, guarded=True)}")
 
 
 def interpreted() -> bool:
@@ -59,11 +67,6 @@ def interpreted() -> bool:
     import numba
 
     return bool(numba.config.DISABLE_JIT)  # type: ignore[attr-defined]
-
-
-def _functions(module: ModuleType) -> list[str]:
-    """Names of the functions that a module defines itself."""
-    return [name for name, it in vars(module).items() if inspect.isfunction(it) and it.__module__ == module.__name__]
 
 
 def missing() -> bool:
@@ -82,41 +85,33 @@ def numba_version() -> str:
     return str(numba.__version__)
 
 
-def _imported(module: ModuleType) -> list[ModuleType]:
-    """Modules of simmoe.policies that `module` imports functions from, each before those that use it."""
-    found: list[ModuleType] = []
-    for node in ast.parse(Path(inspect.getfile(module)).read_text("utf-8")).body:
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("simmoe.policies."):
-            used = importlib.import_module(node.module)
-            found += [m for m in (*_imported(used), used) if m not in found]
-    return found
-
-
-def _text(paths: list[Path], empty: set[str]) -> str:
+def _text(paths: list[Path], empty: set[str], left_out: Collection[str] = (), guarded: bool = False) -> str:
     """Functions and integer constants of the files, later ones in place of earlier ones of the same name.
 
-    The functions that `empty` names lose their bodies: they are never called.
+    The functions that `empty` names lose their bodies: they are never called. left_out: hooks that the policy lacks, though a
+    file from which it imports may have them. guarded: the policy is a user's, so its loops, indices and victims are checked.
     """
     pieces: dict[str, str] = {}
     for path in paths:
-        for node in ast.parse(path.read_text("utf-8")).body:
-            if isinstance(node, ast.FunctionDef) and node.name not in HOST_ONLY:
+        tree, own = ast.parse(path.read_bytes()), path in OWN
+        for node in (whole_victims(counted(tree)) if guarded and not own else tree).body:
+            if isinstance(node, ast.FunctionDef) and node.name not in HOST_ONLY and (own or node.name not in left_out):
                 pieces.pop(node.name, None)
                 if node.name in empty:
                     node.body = [ast.Pass()]
-                pieces[node.name] = f"@njit({_how(node.name, path)})\n{ast.unparse(_bare(node))}"
+                pieces[node.name] = f"@njit({_how(node.name, own, guarded)})\n{ast.unparse(_bare(node))}"
             elif isinstance(node, ast.Assign) and _is_constant(node):
                 pieces[ast.unparse(node.targets[0])] = ast.unparse(node)
     return "\n\n".join(["from numba import njit", *pieces.values(), ""])
 
 
-def _how(name: str, path: Path) -> str:
-    """How a function of that file is compiled."""
+def _how(name: str, own: bool, guarded: bool) -> str:
+    """How a function is compiled. own: it belongs to the machine or the clock."""
+    if not own:
+        return INLINED_LATE + CHECKED * guarded
     if name in ENTRIES:
         return AS_ENTRY
-    if name in CALLED:
-        return AS_CALL
-    return INLINED_EARLY if path.parent.name in ("time", "decide") else INLINED_LATE
+    return AS_CALL if name in CALLED else INLINED_EARLY
 
 
 def _bare(function: ast.FunctionDef) -> ast.FunctionDef:
