@@ -25,7 +25,7 @@ from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.time import fast
 from simmoe.simulator.time.engines import Engine, engine
-from simmoe.simulator.time.laws import check, check_occupancy
+from simmoe.simulator.time.laws import check
 from tests import oracle_simpy, real_traces
 from tests.scenarios import Case, cases, cpus, examples, physics, shape_for
 
@@ -61,8 +61,6 @@ def run(case: Case, engine: Engine, cpu_seed: int | None = None, page_cache: int
     clocks = engine.simulate(costs, requests, decisions, guesses, case.overlap, None, loads)
     counts = count(case.trace, requests, decisions, guesses, sizes, write_back=case.write_back)
     check(costs, decisions, clocks, counts, case.budget_bytes)
-    if not case.cold_per_sequence and not case.buffered:
-        check_occupancy(requests, decisions, guesses, sizes)
     return clocks, counts, link_bytes_by_pass(case.trace, requests, decisions, guesses, sizes), decisions
 
 

@@ -17,7 +17,7 @@ from simmoe.simulator.decide import guard, names
 from simmoe.simulator.decide import residency as machine
 from simmoe.simulator.decide.decisions import decide
 from simmoe.simulator.decide.gather import requests_of
-from simmoe.simulator.decide.player import Player
+from simmoe.simulator.decide.player import FIRST_EVENTS, Player
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.time import compile as compiled
@@ -318,14 +318,15 @@ def test_what_is_reserved_is_what_the_machine_defines():
         if isinstance(n, ast.Name)
     ]
     assert sorted(names.reserved()) == sorted(functions + constants)
-    assert {"play", "computed", "fetched", "choose", "USED"} <= set(names.reserved())
+    assert {"play", "computed", "fetched", "judge", "USED"} <= set(names.reserved())
     assert set(compiled.PREFETCHING) <= set(functions)
 
 
 def test_the_page_on_policies_says_where_the_reserved_names_stand():
     page = (Path(__file__).parent.parent / "docs" / "adding_a_policy.md").read_text()
     assert "`simulator/decide/residency.py`" in page
-    assert not [name for name in names.reserved() if f"`{name}`" in page], "a list that goes stale; name the file"
+    assert not [name for name in names.reserved() if f"`{name}`" in page], "a list goes stale; name the file"
+    assert f"{guard.MOST_TURNS:,} times" in page and f"first {FIRST_EVENTS:,} events" in page
 
 
 @COMPILES

@@ -50,7 +50,8 @@ def init(n_objects, capacity_bytes, x):
         m += 1
         unit = lcm(unit, m)
     v = np.array([0, capacity, unit, 0])
-    return State(*segments(n_objects, 4), weight, v, np.full(n_objects, -1), np.zeros(n_objects, np.int64))
+    older, newer, where, length = segments(n_objects, 4)
+    return State(older, newer, where, length, weight, v, np.full(n_objects, -1), np.zeros(n_objects, np.int64))
 
 
 def miss(s, o, event, x):

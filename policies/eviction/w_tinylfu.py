@@ -49,8 +49,9 @@ def init(n_objects, capacity_bytes, x):
     main = max(capacity_bytes // grain * grain - window, 0)
     period = SAMPLE * max(capacity_bytes // largest, 1)
     v = np.array([window, main, main * 4 // 5, period, 0, 0, 0])
-    by_object = [np.zeros(n_objects, np.int64) for _ in range(3)]
-    return State(*segments(n_objects, 3), v, np.full(n_objects, -1), *by_object)
+    older, newer, where, length = segments(n_objects, 3)
+    counts, halved, unused = (np.zeros(n_objects, np.int64) for _ in range(3))
+    return State(older, newer, where, length, v, np.full(n_objects, -1), counts, halved, unused)
 
 
 def miss(s, o, event, x):

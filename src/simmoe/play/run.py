@@ -19,7 +19,7 @@ from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.nouns.run import Spans
 from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
 from simmoe.simulator.time.engines import Engine
-from simmoe.simulator.time.laws import check, check_occupancy
+from simmoe.simulator.time.laws import check
 
 
 def run(
@@ -102,8 +102,6 @@ def play(workload: Workload, plan: Plan, engine: Engine | None = None, spans: Sp
         count(trace, requests, decisions, guesses, sizes, phase, plan.write_back) for phase in (None, PREFILL, DECODE)
     )
     check(costs, decisions, clocks, both, None if bound else plan.budget_bytes)
-    if not bound and not plan.cold_per_sequence and not guesses.buffered:
-        check_occupancy(requests, decisions, guesses, sizes)
     pass_ps = np.array(clocks.end_ps, np.int64) - np.array(clocks.start_ps, np.int64)
     link_bytes = link_bytes_by_pass(trace, requests, decisions, guesses, sizes)
     made = Run(workload, plan, engine.name, both, prefill, decode, clocks, pass_ps, link_bytes, decisions, guesses)
