@@ -36,23 +36,24 @@ def load(kind: str, name: str | Path) -> ModuleType:
     Raises UserError when a file cannot be loaded or, for an eviction policy, breaks a rule of simulator/decide/policy_file.py.
     """
     path = find(kind, name).resolve()
-    if path.parent == (FOLDER / kind).resolve():
-        return importlib.import_module(f"{__name__}.{kind}.{path.stem}")
-    return _load(kind, path, hashlib.sha256(path.read_bytes()).hexdigest())
+    module = _load(kind, path, hashlib.sha256(path.read_bytes()).hexdigest())
+    if kind == "eviction":
+        policy_file.check(module)
+    return module
 
 
 @cache
 def _load(kind: str, path: Path, sha256: str) -> ModuleType:
-    """A user's policy; a file that has changed is loaded again."""
+    """The module of a file of this package, or of a user's file; the latter is loaded again when it has changed."""
     name = (
         f"simmoe_policy_{path.stem}_{sha256[:12]}"  # so numba finds a policy's own NamedTuple again in the next process
     )
     try:
+        if path.parent == (FOLDER / kind).resolve():
+            return importlib.import_module(f"{__name__}.{kind}.{path.stem}")
         module = sys.modules[name] = _executed(path, name, kind == "eviction")
     except (Exception, SystemExit) as error:
         raise UserError(f"{kind} policy {path.name} cannot be loaded: {one_line(error)}") from None
-    if kind == "eviction":
-        policy_file.check(module)
     return module
 
 

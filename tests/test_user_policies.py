@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import types
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,27 @@ def test_a_bad_victim_of_a_prefetch(buffered, tmp_path):
     for out, wrong in ((2, ", an expert that is not resident"), (-1, ", although free[0] is true")):
         found = line_of(tmp_path, victim(f"return {out}"), guesses=guesses, rows=[[0], [1], [2]], room=2)
         assert found == f"policy mine.py: victim() returned {out} in event {1 + buffered}{wrong}{RULE}"
+
+
+@pytest.mark.parametrize(
+    "text", [victim("return 5"), with_("def remove", "def remove(s, o, event, x):\n    1 // s[0][o] - 9 // 0")]
+)
+def test_a_file_in_the_folder_of_policies(text, tmp_path, monkeypatch):
+    """It counts as part of simmoe, but its errors are the policy's all the same."""
+    file = tmp_path / "eviction" / "mine.py"
+    file.parent.mkdir()
+    file.write_text(text)
+    module = types.ModuleType("simmoe.policies.eviction.mine")
+    module.__file__ = str(file)
+    exec(compile(text, str(file), "exec"), vars(module))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(policies, "FOLDER", tmp_path)
+    lines = set()
+    for player in ENGINES:
+        with pytest.raises(UserError, match=r"^policy mine\.py: (victim|remove)\(\) ") as refusal:
+            play(Path("mine"), player)
+        lines.add(str(refusal.value))
+    assert len(lines) == 1
 
 
 def test_minus_one_is_right_when_the_event_pins_everything(tmp_path):
@@ -290,8 +312,6 @@ def test_a_file_that_breaks_a_rule(name, tmp_path):
 
 def test_a_helper_in_the_package_that_bears_a_name_of_the_machine(tmp_path, monkeypatch):
     """A module that somebody added beside policies/lists.py."""
-    import types
-
     path = tmp_path / "extra.py"
     path.write_text("def promote(o):\n    return o\n")
     module = types.ModuleType("simmoe.policies.extra")

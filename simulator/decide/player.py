@@ -35,7 +35,7 @@ class Player:
     def bind(self, eviction: ModuleType, prefetching: bool = True) -> Callable[..., None]:
         """`machine.play` with the hooks of `eviction` in place of those of simulator/decide/hooks.py."""
         hooks = {name: getattr(eviction, name) for name in HOOKS if hasattr(eviction, name)}
-        if "victim" in hooks and not is_bundled(eviction):
+        if "victim" in hooks:
             hooks["victim"] = blame.whole(hooks["victim"])
         scope = {**vars(machine), **hooks}
         for name in functions(machine):
@@ -64,24 +64,27 @@ def play_part(task: Task, player: Player) -> Verdicts:
         raise
     except (Exception, SystemExit) as error:
         line = blame.blamed(error, task.eviction)
-        if line is None and (is_bundled(task.eviction) or type(player) is Player):
+        if line is None and type(player) is not Player:
+            line = _compiled_only(task, error)
+        if line is None:
             raise
-        raise line or _compiled_only(task, error) from error
+        raise line from error
 
 
-def _compiled_only(task: Task, error: BaseException) -> UserError:
-    """The line for an error of compiled text. Interpreted, the same text mostly raises it too, and there it is known where."""
+def _compiled_only(task: Task, error: BaseException) -> UserError | None:
+    """The line for an error of compiled text. Interpreted, the same text mostly raises it too, and there it is known where.
+
+    None when it plays interpreted and is a policy of simmoe: then simmoe or numba is to blame.
+    """
     untyped = type(error).__module__.startswith("numba.")  # not even compiled, so nothing says at which event it fails
-    interpreted = Player()
     try:
-        _played(task, interpreted, FIRST_EVENTS if untyped else len(task.part.events))
+        _played(task, Player(), FIRST_EVENTS if untyped else None)
     except UserError as line:
         return line
     except (Exception, SystemExit) as again:
-        line_ = blame.blamed(again, task.eviction)
-        if line_ is None:
-            raise
-        return line_
+        return blame.blamed(again, task.eviction)
+    if is_bundled(task.eviction):
+        return None
     what = "cannot be compiled" if untyped else "fails only when it is compiled"
     return UserError(
         f"policy {blame.name_of(task.eviction)} {what}: {blame.reason(error)}; "

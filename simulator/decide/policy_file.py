@@ -1,10 +1,11 @@
-"""What the text of a user's eviction policy must obey before it is played; a broken rule is one line that names the file."""
+"""What the text of an eviction policy must obey before it is played; a broken rule is one line that names the file."""
 
 from __future__ import annotations
 
 import ast
 import importlib
 from collections.abc import Collection, Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -37,6 +38,7 @@ def imported(path: Path) -> list[ModuleType]:
     return found
 
 
+@cache
 def check(eviction: ModuleType) -> None:
     """Raises UserError for the first rule that the policy's file breaks."""
     path = _file(eviction)
