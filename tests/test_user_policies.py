@@ -93,8 +93,8 @@ VICTIMS = {  # event 0 is [0, 1], event 1 is [2, 3]: with room for three, 3 take
                           "returned None in event 4, which is no whole number"),
     "a fraction": (["return .5"], "returned 0.5 in event 1, which is no whole number"),
     "True": (["return True"], "returned True in event 1, which is no whole number"),
-    "True sometimes": (["if event == 2:", "    return free[0] >= 0", "return oldest_free(s[1], len(s[1]) - 1, free)"],
-                       "returned True in event 2, which is no whole number"),
+    "True sometimes": (["if event == 1:", "    return free[1] > 0", "return oldest_free(s[1], len(s[1]) - 1, free)"],
+                       "returned True in event 1, which is no whole number"),  # 1 itself would be legal
 }  # fmt: skip
 
 
