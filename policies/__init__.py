@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
+import ast
+import hashlib
+import importlib
+import inspect
+import sys
 from functools import cache
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 
+from simmoe.simulator.decide import policy_file
+from simmoe.simulator.decide.blame import one_line
+from simmoe.simulator.decide.guard import counted
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.files import available, resolve
 
@@ -25,19 +31,46 @@ def find(kind: str, name: str | Path) -> Path:
 
 
 def load(kind: str, name: str | Path) -> ModuleType:
-    """The module of a policy: a path that exists wins over a bundled name."""
-    return _load(kind, find(kind, name).resolve())
+    """The module of a policy: a path that exists wins over a bundled name.
+
+    Raises UserError when a file cannot be loaded or, for an eviction policy, breaks a rule of simulator/decide/policy_file.py.
+    """
+    path = find(kind, name).resolve()
+    module = _load(kind, path, hashlib.sha256(path.read_bytes()).hexdigest())
+    if kind == "eviction":
+        policy_file.check(module)
+    return module
 
 
 @cache
-def _load(kind: str, path: Path) -> ModuleType:
-    name = f"simmoe.policies.{kind}.{path.stem}"
-    loader = SourceFileLoader(name, str(path))
-    spec = importlib.util.spec_from_loader(name, loader)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
+def _load(kind: str, path: Path, sha256: str) -> ModuleType:
+    """The module of a file of this package, or of a user's file; the latter is loaded again when it has changed."""
+    name = (
+        f"simmoe_policy_{path.stem}_{sha256[:12]}"  # so numba finds a policy's own NamedTuple again in the next process
+    )
     try:
-        loader.exec_module(module)
-    except Exception as error:
-        raise UserError(f"{kind} policy {path.name} cannot be loaded: {type(error).__name__}: {error}") from None
+        if path.parent == (FOLDER / kind).resolve():
+            return importlib.import_module(f"{__name__}.{kind}.{path.stem}")
+        module = sys.modules[name] = _executed(path, name, kind == "eviction")
+    except (Exception, SystemExit) as error:
+        raise UserError(f"{kind} policy {path.name} cannot be loaded: {one_line(error)}") from None
     return module
+
+
+def _executed(path: Path, name: str, guarded: bool) -> ModuleType:
+    """A module from that file. guarded: its loops are counted, and those of the functions that it imports from this package."""
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    tree = ast.parse(path.read_bytes(), str(path))
+    exec(compile(counted(tree) if guarded else tree, str(path), "exec", dont_inherit=True), vars(module))
+    for own, it in list(vars(module).items()) if guarded else []:
+        borrowed = inspect.isfunction(it) and it.__module__ != name and it.__module__.startswith(f"{__name__}.")
+        if borrowed and own != "init":  # the state that a bundled `init` makes must be of its own module's class
+            setattr(module, own, getattr(_twin(it.__module__), it.__name__))
+    return module
+
+
+@cache
+def _twin(name: str) -> ModuleType:
+    """A second copy of a module of this package, with its loops counted."""
+    return _executed(Path(inspect.getfile(sys.modules[name])), name, True)

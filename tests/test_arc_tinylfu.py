@@ -31,7 +31,7 @@ from simmoe.policies.eviction import arc as arc_policy
 from simmoe.policies.eviction import w_tinylfu as tiny_policy
 from simmoe.simulator.decide.decisions import decide
 from simmoe.simulator.decide.gather import Requests, requests_of
-from simmoe.simulator.decide.player import HOOKS
+from simmoe.simulator.decide.names import HOOKS
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from tests import real_traces
 from tests.conftest import make_trace, one_layer

@@ -26,7 +26,7 @@ from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware, Link, Tier
 from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape, Part
 from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.time.engines import Engine, engine, named
-from simmoe.simulator.time.laws import check, check_causes, check_occupancy
+from simmoe.simulator.time.laws import check, check_causes
 from tests import oracle_simpy, real_traces
 from tests.scenarios import Case, cases, cpus, examples, physics, shape_for, tiny_trace
 
@@ -63,8 +63,6 @@ def run(case: Case, engine: Engine, cpu_seed: int | None = None, page_cache: int
     counts = count(case.trace, requests, decisions, guesses, sizes, write_back=case.write_back)
     check(costs, decisions, clocks, counts, case.budget_bytes)
     check_causes(costs, clocks)
-    if not case.cold_per_sequence and not case.buffered:
-        check_occupancy(requests, decisions, guesses, sizes)
     return clocks, counts, link_bytes_by_pass(case.trace, requests, decisions, guesses, sizes), decisions
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -11,15 +15,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import simmoe
-from simmoe import hardware_profiles
+from simmoe import hardware_profiles, policies
 from simmoe.play.plan import Plan
 from simmoe.play.run import play
 from simmoe.play.workload import Workload
 from simmoe.simulator.costs import Costs
+from simmoe.simulator.decide import player, residency
+from simmoe.simulator.decide.decisions import decide, first_events, no_guesses
+from simmoe.simulator.decide.gather import requests_of
+from simmoe.simulator.decide.groups import parts_of
+from simmoe.simulator.decide.laws import BrokenLaw
 from simmoe.simulator.lower.records import Fixed
+from simmoe.simulator.nouns.decisions import Guesses
 from simmoe.simulator.nouns.model import Layer, Part
 from simmoe.simulator.physics.link import transfer_ps
+from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.time import rates as laws
+from simmoe.simulator.time.recurrence import CompiledPlayer
 from tests.scenarios import Case, cases, examples
 
 
@@ -208,3 +220,89 @@ def test_littles_law_on_the_link():
     assert len(spans.transfers) == run.misses and in_link <= 1
     ends = [start + lasts for _, start, lasts in spans.transfers]
     assert all(start >= end for (_, start, _), end in zip(spans.transfers[1:], ends))
+
+
+# --- the law of occupancy: a machine with one wrong line breaks it ---------------------------------------------------
+
+BREAKS = {  # line of simulator/decide/residency.py, what stands in its place, where guesses go
+    "an evicted expert stays resident": ("    c.resident[o] = 0\n", "    c.resident[o] = 1\n", "nowhere"),
+    "an eviction frees too much": ("    c.count[USED] -= x.size_bytes[o]\n", "    c.count[USED] -= x.size_bytes[o] + 1\n", "nowhere"),
+    "an eviction is not logged": ("    c.count[EVICTIONS] += 1\n", "    c.count[EVICTIONS] += event < 3\n", "nowhere"),
+    "a load is counted twice": ("    c.count[LOADS] = loads\n", "    c.count[LOADS] = loads + (event == 5)\n", "nowhere"),
+    "a load forgets its size": ("    c.count[USED] += x.size_bytes[o]\n", "    c.count[USED] += 1\n", "nowhere"),
+    "the budget is not kept": ("        demand(event, q, v, c, room,", "        demand(event, q, v, c, room + 10,", "nowhere"),
+    "a prefetch is not logged": ("x.size_bytes[o]\n        v.issued[j] = 1\n", "x.size_bytes[o]\n", "cache"),
+    "a move out of a buffer is not counted": ("            c.count[PROMOTED] += x.size_bytes[o]\n", "", "buffers"),
+}  # fmt: skip
+ROWS = [[0, 1], [2, 3], [0, 4], [5, 1], [2, 0], [3, 5], [1, 4]]
+
+
+def played(into: str, runner: player.Player, size: int = 10, cold: bool = False):
+    """LRU on six experts, room for three; every event but the last guesses the first expert of the next one."""
+    from tests.conftest import one_layer
+
+    trace = replace(one_layer(ROWS, 6), sequence=np.array([0, 0, 0, 1, 1, 1, 1], np.int32))
+    requests = requests_of(trace)
+    wanted = Guesses(np.array([*range(7), 6]), np.array([row[0] for row in ROWS[1:]]), into == "buffers")
+    return decide(
+        requests, np.array([size]), policies.load("eviction", "lru"), 3 * size + 1, player=runner,
+        guesses=None if into == "nowhere" else wanted, cold_at=first_events(trace, requests) if cold else None,
+    )  # fmt: skip
+
+
+def break_machine(monkeypatch, folder: Path, old: str, new: str) -> None:
+    """Both engines play a machine with one line replaced."""
+    text = Path(residency.__file__).read_text()
+    assert text.count(old) == 1
+    file = folder / "residency.py"
+    file.write_text(text.replace(old, new))
+    machine = ModuleType("broken_machine")
+    machine.__file__ = str(file)
+    exec(compile(file.read_text(), str(file), "exec"), vars(machine))
+    monkeypatch.setattr(player, "machine", machine)
+    monkeypatch.setattr(compiled, "machine", machine)
+    monkeypatch.setattr(compiled, "OWN", {*compiled.OWN, file})
+    monkeypatch.setattr(compiled, "kernels", compiled.kernels.__wrapped__)
+
+
+@pytest.mark.parametrize("cold", [False, True])
+@pytest.mark.parametrize("name", BREAKS)
+def test_a_wrong_machine_breaks_the_law_of_occupancy(name, cold, tmp_path, monkeypatch):
+    old, new, into = BREAKS[name]
+    played(into, player.Player(), cold=cold)
+    break_machine(monkeypatch, tmp_path, old, new)
+    with pytest.raises(
+        BrokenLaw, match=r"simmoe broke its own law: .* are resident after event .*; please report this run"
+    ):
+        played(into, player.Player(), cold=cold)
+
+
+@pytest.mark.skipif(compiled.missing(), reason="numba is not installed: pip install 'simmoe[fast]'")
+@pytest.mark.parametrize("name", ["an evicted expert stays resident", "a move out of a buffer is not counted"])
+def test_a_wrong_compiled_machine_breaks_it_too(name, tmp_path, monkeypatch):
+    old, new, into = BREAKS[name]
+    played(into, CompiledPlayer())
+    break_machine(monkeypatch, tmp_path, old, new)
+    with pytest.raises(BrokenLaw, match="are resident after event"):
+        played(into, CompiledPlayer())
+
+
+def test_nothing_keeps_the_requests_of_a_trace_alive():
+    from tests.conftest import one_layer
+
+    requests = requests_of(one_layer(ROWS, 6))
+    wanted = Guesses(np.zeros(8, np.int64), np.zeros(0, np.int64))
+    assert no_guesses(requests) is no_guesses(requests)
+    assert (
+        parts_of(requests, wanted, 1)
+        is parts_of(requests, wanted, 1)
+        is not parts_of(requests, no_guesses(requests), 1)
+    )
+    decide(requests, np.array([1]), policies.load("eviction", "belady"), 3, guesses=wanted)
+    watched = [weakref.ref(it) for it in (requests, wanted, parts_of(requests, wanted, 1)[0])]
+    del wanted
+    gc.collect()
+    assert [it() is None for it in watched] == [False, True, True]
+    del requests
+    gc.collect()
+    assert watched[0]() is None

@@ -13,6 +13,7 @@ and never moves p, and the first use of an object that only a prefetch has broug
 """
 
 from math import lcm
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,8 +25,20 @@ P, CAPACITY, UNIT, FROM_B2 = 0, 1, 2, 3  # p in 1/UNIT of a weight; FROM_B2 = th
 FINEST = 1024  # weights of unequal sizes are rounded to this part of the largest
 
 
+class State(NamedTuple):
+    """Four segments (the first four fields, as policies/lists.py makes them) and what the paper's rules read."""
+
+    older: Any
+    newer: Any
+    where: Any  # [objects] segment, 0 = none
+    length: Any  # [segments] sum of weights
+    weight: Any  # [objects] size in grains
+    v: Any  # P, CAPACITY, UNIT, FROM_B2
+    seen: Any  # [objects] last event that saw it
+    unused: Any  # [objects] 1 = only a prefetch has brought it
+
+
 def init(n_objects, capacity_bytes, x):
-    """Four segments, weights, p with its constants, the last event that saw each object, whether only a prefetch has brought it."""
     size = np.array(x.size_bytes, np.int64)
     grain = max(int(np.gcd.reduce(size)), -(-int(size.max()) // FINEST))  # equal sizes: every weight is 1
     weight = np.maximum((size + grain // 2) // grain, 1)
@@ -37,66 +50,63 @@ def init(n_objects, capacity_bytes, x):
         m += 1
         unit = lcm(unit, m)
     v = np.array([0, capacity, unit, 0])
-    return (*segments(n_objects, 4), weight, v, np.full(n_objects, -1), np.zeros(n_objects, np.int64))
+    older, newer, where, length = segments(n_objects, 4)
+    return State(older, newer, where, length, weight, v, np.full(n_objects, -1), np.zeros(n_objects, np.int64))
 
 
 def miss(s, o, event, x):
     """Cases II and III: a ghost says which list has been kept too short."""
-    where, v, seen = s[2], s[5], s[6]
-    seen[o] = event
-    if where[o] == B1:
-        v[P] = min(v[P] + step(s, o, B2, B1), v[CAPACITY] * v[UNIT])
-    elif where[o] == B2:
-        v[P] = max(v[P] - step(s, o, B1, B2), 0)
-        v[FROM_B2] = 1
+    s.seen[o] = event
+    if s.where[o] == B1:
+        s.v[P] = min(s.v[P] + step(s, o, B2, B1), s.v[CAPACITY] * s.v[UNIT])
+    elif s.where[o] == B2:
+        s.v[P] = max(s.v[P] - step(s, o, B1, B2), 0)
+        s.v[FROM_B2] = 1
 
 
 def step(s, o, other, own):
     """How far p moves for a ghost of list `own`."""
-    length, weight, unit = s[3], s[4], s[5][UNIT]
+    length, unit = s.length, s.v[UNIT]
     if length[other] <= length[own]:
-        return weight[o] * unit
-    return (weight[o] * unit * length[other] + length[own] // 2) // length[own]
+        return s.weight[o] * unit
+    return (s.weight[o] * unit * length[other] + length[own] // 2) // length[own]
 
 
 def victim(s, free, event, x):
     """REPLACE(x, p) among the free; the other list where it has none, which also covers case IV with |T1| = c."""
-    newer, where, length, v = s[1], s[2], s[3], s[5]
-    surplus = length[T1] * v[UNIT] - v[P]
-    from_t1 = length[T1] > 0 and (surplus > 0 or (surplus == 0 and v[FROM_B2] == 1))
-    o = oldest_free(newer, len(where) + (T1 if from_t1 else T2), free)
+    surplus = s.length[T1] * s.v[UNIT] - s.v[P]
+    from_t1 = s.length[T1] > 0 and (surplus > 0 or (surplus == 0 and s.v[FROM_B2] == 1))
+    o = oldest_free(s.newer, len(s.where) + (T1 if from_t1 else T2), free)
     if o < 0:
-        o = oldest_free(newer, len(where) + (T2 if from_t1 else T1), free)
+        o = oldest_free(s.newer, len(s.where) + (T2 if from_t1 else T1), free)
     return o
 
 
 def remove(s, o, event, x):
-    move(s, s[4], o, B1 if s[2][o] == T1 else B2)
+    move(s, s.weight, o, B1 if s.where[o] == T1 else B2)
 
 
 def insert(s, o, event, x):
-    where, v, seen, unused = s[2], s[5], s[6], s[7]
-    demanded = seen[o] == event
-    unused[o] = 1 if where[o] == 0 and not demanded else 0
-    again = where[o] == B2 or (where[o] == B1 and demanded)
-    move(s, s[4], o, T2 if again else T1)
-    v[FROM_B2] = 0
+    demanded = s.seen[o] == event
+    s.unused[o] = 1 if s.where[o] == 0 and not demanded else 0
+    again = s.where[o] == B2 or (s.where[o] == B1 and demanded)
+    move(s, s.weight, o, T2 if again else T1)
+    s.v[FROM_B2] = 0
     forget(s)
 
 
 def forget(s):
     """Case IV: |T1| + |B1| <= c and all four <= 2c. REPLACE reads neither ghost list, so trimming them after it is the same."""
-    newer, where, length, capacity = s[1], s[2], s[3], s[5][CAPACITY]
+    length, capacity = s.length, s.v[CAPACITY]
     while length[B1] > 0 and length[T1] + length[B1] > capacity:
-        move(s, s[4], newer[len(where) + B1], 0)
+        move(s, s.weight, s.newer[len(s.where) + B1], 0)
     while length[B2] > 0 and length[T1] + length[B1] + length[T2] + length[B2] > 2 * capacity:
-        move(s, s[4], newer[len(where) + B2], 0)
+        move(s, s.weight, s.newer[len(s.where) + B2], 0)
 
 
 def use(s, o, event, x):
     """Case I. The use that ends the event of its own load, or the first after a prefetch, is the first sight: it does not promote."""
-    where, seen, unused = s[2], s[6], s[7]
-    first = seen[o] == event or unused[o] == 1
-    seen[o] = event
-    unused[o] = 0
-    move(s, s[4], o, where[o] if first else T2)
+    first = s.seen[o] == event or s.unused[o] == 1
+    s.seen[o] = event
+    s.unused[o] = 0
+    move(s, s.weight, o, s.where[o] if first else T2)

@@ -15,6 +15,8 @@ the main cache shrinks by as much, and each one still contends before it enters.
 first use of what it brought does not promote it.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from simmoe.policies.lists import move, oldest_free, segments
@@ -26,16 +28,30 @@ TOP = 15  # four bits
 SAMPLE = 10  # counts taken between two halvings, in capacities
 
 
+class State(NamedTuple):
+    """Three segments (the first four fields, as policies/lists.py makes them) and the counts of requests."""
+
+    older: Any
+    newer: Any
+    where: Any  # [objects] segment, 0 = none
+    length: Any  # [segments] bytes
+    v: Any  # WINDOW_ROOM … CONTESTED
+    seen: Any  # [objects] last event that saw it
+    counts: Any  # [objects] requests lately, before the halvings that it has not had yet
+    halved: Any  # [objects] halvings that its count has had
+    unused: Any  # [objects] 1 = a prefetch has brought it and nothing has used it
+
+
 def init(n_objects, capacity_bytes, x):
-    """Three segments, constants; by object: last event that saw it, count, halvings that the count has had, prefetched and unused."""
     size = np.array(x.size_bytes, np.int64)
     grain, largest = int(np.gcd.reduce(size)), int(size.max())
     window = max(capacity_bytes // 100 // grain * grain, largest)
     main = max(capacity_bytes // grain * grain - window, 0)
     period = SAMPLE * max(capacity_bytes // largest, 1)
     v = np.array([window, main, main * 4 // 5, period, 0, 0, 0])
-    by_object = [np.zeros(n_objects, np.int64) for _ in range(3)]
-    return (*segments(n_objects, 3), v, np.full(n_objects, -1), *by_object)
+    older, newer, where, length = segments(n_objects, 3)
+    counts, halved, unused = (np.zeros(n_objects, np.int64) for _ in range(3))
+    return State(older, newer, where, length, v, np.full(n_objects, -1), counts, halved, unused)
 
 
 def miss(s, o, event, x):
@@ -44,36 +60,35 @@ def miss(s, o, event, x):
 
 def take(s, o, event):
     """Count one request of `o`."""
-    v, seen, counts, halved = s[4], s[5], s[6], s[7]
-    seen[o] = event
-    counts[o] = min(count(s, o) + 1, TOP)
-    halved[o] = v[HALVINGS]
-    v[TAKEN] += 1
-    if v[TAKEN] >= v[PERIOD]:
-        v[TAKEN] //= 2
-        v[HALVINGS] += 1
+    s.seen[o] = event
+    s.counts[o] = min(count(s, o) + 1, TOP)
+    s.halved[o] = s.v[HALVINGS]
+    s.v[TAKEN] += 1
+    if s.v[TAKEN] >= s.v[PERIOD]:
+        s.v[TAKEN] //= 2
+        s.v[HALVINGS] += 1
 
 
 def count(s, o):
     """Requests of `o` lately; a counter is halved when it is read, four times at most since that empties it."""
-    return s[6][o] >> min(s[4][HALVINGS] - s[7][o], 4)
+    return s.counts[o] >> min(s.v[HALVINGS] - s.halved[o], 4)
 
 
 def victim(s, free, event, x):
-    """Whoever loses the contest; a winner enters the main cache at once, and while that has room nobody has to leave for it."""
-    newer, where, length, v = s[1], s[2], s[3], s[4]
-    v[CONTESTED] = 1
-    resident = oldest_free(newer, len(where) + PROBATION, free)
+    """The object that loses the contest; a winner enters the main cache at once, and while that has room nothing has to leave for it."""
+    newer, first = s.newer, len(s.where)
+    s.v[CONTESTED] = 1
+    resident = oldest_free(newer, first + PROBATION, free)
     if resident < 0:
-        resident = oldest_free(newer, len(where) + PROTECTED, free)
-    o = oldest_free(newer, len(where) + WINDOW, free)
+        resident = oldest_free(newer, first + PROTECTED, free)
+    o = oldest_free(newer, first + WINDOW, free)
     while o >= 0:
         if resident < 0 or count(s, o) <= count(s, resident):
             return o
         move(s, x.size_bytes, o, PROBATION)
-        if length[PROBATION] + length[PROTECTED] > v[MAIN_ROOM]:
+        if s.length[PROBATION] + s.length[PROTECTED] > s.v[MAIN_ROOM]:
             break
-        o = oldest_free(newer, len(where) + WINDOW, free)
+        o = oldest_free(newer, first + WINDOW, free)
     return resident
 
 
@@ -83,11 +98,11 @@ def remove(s, o, event, x):
 
 def insert(s, o, event, x):
     """New ones start in the window; it overflows into a main cache that has room, unless this load had to contend."""
-    newer, where, length, v = s[1], s[2], s[3], s[4]
-    s[8][o] = 0 if s[5][o] == event else 1
+    length, v = s.length, s.v
+    s.unused[o] = 0 if s.seen[o] == event else 1
     move(s, x.size_bytes, o, WINDOW)
     while v[CONTESTED] == 0 and length[WINDOW] > v[WINDOW_ROOM]:
-        oldest = newer[len(where) + WINDOW]
+        oldest = s.newer[len(s.where) + WINDOW]
         if length[PROBATION] + length[PROTECTED] + x.size_bytes[oldest] > v[MAIN_ROOM]:
             break
         move(s, x.size_bytes, oldest, PROBATION)
@@ -96,12 +111,11 @@ def insert(s, o, event, x):
 
 def use(s, o, event, x):
     """A hit in probation is protected from now on; the use that ends the event of its own load is none."""
-    newer, where, length, v, seen, unused = s[1], s[2], s[3], s[4], s[5], s[8]
-    first = seen[o] == event or unused[o] == 1
-    unused[o] = 0
-    if seen[o] != event:
+    first = s.seen[o] == event or s.unused[o] == 1
+    s.unused[o] = 0
+    if s.seen[o] != event:
         take(s, o, event)
-    promoted = where[o] == PROBATION and not first
-    move(s, x.size_bytes, o, PROTECTED if promoted else where[o])
-    while length[PROTECTED] > v[PROTECTED_ROOM]:
-        move(s, x.size_bytes, newer[len(where) + PROTECTED], PROBATION)
+    promoted = s.where[o] == PROBATION and not first
+    move(s, x.size_bytes, o, PROTECTED if promoted else s.where[o])
+    while s.length[PROTECTED] > s.v[PROTECTED_ROOM]:
+        move(s, x.size_bytes, s.newer[len(s.where) + PROTECTED], PROBATION)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from types import ModuleType
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy.typing as npt
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.groups import on_the_cpu, parts_of, renumbered
-from simmoe.simulator.decide.player import Player, play_part
+from simmoe.simulator.decide.player import Player, Task, play_part
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.trace import Trace
@@ -22,9 +21,9 @@ BOUNDS = ("nothing", "everything")  # bounds instead of a policy: nothing reside
 SCOPES = ("global", "layer")
 
 
-@lru_cache(maxsize=4)
 def no_guesses(requests: Requests) -> Guesses:
-    return Guesses(np.zeros(requests.n_events + 1, np.int64), np.zeros(0, np.int64))
+    """What a run without a prefetcher wants."""
+    return requests.no_guesses
 
 
 def quotas(expert_bytes: Ints, n_experts: int, budget_bytes: int, scope: str) -> list[int]:
@@ -75,7 +74,7 @@ def decide(
     starts = np.array([0, *([] if cold_at is None else cold_at[cold_at > 0].tolist()), requests.n_events])
     parts = parts_of(requests, guesses, len(rooms))
     played = [
-        play_part(part, eviction, sizes[part.low : part.low + part.n_objects], room, starts, on_cpu, seed, player)
+        play_part(Task(part, eviction, sizes[part.low : part.low + part.n_objects], room, starts, on_cpu, seed), player)
         for part, room in zip(parts, rooms)
     ]
     unused = 0 if scope == "global" else max(budget_bytes - sum(rooms), 0)

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 
 from simmoe.simulator.arrays import Ints
+from simmoe.simulator.nouns.decisions import Guesses
 from simmoe.simulator.nouns.trace import Trace
 
 
@@ -34,6 +37,16 @@ class Requests:
     @cached_property
     def event_of_request(self) -> Ints:
         return np.repeat(np.arange(self.n_events), np.diff(self.ptr))
+
+    @cached_property
+    def no_guesses(self) -> Guesses:
+        """What a run without a prefetcher wants."""
+        return Guesses(np.zeros(self.n_events + 1, np.int64), np.zeros(0, np.int64))
+
+    @cached_property
+    def parts(self) -> WeakKeyDictionary[Guesses, dict[int, Any]]:
+        """Kept by simulator/decide/groups.py: scope groups by number of groups, as long as the guesses live."""
+        return WeakKeyDictionary()
 
 
 def requests_of(trace: Trace, contract: str = "event") -> Requests:

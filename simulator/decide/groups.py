@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,6 @@ from simmoe.simulator.arrays import Ints, small
 from simmoe.simulator.decide.gather import Requests, next_event
 from simmoe.simulator.decide.residency import Verdicts
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
-
-NEVER = -1  # event of an object that no buffer holds
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +30,7 @@ class Part:
     guess_ptr: Ints
     guess_obj: Ints
     guess: Ints  # [guesses of the part] index into the run's guesses
-    guess_for: Ints  # [guesses of the part] event for which a buffer holds it; empty without buffers
+    guess_for: Ints  # [guesses of the part] event of the run for which a buffer holds it; empty without buffers
 
     @cached_property
     def future(self) -> tuple[Ints, Ints]:
@@ -40,11 +38,13 @@ class Part:
         return next_event(self.ptr, self.obj, self.n_objects)
 
 
-@lru_cache(maxsize=4)
 def parts_of(requests: Requests, guesses: Guesses, groups: int) -> list[Part]:
-    """The scope groups, of equally many objects; the same for every policy and budget."""
-    n = requests.n_objects // groups
-    return [_select(requests, guesses, group * n, (group + 1) * n) for group in range(groups)]
+    """The scope groups, of equally many objects; the same for every policy and budget, so `requests` keep them."""
+    made: dict[int, list[Part]] = requests.parts.setdefault(guesses, {})
+    if groups not in made:
+        n = requests.n_objects // groups
+        made[groups] = [_select(requests, guesses, group * n, (group + 1) * n) for group in range(groups)]
+    return made[groups]
 
 
 def _select(requests: Requests, guesses: Guesses, low: int, high: int) -> Part:
@@ -67,17 +67,11 @@ def _select(requests: Requests, guesses: Guesses, low: int, high: int) -> Part:
     if len(use_obj) == len(obj):  # every occurrence is a request: read one memory instead of two
         use_ptr, use_obj = ptr, obj
     guess_ptr, guess_obj = pointers(guess_event), small(guesses.obj[guess] - low)
-    held = _held_for(requests, guess_event, guesses.obj[guess], events) if guesses.buffered else np.zeros(0, np.int64)
+    none = np.zeros(0, np.int64)
+    held = next_of_its_layer(requests, guess_event, guesses.obj[guess]) if guesses.buffered else none
     return Part(
         events, low, high - low, whole, ptr, obj, request, use_ptr, use_obj, guess_ptr, guess_obj, guess, held
     )  # fmt: skip
-
-
-def _held_for(requests: Requests, event: Ints, obj: Ints, events: Ints) -> Ints:
-    """Step, among `events`, of the next event of each guess's layer; another number below NEVER where that requests nothing."""
-    target = next_of_its_layer(requests, event, obj)
-    step = np.minimum(np.searchsorted(events, target), len(events) - 1)
-    return np.where(events[step] == target, step, NEVER - 1 - target)
 
 
 def next_of_its_layer(requests: Requests, event: Ints, obj: Ints) -> Ints:

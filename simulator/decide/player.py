@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from simmoe.simulator.arrays import Ints
+from simmoe.simulator.decide import blame
 from simmoe.simulator.decide import hooks as policy
 from simmoe.simulator.decide import residency as machine
-from simmoe.simulator.decide.groups import NEVER, Part, spans
+from simmoe.simulator.decide.groups import Part, spans
+from simmoe.simulator.decide.laws import BrokenLaw, check_occupancy
+from simmoe.simulator.decide.names import HOOKS, functions
+from simmoe.simulator.decide.policy_file import is_bundled
 from simmoe.simulator.decide.residency import Slots, Stream, Verdicts
+from simmoe.simulator.errors import UserError
 
-HOOKS = ("init", "miss", "insert", "use", "victim", "remove")
+NEVER = -1  # run event of an object that no buffer holds
+FIRST_EVENTS = 1000  # played interpreted where a policy cannot be compiled, to see whether it plays at all
 
 
 class Player:
@@ -28,42 +34,82 @@ class Player:
 
     def bind(self, eviction: ModuleType, prefetching: bool = True) -> Callable[..., None]:
         """`machine.play` with the hooks of `eviction` in place of those of simulator/decide/hooks.py."""
-        scope = {**vars(machine), **{name: getattr(eviction, name) for name in HOOKS if hasattr(eviction, name)}}
-        for function in (
-            machine.play,
-            machine.demand,
-            machine.note_fresh,
-            machine.fetched,
-            machine.computed,
-            machine.prefetch,
-            machine.promote,
-            machine.buffer,
-            machine.admit,
-            machine.evict,
-        ):
-            scope[function.__name__] = FunctionType(function.__code__, scope, function.__name__)
+        hooks = {name: getattr(eviction, name) for name in HOOKS if hasattr(eviction, name)}
+        if "victim" in hooks:
+            hooks["victim"] = blame.whole(hooks["victim"])
+        scope = {**vars(machine), **hooks}
+        for name in functions(machine):
+            scope[name] = FunctionType(scope[name].__code__, scope, name)
         play: Callable[..., None] = scope["play"]
         return play
 
 
-def play_part(
-    part: Part, eviction: ModuleType, size: Ints, room: int, starts: Ints, on_cpu: npt.NDArray[np.bool_] | None,
-    seed: int, player: Player,
-) -> Verdicts:  # fmt: skip
-    """Play one group; the slots and the policy's state start empty at each of the events `starts`, but for the last."""
-    n, buffered, count = len(size), len(size) * (len(part.guess_for) > 0), np.zeros(4, np.int64)
-    extras, following = _extras(part, eviction, size, seed)
-    flags = np.zeros(0, np.int8) if on_cpu is None else on_cpu[part.request].astype(np.int8)
-    pointers = (part.use_ptr, part.use_obj, part.guess_ptr, part.guess_obj, part.guess_for)
-    q = player.arrays(Stream(part.ptr, part.obj, following, *pointers, flags))
+class Task(NamedTuple):
+    """One scope group, the policy, and what they are played with."""
+
+    part: Part
+    eviction: ModuleType
+    size: Ints  # [objects] bytes
+    room: int  # bytes that may be resident
+    starts: Ints  # events of the run at which slots and the policy's state start empty, then the end of the run
+    on_cpu: npt.NDArray[np.bool_] | None
+    seed: int
+
+
+def play_part(task: Task, player: Player) -> Verdicts:
+    """Play one group. Raises UserError, one line with file, function and event, where the policy is to blame."""
+    try:
+        return _played(task, player)
+    except (UserError, BrokenLaw):
+        raise
+    except (Exception, SystemExit) as error:
+        line = blame.blamed(error, task.eviction)
+        if line is None and type(player) is not Player:
+            line = _compiled_only(task, error)
+        if line is None:
+            raise
+        raise line from error
+
+
+def _compiled_only(task: Task, error: BaseException) -> UserError | None:
+    """The line for an error of compiled text. Interpreted, the same text mostly raises it too, and there it is known where.
+
+    None when it plays interpreted and is a policy of simmoe: then simmoe or numba is to blame.
+    """
+    untyped = type(error).__module__.startswith("numba.")  # not even compiled, so nothing says at which event it fails
+    try:
+        _played(task, Player(), FIRST_EVENTS if untyped else None)
+    except UserError as line:
+        return line
+    except (Exception, SystemExit) as again:
+        return blame.blamed(again, task.eviction)
+    if is_bundled(task.eviction):
+        return None
+    what = "cannot be compiled" if untyped else "fails only when it is compiled"
+    return UserError(
+        f"policy {blame.name_of(task.eviction)} {what}: {blame.reason(error)}; "
+        "--engine simpy plays it, docs/adding_a_policy.md says what can be compiled"
+    )
+
+
+def _played(task: Task, player: Player, most_events: int | None = None) -> Verdicts:
+    """Play one group, or its first events after each start; the law of occupancy is checked before each emptying."""
+    part, n = task.part, len(task.size)
+    buffered, count = n * (len(part.guess_for) > 0), np.zeros(5, np.int64)
+    extras, following = _extras(part, task.eviction, task.size, task.seed)
+    flags = np.zeros(0, np.int8) if task.on_cpu is None else task.on_cpu[part.request].astype(np.int8)
+    guesses = (part.guess_ptr, part.guess_obj, part.guess_for, part.events)
+    q = player.arrays(Stream(part.ptr, part.obj, following, part.use_ptr, part.use_obj, *guesses, flags))
     room_for = _verdicts(part)
     v, x = player.arrays(room_for), player.arrays(extras)
-    init, play = getattr(eviction, "init", policy.init), player.bind(eviction, len(part.guess_obj) > 0)
-    for _, begin, stop in spans(part, starts):
-        count[machine.USED] = 0
+    play = player.bind(task.eviction, len(part.guess_obj) > 0)
+    for _, begin, stop in spans(part, task.starts):
+        stop = min(stop, begin + (most_events or stop))
+        count[machine.USED], before = 0, count.copy()
         brought = np.zeros(n * (len(part.guess_obj) > 0), np.int64)
         c = player.arrays(Slots(np.zeros(n, np.int8), np.zeros(n, np.int8), np.full(buffered, NEVER), brought, count))
-        play(begin, stop, q, v, c, room, player.arrays(init(n, room, x)), x)
+        play(begin, stop, q, v, c, task.room, player.arrays(_state(task, extras)), x)
+        check_occupancy(part, (begin, stop), v, c, before, task.size, task.room)
         count = np.array(c.count)
     made = Verdicts(*(np.asarray(mine, array.dtype) for mine, array in zip(v, room_for)))
     evictions, loads, fresh = (int(count[field]) for field in (machine.EVICTIONS, machine.LOADS, machine.FRESH))
@@ -71,6 +117,31 @@ def play_part(
         loads=made.loads[:loads], evicted=made.evicted[:evictions], evicted_for=made.evicted_for[:evictions],
         fresh=made.fresh[:fresh], fresh_by=made.fresh_by[:fresh],
     )  # fmt: skip
+
+
+def _state(task: Task, extras: policy.Extras) -> Any:
+    """What the policy's `init` returns: a tuple of flat integer arrays.
+
+    Those of a user's policy are copied to 64 bits: interpreted, no two lists share memory and no number outgrows its type.
+    """
+    init = getattr(task.eviction, "init", policy.init)
+    try:
+        state = init(len(task.size), task.room, extras)
+    except (Exception, SystemExit) as error:
+        raise blame.failed(error, task.eviction, "init") from error
+    if not isinstance(state, tuple) or not all(_is_flat(array) for array in state):
+        raise UserError(
+            f"policy {blame.name_of(task.eviction)}: init() returned {blame.shape(state)}; it must return a tuple of flat "
+            "integer arrays, such as (np.zeros(n_objects, np.int64),)"
+        )
+    if is_bundled(task.eviction):
+        return state
+    copies = [np.array(array, np.int64) for array in state]
+    return type(state)(*copies) if hasattr(state, "_fields") else tuple(copies)
+
+
+def _is_flat(array: Any) -> bool:
+    return isinstance(array, np.ndarray) and array.ndim == 1 and array.dtype.kind in "iu"
 
 
 def _verdicts(part: Part) -> Verdicts:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from simmoe.simulator.decide.hooks import Extras, insert, miss, remove, use, victim
 
-USED, EVICTIONS, LOADS, FRESH = 0, 1, 2, 3  # fields of Slots.count
+USED, EVICTIONS, LOADS, FRESH, PROMOTED = 0, 1, 2, 3, 4  # fields of Slots.count
 
 
 class Stream(NamedTuple):
@@ -23,7 +23,8 @@ class Stream(NamedTuple):
     use_obj: Any  # [occurrences] object, token-major
     guess_ptr: Any  # [events + 1] into guess_obj
     guess_obj: Any  # [guesses] object that the prefetcher wants
-    guess_for: Any  # [guesses] event for which a buffer holds the guess; empty when guesses go into the cache
+    guess_for: Any  # [guesses] run event for which a buffer holds the guess; empty when guesses go into the cache
+    run_event: Any  # [events] number in the run of each event of the group
     on_cpu: Any  # [requests] 1 = if it is missing, the CPU computes it; empty when that is never so
 
 
@@ -44,13 +45,13 @@ class Verdicts(NamedTuple):
 
 
 class Slots(NamedTuple):
-    """Who is resident now."""
+    """What is resident now."""
 
     resident: Any  # [objects] 0 or 1
     free: Any  # [objects] 1 = resident and not pinned by the event or by one of its prefetches
-    until: Any  # [objects] event for which a buffer holds it; empty when guesses go into the cache
+    until: Any  # [objects] run event for which a buffer holds it; empty when guesses go into the cache
     brought: Any  # [objects] 1 + guess that brought it, until an event requests it; 0 = none; empty without guesses
-    count: Any  # [4] bytes used, evictions, loads and fresh hits so far
+    count: Any  # [5] bytes resident now; so far: evictions, loads, fresh hits, bytes that moved from buffers into the cache
 
 
 def play(begin: int, end: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: Extras) -> None:
@@ -97,7 +98,8 @@ def demand(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: E
         miss(s, o, event, x)
         while c.count[USED] + x.size_bytes[o] > room:
             out = victim(s, c.free, event, x)
-            if out < 0:  # every resident belongs to the event: the one computed longest ago
+            if not may_leave(out, c):  # every resident belongs to the event: the one computed longest ago
+                judge(out, event, q, c, x)
                 out = computed(wait, first, hits, before, q, v)
                 wait += 1
             evict(out, i, event, v, c, s, x)
@@ -116,6 +118,23 @@ def note_fresh(first: int, last: int, q: Stream, v: Verdicts, c: Slots) -> None:
                 v.fresh_by[c.count[FRESH]] = c.brought[o] - 1
                 c.count[FRESH] += 1
             c.brought[o] = 0
+
+
+def may_leave(out: int, c: Slots) -> bool:
+    """Whether a policy's victim is a free resident. Nothing is read at an index that no object has."""
+    return out >= 0 and out < len(c.free) and c.free[out] != 0 and c.resident[out] != 0
+
+
+def judge(out: int, event: int, q: Stream, c: Slots, x: Extras) -> None:
+    """A victim that may not leave ends the run, unless it is -1 and every resident belongs to the event.
+
+    The error has no details: simulator/decide/blame.py reads them from this frame.
+    """
+    pinned = 0
+    for i in range(q.ptr[event], q.ptr[event + 1]):
+        pinned += c.resident[q.obj[i]] * x.size_bytes[q.obj[i]]
+    if out != -1 or c.count[USED] > pinned:
+        raise ValueError("not a legal victim")
 
 
 def fetched(before: int, loads: int, q: Stream, v: Verdicts) -> int:
@@ -149,7 +168,10 @@ def prefetch(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x:
         if c.resident[o] or pinned + x.size_bytes[o] > room:
             continue
         while c.count[USED] + x.size_bytes[o] > room:
-            evict(victim(s, c.free, event, x), -1 - j, event, v, c, s, x)
+            out = victim(s, c.free, event, x)
+            if not may_leave(out, c):
+                judge(out, event, q, c, x)
+            evict(out, -1 - j, event, v, c, s, x)
         admit(o, event, c, s, x)
         pinned += x.size_bytes[o]
         v.issued[j] = 1
@@ -168,15 +190,18 @@ def promote(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: 
             x.next_use[q.obj[i]] = q.following[i]
     for i in range(q.ptr[event], q.ptr[event + 1]):
         o, out = q.obj[i], 0
-        if c.resident[o] or c.until[o] != event:
+        if c.resident[o] or c.until[o] != q.run_event[event]:
             continue
         miss(s, o, event, x)
         while out >= 0 and c.count[USED] + x.size_bytes[o] > room:
             out = victim(s, c.free, event, x)
-            if out >= 0:
+            if not may_leave(out, c):
+                judge(out, event, q, c, x)
+            else:
                 evict(out, i, event, v, c, s, x)
         if out >= 0:
             admit(o, event, c, s, x)
+            c.count[PROMOTED] += x.size_bytes[o]
 
 
 def buffer(event: int, q: Stream, v: Verdicts, c: Slots) -> None:

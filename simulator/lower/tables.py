@@ -107,11 +107,8 @@ def longest_pass_ps(costs: Costs, requests: Requests, work: Work) -> int:
         _launches[costs] = (fixed.layers + 1) * layer
     transfers = sum(len(ps) * int(ps.max(initial=0)) for ps in (work.load_ps, work.guess_ps))
     slowest = min((costs.slow_rate, *(costs.beside_cpu if costs.contended and len(work.cpu_ps) else ())))
-    return (
-        -(-costs.rate // max(slowest, 1)) * _launches[costs]
-        + transfers
-        + costs.trace.n_layers * int(work.cpu_ps.max(initial=0))
-    )
+    slower: int = -(-costs.rate // max(slowest, 1))
+    return slower * _launches[costs] + transfers + costs.trace.n_layers * int(work.cpu_ps.max(initial=0))
 
 
 def _shared(costs: Costs, column: int, size: PassSize) -> tuple[int, int, int]:

@@ -13,7 +13,7 @@ import inspect
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -22,19 +22,24 @@ from typing import Any
 from simmoe.simulator.binding import bound
 from simmoe.simulator.decide import hooks as policy
 from simmoe.simulator.decide import residency as machine
+from simmoe.simulator.decide.guard import counted, whole_victims
+from simmoe.simulator.decide.names import HOOKS
 from simmoe.simulator.decide.player import Player
-from simmoe.simulator.errors import Missing, UserError
+from simmoe.simulator.decide.policy_file import imported, is_bundled
+from simmoe.simulator.errors import Missing
 from simmoe.simulator.files import atomic
 from simmoe.simulator.lower import layer
 from simmoe.simulator.time import rates, serve
 from simmoe.simulator.time.inline import inlined
 
 ENTRIES = {"play", "run_passes"}  # compiled and cached
-CALLED = {"run_pieces", "run_one"}  # long and seldom on the way
+CALLED = {"run_pieces", "run_one", "judge"}  # long or seldom on the way
 # Kernels allocate nothing, and counting references to their arrays costs ten times the work itself: no runtime (_nrt).
 AS_ENTRY = "_nrt=False, cache=True, nogil=True"
 AS_CALL = "_nrt=False"
 INLINED = "_nrt=False, forceinline=True"  # by LLVM: what could not be put into the text of its callers
+CHECKED = "_nrt=False, forceinline=True, boundscheck=True"
+OWN = (policy, machine, layer, rates, serve)
 PREFETCHING = {  # never called without prefetches
     "prefetch", "promote", "buffer", "note_fresh", "late_hits", "late_slots", "ended", "op_fetch",
 }  # fmt: skip
@@ -47,14 +52,13 @@ def kernels(eviction: ModuleType, prefetching: bool = True) -> Any:
 
     Without `prefetching` what the machine does for it is left out, which compiles faster.
     """
-    own = sorted(set(_functions(eviction)) & set(_functions(machine)))
-    if own:
-        raise UserError(
-            f"policy {Path(inspect.getfile(eviction)).name} defines {own[0]}(), a name of the machine; rename it"
-        )
     if interpreted():
         return SimpleNamespace(play=Player().bind(eviction))
-    return _compiled((policy, *_imported(eviction), eviction, machine), prefetching)
+    own = Path(inspect.getfile(eviction))
+    left_out = {hook for hook in HOOKS if not hasattr(eviction, hook)}
+    return _compiled(
+        (policy, *imported(own), eviction, machine), prefetching, left_out, guarded=not is_bundled(eviction)
+    )
 
 
 @cache
@@ -64,9 +68,12 @@ def clock(timeline: ModuleType, prefetching: bool = True) -> Any:
     return bound(*sources) if interpreted() else _compiled(sources, prefetching)
 
 
-def _compiled(sources: Sequence[ModuleType], prefetching: bool) -> ModuleType:
+def _compiled(
+    sources: Sequence[ModuleType], prefetching: bool, left_out: Collection[str] = (), guarded: bool = False
+) -> ModuleType:
     origin = " ".join(source.__name__ for source in sources)  # numba's index names the types of these modules
-    return _module(f"# {origin}\n{_text(sources, set() if prefetching else PREFETCHING)}")
+    text = _text(sources, set() if prefetching else PREFETCHING, left_out, guarded)
+    return _module(f"# {origin}\n{text}")
 
 
 def interpreted() -> bool:
@@ -75,11 +82,6 @@ def interpreted() -> bool:
     import numba
 
     return bool(numba.config.DISABLE_JIT)  # type: ignore[attr-defined]
-
-
-def _functions(module: ModuleType) -> list[str]:
-    """Names of the functions that a module defines itself."""
-    return [name for name, it in vars(module).items() if inspect.isfunction(it) and it.__module__ == module.__name__]
 
 
 def missing() -> bool:
@@ -98,33 +100,33 @@ def numba_version() -> str:
     return str(numba.__version__)
 
 
-def _imported(module: ModuleType) -> list[ModuleType]:
-    """Modules of simmoe.policies that `module` imports functions from, each before those that use it."""
-    found: list[ModuleType] = []
-    for node in ast.parse(Path(inspect.getfile(module)).read_text("utf-8")).body:
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("simmoe.policies."):
-            used = importlib.import_module(node.module)
-            found += [m for m in (*_imported(used), used) if m not in found]
-    return found
-
-
-def _text(sources: Sequence[ModuleType], empty: set[str]) -> str:
+def _text(sources: Sequence[ModuleType], empty: set[str], left_out: Collection[str] = (), guarded: bool = False) -> str:
     """The functions of the modules, later ones in place of earlier ones of the same name, and the whole numbers that they read.
 
-    The functions that `empty` names lose their bodies: they are never called.
+
+    The functions that `empty` names lose their bodies: they are never called. left_out: hooks that the policy lacks, though a
+    file from which it imports may have them. guarded: the policy is a user's, so its loops, indices and victims are checked.
     """
     functions: dict[str, ast.FunctionDef] = {}
+    checked: set[str] = set()  # functions of a user's policy: they stay functions, whose indices are checked
     for source in sources:
-        for node in ast.parse(Path(inspect.getfile(source)).read_text("utf-8")).body:
-            if isinstance(node, ast.FunctionDef) and node.name not in HOST_ONLY:
+        own = source in OWN or not guarded
+        tree = ast.parse(Path(inspect.getfile(source)).read_bytes())
+        for node in (tree if own else whole_victims(counted(tree))).body:
+            if (
+                isinstance(node, ast.FunctionDef)
+                and node.name not in HOST_ONLY
+                and (source in OWN or node.name not in left_out)
+            ):
                 functions.pop(node.name, None)
                 functions[node.name] = _bare(node)
+                checked |= set() if own else {node.name}
                 if node.name in empty:
                     node.body = ast.parse("return 0").body
-    left = inlined(functions, ENTRIES | CALLED)
+    left = inlined(functions, (ENTRIES | CALLED | checked) & functions.keys())
     named = {node.id for function in left.values() for node in ast.walk(function) if isinstance(node, ast.Name)}
     constants = {name: it for source in sources for name, it in vars(source).items() if name in named and _is_whole(it)}
-    kernels = (f"@njit({_how(name)})\n{ast.unparse(function)}" for name, function in left.items())
+    kernels = (f"@njit({CHECKED if name in checked else _how(name)})\n{ast.unparse(one)}" for name, one in left.items())
     return "\n\n".join(["from numba import njit", *(f"{name} = {it}" for name, it in constants.items()), *kernels, ""])
 
 

@@ -1,13 +1,12 @@
-"""The laws that every run is checked against; a broken one is a defect of simmoe, not of its input."""
+"""The laws of time that every run is checked against; simulator/decide/laws.py has that of occupancy."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from simmoe.simulator.arrays import Ints
 from simmoe.simulator.costs import Costs
-from simmoe.simulator.decide.gather import Requests
-from simmoe.simulator.nouns.decisions import Decisions, Guesses
+from simmoe.simulator.decide.laws import BrokenLaw
+from simmoe.simulator.nouns.decisions import Decisions
 from simmoe.simulator.nouns.run import Clocks, Counts
 
 
@@ -25,7 +24,7 @@ def check(costs: Costs, decisions: Decisions, clocks: Clocks, counts: Counts, bu
     }
     broken = [law for law, holds in laws.items() if not holds]
     if broken:
-        raise AssertionError(f"simmoe broke its own law: {'; '.join(broken)}; please report this run")
+        raise BrokenLaw(f"simmoe broke its own law: {'; '.join(broken)}; please report this run")
 
 
 def check_causes(costs: Costs, clocks: Clocks) -> None:
@@ -36,16 +35,7 @@ def check_causes(costs: Costs, clocks: Clocks) -> None:
     lasted = clocks.end_ps - clocks.start_ps
     if (causes != lasted).any():
         number = int(np.argmax(causes != lasted))
-        raise AssertionError(
+        raise BrokenLaw(
             f"simmoe broke its own law: pass {number} lasts {lasted[number]} ps but its causes add up to {causes[number]} ps; "
             "please report this run"
         )
-
-
-def check_occupancy(requests: Requests, decisions: Decisions, guesses: Guesses, expert_bytes: Ints) -> None:
-    """What was loaded and not evicted is what is resident; a policy that names a victim which is not resident breaks it."""
-    n_experts = requests.n_objects // len(expert_bytes)
-    loaded = np.concatenate((requests.obj[decisions.loads], guesses.obj[decisions.issued])) // n_experts
-    left = int(expert_bytes[loaded].sum()) - int(expert_bytes[decisions.evicted // n_experts].sum())
-    if left != int(decisions.used[-1]):
-        raise AssertionError(f"resident bytes {int(decisions.used[-1])} are not loads less evictions {left}")

@@ -39,7 +39,9 @@ def run_gap(start: int, size: int, column: int, f: Fixed, t: Tables, e: Clock) -
         ends += t.gap_ps[size * f.gap_kinds + kind]
     else:
         first, last = t.piece_ptr[kind], t.piece_ptr[kind + 1]
-        ends = run_pieces(ends, first, last, size * f.columns, f, t.piece, t.piece_work, t.piece_flop_ps, e.at, e.begin, e.end)
+        ends = run_pieces(
+            ends, first, last, size * f.columns, f, t.piece, t.piece_work, t.piece_flop_ps, e.at, e.begin, e.end
+        )
     return ends
 
 

@@ -20,7 +20,7 @@ from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.run import Spans
 from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
 from simmoe.simulator.time.engines import Engine
-from simmoe.simulator.time.laws import check, check_causes, check_occupancy
+from simmoe.simulator.time.laws import check, check_causes
 
 
 @takes()
@@ -71,8 +71,6 @@ def play(workload: Workload, plan: Plan, engine: Engine | None = None, spans: Sp
     )
     check(costs, decisions, clocks, both, None if bound else plan.budget_bytes)
     check_causes(costs, clocks)
-    if not bound and not plan.cold_per_sequence and not guesses.buffered:
-        check_occupancy(requests, decisions, guesses, sizes)
     pass_ps = clocks.end_ps - clocks.start_ps
     link_bytes = link_bytes_by_pass(trace, requests, decisions, guesses, sizes)
     made = Run(workload, plan, engine.name, both, prefill, decode, clocks, pass_ps, link_bytes, decisions, guesses)

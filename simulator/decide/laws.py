@@ -1,0 +1,54 @@
+"""The law of occupancy: what is resident is recounted from the slots themselves and compared with everything that was counted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from simmoe.simulator.arrays import Ints
+from simmoe.simulator.decide import residency as machine
+from simmoe.simulator.decide.groups import Part
+from simmoe.simulator.decide.residency import Slots, Verdicts
+
+
+class BrokenLaw(AssertionError):
+    """A run broke a law that every run obeys; a defect of simmoe, not of its input."""
+
+
+def check_occupancy(
+    part: Part, span: tuple[int, int], v: Verdicts, c: Slots, before: Ints, size_bytes: Ints, room_bytes: int
+) -> None:
+    """Check one scope group after the events `span`, which started with empty slots; `before` is Slots.count at that time.
+
+    Raises BrokenLaw unless the sizes of what is resident add up to the running counter and to loads + prefetches - evictions, and
+    stay within the group's budget.
+    """
+    held = int(size_bytes[np.flatnonzero(c.resident)].sum())
+    took, gave = _moved(part, span, v, c, before, size_bytes)
+    if not held == c.count[machine.USED] == took - gave or held > room_bytes:
+        raise BrokenLaw(
+            f"simmoe broke its own law: {held:,} B are resident after event {span[1] - 1} of a scope group; the counter says "
+            f"{c.count[machine.USED]:,} B, loads + prefetches - evictions {took - gave:,} B, the budget {room_bytes:,} B; "
+            "please report this run"
+        )
+
+
+def _moved(part: Part, span: tuple[int, int], v: Verdicts, c: Slots, before: Ints, size_bytes: Ints) -> tuple[int, int]:
+    """Bytes that took a slot in the span, by a load, by a prefetch or out of a buffer, and bytes that gave one up."""
+    one_size = int(size_bytes[0]) if (size_bytes == size_bytes[0]).all() else None
+
+    def total(index: Any, obj: Ints | None = None) -> int:
+        """Bytes of the objects `index`, or obj[index]; they need not be looked at where all are of one size."""
+        if one_size is not None:
+            return len(index) * one_size
+        which = np.asarray(index, np.int64)
+        return int(size_bytes[which if obj is None else obj[which]].sum())
+
+    took = total(v.loads[before[machine.LOADS] : c.count[machine.LOADS]], part.obj)
+    if len(part.guess_for):
+        took += int(c.count[machine.PROMOTED] - before[machine.PROMOTED])
+    elif len(part.guess_obj):
+        first, last = part.guess_ptr[span[0]], part.guess_ptr[span[1]]
+        took += total(np.flatnonzero(v.issued[first:last]), part.guess_obj[first:last])
+    return took, total(v.evicted[before[machine.EVICTIONS] : c.count[machine.EVICTIONS]])
