@@ -164,7 +164,7 @@ def test_compiled_equals_interpreted_on_whole_real_traces(name):
 def first(trace, passes: int):
     from simmoe.workloads.format.regroup import first_tokens
 
-    return first_tokens(trace, int(trace.pass_ptr[passes]))
+    return first_tokens(trace, int(trace.pass_ptr[min(passes, trace.n_passes)]))
 
 
 @pytest.mark.traces
@@ -232,3 +232,22 @@ def test_a_run_beyond_what_the_clock_counts_is_refused_in_one_line(name, seconds
         UserError, match=r"the run lasts longer than the clock counts, 2\*\*63 ps \(106 days of simulated time\)"
     ):
         play(workload, Plan(8000), named(name))
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_what_arrives_at_the_picosecond_of_the_launch_has_arrived(name):
+    """The second guess arrives when attention of the next pass ends, which has run since before that transfer began.
+
+    One launch over both experts takes 1 + 2 ps; apart they would take 2 + 2.
+    """
+    hw = Hardware(
+        "tie", "a machine of a few bytes", False, {"dram": Tier("dram", 10**15, 10**12), "home": Tier("home", 10**15, 10**11)},
+        {"gpu": ComputeUnit("gpu", "dram", 10**12, 1, {"fp16": 10**15})}, Link("home", "dram", 10**11, 0), ("gpu",), 0, 1,
+    )  # fmt: skip
+    one = Part(1, 1, 0)
+    layer = Layer(Part(15, 15, 0), 0, 0, expert=one, n_experts=4)
+    model = ModelShape("tiny", "fp16", "fp16", (layer,), 2, one, NO_PART)
+    case = Case(hw, model, tiny_trace([[[0, -1]], [[1, 2]]], n_experts=4), 4, prefetch=[[1, 2], []])
+    clocks = run(case, named(name))[0]
+    assert (clocks.end_ps - clocks.start_ps).tolist() == [16 + 10 + 2 + 2, 16 + 3 + 2]
+    assert clocks.stall_ps.tolist() == [10, 0]

@@ -111,6 +111,32 @@ def test_the_page_cache_is_an_lru(objects, size, room):
     assert near.demand.tolist() == brute_force(objects, size, room)
 
 
+def test_of_an_event_the_page_cache_reads_the_loads_before_the_prefetches():
+    """There is room for one expert: what the next event finds is what was prefetched last."""
+    requests = requests_of(tiny_trace([[[0]], [[1]]], n_experts=2))
+    loads, nothing = np.arange(2), np.zeros(0, np.int64)
+    hit = np.zeros(2, bool)
+    decisions = Decisions(
+        hit,
+        0 * loads,
+        np.array([True]),
+        loads,
+        nothing,
+        nothing,
+        nothing,
+        0 * loads,
+        nothing,
+        nothing,
+        0,
+        (),
+        (),
+        nothing,
+    )
+    guesses = Guesses(np.array([0, 1, 1]), np.array([1]))
+    near = second_tier(requests, decisions, guesses, np.array([10]), 10, policies.load("eviction", "lru"))
+    assert near.demand.tolist() == [False, True] and near.guess.tolist() == [False]
+
+
 def test_a_page_cache_counts_prefetches_behind_the_loads_of_their_event():
     run = simmoe.run("rtx_4090_nvme", "switch", budget="25%", tokens=400, prefetch="next_layer", page_cache="4GB")
     w, d, g = run.workload, run.decisions, run.guesses

@@ -14,12 +14,14 @@ import pytest
 
 from simmoe import policies
 from simmoe.cli.main import main
+from simmoe.simulator import binding
 from simmoe.simulator.decide import guard, names
 from simmoe.simulator.decide import residency as machine
 from simmoe.simulator.decide.decisions import decide
 from simmoe.simulator.decide.gather import requests_of
 from simmoe.simulator.decide.player import FIRST_EVENTS, Player
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.lower import emitter, layer
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.time.recurrence import CompiledPlayer
@@ -339,7 +341,7 @@ def test_what_is_reserved_is_what_the_machine_defines():
     ]
     assert sorted(names.reserved()) == sorted(functions + constants)
     assert {"play", "computed", "fetched", "judge", "USED"} <= set(names.reserved())
-    assert set(compiled.PREFETCHING) <= set(functions)
+    assert set(compiled.PREFETCHING) <= {*functions, *binding.functions(layer), *binding.functions(emitter)}
 
 
 def test_the_page_on_policies_says_where_the_reserved_names_stand():

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-from types import ModuleType
-
+from simmoe.simulator.binding import functions
 from simmoe.simulator.decide import hooks
 from simmoe.simulator.decide import residency as machine
 
-
-def functions(module: ModuleType) -> tuple[str, ...]:
-    """Names of the functions that a module defines itself, in the order of its text."""
-    return tuple(
-        name for name, it in vars(module).items() if inspect.isfunction(it) and it.__module__ == module.__name__
-    )
-
-
-HOOKS = functions(hooks)
+HOOKS = tuple(functions(hooks))
 
 
 def reserved() -> tuple[str, ...]:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import FunctionType, ModuleType
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from simmoe.simulator.arrays import Ints
+from simmoe.simulator.binding import bound
 from simmoe.simulator.decide import blame
 from simmoe.simulator.decide import hooks as policy
 from simmoe.simulator.decide import residency as machine
 from simmoe.simulator.decide.groups import Part, spans
 from simmoe.simulator.decide.laws import BrokenLaw, check_occupancy
-from simmoe.simulator.decide.names import HOOKS, functions
+from simmoe.simulator.decide.names import HOOKS
 from simmoe.simulator.decide.policy_file import is_bundled
 from simmoe.simulator.decide.residency import Slots, Stream, Verdicts
 from simmoe.simulator.errors import UserError
@@ -37,10 +38,7 @@ class Player:
         hooks = {name: getattr(eviction, name) for name in HOOKS if hasattr(eviction, name)}
         if "victim" in hooks:
             hooks["victim"] = blame.whole(hooks["victim"])
-        scope = {**vars(machine), **hooks}
-        for name in functions(machine):
-            scope[name] = FunctionType(scope[name].__code__, scope, name)
-        play: Callable[..., None] = scope["play"]
+        play: Callable[..., None] = bound(machine, instead=hooks).play
         return play
 
 
