@@ -35,6 +35,16 @@ class Requests:
     event_layer: Ints  # [events] column of each event
 
     @cached_property
+    def widest(self) -> int:
+        """Most experts that one event requests."""
+        return int(np.diff(self.ptr).max(initial=0))
+
+    @cached_property
+    def most_slots(self) -> int:
+        """Most token slots that one event routes."""
+        return int(np.diff(self.use_ptr).max(initial=0))
+
+    @cached_property
     def event_of_request(self) -> Ints:
         return np.repeat(np.arange(self.n_events), np.diff(self.ptr))
 

@@ -50,5 +50,8 @@ def _moved(part: Part, span: tuple[int, int], v: Verdicts, c: Slots, before: Int
         took += int(c.count[machine.PROMOTED] - before[machine.PROMOTED])
     elif len(part.guess_obj):
         first, last = part.guess_ptr[span[0]], part.guess_ptr[span[1]]
-        took += total(np.flatnonzero(v.issued[first:last]), part.guess_obj[first:last])
+        issued = np.flatnonzero(
+            np.asarray(v.issued[first:last], np.int8).view(np.bool_)
+        )  # of bool it is ten times faster
+        took += total(issued, part.guess_obj[first:last])
     return took, total(v.evicted[before[machine.EVICTIONS] : c.count[machine.EVICTIONS]])

@@ -113,7 +113,7 @@ def _played(task: Task, player: Player, most_events: int | None = None) -> Verdi
     evictions, loads, fresh = (int(count[field]) for field in (machine.EVICTIONS, machine.LOADS, machine.FRESH))
     return made._replace(
         loads=made.loads[:loads], evicted=made.evicted[:evictions], evicted_for=made.evicted_for[:evictions],
-        fresh=made.fresh[:fresh], fresh_by=made.fresh_by[:fresh],
+        fresh=made.fresh[:fresh], fresh_by=made.fresh_by[:fresh] - np.uint32(1),
     )  # fmt: skip
 
 
@@ -148,7 +148,7 @@ def _verdicts(part: Part) -> Verdicts:
     return Verdicts(
         np.empty(requests, np.int8), np.empty(requests + 1, np.uint32), np.zeros(requests, np.int32),
         np.zeros(guesses, np.int8), np.empty(requests + guesses, np.int32), np.empty(requests + guesses, np.int32),
-        np.empty(len(part.events), np.int64), np.empty(guesses, np.uint32), np.empty(guesses, np.uint32),
+        np.empty(len(part.events), np.int64), np.empty(guesses + 1, np.uint32), np.empty(guesses + 1, np.uint32),
     )  # fmt: skip
 
 

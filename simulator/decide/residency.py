@@ -38,10 +38,8 @@ class Verdicts(NamedTuple):
     evicted: Any  # [evictions] object
     evicted_for: Any  # [evictions] request that takes its room; -1 - guess for a prefetch
     used: Any  # [events] bytes resident at the end of the event
-    fresh: (
-        Any  # [guesses] requests that are the first hit on what a guess brought, in order: it may still be on its way
-    )
-    fresh_by: Any  # [guesses] that guess
+    fresh: Any  # [guesses + 1] requests that are the first hit on what a guess brought, which may still be on its way
+    fresh_by: Any  # [guesses + 1] 1 + that guess
 
 
 class Slots(NamedTuple):
@@ -109,15 +107,15 @@ def demand(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: E
 
 
 def note_fresh(first: int, last: int, q: Stream, v: Verdicts, c: Slots) -> None:
-    """Writes down the hits of the event on what a guess brought and no event has requested since."""
+    """Writes down the hits of the event on what a guess brought and no event has requested since; without a branch, as above."""
+    fresh = c.count[FRESH]
     for i in range(first, last):
         o = q.obj[i]
-        if c.brought[o]:
-            if v.hit[i]:
-                v.fresh[c.count[FRESH]] = i
-                v.fresh_by[c.count[FRESH]] = c.brought[o] - 1
-                c.count[FRESH] += 1
-            c.brought[o] = 0
+        v.fresh[fresh] = i
+        v.fresh_by[fresh] = c.brought[o]
+        fresh += v.hit[i] if c.brought[o] else 0
+        c.brought[o] = 0
+    c.count[FRESH] = fresh
 
 
 def may_leave(out: int, c: Slots) -> bool:

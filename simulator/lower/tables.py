@@ -25,7 +25,7 @@ _guessed: WeakKeyDictionary[Guesses, tuple[Ints, Ints]] = WeakKeyDictionary()
 def tables_of(costs: Costs, requests: Requests) -> tuple[Fixed, Tables]:
     """The same for every policy and budget, so that a sweep builds them once. Raises OverflowError above 2**63 ps."""
     made = _tables.setdefault(costs, {})
-    key = (widest(requests), most_slots(requests))
+    key = (requests.widest, requests.most_slots)
     if key not in made:
         made[key] = _built(costs, *key)
     return made[key]
@@ -48,17 +48,7 @@ def work_of(costs: Costs, requests: Requests, decisions: Decisions, guesses: Gue
 
 def notes_of(requests: Requests) -> Notes:
     """Room for what lowering keeps."""
-    return Notes(*(np.zeros(n, np.int64) for n in (2, *[widest(requests) + 1] * 4)))
-
-
-def widest(requests: Requests) -> int:
-    """Most experts that one event requests."""
-    return int(np.diff(requests.ptr).max(initial=0))
-
-
-def most_slots(requests: Requests) -> int:
-    """Most token slots that one event routes."""
-    return int(np.diff(requests.use_ptr).max(initial=0))
+    return Notes(*(np.zeros(n, np.int64) for n in (2, *[requests.widest + 1] * 4)))
 
 
 def _built(costs: Costs, most_experts: int, slots: int) -> tuple[Fixed, Tables]:
