@@ -37,6 +37,7 @@ class Tables(NamedTuple):
     gap_ps: Any  # [sizes * gap kinds] uncontended time
     piece_ptr: Any  # [gap kinds + 1] into piece
     piece: Any  # [pieces of all gap kinds] column of piece_work
+    piece_ps: Any  # [sizes * columns] uncontended time, launch included
     piece_work: Any  # [sizes * columns] bytes * 10**9
     piece_flop_ps: Any  # [sizes * columns]
     shared_work: Any  # [sizes * layers], 0 = no shared experts

@@ -33,7 +33,7 @@ from simmoe.simulator.time import rates, serve
 from simmoe.simulator.time.inline import inlined
 
 ENTRIES = {"play", "run_passes"}  # compiled and cached
-CALLED = {"run_pieces", "run_one", "judge"}  # long or seldom on the way
+CALLED = {"launch", "judge"}  # long or seldom on the way
 # Kernels allocate nothing, and counting references to their arrays costs ten times the work itself: no runtime (_nrt).
 AS_ENTRY = "_nrt=False, cache=True, nogil=True"
 AS_CALL = "_nrt=False"

@@ -38,28 +38,19 @@ def run_gap(start: int, size: int, column: int, f: Fixed, t: Tables, e: Clock) -
     if not f.contended or max(e.at[LINK_FREE], e.at[CPU_UNTIL]) <= start:
         ends += t.gap_ps[size * f.gap_kinds + kind]
     else:
-        first, last = t.piece_ptr[kind], t.piece_ptr[kind + 1]
-        ends = run_pieces(
-            ends, first, last, size * f.columns, f, t.piece, t.piece_work, t.piece_flop_ps, e.at, e.begin, e.end
-        )
+        for i in range(t.piece_ptr[kind], t.piece_ptr[kind + 1]):
+            at = size * f.columns + t.piece[i]
+            ends = launch(ends, t.piece_ps[at], t.piece_work[at], t.piece_flop_ps[at], f, e.at, e.begin, e.end)
     return ends
-
-
-def run_pieces(
-    now: int, first: int, last: int, row: int, f: Fixed, piece: Any, work: Any, flop_ps: Any, at: Any, begin: Any, end: Any
-) -> int:  # fmt: skip
-    """Launches one after the other while transfers may slow the memory; a function of its own, as it is long."""
-    for i in range(first, last):
-        now = launch(now, work[row + piece[i]], flop_ps[row + piece[i]], f, at, begin, end)
-    return now
 
 
 def run_shared(start: int, shared: int, f: Fixed, t: Tables, e: Clock) -> int:
     """The shared experts of a layer, of which there are some; their end."""
+    ends = start + t.shared_ps[shared]
     if f.contended and max(e.at[LINK_FREE], e.at[CPU_UNTIL]) > start:
-        ends = run_one(start, t.shared_work[shared], t.shared_flop_ps[shared], f, e.at, e.begin, e.end)
-    else:
-        ends = start + t.shared_ps[shared]
+        ends = launch(
+            start, t.shared_ps[shared], t.shared_work[shared], t.shared_flop_ps[shared], f, e.at, e.begin, e.end
+        )
     return ends
 
 
@@ -70,11 +61,10 @@ def run_experts(start: int, column: int, count: int, slots: int, f: Fixed, t: Ta
     excess = soft_excess(read_ps, flop_ps, t.soft_shares) if len(t.soft_shares) > 0 else 0
     alone = f.launch_ps + (read_ps if read_ps > flop_ps else flop_ps) + excess
     e.at[EXPERTS] += alone
+    ends = start + alone
     if f.contended and max(e.at[LINK_FREE], e.at[CPU_UNTIL]) > start:
         work = t.read_work[column * f.read_stride + count] + excess * f.rate
-        ends = run_one(start, work, flop_ps + excess, f, e.at, e.begin, e.end)
-    else:
-        ends = start + alone
+        ends = launch(start, alone, work, flop_ps + excess, f, e.at, e.begin, e.end)
     return ends
 
 
@@ -86,26 +76,23 @@ def soft_excess(memory_ps: int, compute_ps: int, soft_shares: Any) -> int:
     return (high // 1024) * soft_shares[low * 1024 // high] // 1024
 
 
-def run_one(now: int, work: int, flop_ps: int, f: Fixed, at: Any, begin: Any, end: Any) -> int:
-    """One launch while transfers may slow the memory, as a function of its own."""
-    ends = launch(now, work, flop_ps, f, at, begin, end)
-    return ends
+def launch(now: int, alone: int, work: int, flop_ps: int, f: Fixed, at: Any, begin: Any, end: Any) -> int:
+    """One launch while transfers may slow the memory: the walk over the pieces of its rate, against the FLOP time; its end.
 
-
-def launch(now: int, work: int, flop_ps: int, f: Fixed, at: Any, begin: Any, end: Any) -> int:
-    """One launch while transfers may slow the memory: the walk over the pieces of its rate, against the FLOP time; its end."""
+    `alone` is how long it takes when nothing does.
+    """
     start = now + f.launch_ps
     while at[HEAD] < at[TAIL] and end[at[HEAD]] <= start:
         at[HEAD] += 1
     ends = max(walk(start, work, f, at, begin, end), start + flop_ps)
-    at[SLOWED] += ends - start - max(-(-work // f.rate), flop_ps)
+    at[SLOWED] += ends - now - alone
     return ends
 
 
 def walk(now: int, work: int, f: Fixed, at: Any, begin: Any, end: Any) -> int:
     """When `work` is read from `now` on; a rate is only multiplied by times that it cannot overflow with."""
-    i = at[HEAD]
-    while True:
+    i, reading = at[HEAD], True
+    while reading:
         loading = i < at[TAIL] and begin[i] <= now
         rate = f.slow_rate if loading else f.rate
         stop = EVER if i == at[TAIL] else end[i] if loading else begin[i]
@@ -114,11 +101,14 @@ def walk(now: int, work: int, f: Fixed, at: Any, begin: Any, end: Any) -> int:
             stop = min(stop, at[CPU_UNTIL])
         need = -(-work // rate)
         if need <= stop - now:
-            return now + need
-        work -= rate * (stop - now)
-        now = stop
-        if loading and now == end[i]:
-            i += 1
+            now += need
+            reading = False
+        else:
+            work -= rate * (stop - now)
+            now = stop
+            if loading and now == end[i]:
+                i += 1
+    return now
 
 
 def moved(start: int, lasts: int, f: Fixed, e: Clock) -> int:
