@@ -150,6 +150,11 @@ ERRORS = {
             if event == 5:
                 s[0][o + 50] = 1
         """), "use() failed in event 5 at line 11: IndexError: list assignment index out of range"),
+    "an index that is only read": (("def use", """
+        def use(s, o, event, x):
+            if event == 5:
+                s[0][0] += 0 * x.size_bytes[o + 50]
+        """), "use() failed in event 5 at line 11: IndexError: list index out of range"),
     "an index below the first": (("def victim", """
         def victim(s, free, event, x):
             return free[0 - 7 - event]
