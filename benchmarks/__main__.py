@@ -14,11 +14,13 @@ import sys
 import tempfile
 from collections.abc import Callable
 
-from benchmarks import engines, reference
+from benchmarks import engines, executors
 from benchmarks import equality as both
 from benchmarks.timing import command_cpu_s
 from simmoe import load_hardware, load_model, load_trace
+from simmoe.play.workload import Workload
 from tests import real_traces
+from tests.scenarios import shape_for
 
 Figures = dict[str, float]
 PASSES = 1600
@@ -46,18 +48,24 @@ def main() -> None:
         print(f"| {name} | {value:,.3g} |" if value < 1000 else f"| {name} | {value:,.0f} |")
 
 
-def reference_engine(rounds: int) -> Figures:
-    """Accesses/s of the SimPy reference, a whole `play` with its checks, LRU at 25 %."""
-    hw, oracle = load_hardware("a100"), load_trace("oracle")
+def interpreted_engines(rounds: int) -> Figures:
+    """Accesses/s of the engines that need no compiler, a whole `play` with its checks; operations/s of the SimPy executor."""
+    a100, oracle = load_hardware("a100"), load_trace("oracle")
     qwen = real_traces.load("qwen3_30b_general")
-    return {
-        "reference engine, qwen3_30b_general, accesses/s": reference.accesses_per_s(
-            hw, load_model("qwen3-30b-a3b"), qwen
-        ),
-        "reference engine, oracle.npz, accesses/s": reference.accesses_per_s(
-            hw, load_model(oracle.meta["model"]), oracle
-        ),
-    }
+    models = {"qwen3_30b_general": ("qwen3-30b-a3b", qwen), "oracle.npz": (oracle.meta["model"], oracle)}
+    found: Figures = {}
+    for name, (model, trace) in models.items():
+        rates = executors.accesses_per_s(a100, load_model(model), trace, rounds)
+        found |= {f"engine {engine}, {name}, accesses/s": rate for engine, rate in rates.items()}
+    shape = shape_for(qwen)
+    for what, workload in {
+        "oracle.npz, a100": Workload(a100, oracle, tokens=2048),
+        "oracle.npz, jetson_orin": Workload("jetson_orin", oracle, tokens=2048),
+        "qwen3_30b_general, a100": Workload(a100, qwen, shape, tokens=150),
+    }.items():
+        served, lowered = executors.operations_per_s(workload, rounds)
+        found |= {f"SimPy executor, {what}, operations/s": served, f"lowering alone, {what}, operations/s": lowered}
+    return found
 
 
 def engines_with_time(rounds: int) -> Figures:
@@ -92,14 +100,18 @@ def equality(rounds: int) -> Figures:
 
 def start(rounds: int) -> Figures:
     """CPU seconds of whole commands: help, the user's command warm, and its first run with an empty kernel cache."""
-    simmoe = shutil.which("simmoe") or "simmoe"
+    own = shutil.which("simmoe", path=os.path.dirname(sys.executable))  # beside this interpreter, activated or not
+    simmoe = own or "simmoe"
     users = [simmoe, "run", "--hw", "jetson_orin.yaml", "--trace", "oracle.npz"]
     command_cpu_s([*users, "--tokens", "all"], 1)  # fill the kernel cache
     return {
         "simmoe --help, CPU s": command_cpu_s([simmoe, "--help"], rounds),
-        "user's command, reference engine, 2,048 tokens, CPU s": command_cpu_s(
-            [*users, "--engine", "simpy", "--tokens", "2048"], rounds
-        ),
+        **{
+            f"user's command, engine {engine}, 2,048 tokens, CPU s": command_cpu_s(
+                [*users, "--engine", engine, "--tokens", "2048"], rounds
+            )
+            for engine in ("simpy", "plain")
+        },
         "user's command, compiled engine, all tokens, first run, CPU s": _first_run(users),
         "user's command, compiled engine, all tokens, warm, CPU s": command_cpu_s([*users, "--tokens", "all"], rounds),
     }
@@ -114,6 +126,6 @@ def _first_run(command: list[str]) -> float:
     return float(done.stdout)
 
 
-GROUPS: tuple[Callable[[int], Figures], ...] = (reference_engine, engines_with_time, libcachesim, start)
+GROUPS: tuple[Callable[[int], Figures], ...] = (interpreted_engines, engines_with_time, libcachesim, start)
 
 main()

@@ -77,7 +77,7 @@ def against_simpy(trace: Trace, passes: int, rounds: int) -> dict[str, float]:
     seconds = interleaved(
         {
             "compiled": many,
-            "reference": lambda: job.run(SIMPY),
+            "SimPy executor": lambda: job.run(SIMPY),
             "idiomatic SimPy model": lambda: oracle_simpy.simulate(
                 w.hw, w.model, part, budget_bytes=plan.budget_bytes, eviction="lru"
             ),

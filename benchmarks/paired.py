@@ -7,20 +7,14 @@ sweep repeats. Each version plays in a process of its own; what is quoted is the
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
-from pathlib import Path
 from typing import Any
 
-from benchmarks.same_as import Other
+from benchmarks.same_as import FOLDER, REAL, Other
 
-REAL = ("qwen3_30b_general", "dsv2lite_intent", "gptoss20b_gpqa", "gptoss20b_mmlupro", "phone_gemma4_26b")
 BUNDLED = ("oracle", "switch", "oracle-12x64")
 MACHINES = ("a100", "jetson_orin")
-FOLDER = Path(
-    os.environ.get("SIMMOE_TRACES") or Path(__file__).resolve().parent.parent / ".." / "shared" / "traces"
-).resolve()
 ENOUGH = 400_000  # accesses that are timed at once
 
 

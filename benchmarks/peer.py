@@ -7,6 +7,7 @@ Run by a Python of another environment (`python benchmarks/peer.py`), it answers
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 import sys
 import time
@@ -198,14 +199,16 @@ def shape_for(trace: Any) -> Any:
 class Job:
     """Decisions, loads and clock of one policy at a share of the experts, with everything that the trace alone decides ready made."""
 
-    def __init__(self, asked: dict[str, Any]) -> None:
+    def __init__(self, asked: dict[str, Any], plain: bool = True) -> None:
+        """plain: with the hard roofline."""
         from importlib import import_module
 
         from simmoe import load_hardware
 
         a = self.api = api()
         hw = load_hardware(asked["hw"])
-        hw = replace(hw, units={**hw.units, hw.device.name: replace(hw.device, softness=None)})
+        if plain:
+            hw = replace(hw, units={**hw.units, hw.device.name: replace(hw.device, softness=None)})
         trace, model = asked["trace"], None
         if trace.endswith(".real"):
             trace = real(asked["folder"], trace.removesuffix(".real"))
@@ -234,6 +237,23 @@ class Job:
         return a.clocks(engine, self.costs, self.requests, decided, self.guesses, loads, True)
 
 
+def whole(asked: dict[str, Any]) -> dict[str, str]:
+    """sha256 of each field of the decisions and the clocks of a job: too long to be sent."""
+    job = Job(asked["job"], asked.get("plain", True))
+    a = job.api
+    decided = a.decide(
+        job.requests, job.sizes, job.module, job.budget, scope=asked["scope"], guesses=job.guesses, player=a.player(asked["engine"])
+    )  # fmt: skip
+    loads = a.loading(job.costs, job.requests, decided, job.guesses)
+    clocks = a.clocks(asked["engine"], job.costs, job.requests, decided, job.guesses, loads, asked["overlap"])
+    fields = {name: getattr(clocks, name) for name in (*CLOCKS, "link_busy_ps")} | {
+        name: getattr(decided, name) for name in DECIDED
+    }
+    return {
+        name: hashlib.sha256(np.asarray(value).astype(np.int64).tobytes()).hexdigest() for name, value in fields.items()
+    }
+
+
 JOBS: dict[str, Job] = {}
 
 
@@ -258,7 +278,7 @@ def timed(asked: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     for line in sys.stdin:
         asked = json.loads(line)
-        answer = timed(asked) if "job" in asked else played(asked)
+        answer = whole(asked) if "scope" in asked else timed(asked) if "job" in asked else played(asked)
         print(json.dumps(answer), flush=True)
 
 

@@ -25,6 +25,10 @@ from benchmarks import peer
 
 EVICTIONS = ("lru", "fifo", "lfu", "belady", "random", "arc", "w_tinylfu")
 ACCESSES = 1500  # of a scenario at most
+REAL = ("qwen3_30b_general", "dsv2lite_intent", "gptoss20b_gpqa", "gptoss20b_mmlupro", "phone_gemma4_26b")
+FOLDER = Path(
+    os.environ.get("SIMMOE_TRACES") or Path(__file__).resolve().parent.parent / ".." / "shared" / "traces"
+).resolve()
 
 
 class Other:
@@ -204,6 +208,29 @@ def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     return [name for name in other if one[name] != other[name]]
 
 
+def whole(other: Other) -> None:
+    """Prints a line for each job; the compiled engines of both. Raises AssertionError at the first that differs."""
+    real = [
+        ({"hw": hw, "trace": f"{name}.real", "eviction": "lru", "part": part, "folder": str(FOLDER)}, scope)
+        for name in REAL for hw in ("a100", "jetson_orin") for part, scope in ((8, "global"), (4, "global"), (2, "layer"))
+    ]  # fmt: skip
+    from simmoe.hardware_profiles import available
+
+    profiles = [
+        ({"hw": hw, "trace": "switch", "eviction": "lru", "part": 4, "prefetch": wanted}, "global")
+        for hw in available() for wanted in (None, "next_layer")
+    ]  # fmt: skip
+    for job, scope in real + profiles:
+        for overlap in (True, False):
+            said = {"job": job, "scope": scope, "engine": "fast", "overlap": overlap, "plain": job["trace"] != "switch"}
+            mine, theirs = peer.whole(said), other(said)
+            wrong = [name for name in theirs if mine[name] != theirs[name]]
+            assert not wrong, f"{said} differs in {', '.join(wrong)}"
+        print(
+            f"equal: {job['trace']} on {job['hw']}, 1/{job['part']} {scope}, prefetch {job.get('prefetch')}", flush=True
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.same_as", description=__doc__)
     parser.add_argument("python", help="interpreter of the environment that holds the other version")
@@ -212,7 +239,13 @@ def main() -> None:
         "--engine", default="plain,simpy", help="of this version: simpy, plain, fast, or several with commas"
     )
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--whole", action="store_true", help="whole real traces, and every bundled profile, in place of scenarios"
+    )
     asked = parser.parse_args()
+    if asked.whole:
+        whole(Other(asked.python))
+        return
     other, seen, engines = Other(asked.python), Counter[str](), asked.engine.split(",")
 
     @settings(
