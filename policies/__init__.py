@@ -51,7 +51,7 @@ def _load(kind: str, path: Path, sha256: str) -> ModuleType:
     try:
         if path.parent == (FOLDER / kind).resolve():
             return importlib.import_module(f"{__name__}.{kind}.{path.stem}")
-        module = sys.modules[name] = _executed(path, name, kind == "eviction")
+        module = sys.modules[name] = _executed(path, name, kind in ("eviction", "timeline"))
     except (Exception, SystemExit) as error:
         raise UserError(f"{kind} policy {path.name} cannot be loaded: {one_line(error)}") from None
     return module

@@ -15,6 +15,7 @@ from simmoe.simulator.nouns.run import Clocks, Spans
 from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.time import recurrence
 from simmoe.simulator.time.recurrence import CompiledPlayer
+from simmoe.simulator.time.trial import tried
 
 ENGINES = ("auto", "simpy", "plain", "fast")
 WORTH_COMPILING = 400_000  # accesses of all runs together: below, importing numba (0.7 s) costs more than it saves
@@ -36,7 +37,9 @@ class Engine(NamedTuple):
         timeline: ModuleType,
         spans: Spans | None = None,
     ) -> Clocks:
-        """Times of every pass, the operations lowered by `timeline`. Raises UserError when the clock would overflow."""
+        """Times of every pass, the operations lowered by `timeline`. Raises UserError when the clock would overflow, and for a
+        timeline that errs."""
+        tried(timeline, costs, requests, decisions, guesses, loads)
         if self.name == "simpy":
             from simmoe.simulator.time import des
 

@@ -22,6 +22,7 @@ from simmoe.simulator.nouns.run import Clocks
 from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.time import rates, serve
 from simmoe.simulator.time.rates import BUSY, Clock
+from simmoe.simulator.time.trial import may_not_compile
 
 RESOURCES = 3
 
@@ -67,7 +68,8 @@ def simulate(
     clock = None
     if isinstance(player, CompiledPlayer) and compiled_to >= 0:
         text, fixed = compiled.clock(timeline, len(guesses.obj) > 0), fixed._replace(latest=compiled_to)
-        clock = _played(text, player.arrays, fixed, tables, work, notes_of(requests), _clock(costs, work, passes))
+        with may_not_compile(timeline):
+            clock = _played(text, player.arrays, fixed, tables, work, notes_of(requests), _clock(costs, work, passes))
     if clock is None:  # Python's numbers do not wrap
         text, fixed = bound(layer, timeline, rates, serve), fixed._replace(latest=LATEST_PS)
         clock = _played(text, Player().arrays, fixed, tables, work, notes_of(requests), _clock(costs, work, passes))
