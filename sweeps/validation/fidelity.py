@@ -97,7 +97,7 @@ def predict(trace: Trace, decisions: Decisions, constants: Constants, expert_byt
     clocks = named("plain").simulate(costs, requests, decisions, guesses, lasts, timeline)
     compute = requests.n_events * (constants.dense + constants.decide) + len(requests.obj) * expert_ns
     link = loads * load_ns
-    return Prediction(clocks.end_ps[-1] / 1e12, (compute + link) / 1e9, max(compute, link) / 1e9)
+    return Prediction(int(clocks.end_ps[-1]) / 1e12, (compute + link) / 1e9, max(compute, link) / 1e9)
 
 
 def machine(load_ns: float, expert_ns: float, slowdown: float, expert_bytes: int) -> Hardware:
