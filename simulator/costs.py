@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from simmoe.simulator.arrays import Ints
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.link_time import link_bytes_per_s, load_ps
 from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware
@@ -180,6 +181,12 @@ class Costs:
             total[pieces[i].name] += pieces[i].ps
         total["shared"] = sum(self.shared(column, size.tokens).ps for column in range(self.trace.n_layers))
         return total
+
+    @cached_property
+    def dense_ps(self) -> Ints:
+        """int64 [passes]: uncontended time of each pass, routed experts left out."""
+        each = {size: sum(self.parts_ps(size).values()) for size in set(self.sizes)}
+        return np.array([each[size] for size in self.sizes], np.int64)
 
     def _dense_pieces(self, layer: Layer, size: PassSize) -> list[Piece]:
         """Attention, and the FFN of a dense layer."""

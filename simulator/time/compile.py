@@ -20,6 +20,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from simmoe.simulator.binding import bound
+from simmoe.simulator.decide import guard
 from simmoe.simulator.decide import hooks as policy
 from simmoe.simulator.decide import residency as machine
 from simmoe.simulator.decide.guard import counted, whole_victims
@@ -29,7 +30,7 @@ from simmoe.simulator.decide.policy_file import imported, is_bundled
 from simmoe.simulator.errors import Missing
 from simmoe.simulator.files import atomic
 from simmoe.simulator.lower import layer
-from simmoe.simulator.time import rates, serve
+from simmoe.simulator.time import inline, rates, serve
 from simmoe.simulator.time.inline import inlined
 
 ENTRIES = {"play", "run_passes"}  # compiled and cached
@@ -71,9 +72,47 @@ def clock(timeline: ModuleType, prefetching: bool = True) -> Any:
 def _compiled(
     sources: Sequence[ModuleType], prefetching: bool, left_out: Collection[str] = (), guarded: bool = False
 ) -> ModuleType:
-    origin = " ".join(source.__name__ for source in sources)  # numba's index names the types of these modules
-    text = _text(sources, set() if prefetching else PREFETCHING, left_out, guarded)
-    return _module(f"# {origin}\n{text}")
+    """The module of their text, imported from a folder that the digest of all that makes the text names.
+
+    The text itself is made once: parsing and putting functions into each other takes longer than importing what is there.
+    """
+    name, sources = _digest(sources, f"{prefetching} {sorted(left_out)} {guarded}"), tuple(sources)
+    path = _folder() / f"simmoe_kernel_{name}" / "kernel.py"
+    if not _is_whole_file(path):
+        text = _text(sources, set() if prefetching else PREFETCHING, left_out, guarded)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic(path) as stream:
+            stream.write(f"# {_sha256(text)}\n{text}")
+    return _imported(path)
+
+
+def _digest(sources: Sequence[ModuleType], how: str) -> str:
+    """What a compiled module depends on: sources, this file and what else makes its text, numba, Python. The names of the sources
+    count too, since numba's index names the types of these modules."""
+    digest = hashlib.sha256(f"numba {numba_version()} python {sys.version_info[:2]} {how}".encode())
+    makers = [Path(__file__), *(Path(inspect.getfile(module)) for module in (guard, inline))]
+    for source in sources:
+        digest.update(source.__name__.encode())
+        constants = sorted(
+            (name, it) for name, it in vars(source).items() if isinstance(it, int)
+        )  # its own and imported ones
+        digest.update(repr(constants).encode())
+    for path in (*makers, *(Path(inspect.getfile(source)) for source in sources)):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:24]
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _is_whole_file(path: Path) -> bool:
+    """Whether the file is there as it was written: its first line is the digest of the rest."""
+    try:
+        first, _, rest = path.read_text("utf-8").partition("\n")
+    except (OSError, UnicodeDecodeError):
+        return False
+    return first == f"# {_sha256(rest)}"
 
 
 def interpreted() -> bool:
@@ -151,15 +190,9 @@ def _is_whole(value: object) -> bool:
     return bool(values) and all(isinstance(one, int) for one in values)
 
 
-def _module(text: str) -> ModuleType:
-    """The module of that text, imported from a folder that its digest names."""
-    stamp = f"numba {numba_version()} python {sys.version_info[:2]}\n{text}"
-    name = f"simmoe_kernel_{hashlib.sha256(stamp.encode()).hexdigest()[:24]}"
-    path = _folder() / name / "kernel.py"
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic(path) as stream:
-            stream.write(text)
+def _imported(path: Path) -> ModuleType:
+    """The module of a kernel file."""
+    name = path.parent.name
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
