@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import astuple, replace
 
 import numpy as np
@@ -251,3 +254,21 @@ def test_what_arrives_at_the_picosecond_of_the_launch_has_arrived(name):
     clocks = run(case, named(name))[0]
     assert (clocks.end_ps - clocks.start_ps).tolist() == [16 + 10 + 2 + 2, 16 + 3 + 2]
     assert clocks.stall_ps.tolist() == [10, 0]
+
+
+@HAS_NUMBA
+@pytest.mark.slow
+def test_a_kernel_file_that_was_cut_off_is_written_again(tmp_path):
+    """A full disk or a kill may leave half a file; the next process must not fail over it, nor run it."""
+    script = "import simmoe; print(simmoe.run('a100', 'switch', tokens=64, budget='25%', engine='fast').pass_ps.sum())"
+    environment = {**os.environ, "SIMMOE_CACHE": str(tmp_path)}
+    first, again = [], []
+    for found in (first, again):
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        found.append(done.stdout)
+        for kernel in tmp_path.glob("*/kernel.py"):
+            kernel.write_text(kernel.read_text("utf-8")[:300], "utf-8")
+    assert first == again and first

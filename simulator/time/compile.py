@@ -93,9 +93,7 @@ def _digest(sources: Sequence[ModuleType], how: str) -> str:
     makers = [Path(__file__), *(Path(inspect.getfile(module)) for module in (guard, inline))]
     for source in sources:
         digest.update(source.__name__.encode())
-        constants = sorted(
-            (name, it) for name, it in vars(source).items() if isinstance(it, int)
-        )  # its own and imported ones
+        constants = sorted((name, str(it)) for name, it in vars(source).items() if _is_whole(it))  # imported ones too
         digest.update(repr(constants).encode())
     for path in (*makers, *(Path(inspect.getfile(source)) for source in sources)):
         digest.update(path.read_bytes())
