@@ -131,6 +131,11 @@ def test_times_and_rows_by_hand():
     assert ps_per_token(without(trace), PS).tolist() == [600, 900, 500, 100]
 
 
+def test_time_after_the_last_token_of_a_sequence_is_not_that_of_another():
+    trace = verified([(DECODE, [(A, 1)]), (DECODE, [(A, 0)]), (DECODE, [(B, 0)]), (DECODE, [(B, 1), (B, 1)])])
+    assert ps_per_token(trace, np.array([10, 200, 3000, 40000])).tolist() == [10, 43000 / 2]
+
+
 def test_a_run_counts_what_was_kept():
     trace = flat(verified(BY_HAND))
     played, every = run(trace), run(without(trace))
@@ -238,6 +243,29 @@ def test_positions_fall_back_to_the_first_rejected_row_and_not_further(trace: Tr
         check(moved)
     row = int(re.search(r"of token (\d+) falls", str(caught.value)).group(1))
     assert row in bad and f"below {least_positions(moved)[row]}, the least here" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("positions", "emitted", "least"),
+    [
+        ([5, 6, 7, 8, 6], [1, 0, 0, 0, 1], None),  # back to the first rejected one
+        ([5, 6, 7, 8, 5], [1, 0, 0, 0, 1], 6),  # of the kept one
+        ([5, 6, 7, 8, 6], [1, 1, 0, 0, 1], 7),
+        ([5, 6, 7, 6, 7, 6], [1, 0, 0, 0, 0, 0], None),  # two passes, or two branches, that reject all
+        ([5, 6, 7, 6], [1, 0, 1, 1], 7),  # once a row is kept, it is over
+        ([5, 4], [0, 1], 5),
+    ],
+)
+def test_positions_by_hand(positions: list[int], emitted: list[int], least: int | None):
+    trace = verified([(DECODE, [(B, 0)]), (DECODE, [(A, kept) for kept in emitted]), (DECODE, [(B, 0)])])
+    trace = replace(trace, position=np.array([0, *positions, 1], np.int32))
+    if least is None:
+        check(trace)
+    else:
+        with pytest.raises(
+            UserError, match=f"of token {len(emitted)} falls within sequence 0 below {least}, the least here"
+        ):
+            check(trace)
 
 
 def test_without_emitted_positions_do_not_fall():
