@@ -26,6 +26,9 @@ class Trace:
     gate_weights: npt.NDArray[np.float16] | None = None  # shape of expert_ids
     predict_lead: npt.NDArray[np.int16] | None = None  # [P]
     predicted_ids: npt.NDArray[np.int16] | None = None  # [P, tokens, moe_layers, p]
+    emitted: npt.NDArray[np.int8] | None = (
+        None  # [tokens], 1 = its token was kept, 0 = a guess that its verify pass rejected
+    )
 
     @property
     def n_tokens(self) -> int:
@@ -42,6 +45,12 @@ class Trace:
     @property
     def n_passes(self) -> int:
         return int(self.phase.shape[0])
+
+    @property
+    def kept(self) -> npt.NDArray[np.bool_]:
+        """[tokens]: the token of the row was kept. Without `emitted` every row is."""
+        flags: npt.NDArray[np.bool_] = np.ones(self.n_tokens, bool) if self.emitted is None else self.emitted == 1
+        return flags
 
     @property
     def n_experts(self) -> int:

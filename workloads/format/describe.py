@@ -13,11 +13,13 @@ def describe(trace: Trace) -> dict[str, Any]:
     """Facts of one trace by name, ready for JSON."""
     meta, tokens = trace.meta, np.diff(trace.pass_ptr)
     sequences = len(np.unique(trace.sequence))
+    decode = np.repeat(trace.phase, tokens) == DECODE
+    emits = {} if trace.emitted is None else {"emitted of decode tokens": int(trace.kept[decode].sum())}
     return {
         "model": meta.get("model"), "router": meta.get("router"), "digest": meta.get("digest"), "seed": meta.get("seed"),
         "tokens": trace.n_tokens, "moe_layers": trace.n_layers, "experts per layer": trace.n_experts, "top_k": trace.top_k,
         "model layers": trace.layer_index.tolist(), "sequences": sequences, "passes": trace.n_passes,
-        "prefill tokens": int(tokens[trace.phase == PREFILL].sum()), "decode tokens": int(tokens[trace.phase == DECODE].sum()),
+        "prefill tokens": int(tokens[trace.phase == PREFILL].sum()), "decode tokens": int(decode.sum()), **emits,
         "longest pass": int(tokens.max()), "largest position": int(trace.position.max()),
         "gate weights": trace.gate_weights is not None, "predictions": trace.predicted_ids is not None,
         "reuse at next token": reuse(trace), "random reuse": trace.top_k / trace.n_experts,

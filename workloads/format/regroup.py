@@ -49,7 +49,7 @@ def first_tokens(trace: Trace, tokens: int | None) -> Trace:
     passes = max(int(np.searchsorted(trace.pass_ptr, tokens, side="right")) - 1, 1)
     end = int(trace.pass_ptr[passes])
     cut: Mapping[str, Any] = {
-        name: getattr(trace, name)[:end] for name in ("expert_ids", "sequence", "position", "gate_weights")
+        name: getattr(trace, name)[:end] for name in ("expert_ids", "sequence", "position", "gate_weights", "emitted")
         if getattr(trace, name) is not None
     }  # fmt: skip
     guesses = None if trace.predicted_ids is None else trace.predicted_ids[:, :end]
@@ -67,6 +67,7 @@ def first_tokens(trace: Trace, tokens: int | None) -> Trace:
 def prefill_chunks(trace: Trace, tokens: int) -> Trace:
     """Every prompt in passes of at most `tokens` rows, all of them where its first row stood; decode passes stay as they are."""
     _at_least_one("--prefill-chunk", tokens, "tokens")
+    _as_recorded("--prefill-chunk", tokens, trace)
     rows = _rows(trace)
     # The recorded row at which a decode pass or a whole prompt begins: no two share it, and it keeps their order.
     start = np.where(rows.decode, trace.pass_ptr[rows.recorded], rows.row[rows.begin])
@@ -81,6 +82,7 @@ def batched(trace: Trace, sequences: int) -> Trace:
     A batch takes its turns together. A sequence that has ended leaves its place empty; the last batch may be smaller.
     """
     _at_least_one("--batch", sequences, "sequences")
+    _as_recorded("--batch", sequences, trace)
     rows = _rows(trace)
     held = int(rows.sequence[-1]) + 1
     if sequences > held:
@@ -132,3 +134,12 @@ def _played(trace: Trace, rows: Ints, keys: Ints) -> Trace:
 def _at_least_one(option: str, value: int, what: str) -> None:
     if not isinstance(value, (int, np.integer)) or value < 1:
         raise UserError(f"{option} {value} is no number of {what}; give 1 or more")
+
+
+def _as_recorded(option: str, value: int, trace: Trace) -> None:
+    """Which guesses a verify pass rejects depends on the tokens before it, so its rows cannot move to other passes."""
+    if trace.emitted is not None:
+        raise UserError(
+            f"{option} {value} makes other passes than recorded, but the trace says which rows of its verify passes were kept "
+            f"(emitted), and those stay together; leave {option} out"
+        )

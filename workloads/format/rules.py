@@ -14,7 +14,7 @@ Array = np.ndarray[Any, Any]
 
 def check_rules(trace: Trace, where: str) -> None:
     """Raises UserError for the first broken rule; `where` names the trace in the line."""
-    for rule in (_shapes, _meta, _experts, _weights, _passes, _positions, _predictions):
+    for rule in (_shapes, _meta, _experts, _weights, _passes, _emitted, _positions, _predictions):
         broken = rule(trace)
         if broken:
             raise UserError(f"{where}: {broken}")
@@ -90,14 +90,31 @@ def _passes(trace: Trace) -> str | None:
     return None
 
 
+def _emitted(trace: Trace) -> str | None:
+    emitted = trace.emitted
+    if emitted is None:
+        return None
+    if emitted.shape != (trace.n_tokens,):
+        return f"emitted has shape {emitted.shape}; it must be ({trace.n_tokens},), one value for each token"
+    if at := _first((emitted != 0) & (emitted != 1)):
+        return f"emitted of token {at[0]} is {emitted[at]}; 1 = its token was kept, 0 = it was rejected"
+    if at := _first((emitted == 0) & (np.repeat(trace.phase, np.diff(trace.pass_ptr)) == PREFILL)):
+        return f"emitted of token {at[0]} is 0, but its pass is prefill; only rows of decode passes can be rejected: write 1"
+    return None
+
+
 def _positions(trace: Trace) -> str | None:
+    """The least position of a row is that of the row before it in its sequence or, after rejected rows, that of the first of them."""
     if (trace.position < 0).any():
         return f"position {trace.position.min()} is negative; positions count from 0"
     order = np.argsort(trace.sequence, kind="stable")
-    falls = np.diff(trace.position[order].astype(np.int64)) < 0
-    if at := _first(falls & (np.diff(trace.sequence[order]) == 0)):
+    position, kept, new = trace.position[order], trace.kept[order], np.diff(trace.sequence[order]) != 0
+    opens = np.concatenate(([True], new | kept[:-1])) | kept  # no other row was rejected just before this one
+    least = position[np.maximum.accumulate(np.where(opens, np.arange(len(order)), 0))][:-1]
+    if at := _first((position[1:] < least) & ~new):
         t = int(order[at[0] + 1])
-        return f"position {trace.position[t]} of token {t} falls within sequence {trace.sequence[t]}"
+        rule = "" if trace.emitted is None else f" below {least[at]}, the least here: only rejected rows are taken back"
+        return f"position {trace.position[t]} of token {t} falls within sequence {trace.sequence[t]}{rule}"
     return None
 
 

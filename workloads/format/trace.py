@@ -20,6 +20,7 @@ from simmoe.workloads.format.rules import check_rules
 
 BUNDLED = Path(__file__).parent.parent / "traces"
 DTYPES = {  # every array of the format but meta, with its little-endian dtype
+    "emitted": "|i1",
     "expert_ids": "<i2",
     "gate_weights": "<f2",
     "layer_index": "<i2",
@@ -30,7 +31,7 @@ DTYPES = {  # every array of the format but meta, with its little-endian dtype
     "predict_lead": "<i2",
     "predicted_ids": "<i2",
 }
-OPTIONAL = {"gate_weights", "predict_lead", "predicted_ids"}
+OPTIONAL = {"emitted", "gate_weights", "predict_lead", "predicted_ids"}
 
 
 def load(name: str | Path) -> Trace:

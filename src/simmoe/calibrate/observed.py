@@ -42,8 +42,8 @@ class Explained:
 
 def explain(hw: str, run: Run, tok_s: float) -> Explained:
     """Raises UserError where no factor gives that speed."""
-    if run.tok_s is None:
-        raise UserError("the run has no decode pass, so no tok_s; use a trace that decodes")
+    if not run.tok_s:
+        raise UserError("the run emits no token in a decode pass, so it has no tok_s; use a trace that decodes")
     found = fit.factor(lambda factor: _tok_s(hw, run, factor, PARTS, run.plan.budget_bytes), tok_s)
     gap = 1 / tok_s - 1 / run.tok_s
     shares = dict[str, float | None]()

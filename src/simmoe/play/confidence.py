@@ -13,6 +13,7 @@ import numpy as np
 from simmoe import hardware_profiles
 from simmoe.play.result import Run
 from simmoe.play.run import play
+from simmoe.play.tokens import kept_by_pass
 
 BLOCK = 64  # consecutive decode passes that are drawn together, so that locality stays in
 DRAWS = 1000
@@ -40,7 +41,7 @@ def band(run: Run) -> Band | None:
 
 def _bootstrap(run: Run) -> tuple[float, float]:
     times = run.pass_ps[run.decode_passes].astype(np.float64)
-    tokens = np.diff(run.workload.trace.pass_ptr)[run.decode_passes].astype(np.float64)
+    tokens = kept_by_pass(run.workload.trace)[run.decode_passes].astype(np.float64)
     size = min(BLOCK, len(times))
     sums = [np.convolve(column, np.ones(size), "valid") for column in (times, tokens)]  # of the block that starts there
     draws = np.random.default_rng(0).integers(len(sums[0]), size=(DRAWS, -(-len(times) // size)))

@@ -19,18 +19,18 @@ ATTO = 1e-18
 
 
 def energy(
-    workload: Workload, decisions: Decisions, decode: Counts, decode_passes: Flags, pass_ps: Ints
+    workload: Workload, decisions: Decisions, decode: Counts, emitted: int, decode_passes: Flags, pass_ps: Ints
 ) -> dict[str, Any] | None:
-    """Joules per decoded token, mean power in decode, and whether the machine can hold it; None where the profile has no figures."""
+    """Joules per emitted decode token, mean power in decode, and whether the machine can hold it; None without figures, or tokens."""
     power, seconds = _power(workload.hw), int(pass_ps[decode_passes].sum()) / 1e12
-    if power is None or not decode.tokens:
+    if power is None or not emitted:
         return None
     memory, flops = _decode_traffic(workload, decisions, decode_passes)
     link = decode.bytes + decode.write_back_bytes
     total = joules(seconds, memory + link, link, flops, power)
     watts = total / seconds
     return {
-        "joules_per_token": total / decode.tokens,
+        "joules_per_token": total / emitted,
         "decode_watts": watts,
         **_heat(workload.hw, watts, power.idle_w),
     }

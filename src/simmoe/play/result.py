@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from simmoe.play.energy import energy
 from simmoe.play.plan import Plan, eviction_identity, policy_identity
+from simmoe.play.tokens import kept_by_pass, ps_per_token
 from simmoe.play.workload import Workload
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide.counts import hit_flags, peak_buffer_bytes
@@ -66,10 +67,15 @@ class Run:
         return mine
 
     @property
+    def emitted(self) -> int:
+        """Decode tokens that were kept: all of them, unless the trace says which rows of a verify pass were."""
+        return int(kept_by_pass(self.workload.trace)[self.decode_passes].sum())
+
+    @property
     def tok_s(self) -> float | None:
-        """Decode tokens per second of decode-pass time; null for a trace without decode."""
+        """Emitted decode tokens per second of decode-pass time; null for a trace without decode."""
         total = int(self.pass_ps[self.decode_passes].sum())
-        return self.decode.tokens * 1e12 / total if total else None
+        return self.emitted * 1e12 / total if total else None
 
     @property
     def ttft_s(self) -> dict[str, float | None]:
@@ -86,13 +92,14 @@ class Run:
         return total
 
     def tpot_ms(self, percent: float) -> float | None:
-        """Time per output token: that percentile (nearest rank) of the decode-pass times."""
-        times = self.pass_ps[self.decode_passes]
+        """Time per output token: that percentile (nearest rank) of the times of play/tokens.py."""
+        times = ps_per_token(self.workload.trace, self.pass_ps)
         return float(np.percentile(times, percent, method="inverted_cdf")) / 1e9 if len(times) else None
 
     @property
     def bytes_per_token(self) -> float | None:
-        return self.decode.bytes / self.decode.tokens if self.decode.tokens else None
+        """Link bytes of the decode passes per emitted token; null where none is."""
+        return self.decode.bytes / self.emitted if self.emitted else None
 
     def where_ps(self) -> dict[str, int]:
         """Decode time by what it was spent on, as the launches logged it; the parts add up to all of it (time/laws.py)."""
@@ -111,16 +118,17 @@ class Run:
     @property
     def energy(self) -> dict[str, Any] | None:
         """Estimated energy and heat in decode; None where the profile has no figures."""
-        return energy(self.workload, self.decisions, self.decode, self.decode_passes, self.pass_ps)
+        return energy(self.workload, self.decisions, self.decode, self.emitted, self.decode_passes, self.pass_ps)
 
     def to_json(self) -> dict[str, Any]:
         """The result as plain data: no wall-clock time, path or host name; the same inputs give the same bytes."""
         where = self.where_ps()
+        emits = {} if self.workload.trace.emitted is None else {"emitted": self.emitted}
         return {
             "schema": 1, "kind": "simulated", "engine": self.engine, "versions": versions(), "scenario": self.scenario(),
             "digest": self.digest, "hits": self.hits, "misses": self.misses, "evictions": self.evictions, "bytes": self.bytes,
             "prefill": {**asdict(self.prefill), "hit_rate": self.prefill.hit_rate},
-            "decode": {**asdict(self.decode), "hit_rate": self.decode.hit_rate},
+            "decode": {**asdict(self.decode), **emits, "hit_rate": self.decode.hit_rate},
             "tok_s": self.tok_s, "ttft_s": self.ttft_s, "tpot_ms": {f"p{p}": self.tpot_ms(p) for p in (50, 95, 99)},
             "bytes_per_token": self.bytes_per_token, "decode_time_ps": where, "total_ps": int(self.pass_ps.sum()),
             "link_busy_ps": self.clocks.link_busy_ps, "memory_bytes": self.memory_bytes,

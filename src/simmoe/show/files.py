@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from simmoe.play.result import Run
+from simmoe.play.tokens import kept_by_pass
 from simmoe.simulator.decide.counts import event_of_cause
 from simmoe.simulator.files import atomic
 from simmoe.simulator.nouns.run import Spans
@@ -20,6 +21,7 @@ PER_TOKEN = (
     "sequence",
     "position",
     "tokens",
+    "emitted",
     "ms",
     "waiting_ms",
     "requests",
@@ -38,14 +40,16 @@ def write_per_token(run: Run, path: Path) -> None:
         np.bincount(number, weights, trace.n_passes).astype(int).tolist() for weights in (None, run.decisions.hit)
     )
     resident = run.decisions.used[trace.n_layers - 1 :: trace.n_layers].tolist()
+    kept = kept_by_pass(trace).tolist()
     with atomic(path) as stream:
         rows = csv.writer(stream)
         rows.writerow(PER_TOKEN)
         for p, last in enumerate((trace.pass_ptr[1:] - 1).tolist()):
             tokens = int(trace.pass_ptr[p + 1] - trace.pass_ptr[p])
             rows.writerow((
-                p, ("prefill", "decode")[trace.phase[p]], trace.sequence[last], trace.position[last], tokens, f"{run.pass_ps[p] / 1e9:.6f}",
-                f"{run.clocks.stall_ps[p] / 1e9:.6f}", asked[p], hits[p], asked[p] - hits[p], run.link_bytes[p], resident[p],
+                p, ("prefill", "decode")[trace.phase[p]], trace.sequence[last], trace.position[last], tokens, kept[p],
+                f"{run.pass_ps[p] / 1e9:.6f}", f"{run.clocks.stall_ps[p] / 1e9:.6f}", asked[p], hits[p], asked[p] - hits[p],
+                run.link_bytes[p], resident[p],
             ))  # fmt: skip
 
 
