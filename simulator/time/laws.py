@@ -31,7 +31,7 @@ def check_causes(costs: Costs, clocks: Clocks) -> None:
     """Every pass lasts as long as the causes that its launches logged, together."""
     sizes = {size: sum(costs.parts_ps(size).values()) for size in set(costs.sizes)}
     parts = np.array([sizes[size] for size in costs.sizes], np.int64)
-    causes = parts + clocks.experts_ps + clocks.stall_ps + clocks.cpu_ps + clocks.slowed_ps
+    causes = parts + clocks.experts_ps + clocks.stall_ps + clocks.cpu_ps + clocks.host_ps + clocks.slowed_ps
     lasted = clocks.end_ps - clocks.start_ps
     if (causes != lasted).any():
         number = int(np.argmax(causes != lasted))
