@@ -37,9 +37,9 @@ CASES = {
 }
 
 
-def machine() -> Hardware:
+def machine(host_wait_ps: int) -> Hardware:
     units = {
-        name: ComputeUnit(name, memory, TB, 1, {"fp16": TB}, host_wait_ps=1)
+        name: ComputeUnit(name, memory, TB, 1, {"fp16": TB}, host_wait_ps=host_wait_ps)
         for name, memory in (("gpu", "dram"), ("cpu", "home"))
     }
     tiers = {name: Tier(name, 10**15, TB) for name in ("dram", "home")}
@@ -48,13 +48,13 @@ def machine() -> Hardware:
     )
 
 
-def lowered(name: str) -> Ops:
-    """The operations of all passes of a case in one list."""
+def lowered(name: str, other_timeline: str | None = None, host_wait_ps: int = 1) -> Ops:
+    """The operations of all passes of a case in one list; by another timeline than its own where one is given."""
     passes, slots, timeline, wanted, shared, on_cpu = CASES[name]
     trace = tiny_trace(passes, n_experts=4, n_layers=1)
     part = Part(1, 1, 1)
     moe = Layer(part, 0, 0, shared=part if shared else NO_PART, expert=part, n_experts=4)
-    costs = Costs(machine(), ModelShape("tiny", "fp16", "fp16", (moe,), 2, part, NO_PART), trace)
+    costs = Costs(machine(host_wait_ps), ModelShape("tiny", "fp16", "fp16", (moe,), 2, part, NO_PART), trace)
     requests = requests_of(trace)
     guesses = Guesses(
         np.cumsum([0, *map(len, wanted or [[]] * requests.n_events)]),
@@ -67,7 +67,7 @@ def lowered(name: str) -> Ops:
     fixed, tables = tables_of(costs, requests)
     work = work_of(costs, requests, decisions, guesses, loading(costs, requests, decisions, guesses))
     lists, ops, last = Player().arrays, Ops(), 0
-    lower = bound(layer, policies.load("timeline", timeline), oplist).lower_pass
+    lower = bound(layer, policies.load("timeline", other_timeline or timeline), oplist).lower_pass
     notes = lists(notes_of(requests))
     for number in range(trace.n_passes):
         last = lower(number, last, fixed, lists(tables), lists(work), notes, ops)
@@ -122,6 +122,11 @@ def test_sync_parts_attention_from_everything_else_of_its_layer():
 def test_an_event_is_decided_behind_its_attention_where_the_host_does_not_wait():
     ops = lowered("hits_and_loads")
     assert [ops.what[row] for row in ops.decided.values()] == [("gap", number, 0) for number in range(3)]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_host_that_does_not_wait_is_no_operation(name):
+    assert str(lowered(name, "sync", host_wait_ps=0)) == str(lowered(name, "overlapped"))
 
 
 def main() -> None:
