@@ -63,6 +63,7 @@ def _unit(name: str, unit: Mapping[str, Any], n: Mapping[str, int]) -> ComputeUn
         grouped_bytes_per_s=n.get(f"{at}.grouped_bandwidth"),
         grouped_softness=grouped,
         graph_launch_ps=n.get(f"{at}.graph_launch"),
+        host_wait_ps=n.get(f"{at}.host_wait", 0),
     )
 
 

@@ -105,6 +105,7 @@ def _unit(unit: ComputeUnit, tier: Tier, pick: Pick) -> ComputeUnit:
         grouped_launch_ps=None if own is None else pick(f"{at}.grouped_launch", own),
         grouped_bytes_per_s=None if grouped is None else min(pick(f"{at}.grouped_bandwidth", grouped), tier.bytes_per_s),
         graph_launch_ps=None if graph is None else pick(f"{at}.graph_launch", graph),
+        host_wait_ps=pick(f"{at}.host_wait", unit.host_wait_ps),
     )  # fmt: skip
 
 

@@ -75,9 +75,11 @@ class Pass:
 
 class Machine:
     def __init__(
-        self, hw: Hardware, model: ModelShape, trace: Trace, cache: oracles.ExpertCache, overlap: bool, write_back: bool
+        self, hw: Hardware, model: ModelShape, trace: Trace, cache: oracles.ExpertCache, timeline: str, write_back: bool
     ) -> None:
-        self.hw, self.model, self.trace, self.cache, self.overlap = hw, model, trace, cache, overlap
+        self.hw, self.model, self.trace, self.cache = hw, model, trace, cache
+        self.overlap = timeline != "serial"
+        self.host_wait_ps = hw.device.host_wait_ps if timeline == "sync" else 0
         self.write_back = write_back
         self.env = simpy.Environment()
         self.gpu = simpy.Resource(self.env, capacity=1)
@@ -216,6 +218,8 @@ class Machine:
     # --- one MoE layer behind its attention ---
 
     def moe(self, layer: Layer, step: Pass, column: int, candidates: Sequence[int]) -> Process:
+        if self.host_wait_ps:
+            yield self.env.timeout(self.host_wait_ps)  # the host reads what the router chose; loads on their way go on
         routed = self.played[step.index, column]
         event = self.decide(step.index * self.trace.n_layers + column, routed, candidates)
         self.env.process(self.issuer(event))
@@ -310,7 +314,7 @@ def simulate(
     budget_bytes: int,
     eviction: str,
     scope: str = "global",
-    overlap: bool = True,
+    timeline: str = "overlapped",
     cold_per_sequence: bool = False,
     prefetch: Sequence[Sequence[int]] | None = None,  # candidates of each event, event = pass * moe_layers + column
     seed: int = 0,
@@ -322,7 +326,7 @@ def simulate(
     sizes = [model.layers[layer].expert.bytes for layer in trace.layer_index.tolist()]
     future = oracles.next_events(oracles.played_events(trace))
     cache = oracles.ExpertCache(sizes, trace.n_experts, budget_bytes, eviction, scope, seed, future, buffered)
-    machine = Machine(hw, model, trace, cache, overlap, write_back)
+    machine = Machine(hw, model, trace, cache, timeline, write_back)
     machine.left_to_cpu = left_to_cpu or {}
     if machine.rate_bytes_per_ms(loading=True, on_cpu=bool(left_to_cpu)) <= 0:
         raise ValueError("loads leave the compute unit no memory bandwidth")

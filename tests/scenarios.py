@@ -37,7 +37,7 @@ class Case:
     budget_bytes: int
     eviction: str = "lru"
     scope: str = "global"
-    overlap: bool = True
+    timeline: str = "overlapped"
     cold_per_sequence: bool = False
     prefetch: list[list[int]] | None = None  # candidates of each event, event = pass * moe_layers + column
     seed: int = 0
@@ -50,7 +50,7 @@ class Case:
             "budget_bytes",
             "eviction",
             "scope",
-            "overlap",
+            "timeline",
             "cold_per_sequence",
             "prefetch",
             "seed",
@@ -69,7 +69,7 @@ def show_hardware(hw: Hardware) -> list[str]:
     memory = f"unified B={hw.device_memory.bytes_per_s} w={hw.dram_bytes_per_loaded_byte}" if hw.unified else "discrete"
     return [
         f"  hw: {memory} link={link.bytes_per_s} B/s latency={link.latency_ps} ps",
-        f"  unit={unit.bytes_per_s} B/s launch={unit.launch_ps} ps flops={dict(unit.flops_per_s)}",
+        f"  unit={unit.bytes_per_s} B/s launch={unit.launch_ps} ps host_wait={unit.host_wait_ps} ps flops={dict(unit.flops_per_s)}",
     ]
 
 
@@ -152,6 +152,7 @@ def hardware(draw: st.DrawFn, scale: int = 1) -> Hardware:
     step = st.sampled_from((0, 0, 1, 2))
     launch, latency = draw(step) * scale, draw(step) * scale
     unit = ComputeUnit("gpu", "dram", own, launch, {"fp16": draw(st.sampled_from((TB, TB, 2 * TB, ODD_RATES[0])))})
+    unit = replace(unit, host_wait_ps=draw(st.sampled_from((0, 1, 2, 7))) * scale)
     duplex, back = draw(st.sampled_from(("full", "half"))), draw(st.sampled_from((None, TB, TB // 4)))
     link = Link("home", "dram", load, latency, duplex=duplex, write_bytes_per_s=back)
     tiers = {"dram": fast, "home": flash}
@@ -262,7 +263,7 @@ def cases(draw: st.DrawFn, prefetching: bool | None = None) -> Case:
         budget_bytes=draw(budgets(model, scope, scale, ample=bool(prefetching))),
         eviction=draw(st.sampled_from(EVICTIONS)),
         scope=scope,
-        overlap=draw(st.sampled_from((True, True, False))),
+        timeline=draw(st.sampled_from(("overlapped", "overlapped", "serial", "sync"))),
         cold_per_sequence=draw(st.sampled_from((False, False, True))),
         prefetch=draw(prefetches(trace, prefetching)),
         seed=draw(st.sampled_from((0, 1, 2**63 - 1))),

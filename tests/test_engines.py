@@ -27,6 +27,7 @@ from simmoe.simulator.lower.durations import loading
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware, Link, Tier
 from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape, Part
+from simmoe.simulator.nouns.run import Spans
 from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.time.engines import Engine, engine, named
 from simmoe.simulator.time.laws import check, check_causes
@@ -61,7 +62,7 @@ def run(case: Case, engine: Engine, cpu_seed: int | None = None, page_cache: int
     if page_cache:
         near = second_tier(requests, decisions, guesses, sizes, page_cache, lru, engine.player)
     loads = loading(costs, requests, decisions, guesses, write_back=case.write_back, near=near)
-    timeline = policies.load("timeline", "overlapped" if case.overlap else "serial")
+    timeline = policies.load("timeline", case.timeline)
     clocks = engine.simulate(costs, requests, decisions, guesses, loads, timeline)
     counts = count(case.trace, requests, decisions, guesses, sizes, write_back=case.write_back)
     check(costs, decisions, clocks, counts, case.budget_bytes)
@@ -235,6 +236,63 @@ def test_a_run_beyond_what_the_clock_counts_is_refused_in_one_line(name, seconds
         UserError, match=r"the run lasts longer than the clock counts, 2\*\*63 ps \(106 days of simulated time\)"
     ):
         play(workload, Plan(8000), named(name))
+
+
+ONE_LAYER = Layer(Part(15, 15, 0), 0, 0, expert=Part(1, 1, 0), n_experts=4)
+TINY = ModelShape("tiny", "fp16", "fp16", (ONE_LAYER,), 2, Part(1, 1, 0), NO_PART)
+
+
+def host_waits(wait_ps: int) -> Hardware:
+    """Attention takes 20 ps, a transfer 17, a launch 5 and 1 for each expert or the LM head."""
+    gpu = ComputeUnit("gpu", "dram", 10**12, 5, {"fp16": 10**15}, host_wait_ps=wait_ps)
+    tiers = {"dram": Tier("dram", 10**15, 10**12), "home": Tier("home", 10**15, 10**11)}
+    link = Link("home", "dram", 10**11, 7)
+    return Hardware("tiny", "a machine of a few bytes", False, tiers, {"gpu": gpu}, link, ("gpu",), 0, 1)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("passes", [1, 2, 3])
+def test_waits_of_the_host_beyond_what_the_clock_counts_are_refused_in_one_line(name, passes):
+    hw = host_waits(4 * 10**6 * 10**12)
+    workload = Workload(hw, tiny_trace([[[0]]] * passes, n_experts=4), TINY)
+    if passes < 3:
+        run = play(workload, Plan(4, timeline="sync"), named(name))
+        assert run.clocks.end_ps[-1] // 10**12 == 4 * 10**6 * passes
+        return
+    with pytest.raises(UserError, match=r"the run lasts longer than the clock counts, 2\*\*63 ps"):
+        play(workload, Plan(4, timeline="sync"), named(name))
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize(
+    ("wait_ps", "pass_ps", "stall_ps"),
+    [
+        # Pass 0 loads 0 behind the wait, then guesses 1 and 2. The first guess arrives 34 ps, the second 51 ps behind the wait,
+        # attention of the next pass ends 49 ps behind it, its wait so much later.
+        (0, [20 + 17 + 6 + 6, 20 + 6 + 6 + 6], [17, 0]),  # 2 is late, but has arrived when 1 is computed
+        (1, [20 + 1 + 17 + 6 + 6, 20 + 1 + 6 + 6 + 6], [17, 0]),
+        (2, [20 + 2 + 17 + 6 + 6, 20 + 2 + 7 + 6], [17, 0]),  # 2 arrives just when the wait ends: one launch less
+        (9, [20 + 9 + 17 + 6 + 6, 20 + 9 + 7 + 6], [17, 0]),
+    ],
+)
+def test_loads_are_issued_behind_the_wait_of_the_host_and_earlier_ones_go_on_in_it(name, wait_ps, pass_ps, stall_ps):
+    case = Case(
+        host_waits(wait_ps), TINY, tiny_trace([[[0, -1]], [[1, 2]]], n_experts=4), 4, timeline="sync", prefetch=[[1, 2], []]
+    )  # fmt: skip
+    clocks = run(case, named(name))[0]
+    assert (clocks.end_ps - clocks.start_ps).tolist() == pass_ps
+    assert clocks.stall_ps.tolist() == stall_ps
+    assert clocks.host_ps.tolist() == [wait_ps, wait_ps]
+
+
+def test_the_host_decides_when_its_wait_ends():
+    """Spans: the transfers and the decisions of a pass, 9 ps behind its attention."""
+    workload, spans = Workload(host_waits(9), tiny_trace([[[0, 1]], [[0, 2]]], n_experts=4), TINY), Spans()
+    play(workload, Plan(4, timeline="sync"), workload.engine("simpy", spans=True), spans)
+    first = 29 + 2 * 17 + 6 + 6  # end of the first pass
+    assert spans.decisions == [29, first + 29]
+    assert spans.transfers == [(0, 29, 17), (1, 46, 17), (2, first + 29, 17)]
+    assert [start for what, start, _ in spans.launches if what == "experts"] == [46, 63, first + 29, first + 46]
 
 
 @pytest.mark.parametrize("name", ENGINES)

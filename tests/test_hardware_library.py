@@ -211,6 +211,7 @@ EXTRAS: dict[str, Any] = {
     "units__gpu__grouped_launch": number("33 us"),
     "units__gpu__grouped_bandwidth": number("90 GB/s"),
     "units__gpu__graph_launch": number("2 us"),
+    "units__gpu__host_wait": number("40 us"),
     "units__cpu": {"memory": "dram", "bandwidth": number("40 GB/s"), "launch": number("9 us"), "flops": {"fp32": number("1 TFLOP/s")}},
     "link__efficiency": CURVE,
     "link__pageable": number("1 GB/s"),
@@ -227,6 +228,7 @@ def test_without_the_optional_keys_nothing_is_set(tmp_path: Path) -> None:
     hw = write(tmp_path, changed())
     unit = hw.device
     assert (unit.softness, unit.grouped_launch_ps, unit.grouped_bytes_per_s, unit.graph_launch_ps) == (None,) * 4
+    assert unit.host_wait_ps == 0
     assert hw.link == Link("flash", "dram", 2 * 10**9, 100_000_000)
     assert (hw.link.efficiency, hw.link.duplex, hw.link.upstream, hw.tiers["flash"].queue) == ((), "full", None, ())
     assert (hw.cpu, hw.power, hw.thermal, hw.modes, hw.home.name) == (None, None, None, (), "flash")
@@ -237,6 +239,7 @@ def test_every_optional_key_arrives_in_base_units(tmp_path: Path) -> None:
     unit = hw.device
     assert (unit.softness, unit.grouped_launch_ps, unit.graph_launch_ps) == (2.5, 33_000_000, 2_000_000)
     assert unit.grouped_bytes_per_s == 90 * 10**9
+    assert unit.host_wait_ps == 40_000_000
     assert hw.cpu is not None
     assert (hw.cpu.name, hw.cpu.bytes_per_s) == ("cpu", 40 * 10**9)
     assert hw.link.efficiency == ((10**6, 0.5), (10**7, 1.0))
@@ -253,6 +256,7 @@ def test_every_optional_key_arrives_in_base_units(tmp_path: Path) -> None:
     assert slow.link.upstream is not None and slow.link.upstream.bytes_per_s == 750_000_000
     assert fast.link.pageable_bytes_per_s == 1_250_000_000
     assert fast.device.grouped_launch_ps == 24_750_000
+    assert (slow.device.host_wait_ps, fast.device.host_wait_ps) == (50_000_000, 30_000_000)
 
 
 def both(**more: Any) -> dict[str, Any]:
@@ -266,6 +270,7 @@ MORE_MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"reserved": {**number("2 GB"), "range": ["1 GB", 3]}}, "reserved.range: 3 is not a quantity with a unit"),
     ({"reserved": {**number("2 GB"), "range": ["3 GB", "4 GB"]}}, "reserved.range: ['3 GB', '4 GB'] does not enclose"),
     ({"reserved": {**number("2 GB"), "rnge": 1}}, "reserved: unknown key 'rnge'; did you mean 'range'?"),
+    ({"units__gpu__host_wait": number("40 GB")}, "units.gpu.host_wait.value: unknown unit 'GB' in '40 GB'; known: ps, ns, us"),
     ({"units__gpu__softness": number("4")}, "units.gpu.softness.value: '4' is no exponent of a soft maximum"),
     ({"units__gpu__softness": number(0.5)}, "units.gpu.softness.value: 0.5 is no exponent of a soft maximum"),
     ({"units__gpu__softness": number(1.0005)}, "units.gpu.softness.value: 1.0005 is no exponent"),

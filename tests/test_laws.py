@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 import simmoe
 from simmoe import hardware_profiles, policies
+from simmoe.play import advice
 from simmoe.play.plan import Plan
 from simmoe.play.run import play
 from simmoe.play.workload import Workload
@@ -25,14 +27,16 @@ from simmoe.simulator.decide.decisions import decide, first_events, no_guesses
 from simmoe.simulator.decide.gather import requests_of
 from simmoe.simulator.decide.groups import parts_of
 from simmoe.simulator.decide.laws import BrokenLaw
+from simmoe.simulator.lower.durations import loading
 from simmoe.simulator.lower.records import Fixed
 from simmoe.simulator.nouns.decisions import Guesses
 from simmoe.simulator.nouns.model import Layer, Part
 from simmoe.simulator.physics.link import transfer_ps
 from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.time import rates as laws
+from simmoe.simulator.time.engines import named
 from simmoe.simulator.time.recurrence import CompiledPlayer
-from tests.scenarios import Case, cases, examples
+from tests.scenarios import Case, cases, cpus, examples
 
 
 def walk(now: int, work: int, transfers: list, rates: list, cpu_until: int = 0) -> int:
@@ -88,8 +92,9 @@ def test_nothing_resident_without_overlap_is_a_sum(case):
 @settings(max_examples=examples(100), deadline=None)
 @given(cases(prefetching=False))
 def test_conservation(case):
-    timeline = "overlapped" if case.overlap else "serial"
-    run = play(workload(case), Plan(case.budget_bytes, case.eviction, case.scope, timeline, case.cold_per_sequence))
+    run = play(
+        workload(case), Plan(case.budget_bytes, case.eviction, case.scope, case.timeline, case.cold_per_sequence)
+    )
     elapsed, w = int(run.pass_ps.sum()), run.workload
     assert run.hits + run.misses == len(w.requests.obj)
     size = case.model.expert_bytes[w.requests.obj // w.trace.n_experts]
@@ -104,6 +109,76 @@ def test_conservation(case):
     assert sum(run.clocks.stall_ps) <= elapsed
     if w.trace.phase.any():
         assert sum(run.where_ps().values()) == int(run.pass_ps[run.decode_passes].sum())
+
+
+@settings(max_examples=examples(100), deadline=None)
+@given(cases(prefetching=False), cpus(), st.sampled_from(("fetch", "cpu")), st.booleans())
+def test_without_prefetches_a_host_that_waits_adds_its_waits_and_nothing_else(case, with_cpu, miss, resident):
+    """No transfer outlives its layer, so that what follows a wait is the same as without it, only later."""
+    w = workload(replace(case, hw=with_cpu(case.hw)))
+    eviction = "everything" if resident else case.eviction
+    plan = Plan(case.budget_bytes, eviction, case.scope, "overlapped", case.cold_per_sequence, case.seed, miss=miss)
+    try:
+        plain, synced = (play(w, replace(plan, timeline=timeline)) for timeline in ("overlapped", "sync"))
+    except simmoe.UserError as error:
+        assert "leave the GPU nothing" in str(error)
+        return
+    waits = w.trace.n_layers * w.hw.device.host_wait_ps
+    assert synced.pass_ps.tolist() == [ps + waits for ps in plain.pass_ps.tolist()]
+    assert synced.clocks.host_ps.tolist() == [waits] * w.trace.n_passes
+    for cause in ("stall_ps", "slowed_ps", "cpu_ps", "experts_ps"):
+        assert np.array_equal(getattr(synced.clocks, cause), getattr(plain.clocks, cause))
+    assert synced.clocks.link_busy_ps == plain.clocks.link_busy_ps
+
+
+@settings(max_examples=examples(100), deadline=None)
+@given(cases(), st.sampled_from(("simpy", "plain")))
+def test_a_host_that_does_not_wait_is_the_default_timeline(case, name):
+    hw = replace(case.hw, units={"gpu": replace(case.hw.device, host_wait_ps=0)})
+    requests = requests_of(case.trace)
+    wanted = case.prefetch or [[]] * requests.n_events
+    guesses = Guesses(
+        np.cumsum([0, *map(len, wanted)]), np.array([o for one in wanted for o in one], np.int64), case.buffered
+    )
+    costs, sizes = Costs(hw, case.model, case.trace), case.model.expert_bytes
+    decisions = decide(
+        requests, sizes, policies.load("eviction", case.eviction), case.budget_bytes, scope=case.scope, guesses=guesses
+    )
+    loads = loading(costs, requests, decisions, guesses)
+    synced, plain = (
+        named(name).simulate(costs, requests, decisions, guesses, loads, policies.load("timeline", timeline))
+        for timeline in ("sync", "overlapped")
+    )
+    assert synced == plain
+
+
+def test_the_host_is_named_as_what_a_run_waits_for():
+    """30 us for each of the layers of the trace; a machine that states no host_wait plays as the default timeline does."""
+    options = {"budget": "25%", "tokens": 300, "engine": "plain"}
+    plain, none, some, both, most = (
+        simmoe.run("a100", "switch", timeline=timeline, set=[f"units.gpu.host_wait={wait}"] if wait else [], **options)
+        for timeline, wait in (
+            ("overlapped", None),
+            ("sync", None),
+            ("sync", "30us"),
+            ("sync", "400us"),
+            ("sync", "3 ms"),
+        )
+    )
+    assert none.clocks == plain.clocks and none.where_ps() == plain.where_ps()
+    assert plain.where_ps()["waiting for the host"] == 0
+    decode = int(plain.decode_passes.sum())
+    assert some.where_ps()["waiting for the host"] == decode * some.workload.trace.n_layers * 30 * 10**6
+    assert sum(some.where_ps().values()) == int(some.pass_ps[some.decode_passes].sum())
+    assert some.to_json()["decode_time_ps"]["waiting for the host"] > 0
+    assert re.fullmatch(
+        r"bound by host_dram \(4\d% of decode time waits for experts\) and by the host \(4\d%\)", advice.bound_by(both)
+    )
+    assert re.fullmatch(r"bound by the host: 8\d% of decode time waits for the router's result", advice.bound_by(most))
+    assert advice.faster(most.workload.hw, "host").device.host_wait_ps == 15 * 10**8
+    best, gain = advice.gains(most.workload, most.plan, most)[0]
+    assert best == "half the wait of the host" and 0.7 < gain < 0.8
+    assert "half the wait of the host" not in dict(advice.gains(plain.workload, plain.plan, plain))
 
 
 @settings(max_examples=examples(60), deadline=None)

@@ -15,7 +15,7 @@ from simmoe.simulator.decide.gather import requests_of
 from simmoe.simulator.decide.player import Player
 from simmoe.simulator.lower import layer, oplist
 from simmoe.simulator.lower.durations import loading
-from simmoe.simulator.lower.oplist import KINDS, MOVE, ONE, WAIT, Ops
+from simmoe.simulator.lower.oplist import KINDS, MOVE, ONE, RUN, WAIT, Ops
 from simmoe.simulator.lower.tables import CPU, LINK, UNIT, notes_of, tables_of, work_of
 from simmoe.simulator.nouns.decisions import Guesses
 from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware, Link, Tier
@@ -32,13 +32,15 @@ CASES = {
     "serial": ([[[0, 1]], [[1, 2]], [[0, 1]]], 2, "serial", None, True, False),
     "prefetches": ([[[0]], [[1]], [[2]], [[1]]], 3, "overlapped", [[1], [2], [1], []], False, False),
     "prefetches_serial": ([[[0]], [[1]], [[2]], [[1]]], 3, "serial", [[1], [2], [1], []], False, False),
+    "sync": ([[[0, 1]], [[1, 2]], [[0, 1]]], 2, "sync", None, True, True),
     "experts_on_the_cpu": ([[[0, 1]], [[1, 2]], [[2, 3]]], 2, "overlapped", None, False, True),
 }
 
 
-def machine() -> Hardware:
+def machine(host_wait_ps: int) -> Hardware:
     units = {
-        name: ComputeUnit(name, memory, TB, 1, {"fp16": TB}) for name, memory in (("gpu", "dram"), ("cpu", "home"))
+        name: ComputeUnit(name, memory, TB, 1, {"fp16": TB}, host_wait_ps=host_wait_ps)
+        for name, memory in (("gpu", "dram"), ("cpu", "home"))
     }
     tiers = {name: Tier(name, 10**15, TB) for name in ("dram", "home")}
     return Hardware(
@@ -46,13 +48,13 @@ def machine() -> Hardware:
     )
 
 
-def lowered(name: str) -> Ops:
-    """The operations of all passes of a case in one list."""
+def lowered(name: str, other_timeline: str | None = None, host_wait_ps: int = 1) -> Ops:
+    """The operations of all passes of a case in one list; by another timeline than its own where one is given."""
     passes, slots, timeline, wanted, shared, on_cpu = CASES[name]
     trace = tiny_trace(passes, n_experts=4, n_layers=1)
     part = Part(1, 1, 1)
     moe = Layer(part, 0, 0, shared=part if shared else NO_PART, expert=part, n_experts=4)
-    costs = Costs(machine(), ModelShape("tiny", "fp16", "fp16", (moe,), 2, part, NO_PART), trace)
+    costs = Costs(machine(host_wait_ps), ModelShape("tiny", "fp16", "fp16", (moe,), 2, part, NO_PART), trace)
     requests = requests_of(trace)
     guesses = Guesses(
         np.cumsum([0, *map(len, wanted or [[]] * requests.n_events)]),
@@ -65,7 +67,7 @@ def lowered(name: str) -> Ops:
     fixed, tables = tables_of(costs, requests)
     work = work_of(costs, requests, decisions, guesses, loading(costs, requests, decisions, guesses))
     lists, ops, last = Player().arrays, Ops(), 0
-    lower = bound(layer, policies.load("timeline", timeline), oplist).lower_pass
+    lower = bound(layer, policies.load("timeline", other_timeline or timeline), oplist).lower_pass
     notes = lists(notes_of(requests))
     for number in range(trace.n_passes):
         last = lower(number, last, fixed, lists(tables), lists(work), notes, ops)
@@ -104,6 +106,27 @@ def test_serial_issues_no_load_before_the_launch_before_it():
         launch_before = max(r for r in range(row) if ops.resource[r] == UNIT)
         assert ops.after[row] == launch_before
         assert ops.kind[row + 1] == ONE and ops.what[row + 1][-1] == row
+
+
+def test_sync_parts_attention_from_everything_else_of_its_layer():
+    """What follows attention is the wait alone; the event is decided at its end, and everything of the layer stands behind that."""
+    ops = lowered("sync")
+    gaps = [row for row in range(1, len(ops.kind)) if ops.what[row][0] == "gap" and ops.what[row][2] == 0]
+    assert len(gaps) == 3
+    for event, row in enumerate(gaps):
+        assert (ops.kind[row + 1], ops.what[row + 1], ops.after[row + 1]) == (RUN, ("host", event), row)
+        assert ops.decided[event] == row + 1
+        assert row not in ops.after[row + 2 :]
+
+
+def test_an_event_is_decided_behind_its_attention_where_the_host_does_not_wait():
+    ops = lowered("hits_and_loads")
+    assert [ops.what[row] for row in ops.decided.values()] == [("gap", number, 0) for number in range(3)]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_host_that_does_not_wait_is_no_operation(name):
+    assert str(lowered(name, "sync", host_wait_ps=0)) == str(lowered(name, "overlapped"))
 
 
 def main() -> None:

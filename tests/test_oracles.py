@@ -263,8 +263,18 @@ def test_time_of_misses_and_hits() -> None:
 def test_time_without_overlap() -> None:
     # Load 0 is issued when the shared part ends: 8..20, launch to 26; load 1: 26..38, launch to 44; head 45.
     # Pass 1 hits 1 and loads 2: 5 + 3, launch of 1 until 14, load until 26, launch until 32, head 33.
-    run = play(tiny_trace([[[0, 1]], [[1, 2]]], 4), shape(MOE), machine(), room=3, overlap=False)
+    run = play(tiny_trace([[[0, 1]], [[1, 2]]], 4), shape(MOE), machine(), room=3, timeline="serial")
     assert run.pass_ps == [45, 33]
+
+
+def test_time_with_a_host_that_waits() -> None:
+    # The host waits 4 behind every attention. Pass 0: waits until 9, loads until 21 and 33, shared until 12, launches 21..27 and
+    # 33..39, head 40. Pass 1 hits both: 5 + 4 + 3 + (1 + 20/2) + 1 = 24.
+    hw = machine()
+    hw = replace(hw, units={"gpu": replace(hw.device, host_wait_ps=4)})
+    trace = tiny_trace([[[0, 1]], [[0, 1]]], 4)
+    assert play(trace, shape(MOE), hw, room=2, timeline="sync").pass_ps == [40, 24]
+    assert play(trace, shape(MOE), hw, room=2).pass_ps == [36, 20]
 
 
 def test_own_event_victim_frees_its_slot_when_its_launch_has_ended() -> None:
@@ -366,8 +376,8 @@ def test_timed_and_plain_oracle_agree_in_counts_with_late_hits(case: Case) -> No
 @given(scenarios.cases(prefetching=False), st.sampled_from(EVICTIONS))
 def test_overlap_changes_times_but_no_counts(case: Case, eviction: str) -> None:
     runs = [
-        simulate(case.hw, case.model, case.trace, **{**case.kwargs, "eviction": eviction, "overlap": overlap})
-        for overlap in (True, False)
+        simulate(case.hw, case.model, case.trace, **{**case.kwargs, "eviction": eviction, "timeline": timeline})
+        for timeline in ("overlapped", "serial")
     ]
     assert runs[0].link_bytes == runs[1].link_bytes and runs[0].pass_hits == runs[1].pass_hits
     if not case.hw.unified:  # under contention an early load may slow a part by more than it saves

@@ -56,6 +56,11 @@ def op_cpu(event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: An
     return after
 
 
+def op_host(unit: int, event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any) -> int:
+    """RUN of nothing: the unit idles for f.host_wait_ps while the host waits for the router's result; then `event` is decided."""
+    return after
+
+
 def op_wait(unit: int, other: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any) -> int:
     """The unit waits for the operation `other` of another unit."""
     return after

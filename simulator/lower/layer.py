@@ -1,14 +1,15 @@
 """From verdicts to operations: what every timeline shares. Reads no clock; text that runs interpreted and compiled.
 
-A file of policies/timeline defines `lower_layer`, which says who waits for whom in one MoE layer.
+A file of policies/timeline defines `lower_layer`, which says who waits for whom in one MoE layer. `load_beside` is what
+several of them say.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from simmoe.simulator.lower.emitter import op_fetch, op_gap, op_move
-from simmoe.simulator.lower.records import FRESH, Fixed, Notes, Tables, Work
+from simmoe.simulator.lower.emitter import op_cpu, op_fetch, op_gap, op_move, op_one, op_ready, op_shared, op_wait
+from simmoe.simulator.lower.records import FRESH, LOADED, Fixed, Notes, Tables, Work
 
 
 def lower_layer(
@@ -86,3 +87,41 @@ def ended(j: int, late: int, hits: int, s: Notes) -> int:
     for other in range(j, late):
         done = min(done, s.rank[other])
     return done
+
+
+def load_beside(
+    event: int, number: int, size: int, column: int, now: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any
+) -> int:  # fmt: skip
+    """Loads issued behind `now`, each expert computed when it has arrived: parts (b) to (e) of a layer (docs/design.md)."""
+    unit, link = t.unit[column], t.link[column]
+    first, last, begin = w.ptr[event], w.ptr[event + 1], s.at[LOADED]
+    end, slots = begin, w.slot_ptr[event + 1] - w.slot_ptr[event]
+    while end < len(w.loads) and w.loads[end] < last:
+        slots -= w.tokens[w.loads[end]]
+        end += 1
+    s.at[LOADED] = end
+    hits, beside = last - first - (end - begin), now
+    if len(w.cpu_ps) > 0:
+        hits -= w.cpu_count[event]
+        slots -= w.cpu_slots[event]
+        beside = op_cpu(event, now, f, t, w, s, e)
+    late = 0
+    if len(w.issued) > 0:
+        late = late_hits(first, last, w, s)
+    issued = issue(now, event, begin, end, begin, 0, link, f, t, w, s, e)  # (b)
+    now = op_shared(unit, number, size, column, now, f, t, w, s, e)  # (c)
+    if hits > 0:
+        some = late_slots(late, w, s)
+        now = op_ready(unit, event, column, hits - late, slots - some, late, now, f, t, w, s, e)  # (d)
+    for j in range(late + end - begin):  # (e)
+        if issued < end:
+            done = hits + j - late
+            if j < late:
+                done = ended(j, late, hits, s)
+            issued = issue(now, event, begin, end, issued, done, link, f, t, w, s, e)
+        i = s.late[j] if j < late else w.loads[begin + j - late]
+        by = s.by[j] if j < late else -1
+        now = op_one(unit, column, i, by, s.due[max(j - late, 0)], now, f, t, w, s, e)
+    if len(w.cpu_ps) > 0:
+        now = op_wait(unit, beside, now, f, t, w, s, e)
+    return now

@@ -23,7 +23,8 @@ class Ops:
     resource: list[int] = field(default_factory=lambda: [-1])
     after: list[int] = field(default_factory=lambda: [0])
     what: list[What] = field(default_factory=lambda: [()])
-    # RUN ("gap" | "shared", pass, column) or ("cpu", event) · MOVE ("load", number) or ("guess", number)
+    decided: dict[int, int] = field(default_factory=dict)  # event -> the row at whose end it is decided
+    # RUN ("gap" | "shared", pass, column) or ("cpu" | "host", event) · MOVE ("load", number) or ("guess", number)
     # READY (column, experts, token slots, ((token slots, guess) of each that may be late)) · LATE (column, token slots, guess)
     # ONE (column, token slots, row of its MOVE) · WAIT (row,)
 
@@ -61,6 +62,8 @@ def _words(kind: str, what: What) -> str:
             return f"until row {row} has ended"
         case "RUN", ("cpu", event):
             return f"experts of event {event}"
+        case "RUN", ("host", event):
+            return f"nothing, until the host knows event {event}"
         case "RUN", (part, number, column):
             return f"{part} of pass {number}, layer column {column}"
         case _, (name, number):
@@ -71,7 +74,10 @@ def _words(kind: str, what: What) -> str:
 def op_gap(
     unit: int, number: int, size: int, column: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Ops
 ) -> int:
-    return e.add(RUN, unit, after, ("gap", number, column))
+    row = e.add(RUN, unit, after, ("gap", number, column))
+    if column < f.layers:
+        e.decided[number * f.layers + column] = row
+    return row
 
 
 def op_shared(
@@ -108,6 +114,13 @@ def op_one(
 def op_cpu(event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Ops) -> int:
     if w.cpu_ps[event] > 0:
         return e.add(RUN, f.cpu, after, ("cpu", event))
+    return after
+
+
+def op_host(unit: int, event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Ops) -> int:
+    if f.host_wait_ps > 0:
+        after = e.add(RUN, unit, after, ("host", event))
+        e.decided[event] = after
     return after
 
 

@@ -22,6 +22,7 @@ class Fixed(NamedTuple):
     read_stride: int  # of a row of read_ps
     flop_stride: int  # of a row of flop_ps
     cpu: int  # number of the CPU among the resources
+    host_wait_ps: int  # the host waits that long for the router's result, where the timeline says so
     latest: int  # a pass that starts later could end behind what 64 bits count
 
 

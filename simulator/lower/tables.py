@@ -61,7 +61,7 @@ def _built(costs: Costs, most_experts: int, slots: int) -> tuple[Fixed, Tables]:
     fixed = Fixed(
         costs.launch_ps, costs.rate, costs.slow_rate, costs.rate, costs.slow_rate, int(costs.contended), len(layers), len(gaps),
         pieces.shape[1],
-        most_experts + 1, slots + 1, CPU, 0,
+        most_experts + 1, slots + 1, CPU, costs.hw.device.host_wait_ps, 0,
     )  # fmt: skip
     return fixed, Tables(
         size=_ints([sizes[size] for size in costs.sizes]),
@@ -93,7 +93,7 @@ def longest_pass_ps(costs: Costs, requests: Requests, work: Work) -> int:
             name: int(getattr(tables, name).max(initial=0)) for name in ("gap_ps", "shared_ps", "read_ps", "flop_ps")
         }
         expert = 2 * fixed.launch_ps + 2 * (most["read_ps"] + most["flop_ps"])  # a soft maximum at most doubles
-        layer = most["gap_ps"] + most["shared_ps"] + (fixed.read_stride + 1) * expert
+        layer = fixed.host_wait_ps + most["gap_ps"] + most["shared_ps"] + (fixed.read_stride + 1) * expert
         _launches[costs] = (fixed.layers + 1) * layer
     transfers = sum(len(ps) * int(ps.max(initial=0)) for ps in (work.load_ps, work.guess_ps))
     slowest = min((costs.slow_rate, *(costs.beside_cpu if costs.contended and len(work.cpu_ps) else ())))

@@ -89,6 +89,7 @@ class ComputeUnit:
     grouped_bytes_per_s: int | None = None  # reached by that launch; None = bytes_per_s
     grouped_softness: float | None = None  # of that launch, as softness; None = the larger of the two
     graph_launch_ps: int | None = None  # of a launch inside a CUDA graph; None: not known
+    host_wait_ps: int = 0  # a device-to-host synchronisation: until the host has read what the router chose
 
 
 @dataclass(frozen=True)

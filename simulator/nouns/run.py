@@ -19,6 +19,7 @@ class Clocks:
     slowed_ps: Ints  # compute time added by transfers into the same memory
     cpu_ps: Ints  # compute unit waiting for experts that the CPU computes
     experts_ps: Ints  # routed experts computed, as long as it takes while nothing slows it
+    host_ps: Ints  # compute unit idle while the host waits for the router's result
     link_busy_ps: int
 
     def __eq__(self, other: object) -> bool:

@@ -120,20 +120,20 @@ class Machine:
         self.queues: dict[int, Queue] = {}
         self.guesses: dict[int, Op] = {}  # guess -> its transfer
         self.taken: set[int] = set()  # guesses that the last READY found arrived
-        self.stall = self.slowed = self.cpu_wait = self.experts = self.link_busy = 0
+        self.stall = self.slowed = self.cpu_wait = self.experts = self.host_wait = self.link_busy = 0
         self.bus, self.memory = Bus(env, costs), Memory(env, occupancy)
 
-    def logged(self) -> tuple[int, int, int, int]:
-        """What the pass has logged: stalls, slowed, CPU waited for, experts; the next pass starts at zero."""
-        found = self.stall, self.slowed, self.cpu_wait, self.experts
-        self.stall = self.slowed = self.cpu_wait = self.experts = 0
+    def logged(self) -> tuple[int, int, int, int, int]:
+        """What the pass has logged: stalls, slowed, CPU waited for, experts, host waited for; the next pass starts at zero."""
+        found = self.stall, self.slowed, self.cpu_wait, self.experts, self.host_wait
+        self.stall = self.slowed = self.cpu_wait = self.experts = self.host_wait = 0
         return found
 
     def issue(self, ops: Ops) -> list[Op]:
         """Every operation goes to the queue of its resource, and what it reserves to that of the memory."""
         made = [Op(WAIT, None, (), None)]
         made[0].ended = True
-        layers = self.costs.trace.n_layers
+        decided = {row: event for event, row in ops.decided.items()}
         for kind, resource, after, what in zip(ops.kind[1:], ops.resource[1:], ops.after[1:], ops.what[1:]):
             other = made[what[-1]] if kind in (ONE, WAIT) else None
             op = Op(kind, made[after], what, other)
@@ -142,10 +142,17 @@ class Machine:
                 self.memory.move(op, *what)
                 if what[0] == "guess":
                     self.guesses[what[1]] = op
-            elif kind == RUN and what[0] == "gap" and what[2] < layers:
-                self.memory.decided(op, what[1] * layers + what[2])
+            elif kind == RUN and len(made) - 1 in decided:
+                self.decided(op, decided[len(made) - 1])
             self.queue(resource).put(op)
         return made
+
+    def decided(self, op: Op, event: int) -> None:
+        """Decisions of `event` are made when `op` has ended."""
+        self.memory.decided(op, event)
+        if self.spans is not None:
+            moments = self.spans.decisions
+            op.wait(self.env).callbacks.append(lambda _: moments.append(self.env.ps))
 
     def queue(self, resource: int) -> Queue:
         if resource not in self.queues:
@@ -183,10 +190,12 @@ class Machine:
             self.bus.cpu(True)
             yield self.env.timeout(self.work.cpu_ps[number])
             self.bus.cpu(False)
+        elif what == "host":
+            lasts = self.costs.hw.device.host_wait_ps
+            self.host_wait += lasts
+            yield self.env.timeout(lasts)
         elif what == "gap":
             yield from self.launches(self.costs.chains(number)[column[0]])
-            if self.spans is not None and column[0] < self.costs.trace.n_layers:
-                self.spans.decisions.append(self.env.ps)
         else:
             yield from self.launches(self.costs.shared(column[0], self.costs.sizes[number].tokens))
 

@@ -29,7 +29,7 @@ def check(costs: Costs, decisions: Decisions, clocks: Clocks, counts: Counts, bu
 
 def check_causes(costs: Costs, clocks: Clocks) -> None:
     """Every pass lasts as long as the causes that its launches logged, together."""
-    causes = costs.dense_ps + clocks.experts_ps + clocks.stall_ps + clocks.cpu_ps + clocks.slowed_ps
+    causes = costs.dense_ps + clocks.experts_ps + clocks.stall_ps + clocks.cpu_ps + clocks.host_ps + clocks.slowed_ps
     lasted = clocks.end_ps - clocks.start_ps
     if (causes != lasted).any():
         number = int(np.argmax(causes != lasted))

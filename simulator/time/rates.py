@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 from simmoe.simulator.lower.records import Fixed, Tables
 
 # Fields of Clock.at.
-BUSY, SLOWED, STALLED, EXPERTS, ON_CPU, HEAD, TAIL, CPU_UNTIL, LINK_FREE = 0, 1, 2, 3, 4, 5, 6, 7, 8
+BUSY, SLOWED, STALLED, EXPERTS, ON_CPU, HEAD, TAIL, CPU_UNTIL, LINK_FREE, HOST = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
 EVER = 9223372036854775807  # errors.LATEST_PS, as text for the compiler
 
 
 class Clock(NamedTuple):
     """Where the resources stand, and the log."""
 
-    at: Any  # [9] link busy, slowed, stalled, experts computed, CPU waited for; first and last known transfer, when the CPU has
-    #          read and the link is free (contended only)
+    at: Any  # [10] link busy, slowed, stalled, experts computed, CPU waited for; first and last known transfer, when the CPU has
+    #          read and the link is free (contended only); host waited for
     free: Any  # [resources] when each has served all that was emitted for it
     ready: Any  # [resources] when its last READY started
     arrival: Any  # [guesses] when what each of them brings arrives
@@ -30,6 +30,7 @@ class Clock(NamedTuple):
     slowed_ps: Any  # [passes]
     cpu_ps: Any  # [passes]
     experts_ps: Any  # [passes]
+    host_ps: Any  # [passes]
 
 
 def run_gap(start: int, size: int, column: int, f: Fixed, t: Tables, e: Clock) -> int:

@@ -75,7 +75,7 @@ def simulate(
         clock = _played(text, Player().arrays, fixed, tables, work, notes_of(requests), _clock(costs, work, passes))
     if clock is None or clock.end_ps[-1] > LATEST_PS:
         raise too_long()
-    return Clocks(*(np.asarray(log, np.int64) for log in clock[-6:]), int(clock.at[BUSY]))  # type: ignore[call-arg, arg-type]
+    return Clocks(*(np.asarray(log, np.int64) for log in clock[-7:]), int(clock.at[BUSY]))  # type: ignore[call-arg, arg-type]
 
 
 def _played(
@@ -89,5 +89,5 @@ def _played(
 
 def _clock(costs: Costs, work: Work, passes: int) -> Clock:
     transfers = len(work.loads) + int(np.count_nonzero(work.issued)) if costs.contended else 0
-    lengths = (9, RESOURCES, RESOURCES, len(work.issued), transfers, transfers, *[passes] * 6)
+    lengths = (10, RESOURCES, RESOURCES, len(work.issued), transfers, transfers, *[passes] * 7)
     return Clock(*(np.zeros(n, np.int64) for n in lengths))

@@ -11,6 +11,7 @@ from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
 from simmoe.simulator.time.rates import (
     CPU_UNTIL,
     EXPERTS,
+    HOST,
     ON_CPU,
     SLOWED,
     STALLED,
@@ -31,12 +32,14 @@ def run_passes(begin: int, end: int, now: int, f: Fixed, t: Tables, w: Work, s: 
             e.at[SLOWED] = 0
             e.at[ON_CPU] = 0
             e.at[EXPERTS] = 0
+            e.at[HOST] = 0
             now = lower_pass(number, now, f, t, w, s, e)
             e.end_ps[number] = now
             e.stall_ps[number] = e.at[STALLED]
             e.slowed_ps[number] = e.at[SLOWED]
             e.cpu_ps[number] = e.at[ON_CPU]
             e.experts_ps[number] = e.at[EXPERTS]
+            e.host_ps[number] = e.at[HOST]
     return now
 
 
@@ -110,6 +113,13 @@ def op_cpu(event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Cl
     e.free[f.cpu] = ends
     if f.contended:
         e.at[CPU_UNTIL] = ends
+    return ends
+
+
+def op_host(unit: int, event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Clock) -> int:
+    ends = max(e.free[unit], after) + f.host_wait_ps
+    e.at[HOST] += f.host_wait_ps
+    e.free[unit] = ends
     return ends
 
 

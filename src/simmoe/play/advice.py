@@ -43,17 +43,22 @@ def launch_share(run: Run) -> float:
 def bound_by(run: Run) -> str:
     """One phrase: what the run is bound by."""
     home = run.workload.hw.home.name
-    waiting, on_cpu = (dict(shares(run)).get(f"waiting for {whom}", 0.0) for whom in (home, "the CPU"))
-    name, share = next(item for item in shares(run) if not item[0].startswith("waiting"))
-    if waiting > 0.5:
-        return f"bound by {home}: {waiting:.0%} of decode time waits for experts"
-    if on_cpu > 0.5:
-        return f"bound by the CPU: {on_cpu:.0%} of decode time waits for the experts that it computes"
-    if waiting + on_cpu > 0.5:
-        return f"bound by {home} ({waiting:.0%} of decode time waits for experts) and by the CPU ({on_cpu:.0%})"
+    waits = {
+        home: "waits for experts", "the CPU": "waits for the experts that it computes", "the host": "waits for the router's result"
+    }  # fmt: skip
+    spent = dict(shares(run))
+    waiting = {whom: spent.get(f"waiting for {whom}", 0.0) for whom in waits}
+    whom = max(waiting, key=lambda whom: waiting[whom])
+    if waiting[whom] > 0.5:
+        return f"bound by {whom}: {waiting[whom]:.0%} of decode time {waits[whom]}"
+    if sum(waiting.values()) > 0.5:
+        first, *others = [whom for whom in waits if waiting[whom]]
+        text = f"bound by {first} ({waiting[first]:.0%} of decode time {waits[first]})"
+        return text + "".join(f" and by {whom} ({waiting[whom]:.0%})" for whom in others)
     if launch_share(run) > 0.5:
         return f"bound by launch overhead: {launch_share(run):.0%} of decode time"
-    return f"bound by memory bandwidth: {share:.0%} of decode time is {name}, {waiting:.0%} waits for experts"
+    name, share = next(item for item in shares(run) if not item[0].startswith("waiting"))
+    return f"bound by memory bandwidth: {share:.0%} of decode time is {name}, {waiting[home]:.0%} waits for experts"
 
 
 def faster(hw: Hardware, what: str) -> Hardware:
@@ -78,6 +83,8 @@ def faster(hw: Hardware, what: str) -> Hardware:
         return replace(hw, units={**hw.units, cpu.name: cpu}, tiers={**hw.tiers, host.name: host})
     if what == "launch":
         unit = replace(unit, launch_ps=unit.launch_ps // 2)
+    elif what == "host":
+        unit = replace(unit, host_wait_ps=unit.host_wait_ps // 2)
     else:
         unit = replace(unit, bytes_per_s=2 * unit.bytes_per_s)
         memory = replace(memory, bytes_per_s=2 * memory.bytes_per_s)
@@ -91,6 +98,7 @@ def gains(workload: Workload, plan: Plan, run: Run) -> list[tuple[str, float]]:
         f"twice the {workload.hw.device.memory} bandwidth": "memory",
         "half the launch overhead": "launch",
         **({"a CPU that reads twice as fast": "cpu"} if run.counts.on_cpu else {}),
+        **({"half the wait of the host": "host"} if run.clocks.host_ps.any() else {}),
     }
     found = []
     for text, what in changes.items():

@@ -113,7 +113,8 @@ class Scenario:
     )  # fmt: skip
     timeline: str = option(
         Policy(), "overlapped", group=ENGINE, metavar=NAME,
-        help="who waits for whom: overlapped (loads beside computing, default), serial (each load, then its expert) or a file",
+        help="who waits for whom: overlapped (loads beside computing, default), serial (each load, then its expert), "
+        "sync (as overlapped, but the host waits host_wait for the router first) or a file",
     )  # fmt: skip
     overlap: bool = option(Switch(), True, group=ENGINE, metavar="on|none", help="none: the same as --timeline serial")
     prefetch: str | None = option(
