@@ -52,7 +52,9 @@ def _load(kind: str, path: Path, sha256: str) -> ModuleType:
         if path.parent == (FOLDER / kind).resolve():
             return importlib.import_module(f"{__name__}.{kind}.{path.stem}")
         module = sys.modules[name] = _executed(path, name, kind in ("eviction", "timeline"))
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise UserError(f"{kind} policy {path.name} cannot be loaded: {one_line(error)}") from None
     return module
 

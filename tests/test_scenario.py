@@ -507,3 +507,22 @@ def test_the_page_on_sweeps_lists_every_axis_with_its_default():
 
 def default_word(option: Declared) -> str:
     return OFF if option.about.off else option.about.kind.word(option.default)
+
+
+def test_a_place_that_cannot_be_saved_to_is_said_before_anything_is_played(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    policy = tmp_path / "mine.py"
+    policy.write_text((ROOT / "policies/eviction/lru.py").read_text())
+    (tmp_path / "link.yaml").symlink_to("nowhere.yaml")
+    cases = {"": "is a folder", ".": "is a folder", "no/x.yaml": "does not exist", "link.yaml": "exists"}
+    for target, said in cases.items():
+        assert main(["run", *words_of_base(), "--save", target]) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and said in err and err.count("\n") == 1
+    before = policy.read_text()
+    assert main(["run", *words_of_base(), "--eviction", "mine.py", "--save", "mine.py", "--force"]) == 2
+    assert "would overwrite the file of --eviction" in capsys.readouterr().err and policy.read_text() == before
+
+
+def words_of_base() -> list[str]:
+    return words(BASE)

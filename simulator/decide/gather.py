@@ -5,7 +5,7 @@ Requests stand in order of first occurrence (token-major, slot order within a to
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -52,6 +52,10 @@ class Requests:
     def no_guesses(self) -> Guesses:
         """What a run without a prefetcher wants."""
         return Guesses(np.zeros(self.n_events + 1, np.int64), np.zeros(0, np.int64))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is kept is made again: it holds weak references, which cannot be copied to another process."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
     @cached_property
     def parts(self) -> WeakKeyDictionary[Guesses, dict[int, Any]]:

@@ -48,7 +48,7 @@ def check(eviction: ModuleType) -> None:
 
 
 def _broken(eviction: ModuleType, path: Path, tree: ast.Module) -> Iterator[str]:
-    yield from _names(path, tree)
+    yield from _names(eviction, path, tree)
     yield from _hooks(eviction, tree)
     yield from _needs(eviction, tree)
     yield from _recursion(tree)
@@ -71,11 +71,14 @@ def _functions(tree: ast.Module) -> dict[str, ast.FunctionDef]:
     return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
-def _names(path: Path, tree: ast.Module) -> Iterator[str]:
+def _names(eviction: ModuleType, path: Path, tree: ast.Module) -> Iterator[str]:
     """Both engines refuse what only the compiled one, which puts everything into one module, would confuse."""
     helpers = {module.__name__: _defined(ast.parse(_file(module).read_bytes())) for module in imported(path)}
     for where, names in (
-        ("", _defined(tree)),
+        (
+            "",
+            _defined(tree) | (vars(eviction).keys() - _handed_on(tree)),
+        ),  # also what is bound within an if, by a class, an import or an annotation
         *((f"imports {name}, which ", names) for name, names in helpers.items()),
     ):
         for name in sorted(names & set(reserved())):
@@ -92,6 +95,12 @@ def _hooks(eviction: ModuleType, tree: ast.Module) -> Iterator[str]:
             a = functions[hook].args
             if len(a.posonlyargs + a.args) != EXAMPLES[hook].count(",") + 1 or a.vararg or a.kwarg or a.kwonlyargs:
                 yield f"line {functions[hook].lineno} defines {hook}({ast.unparse(a)}); the machine calls {EXAMPLES[hook]}"
+            elif functions[hook].decorator_list:
+                yield f"line {functions[hook].lineno} decorates {hook}(); the compiled engine reads the plain def"
+            elif getattr(getattr(eviction, hook), "__code__", None) is None or (
+                getattr(eviction, hook).__code__.co_firstlineno != functions[hook].lineno
+            ):
+                yield f"binds {hook} again after its def at line {functions[hook].lineno}; the compiled engine reads the def"
         elif hasattr(eviction, hook) and hook not in handed_on:
             yield f"has a {hook} that is no function defined with def at the top of the file; write def {EXAMPLES[hook]}"
     if not hasattr(eviction, "victim"):

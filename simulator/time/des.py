@@ -335,7 +335,9 @@ class Memory:
 
     def __init__(self, env: World, occupancy: Occupancy) -> None:
         self.env, self.occupancy = env, occupancy
-        self.slots = [simpy.Container(env, room, begin) for room, begin in zip(occupancy.rooms, occupancy.begins)]
+        self.slots = [  # SimPy knows no capacity of 0: half a byte holds nothing
+            simpy.Container(env, room or 0.5, begin) for room, begin in zip(occupancy.rooms, occupancy.begins)
+        ]
         self.buffers = simpy.Container(env, occupancy.buffer_room) if occupancy.buffer_room else None
         self.queue = Queue(env)
         env.process(self.serve())

@@ -7,6 +7,7 @@ affair.
 
 from __future__ import annotations
 
+import builtins
 import inspect
 import traceback
 from collections import Counter
@@ -22,7 +23,7 @@ from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.player import Player
 from simmoe.simulator.decide.policy_file import is_bundled
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.lower import emitter, layer, oplist
+from simmoe.simulator.lower import emitter, layer, oplist, records
 from simmoe.simulator.lower.durations import Loading
 from simmoe.simulator.lower.oplist import LATE, MOVE, ONE, READY, RUN, WAIT, Ops
 from simmoe.simulator.lower.tables import notes_of, tables_of, work_of
@@ -53,7 +54,7 @@ def tried(
             ok = type(last) is int and 0 < last < len(ops.kind)
             wrong: str | None = None if ok else f"handed on {last!r}, which no operation returned"
             wrong = wrong or next(_mistakes(ops, number, fixed.layers, work, load, guess), None)
-        except Exception as error:  # a user's text may fail in any way
+        except (Exception, SystemExit) as error:  # a user's text may fail in any way
             raise _failed(timeline, number, error) from error
         if wrong:
             raise UserError(
@@ -72,11 +73,23 @@ def _broken(timeline: ModuleType) -> Iterator[str]:
     taken = {  # its text is compiled into one module with theirs
         name for module in (emitter, layer, oplist, rates, serve) for name in vars(module) if name[:1] != "_"
     }
-    for name in sorted(set(own) & taken - MAY_DEFINE):
+    taken |= set(dir(builtins))
+    for name in sorted(
+        {name for name in vars(timeline) if name[:2] != "__"} & taken - MAY_DEFINE - _borrowed(timeline)
+    ):
         yield f"defines {name}, a name of the machine; rename it"
 
 
-def _failed(timeline: ModuleType, number: int, error: Exception) -> UserError:
+def _borrowed(timeline: ModuleType) -> set[str]:
+    """Names that the file imports from simmoe, and means as they stand there."""
+    return {
+        name
+        for name, it in vars(timeline).items()
+        if str(getattr(it, "__module__", "")).startswith(("simmoe.", "typing"))
+    } | {name for name in vars(timeline) if name in vars(records) and vars(timeline)[name] == vars(records)[name]}
+
+
+def _failed(timeline: ModuleType, number: int, error: BaseException) -> UserError:
     file = getattr(timeline, "__file__", None)
     frames = [
         (frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == file

@@ -36,7 +36,7 @@ def run(a: argparse.Namespace) -> None:
             raise UserError(f"--{option.replace('_', '-')} shows one run: add --budget or --memory")
     if a.force and not a.save:
         raise UserError("--force overwrites the file of --save: add --save FILE, or leave it out")
-    if a.save:
+    if a.save is not None:
         saved.writable(Path(a.save), a.force)
     trace = traces.given(scenario.trace)
     if not one and a.file is None and a.tokens is None:  # of what a file holds nothing is left open

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simmoe import policies
+from simmoe.play import asked
 from simmoe.play.replay import one_of
 from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide.decisions import BOUNDS, no_guesses
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from simmoe.play.workload import Workload
 
 PREFETCH_INTO = ("cache", "buffers")
+UNITS = ("share", "layers")  # of a placement's amount
 Flags = npt.NDArray[np.bool_]
 
 
@@ -52,7 +54,7 @@ def guesses_of(workload: Workload, plan: Plan) -> Guesses:
     if plan.prefetch is None:
         return no_guesses(workload.requests)
     trace, requests = workload.trace, workload.requests
-    event, obj = policies.load("prefetch", plan.prefetch).wanted(trace)
+    event, obj = asked.guesses(policies.load("prefetch", plan.prefetch), requests.n_events, requests.n_objects, trace)
     if plan.placement is not None:
         kept = ~placed(trace, requests, plan).ravel()[obj]
         event, obj = event[kept], obj[kept]
@@ -76,8 +78,8 @@ def _cheaper(miss: str, requests: Requests, costs: Costs) -> Flags:
     column = requests.obj // costs.trace.n_experts
     cpu_ps = cache(lambda layer, tokens: costs.cpu_ps(layer, 1, tokens))
     alone = [cpu_ps(layer, tokens) for layer, tokens in zip(column.tolist(), requests.tokens.tolist())]
-    flags: Flags = policies.load("miss", miss).on_cpu(np.array(costs.transfer_ps)[column], np.array(alone, np.int64))
-    return flags
+    idle, alone_ps = np.array(costs.transfer_ps)[column], np.array(alone, np.int64)
+    return asked.flags(policies.load("miss", miss), requests.obj.shape, idle, alone_ps)
 
 
 def placed(trace: Trace, requests: Requests, plan: Plan) -> Flags:
@@ -85,8 +87,9 @@ def placed(trace: Trace, requests: Requests, plan: Plan) -> Flags:
     name, _, amount = str(plan.placement).partition("=")
     module = policies.load("placement", name)
     use = np.bincount(requests.use_obj, minlength=requests.n_objects).reshape(trace.n_layers, trace.n_experts)
-    flags: Flags = module.on_cpu(use, _amount(amount, module.UNIT, name, trace.n_layers), plan.seed)
-    return flags
+    return asked.flags(
+        module, use.shape, use, _amount(amount, asked.unit(module, UNITS), name, trace.n_layers), plan.seed
+    )
 
 
 def _amount(text: str, unit: str, name: str, layers: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,19 @@ SHOWN = 12  # digits of a digest in a message
 
 
 def writable(path: Path, force: bool) -> None:
-    """Raises UserError for a file that exists, unless `force`."""
-    if path.exists() and not force:
+    """Raises UserError for a place where no file can be written, and for a file that exists, unless `force`."""
+    if not path.name or path.is_dir():
+        raise UserError(f"--save {str(path)!r} is a folder; name the file to write, such as run.yaml")
+    if not path.parent.is_dir():
+        raise UserError(
+            f"--save {path}: the folder {path.parent} does not exist; make it, or name the file in another one"
+        )
+    if not os.access(path.parent, os.W_OK):
+        raise UserError(f"--save {path}: the folder {path.parent} cannot be written to; name the file in another one")
+    if (path.exists() or path.is_symlink()) and not force:
         raise UserError(f"{path} exists; name another file with --save, or overwrite it with --force")
+    if path.exists() and not path.is_file():
+        raise UserError(f"--save {path} is no regular file; name another one")
 
 
 def write(
@@ -32,6 +43,10 @@ def write(
 ) -> None:
     """Every value that is not the default, files as they are named from the folder of `path`. Raises UserError."""
     writable(path, force)
+    named = [(o, value) for o, value in inputs.named(options, values) if isinstance(value, str | Path)]
+    for option, file in ((o, inputs.find(o, str(value))) for o, value in named):
+        if path.exists() and path.samefile(file):
+            raise UserError(f"--save {path} would overwrite the file of {option.flag}; name another one")
     said = {name: value for name, value in values.items() if value != options[name].default}
     said |= {option.name: inputs.beside(option, value, path.parent) for option, value in inputs.named(options, said)}
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in said.items()}
