@@ -47,10 +47,10 @@ class Occupancy:
         load_of = dict(zip(decisions.loads.tolist(), range(len(decisions.loads))))
 
         def moved(where: Ints, obj: Ints) -> Bytes:
-            found: Bytes = defaultdict(list)
+            found: dict[int, dict[int, int]] = defaultdict(dict)
             for at, o in zip(where.tolist(), obj.tolist()):
-                found[at].append((group[o], size[o]))
-            return dict(found)
+                found[at][group[o]] = found[at].get(group[o], 0) + size[o]
+            return {at: list(bytes_by_group.items()) for at, bytes_by_group in found.items()}
 
         fresh = decisions.fresh if guesses.buffered else decisions.fresh[:0]
         issuing = np.array([load_of[i] for i in decisions.evicted_for[own].tolist()], np.int64)

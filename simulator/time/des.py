@@ -163,17 +163,22 @@ class Machine:
     def serve(self, queue: Queue) -> Process:
         """A resource: one operation after the other, each when what it follows has ended."""
         env = self.env
-        served = {MOVE: self.move, RUN: self.run, READY: self.ready, ONE: self.one, LATE: self.late, WAIT: self.wait}
+        served = {RUN: self.run, READY: self.ready, ONE: self.one, LATE: self.late, WAIT: self.wait}
         while True:
             if not queue.ops:
                 yield queue.sleep()
             op = queue.ops.popleft()
             if not op.after.ended:
                 yield op.after.wait(env)
-            yield from served[op.kind](op)
+            if op.kind == MOVE:
+                yield env.timeout(self.begin_move(op))
+                self.bus.transfers(-1)
+            else:
+                yield from served[op.kind](op)
             op.end()
 
-    def move(self, op: Op) -> Process:
+    def begin_move(self, op: Op) -> int:
+        """A transfer takes up its link; how long it will."""
         what, number = op.what
         lasts = self.work.load_ps[number] if what == "load" else self.work.guess_ps[number]
         if self.spans is not None:
@@ -181,8 +186,7 @@ class Machine:
             self.spans.transfer(obj, self.env.ps, lasts)
         self.link_busy += lasts
         self.bus.transfers(+1)
-        yield self.env.timeout(lasts)
-        self.bus.transfers(-1)
+        return int(lasts)
 
     def run(self, op: Op) -> Process:
         what, number, *column = op.what
