@@ -35,6 +35,7 @@ from simmoe.simulator.physics.link import transfer_ps
 from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.time import rates as laws
 from simmoe.simulator.time.engines import named
+from simmoe.simulator.time.laws import check_causes
 from simmoe.simulator.time.recurrence import CompiledPlayer
 from tests.scenarios import Case, cases, cpus, examples
 
@@ -381,3 +382,24 @@ def test_nothing_keeps_the_requests_of_a_trace_alive():
     del requests
     gc.collect()
     assert watched[0]() is None
+
+
+@pytest.mark.parametrize("log", ["stall_ps", "experts_ps", "slowed_ps", "cpu_ps", "host_ps"])
+def test_a_clock_that_counts_a_cause_ten_times_breaks_a_law(log):
+    """Time by cause was closed by its remainder once: then ten times the stalls still added up."""
+    run = simmoe.run(
+        "jetson_orin",
+        "switch",
+        tokens=300,
+        budget="25%",
+        set=["units.gpu.host_wait=20us"],
+        timeline="sync",
+        miss="fetch",
+    )
+    check_causes(run.workload.costs, run.clocks)
+    counted = getattr(run.clocks, log)
+    wrong = replace(run.clocks, **{log: 10 * counted if counted.any() else counted + 1})
+    with pytest.raises(
+        BrokenLaw, match=r"simmoe broke its own law: pass \d+ lasts \d+ ps but its causes add up to \d+ ps"
+    ):
+        check_causes(run.workload.costs, wrong)
