@@ -105,6 +105,20 @@ def test_a_timeline_that_errs_is_one_line(what, engine, tmp_path, monkeypatch):
     assert "mine.py" in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_host_is_waited_for_before_anything_else_of_an_event(engine, tmp_path):
+    mine = tmp_path / "mine.py"
+    text = policies.find("timeline", "sync").read_text("utf-8")
+    old = "    now = op_host(t.unit[column], event, now, f, t, w, s, e)\n    return load_beside(event, number, size, column, now, f, t, w, s, e)"
+    assert old in text
+    new = "    now = load_beside(event, number, size, column, now, f, t, w, s, e)\n    return op_host(t.unit[column], event, now, f, t, w, s, e)"
+    mine.write_text(text.replace(old, new), "utf-8")
+    with pytest.raises(
+        UserError, match=r"timeline mine.py: pass 0: the host must be waited for once in an event, before all"
+    ):
+        simmoe.run(**RUN, timeline=str(mine), engine=engine, set=["units.gpu.host_wait=30us"])
+
+
 @pytest.mark.skipif(compiled.missing(), reason="numba is not installed: pip install 'simmoe[fast]'")
 def test_a_timeline_that_numba_cannot_compile_is_one_line(tmp_path):
     mine = tmp_path / "mine.py"

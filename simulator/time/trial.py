@@ -105,6 +105,7 @@ def _mistakes(ops: Ops, number: int, layers: int, work: Any, load: int, guess: i
             yield f"an operation follows {after!r}, which no operation before it returned"
             return
     rows = list(zip(ops.kind, ops.what))
+    yield from _waits(rows)
     yield from _moves(rows, number, layers, work, load, guess)
     for column in range(layers):
         yield from _layer(
@@ -114,6 +115,13 @@ def _mistakes(ops: Ops, number: int, layers: int, work: Any, load: int, guess: i
             work,
             rows,
         )
+
+
+def _waits(rows: list[Any]) -> Iterator[str]:
+    """The event is decided behind its wait of the host: nothing of it may come before."""
+    for row, (kind, what) in enumerate(rows):
+        if kind == RUN and what[0] == "host" and not (rows[row - 1][0] == RUN and rows[row - 1][1][0] == "gap"):
+            yield f"the host must be waited for once in an event, before all its other operations; see row {row}"
 
 
 def _moves(rows: list[Any], number: int, layers: int, work: Any, load: int, guess: int) -> Iterator[str]:
