@@ -109,10 +109,9 @@ def test_a_timeline_that_errs_is_one_line(what, engine, tmp_path, monkeypatch):
 def test_the_host_is_waited_for_before_anything_else_of_an_event(engine, tmp_path):
     mine = tmp_path / "mine.py"
     text = policies.find("timeline", "sync").read_text("utf-8")
-    old = "    now = op_host(t.unit[column], event, now, f, t, w, s, e)\n    return load_beside(event, number, size, column, now, f, t, w, s, e)"
-    assert old in text
-    new = "    now = load_beside(event, number, size, column, now, f, t, w, s, e)\n    return op_host(t.unit[column], event, now, f, t, w, s, e)"
-    mine.write_text(text.replace(old, new), "utf-8")
+    wait, rest = "op_host(t.unit[column], event, now, f,", "load_beside(event, number, size, column, now, f,"
+    assert wait in text and rest in text
+    mine.write_text(text.replace(wait, "(here)").replace(rest, wait).replace("(here)", rest), "utf-8")
     with pytest.raises(
         UserError, match=r"timeline mine.py: pass 0: the host must be waited for once in an event, before all"
     ):

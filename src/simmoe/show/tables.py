@@ -43,7 +43,7 @@ def show_ladder(ladder: Ladder, plan: Plan, files: list[str], out: Console) -> N
         name = f"{rung.label} ({nbytes(rung.budget_bytes)})"
         table.add_row(name, *(_cells(rung.run) if rung.run else (rung.why_not, *[""] * (len(COLUMNS) - 2))))
     table.add_row("[dim]bound: everything[/]", *_cells(ladder.everything))
-    out.print(table)
+    print_whole(table, out)
     out.print(
         f"100 % = {nbytes(every)} of routed experts. A rung starts empty, so 100 % still pays each first load; the bound starts full."
     )
@@ -56,7 +56,7 @@ def show_run(run: Run, changes: list[tuple[str, float]], files: list[str], out: 
     table = _table()
     share = run.plan.budget_bytes / run.workload.model.all_expert_bytes
     table.add_row(f"{share:.1%} ({nbytes(run.plan.budget_bytes)})", *_cells(run))
-    out.print(table)
+    print_whole(table, out)
     split = run.memory_bytes
     out.print(
         "Memory: "
