@@ -3,7 +3,7 @@ PYTHON := $(or $(wildcard .venv/bin/python),python3)
 # Tests of one file share what it has trained or played, so a file stays on one process.
 PYTEST := $(PYTHON) -m pytest -n 2 --dist loadfile
 
-.PHONY: check style mypy pyright fast test real fuzz all
+.PHONY: check style mypy pyright fast test real fuzz examples all
 
 # Before every commit, in at most 90 s of two free cores.
 check:
@@ -33,6 +33,10 @@ real:
 # The property tests with ten times the examples of CI, other ones each time.
 fuzz:
 	$(PYTEST) --hypothesis-profile fuzz -m "hypothesis and not train"
+
+# Writes anew what the examples print, where numbers have moved for a reason.
+examples:
+	$(PYTHON) -m tests.test_examples
 
 # What CI runs. Builds .venv anew.
 all:
