@@ -1,4 +1,4 @@
-"""The conformance rows of docs/design.md: hits, misses and evictions that two independent references agree on."""
+"""The conformance rows of docs/checks.md: hits, misses and evictions that two independent references agree on."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""The pages name only files and modules that exist."""
+"""The pages name only files, modules, pages, sections and options that exist, and are short."""
 
 from __future__ import annotations
 
+import argparse
 import re
 from functools import cache, reduce
 from importlib import import_module
@@ -10,16 +11,29 @@ from pathlib import Path
 
 import pytest
 
+from simmoe.cli.main import parser
 from tests.test_house import ROOT
 
 HISTORY = {"decisions.md"}  # what was true on its day
 QUOTES = {
     "validation.md"
 }  # made by `simmoe validate`, of sources that name files of other projects; head.md is its own text
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SUFFIX = r"\.(?:py|md|yaml|json|xz)\b(?!\.?\w)"
 PATH = re.compile(rf"(?<![\w./@-])\w[\w.-]*(?:/[\w.-]+)*/[\w.-]+{SUFFIX}")
 BARE = re.compile(r"`(\w+\.py)`")
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+COMMAND = re.compile(r"simmoe ([a-z]+)\b([^`\n]*)")
+LINES = {"README.md": 100, "architecture.md": 80}  # of a page; else 250
+LOGS = {"decisions.md", "validation.md"}  # as long as they must be
+OTHERS = {
+    "--bytes-per-s",
+    "--d-ff",
+    "--d-model",
+    "--policies",
+    "--direct",
+    "--enable-return-routed-experts",
+}  # of other programs
 MODULE = re.compile(r"(?<![\w./-])simmoe(?:\.[A-Za-z_]\w*)+")
 
 
@@ -68,3 +82,69 @@ def test_every_file_that_a_page_names_exists(page: Path) -> None:
 def test_every_module_that_a_page_names_exists(page: Path) -> None:
     lost = [name for name in MODULE.findall(page.read_text("utf-8")) if not found(name)]
     assert not lost, f"{ids(page)} names modules that are not there: {lost}"
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link behind # may name: each heading as GitHub writes it."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.M | re.S)
+    titles = [re.sub(r"\]\([^)]*\)", "", title) for title in re.findall(r"^#+ (.*)$", text, re.M)]
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def links(page: Path) -> list[tuple[Path, str]]:
+    """(file, section or "") of each link of a page that stays in the project."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.M | re.S)
+    parts = [link.partition("#") for link in LINK.findall(text) if "://" not in link]
+    return [((page.parent / name).resolve() if name else page, section) for name, _, section in parts]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    lost = [f"{target.name}#{section}" for target, section in links(page) if not target.exists()]
+    lost += [f"{target.name}#{section}" for target, section in links(page)
+             if section and target.exists() and section not in anchors(target)]  # fmt: skip
+    assert not lost, f"{ids(page)} links to what is not there: {lost}"
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    seen, new = set(), {ROOT / "README.md"}
+    while new:
+        seen |= new
+        new = {target for page in new if page.suffix == ".md" for target, _ in links(page)} - seen
+    assert not (lost := {ids(page) for page in PAGES} - {ids(page) for page in seen if page.is_file()}), lost
+
+
+def test_pages_are_short() -> None:
+    long = {ids(p): n for p in PAGES if (n := len(p.read_text("utf-8").splitlines())) > LINES.get(p.name, 250)}
+    assert not (long := {name: n for name, n in long.items() if Path(name).name not in LOGS}), long
+
+
+def options() -> dict[str, set[str]]:
+    """The options of each command, those of its sub-commands included."""
+
+    def of(one: argparse.ArgumentParser) -> set[str]:
+        found = {name for action in one._actions for name in action.option_strings}
+        for action in one._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                found |= {name for sub in action.choices.values() for name in of(sub)}
+        return found
+
+    (commands,) = (a for a in parser()._actions if isinstance(a, argparse._SubParsersAction))
+    return {name: of(one) for name, one in commands.choices.items()}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in HISTORY | QUOTES], ids=ids)
+def test_every_command_that_a_page_shows_exists(page: Path) -> None:
+    known, text = options(), page.read_text("utf-8")
+    shown = "\n".join([*re.findall(r"^```.*?^```$", text, re.M | re.S), *re.findall(r"`([^`\n]+)`", text)])
+    lost = []
+    for name, rest in COMMAND.findall(shown):
+        if name not in known:
+            lost.append(f"simmoe {name}")
+        lost += [
+            f"simmoe {name} {one}"
+            for one in re.findall(r"(?<!\S)--[a-z][a-z-]*", rest)
+            if one not in known.get(name, {one})
+        ]
+    alone = set(re.findall(r"`(--[a-z][a-z-]*)", text)) - set().union(*known.values())
+    assert not lost + sorted(alone - OTHERS), f"{ids(page)} shows {lost + sorted(alone - OTHERS)}, which no command has"

@@ -49,7 +49,7 @@ def test_an_example_prints_what_is_recorded(example: Path) -> None:
 
 
 def test_every_example_is_recorded_short_and_says_what_it_shows() -> None:
-    assert {p for p in FOLDER.glob("*.out")} == {p.with_suffix(".out") for p in EXAMPLES} and len(EXAMPLES) == 6
+    assert set(FOLDER.glob("*.out")) == {p.with_suffix(".out") for p in EXAMPLES} and len(EXAMPLES) == 6
     for path in FOLDER.iterdir():
         if path.suffix != ".out":
             lines = path.read_text("utf-8").splitlines()

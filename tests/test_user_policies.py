@@ -350,7 +350,7 @@ def test_what_is_reserved_is_what_the_machine_defines():
 
 
 def test_the_page_on_policies_says_where_the_reserved_names_stand():
-    page = (Path(__file__).parent.parent / "docs" / "adding_a_policy.md").read_text()
+    page = (Path(__file__).parent.parent / "docs" / "extending" / "README.md").read_text()
     assert "`simulator/decide/residency.py`" in page
     assert not [name for name in names.reserved() if f"`{name}`" in page], "a list goes stale; name the file"
     assert f"{guard.MOST_TURNS:,} times" in page and f"first {FIRST_EVENTS:,} events" in page
@@ -362,7 +362,7 @@ def test_what_cannot_be_compiled_is_named_and_plays_interpreted(tmp_path):
     file.write_text(victim("return min(o for o, may in enumerate(list(free)) if may)"))
     assert len(play(file, Player()).evicted) > 20
     with pytest.raises(
-        UserError, match=r"^policy mine\.py cannot be compiled: .*; --engine simpy plays it, docs/adding_a_policy"
+        UserError, match=r"^policy mine\.py cannot be compiled: .*; --engine simpy plays it, docs/extending/README"
     ):
         play(file, CompiledPlayer())
 

@@ -86,7 +86,7 @@ def _compiled_only(task: Task, error: BaseException) -> UserError | None:
     what = "cannot be compiled" if untyped else "fails only when it is compiled"
     return UserError(
         f"policy {blame.name_of(task.eviction)} {what}: {blame.reason(error)}; "
-        "--engine simpy plays it, docs/adding_a_policy.md says what can be compiled"
+        "--engine simpy plays it, docs/extending/README.md says what can be compiled"
     )
 
 

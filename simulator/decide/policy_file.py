@@ -104,7 +104,7 @@ def _hooks(eviction: ModuleType, tree: ast.Module) -> Iterator[str]:
         elif hasattr(eviction, hook) and hook not in handed_on:
             yield f"has a {hook} that is no function defined with def at the top of the file; write def {EXAMPLES[hook]}"
     if not hasattr(eviction, "victim"):
-        yield f"defines no {EXAMPLES['victim']}, which says what leaves when room is short; see docs/adding_a_policy.md"
+        yield f"defines no {EXAMPLES['victim']}, which says what leaves when room is short; see docs/extending/eviction.md"
 
 
 def _handed_on(tree: ast.Module) -> set[str]:

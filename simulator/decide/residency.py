@@ -1,4 +1,4 @@
-"""Decisions of the expert cache, event by event, without a clock (docs/design.md, "Decide, then time").
+"""Decisions of the expert cache, event by event, without a clock (docs/semantics.md, "One event").
 
 The functions call a policy by the names of simulator/decide/hooks.py; `bind` gives them one. They read and write flat integer arrays (or
 lists) only, so that the same text runs interpreted and compiled.

@@ -1,7 +1,7 @@
 """How long every load of a run is on the link, and every piece of the CPU: settled before any clock runs.
 
 A load that a second tier answers takes the last hop alone; a victim that is written back shares the link with the load that takes its room
-(docs/design.md, "Loads").
+(docs/costs.md, "Loads").
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One memory for CPU, GPU and loads: what flows in is taken from what the units can read.
 
-R = min(unit's own rate, B - w r) while a load of rate r runs, B the rate of the whole memory (docs/design.md, "Unified
-memory"). w = 1 when the load lands in the buffer that the GPU reads; a copy from a staging buffer reads and writes once
+R = min(unit's own rate, B - w r) while a load of rate r runs, B the rate of the whole memory (docs/costs.md, "Contention:
+unified memory"). w = 1 when the load lands in the buffer that the GPU reads; a copy from a staging buffer reads and writes once
 more: w = 3. A profile states its w as dram_bytes_per_loaded_byte.
 """
 

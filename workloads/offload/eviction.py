@@ -1,4 +1,4 @@
-"""The runtime's own eviction policies, in dicts: written from the rules of docs/design.md, not from simmoe.policies.
+"""The runtime's own eviction policies, in dicts: written from the rules of docs/semantics.md, not from simmoe.policies.
 
 A policy knows the residents from the oldest to the newest stamp. All choose among residents that are not pinned.
 """

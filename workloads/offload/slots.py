@@ -1,4 +1,4 @@
-"""The fast tier's book-keeping: which expert has which slot, decided once at the start of each event (docs/design.md)."""
+"""The fast tier's book-keeping: which expert has which slot, decided once at the start of each event (docs/semantics.md)."""
 
 from __future__ import annotations
 

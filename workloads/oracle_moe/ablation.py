@@ -2,7 +2,7 @@
 
     python -m simmoe.workloads.oracle_moe.ablation [WORK_DIR]
 
-prints the Markdown table of docs/oracle_moe.md. Training text, because a constant of a router may be chosen from it.
+prints the Markdown table of docs/zoo.md. Training text, because a constant of a router may be chosen from it.
 """
 
 from __future__ import annotations

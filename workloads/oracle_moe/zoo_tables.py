@@ -1,8 +1,8 @@
-"""The tables of docs/oracle_moe.md, made from the committed training records: nothing in them is typed by hand.
+"""The tables of docs/oracle_moe.md and docs/zoo.md, made from the committed training records: nothing in them is typed by hand.
 
-    python -m simmoe.workloads.oracle_moe.zoo_tables docs/oracle_moe.md
+    python -m simmoe.workloads.oracle_moe.zoo_tables docs/oracle_moe.md docs/zoo.md
 
-puts each behind its marker. A test compares the page with the records.
+puts each behind its marker. A test compares the pages with the records.
 """
 
 from __future__ import annotations
@@ -215,5 +215,5 @@ def filled(page: str, found: dict[str, str]) -> str:
 
 
 if __name__ == "__main__":
-    path = Path(sys.argv[1])
-    path.write_text(filled(path.read_text("utf-8"), tables(records())), "utf-8")
+    for path in map(Path, sys.argv[1:]):
+        path.write_text(filled(path.read_text("utf-8"), tables(records())), "utf-8")

@@ -60,7 +60,7 @@ def _is_flat(answer: object) -> bool:
 def _called(module: ModuleType, function: str, *arguments: Any) -> Any:
     if not callable(getattr(module, function, None)):
         raise UserError(
-            f"policy {name_of(module)} defines no {function}(), which it is asked by; see docs/adding_a_policy.md"
+            f"policy {name_of(module)} defines no {function}(), which it is asked by; see docs/extending/README.md"
         )
     try:
         return getattr(module, function)(*arguments)
