@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import re
 from functools import cache, reduce
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import FunctionType, ModuleType
 
 import pytest
 
 from simmoe.cli.main import parser
-from tests.test_house import ROOT
+from simmoe.simulator.decide import hooks
+from simmoe.simulator.lower import emitter
+from tests.test_house import FLOORS, ROOT
 
 HISTORY = {"decisions.md"}  # what was true on its day
 QUOTES = {
@@ -148,3 +152,32 @@ def test_every_command_that_a_page_shows_exists(page: Path) -> None:
         ]
     alone = set(re.findall(r"`(--[a-z][a-z-]*)", text)) - set().union(*known.values())
     assert not lost + sorted(alone - OTHERS), f"{ids(page)} shows {lost + sorted(alone - OTHERS)}, which no command has"
+
+
+def first_cells(page: str) -> list[list[str]]:
+    """What stands in backticks in the first cell of each row of a page's tables."""
+    rows = re.findall(r"^\| ([^|]*) \|", (ROOT / "docs" / page).read_text("utf-8"), re.M)
+    return [names for row in rows if (names := re.findall(r"`([^`]+)`", row))]
+
+
+def test_the_architecture_names_the_floors_of_the_house() -> None:
+    assert [
+        tuple(row)
+        for row in first_cells("architecture.md")
+        if "/" in row[0] or row[0] in ("simulator", "policies", "sweeps")
+    ] == list(FLOORS)
+
+
+def test_the_pages_on_policies_name_what_the_machine_calls_and_offers() -> None:
+    wanted = {f"{name}({', '.join(inspect.signature(one).parameters)})" for name, one in functions(hooks).items()}
+    assert {row[0] for row in first_cells("extending/eviction.md") if row[0][:2] != "x."} == wanted
+    offered = {name for row in first_cells("extending/timeline.md") for name in row if name.startswith("op_")}
+    assert offered == functions(emitter).keys() - {"op_gap"}  # of gaps a timeline has no say
+
+
+def functions(module: ModuleType) -> dict[str, FunctionType]:
+    return {
+        name: one
+        for name, one in vars(module).items()
+        if isinstance(one, FunctionType) and one.__module__ == module.__name__
+    }
