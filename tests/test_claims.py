@@ -1,8 +1,17 @@
-"""What docs/results.md and the README claim."""
+"""What the README and docs/results.md show is what the commands print now, and what docs/validation.md says.
+
+`python -m tests.test_claims` (`make examples`) writes what they and docs/sweeps.md show anew; it needs numba and a minute.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
+import shlex
+import tempfile
+from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -11,18 +20,92 @@ from simmoe.cli.main import main
 from simmoe.simulator.time import compile as compiled
 from tests.test_house import ROOT
 
+README, RESULTS, SWEEPS = ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "sweeps.md"
+BLOCK = re.compile(r"^```text\n(\$ simmoe [^\n]*\n)?(.*?)^```$", re.M | re.S)
+INSTALL = re.compile(r"^python3 -m venv .* && \.venv/bin/(simmoe run .*)$", re.M)
+ERRORS = re.compile(
+    r"(\d+) predictions in \d+ cases, none of them fitted: mean \|error\| ([\d.]+)% .* (\d+ of \d+) cases reach"
+)
+WHOLE_TRACES = pytest.mark.skipif(
+    compiled.missing(), reason="plays whole traces: needs numba (pip install 'simmoe[fast]')"
+)
 
-@pytest.mark.skipif(compiled.missing(), reason="plays whole traces: needs numba (pip install 'simmoe[fast]')")
+
+def printed(command: str) -> list[str]:
+    """The lines that a command prints, started in a folder of its own."""
+    out = io.StringIO()
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), contextlib.redirect_stdout(out):
+        assert main(shlex.split(command)[1:]) == 0
+    return [line.rstrip() for line in out.getvalue().splitlines()]
+
+
+def readme(text: str) -> str:
+    """The README with what its first command prints (that command installs no numba) and with the figures of validation.md."""
+    with mock.patch.object(compiled, "missing", lambda: True):
+        lines = printed(INSTALL.search(text)[1])
+    text = BLOCK.sub(lambda _: "\n".join(["```text", *lines, "```"]), text, count=1)
+    page = " ".join((ROOT / "docs" / "validation.md").read_text("utf-8").split())
+    rows, error, reached = ERRORS.search(page).groups()
+    text = re.sub(r"Over \d+ predictions", f"Over {rows} predictions", text)
+    text = re.sub(r"error is [\d.]+ %; \d+ of \d+ cases", f"error is {error} %; {reached} cases", text)
+    return text
+
+
+def blocks(text: str) -> str:
+    """A page with each text block as its command prints it: the block's first line, or else the last one named before it.
+
+    A block that ends with … shows the first lines only.
+    """
+
+    def anew(block: re.Match[str]) -> str:
+        lines, head = block[2].splitlines(), block[1] or ""
+        command = head.removeprefix("$ ") or re.findall(r"`(simmoe [^`]+)`", text[: block.start()])[-1]
+        if lines:
+            cut = lines[-1] == "…"
+            lines = [*printed(command)[: len(lines) - 1], "…"] if cut else printed(command)
+        return f"```text\n{head}" + "".join(f"{line}\n" for line in lines) + "```"
+
+    return BLOCK.sub(anew, text)
+
+
+def routing(text: str) -> str:
+    """docs/results.md with the rows of its table of two routers on two machines."""
+    runs = [simmoe.ladder(hw, trace).runs for hw in ("a100", "jetson_orin") for trace in ("oracle", "switch")]
+    rows = []
+    for eighths, (a, b, c, d) in enumerate(zip(*runs), start=1):
+        rates = f"{a.decode.hit_rate:.1%} | {b.decode.hit_rate:.1%}"
+        speeds = " | ".join(f"{x.tok_s:,.1f} | {y.tok_s:,.1f} | {x.tok_s / y.tok_s:.2f}" for x, y in ((a, b), (c, d)))
+        rows.append(f"| {12.5 * eighths:g} % | {rates} | {speeds} |\n")
+    return re.sub(r"^(\| experts resident .*\n.*\n)(\|.*\n)+", lambda found: found[1] + "".join(rows), text, flags=re.M)
+
+
+def test_the_readme_shows_what_its_command_prints_and_the_figures_of_validation() -> None:
+    text = README.read_text("utf-8")
+    assert readme(text) == text, "make examples writes it anew"
+
+
+@WHOLE_TRACES
+def test_the_table_of_routers_is_what_ladders_give() -> None:
+    text = RESULTS.read_text("utf-8")
+    assert routing(text) == text, "make examples writes it anew"
+
+
+@pytest.mark.slow
+@WHOLE_TRACES
+def test_the_results_are_what_the_commands_print() -> None:
+    text = RESULTS.read_text("utf-8")
+    assert blocks(text) == text, "make examples writes it anew"
+
+
+@WHOLE_TRACES
 @pytest.mark.parametrize("hw", ["a100", "jetson_orin"])
-def test_oracle_is_faster_than_switch_until_nearly_everything_is_resident(hw):
-    oracle, switch = (simmoe.ladder(hw, trace) for trace in ("oracle", "switch"))
-    page = (ROOT / "docs" / "results.md").read_text("utf-8")
-    for rung, (one, other) in enumerate(zip(oracle.runs, switch.runs), start=1):
+def test_oracle_is_faster_than_switch_until_nearly_everything_is_resident(hw: str) -> None:
+    oracle, switch = (simmoe.ladder(hw, trace).runs for trace in ("oracle", "switch"))
+    for rung, (one, other) in enumerate(zip(oracle, switch), start=1):
         assert one.tok_s > (other.tok_s if rung <= 6 else 0.99 * other.tok_s)
-        assert f" {one.tok_s:,.1f} | {other.tok_s:,.1f} | {one.tok_s / other.tok_s:.2f} |" in page
 
 
-def test_both_traces_play_the_same_text():
+def test_both_traces_play_the_same_text() -> None:
     oracle, switch = simmoe.load_trace("oracle"), simmoe.load_trace("switch")
     assert oracle.meta["text_tokens"] == switch.meta["text_tokens"]
     for name in ("pass_ptr", "phase", "sequence", "position", "layer_index"):
@@ -30,19 +113,14 @@ def test_both_traces_play_the_same_text():
     assert (oracle.n_layers, oracle.n_experts, oracle.meta["router"]) == (9, 24, "oracle-ema")
 
 
-def test_the_first_output_of_the_readme_is_what_its_command_prints(capsys, monkeypatch):
-    readme = (ROOT / "README.md").read_text("utf-8")
-    command = re.search(r"^python3 -m venv .* && \.venv/bin/simmoe (run .*)$", readme, re.M)[1]
-    monkeypatch.setattr(compiled, "missing", lambda: True)  # that command installs no numba
-    assert main(command.split()) == 0
-    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
-    assert re.search(r"^```text\n(.*?)^```$", readme, re.M | re.S)[1].splitlines() == lines
+def write(path: Path, *changes) -> None:
+    text = path.read_text("utf-8")
+    for change in changes:
+        text = change(text)
+    path.write_text(text, "utf-8")
 
 
-def test_the_readme_tells_the_figures_of_validation():
-    readme, page = (" ".join((ROOT / name).read_text("utf-8").split()) for name in ("README.md", "docs/validation.md"))
-    rows, error = re.search(
-        r"whole runs: (\d+) predictions in \d+ cases, none of them fitted: mean \|error\| ([\d.]+)%", page
-    ).groups()
-    assert f"Over {rows} predictions of whole runs that nothing was fitted to, the mean error is {error} %" in readme
-    assert f"; {re.search('([0-9]+ of [0-9]+) cases reach their bar', page)[1]} cases of" in readme
+if __name__ == "__main__":
+    write(README, readme)
+    write(RESULTS, routing, blocks)
+    write(SWEEPS, blocks)
