@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+import simmoe
 from simmoe.cli.main import main
 from simmoe.simulator.time import compile as compiled
 from tests.test_house import ROOT
@@ -36,8 +37,9 @@ COMMANDS = re.compile(r"^```sh\n(.*?)^```$", re.M | re.S)
 
 def printed(example: Path) -> str:
     """What an example prints, started as a reader would start it: `bash FILE` or `python FILE` in its folder."""
-    here = Path(sys.executable).parent
-    environment = {**os.environ, "PATH": f"{here}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "80", "NO_COLOR": "1"}
+    here, tested = Path(sys.executable).parent, Path(simmoe.__file__).parents[1]
+    path = {"PATH": f"{here}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(tested)}
+    environment = {**os.environ, **path, "COLUMNS": "80", "NO_COLOR": "1"}
     starter = [shutil.which("bash") or "bash"] if example.suffix == ".sh" else [sys.executable]
     done = subprocess.run(
         [*starter, example.name], cwd=example.parent, env=environment, capture_output=True, text=True, check=True
