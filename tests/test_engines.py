@@ -166,7 +166,7 @@ def test_compiled_equals_interpreted_on_whole_real_traces(name):
 
 
 def first(trace, passes: int):
-    from simmoe.workloads.format.regroup import first_tokens
+    from simmoe.workloads.format.trace import first_tokens
 
     return first_tokens(trace, int(trace.pass_ptr[min(passes, trace.n_passes)]))
 

@@ -68,7 +68,7 @@ def lowered(name: str, other_timeline: str | None = None, host_wait_ps: int = 1)
     work = work_of(costs, requests, decisions, guesses, loading(costs, requests, decisions, guesses))
     lists, ops, last = Player().arrays, Ops(), 0
     lower = bound(layer, policies.load("timeline", other_timeline or timeline), oplist).lower_pass
-    notes = lists(notes_of(requests))
+    notes = lists(notes_of(requests.widest))
     for number in range(trace.n_passes):
         last = lower(number, last, fixed, lists(tables), lists(work), notes, ops)
     return ops

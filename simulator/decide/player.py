@@ -81,11 +81,15 @@ def _compiled_only(task: Task, error: BaseException) -> UserError | None:
         return line
     except (Exception, SystemExit) as again:
         return blame.blamed(again, task.eviction)
-    if is_bundled(task.eviction):
-        return None
+    return None if is_bundled(task.eviction) else fails_compiled(task.eviction, error)
+
+
+def fails_compiled(eviction: ModuleType, error: BaseException) -> UserError:
+    """The line for a policy that plays interpreted."""
+    untyped = type(error).__module__.startswith("numba.")
     what = "cannot be compiled" if untyped else "fails only when it is compiled"
     return UserError(
-        f"policy {blame.name_of(task.eviction)} {what}: {blame.reason(error)}; "
+        f"policy {blame.name_of(eviction)} {what}: {blame.reason(error)}; "
         "--engine simpy plays it, docs/adding_a_policy.md says what can be compiled"
     )
 
@@ -98,7 +102,7 @@ def _played(task: Task, player: Player, most_events: int | None = None) -> Verdi
     flags = np.zeros(0, np.int8) if task.on_cpu is None else task.on_cpu[part.request].astype(np.int8)
     guesses = (part.guess_ptr, part.guess_obj, part.guess_for, part.events)
     q = player.arrays(Stream(part.ptr, part.obj, following, part.use_ptr, part.use_obj, *guesses, flags))
-    room_for = _verdicts(part)
+    room_for = verdicts_for(part)
     v, x = player.arrays(room_for), player.arrays(extras)
     play = player.bind(task.eviction, len(part.guess_obj) > 0)
     for _, begin, stop in spans(part, task.starts):
@@ -106,7 +110,7 @@ def _played(task: Task, player: Player, most_events: int | None = None) -> Verdi
         count[machine.USED], before = 0, count.copy()
         brought = np.zeros(n * (len(part.guess_obj) > 0), np.int64)
         c = player.arrays(Slots(np.zeros(n, np.int8), np.zeros(n, np.int8), np.full(buffered, NEVER), brought, count))
-        play(begin, stop, q, v, c, task.room, player.arrays(_state(task, extras)), x)
+        play(begin, stop, q, v, c, task.room, player.arrays(state_of(task, extras)), x)
         check_occupancy(part, (begin, stop), v, c, before, task.size, task.room)
         count = np.array(c.count)
     made = Verdicts(*(np.asarray(mine, array.dtype) for mine, array in zip(v, room_for)))
@@ -117,7 +121,7 @@ def _played(task: Task, player: Player, most_events: int | None = None) -> Verdi
     )  # fmt: skip
 
 
-def _state(task: Task, extras: policy.Extras) -> Any:
+def state_of(task: Task, extras: policy.Extras) -> Any:
     """What the policy's `init` returns: a tuple of flat integer arrays.
 
     Those of a user's policy are copied to 64 bits: interpreted, no two lists share memory and no number outgrows its type.
@@ -142,7 +146,7 @@ def _is_flat(array: Any) -> bool:
     return isinstance(array, np.ndarray) and array.ndim == 1 and array.dtype.kind in "iu"
 
 
-def _verdicts(part: Part) -> Verdicts:
+def verdicts_for(part: Part) -> Verdicts:
     """Room for the verdicts of a part; there are at most as many evictions as loads. Memory that is not written costs nothing."""
     requests, guesses = len(part.obj), len(part.guess_obj)
     return Verdicts(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from simmoe import policies
 from simmoe.play import asked
 from simmoe.play.replay import one_of
 from simmoe.simulator.costs import Costs
-from simmoe.simulator.decide.decisions import BOUNDS, no_guesses
+from simmoe.simulator.decide.decisions import no_guesses
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.decisions import Guesses
@@ -44,13 +43,12 @@ class Plan:
     prefetch_into: str = "cache"
     write_back: bool = False
     page_cache_bytes: int = 0
+    arrivals: str | None = None  # of requests, under a clock-driven schedule: poisson:2/s, every:500ms; None = all at 0
 
 
 def guesses_of(workload: Workload, plan: Plan) -> Guesses:
     """What the plan's prefetcher wants, but for experts that stay on the CPU."""
-    one_of("prefetch_into", plan.prefetch_into, PREFETCH_INTO)
-    if plan.prefetch_into == "buffers" and plan.write_back:
-        raise UserError("--prefetch-into buffers with --write-back is not modelled: leave one of them out")
+    check_prefetch(plan)
     if plan.prefetch is None:
         return no_guesses(workload.requests)
     trace, requests = workload.trace, workload.requests
@@ -62,18 +60,25 @@ def guesses_of(workload: Workload, plan: Plan) -> Guesses:
     return Guesses(ptr, obj, plan.prefetch_into == "buffers")
 
 
+def check_prefetch(plan: Plan) -> None:
+    """Raises UserError for what cannot be together."""
+    one_of("prefetch_into", plan.prefetch_into, PREFETCH_INTO)
+    if plan.prefetch_into == "buffers" and plan.write_back:
+        raise UserError("--prefetch-into buffers with --write-back is not modelled: leave one of them out")
+
+
 def on_cpu_of(workload: Workload, plan: Plan) -> Flags | None:
     """bool [requests]: if this expert is missing, the CPU computes it; None when that is never so."""
     if plan.miss == "fetch" and plan.placement is None:
         return None
     requests, costs = workload.requests, workload.costs
-    flags = _cheaper(plan.miss, requests, costs)
+    flags = cheaper(plan.miss, requests, costs)
     if plan.placement is not None:
         flags |= placed(workload.trace, requests, plan).ravel()[requests.obj]
     return flags
 
 
-def _cheaper(miss: str, requests: Requests, costs: Costs) -> Flags:
+def cheaper(miss: str, requests: Requests, costs: Costs) -> Flags:
     """What the miss policy says of every request."""
     column = requests.obj // costs.trace.n_experts
     cpu_ps = cache(lambda layer, tokens: costs.cpu_ps(layer, 1, tokens))
@@ -100,18 +105,3 @@ def _amount(text: str, unit: str, name: str, layers: int) -> float:
             f"--placement {name}={text} is not a {unit} from 0 to {most}{'%' * (unit == 'share')}; write {example}"
         )
     return float(digits) / 100 if unit == "share" else float(digits)
-
-
-def policy_identity(kind: str, name: str) -> str:
-    """A bundled policy by its name, a file by its stem and content: a result never holds a path."""
-    path = policies.find(kind, name)
-    if path.parent == policies.FOLDER / kind:
-        return path.stem
-    return f"{path.stem} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
-
-
-def eviction_identity(eviction: str) -> str:
-    """A bundled policy by its name, a file by its stem and content: a result never holds a path."""
-    if eviction in BOUNDS:
-        return eviction
-    return policy_identity("eviction", eviction)
