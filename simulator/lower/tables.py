@@ -76,12 +76,12 @@ def rows_of_sizes(costs: Costs, sizes: list[PassSize]) -> dict[str, Ints]:
     pieces = _ints([[(p.ps, p.work, p.flop_ps) for p in costs.pieces(size)] for size in sizes])
     shared = _ints([[_shared(costs, column, size) for column in range(costs.trace.n_layers)] for size in sizes])
     gaps = [[sum(row[i][0] for i in gap) for gap in dict.fromkeys(costs.gaps)] for row in pieces.tolist()]
+    columns = {"gap_ps": _ints(gaps)}
+    for name, rows in (("piece", pieces), ("shared", shared)):
+        columns |= {f"{name}_{what}": rows[:, :, i] for i, what in enumerate(("ps", "work", "flop_ps"))}
     return {
-        "gap_ps": _ints(gaps).reshape(-1),
-        "piece_ps": pieces[:, :, 0].reshape(-1), "piece_work": pieces[:, :, 1].reshape(-1), "piece_flop_ps": pieces[:, :, 2].reshape(-1),
-        "shared_ps": shared[:, :, 0].reshape(-1), "shared_work": shared[:, :, 1].reshape(-1),
-        "shared_flop_ps": shared[:, :, 2].reshape(-1),
-    }  # fmt: skip
+        name: column.ravel() for name, column in columns.items()
+    }  # copies: compiled text is made for arrays without gaps
 
 
 def rows_of_counts(costs: Costs, most_experts: int, slots: int) -> dict[str, Ints]:

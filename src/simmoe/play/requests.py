@@ -79,12 +79,12 @@ def served(trace: Trace, clocks: Clocks, log: ServingLog) -> Served:
     ]
     begin, first, last, tokens = (np.array(column, np.int64) for column in zip(*found))
     first_ps = np.where(first < 0, -1, clocks.end_ps[first])
-    decode = np.flatnonzero(trace.phase == DECODE)
-    batch = [len(np.unique(trace.sequence[trace.pass_ptr[p] : trace.pass_ptr[p + 1]])) for p in decode.tolist()]
+    decode = trace.phase == DECODE
+    together = np.unique(np.stack((number, trace.sequence))[:, decode[number]], axis=1).shape[1]
     idle = int((clocks.start_ps[1:] - clocks.end_ps[:-1]).sum())
     return Served(
         log.sequence, log.arrival_ps, clocks.start_ps[begin], first_ps, clocks.end_ps[last], tokens, idle,
-        float(np.mean(batch)) if batch else None,
+        together / int(decode.sum()) if decode.any() else None,
     )  # fmt: skip
 
 
