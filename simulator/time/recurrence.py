@@ -28,13 +28,15 @@ RESOURCES = 3
 
 
 class CompiledPlayer(Player):
-    """Runs `residency.play` with the policy compiled into it."""
+    """Runs `residency.play` with the policies compiled into it."""
 
     def arrays(self, group: Any) -> Any:
         return super().arrays(group) if compiled.interpreted() else group
 
-    def bind(self, eviction: ModuleType, prefetching: bool = True) -> Callable[..., None]:
-        play: Callable[..., None] = compiled.kernels(eviction, prefetching).play
+    def bind(
+        self, eviction: ModuleType, prefetching: bool = True, rule: ModuleType | None = None
+    ) -> Callable[..., None]:
+        play: Callable[..., None] = compiled.kernels(eviction, prefetching, rule).play
         return play
 
 
