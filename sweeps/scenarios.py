@@ -16,7 +16,7 @@ from simmoe.play.calling import scenario_of
 from simmoe.play.identity import policy_identity
 from simmoe.play.kinds import OFF
 from simmoe.play.options import Declared
-from simmoe.play.plan import guesses_of, on_cpu_of
+from simmoe.play.plan import guesses_of, missing_of
 from simmoe.play.result import Run
 from simmoe.play.run import play
 from simmoe.play.scenario import Scenario, workload_options
@@ -92,7 +92,7 @@ class Scenarios:
                 workload = scenario.workload()
                 plan = scenario.plan(workload)
                 guesses_of(workload, plan)
-                on_cpu_of(workload, plan)
+                missing_of(workload, plan)
             except UserError as error:
                 reasons.append(str(error))
             else:

@@ -15,13 +15,13 @@ import simmoe
 from simmoe import policies
 from simmoe.cli.main import main
 from simmoe.play.arrivals import arrival_ps
-from simmoe.play.plan import Plan
+from simmoe.play.plan import Plan, missing_of
+from simmoe.play.replay import decide_named
 from simmoe.play.result import Run
 from simmoe.play.run import play
 from simmoe.play.workload import Workload
 from simmoe.simulator.binding import bound
-from simmoe.simulator.decide.decisions import BOUNDS, decide
-from simmoe.simulator.decide.decisions import bound as decided_bound
+from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.decide.laws import BrokenLaw
 from simmoe.simulator.decide.player import Player
 from simmoe.simulator.errors import UserError
@@ -57,7 +57,7 @@ def wanted(trace):
     return event, obj
 '''
 NAMES = ["simpy", "plain"] + ["fast"] * (not compiled.missing())
-MISSES = ("fetch", "fetch", "cpu", "cheaper")
+MISSES = ("fetch", "fetch", "cpu", "balanced", "idle_cheaper")
 
 
 @pytest.fixture(scope="module")
@@ -190,15 +190,10 @@ def test_a_run_played_again_as_recorded_gives_the_same_decisions_and_times(prefe
         plan = replace(plan, prefetch=prefetcher if wants else None)
         run = play(workload(case, most), plan, named("plain"))
         again = Workload(case.hw, run.workload.trace, case.model)
-        on_cpu = flags_again(run, again)
-        requests, sizes = again.requests, case.model.expert_bytes
-        if plan.eviction in BOUNDS:
-            decisions = decided_bound(requests, sizes, plan.eviction, on_cpu)
-        else:
-            decisions = decide(
-                requests, sizes, policies.load("eviction", plan.eviction), plan.budget_bytes, scope=plan.scope, guesses=run.guesses,
-                on_cpu=on_cpu, seed=plan.seed,
-            )  # fmt: skip
+        decisions = decide_named(
+            again.trace, again.requests, case.model.expert_bytes, plan.eviction, plan.budget_bytes, plan.scope, False, plan.seed,
+            None, run.guesses, **missing_of(again, plan)._asdict(),
+        )  # fmt: skip
         for mine, theirs in zip(astuple(run.decisions), astuple(decisions)):
             assert np.array_equal(mine, theirs)
         assert run.serving is not None
@@ -207,19 +202,6 @@ def test_a_run_played_again_as_recorded_gives_the_same_decisions_and_times(prefe
         assert clocks.at[rates.BUSY] == run.clocks.link_busy_ps
 
     compare()
-
-
-def flags_again(run: Run, again: Workload):
-    """What the policies say of the whole played trace; the placement is made for the recorded one."""
-    from simmoe.play.plan import cheaper, placed
-
-    plan, begun = run.plan, run.workload.begun
-    if plan.miss == "fetch" and plan.placement is None:
-        return None
-    flags = cheaper(plan.miss, again.requests, again.costs)
-    if plan.placement is not None:
-        flags |= placed(begun.trace, begun.requests, plan).ravel()[again.requests.obj]
-    return flags
 
 
 def gated(again: Workload, run: Run, decisions, gates: list[int]):

@@ -1,214 +1,121 @@
-"""Decisions pass by pass: what decisions.py decides in one go, for passes that are not known before they begin. Reads no clock."""
+"""Event by event: a rule that reads what a load takes must know what a second tier before the link holds at that moment.
+
+The scope groups are played together, in the order of the run's events; after each event the second tier is played by the same residency,
+on the event's loads and then on its prefetches (simulator/decide/tiers.py plays the same once more when all is decided).
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from itertools import groupby
 from types import ModuleType
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
-from simmoe.simulator.arrays import Flags, Ints
-from simmoe.simulator.decide import blame
+from simmoe.simulator.arrays import Ints, small
 from simmoe.simulator.decide import residency as machine
-from simmoe.simulator.decide.decisions import bound, quotas
-from simmoe.simulator.decide.gather import Requests
-from simmoe.simulator.decide.groups import Part, parts_of, renumbered
-from simmoe.simulator.decide.hooks import Extras
-from simmoe.simulator.decide.laws import check_occupancy
-from simmoe.simulator.decide.player import NEVER, Player, Task, fails_compiled, splitmix64, state_of, verdicts_for
-from simmoe.simulator.decide.policy_file import is_bundled
-from simmoe.simulator.decide.residency import Slots, Stream, Verdicts
-from simmoe.simulator.errors import UserError
-from simmoe.simulator.grown import Grown
-from simmoe.simulator.nouns.decisions import Decisions, Guesses
-
-NONE = np.zeros(0, np.int64)
+from simmoe.simulator.decide.groups import Part, spans
+from simmoe.simulator.decide.player import Player, Playing, Task
+from simmoe.simulator.decide.residency import Verdicts
 
 
-class Decider(Protocol):
-    """Decides one pass after the other, and puts the whole run together behind the last."""
+class SecondTier(NamedTuple):
+    """A memory before the link, and what it changes."""
 
-    rooms: tuple[int, ...]  # bytes that each scope group may hold
-    begins: tuple[int, ...]  # bytes that each holds before the first event
-
-    def decide(self, requests: Requests, guesses: Guesses, on_cpu: Flags | None) -> Decisions:
-        """The next pass, all of it numbered from its own beginning; but `fresh_by` are guesses of the run."""
-
-    def whole(self, requests: Requests, guesses: Guesses, on_cpu: Flags | None) -> Decisions:
-        """All passes that were decided, numbered as the run is."""
-
-    def fails_compiled(self, error: Exception) -> Exception:
-        """What to say of an error that only compiled text raised."""
-
-
-class Bound:
-    """The bounds: a pass depends on none before it."""
-
-    def __init__(self, expert_bytes: Ints, n_experts: int, which: str) -> None:
-        every = int(expert_bytes.sum()) * n_experts
-        self.expert_bytes, self.which = expert_bytes, which
-        self.rooms: tuple[int, ...]
-        self.begins: tuple[int, ...]
-        self.rooms, self.begins = (every,), (every if which == "everything" else 0,)
-
-    def decide(self, requests: Requests, guesses: Guesses, on_cpu: Flags | None) -> Decisions:
-        return bound(requests, self.expert_bytes, self.which, on_cpu)
-
-    whole = decide
-
-    def fails_compiled(self, error: Exception) -> Exception:
-        return error
-
-
-class Cache(NamedTuple):
-    """What is played: the policy and its room, and what a run of passes that are not known yet may come to."""
-
-    expert_bytes: Ints  # [layers]
-    n_experts: int  # of a layer
+    capacity_bytes: int
     eviction: ModuleType
-    budget_bytes: int
-    scope: str
-    seed: int
-    most_events: int  # no scope group sees more
-    prefetching: bool
-    buffered: bool
+    near_ps: Ints  # [objects] time of a load that it answers
 
 
-class Stepwise:
-    """A policy; every scope group starts with empty slots."""
+class Step(NamedTuple):
+    """One event of a scope group, and the span between two starts that it belongs to."""
 
-    def __init__(self, cache: Cache, player: Player) -> None:
-        if "next_use" in getattr(cache.eviction, "NEEDS", ()):
-            raise UserError(
-                f"policy {blame.name_of(cache.eviction)} looks ahead (NEEDS next_use), but which passes will run is not known under a "
-                "clock-driven schedule; choose another --eviction, or --schedule recorded"
-            )
-        self.cache, n = cache, cache.n_experts
-        rooms = quotas(cache.expert_bytes, n, cache.budget_bytes, cache.scope)
-        self.rooms, self.begins = tuple(rooms), (0,) * len(rooms)
-        objects, sizes = n * len(cache.expert_bytes) // len(rooms), np.repeat(cache.expert_bytes, n)
-        self._groups = [
-            Group(cache, group * objects, sizes[group * objects :][:objects], room, player) for group, room in enumerate(rooms)
-        ]  # fmt: skip
-        self._used = self._events = self._guesses = 0
-
-    def decide(self, requests: Requests, guesses: Guesses, on_cpu: Flags | None) -> Decisions:
-        parts = parts_of(requests, guesses, len(self._groups))
-        played = [group.play(part, self._events, self._guesses, on_cpu) for group, part in zip(self._groups, parts)]
-        starts, limits = np.array([0, requests.n_events]), (self.rooms, self.begins, NONE)
-        verdicts = [v for v, _, _ in played]
-        made = renumbered(requests, guesses, parts, verdicts, starts, on_cpu, 0, limits)
-        fresh = np.concatenate([part.request[fresh] for part, (_, fresh, _) in zip(parts, played)])
-        order = np.argsort(fresh, kind="stable")
-        used = made.used + self._used
-        self._used = int(used[-1])
-        self._events, self._guesses = self._events + requests.n_events, self._guesses + len(guesses.obj)
-        by = np.concatenate([by for _, _, by in played])
-        return replace(made, used=used, fresh=fresh[order], fresh_by=by[order])
-
-    def whole(self, requests: Requests, guesses: Guesses, on_cpu: Flags | None) -> Decisions:
-        parts = parts_of(requests, guesses, len(self._groups))
-        played = [group.whole(part) for group, part in zip(self._groups, parts)]
-        starts, limits = np.array([0, requests.n_events]), (self.rooms, self.begins, NONE)
-        unused = 0 if self.cache.scope == "global" else max(self.cache.budget_bytes - sum(self.rooms), 0)
-        return renumbered(requests, guesses, parts, played, starts, on_cpu, unused, limits)
-
-    def fails_compiled(self, error: Exception) -> Exception:
-        eviction = self.cache.eviction
-        return error if is_bundled(eviction) else fails_compiled(eviction, error)
+    event: int  # of the run
+    group: int
+    number: int  # of the event within the group
+    begin: int
+    stop: int
 
 
-class Group:
-    """One scope group: all that it was asked and what was decided, in its own numbering, and the slots between passes."""
-
-    def __init__(self, cache: Cache, low: int, size: Ints, room: int, player: Player) -> None:
-        self.cache, self.size, self.room, self.player = cache, size, room, player
-        n, none = len(size), NONE.astype(np.uint32)
-        ptr = np.zeros(1, np.uint32)
-        part = Part(NONE, low, n, False, ptr, none, NONE, ptr, none, ptr, none, NONE, NONE)
-        self.task = Task(part, cache.eviction, size, room, NONE, None, cache.seed)
-        flags = NONE.astype(np.int8)
-        self.q = Grown(Stream(ptr, none, NONE, ptr, none, ptr, none, NONE, NONE, flags), player.arrays)
-        self.v = Grown(verdicts_for(part), player.arrays)
-        until, brought = np.full(n * cache.buffered, NEVER), np.zeros(n * cache.prefetching, np.int64)
-        slots = Slots(np.zeros(n, np.int8), np.zeros(n, np.int8), until, brought, np.zeros(5, np.int64))
-        self.c = player.arrays(slots)
-        extras = Extras(size, np.array([cache.most_events]), NONE, NONE, NONE)
-        self.state = player.arrays(state_of(self.task, extras))
-        self.x = Grown(extras, player.arrays)
-        self.run = player.bind(cache.eviction, cache.prefetching)
-        self._guess = Grown(Indices(NONE), lambda lists: lists)  # guess of the run of each guess of the group
-
-    def play(self, part: Part, event: int, guess: int, on_cpu: Flags | None) -> tuple[Verdicts, Ints, Ints]:
-        """The part of a pass that begins at that event and guess of the run: verdicts; fresh hits, and the guess of the run of each."""
-        asked, count = dict(self.q.length), np.array(self.c.count)
-        used = int(count[machine.USED])
-        self._append(part, event, guess, on_cpu)
-        begin, end = asked["run_event"], self.q.length["run_event"]
-        if end > begin:
-            try:
-                self.run(begin, end, self.q.now, self.v.now, self.c, self.room, self.state, self.x.now)
-            except UserError:
-                raise
-            except (Exception, SystemExit) as error:  # a user's policy may fail in any way
-                if (line := blame.blamed(error, self.cache.eviction)) is None:
-                    raise
-                raise line from error
-        return self._found(asked, count, begin, used)
-
-    def _append(self, part: Part, event: int, guess: int, on_cpu: Flags | None) -> None:
-        n = self.q.length
-        requests, uses, guesses = n["obj"], n["use_obj"], n["guess_obj"]
-        self.q.extend(
-            ptr=part.ptr[1:] + requests, obj=part.obj, use_ptr=part.use_ptr[1:] + uses, use_obj=part.use_obj,
-            guess_ptr=part.guess_ptr[1:] + guesses, guess_obj=part.guess_obj, guess_for=part.guess_for + event,
-            run_event=part.events + event, on_cpu=NONE if on_cpu is None else on_cpu[part.request].astype(np.int8),
-        )  # fmt: skip
-        self._guess.extend(at=part.guess + guess)
-        self.v.extend(**{name: np.zeros(len(array), array.dtype) for name, array in _more(part).items()})
-        if "random" in getattr(self.cache.eviction, "NEEDS", ()):
-            self._draw()
-
-    def _draw(self) -> None:
-        """A random number for every eviction that there may have been."""
-        have, wanted = self.x.length["random_high"], self.q.length["obj"] + self.q.length["guess_obj"]
-        if wanted > have:
-            high, low = splitmix64(self.cache.seed, 2 * wanted)
-            self.x.extend(random_high=high[have:], random_low=low[have:])
-
-    def _found(self, asked: dict[str, int], count: Ints, event: int, used: int) -> tuple[Verdicts, Ints, Ints]:
-        """What was decided since the lengths and counts before."""
-        requests, guesses, now = asked["obj"], asked["guess_obj"], self.c.count
-        since, n = self.v.since, {"hit": self.q.length["obj"], "issued": self.q.length["guess_obj"]}
-        evictions = int(count[machine.EVICTIONS]), int(now[machine.EVICTIONS])
-        cause = since("evicted_for", *evictions)
-        fresh, by = (since(name, int(count[machine.FRESH]), int(now[machine.FRESH])) for name in ("fresh", "fresh_by"))
-        made = Verdicts(
-            since("hit", requests, n["hit"]), NONE, since("wait", requests, n["hit"]), since("issued", guesses, n["issued"]),
-            since("evicted", *evictions), np.where(cause >= 0, cause - requests, cause + guesses), since("used", event) - used, NONE, NONE,
-        )  # fmt: skip
-        return made, fresh.astype(np.int64) - requests, self._guess.now.at[by.astype(np.int64) - 1]
-
-    def whole(self, part: Part) -> Verdicts:
-        """All verdicts; `part` is what the group was asked in all passes together. The law of occupancy is checked."""
-        count = np.array(self.c.count)
-        made = Verdicts(*(self.v.since(name) for name in Verdicts._fields))
-        check_occupancy(part, (0, len(part.events)), made, self.c, np.zeros(5, np.int64), self.size, self.room)
-        evictions, loads, fresh = (int(count[field]) for field in (machine.EVICTIONS, machine.LOADS, machine.FRESH))
-        return made._replace(
-            loads=made.loads[:loads], evicted=made.evicted[:evictions], evicted_for=made.evicted_for[:evictions],
-            fresh=made.fresh[:fresh], fresh_by=made.fresh_by[:fresh] - np.uint32(1),
-        )  # fmt: skip
+def stepwise(tasks: list[Task], tier: SecondTier, player: Player, most_events: int | None = None) -> list[Verdicts]:
+    """Play the groups of a run, or their first events after each start; the law of occupancy is checked before each emptying."""
+    groups, near = [Playing(task, player) for task in tasks], _Near(tasks, tier, player)
+    steps = sorted(step for number, task in enumerate(tasks) for step in _steps(number, task, most_events))
+    for _, mine in groupby(steps, key=lambda step: step.event):
+        loads: list[tuple[int, int]] = []  # (request, object), then (guess, object), in the numbering of the run
+        guesses: list[tuple[int, int]] = []
+        for step in mine:
+            group = groups[step.group]
+            if step.number == step.begin:
+                group.start()
+            before = int(group.c.count[machine.LOADS])
+            group.play(step.number, step.number + 1)
+            loads += _loaded(group, before)
+            guesses += _prefetched(group, step.number)
+            if step.number + 1 == step.stop:
+                group.stop(step.begin, step.stop)
+        for _, o in (*sorted(loads), *sorted(guesses)):
+            near.read(o, groups)
+    return [group.verdicts() for group in groups]
 
 
-class Indices(NamedTuple):
-    """One array."""
+def _steps(number: int, task: Task, most_events: int | None) -> Iterator[Step]:
+    for _, begin, stop in spans(task.part, task.starts):
+        stop = min(stop, begin + (most_events or stop))
+        yield from (Step(int(task.part.events[one]), number, one, begin, stop) for one in range(begin, stop))
 
-    at: Any
+
+def _loaded(group: Playing, before: int) -> list[tuple[int, int]]:
+    part, last = group.task.part, int(group.c.count[machine.LOADS])
+    return [(int(part.request[i]), part.low + int(part.obj[i])) for i in group.v.loads[before:last]]
 
 
-def _more(part: Part) -> dict[str, Ints]:
-    """Room for the verdicts of a part behind those before it: where there is room for one more, it is there already."""
-    made: dict[str, Ints] = verdicts_for(part)._asdict()
-    return {name: array[1:] if name in ("loads", "fresh", "fresh_by") else array for name, array in made.items()}
+def _prefetched(group: Playing, event: int) -> list[tuple[int, int]]:
+    part = group.task.part
+    mine = range(part.guess_ptr[event], part.guess_ptr[event + 1])
+    return [(int(part.guess[j]), part.low + int(part.guess_obj[j])) for j in mine if group.v.issued[j]]
+
+
+class _Near:
+    """The second tier while it is played: each load is an event of its own, written into the stream when it happens."""
+
+    def __init__(self, tasks: list[Task], tier: SecondTier, player: Player) -> None:
+        size = np.concatenate([task.size for task in tasks])
+        reads = sum(len(task.part.obj) + len(task.part.guess_obj) for task in tasks)
+        starts = np.array([0, reads])
+        part = _one_by_one(reads, len(size))
+        self.tier, self.size, self.starts = tier, size.tolist(), [task.part.low for task in tasks[1:]]
+        self.far_ps = np.concatenate([task.rule.load_ps for task in tasks[:1] if task.rule]).tolist()
+        kept = np.minimum(size, tier.capacity_bytes)
+        none = np.zeros(0, np.int64)
+        self.slots = Playing(Task(part, tier.eviction, kept, tier.capacity_bytes, starts, none, None, 0), player)
+        self.slots.start()
+        self.done = 0
+
+    def read(self, o: int, groups: list[Playing]) -> None:
+        """A load of `o` passes the tier; what it keeps from now on is loaded in less time, what leaves it in more."""
+        if self.size[o] > self.tier.capacity_bytes:
+            return
+        q, number, count = self.slots.q, self.done, self.slots.c.count
+        q.obj[number] = q.use_obj[number] = o
+        evicted = int(count[machine.EVICTIONS])
+        self.slots.play(number, number + 1)
+        self.done += 1
+        self._now(o, int(self.tier.near_ps[o]), groups)
+        for out in self.slots.v.evicted[evicted : int(count[machine.EVICTIONS])]:
+            self._now(int(out), self.far_ps[out], groups)
+
+    def _now(self, o: int, load_ps: int, groups: list[Playing]) -> None:
+        group = groups[int(np.searchsorted(self.starts, o, side="right"))]
+        if len(group.m.load_ps):
+            group.m.load_ps[o - group.task.part.low] = load_ps
+
+
+def _one_by_one(reads: int, n_objects: int) -> Part:
+    """Events of one object each, which are not known yet."""
+    ptr, obj, none = small(np.arange(reads + 1)), small(np.zeros(reads, np.int64)), np.zeros(0, np.int64)
+    one = np.arange(reads)
+    return Part(
+        one, 0, n_objects, True, ptr, obj, one, ptr, obj, small(np.zeros(reads + 1, np.int64)), small(none), none, none
+    )

@@ -8,20 +8,18 @@ from types import ModuleType
 
 import numpy as np
 
-from simmoe.simulator.arrays import Flags, Ints
+from simmoe.simulator.arrays import Ints
 from simmoe.simulator.costs import Costs, pass_sizes
 from simmoe.simulator.decide.gather import Requests, requests_of
-from simmoe.simulator.decide.stepwise import Decider
+from simmoe.simulator.decide.pass_by_pass import Decider
 from simmoe.simulator.lower.durations import loading
 from simmoe.simulator.lower.occupancy import Occupancy
-from simmoe.simulator.lower.stepwise import Arrays, Lowered
+from simmoe.simulator.lower.pass_by_pass import Arrays, Lowered
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.time.serving import Serving
 
-Asked = Callable[
-    [Trace, Requests], tuple[Guesses, Flags | None]
-]  # of a pass: what is wanted early, what the CPU computes
+Asked = Callable[[Trace, Requests], Guesses]  # what is wanted early in a pass
 
 
 class Loop:
@@ -49,7 +47,6 @@ class Loop:
         self._rows: list[Ints] = []
         self._phase: list[int] = []
         self._guesses: list[Guesses] = []
-        self._on_cpu: list[Flags | None] = []
 
     def begin(self, now_ps: int) -> int | None:
         """Gather, decide and lower the pass behind `now_ps`; when it starts, or None when every request has ended."""
@@ -59,14 +56,13 @@ class Loop:
         rows = following.rows
         trace = self.trace.taken(rows, np.array([0, len(rows)]), np.array([following.phase], np.int8))
         requests = requests_of(trace)
-        guesses, on_cpu = self.asked(trace, requests)
-        decisions = self.decider.decide(requests, guesses, on_cpu)
+        guesses = self.asked(trace, requests)
+        decisions = self.decider.decide(requests, guesses)
         loads = loading(self.costs, requests, decisions, guesses, write_back=self.write_back)
         self.lowered.add(pass_sizes(trace)[0], requests, decisions, guesses, loads)
         self._rows.append(rows)
         self._phase.append(following.phase)
         self._guesses.append(guesses)
-        self._on_cpu.append(on_cpu)
         return following.start_ps
 
     def end(self) -> None:
@@ -84,5 +80,4 @@ class Loop:
         counts = np.concatenate([np.diff(one.ptr) for one in self._guesses])
         ptr, obj = np.concatenate(([0], np.cumsum(counts))), np.concatenate([one.obj for one in self._guesses])
         guesses = Guesses(ptr, obj, self.buffered)
-        flags = [one for one in self._on_cpu if one is not None]
-        return self.decider.whole(requests, guesses, np.concatenate(flags) if flags else None), guesses
+        return self.decider.whole(requests, guesses), guesses

@@ -16,8 +16,8 @@ from simmoe.simulator.errors import LATEST_PS, too_long
 from simmoe.simulator.grown import Grown
 from simmoe.simulator.lower import layer
 from simmoe.simulator.lower.durations import Loading
+from simmoe.simulator.lower.pass_by_pass import Lowered
 from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
-from simmoe.simulator.lower.stepwise import Lowered
 from simmoe.simulator.lower.tables import LINK, longest_pass_ps, notes_of, tables_of, work_of
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import Clocks
@@ -31,13 +31,15 @@ RESOURCES = 3
 
 
 class CompiledPlayer(Player):
-    """Runs `residency.play` with the policy compiled into it."""
+    """Runs `residency.play` with the policies compiled into it."""
 
     def arrays(self, group: Any) -> Any:
         return super().arrays(group) if compiled.interpreted() else group
 
-    def bind(self, eviction: ModuleType, prefetching: bool = True) -> Callable[..., None]:
-        play: Callable[..., None] = compiled.kernels(eviction, prefetching).play
+    def bind(
+        self, eviction: ModuleType, prefetching: bool = True, rule: ModuleType | None = None
+    ) -> Callable[..., None]:
+        play: Callable[..., None] = compiled.kernels(eviction, prefetching, rule).play
         return play
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from simmoe import policies
 from simmoe.play.calling import called, takes
-from simmoe.play.plan import Plan, guesses_of, on_cpu_of
+from simmoe.play.plan import Plan, guesses_of, missing_of
 from simmoe.play.replay import decide_named, one_of
 from simmoe.play.requests import served
 from simmoe.play.result import Run
@@ -69,7 +69,7 @@ def play(workload: Workload, plan: Plan, engine: Engine | None = None, spans: Sp
         plan.seed,
         engine.player,
         guesses,
-        on_cpu_of(workload, plan),
+        **missing_of(workload, plan)._asdict(),
     )
     near = None
     if plan.page_cache_bytes:

@@ -140,7 +140,8 @@ class Scenario:
     )  # fmt: skip
     miss: str = option(
         Policy(), "fetch", group=POLICY, metavar=NAME,
-        help="a missing expert: fetch (load it, default), cpu (compute it there) or cheaper (of the two)",
+        help="a missing expert: fetch (load it, default), cpu (compute it there), balanced (a layer's are split so that link and "
+        "CPU end together), idle_cheaper (each alone)",
     )  # fmt: skip
     placement: str | None = option(
         Policy(amount=True), None, group=POLICY, metavar="NAME=N", off=True,

@@ -7,13 +7,16 @@ import numpy as np
 from simmoe import policies
 from simmoe.play import asked
 from simmoe.play.arrivals import arrival_ps
-from simmoe.play.plan import Plan, cheaper, check_prefetch, placed
+from simmoe.play.plan import Plan, check_prefetch, placed
 from simmoe.play.workload import Workload
-from simmoe.simulator.arrays import Flags
+from simmoe.simulator.decide import policy_file
 from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.decide.gather import Requests
+from simmoe.simulator.decide.missing import LOAD
+from simmoe.simulator.decide.names import SERVE
+from simmoe.simulator.decide.pass_by_pass import Bound, Cache, Decider, Missing, Stepwise
 from simmoe.simulator.decide.player import Player
-from simmoe.simulator.decide.stepwise import Bound, Cache, Decider, Stepwise
+from simmoe.simulator.decide.prices import priced_for
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import Clocks, Spans
@@ -21,7 +24,7 @@ from simmoe.simulator.nouns.serving import ServingLog
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.time.engines import Engine
 from simmoe.simulator.time.loop import Loop
-from simmoe.simulator.time.serving import Serving
+from simmoe.simulator.time.serving import Serving, steps_of
 
 Played = tuple[Workload, Decisions, Guesses, Clocks, ServingLog]
 
@@ -33,12 +36,14 @@ def played(workload: Workload, plan: Plan, engine: Engine, spans: Spans | None) 
     trace, schedule, most = workload.trace, workload.clock_driven, workload.max_batch
     assert schedule is not None and most is not None
     arrivals = arrival_ps(plan.arrivals, len(np.unique(trace.sequence)), plan.seed)
-    asks, timeline = Asks(workload, plan), policies.load("timeline", plan.timeline)
+    missing, timeline = _missing(workload, plan), policies.load("timeline", plan.timeline)
+    with_cpu = workload.hw.cpu is not None and (missing.unit_of is not None or missing.rule is not None)
 
     def made(player: Player, occupied: bool) -> Loop:
         return Loop(
-            workload.costs, Serving(trace, arrivals, schedule, most), _decider(workload, plan, player), asks, timeline,
-            player.arrays, with_cpu=asks.with_cpu, buffered=plan.prefetch_into == "buffers", write_back=plan.write_back, occupied=occupied,
+            workload.costs, Serving(trace, arrivals, schedule, most), _decider(workload, plan, missing, player), Wants(plan, missing),
+            timeline,
+            player.arrays, with_cpu=with_cpu, buffered=plan.prefetch_into == "buffers", write_back=plan.write_back, occupied=occupied,
         )  # fmt: skip
 
     loop, clocks = engine.serve(made, plan.prefetch is not None, spans)
@@ -60,52 +65,49 @@ def _refuse(workload: Workload, plan: Plan) -> None:
         raise UserError(f"the bound {plan.eviction} prefetches nothing; leave --prefetch out, or name a policy")
 
 
-def _decider(workload: Workload, plan: Plan, player: Player) -> Decider:
+def _decider(workload: Workload, plan: Plan, missing: Missing, player: Player) -> Decider:
     trace, sizes = workload.trace, workload.model.expert_bytes
     if plan.eviction in BOUNDS:
-        return Bound(sizes, trace.n_experts, plan.eviction)
-    number = np.repeat(np.arange(trace.n_passes), np.diff(trace.pass_ptr))
-    steps = np.unique(np.stack((number, trace.sequence)), axis=1).shape[1]  # a pass runs one of them at least
+        return Bound(sizes, trace.n_experts, plan.eviction, missing, player)
+    steps = sum(map(len, steps_of(trace)))  # a pass runs one of them at least
+    wants = plan.prefetch is not None
     return Stepwise(
         Cache(
             sizes, trace.n_experts, policies.load("eviction", plan.eviction), plan.budget_bytes, plan.scope, plan.seed,
-            steps * trace.n_layers, plan.prefetch is not None, plan.prefetch is not None and plan.prefetch_into == "buffers",
+            steps * trace.n_layers, wants, wants and plan.prefetch_into == "buffers", missing,
         ),
         player,
     )  # fmt: skip
 
 
-class Asks:
-    """Asks the policies of a plan about one pass after the other."""
+def _missing(workload: Workload, plan: Plan) -> Missing:
+    """Who serves what is missing. Raises UserError where the machine states no CPU though the plan needs one."""
+    module, trace = policies.load("miss", plan.miss), workload.trace
+    rule = None
+    if not policy_file.does_nothing(module, SERVE):
+        rows = sorted(max(len(step.rows) for step in steps) for steps in steps_of(trace))
+        most = sum(rows[-(workload.max_batch or 1) :]) * trace.top_k
+        rule = priced_for(module, workload.costs, np.zeros(0, np.int64), trace.n_experts, most)
+    return Missing(None if plan.placement is None else placed(workload, plan), rule)
 
-    def __init__(self, workload: Workload, plan: Plan) -> None:
-        self.plan, self.costs = plan, workload.costs
-        requests = workload.requests
-        self.placed = None if plan.placement is None else placed(workload.trace, requests, plan).ravel()
+
+class Wants:
+    """Asks the prefetcher of a plan about one pass after the other."""
+
+    def __init__(self, plan: Plan, missing: Missing) -> None:
+        self.unit_of, self.buffered = missing.unit_of, plan.prefetch_into == "buffers"
         self.prefetch = None if plan.prefetch is None else policies.load("prefetch", plan.prefetch)
-        self.with_cpu = plan.miss != "fetch" or plan.placement is not None
 
-    def __call__(self, trace: Trace, requests: Requests) -> tuple[Guesses, Flags | None]:
-        """What is wanted early, and what the CPU computes when it is missing (None: nothing)."""
-        return self._guesses(trace, requests), self._on_cpu(requests)
-
-    def _guesses(self, trace: Trace, requests: Requests) -> Guesses:
+    def __call__(self, trace: Trace, requests: Requests) -> Guesses:
+        """What is wanted early, but for experts that stay on another unit."""
         if self.prefetch is None:
             return requests.no_guesses
         twice = np.tile(np.arange(trace.n_tokens), 2)  # a look ahead meets a pass behind this one, though not which
         both = trace.taken(twice, np.array([0, trace.n_tokens, 2 * trace.n_tokens]), np.tile(trace.phase, 2))
         event, obj = asked.guesses(self.prefetch, 2 * requests.n_events, requests.n_objects, both)
         kept = event < requests.n_events
-        if self.placed is not None:
-            kept &= ~self.placed[obj]
+        if self.unit_of is not None:
+            kept &= self.unit_of[obj] == LOAD
         event, obj = event[kept], obj[kept]
         ptr = np.concatenate(([0], np.cumsum(np.bincount(event, minlength=requests.n_events))))
-        return Guesses(ptr, obj, self.plan.prefetch_into == "buffers")
-
-    def _on_cpu(self, requests: Requests) -> Flags | None:
-        if not self.with_cpu:
-            return None
-        flags = cheaper(self.plan.miss, requests, self.costs)
-        if self.placed is not None:
-            flags |= self.placed[requests.obj]
-        return flags
+        return Guesses(ptr, obj, self.buffered)
