@@ -423,6 +423,27 @@ def test_what_a_schedule_may_not_answer_is_one_line(tmp_path, body, line):
     assert "\n" not in str(error.value) and str(error.value).startswith(("schedule mine.py", "policy mine.py"))
 
 
+TIMELINE = """
+from simmoe.simulator.lower.layer import load_beside
+
+def lower_layer(event, number, size, column, now, f, t, w, s, e):
+    return RETURNED
+"""
+
+
+def test_a_timeline_of_ones_own_is_tried_and_played(tmp_path):
+    load = "load_beside(event, number, size, column, now, f, t, w, s, e)"
+    path, plan = own(tmp_path, TIMELINE.replace("RETURNED", load)), Plan(16, arrivals="every:20ps")
+    machine = Workload(tiny_machine(), two_requests(), TINY, schedule="continuous")
+    for name in NAMES:
+        assert (
+            play(machine, replace(plan, timeline=path), named(name)).clocks == play(machine, plan, named(name)).clocks
+        )
+    path = own(tmp_path, TIMELINE.replace("RETURNED", "now"))
+    with pytest.raises(UserError, match=r"timeline mine.py: pass 0: .* must move once and in order"):
+        play(machine, replace(plan, timeline=path), named("plain"))
+
+
 def test_more_sequences_than_there_is_kv_memory_for_are_refused(tmp_path):
     path = own(tmp_path, ROUND_ROBIN)
     with pytest.raises(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import numpy as np
 
 from simmoe import policies
 from simmoe.play import asked
 from simmoe.play.arrivals import arrival_ps
-from simmoe.play.plan import Plan, check_prefetch, placed
+from simmoe.play.plan import Plan, check_prefetch, missing_of, placed
+from simmoe.play.replay import decide_named
 from simmoe.play.workload import Workload
 from simmoe.simulator.decide import policy_file
 from simmoe.simulator.decide.decisions import BOUNDS
@@ -16,8 +19,10 @@ from simmoe.simulator.decide.missing import LOAD
 from simmoe.simulator.decide.names import SERVE
 from simmoe.simulator.decide.pass_by_pass import Bound, Cache, Decider, Missing, Stepwise
 from simmoe.simulator.decide.player import Player
+from simmoe.simulator.decide.policy_file import is_bundled
 from simmoe.simulator.decide.prices import priced_for
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.lower.durations import loading
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import Clocks, Spans
 from simmoe.simulator.nouns.serving import ServingLog
@@ -25,6 +30,7 @@ from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.time.engines import Engine
 from simmoe.simulator.time.loop import Loop
 from simmoe.simulator.time.serving import Serving, steps_of
+from simmoe.simulator.time.trial import tried
 
 Played = tuple[Workload, Decisions, Guesses, Clocks, ServingLog]
 
@@ -46,9 +52,29 @@ def played(workload: Workload, plan: Plan, engine: Engine, spans: Spans | None) 
             player.arrays, with_cpu=with_cpu, buffered=plan.prefetch_into == "buffers", write_back=plan.write_back, occupied=occupied,
         )  # fmt: skip
 
+    if not is_bundled(timeline):
+        _try(timeline, workload, plan, *_as_recorded(workload, plan))
     loop, clocks = engine.serve(made, plan.prefetch is not None, spans)
     whole = workload.played(loop.played())
-    return whole, *loop.decided(whole.requests), clocks, loop.serving.log()
+    decisions, guesses = loop.decided(whole.requests)
+    _try(timeline, whole, plan, decisions, guesses)
+    return whole, decisions, guesses, clocks, loop.serving.log()
+
+
+def _as_recorded(workload: Workload, plan: Plan) -> tuple[Decisions, Guesses]:
+    """Decisions of the recorded passes: something to try a user's timeline on before it is played."""
+    requests, none = workload.requests, workload.requests.no_guesses
+    return decide_named(
+        workload.trace, requests, workload.model.expert_bytes, plan.eviction, plan.budget_bytes, plan.scope, False, plan.seed,
+        **missing_of(workload, plan)._asdict(),
+    ), none  # fmt: skip
+
+
+def _try(timeline: ModuleType, workload: Workload, plan: Plan, decisions: Decisions, guesses: Guesses) -> None:
+    """Raises UserError for a timeline of the user's that errs on these decisions (time/trial.py)."""
+    if not is_bundled(timeline):
+        loads = loading(workload.costs, workload.requests, decisions, guesses, write_back=plan.write_back)
+        tried(timeline, workload.costs, workload.requests, decisions, guesses, loads)
 
 
 def _refuse(workload: Workload, plan: Plan) -> None:
