@@ -26,7 +26,7 @@ from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.time.engines import Engine, named
-from simmoe.workloads.format.regroup import first_tokens
+from simmoe.workloads.format.trace import first_tokens
 from tests import oracle_simpy
 from tests.scenarios import shape_for
 

@@ -44,7 +44,7 @@ def operations_per_s(workload: Workload, rounds: int = 3) -> tuple[float, float]
     asked = lists(tables), lists(work_of(w.costs, w.requests, decisions, guesses, loads))
 
     def lowered() -> int:
-        count, notes = 0, lists(notes_of(w.requests))
+        count, notes = 0, lists(notes_of(w.requests.widest))
         for number in range(len(w.costs.sizes)):
             ops = oplist.Ops()
             lower(number, 0, fixed, *asked, notes, ops)

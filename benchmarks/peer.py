@@ -43,6 +43,7 @@ def api() -> Any:
         first_events=decide.first_events, Guesses=decide.Guesses, loading=loading.loading, clocks=clocks,
         link_bytes_by_pass=runlog.link_bytes_by_pass, peak_buffer_bytes=runlog.peak_buffer_bytes,
         player=lambda engine: fast.CompiledPlayer() if engine == "fast" else decide.Player(),
+        left_to_cpu=lambda requests, left: {"on_cpu": left[requests.obj]},
         workload="simmoe.workload", page_cache=lambda requests, decided, guesses, sizes, room: {"page_cache_bytes": room},
     )  # fmt: skip
 
@@ -68,6 +69,7 @@ def _of_this_version(policies: Any, nouns: Any) -> Any:
         nouns=nouns, Costs=Costs, policies=policies, requests_of=gather.requests_of, decide=decisions.decide, count=counts.count,
         first_events=decisions.first_events, Guesses=Guesses, loading=loading, clocks=clocks,
         link_bytes_by_pass=counts.link_bytes_by_pass, peak_buffer_bytes=counts.peak_buffer_bytes,
+        left_to_cpu=lambda requests, left: {"unit_of": left.astype(np.int8)},
         player=lambda engine: named(engine).player, workload="simmoe.play.workload", page_cache=page_cache,
     )  # fmt: skip
 
@@ -117,10 +119,11 @@ def played(said: dict[str, Any]) -> dict[str, Any]:
         costs = a.Costs(hw, model, trace, graphs=o["graphs"])
         requests, sizes = a.requests_of(trace), model.expert_bytes
         guesses = a.Guesses(np.array(o["guess_ptr"], np.int64), np.array(o["guess_obj"], np.int64), o["buffered"])
-        on_cpu = None if o["cpu_seed"] is None else np.random.default_rng(o["cpu_seed"]).random(len(requests.obj)) < 0.5
+        left = None if o["cpu_seed"] is None else np.random.default_rng(o["cpu_seed"]).random(requests.n_objects) < 0.5
         decided = a.decide(
             requests, sizes, a.policies.load("eviction", o["eviction"]), o["budget_bytes"], scope=o["scope"], guesses=guesses,
-            cold_at=a.first_events(trace, requests) if o["cold"] else None, on_cpu=on_cpu, seed=o["seed"], player=a.player(engine),
+            cold_at=a.first_events(trace, requests) if o["cold"] else None, seed=o["seed"], player=a.player(engine),
+            **({} if left is None else a.left_to_cpu(requests, left)),
         )  # fmt: skip
         loads = a.loading(
             costs,

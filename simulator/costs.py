@@ -205,17 +205,21 @@ class Costs:
     @cached_property
     def sizes(self) -> list[PassSize]:
         """PassSize of every pass."""
-        trace = self.trace
-        starts, tokens = trace.pass_ptr[:-1], np.diff(trace.pass_ptr)
-        seen = trace.position.astype(np.int64) + 1
-        number = np.repeat(np.arange(trace.n_passes), tokens)
-        order = np.lexsort((seen, trace.sequence, number))
-        last = np.ones(len(order), bool)  # the largest position of each (pass, sequence)
-        last[:-1] = (np.diff(number[order]) != 0) | (np.diff(trace.sequence[order]) != 0)
-        sequences = np.bincount(number[order][last], minlength=trace.n_passes)
-        kv = np.bincount(number[order][last], seen[order][last], minlength=trace.n_passes).astype(np.int64)
-        attended = np.add.reduceat(seen, starts)
-        return [PassSize(*row) for row in zip(tokens.tolist(), sequences.tolist(), kv.tolist(), attended.tolist())]
+        return pass_sizes(self.trace)
+
+
+def pass_sizes(trace: Trace) -> list[PassSize]:
+    """PassSize of every pass of a trace."""
+    starts, tokens = trace.pass_ptr[:-1], np.diff(trace.pass_ptr)
+    seen = trace.position.astype(np.int64) + 1
+    number = np.repeat(np.arange(trace.n_passes), tokens)
+    order = np.lexsort((seen, trace.sequence, number))
+    last = np.ones(len(order), bool)  # the largest position of each (pass, sequence)
+    last[:-1] = (np.diff(number[order]) != 0) | (np.diff(trace.sequence[order]) != 0)
+    sequences = np.bincount(number[order][last], minlength=trace.n_passes)
+    kv = np.bincount(number[order][last], seen[order][last], minlength=trace.n_passes).astype(np.int64)
+    attended = np.add.reduceat(seen, starts)
+    return [PassSize(*row) for row in zip(tokens.tolist(), sequences.tolist(), kv.tolist(), attended.tolist())]
 
 
 def _attention(layer: Layer, size: PassSize) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from simmoe.play import advice
 from simmoe.play.calling import scenario_of, takes
-from simmoe.play.plan import eviction_identity
+from simmoe.play.identity import eviction_identity
 from simmoe.play.result import Run, versions
 from simmoe.play.run import play
 from simmoe.play.scenario import OPTIONS, Scenario

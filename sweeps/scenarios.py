@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 
 from simmoe import hardware_profiles
 from simmoe.play.calling import scenario_of
+from simmoe.play.identity import policy_identity
 from simmoe.play.kinds import OFF
 from simmoe.play.options import Declared
-from simmoe.play.plan import guesses_of, on_cpu_of, policy_identity
+from simmoe.play.plan import guesses_of, missing_of
 from simmoe.play.result import Run
 from simmoe.play.run import play
 from simmoe.play.scenario import Scenario, workload_options
@@ -28,7 +29,7 @@ from simmoe.sweeps import metrics
 from simmoe.sweeps.space import AXES, Point, Space
 from simmoe.workloads import models
 from simmoe.workloads.format import trace as traces
-from simmoe.workloads.format.regroup import first_tokens
+from simmoe.workloads.format.trace import first_tokens
 
 # what a machine or a trace may be unable to do: a value that fails on all of them stops the sweep
 DOUBTFUL = ("set", "prefetch", "miss", "placement", "graphs", "page_cache")
@@ -91,7 +92,7 @@ class Scenarios:
                 workload = scenario.workload()
                 plan = scenario.plan(workload)
                 guesses_of(workload, plan)
-                on_cpu_of(workload, plan)
+                missing_of(workload, plan)
             except UserError as error:
                 reasons.append(str(error))
             else:

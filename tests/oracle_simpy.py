@@ -8,8 +8,9 @@ All times are integer picoseconds.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -89,7 +90,8 @@ class Machine:
         self.buffers: dict[int, Transfer] = {}  # object -> the prefetch that brought it beside the cache
         self.n_issued = 0
         self.link_active = self.cpu_active = False
-        self.left_to_cpu: dict[int, set[int]] = {}  # event -> objects that the CPU computes if they are missing
+        self.left_to_cpu: set[int] = set()  # objects that the CPU computes if they are missing
+        self.miss = "fetch"
         self.rate_changed = self.env.event()
         self.column_of = {layer: column for column, layer in enumerate(trace.layer_index.tolist())}
         self.played = {(e.pass_index, e.column): e.occurrences for e in oracles.played_events(trace)}
@@ -180,14 +182,35 @@ class Machine:
         return max(min(cpu.bytes_per_s, self.hw.tiers[cpu.memory].bytes_per_s - moved), cpu.bytes_per_s // 2)
 
     def compute_on_cpu(self, layer: Layer, experts: Sequence[int], routed: Sequence[int]) -> Process:
+        self.cpu_active = True
+        self.replan()
+        yield self.env.timeout(self.cpu_ps(layer, experts, routed))
+        self.cpu_active = False
+        self.replan()
+
+    def cpu_ps(self, layer: Layer, experts: Sequence[int], routed: Sequence[int]) -> int:
         cpu, token_slots = self.hw.units["cpu"], sum(routed.count(obj) for obj in experts)
         read_ps = ceil_div(len(experts) * layer.expert.bytes * PS_PER_S, self.cpu_bytes_per_s())
         flop_ps = ceil_div(token_slots * layer.expert.flops_per_token * PS_PER_S, cpu.flops_per_s[self.model.compute])
-        self.cpu_active = True
-        self.replan()
-        yield self.env.timeout(cpu.launch_ps + max(read_ps, flop_ps))
-        self.cpu_active = False
-        self.replan()
+        return cpu.launch_ps + max(read_ps, flop_ps) if experts else 0
+
+    def sent_to_cpu(self, layer: Layer, routed: Sequence[int], missing: list[int], left: list[int]) -> set[int]:
+        """What the miss rule sends to the CPU of what is `missing`, beside what is `left` to it. Every split is tried."""
+        load_ps = {obj: self.one_way_ps(self.cache.size(obj), self.hw.link.bytes_per_s) for obj in missing}
+        if self.miss == "fetch":
+            return set()
+        if self.miss == "cpu":
+            return set(missing)
+        if self.miss == "idle_cheaper":
+            return {obj for obj in missing if self.cpu_ps(layer, [obj], routed) < load_ps[obj]}
+        assert self.miss == "balanced"
+        order = sorted(missing, key=routed.count, reverse=True)  # stable: ties stay in request order
+
+        def longer_ps(loaded: int) -> int:
+            return max(sum(load_ps[obj] for obj in order[:loaded]), self.cpu_ps(layer, left + order[loaded:], routed))
+
+        loaded = min(range(len(order) + 1), key=lambda loaded: (longer_ps(loaded), -loaded))
+        return set(order[loaded:])
 
     def read_memory(self, n_bytes: int) -> Process:
         """Re-plan whenever a transfer starts or ends; whole rates times whole picoseconds leave nothing to round."""
@@ -221,7 +244,7 @@ class Machine:
         if self.host_wait_ps:
             yield self.env.timeout(self.host_wait_ps)  # the host reads what the router chose; loads on their way go on
         routed = self.played[step.index, column]
-        event = self.decide(step.index * self.trace.n_layers + column, routed, candidates)
+        event = self.decide(step.index * self.trace.n_layers + column, layer, routed, candidates)
         self.env.process(self.issuer(event))
         beside = self.env.process(self.compute_on_cpu(layer, event.on_cpu, routed)) if event.on_cpu else None
         if layer.shared.bytes > 0:
@@ -241,8 +264,9 @@ class Machine:
         if beside is not None:
             yield beside
 
-    def decide(self, index: int, routed: list[int], candidates: Sequence[int]) -> MoEEvent:
-        decision = self.cache.play(index, routed, candidates, self.left_to_cpu.get(index, ()))
+    def decide(self, index: int, layer: Layer, routed: list[int], candidates: Sequence[int]) -> MoEEvent:
+        rule = partial(self.sent_to_cpu, layer, routed)
+        decision = self.cache.play(index, routed, candidates, self.left_to_cpu, rule)
         for load in decision.promoted:
             self.reserve(load)
             if load.fits:
@@ -320,15 +344,16 @@ def simulate(
     seed: int = 0,
     write_back: bool = False,
     buffered: bool = False,
-    left_to_cpu: dict[int, set[int]] | None = None,  # event -> objects that the CPU computes if they are missing
+    miss: str = "fetch",
+    left_to_cpu: Collection[int] = (),  # objects that the CPU computes if they are missing
 ) -> OracleRun:
     """Play the trace. Decisions from `oracles.ExpertCache`, event by event, time from SimPy."""
     sizes = [model.layers[layer].expert.bytes for layer in trace.layer_index.tolist()]
     future = oracles.next_events(oracles.played_events(trace))
     cache = oracles.ExpertCache(sizes, trace.n_experts, budget_bytes, eviction, scope, seed, future, buffered)
     machine = Machine(hw, model, trace, cache, timeline, write_back)
-    machine.left_to_cpu = left_to_cpu or {}
-    if machine.rate_bytes_per_ms(loading=True, on_cpu=bool(left_to_cpu)) <= 0:
+    machine.left_to_cpu, machine.miss = set(left_to_cpu), miss
+    if machine.rate_bytes_per_ms(loading=True, on_cpu=bool(left_to_cpu) or miss != "fetch") <= 0:
         raise ValueError("loads leave the compute unit no memory bandwidth")
     cold = oracles.cold_starts(trace) if cold_per_sequence else set()
     machine.env.run(until=machine.env.process(machine.run(cold, prefetch)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -210,14 +210,25 @@ class ExpertCache:
         return self.groups[obj // self.n_experts if self.scope == "layer" else 0]
 
     def play(
-        self, event: int, occurrences: Sequence[int], candidates: Iterable[int] = (), left_to_cpu: Collection[int] = ()
+        self,
+        event: int,
+        occurrences: Sequence[int],
+        candidates: Iterable[int] = (),
+        left_to_cpu: Collection[int] = (),
+        rule: Callable[[list[int], list[int]], Collection[int]] | None = None,
     ) -> Decision:
-        """One event: its occurrences are objects of one layer, token-major, repeats included. `left_to_cpu`: if missing."""
+        """One event: its occurrences are objects of one layer, token-major, repeats included. `left_to_cpu`: if missing.
+
+        rule(missing, left): which of the other `missing` objects the CPU computes, beside those `left` to it in this event.
+        """
         request = tuple(dict.fromkeys(occurrences))
         promoted = tuple(self._promote(request, event))
         hits = tuple(obj for obj in request if obj in self.group_of(obj).resident)
         computed = list(hits)  # the longest ago first
-        on_cpu = tuple(obj for obj in request if obj not in hits and obj in left_to_cpu)
+        left = [obj for obj in request if obj not in hits and obj in left_to_cpu]
+        missing = [obj for obj in request if obj not in hits and obj not in left]
+        sent = rule(missing, left) if rule and missing else ()
+        on_cpu = tuple(obj for obj in request if obj in left or obj in sent)
         loads = []
         for obj in request:
             if obj not in hits and obj not in on_cpu:

@@ -22,6 +22,7 @@ from simmoe.workloads import models as models_of
 
 MAX_ACCESSES = 200
 EVICTIONS = ("lru", "fifo", "lfu", "belady", "random")
+MISSES = ("fetch", "cpu", "idle_cheaper", "balanced")
 TB = 10**12  # bytes/s; also 1 byte/ps
 ODD_RATES = (333_333_333_777, 700_000_000_999)  # not whole bytes per ms: truncation shows
 SCALES = (1, 33_600_001)  # 33.6 MB experts: bytes * 10**12 leaves int64
@@ -43,6 +44,7 @@ class Case:
     seed: int = 0
     write_back: bool = False
     buffered: bool = False  # prefetches land beside the cache
+    miss: str = "fetch"  # the others need a CPU
 
     @property
     def kwargs(self) -> dict[str, Any]:
@@ -56,6 +58,7 @@ class Case:
             "seed",
             "write_back",
             "buffered",
+            "miss",
         )
         return {name: getattr(self, name) for name in names}
 
@@ -248,8 +251,8 @@ def traces(draw: st.DrawFn, layer_index: Sequence[int], n_experts: int, top_k: i
 
 
 @st.composite
-def cases(draw: st.DrawFn, prefetching: bool | None = None) -> Case:
-    """Any scenario (None); without prefetches (False); or ones where late hits and ties are common (True)."""
+def cases(draw: st.DrawFn, prefetching: bool | None = None, missing: bool = False) -> Case:
+    """Any scenario (None); without prefetches (False); or ones where late hits and ties are common (True). missing: any miss rule."""
     scale = draw(st.sampled_from(SCALES))
     top_k = draw(st.integers(1, 3))
     n_experts = draw(st.integers(top_k, 6))
@@ -269,6 +272,7 @@ def cases(draw: st.DrawFn, prefetching: bool | None = None) -> Case:
         seed=draw(st.sampled_from((0, 1, 2**63 - 1))),
         write_back=not (buffered := draw(st.booleans())) and draw(st.booleans()),
         buffered=buffered,
+        miss=draw(st.sampled_from(MISSES)) if missing else "fetch",
     )
 
 

@@ -16,17 +16,19 @@ from hypothesis import strategies as st
 
 from simmoe.cli.main import main
 from simmoe.play.confidence import band
+from simmoe.play.passes import scheduled
 from simmoe.play.plan import Plan
 from simmoe.play.result import Run
 from simmoe.play.run import play
 from simmoe.play.tokens import kept_by_pass, ps_per_token
 from simmoe.play.workload import Workload
+from simmoe.policies.schedule.batches import regrouped as batched
+from simmoe.policies.schedule.chunks import regrouped as prefill_chunks
 from simmoe.show.files import write_per_token
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
 from simmoe.workloads.format.describe import describe
-from simmoe.workloads.format.regroup import batched, first_tokens, prefill_chunks, regrouped
-from simmoe.workloads.format.trace import check, digest, load, save
+from simmoe.workloads.format.trace import check, digest, first_tokens, load, save
 from tests.scenarios import build_trace, examples, shape_for
 
 Passes = list[tuple[int, list[tuple[int, int]]]]  # phase, and (sequence, emitted) of each row
@@ -318,7 +320,7 @@ def test_other_passes_are_refused(tmp_path, capsys):
         with pytest.raises(UserError, match=f"^{option} makes other passes than recorded, .* leave {option[:-2]} out$"):
             change(trace, 1)
         change(without(trace), 1)
-    assert regrouped(trace, None, None) is trace
+    assert scheduled(trace, "recorded", None, None) is trace
     save(replace(trace, meta={**trace.meta, "model": "qwen3-30b-a3b"}), tmp_path / "t.npz")
     assert main(["run", "--hw", "a100", "--trace", str(tmp_path / "t.npz"), "--budget", "1%", "--batch", "2"]) == 2
     assert capsys.readouterr().err.count("\n") == 1

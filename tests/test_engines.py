@@ -21,8 +21,11 @@ from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide.counts import count, link_bytes_by_pass
 from simmoe.simulator.decide.decisions import decide, first_events
 from simmoe.simulator.decide.gather import requests_of
+from simmoe.simulator.decide.prices import priced
+from simmoe.simulator.decide.stepwise import SecondTier
 from simmoe.simulator.decide.tiers import second_tier
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.link_time import load_ps
 from simmoe.simulator.lower.durations import loading
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware, Link, Tier
@@ -44,21 +47,23 @@ def guesses_of(case: Case, n_events: int) -> Guesses:
     return Guesses(ptr.astype(np.int64), np.array([o for one in wanted for o in one], np.int64), case.buffered)
 
 
-def run(case: Case, engine: Engine, cpu_seed: int | None = None, page_cache: int = 0):
+def run(case: Case, engine: Engine, left: set[int] | None = None, page_cache: int = 0):
     """(clocks, counts, link bytes by pass, decisions) of one engine; the laws of every run are checked.
 
-    cpu_seed: a random half of the requests is computed on the CPU when missing.
+    left: objects that the CPU computes when they are missing.
     """
     requests, sizes = requests_of(case.trace), case.model.expert_bytes
     guesses, costs = guesses_of(case, requests.n_events), Costs(case.hw, case.model, case.trace)
     cold_at = first_events(case.trace, requests) if case.cold_per_sequence else None
     module = policies.load("eviction", case.eviction)
-    on_cpu = flagged(len(requests.obj), cpu_seed)
-    decisions = decide(
-        requests, sizes, module, case.budget_bytes, scope=case.scope, guesses=guesses, cold_at=cold_at, on_cpu=on_cpu,
-        seed=case.seed, player=engine.player,
-    )  # fmt: skip
+    unit_of = np.isin(np.arange(requests.n_objects), list(left)).astype(np.int8) if left else None
     lru, near = policies.load("eviction", "lru"), None
+    rule = priced(policies.load("miss", case.miss), costs, requests) if case.miss != "fetch" else None
+    tier = SecondTier(page_cache, lru, near_ps(costs, case)) if page_cache else None
+    decisions = decide(
+        requests, sizes, module, case.budget_bytes, scope=case.scope, guesses=guesses, cold_at=cold_at, unit_of=unit_of,
+        rule=rule, tier=tier, seed=case.seed, player=engine.player,
+    )  # fmt: skip
     if page_cache:
         near = second_tier(requests, decisions, guesses, sizes, page_cache, lru, engine.player)
     loads = loading(costs, requests, decisions, guesses, write_back=case.write_back, near=near)
@@ -75,13 +80,11 @@ def run(case: Case, engine: Engine, cpu_seed: int | None = None, page_cache: int
 @pytest.mark.parametrize("prefetching", [None, True])
 def test_engine_equals_the_idiomatic_model(name, prefetching):
     @settings(max_examples=examples(300), deadline=None)
-    @given(cases(prefetching=prefetching), cpus(), st.one_of(st.none(), st.integers(0, 5)))
+    @given(cases(prefetching=prefetching, missing=True), cpus(), st.one_of(st.none(), st.integers(0, 5)))
     def compare(case, with_cpu, cpu_seed):
-        case = replace(case, hw=with_cpu(case.hw))
-        want = oracle_simpy.simulate(
-            case.hw, case.model, case.trace, **case.kwargs, left_to_cpu=left_to_cpu(case, cpu_seed)
-        )
-        clocks, counts, link_bytes, decisions = run(case, named(name), cpu_seed)
+        case, left = replace(case, hw=with_cpu(case.hw)), half(case, cpu_seed)
+        want = oracle_simpy.simulate(case.hw, case.model, case.trace, **case.kwargs, left_to_cpu=left)
+        clocks, counts, link_bytes, decisions = run(case, named(name), left)
         assert (clocks.end_ps - clocks.start_ps).tolist() == want.pass_ps
         assert (counts.hits, counts.misses, counts.evictions) == (want.hits, want.misses, want.evictions)
         assert link_bytes.tolist() == want.link_bytes
@@ -91,18 +94,16 @@ def test_engine_equals_the_idiomatic_model(name, prefetching):
     compare()
 
 
-def flagged(n_requests: int, cpu_seed: int | None):
-    """A random half of the requests: the CPU computes them when they are missing; None without a seed."""
-    return None if cpu_seed is None else np.random.default_rng(cpu_seed).random(n_requests) < 0.5
+def half(case: Case, cpu_seed: int | None) -> set[int]:
+    """A random half of the objects, which a placement leaves to the CPU; none without a seed."""
+    objects = case.trace.n_layers * case.trace.n_experts
+    return set() if cpu_seed is None else set(np.flatnonzero(np.random.default_rng(cpu_seed).random(objects) < 0.5))
 
 
-def left_to_cpu(case: Case, cpu_seed: int | None) -> dict[int, set[int]]:
-    """The flagged objects of each event."""
-    requests, found = requests_of(case.trace), dict[int, set[int]]()
-    flags = flagged(len(requests.obj), cpu_seed)
-    for i in np.flatnonzero(flags if flags is not None else []).tolist():
-        found.setdefault(int(requests.event_of_request[i]), set()).add(int(requests.obj[i]))
-    return found
+def near_ps(costs: Costs, case: Case) -> np.ndarray:
+    """How long a load of each object takes out of the memory before the link."""
+    sizes = np.repeat(case.model.expert_bytes, case.trace.n_experts)
+    return np.array([load_ps(int(size), costs.hw, cached=True) for size in sizes])
 
 
 def same(one: Decisions, other: Decisions) -> bool:
@@ -116,10 +117,15 @@ def test_all_engines_are_equal_bit_for_bit(prefetching):
     names = ["simpy", "plain"] + ["fast"] * (not compiled.missing())
 
     @settings(max_examples=examples(1000), deadline=None)
-    @given(cases(prefetching=prefetching), physics(), st.one_of(st.none(), st.integers(0, 5)), st.integers(0, 20))
+    @given(
+        cases(prefetching=prefetching, missing=True),
+        physics(),
+        st.one_of(st.none(), st.integers(0, 5)),
+        st.integers(0, 20),
+    )
     def compare(case, changed, cpu_seed, page_cache):
         case = replace(case, hw=changed(case.hw))
-        first, *others = (run(case, named(name), cpu_seed, page_cache) for name in names)
+        first, *others = (run(case, named(name), half(case, cpu_seed), page_cache) for name in names)
         for other in others:
             assert first[:2] == other[:2]
             assert same(first[3], other[3])
@@ -166,7 +172,7 @@ def test_compiled_equals_interpreted_on_whole_real_traces(name):
 
 
 def first(trace, passes: int):
-    from simmoe.workloads.format.regroup import first_tokens
+    from simmoe.workloads.format.trace import first_tokens
 
     return first_tokens(trace, int(trace.pass_ptr[min(passes, trace.n_passes)]))
 

@@ -337,7 +337,6 @@ def break_machine(monkeypatch, folder: Path, old: str, new: str) -> None:
     exec(compile(file.read_text(), str(file), "exec"), vars(machine))
     monkeypatch.setattr(player, "machine", machine)
     monkeypatch.setattr(compiled, "machine", machine)
-    monkeypatch.setattr(compiled, "OWN", {*compiled.OWN, file})
     monkeypatch.setattr(compiled, "kernels", compiled.kernels.__wrapped__)
 
 

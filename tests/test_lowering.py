@@ -25,7 +25,7 @@ from tests.scenarios import tiny_trace
 FOLDER = Path(__file__).parent / "golden"
 TB = 10**12
 CASES = {
-    # name: (passes, experts that fit, timeline, prefetch, shared experts, CPU computes half of what is missing)
+    # name: (passes, experts that fit, timeline, prefetch, shared experts, experts 1 and 3 are left to the CPU)
     "hits_and_loads": ([[[0, 1]], [[1, 2]], [[0, 1]]], 2, "overlapped", None, False, False),
     "shared_experts": ([[[0, 1]], [[1, 2]]], 3, "overlapped", None, True, False),
     "larger_than_the_cache": ([[[0, 1], [2, 3], [0, 2]]], 2, "overlapped", None, False, False),
@@ -60,15 +60,15 @@ def lowered(name: str, other_timeline: str | None = None, host_wait_ps: int = 1)
         np.cumsum([0, *map(len, wanted or [[]] * requests.n_events)]),
         np.array([o for one in wanted or [] for o in one], np.int64),
     )
-    flags = np.arange(len(requests.obj)) % 2 == 1 if on_cpu else None
+    unit_of = np.arange(requests.n_objects, dtype=np.int8) % 2 if on_cpu else None
     decisions = decide(
-        requests, costs.model.expert_bytes, policies.load("eviction", "lru"), slots, guesses=guesses, on_cpu=flags
+        requests, costs.model.expert_bytes, policies.load("eviction", "lru"), slots, guesses=guesses, unit_of=unit_of
     )
     fixed, tables = tables_of(costs, requests)
     work = work_of(costs, requests, decisions, guesses, loading(costs, requests, decisions, guesses))
     lists, ops, last = Player().arrays, Ops(), 0
     lower = bound(layer, policies.load("timeline", other_timeline or timeline), oplist).lower_pass
-    notes = lists(notes_of(requests))
+    notes = lists(notes_of(requests.widest))
     for number in range(trace.n_passes):
         last = lower(number, last, fixed, lists(tables), lists(work), notes, ops)
     return ops

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 import simmoe
 from simmoe.cli.main import main
+from simmoe.policies.schedule.batches import regrouped as batched
+from simmoe.policies.schedule.chunks import regrouped as prefill_chunks
 from simmoe.simulator.decide.gather import requests_of
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
-from simmoe.workloads.format.regroup import batched, first_tokens, prefill_chunks
-from simmoe.workloads.format.trace import check, digest, load, names
+from simmoe.workloads.format.trace import check, digest, first_tokens, load, names
 from tests import scenarios
 from tests.scenarios import build_trace, examples
 

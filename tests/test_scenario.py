@@ -34,7 +34,9 @@ NVME = {"hw": "rtx_4090_nvme"}
 OTHER = {
     "hw": ("h100", "h100", {}), "trace": ("oracle", "oracle", {}), "set": ("link.bandwidth=12GB/s", ["link.bandwidth=12GB/s"], {}),
     "model": ("oracle-moe-9x24", "oracle-moe-9x24", {"format": "fp32"}), "format": ("q4_k", "q4_k", {}), "tokens": ("300", 300, {}),
-    "context": ("512", 512, {}), "batch": ("3", 3, {}), "prefill_chunk": ("16", 16, {}), "eviction": ("lfu", "lfu", {}),
+    "context": ("512", 512, {}), "batch": ("3", 3, {}), "prefill_chunk": ("16", 16, {}),
+    "schedule": ("continuous", "continuous", {}), "arrivals": ("every:500ms", "every:500ms", {"schedule": "continuous"}),
+    "max_batch": ("1", 1, {"schedule": "continuous", "tokens": 600}), "eviction": ("lfu", "lfu", {}),
     "scope": ("layer", "layer", {}), "timeline": ("serial", "serial", {}), "overlap": ("none", False, {}),
     "prefetch": ("next_layer", "next_layer", {}),
     "prefetch_into": ("buffers", "buffers", {"prefetch": "next_layer"}), "miss": ("cpu", "cpu", {}),
@@ -87,7 +89,7 @@ def test_an_option_does_the_same_through_every_door_and_is_never_dropped(name, c
     assert row.run.to_json() == mine
     if OPTIONS[name].about.axis:
         space = {axis: one for axis, one in rest.items() if axis != "tokens" and one is not None}
-        given = {"schema": 1, "name": "one", "objectives": {"tok_s": "maximize"}, "tokens": BASE["tokens"]}
+        given = {"schema": 1, "name": "one", "objectives": {"tok_s": "maximize"}, "tokens": base["tokens"]}
         usual = (
             [base[name]]
             if base.get(name)
@@ -293,7 +295,7 @@ def test_the_file_holds_what_is_not_the_default_and_nothing_else(own, capsys):
     assert digests["hw"] == hardware_profiles.load("in/box.yaml").digest
     assert digests["trace"] == simmoe.load_trace("in/text.npz").meta["digest"]
     assert digests["model"] == models.load("in/small.yaml").digest
-    assert set(digests) == {"hw", "trace", "model", "eviction", "timeline", "prefetch", "miss", "placement"}
+    assert set(digests) == {"hw", "trace", "model", "schedule", "eviction", "timeline", "prefetch", "miss", "placement"}
     capsys.readouterr()
 
 

@@ -17,6 +17,7 @@ from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.groups import next_of_its_layer
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 
+UNKNOWN = 2**63 - 1  # bytes
 Bytes = dict[int, list[tuple[int, int]]]  # event or load -> (scope group, bytes)
 
 
@@ -26,7 +27,7 @@ class Occupancy:
 
     rooms: tuple[int, ...]  # capacity of each group
     begins: tuple[int, ...]  # resident in each group before the first pass
-    emptied: frozenset[int]  # events at whose start all slots are given up
+    emptied: set[int]  # events at whose start all slots are given up
     group: list[int]  # [objects]
     size: list[int]  # [objects]
     load_obj: list[int]  # [loads]
@@ -55,11 +56,30 @@ class Occupancy:
         fresh = decisions.fresh if guesses.buffered else decisions.fresh[:0]
         issuing = np.array([load_of[i] for i in decisions.evicted_for[own].tolist()], np.int64)
         return cls(
-            decisions.rooms, decisions.begins, frozenset(decisions.emptied.tolist()), group, size,
+            decisions.rooms, decisions.begins, set(decisions.emptied.tolist()), group, size,
             requests.obj[decisions.loads].tolist(), guesses.obj.tolist(), moved(event[~own], decisions.evicted[~own]),
             moved(issuing, decisions.evicted[own]), moved(requests.event_of_request[fresh], requests.obj[fresh]),
             peak_buffer_bytes(requests, decisions, guesses, expert_bytes), _held(requests, decisions, guesses, size),
         )  # fmt: skip
+
+    @classmethod
+    def begun(cls, rooms: tuple[int, ...], begins: tuple[int, ...], sizes: Ints, buffered: bool) -> Occupancy:
+        """Before the first pass of a run whose passes are not known yet. What its buffers will hold at most is not known either."""
+        group = (np.arange(len(sizes)) * len(rooms) // len(sizes)).tolist()
+        room = UNKNOWN if buffered else 0
+        return cls(rooms, begins, set(), group, sizes.tolist(), [], [], {}, {}, {}, room, {})
+
+    def extend(self, more: Occupancy, event: int, load: int, guess: int) -> None:
+        """What a pass adds whose numbers begin at that event, load and guess. Rooms and capacities stay."""
+        self.emptied.update(at + event for at in more.emptied)
+        self.load_obj.extend(more.load_obj)
+        self.guess_obj.extend(more.guess_obj)
+        for mine, other, begin in (
+            (self.leave, more.leave, event), (self.own, more.own, load), (self.promoted, more.promoted, event),
+        ):  # fmt: skip
+            mine.update({at + begin: moved for at, moved in other.items()})
+        for at, count_bytes in more.held.items():
+            self.held[at + event] = self.held.get(at + event, 0) + count_bytes
 
 
 def _held(requests: Requests, decisions: Decisions, guesses: Guesses, size: list[int]) -> dict[int, int]:

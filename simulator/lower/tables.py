@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -27,7 +28,7 @@ def tables_of(costs: Costs, requests: Requests) -> tuple[Fixed, Tables]:
     made = _tables.setdefault(costs, {})
     key = (requests.widest, requests.most_slots)
     if key not in made:
-        made[key] = _built(costs, *key)
+        made[key] = tables_for(costs, *key)
     return made[key]
 
 
@@ -46,35 +47,48 @@ def work_of(costs: Costs, requests: Requests, decisions: Decisions, guesses: Gue
     )  # fmt: skip
 
 
-def notes_of(requests: Requests) -> Notes:
-    """Room for what lowering keeps."""
-    return Notes(*(np.zeros(n, np.int64) for n in (2, *[requests.widest + 1] * 4)))
+def notes_of(widest: int) -> Notes:
+    """Room for what lowering keeps of an event that requests so many experts."""
+    return Notes(*(np.zeros(n, np.int64) for n in (2, *[widest + 1] * 4)))
 
 
-def _built(costs: Costs, most_experts: int, slots: int) -> tuple[Fixed, Tables]:
+def tables_for(costs: Costs, most_experts: int, slots: int) -> tuple[Fixed, Tables]:
+    """Tables for events of at most so many experts and token slots."""
     sizes = {size: number for number, size in enumerate(dict.fromkeys(costs.sizes))}
     gaps = {gap: number for number, gap in enumerate(dict.fromkeys(costs.gaps))}
-    pieces = _ints([[(p.ps, p.work, p.flop_ps) for p in costs.pieces(size)] for size in sizes])
     layers = range(costs.trace.n_layers)
-    shared = _ints([[_shared(costs, column, size) for column in layers] for size in sizes])
-    read_work = _ints([[costs.read_work(column, n) for n in range(most_experts + 1)] for column in layers]).reshape(-1)
     fixed = Fixed(
         costs.launch_ps, costs.rate, costs.slow_rate, costs.rate, costs.slow_rate, int(costs.contended), len(layers), len(gaps),
-        pieces.shape[1],
+        costs.gaps[-1][-1] + 1,  # the head is the last piece
         most_experts + 1, slots + 1, CPU, costs.hw.device.host_wait_ps, 0,
     )  # fmt: skip
     return fixed, Tables(
         size=_ints([sizes[size] for size in costs.sizes]),
         unit=np.full(len(layers) + 1, UNIT), link=np.full(len(layers), LINK),
         gap_kind=_ints([gaps[gap] for gap in costs.gaps]),
-        gap_ps=_ints([[sum(row[i][0] for i in gap) for gap in gaps] for row in pieces.tolist()]).reshape(-1),
         piece_ptr=np.cumsum([0, *map(len, gaps)]), piece=_ints([i for gap in gaps for i in gap]),
-        piece_ps=pieces[:, :, 0].reshape(-1), piece_work=pieces[:, :, 1].reshape(-1), piece_flop_ps=pieces[:, :, 2].reshape(-1),
-        shared_ps=shared[:, :, 0].reshape(-1), shared_work=shared[:, :, 1].reshape(-1),
-        shared_flop_ps=shared[:, :, 2].reshape(-1),
-        read_work=read_work, read_ps=-(-read_work // costs.rate), flop_ps=_compute_rows(costs, slots),
-        soft_shares=_ints(costs.soft_shares),
+        soft_shares=_ints(costs.soft_shares), **rows_of_sizes(costs, list(sizes)), **rows_of_counts(costs, most_experts, slots),
     )  # fmt: skip
+
+
+def rows_of_sizes(costs: Costs, sizes: list[PassSize]) -> dict[str, Ints]:
+    """The tables with a row for each size."""
+    pieces = _ints([[(p.ps, p.work, p.flop_ps) for p in costs.pieces(size)] for size in sizes])
+    shared = _ints([[_shared(costs, column, size) for column in range(costs.trace.n_layers)] for size in sizes])
+    gaps = [[sum(row[i][0] for i in gap) for gap in dict.fromkeys(costs.gaps)] for row in pieces.tolist()]
+    columns = {"gap_ps": _ints(gaps)}
+    for name, rows in (("piece", pieces), ("shared", shared)):
+        columns |= {f"{name}_{what}": rows[:, :, i] for i, what in enumerate(("ps", "work", "flop_ps"))}
+    return {
+        name: column.ravel() for name, column in columns.items()
+    }  # copies: compiled text is made for arrays without gaps
+
+
+def rows_of_counts(costs: Costs, most_experts: int, slots: int) -> dict[str, Ints]:
+    """The tables with a row for each layer, over how many experts are read and how many token slots are computed."""
+    layers = range(costs.trace.n_layers)
+    read_work = _ints([[costs.read_work(column, n) for n in range(most_experts + 1)] for column in layers]).reshape(-1)
+    return {"read_work": read_work, "read_ps": -(-read_work // costs.rate), "flop_ps": _compute_rows(costs, slots)}
 
 
 def _ints(values: Any) -> Ints:
@@ -89,16 +103,33 @@ def longest_pass_ps(costs: Costs, requests: Requests, work: Work) -> int:
     """No pass lasts longer: every launch at the slowest rate, one after the other, behind all transfers of the run."""
     if costs not in _launches:
         fixed, tables = tables_of(costs, requests)
-        most = {
-            name: int(getattr(tables, name).max(initial=0)) for name in ("gap_ps", "shared_ps", "read_ps", "flop_ps")
-        }
-        expert = 2 * fixed.launch_ps + 2 * (most["read_ps"] + most["flop_ps"])  # a soft maximum at most doubles
-        layer = fixed.host_wait_ps + most["gap_ps"] + most["shared_ps"] + (fixed.read_stride + 1) * expert
-        _launches[costs] = (fixed.layers + 1) * layer
+        _launches[costs] = launches_ps(fixed, most_of(tables._asdict()))
     transfers = sum(len(ps) * int(ps.max(initial=0)) for ps in (work.load_ps, work.guess_ps))
-    slowest = min((costs.slow_rate, *(costs.beside_cpu if costs.contended and len(work.cpu_ps) else ())))
+    cpu_ps = int(work.cpu_ps.max(initial=0))
+    return slower_by(costs, len(work.cpu_ps) > 0) * _launches[costs] + transfers + costs.trace.n_layers * cpu_ps
+
+
+def most_of(tables: Mapping[str, Ints]) -> dict[str, int]:
+    """The longest of the times that a launch may take, of those that `tables` holds."""
+    return {
+        name: int(tables[name].max(initial=0))
+        for name in ("gap_ps", "shared_ps", "read_ps", "flop_ps")
+        if name in tables
+    }
+
+
+def launches_ps(fixed: Fixed, most: Mapping[str, int]) -> int:
+    """The launches of no pass last longer together, while nothing slows them."""
+    expert = 2 * fixed.launch_ps + 2 * (most["read_ps"] + most["flop_ps"])  # a soft maximum at most doubles
+    layer = fixed.host_wait_ps + most["gap_ps"] + most["shared_ps"] + (fixed.read_stride + 1) * expert
+    return (fixed.layers + 1) * layer
+
+
+def slower_by(costs: Costs, with_cpu: bool) -> int:
+    """How many times longer a launch lasts at most, beside transfers and the CPU."""
+    slowest = min((costs.slow_rate, *(costs.beside_cpu if costs.contended and with_cpu else ())))
     slower: int = -(-costs.rate // max(slowest, 1))
-    return slower * _launches[costs] + transfers + costs.trace.n_layers * int(work.cpu_ps.max(initial=0))
+    return slower
 
 
 def _shared(costs: Costs, column: int, size: PassSize) -> tuple[int, int, int]:

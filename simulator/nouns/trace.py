@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -55,3 +55,15 @@ class Trace:
     @property
     def n_experts(self) -> int:
         return int(self.meta["n_experts"])
+
+    def taken(
+        self, rows: npt.NDArray[Any] | slice, pass_ptr: npt.NDArray[np.int64], phase: npt.NDArray[np.int8]
+    ) -> Trace:
+        """These rows of the trace, in this order, in these passes. A digest would be that of the recorded passes: it is left out."""
+        names = ("expert_ids", "sequence", "position", "gate_weights", "emitted")
+        moved: Mapping[str, Any] = {
+            name: getattr(self, name)[rows] for name in names if getattr(self, name) is not None
+        }
+        guesses = None if self.predicted_ids is None else self.predicted_ids[:, rows]
+        meta = {key: value for key, value in self.meta.items() if key != "digest"}
+        return replace(self, **moved, pass_ptr=pass_ptr, phase=phase, predicted_ids=guesses, meta=meta)

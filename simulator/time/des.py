@@ -27,6 +27,7 @@ from simmoe.simulator.lower.oplist import LATE, MOVE, ONE, READY, RUN, WAIT, Ops
 from simmoe.simulator.lower.tables import notes_of, tables_of, work_of
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import Clocks, Spans
+from simmoe.simulator.time.loop import Loop
 
 Process = Generator[simpy.Event, Any, None]
 
@@ -43,25 +44,44 @@ def simulate(
     """Times of every pass; `spans` records each launch and transfer. Raises UserError when the clock would overflow."""
     lists = Player().arrays
     fixed, tables = tables_of(costs, requests)
-    work, notes = lists(work_of(costs, requests, decisions, guesses, loads)), lists(notes_of(requests))
+    work, notes = lists(work_of(costs, requests, decisions, guesses, loads)), lists(notes_of(requests.widest))
     tables, lower = lists(tables), bound(layer, timeline, oplist).lower_pass
     env, log = World(), list[tuple[int, ...]]()
     machine = Machine(env, costs, work, Occupancy.of(requests, decisions, guesses, costs.model.expert_bytes), spans)
 
     def passes() -> Process:
         for number in range(len(costs.sizes)):
-            start, ops = env.ps, Ops()
+            ops = Ops()
             last = lower(number, 0, fixed, tables, work, notes, ops)
-            end = machine.issue(ops)[last]
-            if not end.ended:
-                yield end.wait(env)
-            if env.ps > LATEST_PS:
-                raise too_long()
-            log.append((start, env.ps, *machine.logged()))
+            yield from machine.play(ops, last, log)
 
     env.process(passes())
     env.run()
     return Clocks(*np.array(log, np.int64).T, machine.link_busy)  # type: ignore[call-arg]
+
+
+def serve_loop(loop: Loop, spans: Spans | None = None) -> Clocks:
+    """Times of every pass of a clock-driven run. Raises UserError when the clock would overflow."""
+    lower, env, log = bound(layer, loop.timeline, oplist).lower_pass, World(), list[tuple[int, ...]]()
+    machines: list[Machine] = []  # one, from the first pass on
+
+    def passes() -> Process:
+        while (start := loop.begin(env.ps)) is not None:
+            if start > LATEST_PS:
+                raise too_long()
+            if start > env.ps:  # the schedule waits for an arrival
+                yield env.timeout(start - env.ps)
+            lowered, ops = loop.lowered, Ops()
+            if not machines:
+                assert lowered.occupancy is not None
+                machines.append(Machine(env, loop.costs, lowered.work.now, lowered.occupancy, spans))
+            last = lower(loop.passes, 0, lowered.fixed, lowered.tables.now, lowered.work.now, lowered.notes, ops)
+            yield from machines[0].play(ops, last, log)
+            loop.end()
+
+    env.process(passes())
+    env.run()
+    return Clocks(*np.array(log, np.int64).T, machines[0].link_busy)  # type: ignore[call-arg]
 
 
 class World(simpy.Environment):
@@ -128,6 +148,16 @@ class Machine:
         found = self.stall, self.slowed, self.cpu_wait, self.experts, self.host_wait
         self.stall = self.slowed = self.cpu_wait = self.experts = self.host_wait = 0
         return found
+
+    def play(self, ops: Ops, last: int, log: list[tuple[int, ...]]) -> Process:
+        """A pass, until its operation `last` has ended."""
+        start = self.env.ps
+        end = self.issue(ops)[last]
+        if not end.ended:
+            yield end.wait(self.env)
+        if self.env.ps > LATEST_PS:
+            raise too_long()
+        log.append((start, self.env.ps, *self.logged()))
 
     def issue(self, ops: Ops) -> list[Op]:
         """Every operation goes to the queue of its resource, and what it reserves to that of the memory."""

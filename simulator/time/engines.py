@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import Clocks, Spans
 from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.time import recurrence
+from simmoe.simulator.time.loop import Loop
 from simmoe.simulator.time.recurrence import CompiledPlayer
 from simmoe.simulator.time.trial import tried
 
@@ -45,6 +47,32 @@ class Engine(NamedTuple):
 
             return des.simulate(costs, requests, decisions, guesses, loads, timeline, spans)
         return recurrence.simulate(costs, requests, decisions, guesses, loads, timeline, self.player)
+
+    def serve(
+        self, made: Callable[[Player, bool], Loop], prefetching: bool, spans: Spans | None = None
+    ) -> tuple[Loop, Clocks]:
+        """A clock-driven run and the times of its passes. made(player, occupied) begins it (time/loop.py). Raises UserError."""
+        if self.name == "simpy":
+            from simmoe.simulator.time import des
+
+            loop = made(self.player, True)
+            return loop, des.serve_loop(loop, spans)
+        failure: Exception | None = None
+        if isinstance(self.player, CompiledPlayer):
+            loop = made(self.player, False)
+            try:
+                return loop, recurrence.serve_loop(loop, self.player, prefetching)
+            except UserError:
+                raise
+            except OverflowError:  # Python's numbers do not wrap
+                pass
+            except Exception as error:  # of compiled text: interpreted, it is known where
+                failure = error
+        loop = made(Player(), False)
+        clocks = recurrence.serve_loop(loop, Player(), prefetching)
+        if failure is not None:
+            raise loop.decider.fails_compiled(failure)
+        return loop, clocks
 
 
 def named(name: str) -> Engine:

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
+from simmoe.simulator.arrays import Ints
 from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide.laws import BrokenLaw
 from simmoe.simulator.nouns.decisions import Decisions
 from simmoe.simulator.nouns.run import Clocks, Counts
+from simmoe.simulator.nouns.serving import ServingLog
 
 
-def check(costs: Costs, decisions: Decisions, clocks: Clocks, counts: Counts, budget_bytes: int | None) -> None:
+def check(
+    costs: Costs,
+    decisions: Decisions,
+    clocks: Clocks,
+    counts: Counts,
+    budget_bytes: int | None,
+    log: ServingLog | None = None,
+) -> None:
     """The laws of every run; a broken one is a defect of simmoe, not of its input."""
     elapsed = int(clocks.end_ps[-1])
+    earliest = np.concatenate(
+        ([0], clocks.end_ps[:-1])
+    )  # a pass starts when the one before has ended, or when what it waits for arrives
+    if log is not None:
+        earliest = np.maximum(earliest, log.waited_ps)
     laws = {
         "link busy ≤ elapsed, but for prefetches still on their way": clocks.link_busy_ps <= elapsed
         or counts.prefetches > 0,
         "requests = hits + misses + those on the CPU": counts.requests == counts.hits + counts.misses + counts.on_cpu,
-        "passes follow each other": bool((clocks.start_ps[1:] == clocks.end_ps[:-1]).all()) and clocks.start_ps[0] == 0,
+        "passes follow each other": bool((clocks.start_ps == earliest).all()),
         "occupancy ≤ budget": budget_bytes is None or int(decisions.used.max(initial=0)) <= budget_bytes,
         "link time = transfers": counts.bytes == 0
         or clocks.link_busy_ps >= counts.bytes * 10**12 // costs.hw.link.bytes_per_s,
@@ -37,3 +53,23 @@ def check_causes(costs: Costs, clocks: Clocks) -> None:
             f"simmoe broke its own law: pass {number} lasts {lasted[number]} ps but its causes add up to {causes[number]} ps; "
             "please report this run"
         )
+
+
+def check_requests(log: ServingLog, finish_ps: Ints, clocks: Clocks) -> int:
+    """Little's law, exact from empty to empty: the requests that are there, over time, are the times that they stay. The first is counted
+    from arrivals and from what the schedule let go at the end of each pass, the second from the rows that were played (finish_ps). Returns
+    it, in picoseconds."""
+    changes = [(at, 1) for at in log.arrival_ps.tolist()]
+    changes = sorted(changes + [(at, -n) for at, n in zip(clocks.end_ps.tolist(), log.left.tolist())])
+    there = area = 0
+    for (at, change), (until, _) in pairwise(changes):
+        there += change
+        area += there * (until - at)
+    stayed = sum(finish_ps.tolist()) - sum(log.arrival_ps.tolist())
+    lost = there + changes[-1][1]
+    if area != stayed or lost:
+        raise BrokenLaw(
+            f"simmoe broke its own law: the requests that are there add up to {area} ps over time, their stays to {stayed} ps, and {lost} "
+            "are left; please report this run"
+        )
+    return area

@@ -13,14 +13,17 @@ from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.player import Player
 from simmoe.simulator.errors import LATEST_PS, too_long
+from simmoe.simulator.grown import Grown
 from simmoe.simulator.lower import layer
 from simmoe.simulator.lower.durations import Loading
+from simmoe.simulator.lower.pass_by_pass import Lowered
 from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
-from simmoe.simulator.lower.tables import longest_pass_ps, notes_of, tables_of, work_of
+from simmoe.simulator.lower.tables import LINK, longest_pass_ps, notes_of, tables_of, work_of
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import Clocks
 from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.time import rates, serve
+from simmoe.simulator.time.loop import Loop
 from simmoe.simulator.time.rates import BUSY, Clock
 from simmoe.simulator.time.trial import may_not_compile
 
@@ -28,13 +31,15 @@ RESOURCES = 3
 
 
 class CompiledPlayer(Player):
-    """Runs `residency.play` with the policy compiled into it."""
+    """Runs `residency.play` with the policies compiled into it."""
 
     def arrays(self, group: Any) -> Any:
         return super().arrays(group) if compiled.interpreted() else group
 
-    def bind(self, eviction: ModuleType, prefetching: bool = True) -> Callable[..., None]:
-        play: Callable[..., None] = compiled.kernels(eviction, prefetching).play
+    def bind(
+        self, eviction: ModuleType, prefetching: bool = True, rule: ModuleType | None = None
+    ) -> Callable[..., None]:
+        play: Callable[..., None] = compiled.kernels(eviction, prefetching, rule).play
         return play
 
 
@@ -69,13 +74,54 @@ def simulate(
     if isinstance(player, CompiledPlayer) and compiled_to >= 0:
         text, fixed = compiled.clock(timeline, len(guesses.obj) > 0), fixed._replace(latest=compiled_to)
         with may_not_compile(timeline):
-            clock = _played(text, player.arrays, fixed, tables, work, notes_of(requests), _clock(costs, work, passes))
+            clock = _played(
+                text, player.arrays, fixed, tables, work, notes_of(requests.widest), _clock(costs, work, passes)
+            )
     if clock is None:  # Python's numbers do not wrap
         text, fixed = bound(layer, timeline, rates, serve), fixed._replace(latest=LATEST_PS)
-        clock = _played(text, Player().arrays, fixed, tables, work, notes_of(requests), _clock(costs, work, passes))
+        clock = _played(
+            text, Player().arrays, fixed, tables, work, notes_of(requests.widest), _clock(costs, work, passes)
+        )
     if clock is None or clock.end_ps[-1] > LATEST_PS:
         raise too_long()
     return Clocks(*(np.asarray(log, np.int64) for log in clock[-7:]), int(clock.at[BUSY]))  # type: ignore[call-arg, arg-type]
+
+
+def serve_loop(loop: Loop, player: Player, prefetching: bool) -> Clocks:
+    """Times of every pass of a clock-driven run. Raises UserError when the clock would overflow, and OverflowError where compiled text
+    might: then Python's numbers play it."""
+    by_machine = isinstance(player, CompiledPlayer)
+    text = compiled.clock(loop.timeline, prefetching) if by_machine else bound(layer, loop.timeline, rates, serve)
+    clock, now = Grown(_begun(), player.arrays), 0
+    while (start := loop.begin(now)) is not None:
+        lowered = loop.lowered
+        _make_room(clock, lowered)
+        behind = start + lowered.longest_ps + max(int(clock.now.free[LINK]) - start, 0)
+        if by_machine and behind > LATEST_PS:
+            raise OverflowError("the clock might wrap around")
+        f, t, w, s = lowered.fixed._replace(latest=LATEST_PS), lowered.tables.now, lowered.work.now, lowered.notes
+        with may_not_compile(loop.timeline):
+            now = text.run_passes(loop.passes, loop.passes + 1, start, f, t, w, s, clock.now)
+        if now > LATEST_PS:
+            raise too_long()
+        loop.end()
+    logs = (clock.since(name) for name in Clock._fields[-7:])
+    return Clocks(*logs, int(clock.now.at[BUSY]))  # type: ignore[call-arg, arg-type]
+
+
+def _begun() -> Clock:
+    """Before the first pass."""
+    return Clock(*(np.zeros(n, np.int64) for n in (10, RESOURCES, RESOURCES, *[0] * 10)))
+
+
+def _make_room(clock: Grown[Clock], lowered: Lowered) -> None:
+    """For the next pass, its guesses and its transfers."""
+    guesses = clock.length["arrival"]
+    more = {"arrival": lowered.work.length["issued"] - guesses} | dict.fromkeys(Clock._fields[-7:], 1)
+    if lowered.costs.contended:
+        issued = np.count_nonzero(lowered.work.since("issued"))
+        more |= dict.fromkeys(("begin", "end"), lowered.work.length["loads"] + int(issued) - clock.length["begin"])
+    clock.extend(**{name: np.zeros(n, np.int64) for name, n in more.items()})
 
 
 def _played(

@@ -1,1 +1,1 @@
-"""Trace format v1: reading, checking, describing, regrouping."""
+"""Trace format v1: reading, checking, describing."""

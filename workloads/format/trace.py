@@ -139,3 +139,14 @@ def check(trace: Trace, where: str = "trace") -> Trace:
             f"{where}: meta.digest {str(stated)[:12]}… is not the digest of the arrays {true[:12]}…; the file was changed"
         )
     return trace
+
+
+def first_tokens(trace: Trace, tokens: int | None) -> Trace:
+    """The passes that fit into the first `tokens` tokens; at least one pass."""
+    if tokens is None or tokens >= trace.n_tokens:
+        return trace
+    if tokens < 1:
+        raise UserError(f"--tokens {tokens} plays nothing; give 1 or more, or all")
+    passes = max(int(np.searchsorted(trace.pass_ptr, tokens, side="right")) - 1, 1)
+    end = int(trace.pass_ptr[passes])
+    return trace.taken(slice(end), trace.pass_ptr[: passes + 1], trace.phase[:passes])

@@ -24,7 +24,6 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.run import Spans
 from simmoe.simulator.nouns.trace import DECODE
 from simmoe.workloads.format import trace as traces
-from simmoe.workloads.format.regroup import first_tokens
 
 
 def run(a: argparse.Namespace) -> None:
@@ -90,7 +89,6 @@ def _one(a: argparse.Namespace, scenario: Scenario, workload: Workload, plan: Pl
 def _changes(workload: Workload, plan: Plan, sample: Run) -> list[tuple[str, float]]:
     """What single changes would give; the ladder's share of the trace is enough to tell."""
     if workload.trace.n_tokens > laddering.TOKENS:
-        part = first_tokens(workload.trace, laddering.TOKENS)
-        workload = Workload(workload.hw, part, workload.model, context=workload.context, graphs=workload.graphs)
+        workload = workload.first(laddering.TOKENS)
         sample = running.play(workload, plan)
     return advice.gains(workload, plan, sample) if sample.tok_s else []

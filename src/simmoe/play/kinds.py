@@ -150,6 +150,28 @@ class Changes(Kind):
         return settings
 
 
+@dataclass(frozen=True)
+class Arrivals(Kind):
+    """When requests arrive: poisson:2/s or every:500ms."""
+
+    def check(self, value: Any, where: str) -> str:
+        arrivals_of(value, where)
+        return str(value)
+
+
+def arrivals_of(text: Any, where: str) -> tuple[str, Fraction]:
+    """("poisson", requests per second) or ("every", picoseconds). Raises UserError."""
+    how, _, figure = text.partition(":") if isinstance(text, str) else ("", "", "")
+    rate = re.fullmatch(r"\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*/\s*s\s*", figure)
+    if how == "poisson" and rate and Fraction(rate[1]) > 0:
+        return how, Fraction(rate[1])
+    if how == "every" and len(figure) <= LONGEST:
+        return how, Fraction(parse(re.sub(r"(?<=[0-9])(?=[a-zA-Z])", " ", figure), "time", where))
+    raise UserError(
+        f"{where}: {reprlib.repr(text)} says no arrivals; write poisson:2/s (so many a second, drawn with --seed) or every:500ms"
+    )
+
+
 def changes(settings: Iterable[Any], where: str = "--set") -> dict[str, str]:
     """Path of a figure -> its new value. Raises UserError."""
     found = dict[str, str]()

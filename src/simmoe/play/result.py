@@ -14,13 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from simmoe.play.energy import energy
-from simmoe.play.plan import Plan, eviction_identity, policy_identity
+from simmoe.play.identity import eviction_identity, policy_identity
+from simmoe.play.plan import Plan
+from simmoe.play.requests import Served, served
 from simmoe.play.tokens import kept_by_pass, ps_per_token
 from simmoe.play.workload import Workload
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide.counts import hit_flags, peak_buffer_bytes
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import Clocks, Counts
+from simmoe.simulator.nouns.serving import ServingLog
 from simmoe.simulator.nouns.trace import DECODE, PREFILL
 from simmoe.simulator.version import VERSION
 
@@ -40,6 +43,7 @@ class Run:
     link_bytes: Ints  # [passes] bytes of the transfers that the pass issued
     decisions: Decisions
     guesses: Guesses
+    serving: ServingLog | None = None  # of a clock-driven schedule
 
     hits = property(lambda self: self.counts.hits)
     misses = property(lambda self: self.counts.misses)
@@ -121,9 +125,15 @@ class Run:
         """Estimated energy and heat in decode; None where the profile has no figures."""
         return energy(self.workload, self.decisions, self.decode, self.emitted, self.decode_passes, self.pass_ps)
 
+    @property
+    def requests(self) -> Served | None:
+        """What each request of a user waited for; None unless the schedule is clock-driven."""
+        trace, log = self.workload.trace, self.serving
+        return None if log is None else served(trace, self.clocks, log)
+
     def to_json(self) -> dict[str, Any]:
         """The result as plain data: no wall-clock time, path or host name; the same inputs give the same bytes."""
-        where = self.where_ps()
+        where, requests = self.where_ps(), self.requests
         emits = {} if self.workload.trace.emitted is None else {"emitted": self.emitted}
         return {
             "schema": 1, "kind": "simulated", "engine": self.engine, "versions": versions(), "scenario": self.scenario(),
@@ -135,10 +145,13 @@ class Run:
             "link_busy_ps": self.clocks.link_busy_ps, "memory_bytes": self.memory_bytes,
             "energy": self.energy,
             "unused_budget_bytes": self.decisions.unused_bytes, "peak_resident_bytes": int(self.decisions.used.max(initial=0)),
+            **({} if requests is None else {"requests": requests.to_json()}),
         }  # fmt: skip
 
     def scenario(self) -> dict[str, Any]:
         plan = asdict(self.plan)
+        if self.plan.arrivals is None:
+            del plan["arrivals"]
         plan["eviction"] = eviction_identity(self.plan.eviction)
         plan["miss"] = policy_identity("miss", self.plan.miss)
         plan["timeline"] = policy_identity("timeline", self.plan.timeline)

@@ -7,20 +7,25 @@ from typing import Any
 
 from simmoe import policies
 from simmoe.play.calling import called, takes
-from simmoe.play.plan import Plan, guesses_of, on_cpu_of
+from simmoe.play.plan import Plan, guesses_of, missing_of
 from simmoe.play.replay import decide_named, one_of
+from simmoe.play.requests import served
 from simmoe.play.result import Run
 from simmoe.play.scenario import Scenario
+from simmoe.play.serving import played
 from simmoe.play.workload import Workload
 from simmoe.simulator.decide.counts import count, link_bytes_by_pass
 from simmoe.simulator.decide.decisions import BOUNDS, SCOPES
 from simmoe.simulator.decide.tiers import second_tier
+from simmoe.simulator.errors import UserError
 from simmoe.simulator.lower.durations import loading
+from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.hardware import Hardware
-from simmoe.simulator.nouns.run import Spans
+from simmoe.simulator.nouns.run import Clocks, Spans
+from simmoe.simulator.nouns.serving import ServingLog
 from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
 from simmoe.simulator.time.engines import Engine
-from simmoe.simulator.time.laws import check, check_causes
+from simmoe.simulator.time.laws import check, check_causes, check_requests
 
 
 @takes()
@@ -44,6 +49,13 @@ def play(workload: Workload, plan: Plan, engine: Engine | None = None, spans: Sp
     bound = plan.eviction in BOUNDS
     if not bound:
         workload.memory.require(plan.budget_bytes)
+    if workload.clock_driven is not None:
+        return _finished(*played(workload, plan, engine, spans), plan, engine)
+    if plan.arrivals is not None:
+        raise UserError(
+            f"--arrivals {plan.arrivals} is for a clock-driven schedule, and the passes of --schedule {workload.schedule} are known "
+            "beforehand: name one, such as --schedule continuous, or leave it out"
+        )
     requests, sizes, trace = workload.requests, workload.model.expert_bytes, workload.trace
     costs, guesses = workload.costs, guesses_of(workload, plan)
     decisions = decide_named(
@@ -57,7 +69,7 @@ def play(workload: Workload, plan: Plan, engine: Engine | None = None, spans: Sp
         plan.seed,
         engine.player,
         guesses,
-        on_cpu_of(workload, plan),
+        **missing_of(workload, plan)._asdict(),
     )
     near = None
     if plan.page_cache_bytes:
@@ -66,14 +78,25 @@ def play(workload: Workload, plan: Plan, engine: Engine | None = None, spans: Sp
     loads = loading(costs, requests, decisions, guesses, near=near, write_back=plan.write_back)
     timeline = policies.load("timeline", plan.timeline)
     clocks = engine.simulate(costs, requests, decisions, guesses, loads, timeline, spans)
+    return _finished(workload, decisions, guesses, clocks, None, plan, engine)
+
+
+def _finished(
+    workload: Workload, decisions: Decisions, guesses: Guesses, clocks: Clocks, log: ServingLog | None, plan: Plan, engine: Engine
+) -> Run:  # fmt: skip
+    """Counts, and the laws of every run."""
+    trace, requests, costs = workload.trace, workload.requests, workload.costs
+    sizes, bound = workload.model.expert_bytes, plan.eviction in BOUNDS
     both, prefill, decode = (
         count(trace, requests, decisions, guesses, sizes, phase, plan.write_back) for phase in (None, PREFILL, DECODE)
     )
-    check(costs, decisions, clocks, both, None if bound else plan.budget_bytes)
+    check(costs, decisions, clocks, both, None if bound else plan.budget_bytes, log)
     check_causes(costs, clocks)
     pass_ps = clocks.end_ps - clocks.start_ps
     link_bytes = link_bytes_by_pass(trace, requests, decisions, guesses, sizes)
-    made = Run(workload, plan, engine.name, both, prefill, decode, clocks, pass_ps, link_bytes, decisions, guesses)
+    if log is not None:
+        check_requests(log, served(trace, clocks, log).finish_ps, clocks)
+    made = Run(workload, plan, engine.name, both, prefill, decode, clocks, pass_ps, link_bytes, decisions, guesses, log)
     if not bound:
         workload.memory.require_buffers(plan.budget_bytes, made.buffer_bytes)
     return made

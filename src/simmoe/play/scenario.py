@@ -12,7 +12,7 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simmoe.play.kinds import Changes, Count, Input, Policy, Size, Switch, Words, changes
+from simmoe.play.kinds import Arrivals, Changes, Count, Input, Policy, Size, Switch, Words, changes
 from simmoe.play.kinds import Kind as Text
 from simmoe.play.options import declared, option
 from simmoe.simulator.errors import UserError
@@ -103,6 +103,19 @@ class Scenario:
         Count("number of tokens"), None, group=WORKLOAD, metavar="N", off=True,
         help="read prompts in passes of at most N tokens (default: as recorded)",
     )  # fmt: skip
+    schedule: str = option(
+        Policy(), "recorded", group=WORKLOAD, metavar=NAME,
+        help="which rows run in which pass: recorded (default), continuous (batching while requests arrive), chunks or batches (with "
+        "their number), or a file",
+    )  # fmt: skip
+    arrivals: str | None = option(
+        Arrivals(), None, group=WORKLOAD, metavar="poisson:N/s|every:TIME", off=True,
+        help="when the sequences arrive, under a schedule such as continuous (default: all at 0)",
+    )  # fmt: skip
+    max_batch: int | None = option(
+        Count("number of sequences"), None, group=WORKLOAD, metavar="N", off=True,
+        help="so many sequences may run together, under a schedule such as continuous (default: all that have arrived)",
+    )  # fmt: skip
     eviction: str = option(
         Policy(), "lru", group=POLICY, metavar=NAME, several=True,
         help="policy: lru (default), fifo, lfu, belady, … or a bound: nothing, everything",
@@ -127,7 +140,8 @@ class Scenario:
     )  # fmt: skip
     miss: str = option(
         Policy(), "fetch", group=POLICY, metavar=NAME,
-        help="a missing expert: fetch (load it, default), cpu (compute it there) or cheaper (of the two)",
+        help="a missing expert: fetch (load it, default), cpu (compute it there), balanced (a layer's are split so that link and "
+        "CPU end together), idle_cheaper (each alone)",
     )  # fmt: skip
     placement: str | None = option(
         Policy(amount=True), None, group=POLICY, metavar="NAME=N", off=True,
@@ -161,7 +175,7 @@ class Scenario:
         0,
         group=POLICY,
         metavar="N",
-        help="of a policy or placement that draws (default 0)",
+        help="of what is drawn: a policy, a placement, arrivals (default 0)",
     )
 
     def __post_init__(self) -> None:
@@ -174,6 +188,13 @@ class Scenario:
                 )
             object.__setattr__(self, "timeline", "serial")
             object.__setattr__(self, "overlap", True)
+        for name, beside in (("chunks", "prefill_chunk"), ("batches", "batch")):
+            if self.schedule == name:
+                if getattr(self, beside) is None:
+                    raise UserError(
+                        f"--schedule {name} needs a number: give {OPTIONS[beside].flag} N, which is enough alone"
+                    )
+                object.__setattr__(self, "schedule", "recorded")
         if self.budget is not None and self.memory is not None:
             raise UserError("give --budget (experts only) or --memory (dense weights + KV cache + experts), not both")
         if self.prefetch is None and self.prefetch_into != "cache":

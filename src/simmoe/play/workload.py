@@ -6,8 +6,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from simmoe import hardware_profiles
+from simmoe.play.identity import policy_identity
 from simmoe.play.memory import Memory, kv_bytes
+from simmoe.play.passes import clock_driven, scheduled
 from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide.gather import Requests, requests_of
 from simmoe.simulator.errors import UserError
@@ -17,7 +21,7 @@ from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.time.engines import Engine, engine
 from simmoe.workloads import models
 from simmoe.workloads.format import trace as traces
-from simmoe.workloads.format.regroup import first_tokens, regrouped
+from simmoe.workloads.format.trace import first_tokens
 
 
 class Workload:
@@ -35,19 +39,37 @@ class Workload:
         graphs: bool = False,
         prefill_chunk: int | None = None,
         batch: int | None = None,
+        schedule: str = "recorded",
+        max_batch: int | None = None,
     ) -> None:
-        """tokens: play the first so many (whole passes). context: positions to reserve KV memory for. graphs: launches come
-        from CUDA graphs. prefill_chunk, batch: other passes than recorded (workloads/format/regroup.py). Raises UserError."""
+        """tokens: play the first so many (whole passes). context: positions to reserve KV memory for. graphs: launches come from
+        CUDA graphs. prefill_chunk, batch, schedule: other passes than recorded (policies/schedule). max_batch: how many sequences
+        a clock-driven schedule may run together (default: all). Raises UserError."""
         self.hw = hw if isinstance(hw, Hardware) else hardware_profiles.load(hw)
         self._recorded = traces.given(trace)
-        whole = regrouped(self._recorded, prefill_chunk, batch)
+        whole = scheduled(self._recorded, schedule, prefill_chunk, batch)
         self.trace, self.all_tokens = first_tokens(whole, tokens), whole.n_tokens
-        self.prefill_chunk, self.batch = prefill_chunk, batch
+        self.begun = self  # of a played workload: the one that a clock-driven schedule made passes of
+        self.prefill_chunk, self.batch, self.schedule = prefill_chunk, batch, schedule
+        self.clock_driven = clock_driven(schedule)
+        self.max_batch = self._most_sequences(max_batch)
         self.model = model if isinstance(model, ModelShape) else _model_of(whole, model, format)
         self.context = int(whole.position.max()) + 1 if context is None else context
-        self.kv_bytes = kv_bytes(self.model, whole, self.context)
+        self.kv_bytes = kv_bytes(self.model, whole, self.context, self.max_batch)
         self.memory = Memory(self.hw, self.model, self.kv_bytes)
         self.graphs = graphs
+
+    def _most_sequences(self, max_batch: int | None) -> int | None:
+        """How many sequences may hold a KV cache under a clock-driven schedule: no more than there are. Raises UserError."""
+        if self.clock_driven is None:
+            if max_batch is not None:
+                raise UserError(
+                    f"--max-batch {max_batch} is for a clock-driven schedule, and the passes of --schedule {self.schedule} are known "
+                    "beforehand: name one, such as --schedule continuous, or use --batch for static batches"
+                )
+            return None
+        held = len(np.unique(self.trace.sequence))
+        return held if max_batch is None else min(max_batch, held)
 
     @cached_property
     def trace_digest(self) -> str:
@@ -67,18 +89,38 @@ class Workload:
 
     def on(self, hw: Hardware) -> Workload:
         """The same workload on another machine."""
-        return Workload(hw, self.trace, self.model, context=self.context, graphs=self.graphs)
+        return self._again(hw, self.begun.trace)
+
+    def first(self, tokens: int) -> Workload:
+        """The same workload, but only the first tokens of its trace."""
+        return self._again(self.hw, first_tokens(self.begun.trace, tokens))
+
+    def played(self, trace: Trace) -> Workload:
+        """The same workload with the passes that a clock-driven schedule has made of its trace."""
+        other = self._again(self.hw, trace)
+        other._recorded, other.begun, other.all_tokens = self._recorded, self.begun, self.all_tokens
+        other.prefill_chunk = self.prefill_chunk
+        return other
+
+    def _again(self, hw: Hardware, trace: Trace) -> Workload:
+        same = {} if self.clock_driven is None else {"schedule": self.schedule, "max_batch": self.max_batch}
+        return Workload(hw, trace, self.model, context=self.context, graphs=self.graphs, **same)  # type: ignore[arg-type]
 
     def facts(self) -> dict[str, Any]:
         """What was played, by name and digest."""
         meta = self.trace.meta
+        said: dict[str, Any] = (
+            {} if self.schedule == "recorded" else {"schedule": policy_identity("schedule", self.schedule)}
+        )
+        if self.max_batch is not None:
+            said["max_batch"] = self.max_batch
         return {
             "hardware": {"name": self.hw.name, "digest": self.hw.digest},
             "model": {"name": self.model.name, "format": self.model.format, "digest": self.model.digest},
             "trace": {"model": meta.get("model"), "router": meta.get("router"), "digest": self.trace_digest,
                       "tokens": self.trace.n_tokens, "of_tokens": self.all_tokens,
                       "prefill_chunk": self.prefill_chunk, "batch": self.batch},
-            "context": self.context, "graphs": self.graphs,
+            "context": self.context, "graphs": self.graphs, **said,
         }  # fmt: skip
 
 

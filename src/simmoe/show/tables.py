@@ -9,6 +9,7 @@ from simmoe.play import advice
 from simmoe.play.confidence import Band
 from simmoe.play.ladder import Ladder
 from simmoe.play.plan import Plan
+from simmoe.play.requests import Served
 from simmoe.play.result import Run
 from simmoe.play.workload import Workload
 from simmoe.simulator.units import nbytes
@@ -68,6 +69,8 @@ def show_run(run: Run, changes: list[tuple[str, float]], files: list[str], out: 
             else ""
         )
     )
+    if run.requests is not None:
+        show_requests(run, run.requests, out)
     if run.tok_s:
         out.print(
             "A token's time: "
@@ -76,6 +79,25 @@ def show_run(run: Run, changes: list[tuple[str, float]], files: list[str], out: 
         out.print(advice.sentence(run, changes)[:1].upper() + advice.sentence(run, changes)[1:] + ".")
         if line := energy_line(run):
             out.print(line)
+
+
+def show_requests(run: Run, found: Served, out: Console) -> None:
+    """What the requests of a clock-driven run waited for."""
+    block = found.to_json()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(f"{block['n']} requests", no_wrap=True)
+    for name in ("p50", "p95", "p99", "mean"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, key in (("TTFT", "ttft_ms"), ("TPOT", "tpot_ms"), ("in all", "e2e_ms"), ("in the queue", "queue_ms")):
+        if block[key] is not None:
+            table.add_row(name, *(seconds(ms / 1e3) for ms in block[key].values()))
+    print_whole(table, out)
+    batch = "" if found.mean_batch is None else f"{number(found.mean_batch)} sequences in a decode pass, "
+    out.print(
+        f"{number(block['tokens_per_s'])} tokens/s and {number(block['requests_per_s'])} requests/s over "
+        f"{seconds(found.makespan_ps / 1e12)}, {seconds(found.idle_ps / 1e12)} of it idle; {batch}"
+        f"{number(found.mean_in_system)} requests there on average."
+    )
 
 
 def print_whole(table: Table, out: Console) -> None:
@@ -105,6 +127,7 @@ def extras(workload: Workload, plan: Plan) -> str:
         "prefetch": plan.prefetch and plan.prefetch + into,
         "miss": plan.miss if plan.miss != "fetch" else None,
         "placement": plan.placement,
+        "arrivals": plan.arrivals,
     }
     words = [f"{name} {value}" for name, value in said.items() if value]
     words += ["CUDA graphs"] * workload.graphs + ["write-back"] * plan.write_back
@@ -144,7 +167,9 @@ def played(workload: Workload) -> str:
     else:
         tokens = f"all {workload.all_tokens:,} tokens"
     passes = {"prompts in chunks of": workload.prefill_chunk, "batches of": workload.batch}
-    return tokens + "".join(f", {what} {n}" for what, n in passes.items() if n)
+    chosen = "" if workload.schedule == "recorded" else f", schedule {workload.schedule}"
+    chosen += "" if workload.max_batch is None else f" of at most {workload.max_batch} sequences"
+    return tokens + "".join(f", {what} {n}" for what, n in passes.items() if n) + chosen
 
 
 def small_model(workload: Workload) -> str:
@@ -179,6 +204,8 @@ def number(value: float | None) -> str:
 def seconds(value: float | None) -> str:
     if value is None:
         return "–"
+    if value == 0:
+        return "0 s"
     for unit, factor in (("s", 1.0), ("ms", 1e-3)):
         if value >= factor:
             return f"{value / factor:.3g} {unit}"

@@ -22,7 +22,7 @@ from simmoe.sweeps.validation import recorded
 from simmoe.sweeps.validation.case import Case, Row, number
 from simmoe.sweeps.validation.fitting import Floats, least_squares
 from simmoe.sweeps.validation.playing import play
-from simmoe.workloads.format.regroup import first_tokens
+from simmoe.workloads.format.trace import first_tokens
 
 CPU, FLASH = "CPU through weights, GB/s", "flash, GB/s"
 START = (15.0, 2.0)

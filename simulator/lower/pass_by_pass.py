@@ -1,0 +1,112 @@
+"""What lowering reads, growing pass by pass: tables of sizes, what was asked and decided, and what it reserves. Reads no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from simmoe.simulator.arrays import Ints, small
+from simmoe.simulator.costs import Costs, PassSize
+from simmoe.simulator.decide.gather import Requests
+from simmoe.simulator.grown import Grown
+from simmoe.simulator.lower.durations import Loading
+from simmoe.simulator.lower.occupancy import Occupancy
+from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
+from simmoe.simulator.lower.tables import (
+    launches_ps,
+    most_of,
+    notes_of,
+    rows_of_counts,
+    rows_of_sizes,
+    slower_by,
+    tables_for,
+    work_of,
+)
+from simmoe.simulator.nouns.decisions import Decisions, Guesses
+
+Arrays = Callable[[Any], Any]
+
+
+class Lowered:
+    """The passes so far, numbered as the run is. `costs.sizes` grows with them."""
+
+    fixed: Fixed
+    notes: Notes
+    tables: Grown[Tables]
+    work: Grown[Work]
+
+    def __init__(self, costs: Costs, occupancy: Occupancy | None, arrays: Arrays, *, with_cpu: bool) -> None:
+        """occupancy: grows, too, where it is given. with_cpu: the CPU may compute experts."""
+        self.costs, self.occupancy, self.arrays, self.with_cpu = costs, occupancy, arrays, with_cpu
+        self._sizes: dict[PassSize, int] = {}
+        self._most: dict[str, int] = {}  # the longest of the times that a launch may take
+        self.longest_ps = 0  # of the last pass: no longer, behind all transfers before it
+
+    def add(self, size: PassSize, requests: Requests, decisions: Decisions, guesses: Guesses, loads: Loading) -> None:
+        """The next pass, numbered from its own beginning; but `fresh_by` are guesses of the run."""
+        work = self._work_of(requests, decisions, guesses, loads)
+        self.costs.sizes.append(size)
+        if not self._sizes:
+            self._begin(size, requests.most_slots)
+            self._reserve(requests, decisions, guesses, 0, 0, 0)
+            self.work = Grown(work, self.arrays)
+        else:
+            n = self.work.length
+            self._grow(size, requests.most_slots)
+            self._reserve(requests, decisions, guesses, n["ptr"] - 1, n["loads"], n["guess_obj"])
+            self._extend(work)
+        transfers = sum(len(ps) * int(ps.max(initial=0)) for ps in (work.load_ps, work.guess_ps))
+        cpu_ps = self.fixed.layers * int(work.cpu_ps.max(initial=0))
+        self.longest_ps = (
+            slower_by(self.costs, self.with_cpu) * launches_ps(self.fixed, self._most) + transfers + cpu_ps
+        )
+
+    def _begin(self, size: PassSize, slots: int) -> None:
+        n_experts = self.costs.trace.n_experts
+        self.fixed, tables = tables_for(self.costs, n_experts, slots)
+        if self.costs.contended and self.with_cpu:
+            beside, slow_beside = self.costs.beside_cpu
+            self.fixed = self.fixed._replace(rate_beside_cpu=beside, slow_beside_cpu=slow_beside)
+        self.tables, self.notes = Grown(tables, self.arrays), self.arrays(notes_of(n_experts))
+        self._sizes[size], self._most = 0, most_of(tables._asdict())
+
+    def _grow(self, size: PassSize, slots: int) -> None:
+        """Tables for a pass of that size."""
+        more: dict[str, Ints] = {}
+        if size not in self._sizes:
+            self._sizes[size] = len(self._sizes)
+            more = rows_of_sizes(self.costs, [size])
+        self.tables.extend(size=np.array([self._sizes[size]]), **more)
+        if slots >= self.fixed.flop_stride:
+            wider = rows_of_counts(self.costs, self.fixed.read_stride - 1, 2 * slots)
+            self.tables.put(**wider)
+            self.fixed = self.fixed._replace(flop_stride=2 * slots + 1)
+            more |= wider
+        for name, most in most_of(more).items():
+            self._most[name] = max(self._most[name], most)
+
+    def _work_of(self, requests: Requests, decisions: Decisions, guesses: Guesses, loads: Loading) -> Work:
+        work = work_of(self.costs, requests, decisions, guesses, loads)
+        if self.with_cpu and not len(work.cpu_ps):
+            idle = np.zeros(requests.n_events, np.int64)
+            work = work._replace(cpu_count=small(idle), cpu_slots=small(idle), cpu_ps=idle)
+        return work
+
+    def _extend(self, more: Work) -> None:
+        n = self.work.length
+        requests, guesses = n["obj"], n["guess_obj"]
+        shifted = more._replace(
+            ptr=more.ptr[1:] + requests, slot_ptr=more.slot_ptr[1:] + int(self.work.now.slot_ptr[n["slot_ptr"] - 1]),
+            loads=more.loads + requests, guess_ptr=more.guess_ptr[1:] + guesses, fresh=more.fresh + requests,
+        )  # fmt: skip
+        self.work.extend(**shifted._asdict())
+
+    def _reserve(
+        self, requests: Requests, decisions: Decisions, guesses: Guesses, event: int, load: int, guess: int
+    ) -> None:
+        """What the pass reserves and frees; only SimPy's memories ask for it, and they run interpreted."""
+        if self.occupancy is not None:
+            more = Occupancy.of(requests, decisions, guesses, self.costs.model.expert_bytes)
+            self.occupancy.extend(more, event, load, guess)

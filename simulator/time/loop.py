@@ -1,0 +1,83 @@
+"""Pass by pass: while the schedule names rows, what they ask is gathered, decided and lowered; an executor then serves it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import copy
+from types import ModuleType
+
+import numpy as np
+
+from simmoe.simulator.arrays import Ints
+from simmoe.simulator.costs import Costs, pass_sizes
+from simmoe.simulator.decide.gather import Requests, requests_of
+from simmoe.simulator.decide.pass_by_pass import Decider
+from simmoe.simulator.lower.durations import loading
+from simmoe.simulator.lower.occupancy import Occupancy
+from simmoe.simulator.lower.pass_by_pass import Arrays, Lowered
+from simmoe.simulator.nouns.decisions import Decisions, Guesses
+from simmoe.simulator.nouns.trace import Trace
+from simmoe.simulator.time.serving import Serving
+
+Asked = Callable[[Trace, Requests], Guesses]  # what is wanted early in a pass
+
+
+class Loop:
+    """One clock-driven run. An executor calls `begin` at the end of every pass, and `end` before that."""
+
+    def __init__(
+        self, costs: Costs, serving: Serving, decider: Decider, asked: Asked, timeline: ModuleType, arrays: Arrays, *,
+        with_cpu: bool, buffered: bool, write_back: bool, occupied: bool,
+    ) -> None:  # fmt: skip
+        """occupied: the executor models what memories hold. arrays: what its text reads."""
+        self.trace, self.serving, self.decider, self.asked, self.timeline = (
+            costs.trace,
+            serving,
+            decider,
+            asked,
+            timeline,
+        )
+        self.costs = copy(costs)
+        self.costs.sizes = []  # of the passes that have begun
+        self.buffered, self.write_back = buffered, write_back
+        sizes = np.repeat(costs.model.expert_bytes, self.trace.n_experts)
+        reserved = Occupancy.begun(decider.rooms, decider.begins, sizes, buffered) if occupied else None
+        self.lowered = Lowered(self.costs, reserved, arrays, with_cpu=with_cpu)
+        self.passes = 0
+        self._rows: list[Ints] = []
+        self._phase: list[int] = []
+        self._guesses: list[Guesses] = []
+
+    def begin(self, now_ps: int) -> int | None:
+        """Gather, decide and lower the pass behind `now_ps`; when it starts, or None when every request has ended."""
+        following = self.serving.next(now_ps)
+        if following is None:
+            return None
+        rows = following.rows
+        trace = self.trace.taken(rows, np.array([0, len(rows)]), np.array([following.phase], np.int8))
+        requests = requests_of(trace)
+        guesses = self.asked(trace, requests)
+        decisions = self.decider.decide(requests, guesses)
+        loads = loading(self.costs, requests, decisions, guesses, write_back=self.write_back)
+        self.lowered.add(pass_sizes(trace)[0], requests, decisions, guesses, loads)
+        self._rows.append(rows)
+        self._phase.append(following.phase)
+        self._guesses.append(guesses)
+        return following.start_ps
+
+    def end(self) -> None:
+        """The pass has ended."""
+        self.passes += 1
+        self.serving.ended()
+
+    def played(self) -> Trace:
+        """The rows in the order in which they were played, in the passes that were made of them."""
+        pass_ptr = np.cumsum([0, *map(len, self._rows)])
+        return self.trace.taken(np.concatenate(self._rows), pass_ptr, np.array(self._phase, np.int8))
+
+    def decided(self, requests: Requests) -> tuple[Decisions, Guesses]:
+        """Of the whole run; `requests` are those of the trace as it was played."""
+        counts = np.concatenate([np.diff(one.ptr) for one in self._guesses])
+        ptr, obj = np.concatenate(([0], np.cumsum(counts))), np.concatenate([one.obj for one in self._guesses])
+        guesses = Guesses(ptr, obj, self.buffered)
+        return self.decider.whole(requests, guesses), guesses

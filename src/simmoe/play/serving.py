@@ -1,0 +1,139 @@
+"""A clock-driven run: passes are made, decided and timed one after the other."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import numpy as np
+
+from simmoe import policies
+from simmoe.play import asked
+from simmoe.play.arrivals import arrival_ps
+from simmoe.play.plan import Plan, check_prefetch, missing_of, placed
+from simmoe.play.replay import decide_named
+from simmoe.play.workload import Workload
+from simmoe.simulator.decide import policy_file
+from simmoe.simulator.decide.decisions import BOUNDS
+from simmoe.simulator.decide.gather import Requests
+from simmoe.simulator.decide.missing import LOAD
+from simmoe.simulator.decide.names import SERVE
+from simmoe.simulator.decide.pass_by_pass import Bound, Cache, Decider, Missing, Stepwise
+from simmoe.simulator.decide.player import Player
+from simmoe.simulator.decide.policy_file import is_bundled
+from simmoe.simulator.decide.prices import priced_for
+from simmoe.simulator.errors import UserError
+from simmoe.simulator.lower.durations import loading
+from simmoe.simulator.nouns.decisions import Decisions, Guesses
+from simmoe.simulator.nouns.run import Clocks, Spans
+from simmoe.simulator.nouns.serving import ServingLog
+from simmoe.simulator.nouns.trace import Trace
+from simmoe.simulator.time.engines import Engine
+from simmoe.simulator.time.loop import Loop
+from simmoe.simulator.time.serving import Serving, steps_of
+from simmoe.simulator.time.trial import tried
+
+Played = tuple[Workload, Decisions, Guesses, Clocks, ServingLog]
+
+
+def played(workload: Workload, plan: Plan, engine: Engine, spans: Spans | None) -> Played:
+    """The workload in the passes that were made of it, what was decided, and when. Raises UserError."""
+    workload = workload.begun
+    _refuse(workload, plan)
+    trace, schedule, most = workload.trace, workload.clock_driven, workload.max_batch
+    assert schedule is not None and most is not None
+    arrivals = arrival_ps(plan.arrivals, len(np.unique(trace.sequence)), plan.seed)
+    missing, timeline = _missing(workload, plan), policies.load("timeline", plan.timeline)
+    with_cpu = workload.hw.cpu is not None and (missing.unit_of is not None or missing.rule is not None)
+
+    def made(player: Player, occupied: bool) -> Loop:
+        return Loop(
+            workload.costs, Serving(trace, arrivals, schedule, most), _decider(workload, plan, missing, player), Wants(plan, missing),
+            timeline,
+            player.arrays, with_cpu=with_cpu, buffered=plan.prefetch_into == "buffers", write_back=plan.write_back, occupied=occupied,
+        )  # fmt: skip
+
+    if not is_bundled(timeline):
+        _try(timeline, workload, plan, *_as_recorded(workload, plan))
+    loop, clocks = engine.serve(made, plan.prefetch is not None, spans)
+    whole = workload.played(loop.played())
+    decisions, guesses = loop.decided(whole.requests)
+    _try(timeline, whole, plan, decisions, guesses)
+    return whole, decisions, guesses, clocks, loop.serving.log()
+
+
+def _as_recorded(workload: Workload, plan: Plan) -> tuple[Decisions, Guesses]:
+    """Decisions of the recorded passes: something to try a user's timeline on before it is played."""
+    requests, none = workload.requests, workload.requests.no_guesses
+    return decide_named(
+        workload.trace, requests, workload.model.expert_bytes, plan.eviction, plan.budget_bytes, plan.scope, False, plan.seed,
+        **missing_of(workload, plan)._asdict(),
+    ), none  # fmt: skip
+
+
+def _try(timeline: ModuleType, workload: Workload, plan: Plan, decisions: Decisions, guesses: Guesses) -> None:
+    """Raises UserError for a timeline of the user's that errs on these decisions (time/trial.py)."""
+    if not is_bundled(timeline):
+        loads = loading(workload.costs, workload.requests, decisions, guesses, write_back=plan.write_back)
+        tried(timeline, workload.costs, workload.requests, decisions, guesses, loads)
+
+
+def _refuse(workload: Workload, plan: Plan) -> None:
+    """Raises UserError for what a run cannot honour whose passes are made while it lasts."""
+    check_prefetch(plan)
+    clock = f"--schedule {workload.schedule}"
+    if plan.page_cache_bytes:
+        raise UserError(f"{clock} with --page-cache is not modelled: leave one of them out")
+    if plan.cold_per_sequence:
+        raise UserError(
+            f"--cold-per-sequence empties the slots when a sequence starts, and under {clock} others run then: leave one of them out"
+        )
+    if plan.eviction in BOUNDS and plan.prefetch is not None:
+        raise UserError(f"the bound {plan.eviction} prefetches nothing; leave --prefetch out, or name a policy")
+
+
+def _decider(workload: Workload, plan: Plan, missing: Missing, player: Player) -> Decider:
+    trace, sizes = workload.trace, workload.model.expert_bytes
+    if plan.eviction in BOUNDS:
+        return Bound(sizes, trace.n_experts, plan.eviction, missing, player)
+    steps = sum(map(len, steps_of(trace)))  # a pass runs one of them at least
+    wants = plan.prefetch is not None
+    return Stepwise(
+        Cache(
+            sizes, trace.n_experts, policies.load("eviction", plan.eviction), plan.budget_bytes, plan.scope, plan.seed,
+            steps * trace.n_layers, wants, wants and plan.prefetch_into == "buffers", missing,
+        ),
+        player,
+    )  # fmt: skip
+
+
+def _missing(workload: Workload, plan: Plan) -> Missing:
+    """Who serves what is missing. Raises UserError where the machine states no CPU though the plan needs one."""
+    module, trace = policies.load("miss", plan.miss), workload.trace
+    rule = None
+    if not policy_file.does_nothing(module, SERVE):
+        rows = sorted(max(len(step.rows) for step in steps) for steps in steps_of(trace))
+        most = sum(rows[-(workload.max_batch or 1) :]) * trace.top_k
+        rule = priced_for(module, workload.costs, np.zeros(0, np.int64), trace.n_experts, most)
+    return Missing(None if plan.placement is None else placed(workload, plan), rule)
+
+
+class Wants:
+    """Asks the prefetcher of a plan about one pass after the other."""
+
+    def __init__(self, plan: Plan, missing: Missing) -> None:
+        self.unit_of, self.buffered = missing.unit_of, plan.prefetch_into == "buffers"
+        self.prefetch = None if plan.prefetch is None else policies.load("prefetch", plan.prefetch)
+
+    def __call__(self, trace: Trace, requests: Requests) -> Guesses:
+        """What is wanted early, but for experts that stay on another unit."""
+        if self.prefetch is None:
+            return requests.no_guesses
+        twice = np.tile(np.arange(trace.n_tokens), 2)  # a look ahead meets a pass behind this one, though not which
+        both = trace.taken(twice, np.array([0, trace.n_tokens, 2 * trace.n_tokens]), np.tile(trace.phase, 2))
+        event, obj = asked.guesses(self.prefetch, 2 * requests.n_events, requests.n_objects, both)
+        kept = event < requests.n_events
+        if self.unit_of is not None:
+            kept &= self.unit_of[obj] == LOAD
+        event, obj = event[kept], obj[kept]
+        ptr = np.concatenate(([0], np.cumsum(np.bincount(event, minlength=requests.n_events))))
+        return Guesses(ptr, obj, self.buffered)
