@@ -27,6 +27,7 @@ from simmoe.simulator.decide.player import Player
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.lower import layer
 from simmoe.simulator.lower.durations import loading
+from simmoe.simulator.lower.occupancy import Occupancy
 from simmoe.simulator.lower.tables import notes_of, tables_of, work_of
 from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware, Link, Tier
 from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape, Part
@@ -35,7 +36,7 @@ from simmoe.simulator.nouns.serving import ServingLog
 from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
 from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.time import rates, recurrence, serve
-from simmoe.simulator.time.engines import named
+from simmoe.simulator.time.engines import Engine, named
 from simmoe.simulator.time.laws import check_requests
 from simmoe.workloads.format import trace as traces
 from tests.scenarios import Case, build_trace, cases, cpus, examples, physics, shape_for
@@ -200,6 +201,30 @@ def test_a_run_played_again_as_recorded_gives_the_same_decisions_and_times(prefe
         clocks = gated(again, run, decisions, run.serving.waited_ps.tolist())
         assert list(clocks[-7:]) == [log.tolist() for log in list(vars(run.clocks).values())[:7]]
         assert clocks.at[rates.BUSY] == run.clocks.link_busy_ps
+
+    compare()
+
+
+@pytest.mark.hypothesis
+def test_what_is_reserved_pass_by_pass_is_what_the_whole_run_reserves(prefetcher):
+    @settings(max_examples=examples(150), deadline=None)
+    @given(served())
+    def compare(one):
+        case, most, plan, wants = one
+        loops = []
+
+        class Watched(Engine):
+            def serve(self, *arguments):
+                loops.append(super().serve(*arguments))
+                return loops[-1]
+
+        run = play(
+            workload(case, most), replace(plan, prefetch=prefetcher if wants else None), Watched("simpy", Player())
+        )
+        want = Occupancy.of(run.workload.requests, run.decisions, run.guesses, case.model.expert_bytes)
+        got = vars(loops[0][0].lowered.occupancy)
+        for name in ("emptied", "group", "size", "load_obj", "guess_obj", "leave", "own", "promoted", "held"):
+            assert got[name] == vars(want)[name], name
 
     compare()
 
