@@ -15,7 +15,7 @@ import simmoe
 from simmoe import policies
 from simmoe.cli.main import main
 from simmoe.play.arrivals import arrival_ps
-from simmoe.play.plan import Plan, missing_of
+from simmoe.play.plan import Plan, guesses_of, missing_of
 from simmoe.play.replay import decide_named
 from simmoe.play.result import Run
 from simmoe.play.run import play
@@ -378,6 +378,18 @@ def test_an_idle_machine_waits_for_the_next_request():
     assert run.clocks.start_ps.tolist() == [0, 14, 28, 42, 100, 114] and run.requests.idle_ps == 44
     assert run.serving.waited_ps.tolist() == [0, 0, 0, 0, 100, 0] and run.to_json()["total_ps"] == 84
     assert run.requests.first_ps.tolist() == [14, 114]
+
+
+@pytest.mark.skipif("switch" not in traces.names(), reason="the bundled traces are not made yet")
+@pytest.mark.parametrize("prefetch", ["whole_layer", "next_layer"])
+def test_what_is_wanted_pass_by_pass_is_what_is_wanted_of_the_whole(prefetch):
+    """Only the last event of the run wants more: nothing says that no pass follows."""
+    options = {"schedule": "continuous", "arrivals": "poisson:20/s", "max_batch": 2, "prefetch": prefetch}
+    run = simmoe.run("a100", "switch", tokens=600, budget="25%", **options)
+    again = Workload(run.workload.hw, run.workload.trace, run.workload.model)
+    want, last = guesses_of(again, run.plan), again.requests.n_events - 1
+    assert run.guesses.ptr[: last + 1].tolist() == want.ptr[: last + 1].tolist()
+    assert run.guesses.obj[: want.ptr[last]].tolist() == want.obj[: want.ptr[last]].tolist()
 
 
 def test_arrivals_are_whole_picoseconds_and_of_their_rate():
