@@ -18,7 +18,7 @@ from simmoe.cli.main import main
 from simmoe.play.plan import Plan
 from simmoe.play.run import play
 from simmoe.play.workload import Workload
-from simmoe.policies.miss import balanced
+from simmoe.policies.miss import balanced, idle_cheaper
 from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide.decisions import bound
 from simmoe.simulator.decide.gather import requests_of
@@ -152,35 +152,65 @@ def test_an_event_ends_at_most_the_launches_of_its_loads_after_the_better_of_all
 # --- as the machine plays it ---------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=examples(100), deadline=None)
-@given(cases(prefetching=False), physics(), st.sampled_from(MISSES[1:]), st.sampled_from(ENGINES))
-def test_with_nothing_resident_each_event_is_asked_about_all_of_its_experts(case, change, miss, engine):
+@settings(max_examples=examples(1000), deadline=None)
+@given(cases(prefetching=False), physics(), st.sampled_from(MISSES[1:]), st.booleans())
+def test_with_nothing_resident_each_event_is_asked_about_all_that_the_placement_left(case, change, miss, placed):
     costs, requests = Costs(change(case.hw), case.model, case.trace), requests_of(case.trace)
     rule = priced(policies.load("miss", miss), costs, requests)
-    got = bound(requests, case.model.expert_bytes, "nothing", rule=rule, player=named(engine).player)
+    unit_of = np.arange(requests.n_objects, dtype=np.int8) % 2 * placed
+    got = bound(requests, case.model.expert_bytes, "nothing", rule=rule, unit_of=unit_of)
     wanted: list[int] = []
     for event in range(requests.n_events):
         mine, column = range(requests.ptr[event], requests.ptr[event + 1]), int(requests.event_layer[event])
-        tokens = [int(requests.tokens[i]) for i in mine]
-        wanted += [i for i, unit in zip(mine, expected(miss, costs, column, tokens)) if unit == 0]
+        left = [int(requests.tokens[i]) for i in mine if unit_of[requests.obj[i]]]
+        asked = [i for i in mine if not unit_of[requests.obj[i]]]
+        tokens = [int(requests.tokens[i]) for i in asked]
+        wanted += [i for i, unit in zip(asked, expected(miss, costs, column, tokens, left=left)) if unit == 0]
     assert got.loads.tolist() == wanted and not got.hit.any()
     assert sorted([*wanted, *got.cpu.tolist()]) == list(range(len(requests.obj)))
 
 
-def expected(miss: str, costs: Costs, column: int, tokens: list[int], load: list[int] | None = None) -> list[int]:
-    """0 for each missing expert of an event that is loaded, 1 for the others; by the costs themselves, not by their tables."""
-    load = load or [costs.transfer_ps[column]] * len(tokens)
+def expected(
+    miss: str,
+    costs: Costs,
+    column: int,
+    tokens: list[int],
+    load: list[int] | None = None,
+    left: list[int] | None = None,
+) -> list[int]:
+    """0 for each missing expert of an event that is loaded, 1 for the others; by the costs themselves, not by their tables.
+
+    left: token slots of what the placement left to the CPU.
+    """
+    load, left = load or [costs.transfer_ps[column]] * len(tokens), left or []
     if miss == "cpu":
         return [1] * len(tokens)
     if miss == "idle_cheaper":
         return [int(costs.cpu_ps(column, 1, n) < ps) for n, ps in zip(tokens, load)]
     order = sorted(range(len(tokens)), key=lambda k: -tokens[k])
-    best = min(
-        (max(sum(load[k] for k in order[:cut]), costs.cpu_ps(column, len(order) - cut, sum(tokens[k] for k in order[cut:]))
-             if cut < len(order) else 0), -cut)
-        for cut in range(len(order) + 1)
-    )  # fmt: skip
-    return [int(k in order[-best[1] :]) for k in range(len(order))]
+
+    def longer(cut: int) -> int:
+        on_cpu = [*left, *(tokens[k] for k in order[cut:])]
+        return max(sum(load[k] for k in order[:cut]), costs.cpu_ps(column, len(on_cpu), sum(on_cpu)) if on_cpu else 0)
+
+    best = min(range(len(order) + 1), key=lambda cut: (longer(cut), -cut))
+    return [int(k in order[best:]) for k in range(len(order))]
+
+
+def test_an_expert_that_link_and_cpu_serve_in_the_same_time_is_loaded():
+    m = SimpleNamespace(
+        unit=[0] * 3,
+        obj=[0, 1],
+        tokens=[1, 1],
+        cpu=[1],
+        launch_ps=[2],
+        at=[0, 0],
+        read_ps=[0, 3],
+        flop_ps=[0, 1],
+        load_ps=[5, 6],
+    )
+    idle_cheaper.serve(2, None, 0, m)
+    assert m.unit == [0, 1, 0]
 
 
 @settings(max_examples=examples(150), deadline=None)
