@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import OrderedDict
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 import simmoe
 from simmoe import policies
 from simmoe.cli.main import main
-from simmoe.play.plan import Plan
+from simmoe.play.plan import Plan, placed
 from simmoe.play.run import play
 from simmoe.play.workload import Workload
 from simmoe.policies.miss import balanced, idle_cheaper
@@ -154,10 +155,10 @@ def test_an_event_ends_at_most_the_launches_of_its_loads_after_the_better_of_all
 
 @settings(max_examples=examples(1000), deadline=None)
 @given(cases(prefetching=False), physics(), st.sampled_from(MISSES[1:]), st.booleans())
-def test_with_nothing_resident_each_event_is_asked_about_all_that_the_placement_left(case, change, miss, placed):
+def test_with_nothing_resident_each_event_is_asked_about_all_that_the_placement_left(case, change, miss, half):
     costs, requests = Costs(change(case.hw), case.model, case.trace), requests_of(case.trace)
     rule = priced(policies.load("miss", miss), costs, requests)
-    unit_of = np.arange(requests.n_objects, dtype=np.int8) % 2 * placed
+    unit_of = np.arange(requests.n_objects, dtype=np.int8) % 2 * half
     got = bound(requests, case.model.expert_bytes, "nothing", rule=rule, unit_of=unit_of)
     wanted: list[int] = []
     for event in range(requests.n_events):
@@ -540,3 +541,30 @@ def test_the_first_tokens_alone_decide_as_in_the_whole_run():
     )
     n = len(part.workload.requests.obj)
     assert part.decisions.loads.tolist() == [i for i in whole.decisions.loads.tolist() if i < n]
+
+
+def test_a_piece_holds_the_tokens_of_what_the_placement_left_to_the_cpu_too():
+    """A CPU that computes slowly, passes of 64 tokens: its time goes by the tokens of all that it computes."""
+    run = simmoe.run(
+        "rtx_4090", "switch", eviction="nothing", tokens=128, miss="balanced", placement="random=50%", prefill_chunk=64,
+        set=["units.cpu.flops.fp16=50 GFLOP/s"], engine="plain",
+    )  # fmt: skip
+    requests, costs, loads = run.workload.requests, run.workload.costs, set(run.decisions.loads.tolist())
+    unit_of, other = placed(run.workload, run.plan), 0
+    for event in range(requests.n_events):
+        column, mine = int(requests.event_layer[event]), range(requests.ptr[event], requests.ptr[event + 1])
+        asked = [i for i in mine if not unit_of[requests.obj[i]]]
+        tokens = [int(requests.tokens[i]) for i in asked]
+        left = [int(requests.tokens[i]) for i in mine if unit_of[requests.obj[i]]]
+        said = expected("balanced", costs, column, tokens, left=left)
+        assert [int(i not in loads) for i in asked] == said
+        other += said != expected("balanced", costs, column, tokens)
+    assert other > 3
+
+
+def test_the_rule_of_the_manual_plays(tmp_path):
+    page = (Path(__file__).parent.parent / "docs" / "adding_a_policy.md").read_text()
+    mine = tmp_path / "mine.py"
+    mine.write_text(page.split("# Adding a miss rule")[1].split("```python\n")[1].split("```")[0])
+    first, *others = (simmoe.run(**RUN, miss=str(mine), engine=engine) for engine in ENGINES)
+    assert first.counts.on_cpu > 0 and all(one.clocks == first.clocks for one in others)
