@@ -277,7 +277,7 @@ def test_a_miss_goes_the_cheaper_way():
         hw = hardware_profiles.load("rtx_4090", {"units.cpu.bandwidth": rate})
         cheaper, other = (
             simmoe.run(hw, "switch", budget="25%", tokens=300, engine="simpy", miss=miss)
-            for miss in ("cheaper", same_as)
+            for miss in ("idle_cheaper", same_as)
         )
         assert cheaper.counts == other.counts and cheaper.pass_ps.tolist() == other.pass_ps.tolist()
 

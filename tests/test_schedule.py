@@ -15,7 +15,7 @@ import simmoe
 from simmoe import policies
 from simmoe.cli.main import main
 from simmoe.play.arrivals import arrival_ps
-from simmoe.play.plan import Plan, missing_of
+from simmoe.play.plan import Plan, guesses_of, missing_of
 from simmoe.play.replay import decide_named
 from simmoe.play.result import Run
 from simmoe.play.run import play
@@ -27,6 +27,7 @@ from simmoe.simulator.decide.player import Player
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.lower import layer
 from simmoe.simulator.lower.durations import loading
+from simmoe.simulator.lower.occupancy import Occupancy
 from simmoe.simulator.lower.tables import notes_of, tables_of, work_of
 from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware, Link, Tier
 from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape, Part
@@ -35,7 +36,7 @@ from simmoe.simulator.nouns.serving import ServingLog
 from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
 from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.time import rates, recurrence, serve
-from simmoe.simulator.time.engines import named
+from simmoe.simulator.time.engines import Engine, named
 from simmoe.simulator.time.laws import check_requests
 from simmoe.workloads.format import trace as traces
 from tests.scenarios import Case, build_trace, cases, cpus, examples, physics, shape_for
@@ -204,6 +205,30 @@ def test_a_run_played_again_as_recorded_gives_the_same_decisions_and_times(prefe
     compare()
 
 
+@pytest.mark.hypothesis
+def test_what_is_reserved_pass_by_pass_is_what_the_whole_run_reserves(prefetcher):
+    @settings(max_examples=examples(150), deadline=None)
+    @given(served())
+    def compare(one):
+        case, most, plan, wants = one
+        loops = []
+
+        class Watched(Engine):
+            def serve(self, *arguments):
+                loops.append(super().serve(*arguments))
+                return loops[-1]
+
+        run = play(
+            workload(case, most), replace(plan, prefetch=prefetcher if wants else None), Watched("simpy", Player())
+        )
+        want = Occupancy.of(run.workload.requests, run.decisions, run.guesses, case.model.expert_bytes)
+        got = vars(loops[0][0].lowered.occupancy)
+        for name in ("emptied", "group", "size", "load_obj", "guess_obj", "leave", "own", "promoted", "held"):
+            assert got[name] == vars(want)[name], name
+
+    compare()
+
+
 def gated(again: Workload, run: Run, decisions, gates: list[int]):
     """The recurrence over the whole run at once, but no pass starts before its gate."""
     costs, requests, lists = again.costs, again.requests, Player().arrays
@@ -353,6 +378,18 @@ def test_an_idle_machine_waits_for_the_next_request():
     assert run.clocks.start_ps.tolist() == [0, 14, 28, 42, 100, 114] and run.requests.idle_ps == 44
     assert run.serving.waited_ps.tolist() == [0, 0, 0, 0, 100, 0] and run.to_json()["total_ps"] == 84
     assert run.requests.first_ps.tolist() == [14, 114]
+
+
+@pytest.mark.skipif("switch" not in traces.names(), reason="the bundled traces are not made yet")
+@pytest.mark.parametrize("prefetch", ["whole_layer", "next_layer"])
+def test_what_is_wanted_pass_by_pass_is_what_is_wanted_of_the_whole(prefetch):
+    """Only the last event of the run wants more: nothing says that no pass follows."""
+    options = {"schedule": "continuous", "arrivals": "poisson:20/s", "max_batch": 2, "prefetch": prefetch}
+    run = simmoe.run("a100", "switch", tokens=600, budget="25%", **options)
+    again = Workload(run.workload.hw, run.workload.trace, run.workload.model)
+    want, last = guesses_of(again, run.plan), again.requests.n_events - 1
+    assert run.guesses.ptr[: last + 1].tolist() == want.ptr[: last + 1].tolist()
+    assert run.guesses.obj[: want.ptr[last]].tolist() == want.obj[: want.ptr[last]].tolist()
 
 
 def test_arrivals_are_whole_picoseconds_and_of_their_rate():

@@ -29,7 +29,7 @@ SPACE = {
 }  # fmt: skip
 EACH = {
     "prefetch": ["none", "next_layer", "whole_layer"],
-    "miss": ["fetch", "cpu", "cheaper"],
+    "miss": ["fetch", "cpu", "idle_cheaper", "balanced"],
     "placement": ["none", "popular=50%", "n_cpu_moe=4", "random=25%"],
     "graphs": ["none", "on"],
     "batch": ["none", 2],
@@ -96,7 +96,7 @@ BAD = {
     "no such prefetcher": ({"prefetch": ["next_layr"]}, "unknown prefetch policy 'next_layr'.*did you mean 'next_layer'"),
     "no such miss policy": ({"miss": "cpuu"}, "unknown miss policy 'cpuu'.*did you mean 'cpu'"),
     "no such placement": ({"placement": ["poplar=50%"]}, "unknown placement policy 'poplar'.*did you mean 'popular'"),
-    "miss is never none": ({"miss": ["none"]}, "unknown miss policy 'none'.*bundled: cheaper, cpu, fetch"),
+    "miss is never none": ({"miss": ["none"]}, "unknown miss policy 'none'.*bundled: balanced, cpu, fetch, idle_cheaper"),
     "no amount": ({"placement": ["none", "popular"]}, "placement 'popular' of the space works with none.*write popular=50%"),
     "too many layers": ({"placement": "n_cpu_moe=10"}, "placement 'n_cpu_moe=10' of the space.*from 0 to 9.*n_cpu_moe=4"),
     "null": ({"prefetch": [None, "next_layer"]}, "space: prefetch: None is no text; write none or a name"),
@@ -105,8 +105,8 @@ BAD = {
     "half a chunk": ({"prefill_chunk": [8, 1.5]}, "space: prefill_chunk 1.5 is no number of tokens; give 1 or more"),
     "graphs off": ({"graphs": ["on", "off"]}, "space: graphs: unknown 'off'; choose one of on, none"),
     "no CPU anywhere": (
-        {"miss": ["fetch", "cheaper"], "hw": ["jetson_orin", "jetson_xavier_nx"]},
-        "miss 'cheaper' of the space works with none of its machines and traces: jetson_orin states no CPU",
+        {"miss": ["fetch", "balanced"], "hw": ["jetson_orin", "jetson_xavier_nx"]},
+        "miss 'balanced' of the space works with none of its machines and traces: jetson_orin states no CPU",
     ),
     "placed on no CPU": ({"placement": "popular=50%", "hw": "jetson_orin"}, "placement 'popular=50%'.*states no CPU"),
     "no guesses anywhere": (
@@ -132,7 +132,9 @@ def told(capsys, tmp_path, **axes) -> str:
 
 
 def test_a_column_for_what_the_space_varies_and_only_that(capsys, tmp_path):
-    varied = told(capsys, tmp_path, miss=["fetch", "cheaper"], placement=["none", "popular=50%"], prefetch="next_layer")
+    varied = told(
+        capsys, tmp_path, miss=["fetch", "balanced"], placement=["none", "popular=50%"], prefetch="next_layer"
+    )
     (header,) = (line for line in varied.splitlines() if "eviction" in line and "tok/s" in line)
     assert header.split()[:8] == ["#", "trace", "hw", "eviction", "miss", "placement", "budget", "memory"]
     assert "--prefetch next_layer" in varied and "graph" not in varied
@@ -148,10 +150,10 @@ def test_a_yaml_on_is_understood_and_a_machine_without_the_figure_cannot_run_it(
 def test_files_of_the_users_are_named_and_belong_to_the_study(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     mine, space = tmp_path / "mine.py", {**SPACE, "miss": "mine.py"}
-    mine.write_text("import numpy as np\ndef on_cpu(load_ps, cpu_ps): return np.ones(len(load_ps), bool)\n")
+    mine.write_text('NEEDS = ("cpu",)\ndef serve(n, resident, event, m):\n    m.unit[0] = m.cpu[0]\n')
     assert "inputs: from mine.py;" in told(capsys, tmp_path, miss="mine.py")
     sweep(space, "mine.journal", 1)
-    mine.write_text(mine.read_text().replace("ones", "zeros"))
+    mine.write_text(mine.read_text().replace("unit[0]", "unit[n - 1]"))
     with pytest.raises(UserError, match="another space or of other inputs"):
         sweep(space, "mine.journal", 2)
 

@@ -1,4 +1,4 @@
-"""A user's prefetch, miss or placement policy that answers what cannot be: one line with file and function."""
+"""A user's prefetch or placement policy that answers what cannot be: one line with file and function."""
 
 from __future__ import annotations
 
@@ -39,19 +39,29 @@ WRONG = {
         "def wanted(trace):\n    return np.array([1, 0]), np.array([1, 2])",
     ): r"must name its events in ascending order",
     (
-        "miss",
-        "def on_cpu(load_ps, cpu_ps):\n    return None",
-    ): r"on_cpu\(\) returned None; it must return a bool array of shape \(",
-    ("miss", "def on_cpu(load_ps, cpu_ps):\n    return load_ps / cpu_ps"): r"it must return a bool array of shape",
-    ("miss", "def on_cpu(load_ps, cpu_ps):\n    raise SystemExit(0)"): r"on_cpu\(\) failed at line 3: SystemExit",
-    (
         "placement",
-        "def on_cpu(use, amount, seed):\n    return use > 0",
+        "def unit_of(use, amount, seed, cpu):\n    return use * 0",
     ): r"has UNIT = None; it must be one of 'share', 'layers'",
     (
         "placement",
-        "UNIT = 'share'\ndef on_cpu(use, amount, seed):\n    return use",
-    ): r"it must return a bool array of shape \(9, 24\)",
+        "UNIT = 'share'\ndef unit_of(use, amount, seed, cpu):\n    return use[0]",
+    ): r"unit_of\(\) returned int64 array of shape \(24,\); it must return an integer array of shape \(9, 24\)",
+    (
+        "placement",
+        "UNIT = 'share'\ndef unit_of(use, amount, seed, cpu):\n    return use / 2",
+    ): r"unit_of\(\) returned float64 array .*; it must return an integer array",
+    (
+        "placement",
+        "UNIT = 'share'\ndef unit_of(use, amount, seed, cpu):\n    return use * 0 + 2",
+    ): r"unit_of\(\) names unit 2; there are 0 \(the device\) and 1 \(the CPU\)",
+    (
+        "placement",
+        "UNIT = 'share'\ndef unit_of(use, amount, seed, cpu):\n    raise SystemExit(0)",
+    ): r"unit_of\(\) failed at line 4: SystemExit",
+    (
+        "placement",
+        "UNIT = 'share'\ndef on_cpu(use, amount, seed):\n    return use > 0",
+    ): r"policy mine.py defines no unit_of\(\)",
 }
 
 
@@ -76,8 +86,8 @@ NAMES = {
     "an annotated constant": ("USED: int = 100\n", r"defines USED, a name of the machine"),
     "a constant within an if": ("if True:\n    USED = 100\n", r"defines USED, a name of the machine"),
     "a helper within an if": (
-        "if True:\n    def fetched(a):\n        return a\n",
-        r"defines fetched, a name of the machine",
+        "if True:\n    def judge(a):\n        return a\n",
+        r"defines judge, a name of the machine",
     ),
     "a class": ("class computed:\n    pass\n", r"defines computed, a name of the machine"),
     "a hook bound again": (

@@ -345,8 +345,12 @@ def test_what_is_reserved_is_what_the_machine_defines():
         if isinstance(n, ast.Name)
     ]
     assert sorted(names.reserved()) == sorted([*functions, *constants, "LOAD", "serve"])
-    assert {"play", "computed", "fetched", "judge", "USED"} <= set(names.reserved())
-    assert set(compiled.PREFETCHING) <= {*functions, *binding.functions(layer), *binding.functions(emitter)}
+    assert {"play", "computed", "not_placed", "not_ruled", "judge", "serve", "USED"} <= set(names.reserved())
+    assert set(compiled.PREFETCHING | compiled.RULED) <= {
+        *functions,
+        *binding.functions(layer),
+        *binding.functions(emitter),
+    }
 
 
 def test_the_page_on_policies_says_where_the_reserved_names_stand():
@@ -424,7 +428,7 @@ def test_a_named_state_is_found_in_the_kernel_cache(tmp_path):
         from simmoe.simulator.time.recurrence import CompiledPlayer
         from tests.test_user_policies import play
         play(Path(sys.argv[1]), CompiledPlayer())
-        kernel = compiled.kernels(policies.load("eviction", sys.argv[1]), False).play
+        kernel = compiled.kernels(policies.load("eviction", sys.argv[1]), False, None).play
         print(sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values()))
     """)
     environment = {**os.environ, "SIMMOE_CACHE": str(tmp_path / "cache")}

@@ -33,7 +33,7 @@ class Decider(Protocol):
     begins: tuple[int, ...]  # bytes that each holds before the first event
 
     def decide(self, requests: Requests, guesses: Guesses) -> Decisions:
-        """The next pass, all of it numbered from its own beginning; but `fresh_by` are guesses of the run."""
+        """The next pass, all of it numbered and counted from its own beginning; but `fresh_by` are guesses of the run."""
 
     def whole(self, requests: Requests, guesses: Guesses) -> Decisions:
         """All passes that were decided, numbered as the run is."""
@@ -112,7 +112,7 @@ class Stepwise:
         self._groups = [
             Group(cache, group * objects, sizes[group * objects :][:objects], room, player) for group, room in enumerate(rooms)
         ]  # fmt: skip
-        self._used = self._events = self._guesses = 0
+        self._events = self._guesses = 0
 
     def decide(self, requests: Requests, guesses: Guesses) -> Decisions:
         parts = parts_of(requests, guesses, len(self._groups))
@@ -122,11 +122,9 @@ class Stepwise:
         made = renumbered(requests, guesses, parts, verdicts, starts, self.cache.split, 0, limits)
         fresh = np.concatenate([part.request[fresh] for part, (_, fresh, _) in zip(parts, played)])
         order = np.argsort(fresh, kind="stable")
-        used = made.used + self._used
-        self._used = int(used[-1])
         self._events, self._guesses = self._events + requests.n_events, self._guesses + len(guesses.obj)
         by = np.concatenate([by for _, _, by in played])
-        return replace(made, used=used, fresh=fresh[order], fresh_by=by[order])
+        return replace(made, fresh=fresh[order], fresh_by=by[order])
 
     def whole(self, requests: Requests, guesses: Guesses) -> Decisions:
         parts = parts_of(requests, guesses, len(self._groups))
