@@ -212,7 +212,14 @@ def test_pageable_and_managed_host_memory_slow_every_load():
 # --- the CPU ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_cpu_shares_its_memory_with_the_link():
+def test_the_cpu_reads_what_the_link_leaves_and_waits_where_that_is_nothing():
+    assert cpu.left_bytes_per_s(60, 100, 25) == 60
+    assert cpu.left_bytes_per_s(90, 100, 25) == 75
+    assert cpu.left_bytes_per_s(90, 100, 80) == 20
+    assert cpu.left_bytes_per_s(90, 100, 100) == 0
+
+
+def test_beside_loads_into_unified_memory_the_cpu_keeps_half():
     assert cpu.shared_bytes_per_s(60, 100, 25) == 60
     assert cpu.shared_bytes_per_s(90, 100, 25) == 75
     assert cpu.shared_bytes_per_s(90, 100, 80) == 45

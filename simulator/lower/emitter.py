@@ -52,7 +52,7 @@ def op_one(
 
 
 def op_cpu(event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any) -> int:
-    """RUN on the CPU: the experts of the event that it computes."""
+    """RUN on the CPU: the experts of the event that it computes. cpu_at_once and cpu_behind of layer.py say when to emit it."""
     return after
 
 

@@ -112,7 +112,7 @@ def op_one(
 
 
 def op_cpu(event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Ops) -> int:
-    if w.cpu_ps[event] > 0:
+    if w.cpu_count[event] > 0:
         return e.add(RUN, f.cpu, after, ("cpu", event))
     return after
 

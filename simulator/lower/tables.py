@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from simmoe.simulator.arrays import Ints, small
+from simmoe.simulator.arrays import Ints, ints, small
 from simmoe.simulator.costs import Costs, PassSize
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.lower.durations import Loading, on_cpu
@@ -38,12 +37,31 @@ def work_of(costs: Costs, requests: Requests, decisions: Decisions, guesses: Gue
     if guesses not in _guessed:
         _guessed[guesses] = small(guesses.ptr), small(guesses.obj)
     (ptr, obj, tokens, slot_ptr), (guess_ptr, guess_obj) = _asked[requests], _guessed[guesses]
-    experts, slots, busy = on_cpu(costs, requests, decisions)
+    cpu = on_cpu(costs, requests, decisions, guesses)
     return Work(
-        ptr, obj, tokens, slot_ptr, small(decisions.loads), loads.demand_ps, decisions.wait, decisions.hit.view(np.int8), small(experts),
-        small(slots), busy, guess_ptr, guess_obj, decisions.issued.view(np.int8), loads.guess_ps, small(decisions.fresh),
-        small(decisions.fresh_by),
+        ptr, obj, tokens, slot_ptr, small(decisions.loads), loads.demand_ps, loads.demand_reads_ps, decisions.wait,
+        decisions.hit.view(np.int8), small(cpu.experts), small(cpu.slots), *cpu[2:], guess_ptr, guess_obj, decisions.issued.view(np.int8),
+        loads.guess_ps, loads.guess_reads_ps, small(decisions.fresh), small(decisions.fresh_by),
     )  # fmt: skip
+
+
+def with_cpu(fixed: Fixed, costs: Costs, work: Work) -> Fixed:
+    """With the rates of a CPU that computes experts in this run, and beside it."""
+    if not len(work.cpu_ps):
+        return fixed
+    cpu = costs.cpu
+    if costs.contended:
+        outside, inside, fast = cpu.gpu_rates(costs.rate)
+        return fixed._replace(rate_beside_cpu=outside, slow_beside_cpu=inside, rate_beside_fast_cpu=fast)
+    return fixed._replace(
+        cpu_launch_ps=cpu.unit.launch_ps, cpu_rate=cpu.rate, cpu_slow_rate=cpu.beside_loads, latency_ps=costs.hw.link.latency_ps
+    )  # fmt: skip
+
+
+def transfers_to_know(costs: Costs, work: Work) -> int:
+    """How many transfers a clock must remember: all of them where they slow a reader of their memory, none elsewhere."""
+    slow = costs.contended or (len(work.cpu_ps) > 0 and costs.cpu.shares_memory)
+    return len(work.loads) + int(np.count_nonzero(work.issued)) if slow else 0
 
 
 def notes_of(requests: Requests) -> Notes:
@@ -54,35 +72,26 @@ def notes_of(requests: Requests) -> Notes:
 def _built(costs: Costs, most_experts: int, slots: int) -> tuple[Fixed, Tables]:
     sizes = {size: number for number, size in enumerate(dict.fromkeys(costs.sizes))}
     gaps = {gap: number for number, gap in enumerate(dict.fromkeys(costs.gaps))}
-    pieces = _ints([[(p.ps, p.work, p.flop_ps) for p in costs.pieces(size)] for size in sizes])
+    pieces = ints([[(p.ps, p.work, p.flop_ps) for p in costs.pieces(size)] for size in sizes])
     layers = range(costs.trace.n_layers)
-    shared = _ints([[_shared(costs, column, size) for column in layers] for size in sizes])
-    read_work = _ints([[costs.read_work(column, n) for n in range(most_experts + 1)] for column in layers]).reshape(-1)
+    shared = ints([[_shared(costs, column, size) for column in layers] for size in sizes])
+    read_work = ints([[costs.read_work(column, n) for n in range(most_experts + 1)] for column in layers]).reshape(-1)
     fixed = Fixed(
-        costs.launch_ps, costs.rate, costs.slow_rate, costs.rate, costs.slow_rate, int(costs.contended), len(layers), len(gaps),
-        pieces.shape[1],
-        most_experts + 1, slots + 1, CPU, costs.hw.device.host_wait_ps, 0,
+        costs.launch_ps, costs.rate, costs.slow_rate, costs.rate, costs.slow_rate, costs.rate, int(costs.contended), len(layers), len(gaps),
+        pieces.shape[1], most_experts + 1, slots + 1, CPU, 0, 0, 0, 0, costs.hw.device.host_wait_ps, 0,
     )  # fmt: skip
     return fixed, Tables(
-        size=_ints([sizes[size] for size in costs.sizes]),
+        size=ints([sizes[size] for size in costs.sizes]),
         unit=np.full(len(layers) + 1, UNIT), link=np.full(len(layers), LINK),
-        gap_kind=_ints([gaps[gap] for gap in costs.gaps]),
-        gap_ps=_ints([[sum(row[i][0] for i in gap) for gap in gaps] for row in pieces.tolist()]).reshape(-1),
-        piece_ptr=np.cumsum([0, *map(len, gaps)]), piece=_ints([i for gap in gaps for i in gap]),
+        gap_kind=ints([gaps[gap] for gap in costs.gaps]),
+        gap_ps=ints([[sum(row[i][0] for i in gap) for gap in gaps] for row in pieces.tolist()]).reshape(-1),
+        piece_ptr=np.cumsum([0, *map(len, gaps)]), piece=ints([i for gap in gaps for i in gap]),
         piece_ps=pieces[:, :, 0].reshape(-1), piece_work=pieces[:, :, 1].reshape(-1), piece_flop_ps=pieces[:, :, 2].reshape(-1),
         shared_ps=shared[:, :, 0].reshape(-1), shared_work=shared[:, :, 1].reshape(-1),
         shared_flop_ps=shared[:, :, 2].reshape(-1),
         read_work=read_work, read_ps=-(-read_work // costs.rate), flop_ps=_compute_rows(costs, slots),
-        soft_shares=_ints(costs.soft_shares),
+        soft_shares=ints(costs.soft_shares),
     )  # fmt: skip
-
-
-def _ints(values: Any) -> Ints:
-    """int64, or Python's whole numbers where one does not fit."""
-    try:
-        return np.array(values, np.int64)
-    except OverflowError:
-        return np.array(values, object)
 
 
 def longest_pass_ps(costs: Costs, requests: Requests, work: Work) -> int:
@@ -96,9 +105,10 @@ def longest_pass_ps(costs: Costs, requests: Requests, work: Work) -> int:
         layer = fixed.host_wait_ps + most["gap_ps"] + most["shared_ps"] + (fixed.read_stride + 1) * expert
         _launches[costs] = (fixed.layers + 1) * layer
     transfers = sum(len(ps) * int(ps.max(initial=0)) for ps in (work.load_ps, work.guess_ps))
-    slowest = min((costs.slow_rate, *(costs.beside_cpu if costs.contended and len(work.cpu_ps) else ())))
-    slower: int = -(-costs.rate // max(slowest, 1))
-    return slower * _launches[costs] + transfers + costs.trace.n_layers * int(work.cpu_ps.max(initial=0))
+    beside_cpu = costs.cpu.gpu_rates(costs.rate) if costs.contended and len(work.cpu_ps) else ()
+    slower: int = -(-costs.rate // max(min(costs.slow_rate, *beside_cpu, costs.rate), 1))
+    on_cpu = costs.trace.n_layers * int(max(work.cpu_ps.max(initial=0), work.cpu_slow_ps.max(initial=0)))
+    return slower * _launches[costs] + 2 * transfers + on_cpu  # twice: the CPU may wait for them, and the unit
 
 
 def _shared(costs: Costs, column: int, size: PassSize) -> tuple[int, int, int]:
@@ -114,4 +124,4 @@ def _compute_rows(costs: Costs, slots: int) -> Ints:
         flops = layer.expert.flops_per_token
         if flops not in rows:
             rows[flops] = [costs.compute_ps(column, n) for n in range(slots + 1)]
-    return _ints([rows[layer.expert.flops_per_token] for layer in costs.moe_layers]).reshape(-1)
+    return ints([rows[layer.expert.flops_per_token] for layer in costs.moe_layers]).reshape(-1)

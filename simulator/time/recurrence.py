@@ -16,7 +16,7 @@ from simmoe.simulator.errors import LATEST_PS, too_long
 from simmoe.simulator.lower import layer
 from simmoe.simulator.lower.durations import Loading
 from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
-from simmoe.simulator.lower.tables import longest_pass_ps, notes_of, tables_of, work_of
+from simmoe.simulator.lower.tables import longest_pass_ps, notes_of, tables_of, transfers_to_know, with_cpu, work_of
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import Clocks
 from simmoe.simulator.time import compile as compiled
@@ -62,8 +62,7 @@ def simulate(
     """Times of every pass. The player says whether the text runs compiled. Raises UserError when the clock would overflow."""
     fixed, tables = tables_of(costs, requests)
     work, passes = work_of(costs, requests, decisions, guesses, loads), len(costs.sizes)
-    if costs.contended and len(work.cpu_ps):
-        fixed = fixed._replace(rate_beside_cpu=costs.beside_cpu[0], slow_beside_cpu=costs.beside_cpu[1])
+    fixed = with_cpu(fixed, costs, work)
     compiled_to = LATEST_PS - longest_pass_ps(costs, requests, work)  # a pass that starts later might wrap around
     clock = None
     if isinstance(player, CompiledPlayer) and compiled_to >= 0:
@@ -88,6 +87,6 @@ def _played(
 
 
 def _clock(costs: Costs, work: Work, passes: int) -> Clock:
-    transfers = len(work.loads) + int(np.count_nonzero(work.issued)) if costs.contended else 0
-    lengths = (10, RESOURCES, RESOURCES, len(work.issued), transfers, transfers, *[passes] * 7)
+    transfers = transfers_to_know(costs, work)
+    lengths = (11, RESOURCES, RESOURCES, len(work.issued), transfers, transfers, *[passes] * 7)
     return Clock(*(np.zeros(n, np.int64) for n in lengths))

@@ -9,7 +9,6 @@ from __future__ import annotations
 from simmoe.simulator.lower.layer import lower_pass
 from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
 from simmoe.simulator.time.rates import (
-    CPU_UNTIL,
     EXPERTS,
     HOST,
     ON_CPU,
@@ -17,6 +16,7 @@ from simmoe.simulator.time.rates import (
     STALLED,
     Clock,
     moved,
+    run_cpu,
     run_experts,
     run_gap,
     run_shared,
@@ -62,13 +62,15 @@ def op_shared(
 
 
 def op_move(link: int, load: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Clock) -> int:
-    ends = moved(max(e.free[link], after), w.load_ps[load], f, e)
+    start = max(e.free[link], after)
+    ends = moved(start, start + w.load_ps[load], w.load_reads_ps[load], f, e)
     e.free[link] = ends
     return ends
 
 
 def op_fetch(link: int, guess: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Clock) -> int:
-    ends = moved(max(e.free[link], after), w.guess_ps[guess], f, e)
+    start = max(e.free[link], after)
+    ends = moved(start, start + w.guess_ps[guess], w.guess_reads_ps[guess], f, e)
     e.free[link] = ends
     e.arrival[guess] = ends
     return ends
@@ -109,10 +111,10 @@ def op_one(
 
 
 def op_cpu(event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Clock) -> int:
-    ends = max(e.free[f.cpu], after) + w.cpu_ps[event]
-    e.free[f.cpu] = ends
-    if f.contended:
-        e.at[CPU_UNTIL] = ends
+    ends = after
+    if w.cpu_count[event] > 0:
+        ends = run_cpu(max(e.free[f.cpu], after), event, f, w, e)
+        e.free[f.cpu] = ends
     return ends
 
 
