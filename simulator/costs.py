@@ -102,7 +102,8 @@ class Costs:
         key = (column, count, token_slots)
         if key not in self._experts:
             work, flop_ps = self.read_work(column, count), self.compute_ps(column, token_slots)
-            excess = looked_up_ps(-(-work // self.rate), flop_ps, self.soft_shares)
+            extra = self.grouped_extra_ps  # a fixed time, which neither hides nor lengthens the other two
+            excess = looked_up_ps(-(-work // self.rate) - extra, flop_ps - extra, self.soft_shares)
             piece = self._launch("experts", work + excess * self.rate, flop_ps + excess)
             self._experts[key] = Chain(piece.ps, (piece,))
         return self._experts[key]

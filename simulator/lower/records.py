@@ -22,6 +22,7 @@ class Fixed(NamedTuple):
     columns: int  # of a row of piece_work
     read_stride: int  # of a row of read_ps
     flop_stride: int  # of a row of flop_ps
+    grouped_extra_ps: int  # in read_ps and flop_ps: what a fused launch takes beyond launch_ps
     cpu: int  # number of the CPU among the resources
     cpu_launch_ps: int  # this and the next three: discrete machines with experts on the CPU only
     cpu_rate: int  # bytes per ms

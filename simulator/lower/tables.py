@@ -78,7 +78,7 @@ def _built(costs: Costs, most_experts: int, slots: int) -> tuple[Fixed, Tables]:
     read_work = ints([[costs.read_work(column, n) for n in range(most_experts + 1)] for column in layers]).reshape(-1)
     fixed = Fixed(
         costs.launch_ps, costs.rate, costs.slow_rate, costs.rate, costs.slow_rate, costs.rate, int(costs.contended), len(layers), len(gaps),
-        pieces.shape[1], most_experts + 1, slots + 1, CPU, 0, 0, 0, 0, costs.hw.device.host_wait_ps, 0,
+        pieces.shape[1], most_experts + 1, slots + 1, costs.grouped_extra_ps, CPU, 0, 0, 0, 0, costs.hw.device.host_wait_ps, 0,
     )  # fmt: skip
     return fixed, Tables(
         size=ints([sizes[size] for size in costs.sizes]),
@@ -106,7 +106,8 @@ def longest_pass_ps(costs: Costs, requests: Requests, work: Work) -> int:
         _launches[costs] = (fixed.layers + 1) * layer
     transfers = sum(len(ps) * int(ps.max(initial=0)) for ps in (work.load_ps, work.guess_ps))
     beside_cpu = costs.cpu.gpu_rates(costs.rate) if costs.contended and len(work.cpu_ps) else ()
-    slower: int = -(-costs.rate // max(min(costs.slow_rate, *beside_cpu, costs.rate), 1))
+    slowest = min(rate for rate in (costs.rate, costs.slow_rate, *beside_cpu) if rate > 0)  # at 0 it waits for the CPU
+    slower: int = -(-costs.rate // slowest)
     on_cpu = costs.trace.n_layers * int(max(work.cpu_ps.max(initial=0), work.cpu_slow_ps.max(initial=0)))
     return slower * _launches[costs] + 2 * transfers + on_cpu  # twice: the CPU may wait for them, and the unit
 

@@ -73,7 +73,9 @@ def run_experts(start: int, column: int, count: int, slots: int, f: Fixed, t: Ta
     """One launch over `count` experts of a layer to which `slots` token slots are routed; its end."""
     flop_ps = t.flop_ps[column * f.flop_stride + slots]
     read_ps = t.read_ps[column * f.read_stride + count]
-    excess = soft_excess(read_ps, flop_ps, t.soft_shares) if len(t.soft_shares) > 0 else 0
+    excess, extra = 0, f.grouped_extra_ps
+    if len(t.soft_shares) > 0:
+        excess = soft_excess(read_ps - extra, flop_ps - extra, t.soft_shares)
     alone = f.launch_ps + (read_ps if read_ps > flop_ps else flop_ps) + excess
     e.at[EXPERTS] += alone
     ends = start + alone
@@ -85,11 +87,15 @@ def run_experts(start: int, column: int, count: int, slots: int, f: Fixed, t: Ta
 
 
 def soft_excess(memory_ps: int, compute_ps: int, soft_shares: Any) -> int:
-    """What a soft maximum adds to the larger of the two (physics/grouped.py)."""
-    low, high = min(memory_ps, compute_ps), max(memory_ps, compute_ps)
-    if low == 0:
-        return 0
-    return (high // 1024) * soft_shares[low * 1024 // high] // 1024
+    """What a soft maximum adds to the larger of the two (physics/grouped.py), in products that stay far below 2**63."""
+    low, high, excess = min(memory_ps, compute_ps), max(memory_ps, compute_ps), 0
+    if low > 0:
+        step = low * 1024 // high
+        rest, share = low * 1024 - step * high, soft_shares[step]
+        slope = soft_shares[min(step + 1, 1024)] - share
+        excess = (high >> 20) * share + (rest >> 20) * slope
+        excess += ((high & 1048575) * share + (rest & 1048575) * slope) >> 20
+    return excess
 
 
 def run_cpu(start: int, event: int, f: Fixed, w: Work, e: Clock) -> int:
@@ -123,7 +129,7 @@ def launch(
 def walk(now: int, work: int, rate: int, slow_rate: int, f: Fixed, at: Any, begin: Any, end: Any) -> int:
     """When `work` is read from `now` on; a rate is only multiplied by times that it cannot overflow with.
 
-    A rate of 0, which only transfers cause, waits for the end of the transfer.
+    A rate of 0, which only transfers and the CPU cause, waits for their end.
     """
     i, reading = at[HEAD], True
     while reading:
