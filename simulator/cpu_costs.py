@@ -15,7 +15,7 @@ class CpuCosts:
     """The CPU of a machine: how fast it reads alone and beside transfers (whole bytes per ms), and what its experts take."""
 
     def __init__(self, hw: Hardware, model: ModelShape) -> None:
-        """Raises UserError for a machine without a CPU, or whose CPU would leave nothing to the GPU."""
+        """Raises UserError for a machine without a CPU."""
         if hw.cpu is None:
             raise UserError(
                 f"{hw.name} states no CPU that could compute experts; add a second entry to units, such as cpu"
@@ -26,19 +26,11 @@ class CpuCosts:
         self.shares_memory = hw.unified or hw.link.src == unit.memory  # with transfers
         self.rate = self.beside_loads = unit.bytes_per_s // 1000
         if hw.unified:
-            moved = hw.dram_bytes_per_loaded_byte * link
-            self.beside_loads = shared_bytes_per_s(unit.bytes_per_s, memory, moved) // 1000
-            self._leave_something(memory, unit.bytes_per_s, "")
-            self._leave_something(memory, self.beside_loads * 1000 + moved, " and loads")
+            self.beside_loads = (
+                shared_bytes_per_s(unit.bytes_per_s, memory, hw.dram_bytes_per_loaded_byte * link) // 1000
+            )
         elif self.shares_memory:
             self.beside_loads = left_bytes_per_s(unit.bytes_per_s, memory, link) // 1000
-
-    def _leave_something(self, memory: int, taken: int, others: str) -> None:
-        if memory - taken < 1000:
-            raise UserError(
-                f"{self.hw.name}: experts on the CPU{others}, at {taken:,} B/s, leave the GPU nothing of the {memory:,} B/s of "
-                f"{self.unit.memory}; lower units.{self.unit.name}.bandwidth"
-            )
 
     def read_bytes(self, column: int, count: int) -> int:
         """Bytes of `count` experts of an MoE layer."""
@@ -56,12 +48,16 @@ class CpuCosts:
         )
 
     def gpu_rates(self, own: int) -> tuple[int, int, int]:
-        """What a unified machine's unit of rate `own` reads while the CPU does; bytes per ms. While the CPU reads as beside loads:
-        outside a transfer and inside one; while it reads at its own rate, which it does only when there is no transfer."""
+        """What a unified machine's unit of rate `own` reads while the CPU does; bytes per ms, 0 = it waits for the CPU.
+
+        While the CPU reads as beside loads: outside a transfer and inside one; while it reads at its own rate, which it does only when
+        there is no transfer.
+        """
         hw, memory, load = self.hw, self.hw.device_memory.bytes_per_s // 1000, link_bytes_per_s(self.hw) // 1000
         left = memory - self.beside_loads
         inside = contended_rate(own, left, load, hw.dram_bytes_per_loaded_byte)
-        return min(own, left), inside, min(own, memory - self.rate)
+        outside, alone = min(own, left), min(own, memory - self.rate)
+        return max(outside, 0), max(inside, 0), max(alone, 0)
 
 
 def flops_per_s(hw: Hardware, unit: ComputeUnit, model: ModelShape) -> int:

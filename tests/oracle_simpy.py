@@ -190,7 +190,7 @@ class Machine:
             return own
         if loading:
             left -= self.hw.dram_bytes_per_loaded_byte * (self.link_bytes_per_s // 1000)
-        return min(own, left - cpu_rate)
+        return max(min(own, left - cpu_rate), 0)  # 0: it waits for the CPU
 
     @property
     def link_bytes_per_s(self) -> int:
@@ -371,8 +371,7 @@ def simulate(
     cache = oracles.ExpertCache(sizes, trace.n_experts, budget_bytes, eviction, scope, seed, future, buffered)
     machine = Machine(hw, model, trace, cache, timeline, write_back)
     machine.left_to_cpu = left_to_cpu or {}
-    cpu_rate = machine.cpu_bytes_per_ms(beside_a_load=True) if left_to_cpu else 0
-    if machine.rate_bytes_per_ms(loading=True, cpu_rate=cpu_rate) <= 0:
+    if machine.rate_bytes_per_ms(loading=True, cpu_rate=0) <= 0:
         raise ValueError("loads leave the compute unit no memory bandwidth")
     cold = oracles.cold_starts(trace) if cold_per_sequence else set()
     machine.env.run(until=machine.env.process(machine.run(cold, prefetch)))

@@ -164,18 +164,22 @@ def cpus(draw: st.DrawFn) -> Callable[[Hardware], Hardware]:
     """A change that adds a CPU: in the one memory, in the memory that the link reads (which a load leaves something of, nothing, or which
     is slower than the link), or in a memory of its own."""
     cpu = ComputeUnit("cpu", "home", draw(st.sampled_from((TB // 4, TB))), draw(st.sampled_from((0, 2))), {"fp16": TB})
-    share = draw(st.sampled_from((2, 4)))  # of the memory that a load leaves to CPU and GPU
+    share = draw(
+        st.sampled_from((0, 1, 2, 4))
+    )  # of the memory that a load leaves to CPU and GPU; 0 = the CPU takes all memory
     more = draw(st.sampled_from((-TB // 8, 0, TB // 8, TB // 4, TB, ODD_RATES[0])))  # of the memory than of the link
-    memory = draw(st.sampled_from(("home", "home", "home", "apart")))
+    where = draw(st.sampled_from(("home", "home", "home", "apart")))
 
     def change(hw: Hardware) -> Hardware:
         if hw.unified:
-            left = hw.device_memory.bytes_per_s - hw.dram_bytes_per_loaded_byte * hw.link.bytes_per_s
-            here = replace(cpu, memory="dram", bytes_per_s=left // share // 1000 * 1000)
+            memory = hw.device_memory.bytes_per_s
+            left = memory - hw.dram_bytes_per_loaded_byte * hw.link.bytes_per_s
+            own = left // share // 1000 * 1000 if share else memory
+            here = replace(cpu, memory="dram", bytes_per_s=own)
             return replace(hw, units={**hw.units, "cpu": here})
         home = replace(hw.tiers["home"], bytes_per_s=hw.link.bytes_per_s + more)
         tiers = {**hw.tiers, "home": home, "apart": Tier("apart", 10**15, TB)}
-        here = replace(cpu, memory=memory, bytes_per_s=min(cpu.bytes_per_s, tiers[memory].bytes_per_s))
+        here = replace(cpu, memory=where, bytes_per_s=min(cpu.bytes_per_s, tiers[where].bytes_per_s))
         return replace(hw, tiers=tiers, units={**hw.units, "cpu": here})
 
     return change
