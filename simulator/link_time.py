@@ -9,13 +9,20 @@ from simmoe.simulator.physics.storage import queued_bytes_per_s
 
 
 def load_ps(count_bytes: int, hw: Hardware, cached: bool = False) -> int:
-    """Duration of one load of an expert, from where it lives (cached: from memory before the link) into the device's memory."""
+    """Duration of one load of an expert on idle links, from where it lives (cached: from memory before the link) into the device's
+    memory."""
+    first, last = hops_ps(count_bytes, hw)
+    if hw.link.upstream is None or cached:
+        return last
+    up = hw.link.upstream
+    return two_hops_ps(first, last, up.latency_ps, hw.link.latency_ps, up.pipelined)
+
+
+def hops_ps(count_bytes: int, hw: Hardware) -> tuple[int, int]:
+    """Duration of each hop of a load, alone: from the store before the link (0 = there is none), and over the link."""
     link, up = hw.link, hw.link.upstream
     last = _last_hop_ps(count_bytes, link, link_bytes_per_s(hw))
-    if up is None or cached:
-        return last
-    first = transfer_ps(count_bytes, _queued(up.bytes_per_s, hw.home, link), up.latency_ps)
-    return two_hops_ps(first, last, up.latency_ps, link.latency_ps, up.pipelined)
+    return transfer_ps(count_bytes, _queued(up.bytes_per_s, hw.home, link), up.latency_ps) if up else 0, last
 
 
 def _last_hop_ps(count_bytes: int, link: Link, rate: int) -> int:

@@ -84,6 +84,7 @@ class Machine:
         self.env = simpy.Environment()
         self.gpu = simpy.Resource(self.env, capacity=1)
         self.link = simpy.Resource(self.env, capacity=1)
+        self.store = simpy.Resource(self.env, capacity=1)  # the hop before the link
         self.memory = [simpy.Container(self.env, capacity=group.capacity_bytes) for group in cache.groups]
         self.slots: dict[int, Transfer] = {}  # object -> the load that filled its slot, or is about to
         self.buffers: dict[int, Transfer] = {}  # object -> the prefetch that brought it beside the cache
@@ -149,17 +150,45 @@ class Machine:
                 back_rate = min(back_rate, self.hw.tiers[self.hw.link.src].bytes_per_s)
             back_ps = self.one_way_ps(back, back_rate)
             duration_ps = max(duration_ps, back_ps) if self.hw.link.duplex == "full" else duration_ps + back_ps
-        self.log.link_busy_ps += duration_ps  # at issue: the run may end before the last prefetches do
         self.under_way += 1
+        if self.hw.link.upstream is not None:
+            came = self.env.event()  # its first bytes, or all of them
+            first_hop = self.env.process(self.store_to_memory(size, came))
+            yield came
         with self.link.request() as turn:
             yield turn
+            began_ps = self.now_ps
             self.set_link_active(True)
             if not self.hw.unified:
                 self.env.process(self.leave_memory(size))
             yield self.env.timeout(duration_ps)
+            if self.hw.link.upstream is not None and self.hw.link.upstream.pipelined:
+                last_byte_ps = yield first_hop
+                if (rest := last_byte_ps + self.hw.link.latency_ps - self.now_ps) > 0:
+                    yield self.env.timeout(rest)
             self.set_link_active(False)
+            self.log.link_busy_ps += self.now_ps - began_ps
         self.under_way -= 1
         transfer.arrived.succeed()
+
+    def store_to_memory(self, size: int, came: simpy.Event) -> Generator[simpy.Event, Any, int]:
+        """The hop before the link; when its last byte has left the store."""
+        up = self.hw.link.upstream
+        assert up is not None
+        with self.store.request() as turn:
+            yield turn
+            yield self.env.timeout(up.latency_ps)
+            if up.pipelined:
+                came.succeed()
+            yield self.env.timeout(ceil_div(size * PS_PER_S, up.bytes_per_s))
+        if not up.pipelined:
+            came.succeed()
+        return self.now_ps
+
+    def let_transfers_end(self) -> Process:
+        """Whatever ends at this very picosecond; a second hop may hear of the end of the first."""
+        for _ in range(4):
+            yield self.env.timeout(0)
 
     def leave_memory(self, size: int) -> Process:
         """Behind the latency, the bytes leave the memory before the link as fast as the link can carry them."""
@@ -216,7 +245,7 @@ class Machine:
         flop_ps = ceil_div(token_slots * layer.expert.flops_per_token * PS_PER_S, cpu.flops_per_s[self.model.compute])
         work = len(experts) * layer.expert.bytes * PS_PER_MS
         if self.hw.unified:
-            yield self.env.timeout(0)  # a transfer that ends at this very picosecond is no longer under way
+            yield from self.let_transfers_end()  # then it is no longer under way
             rate = self.cpu_bytes_per_ms(bool(event.loads or event.prefetches or self.under_way))
             self.cpu_rate = rate
             self.replan()
@@ -269,7 +298,7 @@ class Machine:
         beside = self.env.process(self.compute_on_cpu(layer, event, on_cpu, routed)) if on_cpu else None
         if layer.shared.bytes > 0:
             yield from self.compute_part(layer.shared, step.tokens)
-        yield self.env.timeout(0)  # let an arrival of this very picosecond happen first: equal counts as arrived
+        yield from self.let_transfers_end()  # equal counts as arrived
         ready = [obj for obj, transfer in event.hits.items() if transfer.arrived.triggered]
         if ready:
             yield from self.compute_experts(layer, event, ready, routed)
@@ -374,7 +403,8 @@ def simulate(
     if machine.rate_bytes_per_ms(loading=True, cpu_rate=0) <= 0:
         raise ValueError("loads leave the compute unit no memory bandwidth")
     cold = oracles.cold_starts(trace) if cold_per_sequence else set()
-    machine.env.run(until=machine.env.process(machine.run(cold, prefetch)))
+    machine.env.process(machine.run(cold, prefetch))
+    machine.env.run()  # the last prefetches may end after the last pass
     log = machine.log
     log.hits, log.misses, log.evictions = sum(log.pass_hits), sum(log.pass_misses), sum(log.pass_evictions)
     return log

@@ -16,15 +16,15 @@ from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide.decisions import decide
 from simmoe.simulator.decide.gather import requests_of
 from simmoe.simulator.decide.tiers import second_tier
-from simmoe.simulator.link_time import link_bytes_per_s
+from simmoe.simulator.link_time import link_bytes_per_s, load_ps
 from simmoe.simulator.lower.durations import loading
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
-from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware, Link, Managed, Tier
+from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware, Link, Managed, Tier, Upstream
 from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape, Part
 from simmoe.simulator.nouns.run import Clocks
 from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.time.engines import named
-from tests.scenarios import Case, cases, examples, physics, tiny_trace
+from tests.scenarios import Case, cases, examples, physics, stores, tiny_trace
 
 ENGINES = ["simpy", "plain"] + ["fast"] * (not compiled.missing())
 TB = 10**12  # one byte per picosecond
@@ -151,6 +151,58 @@ def test_a_transfer_that_ends_when_the_event_is_decided_has_ended(engine, guesse
     )  # fmt: skip
     clocks = Scenario(case, requests_of(case.trace).obj == 1).on(case.hw, engine)
     assert (clocks.end_ps - clocks.start_ps).tolist() == [34 + 34 + 102, 34 + cpu_ps]
+
+
+# --- a hop before the link -------------------------------------------------------------------------------------------
+
+
+def two_hops(store: int, pipelined: bool, own: int = TB) -> Hardware:
+    """A load of 100 bytes takes 10 ps and the bytes at the store's rate, then 5 ps and 2 ps a byte, which is all that the memory gives."""
+    hw = host(memory=TB // 2, link=TB // 2, own=own, latency_ps=5)
+    return replace(hw, link=replace(hw.link, upstream=Upstream("apart", store, 10, pipelined)))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("hw", "ps", "busy_ps"),
+    [
+        # 1 ps of attention; hops of load 0 end at 411 and 616, of load 1 at 821 and 1026, each expert takes 100.
+        (two_hops(TB // 4, False), 1026 + 100, 2 * 205),
+        # Load 0 leaves on at 11 and ends 5 behind its first hop, at 416; load 1 leaves on at 421 and ends at 826.
+        (two_hops(TB // 4, True), 826 + 100, 2 * 405),
+        # The store is faster: load 0 ends at 11 + 205, load 1 takes up the link then.
+        (two_hops(TB, True), 421 + 100, 2 * 205),
+        (two_hops(TB, False), 111 + 205 + 205 + 100, 2 * 205),
+    ],
+)
+def test_a_load_goes_over_its_hops_one_after_the_other_and_the_next_beside_it(engine, hw, ps, busy_ps):
+    clocks = Scenario(Case(hw, MODEL, tiny_trace([[[0, 1, -1]]], n_experts=4), 400)).on(hw, engine)
+    assert clocks.end_ps.tolist() == [ps] and clocks.link_busy_ps == busy_ps
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_a_second_tier_holds_goes_over_the_link_alone(engine):
+    """Room for one on the device, for all in host memory: 0 and 1 come from the store, then 0 from host memory."""
+    hw = two_hops(TB // 4, False)
+    case = Case(hw, MODEL, tiny_trace([[[0, -1, -1]], [[1, -1, -1]], [[0, -1, -1]]], n_experts=4), 100)
+    clocks = Scenario(case, page_cache=400).on(hw, engine)
+    assert (clocks.end_ps - clocks.start_ps).tolist() == [1 + 410 + 205 + 100, 1 + 410 + 205 + 100, 1 + 205 + 100]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_cpu_waits_for_the_hop_that_reads_its_memory_only(engine):
+    """The CPU reads 200 bytes in 800 ps from 1 on; the bytes of load 0 leave its memory from 416 to 616."""
+    assert passes_ps(two_hops(TB // 4, False, own=TB // 4), [[[0, 1, 2]]], {1, 2}, engine) == [1 + 800 + 200]
+    assert passes_ps(two_hops(TB // 4, False, own=TB // 2), [[[0, 1, 2]]], {1, 2}, engine) == [616 + 100]
+
+
+@given(st.integers(1, 10**6), stores(), st.integers(0, 50), st.sampled_from((TB, TB // 4, 333_333_333_777)))
+def test_a_load_alone_takes_what_both_hops_take(count_bytes, with_store, latency_ps, rate):
+    part = Part(count_bytes, count_bytes, 0)
+    model = replace(MODEL, layers=(replace(LAYER, attention=NO_PART, expert=part),))
+    hw = with_store(host(link=rate, latency_ps=latency_ps))
+    clocks = Scenario(Case(hw, model, tiny_trace([[[0, -1, -1]]], n_experts=4), count_bytes)).on(hw)
+    assert clocks.stall_ps.tolist() == [load_ps(count_bytes, hw)]
 
 
 # --- a link faster than its memory; the field case -------------------------------------------------------------------

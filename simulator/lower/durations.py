@@ -1,6 +1,6 @@
 """How long every load of a run is on the link, and what every piece of the CPU reads and computes: settled before any clock runs.
 
-A load that a second tier answers takes the last hop alone; a victim that is written back shares the link with the load that takes its room
+A load that a second tier answers takes the link alone; a victim that is written back shares the link with the load that takes its room
 (docs/design.md, "Loads").
 """
 
@@ -17,18 +17,20 @@ from simmoe.simulator.costs import WORK_PER_BYTE, Costs
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.tiers import Near
 from simmoe.simulator.errors import LATEST_PS, too_long
-from simmoe.simulator.link_time import load_ps, reads_ps, write_back_ps
+from simmoe.simulator.link_time import hops_ps, reads_ps, write_back_ps
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.physics.link import both_ways_ps
 
 
 class Loading(NamedTuple):
-    """Time on the link of each load, and how long of it bytes leave the memory before the link."""
+    """Time on the link of each load, how long of it bytes leave the memory before the link, and the time on the way to that memory."""
 
     demand_ps: Ints  # int64 [loads], in the order of Decisions.loads
     guess_ps: Ints  # int64 [guesses], 0 where nothing was prefetched
     demand_reads_ps: Ints  # int64 [loads]
     guess_reads_ps: Ints  # int64 [guesses]
+    demand_up_ps: Ints  # int64 [loads], 0 where a second tier answers; empty where nothing stands before the link
+    guess_up_ps: Ints  # int64 [guesses], the same
 
 
 def loading(
@@ -43,16 +45,17 @@ def loading(
     """near: which loads a second tier answers (decide/tiers.py; default none); write_back: evicted experts are copied back."""
     if max(costs.transfer_ps) > LATEST_PS:
         raise too_long()
-    plain, issued = np.array(costs.transfer_ps, np.int64), np.flatnonzero(decisions.issued)
-    n_experts, size = costs.trace.n_experts, costs.model.expert_bytes
+    n_experts, size, issued = costs.trace.n_experts, costs.model.expert_bytes, np.flatnonzero(decisions.issued)
+    first, plain = np.array([hops_ps(int(b), costs.hw) for b in size], np.int64).T
     demand = requests.obj[decisions.loads] // n_experts
     demand_ps: Ints = plain[demand]
     guess_ps: Ints = np.zeros(len(guesses.obj), np.int64)
     guess_ps[issued] = plain[guesses.obj[issued] // n_experts]
-    if near is not None:
-        short = np.array([load_ps(int(b), costs.hw, cached=True) for b in size], np.int64)
-        demand_ps = np.where(near.demand, short[demand], demand_ps)
-        guess_ps = np.where(near.guess, short[guesses.obj // n_experts], guess_ps)
+    demand_up, guess_up = (
+        first[of] if costs.hw.link.upstream else first[:0] for of in (demand, guesses.obj // n_experts)
+    )
+    if near is not None and costs.hw.link.upstream:
+        demand_up, guess_up = np.where(near.demand, 0, demand_up), np.where(near.guess, 0, guess_up)
     if write_back:
         demand_bytes, guess_bytes = thrown_out(
             decisions, len(requests.obj), len(guesses.obj), size[decisions.evicted // n_experts]
@@ -60,7 +63,7 @@ def loading(
         both = _both_ways(costs)
         demand_ps, guess_ps = both(demand_ps, demand_bytes[decisions.loads]), both(guess_ps, guess_bytes)
     reads = np.array([reads_ps(int(b), costs.hw) for b in size], np.int64)
-    return Loading(demand_ps, guess_ps, reads[demand], reads[guesses.obj // n_experts])
+    return Loading(demand_ps, guess_ps, reads[demand], reads[guesses.obj // n_experts], demand_up, guess_up)
 
 
 def thrown_out(decisions: Decisions, n_requests: int, n_guesses: int, size: Ints) -> tuple[Ints, Ints]:

@@ -27,12 +27,12 @@ def op_shared(
 
 
 def op_move(link: int, load: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any) -> int:
-    """MOVE: the transfer of load number `load`."""
+    """MOVE: the transfer of load number `load`; one for each hop, the handle is that of the last."""
     return after
 
 
 def op_fetch(link: int, guess: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any) -> int:
-    """MOVE: the transfer of guess number `guess`."""
+    """MOVE: the transfer of guess number `guess`, in the same way."""
     return after
 
 

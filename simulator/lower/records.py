@@ -24,10 +24,13 @@ class Fixed(NamedTuple):
     flop_stride: int  # of a row of flop_ps
     grouped_extra_ps: int  # in read_ps and flop_ps: what a fused launch takes beyond launch_ps
     cpu: int  # number of the CPU among the resources
-    cpu_launch_ps: int  # this and the next three: discrete machines with experts on the CPU only
+    cpu_launch_ps: int  # this and the next two: discrete machines with experts on the CPU only
     cpu_rate: int  # bytes per ms
     cpu_slow_rate: int  # while bytes leave its memory over the link; 0 = it waits
-    latency_ps: int  # from the start of a transfer until bytes leave the memory that it reads
+    upstream: int  # number of the hop before the link among the resources
+    pipelined: int  # 1 = the link sends on what has come over that hop, 0 = whole experts only
+    first_bytes_ps: int  # from the start of that hop until its first bytes come
+    latency_ps: int  # from the start of a transfer over the link until bytes leave the memory that it reads
     host_wait_ps: int  # the host waits that long for the router's result, where the timeline says so
     latest: int  # a pass that starts later could end behind what 64 bits count
 
@@ -66,6 +69,7 @@ class Work(NamedTuple):
     loads: Any  # [loads] into obj
     load_ps: Any  # [loads] time on the link
     load_reads_ps: Any  # [loads] of it, how long bytes leave the memory before the link; discrete machines only
+    load_up_ps: Any  # [loads] on the hop before the link, 0 = not; empty where there is no such hop
     wait: Any  # [requests]
     hit: Any  # [requests]
     cpu_count: Any  # [events] experts that the CPU computes; this and the next six are empty when there are none
@@ -80,6 +84,7 @@ class Work(NamedTuple):
     issued: Any  # [guesses]
     guess_ps: Any  # [guesses] time on the link
     guess_reads_ps: Any  # [guesses] as load_reads_ps
+    guess_up_ps: Any  # [guesses] as load_up_ps
     fresh: Any  # [fresh] requests that hit what a guess brought, for the first time
     fresh_by: Any  # [fresh] that guess
 

@@ -13,7 +13,7 @@ from simmoe.simulator.lower.durations import Loading, on_cpu
 from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 
-UNIT, LINK, CPU = 0, 1, 2  # numbers of the resources of one device
+UNIT, LINK, CPU, UPSTREAM = 0, 1, 2, 3  # numbers of the resources of one device
 
 _tables: WeakKeyDictionary[Costs, dict[tuple[int, int], tuple[Fixed, Tables]]] = WeakKeyDictionary()
 _launches: WeakKeyDictionary[Costs, int] = WeakKeyDictionary()
@@ -39,9 +39,9 @@ def work_of(costs: Costs, requests: Requests, decisions: Decisions, guesses: Gue
     (ptr, obj, tokens, slot_ptr), (guess_ptr, guess_obj) = _asked[requests], _guessed[guesses]
     cpu = on_cpu(costs, requests, decisions, guesses)
     return Work(
-        ptr, obj, tokens, slot_ptr, small(decisions.loads), loads.demand_ps, loads.demand_reads_ps, decisions.wait,
+        ptr, obj, tokens, slot_ptr, small(decisions.loads), loads.demand_ps, loads.demand_reads_ps, loads.demand_up_ps, decisions.wait,
         decisions.hit.view(np.int8), small(cpu.experts), small(cpu.slots), *cpu[2:], guess_ptr, guess_obj, decisions.issued.view(np.int8),
-        loads.guess_ps, loads.guess_reads_ps, small(decisions.fresh), small(decisions.fresh_by),
+        loads.guess_ps, loads.guess_reads_ps, loads.guess_up_ps, small(decisions.fresh), small(decisions.fresh_by),
     )  # fmt: skip
 
 
@@ -54,7 +54,7 @@ def with_cpu(fixed: Fixed, costs: Costs, work: Work) -> Fixed:
         outside, inside, fast = cpu.gpu_rates(costs.rate)
         return fixed._replace(rate_beside_cpu=outside, slow_beside_cpu=inside, rate_beside_fast_cpu=fast)
     return fixed._replace(
-        cpu_launch_ps=cpu.unit.launch_ps, cpu_rate=cpu.rate, cpu_slow_rate=cpu.beside_loads, latency_ps=costs.hw.link.latency_ps
+        cpu_launch_ps=cpu.unit.launch_ps, cpu_rate=cpu.rate, cpu_slow_rate=cpu.beside_loads
     )  # fmt: skip
 
 
@@ -76,9 +76,11 @@ def _built(costs: Costs, most_experts: int, slots: int) -> tuple[Fixed, Tables]:
     layers = range(costs.trace.n_layers)
     shared = ints([[_shared(costs, column, size) for column in layers] for size in sizes])
     read_work = ints([[costs.read_work(column, n) for n in range(most_experts + 1)] for column in layers]).reshape(-1)
+    up = costs.hw.link.upstream
     fixed = Fixed(
         costs.launch_ps, costs.rate, costs.slow_rate, costs.rate, costs.slow_rate, costs.rate, int(costs.contended), len(layers), len(gaps),
-        pieces.shape[1], most_experts + 1, slots + 1, costs.grouped_extra_ps, CPU, 0, 0, 0, 0, costs.hw.device.host_wait_ps, 0,
+        pieces.shape[1], most_experts + 1, slots + 1, costs.grouped_extra_ps, CPU, 0, 0, 0, UPSTREAM,
+        int(up is not None and up.pipelined), up.latency_ps if up else 0, costs.hw.link.latency_ps, costs.hw.device.host_wait_ps, 0,
     )  # fmt: skip
     return fixed, Tables(
         size=ints([sizes[size] for size in costs.sizes]),
@@ -104,7 +106,9 @@ def longest_pass_ps(costs: Costs, requests: Requests, work: Work) -> int:
         expert = 2 * fixed.launch_ps + 2 * (most["read_ps"] + most["flop_ps"])  # a soft maximum at most doubles
         layer = fixed.host_wait_ps + most["gap_ps"] + most["shared_ps"] + (fixed.read_stride + 1) * expert
         _launches[costs] = (fixed.layers + 1) * layer
-    transfers = sum(len(ps) * int(ps.max(initial=0)) for ps in (work.load_ps, work.guess_ps))
+    transfers = sum(
+        len(ps) * int(ps.max(initial=0)) for ps in (work.load_ps, work.guess_ps, work.load_up_ps, work.guess_up_ps)
+    )
     beside_cpu = costs.cpu.gpu_rates(costs.rate) if costs.contended and len(work.cpu_ps) else ()
     slowest = min(rate for rate in (costs.rate, costs.slow_rate, *beside_cpu) if rate > 0)  # at 0 it waits for the CPU
     slower: int = -(-costs.rate // slowest)

@@ -23,7 +23,7 @@ from simmoe.simulator.errors import LATEST_PS, too_long
 from simmoe.simulator.lower import layer, oplist
 from simmoe.simulator.lower.durations import Loading
 from simmoe.simulator.lower.occupancy import Occupancy
-from simmoe.simulator.lower.oplist import LATE, MOVE, ONE, READY, RUN, WAIT, Ops
+from simmoe.simulator.lower.oplist import FIRST_HOP, LATE, MOVE, ONE, READY, RUN, WAIT, Ops
 from simmoe.simulator.lower.tables import notes_of, tables_of, work_of
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import Clocks, Spans
@@ -77,11 +77,13 @@ class World(simpy.Environment):
 class Op:
     """An operation in a queue."""
 
-    __slots__ = ("after", "ended", "event", "kind", "other", "what")
+    __slots__ = ("after", "came", "ended", "ends_ps", "event", "kind", "other", "what")
 
     def __init__(self, kind: int, after: Op | None, what: tuple[Any, ...], other: Op | None) -> None:
         self.kind, self.after, self.what = kind, after, what
-        self.other = other  # the transfer of a ONE, what a WAIT waits for
+        self.other = other  # the transfer of a ONE, what a WAIT waits for, the first hop of a MOVE
+        self.came: simpy.Event | None = None  # the first bytes of a first hop
+        self.ends_ps = 0  # when a first hop ends, once it has started
         self.ended = False
         self.event: simpy.Event | None = None  # its end, made when somebody waits
 
@@ -135,11 +137,12 @@ class Machine:
         made[0].ended = True
         decided = {row: event for event, row in ops.decided.items()}
         for kind, resource, after, what in zip(ops.kind[1:], ops.resource[1:], ops.after[1:], ops.what[1:]):
-            other = made[what[-1]] if kind in (ONE, WAIT) else None
+            other = made[what[-1]] if kind in (ONE, WAIT) or (kind == MOVE and len(what) == 3) else None
             op = Op(kind, made[after], what, other)
             made.append(op)
             if kind == MOVE:
-                self.memory.move(op, *what)
+                if other is None:
+                    self.memory.move(op, what[0].removeprefix(FIRST_HOP), what[1])
                 if what[0] == "guess":
                     self.guesses[what[1]] = op
             elif kind == RUN and len(made) - 1 in decided:
@@ -163,34 +166,61 @@ class Machine:
     def serve(self, queue: Queue) -> Process:
         """A resource: one operation after the other, each when what it follows has ended."""
         env = self.env
-        served = {RUN: self.run, READY: self.ready, ONE: self.one, LATE: self.late, WAIT: self.wait}
+        served = {MOVE: self.move, RUN: self.run, READY: self.ready, ONE: self.one, LATE: self.late, WAIT: self.wait}
         while True:
             if not queue.ops:
                 yield queue.sleep()
             op = queue.ops.popleft()
             if not op.after.ended:
                 yield op.after.wait(env)
-            if op.kind == MOVE:
-                yield env.timeout(self.begin_move(op))
-                self.traffic.end_move()
-            else:
-                yield from served[op.kind](op)
+            yield from served[op.kind](op)
             op.end()
 
-    def begin_move(self, op: Op) -> int:
-        """A transfer takes up its link; how long it will."""
-        (what, number), work = op.what, self.work
+    def move(self, op: Op) -> Process:
+        """A transfer, or the first of its two hops."""
+        (what, number, *_), traffic, work = op.what, self.traffic, self.work
+        if what.startswith(FIRST_HOP):
+            yield from self.first_hop(
+                op, work.load_up_ps[number] if what.endswith("load") else work.guess_up_ps[number]
+            )
+            return
         lasts, reads = (
             (work.load_ps[number], work.load_reads_ps[number])
             if what == "load"
             else (work.guess_ps[number], work.guess_reads_ps[number])
         )
+        if op.other is None:
+            traffic.under_way += 1
+        elif traffic.pipelined:
+            lasts = yield from self.sent_on(op.other, lasts)
         if self.spans is not None:
             obj = work.obj[work.loads[number]] if what == "load" else work.guess_obj[number]
             self.spans.transfer(obj, self.env.ps, lasts)
         self.link_busy += lasts
-        self.traffic.begin_move(reads)
-        return int(lasts)
+        traffic.begin_move(reads)
+        yield self.env.timeout(int(lasts))
+        traffic.end_move()
+
+    def first_hop(self, op: Op, lasts: int) -> Process:
+        """From the store to the memory before the link."""
+        env, up = self.env, self.costs.hw.link.upstream
+        assert up is not None
+        self.traffic.under_way += 1
+        op.ends_ps = env.ps + lasts
+        if op.came is None:
+            op.came = env.event()
+        yield env.timeout(up.latency_ps)
+        op.came.succeed()
+        if op.ends_ps > env.ps:
+            yield env.timeout(op.ends_ps - env.ps)
+
+    def sent_on(self, first: Op, lasts: int) -> Generator[simpy.Event, Any, int]:
+        """The link waits for the first bytes of a hop; how long it then takes: never less than until its last bytes are through."""
+        if first.came is None:
+            first.came = self.env.event()
+        if not first.came.triggered:
+            yield first.came
+        return int(max(lasts, first.ends_ps + self.costs.hw.link.latency_ps - self.env.ps))
 
     def run(self, op: Op) -> Process:
         what, number, *column = op.what
@@ -212,7 +242,7 @@ class Machine:
             yield from traffic.cpu.read([(unit.launch_ps, work.cpu_work[event], work.cpu_flop_ps[event])])
             return
         yield env.timeout(0)  # a transfer that ends at this very picosecond has ended
-        slow = traffic.moving > 0 or work.cpu_moves[event]
+        slow = traffic.under_way > 0 or work.cpu_moves[event]
         traffic.cpu_reads("as beside loads" if slow else "alone")
         yield env.timeout(work.cpu_slow_ps[event] if slow else work.cpu_ps[event])
         traffic.cpu_reads("not")
@@ -287,13 +317,15 @@ class Traffic:
         """with_cpu: the CPU computes experts in this run."""
         self.env, self.costs = env, costs
         self.slow_cpu = with_cpu and not costs.contended and costs.cpu.shares_memory  # while bytes leave its memory
-        self.moving = 0  # transfers under way
+        self.pipelined = costs.hw.link.upstream is not None and costs.hw.link.upstream.pipelined
+        self.under_way = 0  # transfers that have started, on whichever hop
+        self.moving = 0  # transfers on the link
         self.leaving = 0  # transfers whose bytes leave the memory before the link now
         self.cpu_rate = "not"  # how the CPU reads unified memory: not, alone, as beside loads
         self.unit, self.cpu = Bus(env, self.unit_rate), Bus(env, self.cpu_left)
 
     def begin_move(self, reads_ps: int) -> None:
-        """A transfer starts; behind the latency, bytes leave the memory before the link for `reads_ps`."""
+        """A transfer takes up the link; behind the latency, bytes leave the memory before the link for `reads_ps`."""
         self.moving += 1
         self.unit.changed()
         if self.slow_cpu:
@@ -301,6 +333,7 @@ class Traffic:
 
     def end_move(self) -> None:
         self.moving -= 1
+        self.under_way -= 1
         self.unit.changed()
 
     def leave(self, reads_ps: int) -> Process:

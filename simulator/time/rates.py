@@ -151,6 +151,13 @@ def walk(now: int, work: int, rate: int, slow_rate: int, f: Fixed, at: Any, begi
     return now
 
 
+def first_hop(after: int, up_ps: int, f: Fixed, e: Clock) -> int:
+    """A load on the hop before the link, which is then free from when that hop ends; when the link may send on."""
+    start = max(e.free[f.upstream], after)
+    e.free[f.upstream] = start + up_ps
+    return start + (f.first_bytes_ps if f.pipelined else up_ps)
+
+
 def moved(start: int, ends: int, reads_ps: int, f: Fixed, e: Clock) -> int:
     """A transfer; its end. It slows the unit's memory for its whole time, a memory before the link while bytes leave it."""
     e.at[BUSY] += ends - start

@@ -24,7 +24,7 @@ from simmoe.simulator.time import rates, serve
 from simmoe.simulator.time.rates import BUSY, Clock
 from simmoe.simulator.time.trial import may_not_compile
 
-RESOURCES = 3
+RESOURCES = 4
 
 
 class CompiledPlayer(Player):

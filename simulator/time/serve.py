@@ -15,6 +15,7 @@ from simmoe.simulator.time.rates import (
     SLOWED,
     STALLED,
     Clock,
+    first_hop,
     moved,
     run_cpu,
     run_experts,
@@ -62,15 +63,23 @@ def op_shared(
 
 
 def op_move(link: int, load: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Clock) -> int:
-    start = max(e.free[link], after)
-    ends = moved(start, start + w.load_ps[load], w.load_reads_ps[load], f, e)
+    came, fed = after, 0
+    if len(w.load_up_ps) > 0 and w.load_up_ps[load] > 0:
+        came = first_hop(after, w.load_up_ps[load], f, e)
+        fed = e.free[f.upstream] + f.pipelined * f.latency_ps
+    start = max(e.free[link], came)
+    ends = moved(start, max(start + w.load_ps[load], fed), w.load_reads_ps[load], f, e)
     e.free[link] = ends
     return ends
 
 
 def op_fetch(link: int, guess: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Clock) -> int:
-    start = max(e.free[link], after)
-    ends = moved(start, start + w.guess_ps[guess], w.guess_reads_ps[guess], f, e)
+    came, fed = after, 0
+    if len(w.guess_up_ps) > 0 and w.guess_up_ps[guess] > 0:
+        came = first_hop(after, w.guess_up_ps[guess], f, e)
+        fed = e.free[f.upstream] + f.pipelined * f.latency_ps
+    start = max(e.free[link], came)
+    ends = moved(start, max(start + w.guess_ps[guess], fed), w.guess_reads_ps[guess], f, e)
     e.free[link] = ends
     e.arrival[guess] = ends
     return ends
