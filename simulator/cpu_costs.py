@@ -10,6 +10,8 @@ from simmoe.simulator.physics.cpu import experts_ps, left_bytes_per_s, shared_by
 from simmoe.simulator.physics.gemm import flops_ps
 from simmoe.simulator.physics.unified import contended_rate
 
+WAITS = 1  # byte per ms: next to nothing, so that no clock divides by zero
+
 
 class CpuCosts:
     """The CPU of a machine: how fast it reads alone and beside transfers (whole bytes per ms), and what its experts take."""
@@ -30,7 +32,7 @@ class CpuCosts:
                 shared_bytes_per_s(unit.bytes_per_s, memory, hw.dram_bytes_per_loaded_byte * link) // 1000
             )
         elif self.shares_memory:
-            self.beside_loads = left_bytes_per_s(unit.bytes_per_s, memory, link) // 1000
+            self.beside_loads = max(left_bytes_per_s(unit.bytes_per_s, memory, link) // 1000, WAITS)
 
     def read_bytes(self, column: int, count: int) -> int:
         """Bytes of `count` experts of an MoE layer."""
@@ -48,7 +50,7 @@ class CpuCosts:
         )
 
     def gpu_rates(self, own: int) -> tuple[int, int, int]:
-        """What a unified machine's unit of rate `own` reads while the CPU does; bytes per ms, 0 = it waits for the CPU.
+        """What a unified machine's unit of rate `own` reads while the CPU does; bytes per ms, WAITS = until the CPU is done.
 
         While the CPU reads as beside loads: outside a transfer and inside one; while it reads at its own rate, which it does only when
         there is no transfer.
@@ -57,7 +59,7 @@ class CpuCosts:
         left = memory - self.beside_loads
         inside = contended_rate(own, left, load, hw.dram_bytes_per_loaded_byte)
         outside, alone = min(own, left), min(own, memory - self.rate)
-        return max(outside, 0), max(inside, 0), max(alone, 0)
+        return max(outside, WAITS), max(inside, WAITS), max(alone, WAITS)
 
 
 def flops_per_s(hw: Hardware, unit: ComputeUnit, model: ModelShape) -> int:

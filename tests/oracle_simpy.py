@@ -219,7 +219,7 @@ class Machine:
             return own
         if loading:
             left -= self.hw.dram_bytes_per_loaded_byte * (self.link_bytes_per_s // 1000)
-        return max(min(own, left - cpu_rate), 0)  # 0: it waits for the CPU
+        return max(min(own, left - cpu_rate), 1)  # next to nothing: it waits for the CPU
 
     @property
     def link_bytes_per_s(self) -> int:
@@ -235,9 +235,8 @@ class Machine:
             return own // 1000
         if self.hw.unified:
             return max(min(own, memory - self.link_bytes_per_s * self.hw.dram_bytes_per_loaded_byte), own // 2) // 1000
-        return (
-            max(min(own, memory - self.link_bytes_per_s), 0) // 1000 if self.hw.link.src == cpu.memory else own // 1000
-        )
+        left = min(own, memory - self.link_bytes_per_s) if self.hw.link.src == cpu.memory else own
+        return max(left // 1000, 1)  # next to nothing: it waits
 
     def compute_on_cpu(self, layer: Layer, event: MoEEvent, experts: Sequence[int], routed: Sequence[int]) -> Process:
         """Its own rate while the link rests; else, unified: one rate for the whole piece, as decided when the event is."""
@@ -264,8 +263,7 @@ class Machine:
         """Re-plan whenever a transfer starts or ends; whole rates times whole picoseconds leave nothing to round."""
         while work > 0:
             rate, began_ps = rate_now(), self.now_ps
-            done = [self.env.timeout(ceil_div(work, rate))] if rate else []
-            yield self.env.any_of([*done, self.rate_changed])
+            yield self.env.timeout(ceil_div(work, rate)) | self.rate_changed
             work -= rate * (self.now_ps - began_ps)
 
     def compute(self, n_bytes: int, flops: int) -> Process:
@@ -400,8 +398,6 @@ def simulate(
     cache = oracles.ExpertCache(sizes, trace.n_experts, budget_bytes, eviction, scope, seed, future, buffered)
     machine = Machine(hw, model, trace, cache, timeline, write_back)
     machine.left_to_cpu = left_to_cpu or {}
-    if machine.rate_bytes_per_ms(loading=True, cpu_rate=0) <= 0:
-        raise ValueError("loads leave the compute unit no memory bandwidth")
     cold = oracles.cold_starts(trace) if cold_per_sequence else set()
     machine.env.process(machine.run(cold, prefetch))
     machine.env.run()  # the last prefetches may end after the last pass

@@ -28,7 +28,6 @@ from simmoe.simulator.decide.gather import requests_of
 from simmoe.simulator.decide.groups import parts_of
 from simmoe.simulator.decide.laws import BrokenLaw
 from simmoe.simulator.lower.durations import loading
-from simmoe.simulator.lower.records import Fixed
 from simmoe.simulator.nouns.decisions import Guesses
 from simmoe.simulator.nouns.model import Layer, Part
 from simmoe.simulator.physics.link import transfer_ps
@@ -44,10 +43,14 @@ def walk(now: int, work: int, transfers: list, rates: list, cpu_until: int = 0) 
     """The walk of the recurrence; rates[0] outside and inside the transfers (start, end), rates[1] before `cpu_until`."""
     ahead = [(begin, end) for begin, end in transfers if end > now]
     (rate, slow), (beside, slow_beside) = rates[0], rates[-1]
-    fixed = Fixed(**{**dict.fromkeys(Fixed._fields, 1), "slow_beside_cpu": slow_beside})
-    at = [0] * 11
-    at[laws.TAIL], at[laws.CPU_UNTIL], at[laws.BESIDE_CPU] = len(ahead), cpu_until, beside
-    return laws.walk(now, work, rate, slow, fixed, at, [begin for begin, _ in ahead], [end for _, end in ahead])
+    at = [0] * 12
+    at[laws.TAIL], at[laws.CPU_UNTIL], at[laws.BESIDE_CPU], at[laws.SLOW_BESIDE_CPU] = (
+        len(ahead),
+        cpu_until,
+        beside,
+        slow_beside,
+    )
+    return laws.walk(now, work, rate, slow, at, [begin for begin, _ in ahead], [end for _, end in ahead])
 
 
 def workload(case: Case) -> Workload:
@@ -217,8 +220,8 @@ PIECES = st.lists(st.tuples(st.integers(0, 30), st.integers(1, 30)), max_size=4)
     st.integers(1, 20_000),
     PIECES,
     st.integers(0, 90),
-    st.sampled_from((61, 0)),
-    st.sampled_from((40, 0)),
+    st.sampled_from((61, 1)),
+    st.sampled_from((40, 1)),
 )
 def test_the_walk_is_what_every_picosecond_takes_off(now, work, gaps, cpu_until, slow, beside):
     rates, transfers, at = [(97, slow), (beside, 7)], [], 0

@@ -27,8 +27,8 @@ class Loading(NamedTuple):
 
     demand_ps: Ints  # int64 [loads], in the order of Decisions.loads
     guess_ps: Ints  # int64 [guesses], 0 where nothing was prefetched
-    demand_reads_ps: Ints  # int64 [loads]
-    guess_reads_ps: Ints  # int64 [guesses]
+    demand_reads_ps: Ints  # int64 [loads]; empty where no CPU reads that memory
+    guess_reads_ps: Ints  # int64 [guesses]; the same
     demand_up_ps: Ints  # int64 [loads], 0 where a second tier answers; empty where nothing stands before the link
     guess_up_ps: Ints  # int64 [guesses], the same
 
@@ -51,19 +51,18 @@ def loading(
     demand_ps: Ints = plain[demand]
     guess_ps: Ints = np.zeros(len(guesses.obj), np.int64)
     guess_ps[issued] = plain[guesses.obj[issued] // n_experts]
-    demand_up, guess_up = (
-        first[of] if costs.hw.link.upstream else first[:0] for of in (demand, guesses.obj // n_experts)
-    )
-    if near is not None and costs.hw.link.upstream:
-        demand_up, guess_up = np.where(near.demand, 0, demand_up), np.where(near.guess, 0, guess_up)
     if write_back:
         demand_bytes, guess_bytes = thrown_out(
             decisions, len(requests.obj), len(guesses.obj), size[decisions.evicted // n_experts]
         )
         both = _both_ways(costs)
         demand_ps, guess_ps = both(demand_ps, demand_bytes[decisions.loads]), both(guess_ps, guess_bytes)
+    layers = demand, guesses.obj // n_experts if costs.hw.link.upstream or len(decisions.cpu) else guesses.obj[:0]
+    up = [first[of] if costs.hw.link.upstream else first[:0] for of in layers]
+    if near is not None and costs.hw.link.upstream:
+        up = [np.where(there, 0, ps) for there, ps in zip(near, up)]
     reads = np.array([reads_ps(int(b), costs.hw) for b in size], np.int64)
-    return Loading(demand_ps, guess_ps, reads[demand], reads[guesses.obj // n_experts], demand_up, guess_up)
+    return Loading(demand_ps, guess_ps, *(reads[of] if len(decisions.cpu) else reads[:0] for of in layers), *up)
 
 
 def thrown_out(decisions: Decisions, n_requests: int, n_guesses: int, size: Ints) -> tuple[Ints, Ints]:

@@ -51,8 +51,13 @@ def op_one(
     return after
 
 
-def op_cpu(event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any) -> int:
-    """RUN on the CPU: the experts of the event that it computes. cpu_at_once and cpu_behind of layer.py say when to emit it."""
+def op_cpu_first(event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any) -> int:
+    """RUN on the CPU of a unified machine: the experts of the event that it computes; emitted before all else of the event."""
+    return after
+
+
+def op_cpu_last(event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any) -> int:
+    """RUN on the CPU of a discrete machine: the experts of the event that it computes; emitted behind all else of the event."""
     return after
 
 

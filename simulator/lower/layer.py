@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from simmoe.simulator.lower.emitter import op_cpu, op_fetch, op_gap, op_move, op_one, op_ready, op_shared, op_wait
+from simmoe.simulator.lower.emitter import (
+    op_cpu_first,
+    op_cpu_last,
+    op_fetch,
+    op_gap,
+    op_move,
+    op_one,
+    op_ready,
+    op_shared,
+    op_wait,
+)
 from simmoe.simulator.lower.records import FRESH, LOADED, Fixed, Notes, Tables, Work
 
 
@@ -93,7 +103,7 @@ def cpu_at_once(event: int, decided: int, f: Fixed, t: Tables, w: Work, s: Notes
     """Unified memory: the CPU's piece, before all other operations of the event, which the CPU slows; its handle."""
     beside = decided
     if len(w.cpu_ps) > 0 and f.contended:
-        beside = op_cpu(event, decided, f, t, w, s, e)
+        beside = op_cpu_first(event, decided, f, t, w, s, e)
     return beside
 
 
@@ -104,7 +114,7 @@ def cpu_behind(
     `decided` nevertheless); then the unit's wait for it."""
     if len(w.cpu_ps) > 0:
         if not f.contended:
-            beside = op_cpu(event, decided, f, t, w, s, e)
+            beside = op_cpu_last(event, decided, f, t, w, s, e)
         now = op_wait(unit, beside, now, f, t, w, s, e)
     return now
 

@@ -123,10 +123,14 @@ def op_one(
     return e.add(ONE, unit, after, (column, w.tokens[i], load))
 
 
-def op_cpu(event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Ops) -> int:
+def op_cpu_first(event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Ops) -> int:
     if w.cpu_count[event] > 0:
         return e.add(RUN, f.cpu, after, ("cpu", event))
     return after
+
+
+def op_cpu_last(event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Ops) -> int:
+    return op_cpu_first(event, after, f, t, w, s, e)
 
 
 def op_host(unit: int, event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Ops) -> int:

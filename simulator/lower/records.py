@@ -26,7 +26,7 @@ class Fixed(NamedTuple):
     cpu: int  # number of the CPU among the resources
     cpu_launch_ps: int  # this and the next two: discrete machines with experts on the CPU only
     cpu_rate: int  # bytes per ms
-    cpu_slow_rate: int  # while bytes leave its memory over the link; 0 = it waits
+    cpu_slow_rate: int  # while bytes leave its memory over the link
     upstream: int  # number of the hop before the link among the resources
     pipelined: int  # 1 = the link sends on what has come over that hop, 0 = whole experts only
     first_bytes_ps: int  # from the start of that hop until its first bytes come
@@ -68,7 +68,7 @@ class Work(NamedTuple):
     slot_ptr: Any  # [events + 1] token slots of earlier events
     loads: Any  # [loads] into obj
     load_ps: Any  # [loads] time on the link
-    load_reads_ps: Any  # [loads] of it, how long bytes leave the memory before the link; discrete machines only
+    load_reads_ps: Any  # [loads] of it, how long bytes leave the memory before the link; empty without a CPU
     load_up_ps: Any  # [loads] on the hop before the link, 0 = not; empty where there is no such hop
     wait: Any  # [requests]
     hit: Any  # [requests]

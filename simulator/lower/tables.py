@@ -8,6 +8,7 @@ import numpy as np
 
 from simmoe.simulator.arrays import Ints, ints, small
 from simmoe.simulator.costs import Costs, PassSize
+from simmoe.simulator.cpu_costs import WAITS
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.lower.durations import Loading, on_cpu
 from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
@@ -110,7 +111,9 @@ def longest_pass_ps(costs: Costs, requests: Requests, work: Work) -> int:
         len(ps) * int(ps.max(initial=0)) for ps in (work.load_ps, work.guess_ps, work.load_up_ps, work.guess_up_ps)
     )
     beside_cpu = costs.cpu.gpu_rates(costs.rate) if costs.contended and len(work.cpu_ps) else ()
-    slowest = min(rate for rate in (costs.rate, costs.slow_rate, *beside_cpu) if rate > 0)  # at 0 it waits for the CPU
+    slowest = min(
+        rate for rate in (costs.rate, costs.slow_rate, *beside_cpu) if rate > WAITS
+    )  # which ends with the CPU
     slower: int = -(-costs.rate // slowest)
     on_cpu = costs.trace.n_layers * int(max(work.cpu_ps.max(initial=0), work.cpu_slow_ps.max(initial=0)))
     return slower * _launches[costs] + 2 * transfers + on_cpu  # twice: the CPU may wait for them, and the unit

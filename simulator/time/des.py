@@ -184,11 +184,8 @@ class Machine:
                 op, work.load_up_ps[number] if what.endswith("load") else work.guess_up_ps[number]
             )
             return
-        lasts, reads = (
-            (work.load_ps[number], work.load_reads_ps[number])
-            if what == "load"
-            else (work.guess_ps[number], work.guess_reads_ps[number])
-        )
+        of = (work.load_ps, work.load_reads_ps) if what == "load" else (work.guess_ps, work.guess_reads_ps)
+        lasts, reads = of[0][number], of[1][number] if traffic.slow_cpu else 0
         if op.other is None:
             traffic.under_way += 1
         elif traffic.pipelined:
@@ -388,13 +385,12 @@ class Bus:
                 left = _rest(left, env.ps - start, rate)
 
 
-NEVER = 2 * LATEST_PS  # what a rate of 0 takes; it is planned again before
 Left = tuple[int, int, int]  # of a launch: time until it reads, work, FLOP time
 
 
 def _lasts(one: Left, rate: int) -> int:
     launch_ps, work, flop_ps = one
-    return launch_ps + max(-(-work // rate) if rate else NEVER * (work > 0), flop_ps)
+    return launch_ps + max(-(-work // rate), flop_ps)
 
 
 def _rest(left: list[Left], elapsed: int, rate: int) -> list[Left]:

@@ -10,27 +10,16 @@ from typing import Any, NamedTuple
 from simmoe.simulator.lower.records import Fixed, Tables, Work
 
 # Fields of Clock.at.
-BUSY, SLOWED, STALLED, EXPERTS, ON_CPU, HEAD, TAIL, CPU_UNTIL, LINK_FREE, HOST, BESIDE_CPU = (
-    0,
-    1,
-    2,
-    3,
-    4,
-    5,
-    6,
-    7,
-    8,
-    9,
-    10,
-)
+BUSY, SLOWED, STALLED, EXPERTS, ON_CPU, HEAD, TAIL, CPU_UNTIL, LINK_FREE, HOST = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
+BESIDE_CPU, SLOW_BESIDE_CPU = 10, 11
 EVER = 9223372036854775807  # errors.LATEST_PS, as text for the compiler
 
 
 class Clock(NamedTuple):
     """Where the resources stand, and the log."""
 
-    at: Any  # [11] link busy, slowed, stalled, experts computed, CPU waited for; first and last known transfer, when the CPU has
-    #          read (contended only) and the link is free (where transfers are known); host waited for; rate beside the CPU
+    at: Any  # [12] link busy, slowed, stalled, experts computed, CPU waited for; first and last known transfer, when the CPU has
+    #          read (contended only) and the link is free (where transfers are known); host waited for; rates beside the CPU
     free: Any  # [resources] when each has served all that was emitted for it
     ready: Any  # [resources] when its last READY started
     arrival: Any  # [guesses] when what each of them brings arrives
@@ -54,7 +43,7 @@ def run_gap(start: int, size: int, column: int, f: Fixed, t: Tables, e: Clock) -
         for i in range(t.piece_ptr[kind], t.piece_ptr[kind + 1]):
             at, begins = size * f.columns + t.piece[i], ends
             work, flop_ps = t.piece_work[at], t.piece_flop_ps[at]
-            ends = launch(begins, f.launch_ps, work, flop_ps, f.rate, f.slow_rate, f, e.at, e.begin, e.end)
+            ends = launch(begins, f.launch_ps, work, flop_ps, f.rate, f.slow_rate, e.at, e.begin, e.end)
             e.at[SLOWED] += ends - begins - t.piece_ps[at]
     return ends
 
@@ -64,7 +53,7 @@ def run_shared(start: int, shared: int, f: Fixed, t: Tables, e: Clock) -> int:
     ends = start + t.shared_ps[shared]
     if f.contended and max(e.at[LINK_FREE], e.at[CPU_UNTIL]) > start:
         work, flop_ps = t.shared_work[shared], t.shared_flop_ps[shared]
-        ends = launch(start, f.launch_ps, work, flop_ps, f.rate, f.slow_rate, f, e.at, e.begin, e.end)
+        ends = launch(start, f.launch_ps, work, flop_ps, f.rate, f.slow_rate, e.at, e.begin, e.end)
         e.at[SLOWED] += ends - start - t.shared_ps[shared]
     return ends
 
@@ -81,7 +70,7 @@ def run_experts(start: int, column: int, count: int, slots: int, f: Fixed, t: Ta
     ends = start + alone
     if f.contended and max(e.at[LINK_FREE], e.at[CPU_UNTIL]) > start:
         work = t.read_work[column * f.read_stride + count] + excess * f.rate
-        ends = launch(start, f.launch_ps, work, flop_ps + excess, f.rate, f.slow_rate, f, e.at, e.begin, e.end)
+        ends = launch(start, f.launch_ps, work, flop_ps + excess, f.rate, f.slow_rate, e.at, e.begin, e.end)
         e.at[SLOWED] += ends - start - alone
     return ends
 
@@ -98,48 +87,48 @@ def soft_excess(memory_ps: int, compute_ps: int, soft_shares: Any) -> int:
     return excess
 
 
-def run_cpu(start: int, event: int, f: Fixed, w: Work, e: Clock) -> int:
-    """What the CPU computes of an event; its end.
-
-    Unified memory: settled now, where no transfer has been emitted for the event yet. Discrete: all that can overlap it is known.
-    """
+def settle_cpu(start: int, event: int, f: Fixed, w: Work, e: Clock) -> int:
+    """What the CPU computes of an event in unified memory, before any transfer has been emitted for the event; its end."""
     ends = start + w.cpu_ps[event]
-    if f.contended:
-        e.at[BESIDE_CPU] = f.rate_beside_fast_cpu
-        if w.cpu_moves[event] or e.at[LINK_FREE] > start:
-            ends = start + w.cpu_slow_ps[event]
-            e.at[BESIDE_CPU] = f.rate_beside_cpu
-        e.at[CPU_UNTIL] = ends
-    elif e.at[LINK_FREE] > start:
+    e.at[BESIDE_CPU] = f.rate_beside_fast_cpu
+    e.at[SLOW_BESIDE_CPU] = f.slow_beside_cpu
+    if w.cpu_moves[event] or e.at[LINK_FREE] > start:
+        ends = start + w.cpu_slow_ps[event]
+        e.at[BESIDE_CPU] = f.rate_beside_cpu
+    e.at[CPU_UNTIL] = ends
+    return ends
+
+
+def run_cpu(start: int, event: int, f: Fixed, w: Work, e: Clock) -> int:
+    """What the CPU of a discrete machine computes of an event, when all transfers that can overlap it are known; its end."""
+    ends = start + w.cpu_ps[event]
+    if e.at[LINK_FREE] > start:
         work, flop_ps = w.cpu_work[event], w.cpu_flop_ps[event]
-        ends = launch(start, f.cpu_launch_ps, work, flop_ps, f.cpu_rate, f.cpu_slow_rate, f, e.at, e.begin, e.end)
+        ends = launch(start, f.cpu_launch_ps, work, flop_ps, f.cpu_rate, f.cpu_slow_rate, e.at, e.begin, e.end)
     return ends
 
 
 def launch(
-    now: int, launch_ps: int, work: int, flop_ps: int, rate: int, slow_rate: int, f: Fixed, at: Any, begin: Any, end: Any
+    now: int, launch_ps: int, work: int, flop_ps: int, rate: int, slow_rate: int, at: Any, begin: Any, end: Any
 ) -> int:  # fmt: skip
     """One launch while transfers may slow its memory: the walk over the pieces of its rate, against the FLOP time; its end."""
     start = now + launch_ps
     while at[HEAD] < at[TAIL] and end[at[HEAD]] <= start:
         at[HEAD] += 1
-    return max(walk(start, work, rate, slow_rate, f, at, begin, end), start + flop_ps)
+    return max(walk(start, work, rate, slow_rate, at, begin, end), start + flop_ps)
 
 
-def walk(now: int, work: int, rate: int, slow_rate: int, f: Fixed, at: Any, begin: Any, end: Any) -> int:
-    """When `work` is read from `now` on; a rate is only multiplied by times that it cannot overflow with.
-
-    A rate of 0, which only transfers and the CPU cause, waits for their end.
-    """
+def walk(now: int, work: int, rate: int, slow_rate: int, at: Any, begin: Any, end: Any) -> int:
+    """When `work` is read from `now` on; a rate is only multiplied by times that it cannot overflow with."""
     i, reading = at[HEAD], True
     while reading:
         loading = i < at[TAIL] and begin[i] <= now
         here = slow_rate if loading else rate
         stop = EVER if i == at[TAIL] else end[i] if loading else begin[i]
         if at[CPU_UNTIL] > now:
-            here = f.slow_beside_cpu if loading else at[BESIDE_CPU]
+            here = at[SLOW_BESIDE_CPU] if loading else at[BESIDE_CPU]
             stop = min(stop, at[CPU_UNTIL])
-        need = -(-work // here) if here > 0 else EVER
+        need = -(-work // here)
         if need <= stop - now:
             now += need
             reading = False
@@ -151,20 +140,26 @@ def walk(now: int, work: int, rate: int, slow_rate: int, f: Fixed, at: Any, begi
     return now
 
 
-def first_hop(after: int, up_ps: int, f: Fixed, e: Clock) -> int:
-    """A load on the hop before the link, which is then free from when that hop ends; when the link may send on."""
-    start = max(e.free[f.upstream], after)
-    e.free[f.upstream] = start + up_ps
-    return start + (f.first_bytes_ps if f.pipelined else up_ps)
+def moved(link: int, number: int, after: int, ps: Any, up_ps: Any, reads_ps: Any, f: Fixed, e: Clock) -> int:
+    """A transfer, over the hop before the link first where there is one; its end.
 
-
-def moved(start: int, ends: int, reads_ps: int, f: Fixed, e: Clock) -> int:
-    """A transfer; its end. It slows the unit's memory for its whole time, a memory before the link while bytes leave it."""
+    Pipelined, the link sends on what has come, and needs no less than its latency behind the last bytes. The transfer slows the unit's
+    memory for its whole time on the link, a memory before the link while bytes leave it.
+    """
+    came, through = after, 0
+    if len(up_ps) > 0 and up_ps[number] > 0:
+        came = max(e.free[f.upstream], after)
+        through = came + up_ps[number]
+        e.free[f.upstream] = through
+        came = came + f.first_bytes_ps if f.pipelined else through
+        through += f.latency_ps * f.pipelined
+    start = max(e.free[link], came)
+    ends = max(start + ps[number], through)
+    e.free[link] = ends
     e.at[BUSY] += ends - start
     if len(e.begin) > 0:
         e.at[LINK_FREE] = ends
-        begin = start if f.contended else start + f.latency_ps
-        e.begin[e.at[TAIL]] = begin
-        e.end[e.at[TAIL]] = ends if f.contended else begin + reads_ps
+        e.begin[e.at[TAIL]] = start if f.contended else start + f.latency_ps
+        e.end[e.at[TAIL]] = ends if f.contended else start + f.latency_ps + reads_ps[number]
         e.at[TAIL] += 1
     return ends

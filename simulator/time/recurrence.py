@@ -88,5 +88,5 @@ def _played(
 
 def _clock(costs: Costs, work: Work, passes: int) -> Clock:
     transfers = transfers_to_know(costs, work)
-    lengths = (11, RESOURCES, RESOURCES, len(work.issued), transfers, transfers, *[passes] * 7)
+    lengths = (12, RESOURCES, RESOURCES, len(work.issued), transfers, transfers, *[passes] * 7)
     return Clock(*(np.zeros(n, np.int64) for n in lengths))

@@ -15,12 +15,12 @@ from simmoe.simulator.time.rates import (
     SLOWED,
     STALLED,
     Clock,
-    first_hop,
     moved,
     run_cpu,
     run_experts,
     run_gap,
     run_shared,
+    settle_cpu,
 )
 
 
@@ -63,24 +63,11 @@ def op_shared(
 
 
 def op_move(link: int, load: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Clock) -> int:
-    came, fed = after, 0
-    if len(w.load_up_ps) > 0 and w.load_up_ps[load] > 0:
-        came = first_hop(after, w.load_up_ps[load], f, e)
-        fed = e.free[f.upstream] + f.pipelined * f.latency_ps
-    start = max(e.free[link], came)
-    ends = moved(start, max(start + w.load_ps[load], fed), w.load_reads_ps[load], f, e)
-    e.free[link] = ends
-    return ends
+    return moved(link, load, after, w.load_ps, w.load_up_ps, w.load_reads_ps, f, e)
 
 
 def op_fetch(link: int, guess: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Clock) -> int:
-    came, fed = after, 0
-    if len(w.guess_up_ps) > 0 and w.guess_up_ps[guess] > 0:
-        came = first_hop(after, w.guess_up_ps[guess], f, e)
-        fed = e.free[f.upstream] + f.pipelined * f.latency_ps
-    start = max(e.free[link], came)
-    ends = moved(start, max(start + w.guess_ps[guess], fed), w.guess_reads_ps[guess], f, e)
-    e.free[link] = ends
+    ends = moved(link, guess, after, w.guess_ps, w.guess_up_ps, w.guess_reads_ps, f, e)
     e.arrival[guess] = ends
     return ends
 
@@ -119,7 +106,15 @@ def op_one(
     return ends
 
 
-def op_cpu(event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Clock) -> int:
+def op_cpu_first(event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Clock) -> int:
+    ends = after
+    if w.cpu_count[event] > 0:
+        ends = settle_cpu(max(e.free[f.cpu], after), event, f, w, e)
+        e.free[f.cpu] = ends
+    return ends
+
+
+def op_cpu_last(event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Clock) -> int:
     ends = after
     if w.cpu_count[event] > 0:
         ends = run_cpu(max(e.free[f.cpu], after), event, f, w, e)
