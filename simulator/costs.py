@@ -14,13 +14,13 @@ from typing import NamedTuple
 import numpy as np
 
 from simmoe.simulator.arrays import Ints
+from simmoe.simulator.cpu_costs import CpuCosts, flops_per_s
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.link_time import link_bytes_per_s, load_ps
-from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware
+from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.model import Layer, ModelShape, Part
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.physics.attention import attention_bytes, attention_flops
-from simmoe.simulator.physics.cpu import experts_ps, shared_bytes_per_s
 from simmoe.simulator.physics.gemm import flops_ps, soft_excess_ps
 from simmoe.simulator.physics.grouped import looked_up_ps, soft_shares
 from simmoe.simulator.physics.launch import launch_ps
@@ -67,7 +67,7 @@ class Costs:
         self.grouped_extra_ps = 0 if grouped is None else max(0, grouped - self.launch_ps)
         self.soft_shares = soft_shares(unit.grouped_softness)
         self.rate = unit.bytes_per_s // 1000  # bytes per ms
-        self.flops_per_s = _flops_per_s(hw, unit, model)
+        self.flops_per_s = flops_per_s(hw, unit, model)
         self.contended = hw.unified
         self.slow_rate = self.rate
         if hw.unified:
@@ -102,7 +102,8 @@ class Costs:
         key = (column, count, token_slots)
         if key not in self._experts:
             work, flop_ps = self.read_work(column, count), self.compute_ps(column, token_slots)
-            excess = looked_up_ps(-(-work // self.rate), flop_ps, self.soft_shares)
+            extra = self.grouped_extra_ps  # a fixed time, which neither hides nor lengthens the other two
+            excess = looked_up_ps(-(-work // self.rate) - extra, flop_ps - extra, self.soft_shares)
             piece = self._launch("experts", work + excess * self.rate, flop_ps + excess)
             self._experts[key] = Chain(piece.ps, (piece,))
         return self._experts[key]
@@ -120,36 +121,14 @@ class Costs:
         part = self.moe_layers[column].expert
         return flops_ps(token_slots * part.flops_per_token, self.flops_per_s) + self.grouped_extra_ps
 
-    def cpu_ps(self, column: int, count: int, token_slots: int) -> int:
-        """Time of the CPU for `count` experts of an MoE layer that live in its memory."""
-        cpu, rate = self.cpu
-        part = self.moe_layers[column].expert
-        flops = _flops_per_s(self.hw, cpu, self.model)
-        return experts_ps(count, part.bytes, token_slots, part.flops_per_token, rate, flops, cpu.launch_ps)
-
     @cached_property
-    def cpu(self) -> tuple[ComputeUnit, int]:
-        """The CPU, and the bytes per second that it reads while loads move through its memory."""
-        hw, cpu = self.hw, self.hw.cpu
-        if cpu is None:
-            raise UserError(
-                f"{hw.name} states no CPU that could compute experts; add a second entry to units, such as cpu"
-            )
-        memory, moved = hw.tiers[cpu.memory].bytes_per_s, hw.dram_bytes_per_loaded_byte if hw.unified else 1
-        rate = shared_bytes_per_s(cpu.bytes_per_s, memory, moved * link_bytes_per_s(hw))
-        if hw.unified and memory - rate - moved * link_bytes_per_s(hw) < 1000:
-            raise UserError(
-                f"{hw.name}: experts on the CPU at {rate:,} B/s and loads leave the GPU nothing of the {memory:,} B/s of {cpu.memory}; "
-                f"lower units.{cpu.name}.bandwidth"
-            )
-        return cpu, rate
+    def cpu(self) -> CpuCosts:
+        """Costs on the CPU. Raises UserError where the machine has none."""
+        return CpuCosts(self.hw, self.model)
 
-    @property
-    def beside_cpu(self) -> tuple[int, int]:
-        """Rates of a unified machine's unit, outside and inside a transfer, while the CPU reads; bytes per ms."""
-        left = self.hw.device_memory.bytes_per_s // 1000 - self.cpu[1] // 1000
-        load = link_bytes_per_s(self.hw) // 1000
-        return min(self.rate, left), contended_rate(self.rate, left, load, self.hw.dram_bytes_per_loaded_byte)
+    def cpu_ps(self, column: int, count: int, token_slots: int) -> int:
+        """Time of the CPU for `count` experts of an MoE layer that live in its memory, while no transfer slows it."""
+        return self.cpu.ps(column, count, token_slots, self.cpu.rate)
 
     def shared(self, column: int, tokens: int) -> Chain:
         """The shared experts of an MoE layer; an empty chain where there are none."""
@@ -248,16 +227,6 @@ def _gaps(layers: tuple[Layer, ...], kinds: list[Layer]) -> list[tuple[int, ...]
             gaps.append(tuple(gap))
             gap = []
     return [*gaps, (*gap, index)]
-
-
-def _flops_per_s(hw: Hardware, unit: ComputeUnit, model: ModelShape) -> int:
-    rates = unit.flops_per_s
-    if model.compute not in rates:
-        raise UserError(
-            f"{hw.name}: {unit.name} states no FLOP rate for {model.compute}, in which {model.name} at format {model.format} "
-            f"computes; stated: {', '.join(rates)}; choose another --format or add units.{unit.name}.flops.{model.compute}"
-        )
-    return rates[model.compute]
 
 
 def fit_geometry(model: ModelShape, trace: Trace) -> None:

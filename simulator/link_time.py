@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from simmoe.simulator.nouns.hardware import Hardware, Link, Tier
+from simmoe.simulator.physics.gemv import read_ps
 from simmoe.simulator.physics.link import efficiency, managed_ps, transfer_ps, two_hops_ps
 from simmoe.simulator.physics.storage import queued_bytes_per_s
 
 
 def load_ps(count_bytes: int, hw: Hardware, cached: bool = False) -> int:
-    """Duration of one load of an expert, from where it lives (cached: from memory before the link) into the device's memory."""
+    """Duration of one load of an expert on idle links, from where it lives (cached: from memory before the link) into the device's
+    memory."""
+    first, last = hops_ps(count_bytes, hw)
+    if hw.link.upstream is None or cached:
+        return last
+    up = hw.link.upstream
+    return two_hops_ps(first, last, up.latency_ps, hw.link.latency_ps, up.pipelined)
+
+
+def hops_ps(count_bytes: int, hw: Hardware) -> tuple[int, int]:
+    """Duration of each hop of a load, alone: from the store before the link (0 = there is none), and over the link."""
     link, up = hw.link, hw.link.upstream
     last = _last_hop_ps(count_bytes, link, link_bytes_per_s(hw))
-    if up is None or cached:
-        return last
-    first = transfer_ps(count_bytes, _queued(up.bytes_per_s, hw.home, link), up.latency_ps)
-    return two_hops_ps(first, last, up.latency_ps, link.latency_ps, up.pipelined)
+    return transfer_ps(count_bytes, _queued(up.bytes_per_s, hw.home, link), up.latency_ps) if up else 0, last
 
 
 def _last_hop_ps(count_bytes: int, link: Link, rate: int) -> int:
@@ -25,8 +33,11 @@ def _last_hop_ps(count_bytes: int, link: Link, rate: int) -> int:
 
 
 def link_bytes_per_s(hw: Hardware) -> int:
-    """Rate of the link for large transfers, as the engine uses it: its host memory, its reads in flight."""
+    """Rate of the link for large transfers, as the engine uses it: its host memory, its reads in flight. A discrete link that could
+    carry more than the memory that it reads runs at that memory's rate."""
     link, rate = hw.link, hw.link.bytes_per_s
+    if not hw.unified:
+        rate = min(rate, hw.tiers[link.src].bytes_per_s)
     if link.host_memory == "pageable" and link.pageable_bytes_per_s:
         rate = min(rate, link.pageable_bytes_per_s)
     return rate if link.upstream else _queued(rate, hw.home, link)
@@ -38,8 +49,27 @@ def _queued(rate: int, store: Tier, link: Link) -> int:
     return min(rate, queued_bytes_per_s(store.bytes_per_s, link.queue_depth, store.queue) // 1000 * 1000)
 
 
+def reads_ps(count_bytes: int, hw: Hardware) -> int:
+    """How long the bytes of a load leave the link's source, behind the latency. What the load takes beyond moves no bytes: faults of
+    managed memory, the fixed cost of small transfers."""
+    return read_ps(count_bytes, link_bytes_per_s(hw))
+
+
+def too_fast(hw: Hardware) -> str | None:
+    """What to know about a link that could carry more than the memory that it reads; None for others."""
+    memory = hw.tiers[hw.link.src]
+    if hw.unified or hw.link.bytes_per_s <= memory.bytes_per_s:
+        return None
+    return (
+        f"The link could carry {hw.link.bytes_per_s:,} B/s, more than the {memory.bytes_per_s:,} B/s of {memory.name}, which it "
+        "reads: it runs at that rate, and the CPU that reads the same memory waits meanwhile."
+    )
+
+
 def write_back_ps(count_bytes: int, hw: Hardware) -> int:
     """Duration of copying that many bytes of experts back over the link."""
     link = hw.link
     rate, share = link.write_bytes_per_s or link.bytes_per_s, efficiency(count_bytes, link.efficiency)
+    if not hw.unified:
+        rate = min(rate, hw.tiers[link.src].bytes_per_s)
     return transfer_ps(count_bytes, rate, link.latency_ps, share)

@@ -8,7 +8,7 @@ All times are integer picoseconds.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -85,11 +85,15 @@ class Machine:
         self.env = simpy.Environment()
         self.gpu = simpy.Resource(self.env, capacity=1)
         self.link = simpy.Resource(self.env, capacity=1)
+        self.store = simpy.Resource(self.env, capacity=1)  # the hop before the link
         self.memory = [simpy.Container(self.env, capacity=group.capacity_bytes) for group in cache.groups]
         self.slots: dict[int, Transfer] = {}  # object -> the load that filled its slot, or is about to
         self.buffers: dict[int, Transfer] = {}  # object -> the prefetch that brought it beside the cache
         self.n_issued = 0
-        self.link_active = self.cpu_active = False
+        self.link_active = False  # a transfer holds the link
+        self.leaving = 0  # transfers whose bytes leave the memory before the link
+        self.under_way = 0  # transfers that have been issued and not ended
+        self.cpu_rate = 0  # at which the CPU reads unified memory
         self.left_to_cpu: set[int] = set()  # objects that the CPU computes if they are missing
         self.miss = "fetch"
         self.rate_changed = self.env.event()
@@ -139,18 +143,63 @@ class Machine:
         self.env.process(self.transfer(transfer))
 
     def transfer(self, transfer: Transfer) -> Process:
-        duration_ps = self.one_way_ps(self.cache.size(transfer.load.obj), self.hw.link.bytes_per_s)
+        size = self.cache.size(transfer.load.obj)
+        duration_ps = self.one_way_ps(size, self.link_bytes_per_s)
         back = sum(self.cache.size(victim) for victim in transfer.load.victims) if self.write_back else 0
         if back:  # the victims leave over the same link, which is free for the next load when both ways are done
-            back_ps = self.one_way_ps(back, self.hw.link.write_bytes_per_s or self.hw.link.bytes_per_s)
+            back_rate = self.hw.link.write_bytes_per_s or self.hw.link.bytes_per_s
+            if not self.hw.unified:
+                back_rate = min(back_rate, self.hw.tiers[self.hw.link.src].bytes_per_s)
+            back_ps = self.one_way_ps(back, back_rate)
             duration_ps = max(duration_ps, back_ps) if self.hw.link.duplex == "full" else duration_ps + back_ps
-        self.log.link_busy_ps += duration_ps  # at issue: the run may end before the last prefetches do
+        self.under_way += 1
+        if self.hw.link.upstream is not None:
+            came = self.env.event()  # its first bytes, or all of them
+            first_hop = self.env.process(self.store_to_memory(size, came))
+            yield came
         with self.link.request() as turn:
             yield turn
+            began_ps = self.now_ps
             self.set_link_active(True)
+            if not self.hw.unified:
+                self.env.process(self.leave_memory(size))
             yield self.env.timeout(duration_ps)
+            if self.hw.link.upstream is not None and self.hw.link.upstream.pipelined:
+                last_byte_ps = yield first_hop
+                if (rest := last_byte_ps + self.hw.link.latency_ps - self.now_ps) > 0:
+                    yield self.env.timeout(rest)
             self.set_link_active(False)
+            self.log.link_busy_ps += self.now_ps - began_ps
+        self.under_way -= 1
         transfer.arrived.succeed()
+
+    def store_to_memory(self, size: int, came: simpy.Event) -> Generator[simpy.Event, Any, int]:
+        """The hop before the link; when its last byte has left the store."""
+        up = self.hw.link.upstream
+        assert up is not None
+        with self.store.request() as turn:
+            yield turn
+            yield self.env.timeout(up.latency_ps)
+            if up.pipelined:
+                came.succeed()
+            yield self.env.timeout(ceil_div(size * PS_PER_S, up.bytes_per_s))
+        if not up.pipelined:
+            came.succeed()
+        return self.now_ps
+
+    def let_transfers_end(self) -> Process:
+        """Whatever ends at this very picosecond; a second hop may hear of the end of the first."""
+        for _ in range(4):
+            yield self.env.timeout(0)
+
+    def leave_memory(self, size: int) -> Process:
+        """Behind the latency, the bytes leave the memory before the link as fast as the link can carry them."""
+        yield self.env.timeout(self.hw.link.latency_ps)
+        self.leaving += 1
+        self.replan()
+        yield self.env.timeout(ceil_div(size * PS_PER_S, self.link_bytes_per_s))
+        self.leaving -= 1
+        self.replan()
 
     def one_way_ps(self, n_bytes: int, rate: int) -> int:
         return self.hw.link.latency_ps + ceil_div(n_bytes * PS_PER_S, rate)
@@ -165,38 +214,72 @@ class Machine:
 
     # --- compute ---
 
-    def rate_bytes_per_ms(self, loading: bool, on_cpu: bool) -> int:
+    def rate_bytes_per_ms(self, loading: bool, cpu_rate: int) -> int:
+        """What is left to the GPU while a load runs and the CPU reads at `cpu_rate` (0 = it does not)."""
         own, left = self.hw.device.bytes_per_s // 1000, self.hw.device_memory.bytes_per_s // 1000
-        if not self.hw.unified or not (loading or on_cpu):
+        if not self.hw.unified or not (loading or cpu_rate):
             return own
         if loading:
-            left -= self.hw.dram_bytes_per_loaded_byte * (self.hw.link.bytes_per_s // 1000)
-        if on_cpu:
-            left -= self.cpu_bytes_per_s() // 1000
-        return min(own, left)
+            left -= self.hw.dram_bytes_per_loaded_byte * (self.link_bytes_per_s // 1000)
+        return max(min(own, left - cpu_rate), 1)  # next to nothing: it waits for the CPU
 
-    def cpu_bytes_per_s(self) -> int:
-        """What loads leave of the CPU's memory, but at least half of what it reaches alone."""
+    @property
+    def link_bytes_per_s(self) -> int:
+        """A discrete link runs no faster than the memory that it reads."""
+        link = self.hw.link
+        return link.bytes_per_s if self.hw.unified else min(link.bytes_per_s, self.hw.tiers[link.src].bytes_per_s)
+
+    def cpu_bytes_per_ms(self, beside_a_load: bool) -> int:
+        """Discrete: what the load leaves of the CPU's memory. Unified: what loads leave, but half of what it reaches alone."""
         cpu = self.hw.units["cpu"]
-        moved = self.hw.link.bytes_per_s * (self.hw.dram_bytes_per_loaded_byte if self.hw.unified else 1)
-        return max(min(cpu.bytes_per_s, self.hw.tiers[cpu.memory].bytes_per_s - moved), cpu.bytes_per_s // 2)
+        memory, own = self.hw.tiers[cpu.memory].bytes_per_s, cpu.bytes_per_s
+        if not beside_a_load:
+            return own // 1000
+        if self.hw.unified:
+            return max(min(own, memory - self.link_bytes_per_s * self.hw.dram_bytes_per_loaded_byte), own // 2) // 1000
+        left = min(own, memory - self.link_bytes_per_s) if self.hw.link.src == cpu.memory else own
+        return max(left // 1000, 1)  # next to nothing: it waits
 
-    def compute_on_cpu(self, layer: Layer, experts: Sequence[int], routed: Sequence[int]) -> Process:
-        self.cpu_active = True
-        self.replan()
-        yield self.env.timeout(self.cpu_ps(layer, experts, routed))
-        self.cpu_active = False
-        self.replan()
+    def compute_on_cpu(self, layer: Layer, event: MoEEvent, experts: Sequence[int], routed: Sequence[int]) -> Process:
+        """Its own rate while the link rests; else, unified: one rate for the whole piece, as decided when the event is."""
+        cpu, (work, flop_ps) = self.hw.units["cpu"], self.cpu_piece(layer, experts, routed)
+        if self.hw.unified:
+            yield from self.let_transfers_end()  # then it is no longer under way
+            rate = self.cpu_bytes_per_ms(bool(event.loads or event.prefetches or self.under_way))
+            self.cpu_rate = rate
+            self.replan()
+            yield self.env.timeout(cpu.launch_ps + max(ceil_div(work, rate), flop_ps))
+            self.cpu_rate = 0
+            self.replan()
+        else:
+            yield self.env.timeout(cpu.launch_ps)
+            reading = self.env.process(self.read(work, lambda: self.cpu_bytes_per_ms(self.leaving > 0)))
+            yield reading & self.env.timeout(flop_ps)
+
+    def cpu_piece(self, layer: Layer, experts: Sequence[int], routed: Sequence[int]) -> tuple[int, int]:
+        """What it reads, and the time of its FLOPs."""
+        cpu, token_slots = self.hw.units["cpu"], sum(routed.count(obj) for obj in experts)
+        flop_ps = ceil_div(token_slots * layer.expert.flops_per_token * PS_PER_S, cpu.flops_per_s[self.model.compute])
+        return len(experts) * layer.expert.bytes * PS_PER_MS, flop_ps
 
     def cpu_ps(self, layer: Layer, experts: Sequence[int], routed: Sequence[int]) -> int:
-        cpu, token_slots = self.hw.units["cpu"], sum(routed.count(obj) for obj in experts)
-        read_ps = ceil_div(len(experts) * layer.expert.bytes * PS_PER_S, self.cpu_bytes_per_s())
-        flop_ps = ceil_div(token_slots * layer.expert.flops_per_token * PS_PER_S, cpu.flops_per_s[self.model.compute])
-        return cpu.launch_ps + max(read_ps, flop_ps) if experts else 0
+        """Of a piece while the link rests."""
+        work, flop_ps = self.cpu_piece(layer, experts, routed)
+        alone_ps = self.hw.units["cpu"].launch_ps + max(ceil_div(work, self.cpu_bytes_per_ms(False)), flop_ps)
+        return alone_ps if experts else 0
+
+    def alone_ps(self, size: int) -> int:
+        """Of a load while nothing else moves."""
+        link, up, last = self.hw.link, self.hw.link.upstream, self.one_way_ps(size, self.link_bytes_per_s)
+        if up is None:
+            return last
+        first = up.latency_ps + ceil_div(size * PS_PER_S, up.bytes_per_s)
+        longer = max(first - up.latency_ps, last - link.latency_ps)
+        return up.latency_ps + link.latency_ps + longer if up.pipelined else first + last
 
     def sent_to_cpu(self, layer: Layer, routed: Sequence[int], missing: list[int], left: list[int]) -> set[int]:
         """What the miss rule sends to the CPU of what is `missing`, beside what is `left` to it. Every split is tried."""
-        load_ps = {obj: self.one_way_ps(self.cache.size(obj), self.hw.link.bytes_per_s) for obj in missing}
+        load_ps = {obj: self.alone_ps(self.cache.size(obj)) for obj in missing}
         if self.miss == "fetch":
             return set()
         if self.miss == "cpu":
@@ -213,10 +296,12 @@ class Machine:
         return set(order[loaded:])
 
     def read_memory(self, n_bytes: int) -> Process:
+        yield from self.read(n_bytes * PS_PER_MS, lambda: self.rate_bytes_per_ms(self.link_active, self.cpu_rate))
+
+    def read(self, work: int, rate_now: Callable[[], int]) -> Process:
         """Re-plan whenever a transfer starts or ends; whole rates times whole picoseconds leave nothing to round."""
-        work = n_bytes * PS_PER_MS
         while work > 0:
-            rate, began_ps = self.rate_bytes_per_ms(self.link_active, self.cpu_active), self.now_ps
+            rate, began_ps = rate_now(), self.now_ps
             yield self.env.timeout(ceil_div(work, rate)) | self.rate_changed
             work -= rate * (self.now_ps - began_ps)
 
@@ -246,10 +331,11 @@ class Machine:
         routed = self.played[step.index, column]
         event = self.decide(step.index * self.trace.n_layers + column, layer, routed, candidates)
         self.env.process(self.issuer(event))
-        beside = self.env.process(self.compute_on_cpu(layer, event.on_cpu, routed)) if event.on_cpu else None
+        on_cpu = event.on_cpu
+        beside = self.env.process(self.compute_on_cpu(layer, event, on_cpu, routed)) if on_cpu else None
         if layer.shared.bytes > 0:
             yield from self.compute_part(layer.shared, step.tokens)
-        yield self.env.timeout(0)  # let an arrival of this very picosecond happen first: equal counts as arrived
+        yield from self.let_transfers_end()  # equal counts as arrived
         ready = [obj for obj, transfer in event.hits.items() if transfer.arrived.triggered]
         if ready:
             yield from self.compute_experts(layer, event, ready, routed)
@@ -353,10 +439,9 @@ def simulate(
     cache = oracles.ExpertCache(sizes, trace.n_experts, budget_bytes, eviction, scope, seed, future, buffered)
     machine = Machine(hw, model, trace, cache, timeline, write_back)
     machine.left_to_cpu, machine.miss = set(left_to_cpu), miss
-    if machine.rate_bytes_per_ms(loading=True, on_cpu=bool(left_to_cpu) or miss != "fetch") <= 0:
-        raise ValueError("loads leave the compute unit no memory bandwidth")
     cold = oracles.cold_starts(trace) if cold_per_sequence else set()
-    machine.env.run(until=machine.env.process(machine.run(cold, prefetch)))
+    machine.env.process(machine.run(cold, prefetch))
+    machine.env.run()  # the last prefetches may end after the last pass
     log = machine.log
     log.hits, log.misses, log.evictions = sum(log.pass_hits), sum(log.pass_misses), sum(log.pass_evictions)
     return log

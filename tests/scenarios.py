@@ -164,14 +164,40 @@ def hardware(draw: st.DrawFn, scale: int = 1) -> Hardware:
 
 @st.composite
 def cpus(draw: st.DrawFn) -> Callable[[Hardware], Hardware]:
-    """A change that adds a CPU."""
+    """A change that adds a CPU: in the one memory, in the memory that the link reads (which a load leaves something of, nothing, or which
+    is slower than the link), or in a memory of its own."""
     cpu = ComputeUnit("cpu", "home", draw(st.sampled_from((TB // 4, TB))), draw(st.sampled_from((0, 2))), {"fp16": TB})
-    share = draw(st.sampled_from((2, 4)))  # of the memory that a load leaves to CPU and GPU
+    share = draw(
+        st.sampled_from((0, 1, 2, 4))
+    )  # of the memory that a load leaves to CPU and GPU; 0 = the CPU takes all
+    more = draw(st.sampled_from((-TB // 8, 0, TB // 8, TB // 4, TB, ODD_RATES[0])))  # of the memory than of the link
+    where = draw(st.sampled_from(("home", "home", "home", "apart")))
 
     def change(hw: Hardware) -> Hardware:
-        left = hw.device_memory.bytes_per_s - hw.dram_bytes_per_loaded_byte * hw.link.bytes_per_s
-        here = replace(cpu, memory="dram", bytes_per_s=left // share // 1000 * 1000) if hw.unified else cpu
-        return replace(hw, units={**hw.units, "cpu": here})
+        if hw.unified:
+            memory = hw.device_memory.bytes_per_s
+            left = memory - hw.dram_bytes_per_loaded_byte * hw.link.bytes_per_s
+            own = left // share // 1000 * 1000 if share else memory
+            here = replace(cpu, memory="dram", bytes_per_s=own)
+            return replace(hw, units={**hw.units, "cpu": here})
+        home = replace(hw.tiers["home"], bytes_per_s=hw.link.bytes_per_s + more)
+        tiers = {**hw.tiers, "home": home, "apart": Tier("apart", 10**15, TB)}
+        here = replace(cpu, memory=where, bytes_per_s=min(cpu.bytes_per_s, tiers[where].bytes_per_s))
+        return replace(hw, tiers=tiers, units={**hw.units, "cpu": here})
+
+    return change
+
+
+@st.composite
+def stores(draw: st.DrawFn) -> Callable[[Hardware], Hardware]:
+    """A change that puts a store before the link, slower or faster than it; half of the time none."""
+    rate, latency = draw(st.sampled_from(((TB // 4, 0), (TB // 8, 2), (TB // 2, 1), (2 * TB, 1), (ODD_RATES[0], 3))))
+    there, pipelined = draw(st.booleans()), draw(st.booleans())
+    upstream = Upstream("store", rate, latency, pipelined) if there else None
+
+    def change(hw: Hardware) -> Hardware:
+        tiers = {**hw.tiers, "store": Tier("store", 10**15, rate, ((1, 0.25), (3, 1.0)))}
+        return replace(hw, link=replace(hw.link, upstream=upstream), tiers=tiers)
 
     return change
 
@@ -183,7 +209,7 @@ def physics(draw: st.DrawFn) -> Callable[[Hardware], Hardware]:
     softness = draw(st.sampled_from((None, None, 1.0, 2.0, 6.5)))
     launch, slower = draw(st.sampled_from((None, 0, 3, 50))), draw(st.sampled_from((None, 2, 3)))
     curve = draw(st.sampled_from(((), ((1, 0.5), (8, 1.0)), ((2, 0.25),))))
-    hop, depth = draw(st.sampled_from((None, True, False))), draw(st.sampled_from((None, 1, 2)))
+    with_store, depth = draw(stores()), draw(st.sampled_from((None, 1, 2)))
     grouped = draw(st.sampled_from((None, None, 1.0, 1.58)))
 
     def change(hw: Hardware) -> Hardware:
@@ -195,10 +221,9 @@ def physics(draw: st.DrawFn) -> Callable[[Hardware], Hardware]:
             grouped_bytes_per_s=None if slower is None else own // slower // 1000 * 1000,
             grouped_softness=grouped,
         )
-        upstream = None if hop is None else Upstream("store", TB // 2, 1, hop)
-        link = replace(hw.link, efficiency=curve, upstream=upstream, queue_depth=depth)
-        store = Tier("store", 10**15, TB // 2, ((1, 0.25), (3, 1.0)))
-        tiers = {**hw.tiers, "store": store, "home": replace(hw.tiers["home"], queue=store.queue)}
+        hw = with_store(hw)
+        tiers = {**hw.tiers, "home": replace(hw.tiers["home"], queue=hw.tiers["store"].queue)}
+        link = replace(hw.link, efficiency=curve, queue_depth=depth)
         return with_cpu(replace(hw, units={"gpu": device}, link=link, tiers=tiers))
 
     return change

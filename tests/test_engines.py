@@ -35,7 +35,7 @@ from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.time.engines import Engine, engine, named
 from simmoe.simulator.time.laws import check, check_causes
 from tests import oracle_simpy, real_traces
-from tests.scenarios import Case, cases, cpus, examples, physics, shape_for, tiny_trace
+from tests.scenarios import Case, cases, cpus, examples, physics, shape_for, stores, tiny_trace
 
 HAS_NUMBA = pytest.mark.skipif(compiled.missing(), reason="numba is not installed: pip install 'simmoe[fast]'")
 ENGINES = ["simpy", "plain", pytest.param("fast", marks=HAS_NUMBA)]
@@ -80,9 +80,10 @@ def run(case: Case, engine: Engine, left: set[int] | None = None, page_cache: in
 @pytest.mark.parametrize("prefetching", [None, True])
 def test_engine_equals_the_idiomatic_model(name, prefetching):
     @settings(max_examples=examples(300), deadline=None)
-    @given(cases(prefetching=prefetching, missing=True), cpus(), st.one_of(st.none(), st.integers(0, 5)))
-    def compare(case, with_cpu, cpu_seed):
-        case, left = replace(case, hw=with_cpu(case.hw)), half(case, cpu_seed)
+    @given(cases(prefetching=prefetching, missing=True), cpus(), stores(), st.one_of(st.none(), st.integers(0, 5)))
+    def compare(case, with_cpu, with_store, cpu_seed):
+        case = replace(case, hw=with_store(with_cpu(case.hw)))
+        left = half(case, cpu_seed)
         want = oracle_simpy.simulate(case.hw, case.model, case.trace, **case.kwargs, left_to_cpu=left)
         clocks, counts, link_bytes, decisions = run(case, named(name), left)
         assert (clocks.end_ps - clocks.start_ps).tolist() == want.pass_ps

@@ -17,7 +17,7 @@ from simmoe.play.workload import Workload
 from simmoe.simulator.decide.gather import requests_of
 from simmoe.simulator.decide.tiers import second_tier
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.link_time import load_ps, write_back_ps
+from simmoe.simulator.link_time import hops_ps, load_ps, write_back_ps
 from simmoe.simulator.lower.durations import loading
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import Spans
@@ -65,13 +65,16 @@ def test_write_back_over_a_full_duplex_link_of_equal_rates_costs_no_time():
 
 def test_a_page_cache_that_holds_everything_leaves_one_read_of_each_expert():
     w = workload("rtx_4090_nvme")
-    size = int(w.model.expert_bytes[0])
+    size, room = int(w.model.expert_bytes[0]), w.model.all_expert_bytes
+    first, last = hops_ps(size, w.hw)
     far, near = load_ps(size, w.hw), load_ps(size, w.hw, cached=True)
-    assert near < far
-    _, lasts = played(w, page_cache_bytes=w.model.all_expert_bytes)
-    assert lasts.count(far) == 8 and lasts.count(near) == len(lasts) - 8  # 4 experts in each of 2 layers
-    _, cold = played(w, page_cache_bytes=size - 1)
-    assert set(cold) == {far}
+    assert (near, far) == (last, first + last)
+    run, lasts = played(w, page_cache_bytes=room, timeline="serial")
+    assert set(lasts) == {near} and len(lasts) > 8
+    stalls = len(lasts) * near + 8 * first  # 4 experts in each of 2 layers, each awaited alone
+    assert int(run.clocks.stall_ps.sum()) == stalls
+    run, cold = played(w, page_cache_bytes=size - 1, timeline="serial")
+    assert int(run.clocks.stall_ps.sum()) == len(cold) * far
 
 
 def test_without_eviction_a_page_cache_is_never_asked_again():
@@ -143,16 +146,18 @@ def test_a_page_cache_counts_prefetches_behind_the_loads_of_their_event():
     near = second_tier(w.requests, d, g, w.model.expert_bytes, 4 * 10**9, policies.load("eviction", "lru"))
     loads = loading(w.costs, w.requests, d, g, near=near)
     assert ((loads.guess_ps > 0) == d.issued).all()
+    drive, _ = hops_ps(int(w.model.expert_bytes[0]), w.hw)
     first = {}  # the first read of each expert, in order of event, loads before prefetches
     event = np.repeat(np.arange(w.requests.n_events), np.diff(g.ptr))
     reads = [
-        (int(w.requests.event_of_request[i]), 0, int(w.requests.obj[i]), ps) for i, ps in zip(d.loads, loads.demand_ps)
+        (int(w.requests.event_of_request[i]), 0, int(w.requests.obj[i]), ps)
+        for i, ps in zip(d.loads, loads.demand_up_ps)
     ]
-    reads += [(int(event[j]), 1, int(g.obj[j]), loads.guess_ps[j]) for j in np.flatnonzero(d.issued)]
+    reads += [(int(event[j]), 1, int(g.obj[j]), loads.guess_up_ps[j]) for j in np.flatnonzero(d.issued)]
     for _, _, o, ps in sorted(reads, key=lambda read: read[:2]):
         first.setdefault(o, ps)
-    assert set(first.values()) == {w.costs.transfer_ps[0]}  # each comes from the drive once
-    assert len({ps for _, _, _, ps in reads}) == 2
+    assert set(first.values()) == {drive}  # each comes from the drive once
+    assert {ps for _, _, _, ps in reads} == {drive, 0}
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ from simmoe.simulator.decide.gather import requests_of
 from simmoe.simulator.decide.player import Player
 from simmoe.simulator.lower import layer, oplist
 from simmoe.simulator.lower.durations import loading
-from simmoe.simulator.lower.oplist import KINDS, MOVE, ONE, RUN, WAIT, Ops
-from simmoe.simulator.lower.tables import CPU, LINK, UNIT, notes_of, tables_of, work_of
+from simmoe.simulator.lower.oplist import FIRST_HOP, KINDS, MOVE, ONE, RUN, WAIT, Ops
+from simmoe.simulator.lower.tables import CPU, LINK, UNIT, UPSTREAM, notes_of, tables_of, work_of
 from simmoe.simulator.nouns.decisions import Guesses
-from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware, Link, Tier
+from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware, Link, Tier, Upstream
 from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape, Part
 from tests.scenarios import tiny_trace
 
@@ -34,17 +34,29 @@ CASES = {
     "prefetches_serial": ([[[0]], [[1]], [[2]], [[1]]], 3, "serial", [[1], [2], [1], []], False, False),
     "sync": ([[[0, 1]], [[1, 2]], [[0, 1]]], 2, "sync", None, True, True),
     "experts_on_the_cpu": ([[[0, 1]], [[1, 2]], [[2, 3]]], 2, "overlapped", None, False, True),
+    "experts_on_the_cpu_unified": ([[[0, 1]], [[1, 2]], [[2, 3]]], 2, "overlapped", None, False, True),
+    "two_hops": ([[[0, 1]], [[2, 3]]], 3, "overlapped", [[2], []], False, False),
+    "two_hops_pipelined": ([[[0, 1]], [[2, 3]]], 3, "overlapped", [[2], []], False, False),
 }
 
 
-def machine(host_wait_ps: int) -> Hardware:
+def machine(host_wait_ps: int, unified: bool, hops: str) -> Hardware:
+    upstream = Upstream("store", TB, 0, "pipelined" in hops) if hops else None
     units = {
         name: ComputeUnit(name, memory, TB, 1, {"fp16": TB}, host_wait_ps=host_wait_ps)
         for name, memory in (("gpu", "dram"), ("cpu", "home"))
     }
-    tiers = {name: Tier(name, 10**15, TB) for name in ("dram", "home")}
+    tiers = {name: Tier(name, 10**15, TB) for name in ("dram", "home", "store")}
     return Hardware(
-        "tiny", "a machine of a few bytes", False, tiers, units, Link("home", "dram", TB, 0), ("gpu",), 0, 1
+        "tiny",
+        "a machine of a few bytes",
+        unified,
+        tiers,
+        units,
+        Link("home", "dram", TB // 2, 0, upstream=upstream),
+        ("gpu",),
+        0,
+        1,
     )
 
 
@@ -54,7 +66,11 @@ def lowered(name: str, other_timeline: str | None = None, host_wait_ps: int = 1)
     trace = tiny_trace(passes, n_experts=4, n_layers=1)
     part = Part(1, 1, 1)
     moe = Layer(part, 0, 0, shared=part if shared else NO_PART, expert=part, n_experts=4)
-    costs = Costs(machine(host_wait_ps), ModelShape("tiny", "fp16", "fp16", (moe,), 2, part, NO_PART), trace)
+    costs = Costs(
+        machine(host_wait_ps, "unified" in name, name if "hops" in name else ""),
+        ModelShape("tiny", "fp16", "fp16", (moe,), 2, part, NO_PART),
+        trace,
+    )
     requests = requests_of(trace)
     guesses = Guesses(
         np.cumsum([0, *map(len, wanted or [[]] * requests.n_events)]),
@@ -90,7 +106,8 @@ def test_a_row_follows_rows_before_it_only(name):
             assert 0 <= ops.what[row][-1] < row
         if ops.kind[row] == ONE:
             assert ops.kind[ops.what[row][-1]] == MOVE
-        assert ops.resource[row] == (LINK if ops.kind[row] == MOVE else CPU if ops.what[row][0] == "cpu" else UNIT)
+        move = UPSTREAM if str(ops.what[row][0]).startswith(FIRST_HOP) else LINK
+        assert ops.resource[row] == (move if ops.kind[row] == MOVE else CPU if ops.what[row][0] == "cpu" else UNIT)
 
 
 def test_every_kind_of_operation_stands_in_some_golden_file():

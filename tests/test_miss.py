@@ -21,6 +21,7 @@ from simmoe.play.run import play
 from simmoe.play.workload import Workload
 from simmoe.policies.miss import balanced, idle_cheaper
 from simmoe.simulator.costs import Costs
+from simmoe.simulator.cpu_costs import WAITS
 from simmoe.simulator.decide.decisions import bound
 from simmoe.simulator.decide.gather import requests_of
 from simmoe.simulator.decide.prices import priced
@@ -29,7 +30,7 @@ from simmoe.simulator.link_time import load_ps
 from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape, Part
 from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.time.engines import named
-from simmoe.workloads.format.regroup import first_tokens
+from simmoe.workloads.format.trace import first_tokens
 from tests.scenarios import MISSES, cases, cpus, examples, hardware, physics, tiny_trace
 
 FAST = ["fast"] * (not compiled.missing())
@@ -141,12 +142,13 @@ def test_an_event_ends_at_most_the_launches_of_its_loads_after_the_better_of_all
         assert "leave the GPU nothing" in str(error)
         return
     tokens = w.requests.tokens[split.decisions.loads].tolist()
-    rate = min(w.costs.rate, w.costs.slow_rate, *(w.costs.beside_cpu if hw.unified else ()))
+    slowed = (w.costs.slow_rate, *w.costs.cpu.gpu_rates(w.costs.rate)) if hw.unified else ()
+    rate = min(one for one in (w.costs.rate, *slowed) if one > WAITS)  # where it waits, the CPU's piece ends first
     pieces = [w.costs.experts(0, 1, n).pieces[0] for n in tokens]
     slack = sum(w.costs.launch_ps + max(-(-one.work // rate), one.flop_ps) for one in pieces)
-    if hw.unified:
-        moved = hw.dram_bytes_per_loaded_byte * int(split.clocks.end_ps[0] > 0) * split.bytes
-        slack += -(-moved * 10**12 // w.costs.cpu[1])
+    if w.costs.cpu.shares_memory:
+        moved = (hw.dram_bytes_per_loaded_byte if hw.unified else 1) * split.bytes
+        slack += -(-moved * 10**9 // w.costs.cpu.beside_loads)
     assert split.pass_ps[0] <= min(fetch.pass_ps[0], cpu.pass_ps[0]) + slack
 
 

@@ -28,6 +28,7 @@ from simmoe.simulator.physics import (
     thermal,
     unified,
 )
+from simmoe.simulator.time import rates as clock_laws
 from simmoe.workloads import models
 from simmoe.workloads.format import trace as traces
 
@@ -209,10 +210,47 @@ def test_pageable_and_managed_host_memory_slow_every_load():
     assert load_ps(size, pinned) < load_ps(size, managed) and load_ps(size, pinned) < load_ps(size, pageable)
 
 
+TIMES = st.one_of(st.integers(0, 5000), st.integers(0, 10**12))
+
+
+@given(TIMES, TIMES, st.one_of(st.integers(0, 3), st.integers(0, 10**9)), st.sampled_from((1.0, 1.58, 6.5, 64.0)))
+def test_a_looked_up_soft_maximum_is_monotone_near_the_curve_and_the_same_in_the_recurrence(memory, compute, more, p):
+    shares = grouped.soft_shares(p)
+    took, longer = (max(m, compute) + grouped.looked_up_ps(m, compute, shares) for m in (memory, memory + more))
+    assert took <= longer
+    assert grouped.looked_up_ps(memory, compute, shares) == grouped.looked_up_ps(compute, memory, shares)
+    assert clock_laws.soft_excess(memory, compute, shares) == grouped.looked_up_ps(memory, compute, shares)
+    if memory and compute:
+        high, low = max(memory, compute), min(memory, compute)
+        assert took == pytest.approx(high * (1 + (low / high) ** p) ** (1 / p), rel=3e-4, abs=1)
+
+
+def test_the_fixed_time_of_a_fused_launch_is_no_part_of_its_soft_maximum():
+    """The engine's launch is the law of physics/grouped.py."""
+    hw = hardware_profiles.load("rtx_pro_6000")
+    unit, model = hw.device, models.load("oracle-moe-9x24")
+    assert unit.grouped_launch_ps > unit.launch_ps and unit.grouped_softness is not None
+    costs = Costs(hw, model, traces.load("switch"))
+    for count, slots in ((1, 1), (4, 8), (8, 3000)):
+        part = costs.moe_layers[0].expert
+        rate, flops = unit.grouped_bytes_per_s or unit.bytes_per_s, unit.flops_per_s[model.compute]
+        want = grouped.grouped_ps(
+            count, part.bytes, rate, unit.grouped_launch_ps, slots * part.flops_per_token, flops, unit.grouped_softness
+        )
+        assert costs.experts(0, count, slots).ps == pytest.approx(want, abs=2)
+
+
 # --- the CPU ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_cpu_shares_its_memory_with_the_link():
+def test_the_cpu_reads_what_the_link_leaves_and_waits_where_that_is_nothing():
+    assert cpu.left_bytes_per_s(60, 100, 25) == 60
+    assert cpu.left_bytes_per_s(90, 100, 25) == 75
+    assert cpu.left_bytes_per_s(90, 100, 80) == 20
+    assert cpu.left_bytes_per_s(90, 100, 100) == 0
+
+
+def test_beside_loads_into_unified_memory_the_cpu_keeps_half():
     assert cpu.shared_bytes_per_s(60, 100, 25) == 60
     assert cpu.shared_bytes_per_s(90, 100, 25) == 75
     assert cpu.shared_bytes_per_s(90, 100, 80) == 45

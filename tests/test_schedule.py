@@ -28,7 +28,7 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.lower import layer
 from simmoe.simulator.lower.durations import loading
 from simmoe.simulator.lower.occupancy import Occupancy
-from simmoe.simulator.lower.tables import notes_of, tables_of, work_of
+from simmoe.simulator.lower.tables import notes_of, tables_of, with_cpu, work_of
 from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware, Link, Tier
 from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape, Part
 from simmoe.simulator.nouns.run import Spans
@@ -235,8 +235,7 @@ def gated(again: Workload, run: Run, decisions, gates: list[int]):
     loads = loading(costs, requests, decisions, run.guesses, write_back=run.plan.write_back)
     fixed, tables = tables_of(costs, requests)
     work = work_of(costs, requests, decisions, run.guesses, loads)
-    if costs.contended and len(work.cpu_ps):
-        fixed = fixed._replace(rate_beside_cpu=costs.beside_cpu[0], slow_beside_cpu=costs.beside_cpu[1])
+    fixed = with_cpu(fixed, costs) if len(work.cpu_ps) else fixed
     clock = lists(recurrence._clock(costs, work, len(gates)))
     text = bound(layer, policies.load("timeline", run.plan.timeline), rates, serve)
     tables, work, notes, now = lists(tables), lists(work), lists(notes_of(requests.widest)), 0

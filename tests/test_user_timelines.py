@@ -42,6 +42,7 @@ def changed(old: str, new: str) -> str:
     return SERIAL.replace(old, new)
 
 
+BEHIND = "now = cpu_behind(unit, event, decided, beside, now, f, t, w, s, e)"
 FIRST = "    first, last"  # line of lower_layer in front of which something is put
 BROKEN = {
     "no lower_layer": ("x = 1\n", r"defines no lower_layer\(event, number, size, column, now, f, t, w, s, e\)"),
@@ -85,8 +86,14 @@ BROKEN = {
         r"a hit that READY may find late needs one LATE",
     ),
     "the CPU forgotten": (
-        changed("now = op_wait(unit, beside, now, f, t, w, s, e)", "pass"),
+        changed(BEHIND, "pass"),
         r"the CPU's experts must be started once and waited",
+    ),
+    "the CPU before the transfers": (
+        changed("        arrives = op_move(", f"        {BEHIND}\n        arrives = op_move(").replace(
+            f"    {BEHIND}\n    return", "    return"
+        ),
+        r"the CPU's experts must be started by cpu_at_once\(\) and cpu_behind\(\) .* around all else of an event",
     ),
 }
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from simmoe.simulator.lower.emitter import op_cpu, op_move, op_one, op_ready, op_shared, op_wait
-from simmoe.simulator.lower.layer import late_hits, late_slots, prefetch
+from simmoe.simulator.lower.emitter import op_move, op_one, op_ready, op_shared
+from simmoe.simulator.lower.layer import cpu_at_once, cpu_behind, late_hits, late_slots, prefetch
 from simmoe.simulator.lower.records import LOADED, Fixed, Notes, Tables, Work
 
 
@@ -20,11 +20,11 @@ def lower_layer(
         slots -= w.tokens[w.loads[end]]
         end += 1
     s.at[LOADED] = end
-    hits, beside = last - first - (end - begin), now
+    hits, decided = last - first - (end - begin), now
     if len(w.cpu_ps) > 0:
         hits -= w.cpu_count[event]
         slots -= w.cpu_slots[event]
-        beside = op_cpu(event, now, f, t, w, s, e)
+    beside = cpu_at_once(event, decided, f, t, w, s, e)
     late = 0
     if len(w.issued) > 0:
         late = late_hits(first, last, w, s)
@@ -41,6 +41,5 @@ def lower_layer(
         if n == end - 1 and len(w.issued) > 0:
             prefetch(now, event, link, f, t, w, s, e)
         now = op_one(unit, column, w.loads[n], -1, arrives, now, f, t, w, s, e)
-    if len(w.cpu_ps) > 0:
-        now = op_wait(unit, beside, now, f, t, w, s, e)
+    now = cpu_behind(unit, event, decided, beside, now, f, t, w, s, e)
     return now

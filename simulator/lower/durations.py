@@ -1,6 +1,6 @@
-"""How long every load of a run is on the link, and every piece of the CPU: settled before any clock runs.
+"""How long every load of a run is on the link, and what every piece of the CPU reads and computes: settled before any clock runs.
 
-A load that a second tier answers takes the last hop alone; a victim that is written back shares the link with the load that takes its room
+A load that a second tier answers takes the link alone; a victim that is written back shares the link with the load that takes its room
 (docs/costs.md, "Loads").
 """
 
@@ -12,21 +12,25 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simmoe.simulator.arrays import Ints
-from simmoe.simulator.costs import Costs
+from simmoe.simulator.arrays import Ints, ints
+from simmoe.simulator.costs import WORK_PER_BYTE, Costs
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.tiers import Near
 from simmoe.simulator.errors import LATEST_PS, too_long
-from simmoe.simulator.link_time import load_ps, write_back_ps
+from simmoe.simulator.link_time import hops_ps, reads_ps, write_back_ps
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.physics.link import both_ways_ps
 
 
 class Loading(NamedTuple):
-    """Time on the link of each load."""
+    """Time on the link of each load, how long of it bytes leave the memory before the link, and the time on the way to that memory."""
 
     demand_ps: Ints  # int64 [loads], in the order of Decisions.loads
     guess_ps: Ints  # int64 [guesses], 0 where nothing was prefetched
+    demand_reads_ps: Ints  # int64 [loads]; empty where no CPU reads that memory
+    guess_reads_ps: Ints  # int64 [guesses]; the same
+    demand_up_ps: Ints  # int64 [loads], 0 where a second tier answers; empty where nothing stands before the link
+    guess_up_ps: Ints  # int64 [guesses], the same
 
 
 def loading(
@@ -37,27 +41,31 @@ def loading(
     *,
     near: Near | None = None,
     write_back: bool = False,
+    with_cpu: bool = False,
 ) -> Loading:
-    """near: which loads a second tier answers (decide/tiers.py; default none); write_back: evicted experts are copied back."""
+    """near: which loads a second tier answers (decide/tiers.py; default none). write_back: evicted experts are copied back.
+    with_cpu: the CPU computes experts in this run, though perhaps none of these decisions."""
     if max(costs.transfer_ps) > LATEST_PS:
         raise too_long()
-    plain, issued = np.array(costs.transfer_ps, np.int64), np.flatnonzero(decisions.issued)
-    n_experts, size = costs.trace.n_experts, costs.model.expert_bytes
+    n_experts, size, issued = costs.trace.n_experts, costs.model.expert_bytes, np.flatnonzero(decisions.issued)
+    first, plain = np.array([hops_ps(int(b), costs.hw) for b in size], np.int64).T
     demand = requests.obj[decisions.loads] // n_experts
     demand_ps: Ints = plain[demand]
     guess_ps: Ints = np.zeros(len(guesses.obj), np.int64)
     guess_ps[issued] = plain[guesses.obj[issued] // n_experts]
-    if near is not None:
-        short = np.array([load_ps(int(b), costs.hw, cached=True) for b in size], np.int64)
-        demand_ps = np.where(near.demand, short[demand], demand_ps)
-        guess_ps = np.where(near.guess, short[guesses.obj // n_experts], guess_ps)
     if write_back:
         demand_bytes, guess_bytes = thrown_out(
             decisions, len(requests.obj), len(guesses.obj), size[decisions.evicted // n_experts]
         )
         both = _both_ways(costs)
         demand_ps, guess_ps = both(demand_ps, demand_bytes[decisions.loads]), both(guess_ps, guess_bytes)
-    return Loading(demand_ps, guess_ps)
+    with_cpu |= len(decisions.cpu) > 0
+    layers = demand, guesses.obj // n_experts if costs.hw.link.upstream or with_cpu else guesses.obj[:0]
+    up = [first[of] if costs.hw.link.upstream else first[:0] for of in layers]
+    if near is not None and costs.hw.link.upstream:
+        up = [np.where(there, 0, ps) for there, ps in zip(near, up)]
+    reads = np.array([reads_ps(int(b), costs.hw) for b in size], np.int64)
+    return Loading(demand_ps, guess_ps, *(reads[of] if with_cpu else reads[:0] for of in layers), *up)
 
 
 def thrown_out(decisions: Decisions, n_requests: int, n_guesses: int, size: Ints) -> tuple[Ints, Ints]:
@@ -82,12 +90,38 @@ def _both_ways(costs: Costs) -> Callable[[Ints, Ints], Ints]:
     return both
 
 
-def on_cpu(costs: Costs, requests: Requests, decisions: Decisions) -> tuple[Ints, Ints, Ints]:
-    """int64 [events] each: experts that the CPU computes, their token slots, and how long it takes; empty when there are none."""
+class OnCpu(NamedTuple):
+    """What the CPU computes of each event, int64 [events]; all empty when it computes nothing in the run."""
+
+    experts: Ints
+    slots: Ints  # their token slots
+    ps: Ints  # while no transfer slows it
+    slow_ps: Ints  # as slowly as beside transfers
+    moves: Ints  # 1 = the event issues a load or a prefetch
+    work: Ints  # bytes * 10**9; Python's whole numbers where one leaves 64 bits
+    flop_ps: Ints
+
+
+def on_cpu(costs: Costs, requests: Requests, decisions: Decisions, guesses: Guesses) -> OnCpu:
+    """What the CPU computes of each event."""
     if not len(decisions.cpu):
-        return (np.zeros(0, np.int64),) * 3
-    event = requests.event_of_request[decisions.cpu]
+        return OnCpu(*[np.zeros(0, np.int64)] * 7)
+    cpu, event = costs.cpu, requests.event_of_request[decisions.cpu]
     experts = np.bincount(event, minlength=requests.n_events)
     slots = np.bincount(event, requests.tokens[decisions.cpu], requests.n_events).astype(np.int64)
-    busy = zip(requests.event_layer.tolist(), experts.tolist(), slots.tolist())
-    return experts, slots, np.array([costs.cpu_ps(*asked) if asked[1] else 0 for asked in busy])
+    asked = list(zip(requests.event_layer.tolist(), experts.tolist(), slots.tolist()))
+    ps, slow_ps = (
+        np.array([cpu.ps(*one, rate) if one[1] else 0 for one in asked])
+        for rate in (cpu.rate, cpu.beside_loads if costs.contended else cpu.rate)
+    )
+    work = ints([cpu.read_bytes(column, count) * WORK_PER_BYTE for column, count, _ in asked])
+    flop_ps = np.array([cpu.compute_ps(column, n) for column, _, n in asked])
+    return OnCpu(experts, slots, ps, slow_ps, _moving(requests, decisions, guesses), work, flop_ps)
+
+
+def _moving(requests: Requests, decisions: Decisions, guesses: Guesses) -> Ints:
+    """int64 [events]: 1 where the event issues a load or a prefetch."""
+    found = np.zeros(requests.n_events, np.int64)
+    found[requests.event_of_request[decisions.loads]] = 1
+    found[np.repeat(np.arange(requests.n_events), np.diff(guesses.ptr))[decisions.issued]] = 1
+    return found

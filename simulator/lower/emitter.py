@@ -27,12 +27,12 @@ def op_shared(
 
 
 def op_move(link: int, load: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any) -> int:
-    """MOVE: the transfer of load number `load`."""
+    """MOVE: the transfer of load number `load`; one for each hop, the handle is that of the last."""
     return after
 
 
 def op_fetch(link: int, guess: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any) -> int:
-    """MOVE: the transfer of guess number `guess`."""
+    """MOVE: the transfer of guess number `guess`, in the same way."""
     return after
 
 
@@ -51,8 +51,13 @@ def op_one(
     return after
 
 
-def op_cpu(event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any) -> int:
-    """RUN on the CPU: the experts of the event that it computes."""
+def op_cpu_first(event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any) -> int:
+    """RUN on the CPU of a unified machine: the experts of the event that it computes; emitted before all else of the event."""
+    return after
+
+
+def op_cpu_last(event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any) -> int:
+    """RUN on the CPU of a discrete machine: the experts of the event that it computes; emitted behind all else of the event."""
     return after
 
 

@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from simmoe.simulator.lower.emitter import op_cpu, op_fetch, op_gap, op_move, op_one, op_ready, op_shared, op_wait
+from simmoe.simulator.lower.emitter import (
+    op_cpu_first,
+    op_cpu_last,
+    op_fetch,
+    op_gap,
+    op_move,
+    op_one,
+    op_ready,
+    op_shared,
+    op_wait,
+)
 from simmoe.simulator.lower.records import FRESH, LOADED, Fixed, Notes, Tables, Work
 
 
@@ -89,6 +99,26 @@ def ended(j: int, late: int, hits: int, s: Notes) -> int:
     return done
 
 
+def cpu_at_once(event: int, decided: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any) -> int:
+    """Unified memory: the CPU's piece, before all other operations of the event, which the CPU slows; its handle."""
+    beside = decided
+    if len(w.cpu_ps) > 0 and f.contended:
+        beside = op_cpu_first(event, decided, f, t, w, s, e)
+    return beside
+
+
+def cpu_behind(
+    unit: int, event: int, decided: int, beside: int, now: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any
+) -> int:  # fmt: skip
+    """Behind all other operations of the event: on discrete machines the CPU's piece, which all its transfers slow (it starts behind
+    `decided` nevertheless); then the unit's wait for it."""
+    if len(w.cpu_ps) > 0:
+        if not f.contended:
+            beside = op_cpu_last(event, decided, f, t, w, s, e)
+        now = op_wait(unit, beside, now, f, t, w, s, e)
+    return now
+
+
 def load_beside(
     event: int, number: int, size: int, column: int, now: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any
 ) -> int:  # fmt: skip
@@ -100,11 +130,11 @@ def load_beside(
         slots -= w.tokens[w.loads[end]]
         end += 1
     s.at[LOADED] = end
-    hits, beside = last - first - (end - begin), now
+    hits, decided = last - first - (end - begin), now
     if len(w.cpu_ps) > 0:
         hits -= w.cpu_count[event]
         slots -= w.cpu_slots[event]
-        beside = op_cpu(event, now, f, t, w, s, e)
+    beside = cpu_at_once(event, decided, f, t, w, s, e)
     late = 0
     if len(w.issued) > 0:
         late = late_hits(first, last, w, s)
@@ -122,6 +152,4 @@ def load_beside(
         i = s.late[j] if j < late else w.loads[begin + j - late]
         by = s.by[j] if j < late else -1
         now = op_one(unit, column, i, by, s.due[max(j - late, 0)], now, f, t, w, s, e)
-    if len(w.cpu_ps) > 0:
-        now = op_wait(unit, beside, now, f, t, w, s, e)
-    return now
+    return cpu_behind(unit, event, decided, beside, now, f, t, w, s, e)

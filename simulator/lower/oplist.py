@@ -12,6 +12,7 @@ from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
 
 RUN, MOVE, READY, LATE, ONE, WAIT = range(6)
 KINDS = ("RUN", "MOVE", "READY", "LATE", "ONE", "WAIT")
+FIRST_HOP = "first hop of "
 What = tuple[Any, ...]
 
 
@@ -24,7 +25,8 @@ class Ops:
     after: list[int] = field(default_factory=lambda: [0])
     what: list[What] = field(default_factory=lambda: [()])
     decided: dict[int, int] = field(default_factory=dict)  # event -> the row at whose end it is decided
-    # RUN ("gap" | "shared", pass, column) or ("cpu" | "host", event) · MOVE ("load", number) or ("guess", number)
+    # RUN ("gap" | "shared", pass, column) or ("cpu" | "host", event) · MOVE ("load" | "guess", number), of two hops the first
+    # (FIRST_HOP + "load" | "guess", number), the second ("load" | "guess", number, row of the first)
     # READY (column, experts, token slots, ((token slots, guess) of each that may be late)) · LATE (column, token slots, guess)
     # ONE (column, token slots, row of its MOVE) · WAIT (row,)
 
@@ -66,6 +68,8 @@ def _words(kind: str, what: What) -> str:
             return f"nothing, until the host knows event {event}"
         case "RUN", (part, number, column):
             return f"{part} of pass {number}, layer column {column}"
+        case "MOVE", (name, number, row):
+            return f"{name} {number}, as row {row} brings it"
         case _, (name, number):
             return f"{name} {number}"
     raise AssertionError(f"{kind} {what}")
@@ -89,11 +93,19 @@ def op_shared(
 
 
 def op_move(link: int, load: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Ops) -> int:
-    return e.add(MOVE, link, after, ("load", load))
+    return _hops(e, link, after, "load", load, w.load_up_ps, f)
 
 
 def op_fetch(link: int, guess: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Ops) -> int:
-    return e.add(MOVE, link, after, ("guess", guess))
+    return _hops(e, link, after, "guess", guess, w.guess_up_ps, f)
+
+
+def _hops(e: Ops, link: int, after: int, what: str, number: int, up_ps: list[int], f: Fixed) -> int:
+    """A row for each hop; the number of the last."""
+    if not len(up_ps) or not up_ps[number]:
+        return e.add(MOVE, link, after, (what, number))
+    row = e.add(MOVE, f.upstream, after, (FIRST_HOP + what, number))
+    return e.add(MOVE, link, after if f.pipelined else row, (what, number, row))
 
 
 def op_ready(
@@ -111,10 +123,14 @@ def op_one(
     return e.add(ONE, unit, after, (column, w.tokens[i], load))
 
 
-def op_cpu(event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Ops) -> int:
-    if w.cpu_ps[event] > 0:
+def op_cpu_first(event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Ops) -> int:
+    if w.cpu_count[event] > 0:
         return e.add(RUN, f.cpu, after, ("cpu", event))
     return after
+
+
+def op_cpu_last(event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Ops) -> int:
+    return op_cpu_first(event, after, f, t, w, s, e)
 
 
 def op_host(unit: int, event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Ops) -> int:

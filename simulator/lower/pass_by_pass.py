@@ -15,6 +15,7 @@ from simmoe.simulator.lower.durations import Loading
 from simmoe.simulator.lower.occupancy import Occupancy
 from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
 from simmoe.simulator.lower.tables import (
+    behind_ps,
     launches_ps,
     most_of,
     notes_of,
@@ -22,11 +23,13 @@ from simmoe.simulator.lower.tables import (
     rows_of_sizes,
     slower_by,
     tables_for,
+    with_cpu,
     work_of,
 )
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 
 Arrays = Callable[[Any], Any]
+CPU_TIMES = ("cpu_ps", "cpu_slow_ps", "cpu_moves", "cpu_work", "cpu_flop_ps")  # of Work, by event
 
 
 class Lowered:
@@ -57,18 +60,14 @@ class Lowered:
             self._grow(size, requests.most_slots)
             self._reserve(requests, decisions, guesses, n["ptr"] - 1, n["loads"], n["guess_obj"])
             self._extend(work)
-        transfers = sum(len(ps) * int(ps.max(initial=0)) for ps in (work.load_ps, work.guess_ps))
-        cpu_ps = self.fixed.layers * int(work.cpu_ps.max(initial=0))
-        self.longest_ps = (
-            slower_by(self.costs, self.with_cpu) * launches_ps(self.fixed, self._most) + transfers + cpu_ps
-        )
+        launches = slower_by(self.costs, self.with_cpu) * launches_ps(self.fixed, self._most)
+        self.longest_ps = launches + behind_ps(self.costs, work)
 
     def _begin(self, size: PassSize, slots: int) -> None:
         n_experts = self.costs.trace.n_experts
         self.fixed, tables = tables_for(self.costs, n_experts, slots)
-        if self.costs.contended and self.with_cpu:
-            beside, slow_beside = self.costs.beside_cpu
-            self.fixed = self.fixed._replace(rate_beside_cpu=beside, slow_beside_cpu=slow_beside)
+        if self.with_cpu:
+            self.fixed = with_cpu(self.fixed, self.costs)
         self.tables, self.notes = Grown(tables, self.arrays), self.arrays(notes_of(n_experts))
         self._sizes[size], self._most = 0, most_of(tables._asdict())
 
@@ -91,7 +90,7 @@ class Lowered:
         work = work_of(self.costs, requests, decisions, guesses, loads)
         if self.with_cpu and not len(work.cpu_ps):
             idle = np.zeros(requests.n_events, np.int64)
-            work = work._replace(cpu_count=small(idle), cpu_slots=small(idle), cpu_ps=idle)
+            work = work._replace(cpu_count=small(idle), cpu_slots=small(idle), **dict.fromkeys(CPU_TIMES, idle))
         return work
 
     def _extend(self, more: Work) -> None:

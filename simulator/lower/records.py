@@ -13,15 +13,24 @@ class Fixed(NamedTuple):
     launch_ps: int
     rate: int  # bytes per ms
     slow_rate: int  # while a transfer is active, contended only
-    rate_beside_cpu: int  # while the CPU reads the same memory, contended only
-    slow_beside_cpu: int
+    rate_beside_cpu: int  # while the CPU reads the same memory as slowly as beside a transfer, contended only
+    slow_beside_cpu: int  # and a transfer is active
+    rate_beside_fast_cpu: int  # while the CPU reads the same memory at its own rate, contended only
     contended: int  # 1 = transfers slow the unit's memory down
     layers: int
     gap_kinds: int
     columns: int  # of a row of piece_work
     read_stride: int  # of a row of read_ps
     flop_stride: int  # of a row of flop_ps
+    grouped_extra_ps: int  # in read_ps and flop_ps: what a fused launch takes beyond launch_ps
     cpu: int  # number of the CPU among the resources
+    cpu_launch_ps: int  # this and the next two: discrete machines with experts on the CPU only
+    cpu_rate: int  # bytes per ms
+    cpu_slow_rate: int  # while bytes leave its memory over the link
+    upstream: int  # number of the hop before the link among the resources
+    pipelined: int  # 1 = the link sends on what has come over that hop, 0 = whole experts only
+    first_bytes_ps: int  # from the start of that hop until its first bytes come
+    latency_ps: int  # from the start of a transfer over the link until bytes leave the memory that it reads
     host_wait_ps: int  # the host waits that long for the router's result, where the timeline says so
     latest: int  # a pass that starts later could end behind what 64 bits count
 
@@ -59,15 +68,23 @@ class Work(NamedTuple):
     slot_ptr: Any  # [events + 1] token slots of earlier events
     loads: Any  # [loads] into obj
     load_ps: Any  # [loads] time on the link
+    load_reads_ps: Any  # [loads] of it, how long bytes leave the memory before the link; empty without a CPU
+    load_up_ps: Any  # [loads] on the hop before the link, 0 = not; empty where there is no such hop
     wait: Any  # [requests]
     hit: Any  # [requests]
-    cpu_count: Any  # [events] experts that the CPU computes; this and the next two empty when there are none
+    cpu_count: Any  # [events] experts that the CPU computes; this and the next six are empty when there are none
     cpu_slots: Any  # [events] their token slots
-    cpu_ps: Any  # [events] how long it takes
+    cpu_ps: Any  # [events] how long it takes while no transfer slows it
+    cpu_slow_ps: Any  # [events] beside transfers, contended only
+    cpu_moves: Any  # [events] 1 = the event issues transfers
+    cpu_work: Any  # [events] bytes that it reads * 10**9
+    cpu_flop_ps: Any  # [events] time of its FLOPs alone
     guess_ptr: Any  # [events + 1]
     guess_obj: Any  # [guesses]
     issued: Any  # [guesses]
     guess_ps: Any  # [guesses] time on the link
+    guess_reads_ps: Any  # [guesses] as load_reads_ps
+    guess_up_ps: Any  # [guesses] as load_up_ps
     fresh: Any  # [fresh] requests that hit what a guess brought, for the first time
     fresh_by: Any  # [fresh] that guess
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from simmoe.simulator.arrays import Ints, small
+from simmoe.simulator.arrays import Ints, ints, small
 from simmoe.simulator.costs import Costs, PassSize
+from simmoe.simulator.cpu_costs import WAITS
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.lower.durations import Loading, on_cpu
 from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 
-UNIT, LINK, CPU = 0, 1, 2  # numbers of the resources of one device
+UNIT, LINK, CPU, UPSTREAM = 0, 1, 2, 3  # numbers of the resources of one device
 
 _tables: WeakKeyDictionary[Costs, dict[tuple[int, int], tuple[Fixed, Tables]]] = WeakKeyDictionary()
 _launches: WeakKeyDictionary[Costs, int] = WeakKeyDictionary()
@@ -39,12 +39,28 @@ def work_of(costs: Costs, requests: Requests, decisions: Decisions, guesses: Gue
     if guesses not in _guessed:
         _guessed[guesses] = small(guesses.ptr), small(guesses.obj)
     (ptr, obj, tokens, slot_ptr), (guess_ptr, guess_obj) = _asked[requests], _guessed[guesses]
-    experts, slots, busy = on_cpu(costs, requests, decisions)
+    cpu = on_cpu(costs, requests, decisions, guesses)
     return Work(
-        ptr, obj, tokens, slot_ptr, small(decisions.loads), loads.demand_ps, decisions.wait, decisions.hit.view(np.int8), small(experts),
-        small(slots), busy, guess_ptr, guess_obj, decisions.issued.view(np.int8), loads.guess_ps, small(decisions.fresh),
-        small(decisions.fresh_by),
+        ptr, obj, tokens, slot_ptr, small(decisions.loads), loads.demand_ps, loads.demand_reads_ps, loads.demand_up_ps, decisions.wait,
+        decisions.hit.view(np.int8), small(cpu.experts), small(cpu.slots), *cpu[2:], guess_ptr, guess_obj, decisions.issued.view(np.int8),
+        loads.guess_ps, loads.guess_reads_ps, loads.guess_up_ps, small(decisions.fresh), small(decisions.fresh_by),
     )  # fmt: skip
+
+
+def with_cpu(fixed: Fixed, costs: Costs) -> Fixed:
+    """With the rates of a CPU that computes experts, and beside it."""
+    cpu = costs.cpu
+    if costs.contended:
+        outside, inside, fast = cpu.gpu_rates(costs.rate)
+        return fixed._replace(rate_beside_cpu=outside, slow_beside_cpu=inside, rate_beside_fast_cpu=fast)
+    return fixed._replace(
+        cpu_launch_ps=cpu.unit.launch_ps, cpu_rate=cpu.rate, cpu_slow_rate=cpu.beside_loads
+    )  # fmt: skip
+
+
+def transfers_slow(costs: Costs, cpu: bool) -> bool:
+    """Whether a clock must remember transfers, because they slow a reader of their memory. cpu: the CPU computes experts."""
+    return costs.contended or (cpu and costs.cpu.shares_memory)
 
 
 def notes_of(widest: int) -> Notes:
@@ -56,27 +72,28 @@ def tables_for(costs: Costs, most_experts: int, slots: int) -> tuple[Fixed, Tabl
     """Tables for events of at most so many experts and token slots."""
     sizes = {size: number for number, size in enumerate(dict.fromkeys(costs.sizes))}
     gaps = {gap: number for number, gap in enumerate(dict.fromkeys(costs.gaps))}
-    layers = range(costs.trace.n_layers)
+    layers, up = range(costs.trace.n_layers), costs.hw.link.upstream
     fixed = Fixed(
-        costs.launch_ps, costs.rate, costs.slow_rate, costs.rate, costs.slow_rate, int(costs.contended), len(layers), len(gaps),
+        costs.launch_ps, costs.rate, costs.slow_rate, costs.rate, costs.slow_rate, costs.rate, int(costs.contended), len(layers), len(gaps),
         costs.gaps[-1][-1] + 1,  # the head is the last piece
-        most_experts + 1, slots + 1, CPU, costs.hw.device.host_wait_ps, 0,
+        most_experts + 1, slots + 1, costs.grouped_extra_ps, CPU, 0, 0, 0, UPSTREAM,
+        int(up is not None and up.pipelined), up.latency_ps if up else 0, costs.hw.link.latency_ps, costs.hw.device.host_wait_ps, 0,
     )  # fmt: skip
     return fixed, Tables(
-        size=_ints([sizes[size] for size in costs.sizes]),
+        size=ints([sizes[size] for size in costs.sizes]),
         unit=np.full(len(layers) + 1, UNIT), link=np.full(len(layers), LINK),
-        gap_kind=_ints([gaps[gap] for gap in costs.gaps]),
-        piece_ptr=np.cumsum([0, *map(len, gaps)]), piece=_ints([i for gap in gaps for i in gap]),
-        soft_shares=_ints(costs.soft_shares), **rows_of_sizes(costs, list(sizes)), **rows_of_counts(costs, most_experts, slots),
+        gap_kind=ints([gaps[gap] for gap in costs.gaps]),
+        piece_ptr=np.cumsum([0, *map(len, gaps)]), piece=ints([i for gap in gaps for i in gap]),
+        soft_shares=ints(costs.soft_shares), **rows_of_sizes(costs, list(sizes)), **rows_of_counts(costs, most_experts, slots),
     )  # fmt: skip
 
 
 def rows_of_sizes(costs: Costs, sizes: list[PassSize]) -> dict[str, Ints]:
     """The tables with a row for each size."""
-    pieces = _ints([[(p.ps, p.work, p.flop_ps) for p in costs.pieces(size)] for size in sizes])
-    shared = _ints([[_shared(costs, column, size) for column in range(costs.trace.n_layers)] for size in sizes])
+    pieces = ints([[(p.ps, p.work, p.flop_ps) for p in costs.pieces(size)] for size in sizes])
+    shared = ints([[_shared(costs, column, size) for column in range(costs.trace.n_layers)] for size in sizes])
     gaps = [[sum(row[i][0] for i in gap) for gap in dict.fromkeys(costs.gaps)] for row in pieces.tolist()]
-    columns = {"gap_ps": _ints(gaps)}
+    columns = {"gap_ps": ints(gaps)}
     for name, rows in (("piece", pieces), ("shared", shared)):
         columns |= {f"{name}_{what}": rows[:, :, i] for i, what in enumerate(("ps", "work", "flop_ps"))}
     return {
@@ -87,16 +104,8 @@ def rows_of_sizes(costs: Costs, sizes: list[PassSize]) -> dict[str, Ints]:
 def rows_of_counts(costs: Costs, most_experts: int, slots: int) -> dict[str, Ints]:
     """The tables with a row for each layer, over how many experts are read and how many token slots are computed."""
     layers = range(costs.trace.n_layers)
-    read_work = _ints([[costs.read_work(column, n) for n in range(most_experts + 1)] for column in layers]).reshape(-1)
+    read_work = ints([[costs.read_work(column, n) for n in range(most_experts + 1)] for column in layers]).reshape(-1)
     return {"read_work": read_work, "read_ps": -(-read_work // costs.rate), "flop_ps": _compute_rows(costs, slots)}
-
-
-def _ints(values: Any) -> Ints:
-    """int64, or Python's whole numbers where one does not fit."""
-    try:
-        return np.array(values, np.int64)
-    except OverflowError:
-        return np.array(values, object)
 
 
 def longest_pass_ps(costs: Costs, requests: Requests, work: Work) -> int:
@@ -104,9 +113,14 @@ def longest_pass_ps(costs: Costs, requests: Requests, work: Work) -> int:
     if costs not in _launches:
         fixed, tables = tables_of(costs, requests)
         _launches[costs] = launches_ps(fixed, most_of(tables._asdict()))
-    transfers = sum(len(ps) * int(ps.max(initial=0)) for ps in (work.load_ps, work.guess_ps))
-    cpu_ps = int(work.cpu_ps.max(initial=0))
-    return slower_by(costs, len(work.cpu_ps) > 0) * _launches[costs] + transfers + costs.trace.n_layers * cpu_ps
+    return slower_by(costs, len(work.cpu_ps) > 0) * _launches[costs] + behind_ps(costs, work)
+
+
+def behind_ps(costs: Costs, work: Work) -> int:
+    """What a pass may wait for: all transfers, twice, since the CPU may wait for them and the unit for the CPU; the CPU's pieces."""
+    moved = (work.load_ps, work.guess_ps, work.load_up_ps, work.guess_up_ps)
+    transfers = sum(len(ps) * int(ps.max(initial=0)) for ps in moved)
+    return 2 * transfers + costs.trace.n_layers * int(max(work.cpu_ps.max(initial=0), work.cpu_slow_ps.max(initial=0)))
 
 
 def most_of(tables: Mapping[str, Ints]) -> dict[str, int]:
@@ -125,10 +139,11 @@ def launches_ps(fixed: Fixed, most: Mapping[str, int]) -> int:
     return (fixed.layers + 1) * layer
 
 
-def slower_by(costs: Costs, with_cpu: bool) -> int:
-    """How many times longer a launch lasts at most, beside transfers and the CPU."""
-    slowest = min((costs.slow_rate, *(costs.beside_cpu if costs.contended and with_cpu else ())))
-    slower: int = -(-costs.rate // max(slowest, 1))
+def slower_by(costs: Costs, cpu: bool) -> int:
+    """How many times longer a launch lasts at most, beside transfers and, with `cpu`, the CPU."""
+    beside_cpu = costs.cpu.gpu_rates(costs.rate) if costs.contended and cpu else ()
+    slowest = min(rate for rate in (costs.rate, costs.slow_rate, *beside_cpu) if rate > WAITS)  # a wait ends with the CPU
+    slower: int = -(-costs.rate // slowest)
     return slower
 
 
@@ -145,4 +160,4 @@ def _compute_rows(costs: Costs, slots: int) -> Ints:
         flops = layer.expert.flops_per_token
         if flops not in rows:
             rows[flops] = [costs.compute_ps(column, n) for n in range(slots + 1)]
-    return _ints([rows[layer.expert.flops_per_token] for layer in costs.moe_layers]).reshape(-1)
+    return ints([rows[layer.expert.flops_per_token] for layer in costs.moe_layers]).reshape(-1)

@@ -1,7 +1,8 @@
-"""Experts computed where they live: the CPU reads them from host memory, beside what the link takes out of the same memory.
+"""Experts computed where they live: the CPU reads them from its memory, beside what transfers take out of the same memory.
 
 A CPU's own limit can be far below its memory's (Strix Halo: 100-118 of 256 GB/s, the link between dies). KTransformers,
-llama.cpp --n-cpu-moe and Fiddler do this instead of loading.
+llama.cpp --n-cpu-moe and Fiddler do this instead of loading. Host memory that the link reads with its copy engine gives the CPU what is
+left, exactly while bytes move; in unified memory, where the GPU reads too, nobody takes everything from the CPU.
 """
 
 from __future__ import annotations
@@ -10,8 +11,13 @@ from simmoe.simulator.physics.gemm import flops_ps
 from simmoe.simulator.physics.gemv import read_ps
 
 
+def left_bytes_per_s(own: int, memory: int, link: int) -> int:
+    """Rate at which a CPU reads its memory while the link reads it at `link`; 0 = it waits."""
+    return max(0, min(own, memory - link))
+
+
 def shared_bytes_per_s(own: int, memory: int, link: int) -> int:
-    """Rate at which the CPU reads while the link may read the same memory; at least half of what it reaches alone."""
+    """Rate at which the CPU reads unified memory beside transfers; at least half of what it reaches alone."""
     return max(min(own, memory - link), own // 2)
 
 

@@ -16,22 +16,24 @@ from collections.abc import Sequence
 from simmoe.simulator.physics.gemm import flops_ps
 from simmoe.simulator.physics.gemv import read_ps
 
-RATIOS, UNIT = 1024, 2**20  # steps of smaller / larger; shares are whole multiples of 1 / UNIT
+RATIOS, UNIT = 1024, 2**20  # steps of smaller / larger, linear between them; shares are whole multiples of 1 / UNIT
 
 
 def soft_shares(softness: float | None) -> list[int]:
-    """What a soft maximum adds to the larger time, as a share of it, by floor(1024 x smaller / larger); empty for None."""
+    """What a soft maximum adds to the larger time, as a share of it, at 1024 x smaller / larger = 0, 1, … 1024; empty for None."""
     if softness is None:
         return []
     return [round(UNIT * ((1 + (q / RATIOS) ** softness) ** (1 / softness) - 1)) for q in range(RATIOS + 1)]
 
 
 def looked_up_ps(memory_ps: int, compute_ps: int, shares: Sequence[int]) -> int:
-    """What the soft maximum adds to the larger of the two."""
+    """What the soft maximum adds to the larger of the two: linear between the shares, so that less of either is never longer."""
     low, high = min(memory_ps, compute_ps), max(memory_ps, compute_ps)
     if not shares or not low:
         return 0
-    return (high // RATIOS) * shares[low * RATIOS // high] // (UNIT // RATIOS)
+    step, rest = divmod(low * RATIOS, high)
+    slope = shares[step + 1] - shares[step] if rest else 0
+    return (high * shares[step] + rest * slope) // UNIT
 
 
 def grouped_ps(

@@ -1,14 +1,14 @@
 """The discrete-event executor: SimPy models every resource as a process, every memory's occupancy as a Container.
 
 It serves the same operations as the recurrence, written down pass by pass, and gives the same times to the picosecond. A resource serves
-its operations in order; an operation waits for what it follows; a launch is planned again whenever a transfer into its memory starts or
-ends.
+its operations in order; an operation waits for what it follows; a launch is planned again whenever a transfer into or out of its memory
+starts or ends.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from types import ModuleType
 from typing import Any
 
@@ -16,14 +16,14 @@ import numpy as np
 import simpy
 
 from simmoe.simulator.binding import bound
-from simmoe.simulator.costs import Chain, Costs
+from simmoe.simulator.costs import Chain, Costs, Piece
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.player import Player
 from simmoe.simulator.errors import LATEST_PS, too_long
 from simmoe.simulator.lower import layer, oplist
 from simmoe.simulator.lower.durations import Loading
 from simmoe.simulator.lower.occupancy import Occupancy
-from simmoe.simulator.lower.oplist import LATE, MOVE, ONE, READY, RUN, WAIT, Ops
+from simmoe.simulator.lower.oplist import FIRST_HOP, LATE, MOVE, ONE, READY, RUN, WAIT, Ops
 from simmoe.simulator.lower.tables import notes_of, tables_of, work_of
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import Clocks, Spans
@@ -97,11 +97,13 @@ class World(simpy.Environment):
 class Op:
     """An operation in a queue."""
 
-    __slots__ = ("after", "ended", "event", "kind", "other", "what")
+    __slots__ = ("after", "came", "ended", "ends_ps", "event", "kind", "other", "what")
 
     def __init__(self, kind: int, after: Op | None, what: tuple[Any, ...], other: Op | None) -> None:
         self.kind, self.after, self.what = kind, after, what
-        self.other = other  # the transfer of a ONE, what a WAIT waits for
+        self.other = other  # the transfer of a ONE, what a WAIT waits for, the first hop of a MOVE
+        self.came: simpy.Event | None = None  # the first bytes of a first hop
+        self.ends_ps = 0  # when a first hop ends, once it has started
         self.ended = False
         self.event: simpy.Event | None = None  # its end, made when somebody waits
 
@@ -141,7 +143,7 @@ class Machine:
         self.guesses: dict[int, Op] = {}  # guess -> its transfer
         self.taken: set[int] = set()  # guesses that the last READY found arrived
         self.stall = self.slowed = self.cpu_wait = self.experts = self.host_wait = self.link_busy = 0
-        self.bus, self.memory = Bus(env, costs), Memory(env, occupancy)
+        self.traffic, self.memory = Traffic(env, costs, len(work.cpu_ps) > 0), Memory(env, occupancy)
 
     def logged(self) -> tuple[int, int, int, int, int]:
         """What the pass has logged: stalls, slowed, CPU waited for, experts, host waited for; the next pass starts at zero."""
@@ -165,11 +167,12 @@ class Machine:
         made[0].ended = True
         decided = {row: event for event, row in ops.decided.items()}
         for kind, resource, after, what in zip(ops.kind[1:], ops.resource[1:], ops.after[1:], ops.what[1:]):
-            other = made[what[-1]] if kind in (ONE, WAIT) else None
+            other = made[what[-1]] if kind in (ONE, WAIT) or (kind == MOVE and len(what) == 3) else None
             op = Op(kind, made[after], what, other)
             made.append(op)
             if kind == MOVE:
-                self.memory.move(op, *what)
+                if other is None:
+                    self.memory.move(op, what[0].removeprefix(FIRST_HOP), what[1])
                 if what[0] == "guess":
                     self.guesses[what[1]] = op
             elif kind == RUN and len(made) - 1 in decided:
@@ -193,37 +196,63 @@ class Machine:
     def serve(self, queue: Queue) -> Process:
         """A resource: one operation after the other, each when what it follows has ended."""
         env = self.env
-        served = {RUN: self.run, READY: self.ready, ONE: self.one, LATE: self.late, WAIT: self.wait}
+        served = {MOVE: self.move, RUN: self.run, READY: self.ready, ONE: self.one, LATE: self.late, WAIT: self.wait}
         while True:
             if not queue.ops:
                 yield queue.sleep()
             op = queue.ops.popleft()
             if not op.after.ended:
                 yield op.after.wait(env)
-            if op.kind == MOVE:
-                yield env.timeout(self.begin_move(op))
-                self.bus.transfers(-1)
-            else:
-                yield from served[op.kind](op)
+            yield from served[op.kind](op)
             op.end()
 
-    def begin_move(self, op: Op) -> int:
-        """A transfer takes up its link; how long it will."""
-        what, number = op.what
-        lasts = self.work.load_ps[number] if what == "load" else self.work.guess_ps[number]
+    def move(self, op: Op) -> Process:
+        """A transfer, or the first of its two hops."""
+        (what, number, *_), traffic, work = op.what, self.traffic, self.work
+        if what.startswith(FIRST_HOP):
+            yield from self.first_hop(
+                op, work.load_up_ps[number] if what.endswith("load") else work.guess_up_ps[number]
+            )
+            return
+        of = (work.load_ps, work.load_reads_ps) if what == "load" else (work.guess_ps, work.guess_reads_ps)
+        lasts, reads = of[0][number], of[1][number] if traffic.slow_cpu else 0
+        if op.other is None:
+            traffic.under_way += 1
+        elif traffic.pipelined:
+            lasts = yield from self.sent_on(op.other, lasts)
         if self.spans is not None:
-            obj = self.work.obj[self.work.loads[number]] if what == "load" else self.work.guess_obj[number]
+            obj = work.obj[work.loads[number]] if what == "load" else work.guess_obj[number]
             self.spans.transfer(obj, self.env.ps, lasts)
         self.link_busy += lasts
-        self.bus.transfers(+1)
-        return int(lasts)
+        traffic.begin_move(reads)
+        yield self.env.timeout(int(lasts))
+        traffic.end_move()
+
+    def first_hop(self, op: Op, lasts: int) -> Process:
+        """From the store to the memory before the link."""
+        env, up = self.env, self.costs.hw.link.upstream
+        assert up is not None
+        self.traffic.under_way += 1
+        op.ends_ps = env.ps + lasts
+        if op.came is None:
+            op.came = env.event()
+        yield env.timeout(up.latency_ps)
+        op.came.succeed()
+        if op.ends_ps > env.ps:
+            yield env.timeout(op.ends_ps - env.ps)
+
+    def sent_on(self, first: Op, lasts: int) -> Generator[simpy.Event, Any, int]:
+        """The link waits for the first bytes of a hop; how long it then takes: never less than until its last bytes are through."""
+        if first.came is None:
+            first.came = self.env.event()
+        if not first.came.triggered:
+            yield first.came
+        return int(max(lasts, first.ends_ps + self.costs.hw.link.latency_ps - self.env.ps))
 
     def run(self, op: Op) -> Process:
         what, number, *column = op.what
         if what == "cpu":
-            self.bus.cpu(True)
-            yield self.env.timeout(self.work.cpu_ps[number])
-            self.bus.cpu(False)
+            yield from self.on_cpu(number)
         elif what == "host":
             lasts = self.costs.hw.device.host_wait_ps
             self.host_wait += lasts
@@ -232,6 +261,18 @@ class Machine:
             yield from self.launches(self.costs.chains(number)[column[0]])
         else:
             yield from self.launches(self.costs.shared(column[0], self.costs.sizes[number].tokens))
+
+    def on_cpu(self, event: int) -> Process:
+        """What the CPU computes of an event. In unified memory settled when it starts, elsewhere slowed while bytes leave its memory."""
+        env, work, traffic, unit = self.env, self.work, self.traffic, self.costs.cpu.unit
+        if not self.costs.contended:
+            yield from traffic.cpu.read([(unit.launch_ps, work.cpu_work[event], work.cpu_flop_ps[event])])
+            return
+        yield env.timeout(0)  # a transfer that ends at this very picosecond has ended
+        slow = traffic.under_way > 0 or work.cpu_moves[event]
+        traffic.cpu_reads("as beside loads" if slow else "alone")
+        yield env.timeout(work.cpu_slow_ps[event] if slow else work.cpu_ps[event])
+        traffic.cpu_reads("not")
 
     def ready(self, op: Op) -> Process:
         column, count, slots, late = op.what
@@ -279,64 +320,99 @@ class Machine:
         """Launches that follow each other; longer than their own time where the memory is shared."""
         start = self.env.ps
         if self.spans is None:
-            yield from self.bus.launches(chain)
+            yield from self.launched(chain.pieces, chain.ps)
         else:
             for piece in chain.pieces:
                 begin = self.env.ps
-                yield from self.bus.launches(Chain(piece.ps, (piece,)))
+                yield from self.launched((piece,), piece.ps)
                 self.spans.launch(piece.name, begin, self.env.ps - begin)
         self.slowed += self.env.ps - start - chain.ps
 
+    def launched(self, pieces: Iterable[Piece], alone_ps: int) -> Process:
+        """Launches that follow each other, which take `alone_ps` while nothing slows them."""
+        if self.costs.contended:
+            launch_ps = self.costs.launch_ps
+            yield from self.traffic.unit.read([(launch_ps, piece.work, piece.flop_ps) for piece in pieces])
+        else:
+            yield self.env.timeout(alone_ps)
+
+
+class Traffic:
+    """What moves through the memories now, and the rates at which that lets the unit and the CPU read."""
+
+    def __init__(self, env: World, costs: Costs, with_cpu: bool) -> None:
+        """with_cpu: the CPU computes experts in this run."""
+        self.env, self.costs = env, costs
+        self.slow_cpu = with_cpu and not costs.contended and costs.cpu.shares_memory  # while bytes leave its memory
+        self.pipelined = costs.hw.link.upstream is not None and costs.hw.link.upstream.pipelined
+        self.under_way = 0  # transfers that have started, on whichever hop
+        self.moving = 0  # transfers on the link
+        self.leaving = 0  # transfers whose bytes leave the memory before the link now
+        self.cpu_rate = "not"  # how the CPU reads unified memory: not, alone, as beside loads
+        self.unit, self.cpu = Bus(env, self.unit_rate), Bus(env, self.cpu_left)
+
+    def begin_move(self, reads_ps: int) -> None:
+        """A transfer takes up the link; behind the latency, bytes leave the memory before the link for `reads_ps`."""
+        self.moving += 1
+        self.unit.changed()
+        if self.slow_cpu:
+            self.env.process(self.leave(reads_ps))
+
+    def end_move(self) -> None:
+        self.moving -= 1
+        self.under_way -= 1
+        self.unit.changed()
+
+    def leave(self, reads_ps: int) -> Process:
+        yield self.env.timeout(self.costs.hw.link.latency_ps)
+        for change, lasts in ((+1, reads_ps), (-1, 0)):
+            self.leaving += change
+            self.cpu.changed()
+            yield self.env.timeout(lasts)
+
+    def cpu_reads(self, how: str) -> None:
+        self.cpu_rate = how
+        self.unit.changed()
+
+    def unit_rate(self) -> int:
+        """Bytes per ms that the unit of a unified machine reads now."""
+        costs, loading = self.costs, self.moving > 0
+        if self.cpu_rate == "not":
+            return costs.slow_rate if loading else costs.rate
+        outside, inside, fast = costs.cpu.gpu_rates(costs.rate)
+        return fast if self.cpu_rate == "alone" else inside if loading else outside
+
+    def cpu_left(self) -> int:
+        """Bytes per ms that the CPU of a discrete machine reads now."""
+        cpu = self.costs.cpu
+        return cpu.beside_loads if self.leaving else cpu.rate
+
 
 class Bus:
-    """What readers of the unit's memory take from each other."""
+    """A memory, read at a rate that may change meanwhile."""
 
-    def __init__(self, env: World, costs: Costs) -> None:
-        self.env, self.costs = env, costs
-        self.active, self.cpu_reads = 0, False
+    def __init__(self, env: World, rate: Callable[[], int]) -> None:
+        self.env, self.rate = env, rate  # bytes per ms now
         self.reader: simpy.Process | None = None  # that reads the memory now
-
-    def transfers(self, change: int) -> None:
-        self.active += change
-        self.changed()
-
-    def cpu(self, reads: bool) -> None:
-        self.cpu_reads = reads
-        self.changed()
 
     def changed(self) -> None:
         if self.reader is not None:
             reader, self.reader = self.reader, None
             reader.interrupt()
 
-    def launches(self, chain: Chain) -> Process:
-        """Launches that follow each other: launch_ps, then the longer of reading the bytes and computing. They are planned as if nothing
-        changed, and planned again when something does."""
+    def read(self, left: list[Left]) -> Process:
+        """Launches that follow each other: a fixed time, then the longer of reading the bytes and computing. They are planned as if
+        nothing changed, and planned again when something does."""
         env = self.env
-        if not self.costs.contended:
-            yield env.timeout(chain.ps)
-            return
-        left = [(self.costs.launch_ps, piece.work, piece.flop_ps) for piece in chain.pieces]
-        rate = self.rate()
-        lasts = chain.ps if rate == self.costs.rate else sum(_lasts(one, rate) for one in left)
         while left:
-            start = env.ps
+            start, rate = env.ps, self.rate()
             self.reader = env.active_process
             try:
-                yield env.timeout(lasts)
+                yield env.timeout(sum(_lasts(one, rate) for one in left))
                 self.reader = None
                 return
             except simpy.Interrupt:
                 left = _rest(left, env.ps - start, rate)
-                rate = self.rate()
-                lasts = sum(_lasts(one, rate) for one in left)
-
-    def rate(self) -> int:
-        """Bytes per ms that the unit reads now."""
-        costs, loading = self.costs, self.active > 0
-        if self.cpu_reads:
-            return costs.beside_cpu[loading]
-        return costs.slow_rate if loading else costs.rate
 
 
 Left = tuple[int, int, int]  # of a launch: time until it reads, work, FLOP time

@@ -58,7 +58,8 @@ class Loop:
         requests = requests_of(trace)
         guesses = self.asked(trace, requests)
         decisions = self.decider.decide(requests, guesses)
-        loads = loading(self.costs, requests, decisions, guesses, write_back=self.write_back)
+        cpu = self.lowered.with_cpu
+        loads = loading(self.costs, requests, decisions, guesses, write_back=self.write_back, with_cpu=cpu)
         self.lowered.add(pass_sizes(trace)[0], requests, decisions, guesses, loads)
         self._rows.append(rows)
         self._phase.append(following.phase)

@@ -7,23 +7,25 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from simmoe.simulator.lower.records import Fixed, Tables
+from simmoe.simulator.lower.records import Fixed, Tables, Work
 
 # Fields of Clock.at.
 BUSY, SLOWED, STALLED, EXPERTS, ON_CPU, HEAD, TAIL, CPU_UNTIL, LINK_FREE, HOST = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
+BESIDE_CPU, SLOW_BESIDE_CPU = 10, 11
+FIELDS = 12
 EVER = 9223372036854775807  # errors.LATEST_PS, as text for the compiler
 
 
 class Clock(NamedTuple):
     """Where the resources stand, and the log."""
 
-    at: Any  # [10] link busy, slowed, stalled, experts computed, CPU waited for; first and last known transfer, when the CPU has
-    #          read and the link is free (contended only); host waited for
+    at: Any  # [12] link busy, slowed, stalled, experts computed, CPU waited for; first and last known transfer, when the CPU has
+    #          read (contended only) and the link is free (where transfers are known); host waited for; rates beside the CPU
     free: Any  # [resources] when each has served all that was emitted for it
     ready: Any  # [resources] when its last READY started
     arrival: Any  # [guesses] when what each of them brings arrives
-    begin: Any  # [transfers] start of each transfer, contended only
-    end: Any  # [transfers]
+    begin: Any  # [transfers] when each begins to slow a reader of its memory; empty where nobody is slowed
+    end: Any  # [transfers] when it ceases to
     start_ps: Any  # [passes]
     end_ps: Any  # [passes]
     stall_ps: Any  # [passes]
@@ -40,8 +42,10 @@ def run_gap(start: int, size: int, column: int, f: Fixed, t: Tables, e: Clock) -
         ends += t.gap_ps[size * f.gap_kinds + kind]
     else:
         for i in range(t.piece_ptr[kind], t.piece_ptr[kind + 1]):
-            at = size * f.columns + t.piece[i]
-            ends = launch(ends, t.piece_ps[at], t.piece_work[at], t.piece_flop_ps[at], f, e.at, e.begin, e.end)
+            at, begins = size * f.columns + t.piece[i], ends
+            work, flop_ps = t.piece_work[at], t.piece_flop_ps[at]
+            ends = launch(begins, f.launch_ps, work, flop_ps, f.rate, f.slow_rate, e.at, e.begin, e.end)
+            e.at[SLOWED] += ends - begins - t.piece_ps[at]
     return ends
 
 
@@ -49,9 +53,9 @@ def run_shared(start: int, shared: int, f: Fixed, t: Tables, e: Clock) -> int:
     """The shared experts of a layer, of which there are some; their end."""
     ends = start + t.shared_ps[shared]
     if f.contended and max(e.at[LINK_FREE], e.at[CPU_UNTIL]) > start:
-        ends = launch(
-            start, t.shared_ps[shared], t.shared_work[shared], t.shared_flop_ps[shared], f, e.at, e.begin, e.end
-        )
+        work, flop_ps = t.shared_work[shared], t.shared_flop_ps[shared]
+        ends = launch(start, f.launch_ps, work, flop_ps, f.rate, f.slow_rate, e.at, e.begin, e.end)
+        e.at[SLOWED] += ends - start - t.shared_ps[shared]
     return ends
 
 
@@ -59,66 +63,104 @@ def run_experts(start: int, column: int, count: int, slots: int, f: Fixed, t: Ta
     """One launch over `count` experts of a layer to which `slots` token slots are routed; its end."""
     flop_ps = t.flop_ps[column * f.flop_stride + slots]
     read_ps = t.read_ps[column * f.read_stride + count]
-    excess = soft_excess(read_ps, flop_ps, t.soft_shares) if len(t.soft_shares) > 0 else 0
+    excess, extra = 0, f.grouped_extra_ps
+    if len(t.soft_shares) > 0:
+        excess = soft_excess(read_ps - extra, flop_ps - extra, t.soft_shares)
     alone = f.launch_ps + (read_ps if read_ps > flop_ps else flop_ps) + excess
     e.at[EXPERTS] += alone
     ends = start + alone
     if f.contended and max(e.at[LINK_FREE], e.at[CPU_UNTIL]) > start:
         work = t.read_work[column * f.read_stride + count] + excess * f.rate
-        ends = launch(start, alone, work, flop_ps + excess, f, e.at, e.begin, e.end)
+        ends = launch(start, f.launch_ps, work, flop_ps + excess, f.rate, f.slow_rate, e.at, e.begin, e.end)
+        e.at[SLOWED] += ends - start - alone
     return ends
 
 
 def soft_excess(memory_ps: int, compute_ps: int, soft_shares: Any) -> int:
-    """What a soft maximum adds to the larger of the two (physics/grouped.py)."""
-    low, high = min(memory_ps, compute_ps), max(memory_ps, compute_ps)
-    if low == 0:
-        return 0
-    return (high // 1024) * soft_shares[low * 1024 // high] // 1024
+    """What a soft maximum adds to the larger of the two (physics/grouped.py), in products that stay far below 2**63."""
+    low, high, excess = min(memory_ps, compute_ps), max(memory_ps, compute_ps), 0
+    if low > 0:
+        step = low * 1024 // high
+        rest, share = low * 1024 - step * high, soft_shares[step]
+        slope = soft_shares[min(step + 1, 1024)] - share
+        excess = (high >> 20) * share + (rest >> 20) * slope
+        excess += ((high & 1048575) * share + (rest & 1048575) * slope) >> 20
+    return excess
 
 
-def launch(now: int, alone: int, work: int, flop_ps: int, f: Fixed, at: Any, begin: Any, end: Any) -> int:
-    """One launch while transfers may slow the memory: the walk over the pieces of its rate, against the FLOP time; its end.
-
-    `alone` is how long it takes when nothing does.
-    """
-    start = now + f.launch_ps
-    while at[HEAD] < at[TAIL] and end[at[HEAD]] <= start:
-        at[HEAD] += 1
-    ends = max(walk(start, work, f, at, begin, end), start + flop_ps)
-    at[SLOWED] += ends - now - alone
+def settle_cpu(start: int, event: int, f: Fixed, w: Work, e: Clock) -> int:
+    """What the CPU computes of an event in unified memory, before any transfer has been emitted for the event; its end."""
+    ends = start + w.cpu_ps[event]
+    e.at[BESIDE_CPU] = f.rate_beside_fast_cpu
+    e.at[SLOW_BESIDE_CPU] = f.slow_beside_cpu
+    if w.cpu_moves[event] or e.at[LINK_FREE] > start:
+        ends = start + w.cpu_slow_ps[event]
+        e.at[BESIDE_CPU] = f.rate_beside_cpu
+    e.at[CPU_UNTIL] = ends
     return ends
 
 
-def walk(now: int, work: int, f: Fixed, at: Any, begin: Any, end: Any) -> int:
+def run_cpu(start: int, event: int, f: Fixed, w: Work, e: Clock) -> int:
+    """What the CPU of a discrete machine computes of an event, when all transfers that can overlap it are known; its end."""
+    ends = start + w.cpu_ps[event]
+    if e.at[LINK_FREE] > start:
+        work, flop_ps = w.cpu_work[event], w.cpu_flop_ps[event]
+        ends = launch(start, f.cpu_launch_ps, work, flop_ps, f.cpu_rate, f.cpu_slow_rate, e.at, e.begin, e.end)
+    return ends
+
+
+def launch(
+    now: int, launch_ps: int, work: int, flop_ps: int, rate: int, slow_rate: int, at: Any, begin: Any, end: Any
+) -> int:  # fmt: skip
+    """One launch while transfers may slow its memory: the walk over the pieces of its rate, against the FLOP time; its end."""
+    start = now + launch_ps
+    while at[HEAD] < at[TAIL] and end[at[HEAD]] <= start:
+        at[HEAD] += 1
+    return max(walk(start, work, rate, slow_rate, at, begin, end), start + flop_ps)
+
+
+def walk(now: int, work: int, rate: int, slow_rate: int, at: Any, begin: Any, end: Any) -> int:
     """When `work` is read from `now` on; a rate is only multiplied by times that it cannot overflow with."""
     i, reading = at[HEAD], True
     while reading:
         loading = i < at[TAIL] and begin[i] <= now
-        rate = f.slow_rate if loading else f.rate
+        here = slow_rate if loading else rate
         stop = EVER if i == at[TAIL] else end[i] if loading else begin[i]
         if at[CPU_UNTIL] > now:
-            rate = f.slow_beside_cpu if loading else f.rate_beside_cpu
+            here = at[SLOW_BESIDE_CPU] if loading else at[BESIDE_CPU]
             stop = min(stop, at[CPU_UNTIL])
-        need = -(-work // rate)
+        need = -(-work // here)
         if need <= stop - now:
             now += need
             reading = False
         else:
-            work -= rate * (stop - now)
+            work -= here * (stop - now)
             now = stop
             if loading and now == end[i]:
                 i += 1
     return now
 
 
-def moved(start: int, lasts: int, f: Fixed, e: Clock) -> int:
-    """A transfer; its end."""
-    ends = start + lasts
-    e.at[BUSY] += lasts
-    if f.contended:
+def moved(link: int, number: int, after: int, ps: Any, up_ps: Any, reads_ps: Any, f: Fixed, e: Clock) -> int:
+    """A transfer, over the hop before the link first where there is one; its end.
+
+    Pipelined, the link sends on what has come, and needs no less than its latency behind the last bytes. The transfer slows the unit's
+    memory for its whole time on the link, a memory before the link while bytes leave it.
+    """
+    came, through = after, 0
+    if len(up_ps) > 0 and up_ps[number] > 0:
+        came = max(e.free[f.upstream], after)
+        through = came + up_ps[number]
+        e.free[f.upstream] = through
+        came = came + f.first_bytes_ps if f.pipelined else through
+        through += f.latency_ps * f.pipelined
+    start = max(e.free[link], came)
+    ends = max(start + ps[number], through)
+    e.free[link] = ends
+    e.at[BUSY] += ends - start
+    if len(e.begin) > 0:
         e.at[LINK_FREE] = ends
-        e.begin[e.at[TAIL]] = start
-        e.end[e.at[TAIL]] = ends
+        e.begin[e.at[TAIL]] = start if f.contended else start + f.latency_ps
+        e.end[e.at[TAIL]] = ends if f.contended else start + f.latency_ps + reads_ps[number]
         e.at[TAIL] += 1
     return ends

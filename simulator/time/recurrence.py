@@ -18,16 +18,16 @@ from simmoe.simulator.lower import layer
 from simmoe.simulator.lower.durations import Loading
 from simmoe.simulator.lower.pass_by_pass import Lowered
 from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
-from simmoe.simulator.lower.tables import LINK, longest_pass_ps, notes_of, tables_of, work_of
+from simmoe.simulator.lower.tables import longest_pass_ps, notes_of, tables_of, transfers_slow, with_cpu, work_of
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import Clocks
 from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.time import rates, serve
 from simmoe.simulator.time.loop import Loop
-from simmoe.simulator.time.rates import BUSY, Clock
+from simmoe.simulator.time.rates import BUSY, FIELDS, Clock
 from simmoe.simulator.time.trial import may_not_compile
 
-RESOURCES = 3
+RESOURCES = 4
 
 
 class CompiledPlayer(Player):
@@ -67,8 +67,7 @@ def simulate(
     """Times of every pass. The player says whether the text runs compiled. Raises UserError when the clock would overflow."""
     fixed, tables = tables_of(costs, requests)
     work, passes = work_of(costs, requests, decisions, guesses, loads), len(costs.sizes)
-    if costs.contended and len(work.cpu_ps):
-        fixed = fixed._replace(rate_beside_cpu=costs.beside_cpu[0], slow_beside_cpu=costs.beside_cpu[1])
+    fixed = with_cpu(fixed, costs) if len(work.cpu_ps) else fixed
     compiled_to = LATEST_PS - longest_pass_ps(costs, requests, work)  # a pass that starts later might wrap around
     clock = None
     if isinstance(player, CompiledPlayer) and compiled_to >= 0:
@@ -96,7 +95,7 @@ def serve_loop(loop: Loop, player: Player, prefetching: bool) -> Clocks:
     while (start := loop.begin(now)) is not None:
         lowered = loop.lowered
         _make_room(clock, lowered)
-        behind = start + lowered.longest_ps + max(int(clock.now.free[LINK]) - start, 0)
+        behind = start + lowered.longest_ps + 2 * max(0, *(int(free) - start for free in clock.now.free))
         if by_machine and behind > LATEST_PS:
             raise OverflowError("the clock might wrap around")
         f, t, w, s = lowered.fixed._replace(latest=LATEST_PS), lowered.tables.now, lowered.work.now, lowered.notes
@@ -111,14 +110,14 @@ def serve_loop(loop: Loop, player: Player, prefetching: bool) -> Clocks:
 
 def _begun() -> Clock:
     """Before the first pass."""
-    return Clock(*(np.zeros(n, np.int64) for n in (10, RESOURCES, RESOURCES, *[0] * 10)))
+    return Clock(*(np.zeros(n, np.int64) for n in (FIELDS, RESOURCES, RESOURCES, *[0] * 10)))
 
 
 def _make_room(clock: Grown[Clock], lowered: Lowered) -> None:
     """For the next pass, its guesses and its transfers."""
     guesses = clock.length["arrival"]
     more = {"arrival": lowered.work.length["issued"] - guesses} | dict.fromkeys(Clock._fields[-7:], 1)
-    if lowered.costs.contended:
+    if transfers_slow(lowered.costs, lowered.with_cpu):
         issued = np.count_nonzero(lowered.work.since("issued"))
         more |= dict.fromkeys(("begin", "end"), lowered.work.length["loads"] + int(issued) - clock.length["begin"])
     clock.extend(**{name: np.zeros(n, np.int64) for name, n in more.items()})
@@ -134,6 +133,6 @@ def _played(
 
 
 def _clock(costs: Costs, work: Work, passes: int) -> Clock:
-    transfers = len(work.loads) + int(np.count_nonzero(work.issued)) if costs.contended else 0
-    lengths = (10, RESOURCES, RESOURCES, len(work.issued), transfers, transfers, *[passes] * 7)
+    transfers = len(work.loads) + int(np.count_nonzero(work.issued)) if transfers_slow(costs, len(work.cpu_ps) > 0) else 0
+    lengths = (FIELDS, RESOURCES, RESOURCES, len(work.issued), transfers, transfers, *[passes] * 7)
     return Clock(*(np.zeros(n, np.int64) for n in lengths))

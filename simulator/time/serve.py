@@ -9,7 +9,6 @@ from __future__ import annotations
 from simmoe.simulator.lower.layer import lower_pass
 from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
 from simmoe.simulator.time.rates import (
-    CPU_UNTIL,
     EXPERTS,
     HOST,
     ON_CPU,
@@ -17,9 +16,11 @@ from simmoe.simulator.time.rates import (
     STALLED,
     Clock,
     moved,
+    run_cpu,
     run_experts,
     run_gap,
     run_shared,
+    settle_cpu,
 )
 
 
@@ -62,14 +63,11 @@ def op_shared(
 
 
 def op_move(link: int, load: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Clock) -> int:
-    ends = moved(max(e.free[link], after), w.load_ps[load], f, e)
-    e.free[link] = ends
-    return ends
+    return moved(link, load, after, w.load_ps, w.load_up_ps, w.load_reads_ps, f, e)
 
 
 def op_fetch(link: int, guess: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Clock) -> int:
-    ends = moved(max(e.free[link], after), w.guess_ps[guess], f, e)
-    e.free[link] = ends
+    ends = moved(link, guess, after, w.guess_ps, w.guess_up_ps, w.guess_reads_ps, f, e)
     e.arrival[guess] = ends
     return ends
 
@@ -108,11 +106,19 @@ def op_one(
     return ends
 
 
-def op_cpu(event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Clock) -> int:
-    ends = max(e.free[f.cpu], after) + w.cpu_ps[event]
-    e.free[f.cpu] = ends
-    if f.contended:
-        e.at[CPU_UNTIL] = ends
+def op_cpu_first(event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Clock) -> int:
+    ends = after
+    if w.cpu_count[event] > 0:
+        ends = settle_cpu(max(e.free[f.cpu], after), event, f, w, e)
+        e.free[f.cpu] = ends
+    return ends
+
+
+def op_cpu_last(event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Clock) -> int:
+    ends = after
+    if w.cpu_count[event] > 0:
+        ends = run_cpu(max(e.free[f.cpu], after), event, f, w, e)
+        e.free[f.cpu] = ends
     return ends
 
 

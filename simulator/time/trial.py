@@ -26,6 +26,7 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.lower import emitter, layer, oplist, records
 from simmoe.simulator.lower.durations import Loading
 from simmoe.simulator.lower.oplist import LATE, MOVE, ONE, READY, RUN, WAIT, Ops
+from simmoe.simulator.lower.records import Fixed
 from simmoe.simulator.lower.tables import notes_of, tables_of, work_of
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.time import rates, serve
@@ -53,7 +54,7 @@ def tried(
             last = lower(number, 0, fixed, tables, work, notes, ops)
             ok = type(last) is int and 0 < last < len(ops.kind)
             wrong: str | None = None if ok else f"handed on {last!r}, which no operation returned"
-            wrong = wrong or next(_mistakes(ops, number, fixed.layers, work, load, guess), None)
+            wrong = wrong or next(_mistakes(ops, number, fixed, work, load, guess), None)
         except (Exception, SystemExit) as error:  # a user's text may fail in any way
             raise _failed(timeline, number, error) from error
         if wrong:
@@ -98,14 +99,15 @@ def _failed(timeline: ModuleType, number: int, error: BaseException) -> UserErro
     return UserError(f"timeline {name_of(timeline)}: {where} in pass {number}: {one_line(error)}")
 
 
-def _mistakes(ops: Ops, number: int, layers: int, work: Any, load: int, guess: int) -> Iterator[str]:
+def _mistakes(ops: Ops, number: int, fixed: Fixed, work: Any, load: int, guess: int) -> Iterator[str]:
     """What is wrong with the operations of a pass whose first load and guess are `load` and `guess`."""
     for row, after in enumerate(ops.after):
         if type(after) is not int or not 0 <= after <= max(row - 1, 0):
             yield f"an operation follows {after!r}, which no operation before it returned"
             return
-    rows = list(zip(ops.kind, ops.what))
+    rows, layers = list(zip(ops.kind, ops.what)), fixed.layers
     yield from _waits(rows)
+    yield from _on_cpu(rows, fixed)
     yield from _moves(rows, number, layers, work, load, guess)
     for column in range(layers):
         yield from _layer(
@@ -122,6 +124,24 @@ def _waits(rows: list[Any]) -> Iterator[str]:
     for row, (kind, what) in enumerate(rows):
         if kind == RUN and what[0] == "host" and not (rows[row - 1][0] == RUN and rows[row - 1][1][0] == "gap"):
             yield f"the host must be waited for once in an event, before all its other operations; see row {row}"
+
+
+def _on_cpu(rows: list[Any], fixed: Fixed) -> Iterator[str]:
+    """What overlaps the CPU's piece must be known when it is emitted, or, in unified memory, be emitted behind it."""
+    gaps = [row for row, (kind, what) in enumerate(rows) if kind == RUN and what[0] == "gap"]
+    for row, (kind, what) in enumerate(rows):
+        if kind == RUN and what[0] == "cpu":
+            rest = rows[row + 1 : min((gap for gap in gaps if gap > row), default=len(rows))]
+            late = not fixed.contended and any(kind == MOVE for kind, _ in rest)
+            early = fixed.contended and rows[row - 1] not in (
+                (RUN, ("host", what[1])),
+                rows[max(g for g in gaps if g < row)],
+            )
+            if late or early or (WAIT, (row,)) not in rest:
+                yield (
+                    f"the CPU's experts must be started by cpu_at_once() and cpu_behind() of simulator/lower/layer.py, around all else of "
+                    f"an event, and waited for in it; see row {row}"
+                )
 
 
 def _moves(rows: list[Any], number: int, layers: int, work: Any, load: int, guess: int) -> Iterator[str]:

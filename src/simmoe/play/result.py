@@ -21,6 +21,7 @@ from simmoe.play.tokens import kept_by_pass, ps_per_token
 from simmoe.play.workload import Workload
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide.counts import hit_flags, peak_buffer_bytes
+from simmoe.simulator.link_time import too_fast
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import Clocks, Counts
 from simmoe.simulator.nouns.serving import ServingLog
@@ -121,6 +122,11 @@ class Run:
         return parts
 
     @property
+    def notes(self) -> list[str]:
+        """What to know about the machine as it was played."""
+        return [note for note in (too_fast(self.workload.hw),) if note]
+
+    @property
     def energy(self) -> dict[str, Any] | None:
         """Estimated energy and heat in decode; None where the profile has no figures."""
         return energy(self.workload, self.decisions, self.decode, self.emitted, self.decode_passes, self.pass_ps)
@@ -134,6 +140,7 @@ class Run:
     def to_json(self) -> dict[str, Any]:
         """The result as plain data: no wall-clock time, path or host name; the same inputs give the same bytes."""
         where, requests = self.where_ps(), self.requests
+        notes = {"notes": self.notes} if self.notes else {}
         emits = {} if self.workload.trace.emitted is None else {"emitted": self.emitted}
         return {
             "schema": 1, "kind": "simulated", "engine": self.engine, "versions": versions(), "scenario": self.scenario(),
@@ -143,7 +150,7 @@ class Run:
             "tok_s": self.tok_s, "ttft_s": self.ttft_s, "tpot_ms": {f"p{p}": self.tpot_ms(p) for p in (50, 95, 99)},
             "bytes_per_token": self.bytes_per_token, "decode_time_ps": where, "total_ps": int(self.pass_ps.sum()),
             "link_busy_ps": self.clocks.link_busy_ps, "memory_bytes": self.memory_bytes,
-            "energy": self.energy,
+            "energy": self.energy, **notes,
             "unused_budget_bytes": self.decisions.unused_bytes, "peak_resident_bytes": int(self.decisions.used.max(initial=0)),
             **({} if requests is None else {"requests": requests.to_json()}),
         }  # fmt: skip

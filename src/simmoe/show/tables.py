@@ -12,6 +12,7 @@ from simmoe.play.plan import Plan
 from simmoe.play.requests import Served
 from simmoe.play.result import Run
 from simmoe.play.workload import Workload
+from simmoe.simulator.link_time import too_fast
 from simmoe.simulator.units import nbytes
 
 COLUMNS = (
@@ -116,8 +117,9 @@ def heading(workload: Workload, plan: Plan, engine: str, files: list[str], out: 
         highlight=False,
     )
     out.print(inputs(files), highlight=False)
-    if note := small_model(workload):
-        out.print(note, highlight=False)
+    for note in (small_model(workload), too_fast(workload.hw)):
+        if note:
+            out.print(note, highlight=False)
 
 
 def extras(workload: Workload, plan: Plan) -> str:
