@@ -440,6 +440,9 @@ def simulate(
     machine = Machine(hw, model, trace, cache, timeline, write_back)
     machine.left_to_cpu, machine.miss = set(left_to_cpu), miss
     cold = oracles.cold_starts(trace) if cold_per_sequence else set()
+    taken = hw.dram_bytes_per_loaded_byte * (hw.link.bytes_per_s // 1000)
+    if hw.unified and hw.device_memory.bytes_per_s // 1000 <= taken:
+        raise ValueError("loads leave the compute unit no memory bandwidth")
     machine.env.process(machine.run(cold, prefetch))
     machine.env.run()  # the last prefetches may end after the last pass
     log = machine.log
