@@ -287,7 +287,7 @@ def routing(tmp_path, tokens: int = 24) -> str:
 
 
 def test_a_cpu_and_a_link_that_are_equally_fast_share_the_work(tmp_path, capsys):
-    """A six-core desktop: one way for all gives 20 tokens/s at most, half by chance 30; the command as a user types it."""
+    """A six-core desktop: one way for all gives 31 tokens/s at most, half by chance a little more; the command as a user types it."""
     hw = "units.cpu.bandwidth=34GB/s link.bandwidth=24GB/s tiers.host_dram.bandwidth=44GB/s"
     sets = " ".join(f"--set {one}" for one in hw.split())
     found = {}
@@ -297,7 +297,7 @@ def test_a_cpu_and_a_link_that_are_equally_fast_share_the_work(tmp_path, capsys)
         found[wish] = tok_s(capsys.readouterr().out)
     one_way = max(found["--miss fetch"], found["--miss cpu"])
     assert found["--miss idle_cheaper"] == one_way
-    assert found["--miss balanced"] > found["--placement random=50%"] > 1.3 * one_way
+    assert found["--miss balanced"] > found["--placement random=50%"] > 1.05 * one_way
     assert found["--miss balanced"] >= 29.7
 
 
@@ -565,8 +565,8 @@ def test_a_piece_holds_the_tokens_of_what_the_placement_left_to_the_cpu_too():
 
 
 def test_the_rule_of_the_manual_plays(tmp_path):
-    page = (Path(__file__).parent.parent / "docs" / "adding_a_policy.md").read_text()
+    page = (Path(__file__).parent.parent / "docs" / "extending" / "miss.md").read_text()
     mine = tmp_path / "mine.py"
-    mine.write_text(page.split("# Adding a miss rule")[1].split("```python\n")[1].split("```")[0])
+    mine.write_text(page.split("```python\n")[1].split("```")[0])
     first, *others = (simmoe.run(**RUN, miss=str(mine), engine=engine) for engine in ENGINES)
     assert first.counts.on_cpu > 0 and all(one.clocks == first.clocks for one in others)
