@@ -16,7 +16,7 @@ from simmoe.simulator.decide.player import Player
 from simmoe.simulator.lower import layer, oplist
 from simmoe.simulator.lower.durations import loading
 from simmoe.simulator.lower.oplist import KINDS, MOVE, ONE, RUN, WAIT, Ops
-from simmoe.simulator.lower.tables import CPU, LINK, UNIT, notes_of, tables_of, work_of
+from simmoe.simulator.lower.tables import UNIT, cpu_of, link_of, notes_of, tables_of, work_of
 from simmoe.simulator.nouns.decisions import Guesses
 from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware, Link, Tier
 from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape, Part
@@ -68,7 +68,7 @@ def lowered(name: str, other_timeline: str | None = None, host_wait_ps: int = 1)
     work = work_of(costs, requests, decisions, guesses, loading(costs, requests, decisions, guesses))
     lists, ops, last = Player().arrays, Ops(), 0
     lower = bound(layer, policies.load("timeline", other_timeline or timeline), oplist).lower_pass
-    notes = lists(notes_of(requests))
+    notes = lists(notes_of(costs, requests))
     for number in range(trace.n_passes):
         last = lower(number, last, fixed, lists(tables), lists(work), notes, ops)
     return ops
@@ -90,7 +90,7 @@ def test_a_row_follows_rows_before_it_only(name):
             assert 0 <= ops.what[row][-1] < row
         if ops.kind[row] == ONE:
             assert ops.kind[ops.what[row][-1]] == MOVE
-        assert ops.resource[row] == (LINK if ops.kind[row] == MOVE else CPU if ops.what[row][0] == "cpu" else UNIT)
+        assert ops.resource[row] == (link_of(0, 1) if ops.kind[row] == MOVE else cpu_of(1) if ops.what[row][0] == "cpu" else UNIT)
 
 
 def test_every_kind_of_operation_stands_in_some_golden_file():

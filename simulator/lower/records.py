@@ -17,11 +17,14 @@ class Fixed(NamedTuple):
     slow_beside_cpu: int
     contended: int  # 1 = transfers slow the unit's memory down
     layers: int
+    devices: int
+    places: int  # (MoE layer, device) pairs, numbered layer * devices + device
     gap_kinds: int
     columns: int  # of a row of piece_work
     read_stride: int  # of a row of read_ps
     flop_stride: int  # of a row of flop_ps
     cpu: int  # number of the CPU among the resources
+    fabric: int  # number of the fabric between devices; one more is its way back
     host_wait_ps: int  # the host waits that long for the router's result, where the timeline says so
     latest: int  # a pass that starts later could end behind what 64 bits count
 
@@ -30,10 +33,10 @@ class Tables(NamedTuple):
     """Costs as arrays; a size is a distinct PassSize, a piece one launch, a gap the launches between two decisions."""
 
     size: Any  # [passes] size of each pass
-    unit: (
-        Any  # [layers + 1] resource that runs each MoE layer and the gap before it; last, the gap behind the last layer
-    )
-    link: Any  # [layers] resource that brings the experts of each MoE layer
+    unit: Any  # [layers + 1] resource that runs the gap before each MoE layer; last, the gap behind the last layer
+    at: Any  # [places] resource that computes the experts of each place
+    link: Any  # [places] resource that brings them
+    on_path: Any  # [places] 1 = that resource also runs the gap before the layer, so that its launches make up the pass
     gap_kind: Any  # [layers + 1] kind of gap before each MoE layer, and behind the last
     gap_ps: Any  # [sizes * gap kinds] uncontended time
     piece_ptr: Any  # [gap kinds + 1] into piece
@@ -41,13 +44,16 @@ class Tables(NamedTuple):
     piece_ps: Any  # [sizes * columns] uncontended time, launch included
     piece_work: Any  # [sizes * columns] bytes * 10**9
     piece_flop_ps: Any  # [sizes * columns]
-    shared_work: Any  # [sizes * layers], 0 = no shared experts
-    shared_flop_ps: Any  # [sizes * layers]
-    shared_ps: Any  # [sizes * layers] uncontended time, launch included
-    read_work: Any  # [layers * (widest + 1)] to read n experts
-    read_ps: Any  # [layers * (widest + 1)] uncontended time of it
-    flop_ps: Any  # [layers * (most token slots + 1)]
-    soft_shares: Any  # [1025] of a fused launch, by ratio; empty = the larger of memory and compute
+    hand_ps: Any  # [sizes] time to hand the hidden states of a pass to another device
+    shared_work: Any  # [sizes * places], 0 = no shared experts
+    shared_flop_ps: Any  # [sizes * places]
+    shared_ps: Any  # [sizes * places] uncontended time, launch included
+    launch_ps: Any  # [places] of a launch over routed experts
+    read_work: Any  # [places * (widest + 1)] to read n experts
+    read_ps: Any  # [places * (widest + 1)] uncontended time of it
+    flop_ps: Any  # [places * (most token slots + 1)]
+    soft_at: Any  # [places] into soft_shares
+    soft_shares: Any  # [devices * 1025] of a fused launch, by ratio; empty = the larger of memory and compute
 
 
 class Work(NamedTuple):
@@ -67,6 +73,7 @@ class Work(NamedTuple):
     guess_ptr: Any  # [events + 1]
     guess_obj: Any  # [guesses]
     issued: Any  # [guesses]
+    send_ps: Any  # [events] of several devices: time to send a device the tokens of the event, 0 = none; empty with one device
     guess_ps: Any  # [guesses] time on the link
     fresh: Any  # [fresh] requests that hit what a guess brought, for the first time
     fresh_by: Any  # [fresh] that guess
@@ -77,6 +84,7 @@ class Notes(NamedTuple):
 
     at: Any  # [2] loads and fresh hits of earlier events
     due: Any  # [widest] handle of each load of the event
+    back: Any  # [devices] handle of what each other device sends back
     late: Any  # [widest] hits of the event that may still be on their way, in order of their transfers' issue
     by: Any  # [widest] guess that brings each of them
     rank: Any  # [widest] how many hits stand before each of them

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -9,12 +10,32 @@ import numpy as np
 
 from simmoe.simulator.arrays import Ints, small
 from simmoe.simulator.costs import Costs, PassSize
+from simmoe.simulator.decide.devices import rows_sent
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.lower.durations import Loading, on_cpu
 from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 
-UNIT, LINK, CPU = 0, 1, 2  # numbers of the resources of one device
+# Numbers of the resources: the unit of each device, the link into each, the CPU, the store before the link, the fabric, its way back.
+UNIT = 0
+
+
+def link_of(device: int, devices: int) -> int:
+    return devices + device
+
+
+def cpu_of(devices: int) -> int:
+    return 2 * devices
+
+
+def fabric_of(devices: int) -> int:
+    return 2 * devices + 2
+
+
+def resources(devices: int) -> int:
+    """How many there are."""
+    return 2 * devices + 4
+
 
 _tables: WeakKeyDictionary[Costs, dict[tuple[int, int], tuple[Fixed, Tables]]] = WeakKeyDictionary()
 _launches: WeakKeyDictionary[Costs, int] = WeakKeyDictionary()
@@ -41,40 +62,63 @@ def work_of(costs: Costs, requests: Requests, decisions: Decisions, guesses: Gue
     experts, slots, busy = on_cpu(costs, requests, decisions)
     return Work(
         ptr, obj, tokens, slot_ptr, small(decisions.loads), loads.demand_ps, decisions.wait, decisions.hit.view(np.int8), small(experts),
-        small(slots), busy, guess_ptr, guess_obj, decisions.issued.view(np.int8), loads.guess_ps, small(decisions.fresh),
+        small(slots), busy, guess_ptr, guess_obj, decisions.issued.view(np.int8), _sent(costs, requests), loads.guess_ps, small(decisions.fresh),
         small(decisions.fresh_by),
     )  # fmt: skip
 
 
-def notes_of(requests: Requests) -> Notes:
+def _sent(costs: Costs, requests: Requests) -> Ints:
+    """int64 [events] of several devices: time to send each the tokens that its event asks for, or the results back."""
+    if costs.devices == 1:
+        return np.zeros(0, np.int64)
+    rows = rows_sent(requests, costs.trace.n_layers * costs.trace.top_k)
+    layer, device = requests.event_layer, np.arange(requests.n_events) % costs.devices
+    rows[device == np.array(costs.homes)[layer]] = 0
+    known = {n: costs.sent_ps(n) for n in set(rows.tolist())}
+    return np.array([known[n] for n in rows.tolist()], np.int64)
+
+
+def notes_of(costs: Costs, requests: Requests) -> Notes:
     """Room for what lowering keeps."""
-    return Notes(*(np.zeros(n, np.int64) for n in (2, *[requests.widest + 1] * 4)))
+    widest = requests.widest + 1
+    return Notes(*(np.zeros(n, np.int64) for n in (2, widest, costs.devices, widest, widest, widest)))
 
 
 def _built(costs: Costs, most_experts: int, slots: int) -> tuple[Fixed, Tables]:
     sizes = {size: number for number, size in enumerate(dict.fromkeys(costs.sizes))}
     gaps = {gap: number for number, gap in enumerate(dict.fromkeys(costs.gaps))}
     pieces = _ints([[(p.ps, p.work, p.flop_ps) for p in costs.pieces(size)] for size in sizes])
-    layers = range(costs.trace.n_layers)
-    shared = _ints([[_shared(costs, column, size) for column in layers] for size in sizes])
-    read_work = _ints([[costs.read_work(column, n) for n in range(most_experts + 1)] for column in layers]).reshape(-1)
+    layers, places, devices, homes = costs.trace.n_layers, range(costs.places), costs.devices, costs.homes
+    shared = _ints([[_shared(costs, place, size) for place in places] for size in sizes])
+    read_work = _ints([[costs.read_work(place, n) for n in range(most_experts + 1)] for place in places]).reshape(-1)
+    rates = np.repeat([costs.rate_of(place) for place in places], most_experts + 1)
+    launches, shares = zip(*(costs.experts_launch(place) for place in places))
     fixed = Fixed(
-        costs.launch_ps, costs.rate, costs.slow_rate, costs.rate, costs.slow_rate, int(costs.contended), len(layers), len(gaps),
-        pieces.shape[1],
-        most_experts + 1, slots + 1, CPU, costs.hw.device.host_wait_ps, 0,
+        costs.launch_ps, costs.rate, costs.slow_rate, costs.rate, costs.slow_rate, int(costs.contended), layers, devices, len(places),
+        len(gaps), pieces.shape[1], most_experts + 1, slots + 1, cpu_of(devices), fabric_of(devices), costs.hw.device.host_wait_ps, 0,
     )  # fmt: skip
+    soft = _soft(shares[:devices])
     return fixed, Tables(
         size=_ints([sizes[size] for size in costs.sizes]),
-        unit=np.full(len(layers) + 1, UNIT), link=np.full(len(layers), LINK),
+        unit=UNIT + np.array(homes), at=UNIT + np.arange(len(places)) % devices,
+        link=np.array([link_of(place % devices, devices) for place in places]),
+        on_path=_ints([costs.on_path(place) for place in places]),
         gap_kind=_ints([gaps[gap] for gap in costs.gaps]),
         gap_ps=_ints([[sum(row[i][0] for i in gap) for gap in gaps] for row in pieces.tolist()]).reshape(-1),
         piece_ptr=np.cumsum([0, *map(len, gaps)]), piece=_ints([i for gap in gaps for i in gap]),
         piece_ps=pieces[:, :, 0].reshape(-1), piece_work=pieces[:, :, 1].reshape(-1), piece_flop_ps=pieces[:, :, 2].reshape(-1),
+        hand_ps=_ints([costs.sent_ps(size.tokens) for size in sizes]),
         shared_ps=shared[:, :, 0].reshape(-1), shared_work=shared[:, :, 1].reshape(-1),
-        shared_flop_ps=shared[:, :, 2].reshape(-1),
-        read_work=read_work, read_ps=-(-read_work // costs.rate), flop_ps=_compute_rows(costs, slots),
-        soft_shares=_ints(costs.soft_shares),
+        shared_flop_ps=shared[:, :, 2].reshape(-1), launch_ps=_ints(launches),
+        read_work=read_work, read_ps=-(-read_work // rates), flop_ps=_compute_rows(costs, slots),
+        soft_at=np.arange(len(places)) % devices * (len(soft) // devices), soft_shares=soft,
     )  # fmt: skip
+
+
+def _soft(shares: Sequence[Sequence[int]]) -> Ints:
+    """The shares of each device's soft maximum, one behind the other; zeros stand for the larger of the two."""
+    longest = max(map(len, shares))
+    return _ints([share for row in shares for share in (row or [0] * longest)])
 
 
 def _ints(values: Any) -> Ints:
@@ -90,11 +134,11 @@ def longest_pass_ps(costs: Costs, requests: Requests, work: Work) -> int:
     if costs not in _launches:
         fixed, tables = tables_of(costs, requests)
         most = {
-            name: int(getattr(tables, name).max(initial=0)) for name in ("gap_ps", "shared_ps", "read_ps", "flop_ps")
+            name: int(getattr(tables, name).max(initial=0)) for name in ("gap_ps", "shared_ps", "read_ps", "flop_ps", "launch_ps", "hand_ps")
         }
-        expert = 2 * fixed.launch_ps + 2 * (most["read_ps"] + most["flop_ps"])  # a soft maximum at most doubles
+        expert = 2 * most["launch_ps"] + 2 * (most["read_ps"] + most["flop_ps"])  # a soft maximum at most doubles
         layer = fixed.host_wait_ps + most["gap_ps"] + most["shared_ps"] + (fixed.read_stride + 1) * expert
-        _launches[costs] = (fixed.layers + 1) * layer
+        _launches[costs] = (fixed.places + 1) * (layer + 2 * most["hand_ps"])
     transfers = sum(len(ps) * int(ps.max(initial=0)) for ps in (work.load_ps, work.guess_ps))
     slowest = min((costs.slow_rate, *(costs.beside_cpu if costs.contended and len(work.cpu_ps) else ())))
     slower: int = -(-costs.rate // max(slowest, 1))
@@ -108,10 +152,13 @@ def _shared(costs: Costs, column: int, size: PassSize) -> tuple[int, int, int]:
 
 
 def _compute_rows(costs: Costs, slots: int) -> Ints:
-    """FLOP time of 0 … slots token slots of each layer, in exact whole picoseconds; layers of one shape share a row."""
-    rows: dict[int, list[int]] = {}
-    for column, layer in enumerate(costs.moe_layers):
-        flops = layer.expert.flops_per_token
-        if flops not in rows:
-            rows[flops] = [costs.compute_ps(column, n) for n in range(slots + 1)]
-    return _ints([rows[layer.expert.flops_per_token] for layer in costs.moe_layers]).reshape(-1)
+    """FLOP time of 0 … slots token slots of each place, in exact whole picoseconds; layers of one shape share a row."""
+    rows: dict[tuple[int, int], list[int]] = {}
+    keys = [
+        (costs.moe_layers[place // costs.devices].expert.flops_per_token, place % costs.devices)
+        for place in range(costs.places)
+    ]
+    for place, key in enumerate(keys):
+        if key not in rows:
+            rows[key] = [costs.compute_ps(place, n) for n in range(slots + 1)]
+    return _ints([rows[key] for key in keys]).reshape(-1)

@@ -14,13 +14,13 @@ def check(costs: Costs, decisions: Decisions, clocks: Clocks, counts: Counts, bu
     """The laws of every run; a broken one is a defect of simmoe, not of its input."""
     elapsed = int(clocks.end_ps[-1])
     laws = {
-        "link busy ≤ elapsed, but for prefetches still on their way": clocks.link_busy_ps <= elapsed
+        "link busy ≤ elapsed, but for prefetches still on their way": clocks.link_busy_ps <= costs.devices * elapsed
         or counts.prefetches > 0,
         "requests = hits + misses + those on the CPU": counts.requests == counts.hits + counts.misses + counts.on_cpu,
         "passes follow each other": bool((clocks.start_ps[1:] == clocks.end_ps[:-1]).all()) and clocks.start_ps[0] == 0,
         "occupancy ≤ budget": budget_bytes is None or int(decisions.used.max(initial=0)) <= budget_bytes,
         "link time = transfers": counts.bytes == 0
-        or clocks.link_busy_ps >= counts.bytes * 10**12 // costs.hw.link.bytes_per_s,
+        or clocks.link_busy_ps >= counts.bytes * 10**12 // max(link.bytes_per_s for link in costs.hw.links),
     }
     broken = [law for law, holds in laws.items() if not holds]
     if broken:

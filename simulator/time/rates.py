@@ -59,9 +59,9 @@ def run_experts(start: int, column: int, count: int, slots: int, f: Fixed, t: Ta
     """One launch over `count` experts of a layer to which `slots` token slots are routed; its end."""
     flop_ps = t.flop_ps[column * f.flop_stride + slots]
     read_ps = t.read_ps[column * f.read_stride + count]
-    excess = soft_excess(read_ps, flop_ps, t.soft_shares) if len(t.soft_shares) > 0 else 0
-    alone = f.launch_ps + (read_ps if read_ps > flop_ps else flop_ps) + excess
-    e.at[EXPERTS] += alone
+    excess = soft_excess(read_ps, flop_ps, t.soft_shares, t.soft_at[column]) if len(t.soft_shares) > 0 else 0
+    alone = t.launch_ps[column] + (read_ps if read_ps > flop_ps else flop_ps) + excess
+    e.at[EXPERTS] += alone * t.on_path[column]
     ends = start + alone
     if f.contended and max(e.at[LINK_FREE], e.at[CPU_UNTIL]) > start:
         work = t.read_work[column * f.read_stride + count] + excess * f.rate
@@ -69,12 +69,12 @@ def run_experts(start: int, column: int, count: int, slots: int, f: Fixed, t: Ta
     return ends
 
 
-def soft_excess(memory_ps: int, compute_ps: int, soft_shares: Any) -> int:
+def soft_excess(memory_ps: int, compute_ps: int, soft_shares: Any, begin: int) -> int:
     """What a soft maximum adds to the larger of the two (physics/grouped.py)."""
     low, high = min(memory_ps, compute_ps), max(memory_ps, compute_ps)
     if low == 0:
         return 0
-    return (high // 1024) * soft_shares[low * 1024 // high] // 1024
+    return (high // 1024) * soft_shares[begin + low * 1024 // high] // 1024
 
 
 def launch(now: int, alone: int, work: int, flop_ps: int, f: Fixed, at: Any, begin: Any, end: Any) -> int:

@@ -16,15 +16,13 @@ from simmoe.simulator.errors import LATEST_PS, too_long
 from simmoe.simulator.lower import layer
 from simmoe.simulator.lower.durations import Loading
 from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
-from simmoe.simulator.lower.tables import longest_pass_ps, notes_of, tables_of, work_of
+from simmoe.simulator.lower.tables import longest_pass_ps, notes_of, resources, tables_of, work_of
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import Clocks
 from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.time import rates, serve
 from simmoe.simulator.time.rates import BUSY, Clock
 from simmoe.simulator.time.trial import may_not_compile
-
-RESOURCES = 3
 
 
 class CompiledPlayer(Player):
@@ -69,10 +67,10 @@ def simulate(
     if isinstance(player, CompiledPlayer) and compiled_to >= 0:
         text, fixed = compiled.clock(timeline, len(guesses.obj) > 0), fixed._replace(latest=compiled_to)
         with may_not_compile(timeline):
-            clock = _played(text, player.arrays, fixed, tables, work, notes_of(requests), _clock(costs, work, passes))
+            clock = _played(text, player.arrays, fixed, tables, work, notes_of(costs, requests), _clock(costs, work, passes))
     if clock is None:  # Python's numbers do not wrap
         text, fixed = bound(layer, timeline, rates, serve), fixed._replace(latest=LATEST_PS)
-        clock = _played(text, Player().arrays, fixed, tables, work, notes_of(requests), _clock(costs, work, passes))
+        clock = _played(text, Player().arrays, fixed, tables, work, notes_of(costs, requests), _clock(costs, work, passes))
     if clock is None or clock.end_ps[-1] > LATEST_PS:
         raise too_long()
     return Clocks(*(np.asarray(log, np.int64) for log in clock[-7:]), int(clock.at[BUSY]))  # type: ignore[call-arg, arg-type]
@@ -89,5 +87,6 @@ def _played(
 
 def _clock(costs: Costs, work: Work, passes: int) -> Clock:
     transfers = len(work.loads) + int(np.count_nonzero(work.issued)) if costs.contended else 0
-    lengths = (10, RESOURCES, RESOURCES, len(work.issued), transfers, transfers, *[passes] * 7)
+    n = resources(costs.devices)
+    lengths = (10, n, n, len(work.issued), transfers, transfers, *[passes] * 7)
     return Clock(*(np.zeros(n, np.int64) for n in lengths))

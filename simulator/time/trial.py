@@ -44,7 +44,7 @@ def tried(
         raise UserError(f"timeline {name_of(timeline)} {broken}")
     lists = Player().arrays
     fixed, tables = tables_of(costs, requests)
-    work, notes = lists(work_of(costs, requests, decisions, guesses, loads)), lists(notes_of(requests))
+    work, notes = lists(work_of(costs, requests, decisions, guesses, loads)), lists(notes_of(costs, requests))
     tables, lower = lists(tables), bound(layer, timeline, oplist).lower_pass
     load = guess = 0
     for number in range(len(costs.sizes)):

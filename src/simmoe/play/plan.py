@@ -44,6 +44,7 @@ class Plan:
     prefetch_into: str = "cache"
     write_back: bool = False
     page_cache_bytes: int = 0
+    device_budgets: tuple[int, ...] = ()  # of each of several devices
 
 
 def guesses_of(workload: Workload, plan: Plan) -> Guesses:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from simmoe import policies
+from simmoe.play import devices
 from simmoe.play.calling import called, takes
 from simmoe.play.plan import Plan, guesses_of, on_cpu_of
 from simmoe.play.replay import decide_named, one_of
@@ -15,7 +16,8 @@ from simmoe.play.workload import Workload
 from simmoe.simulator.decide.counts import count, link_bytes_by_pass
 from simmoe.simulator.decide.decisions import BOUNDS, SCOPES
 from simmoe.simulator.decide.tiers import second_tier
-from simmoe.simulator.lower.durations import loading
+from simmoe.simulator.lower.durations import Loading, loading
+from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.run import Spans
 from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
@@ -44,6 +46,8 @@ def play(workload: Workload, plan: Plan, engine: Engine | None = None, spans: Sp
     bound = plan.eviction in BOUNDS
     if not bound:
         workload.memory.require(plan.budget_bytes)
+    if plan.device_budgets:
+        return _on_several(workload, plan, engine, spans)
     requests, sizes, trace = workload.requests, workload.model.expert_bytes, workload.trace
     costs, guesses = workload.costs, guesses_of(workload, plan)
     decisions = decide_named(
@@ -64,16 +68,30 @@ def play(workload: Workload, plan: Plan, engine: Engine | None = None, spans: Sp
         lru = policies.load("eviction", "lru")
         near = second_tier(requests, decisions, guesses, sizes, plan.page_cache_bytes, lru, engine.player)
     loads = loading(costs, requests, decisions, guesses, near=near, write_back=plan.write_back)
+    made = _timed(workload, plan, engine, guesses, decisions, loads, spans)
+    if not bound:
+        workload.memory.require_buffers(plan.budget_bytes, made.buffer_bytes)
+    return made
+
+
+def _on_several(workload: Workload, plan: Plan, engine: Engine, spans: Spans | None) -> Run:
+    layout = devices.layout_of(workload, plan.placement)
+    laid, guesses, decisions, loads = devices.decided(workload, layout, plan, guesses_of(workload, plan), engine)
+    return _timed(laid, plan, engine, guesses, decisions, loads, spans)
+
+
+def _timed(
+    workload: Workload, plan: Plan, engine: Engine, guesses: Guesses, decisions: Decisions, loads: Loading, spans: Spans | None
+) -> Run:  # fmt: skip
+    """Time attached to what was decided, and every law checked."""
+    requests, sizes, trace, costs = workload.requests, workload.model.expert_bytes, workload.trace, workload.costs
     timeline = policies.load("timeline", plan.timeline)
     clocks = engine.simulate(costs, requests, decisions, guesses, loads, timeline, spans)
     both, prefill, decode = (
         count(trace, requests, decisions, guesses, sizes, phase, plan.write_back) for phase in (None, PREFILL, DECODE)
     )
-    check(costs, decisions, clocks, both, None if bound else plan.budget_bytes)
+    check(costs, decisions, clocks, both, None if plan.eviction in BOUNDS else plan.budget_bytes)
     check_causes(costs, clocks)
     pass_ps = clocks.end_ps - clocks.start_ps
     link_bytes = link_bytes_by_pass(trace, requests, decisions, guesses, sizes)
-    made = Run(workload, plan, engine.name, both, prefill, decode, clocks, pass_ps, link_bytes, decisions, guesses)
-    if not bound:
-        workload.memory.require_buffers(plan.budget_bytes, made.buffer_bytes)
-    return made
+    return Run(workload, plan, engine.name, both, prefill, decode, clocks, pass_ps, link_bytes, decisions, guesses)
