@@ -119,7 +119,7 @@ class Machine:
         self.env, self.costs, self.work, self.spans = env, costs, work, spans
         self.queues: dict[int, Queue] = {}
         self.guesses: dict[int, Op] = {}  # guess -> its transfer
-        self.taken: set[int] = set()  # guesses that the last READY found arrived
+        self.taken: set[int] = set()  # guesses that a READY found arrived, until their LATE
         self.stall = self.slowed = self.cpu_wait = self.experts = self.host_wait = self.link_busy = 0
         self.bus, self.memory = Bus(env, costs), Memory(env, occupancy)
 
@@ -211,7 +211,7 @@ class Machine:
         if late:
             yield self.env.timeout(0)  # a transfer that ends at this very picosecond has arrived
             here = [(n, guess) for n, guess in late if self.guesses[guess].ended]
-            self.taken = {guess for _, guess in here}
+            self.taken.update(guess for _, guess in here)
             count, slots = count + len(here), slots + sum(n for n, _ in here)
         if count:
             yield from self.expert_launch(column, count, slots)
@@ -224,7 +224,9 @@ class Machine:
 
     def late(self, op: Op) -> Process:
         column, slots, guess = op.what
-        if guess not in self.taken:
+        if guess in self.taken:
+            self.taken.remove(guess)
+        else:
             yield from self.arrived(self.guesses[guess], column)
             yield from self.expert_launch(column, 1, slots)
 

@@ -53,7 +53,7 @@ def tried(
             last = lower(number, 0, fixed, tables, work, notes, ops)
             ok = type(last) is int and 0 < last < len(ops.kind)
             wrong: str | None = None if ok else f"handed on {last!r}, which no operation returned"
-            wrong = wrong or next(_mistakes(ops, number, fixed.layers, work, load, guess), None)
+            wrong = wrong or next(_mistakes(ops, number, fixed.places, work, load, guess), None)
         except (Exception, SystemExit) as error:  # a user's text may fail in any way
             raise _failed(timeline, number, error) from error
         if wrong:
@@ -61,7 +61,7 @@ def tried(
                 f"timeline {name_of(timeline)}: pass {number}: {wrong}; see policies/timeline/overlapped.py"
             )
         load += sum(kind == MOVE and what[0] == "load" for kind, what in zip(ops.kind, ops.what))
-        guess = work.guess_ptr[(number + 1) * fixed.layers]
+        guess = work.guess_ptr[(number + 1) * fixed.places]
 
 
 def _broken(timeline: ModuleType) -> Iterator[str]:
@@ -98,7 +98,7 @@ def _failed(timeline: ModuleType, number: int, error: BaseException) -> UserErro
     return UserError(f"timeline {name_of(timeline)}: {where} in pass {number}: {one_line(error)}")
 
 
-def _mistakes(ops: Ops, number: int, layers: int, work: Any, load: int, guess: int) -> Iterator[str]:
+def _mistakes(ops: Ops, number: int, places: int, work: Any, load: int, guess: int) -> Iterator[str]:
     """What is wrong with the operations of a pass whose first load and guess are `load` and `guess`."""
     for row, after in enumerate(ops.after):
         if type(after) is not int or not 0 <= after <= max(row - 1, 0):
@@ -106,12 +106,12 @@ def _mistakes(ops: Ops, number: int, layers: int, work: Any, load: int, guess: i
             return
     rows = list(zip(ops.kind, ops.what))
     yield from _waits(rows)
-    yield from _moves(rows, number, layers, work, load, guess)
-    for column in range(layers):
+    yield from _moves(rows, number, places, work, load, guess)
+    for column in range(places):
         yield from _layer(
             [(kind, what) for kind, what in rows if _of(kind, what) == column],
             column,
-            number * layers + column,
+            number * places + column,
             work,
             rows,
         )
@@ -124,12 +124,12 @@ def _waits(rows: list[Any]) -> Iterator[str]:
             yield f"the host must be waited for once in an event, before all its other operations; see row {row}"
 
 
-def _moves(rows: list[Any], number: int, layers: int, work: Any, load: int, guess: int) -> Iterator[str]:
-    last = work.ptr[(number + 1) * layers]
+def _moves(rows: list[Any], number: int, places: int, work: Any, load: int, guess: int) -> Iterator[str]:
+    last = work.ptr[(number + 1) * places]
     end = load
     while end < len(work.loads) and work.loads[end] < last:
         end += 1
-    issued = [j for j in range(guess, work.guess_ptr[(number + 1) * layers]) if work.issued[j]]
+    issued = [j for j in range(guess, work.guess_ptr[(number + 1) * places]) if work.issued[j]]
     for name, wanted in (("load", list(range(load, end))), ("guess", issued)):
         moved = [what[1] for kind, what in rows if kind == MOVE and what[0] == name]
         if moved != wanted:

@@ -114,6 +114,13 @@ def budgets_of(workload: Workload, layout: Layout, budget: int | str | None) -> 
     return tuple(found)
 
 
+def held(laid: Workload, budgets: tuple[int, ...]) -> list[dict[str, Any]]:
+    """Name and memory of each device of a workload that is laid out."""
+    costs: Any = laid.costs
+    shares = zip(laid.hw.devices, memories(laid, costs.layout), budgets)
+    return [{"name": name, "memory_bytes": memory.split(budget)} for name, memory, budget in shares]
+
+
 def laid_out(workload: Workload, layout: Layout) -> Workload:
     """The workload with the costs of each device."""
     laid = copy.copy(workload)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from simmoe.play.workload import Workload
 
 PREFETCH_INTO = ("cache", "buffers")
-UNITS = ("share", "layers")  # of a placement's amount
+UNITS = ("share", "layers", "proportions")  # of a placement's amount
 Flags = npt.NDArray[np.bool_]
 
 

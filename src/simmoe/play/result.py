@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from simmoe.play import devices
 from simmoe.play.energy import energy
 from simmoe.play.plan import Plan, eviction_identity, policy_identity
 from simmoe.play.tokens import kept_by_pass, ps_per_token
@@ -50,6 +51,10 @@ class Run:
     def memory_bytes(self) -> dict[str, int]:
         """Device memory by what it is for, and in all."""
         return self.workload.memory.split(self.plan.budget_bytes, self.buffer_bytes)
+
+    def devices(self) -> list[dict[str, Any]]:
+        """Name and memory of each of several devices."""
+        return devices.held(self.workload, self.plan.device_budgets)
 
     @property
     def buffer_bytes(self) -> int:
@@ -111,19 +116,22 @@ class Run:
                 parts[name] += passes * ps
         parts["experts"] = int(self.clocks.experts_ps[mine].sum())
         parts["waiting for experts"] = int(self.clocks.stall_ps[mine].sum())
-        parts["waiting for the CPU"] = int(self.clocks.cpu_ps[mine].sum())
+        parts["waiting for other devices" if self.plan.device_budgets else "waiting for the CPU"] = int(self.clocks.cpu_ps[mine].sum())
         parts["waiting for the host"] = int(self.clocks.host_ps[mine].sum())
         parts["slowed by loads"] = int(self.clocks.slowed_ps[mine].sum())
         return parts
 
     @property
     def energy(self) -> dict[str, Any] | None:
-        """Estimated energy and heat in decode; None where the profile has no figures."""
+        """Estimated energy and heat in decode; None where the profile has no figures, or several devices."""
+        if self.plan.device_budgets:
+            return None
         return energy(self.workload, self.decisions, self.decode, self.emitted, self.decode_passes, self.pass_ps)
 
     def to_json(self) -> dict[str, Any]:
         """The result as plain data: no wall-clock time, path or host name; the same inputs give the same bytes."""
         where = self.where_ps()
+        shares = {"devices": self.devices()} if self.plan.device_budgets else {}
         emits = {} if self.workload.trace.emitted is None else {"emitted": self.emitted}
         return {
             "schema": 1, "kind": "simulated", "engine": self.engine, "versions": versions(), "scenario": self.scenario(),
@@ -132,7 +140,7 @@ class Run:
             "decode": {**asdict(self.decode), **emits, "hit_rate": self.decode.hit_rate},
             "tok_s": self.tok_s, "ttft_s": self.ttft_s, "tpot_ms": {f"p{p}": self.tpot_ms(p) for p in (50, 95, 99)},
             "bytes_per_token": self.bytes_per_token, "decode_time_ps": where, "total_ps": int(self.pass_ps.sum()),
-            "link_busy_ps": self.clocks.link_busy_ps, "memory_bytes": self.memory_bytes,
+            "link_busy_ps": self.clocks.link_busy_ps, "memory_bytes": self.memory_bytes, **shares,
             "energy": self.energy,
             "unused_budget_bytes": self.decisions.unused_bytes, "peak_resident_bytes": int(self.decisions.used.max(initial=0)),
         }  # fmt: skip
