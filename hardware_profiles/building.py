@@ -12,7 +12,6 @@ from simmoe.hardware_profiles.words import DOC, check_word
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import ComputeUnit, Fabric, Hardware, Link, Managed, Power, Thermal, Tier, Upstream
 
-
 Points = tuple[tuple[int, float], ...]  # of a curve
 
 
@@ -133,12 +132,16 @@ def _check_devices(hw: Hardware, file: str) -> None:
             f"{', '.join(hw.more_links) or 'none'}; the link of the first device is called link"
         )
     if (hw.fabric is None) != (not others):
-        what = "missing key 'fabric': it joins the devices" if others else "fabric joins several devices, and there is one"
+        what = (
+            "missing key 'fabric': it joins the devices" if others else "fabric joins several devices, and there is one"
+        )
         raise UserError(f"{file}: {what}; {'add its bandwidth and latency' if others else 'remove it'} ({DOC})")
     if not others:
         return
     if hw.unified:
-        raise UserError(f"{file}: devices lists {len(hw.devices)} units of one unified memory, which is not modelled; list one")
+        raise UserError(
+            f"{file}: devices lists {len(hw.devices)} units of one unified memory, which is not modelled; list one"
+        )
     for name in others:
         if any(hw.units[name].memory == hw.units[other].memory for other in hw.devices if other != name):
             raise UserError(f"{file}: units.{name}.memory is that of another device; each device has its own")
@@ -147,7 +150,9 @@ def _check_devices(hw: Hardware, file: str) -> None:
                 f"{file}: links.{name}.from is {hw.more_links[name].src!r}, but the experts live on {hw.link.src!r}: write that"
             )
     if any(link.upstream for link in hw.links):
-        raise UserError(f"{file}: a store before the links (upstream) of several devices is not modelled; remove upstream")
+        raise UserError(
+            f"{file}: a store before the links (upstream) of several devices is not modelled; remove upstream"
+        )
 
 
 def _paths(hw: Hardware) -> list[str]:
@@ -223,7 +228,9 @@ def _check_link_rates(hw: Hardware, path: str, file: str) -> None:
             "pinned; lower it"
         )
     if hw.reserved_bytes >= hw.device_memory.capacity_bytes:
-        raise UserError(f"{file}: reserved, {hw.reserved_bytes} B, leaves nothing of tiers.{hw.device_memory.name}; lower it")
+        raise UserError(
+            f"{file}: reserved, {hw.reserved_bytes} B, leaves nothing of tiers.{hw.device_memory.name}; lower it"
+        )
 
 
 def _check_rate(rate: int, tier: Tier, at: str) -> None:

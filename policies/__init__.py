@@ -18,6 +18,7 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.files import available, resolve
 
 FOLDER = Path(__file__).parent
+RENAMED = {("miss", "cheaper"): "idle_cheaper; balanced splits the missing experts of a layer between link and CPU"}
 
 
 def names(kind: str) -> list[str]:
@@ -27,18 +28,21 @@ def names(kind: str) -> list[str]:
 
 def find(kind: str, name: str | Path) -> Path:
     """The file of a policy; raises UserError with what exists and where to add one."""
+    if (kind, str(name)) in RENAMED and not Path(name).exists():
+        raise UserError(f"the {kind} policy {name} is now called {RENAMED[kind, str(name)]}")
     return resolve(name, FOLDER / kind, ".py", f"{kind} policy", f"add one as policies/{kind}/NAME.py or give a path")
 
 
 def load(kind: str, name: str | Path) -> ModuleType:
     """The module of a policy: a path that exists wins over a bundled name.
 
-    Raises UserError when a file cannot be loaded or, for an eviction policy, breaks a rule of simulator/decide/policy_file.py.
+    Raises UserError when a file cannot be loaded or, for an eviction policy or a miss rule, breaks a rule of
+    simulator/decide/policy_file.py.
     """
     path = find(kind, name).resolve()
     module = _load(kind, path, hashlib.sha256(path.read_bytes()).hexdigest())
-    if kind == "eviction":
-        policy_file.check(module)
+    if kind in policy_file.KINDS:
+        policy_file.check(module, kind)
     return module
 
 
@@ -51,7 +55,7 @@ def _load(kind: str, path: Path, sha256: str) -> ModuleType:
     try:
         if path.parent == (FOLDER / kind).resolve():
             return importlib.import_module(f"{__name__}.{kind}.{path.stem}")
-        module = sys.modules[name] = _executed(path, name, kind in ("eviction", "timeline"))
+        module = sys.modules[name] = _executed(path, name, kind in ("eviction", "miss", "timeline"))
     except KeyboardInterrupt:
         raise
     except BaseException as error:

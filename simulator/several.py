@@ -21,9 +21,7 @@ ACTIVATION_BYTES = 2  # of one number that devices hand on: 16 bit
 class SeveralCosts(Costs):
     """Costs by place: what a device computes for an MoE layer, and which device runs the launches between the decisions."""
 
-    def __init__(
-        self, hw: Hardware, model: ModelShape, trace: Trace, layout: Layout, *, graphs: bool = False
-    ) -> None:
+    def __init__(self, hw: Hardware, model: ModelShape, trace: Trace, layout: Layout, *, graphs: bool = False) -> None:
         super().__init__(hw, model, trace, graphs=graphs)
         if not model.width:
             raise UserError(

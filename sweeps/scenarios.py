@@ -15,7 +15,7 @@ from simmoe import hardware_profiles
 from simmoe.play.calling import scenario_of
 from simmoe.play.kinds import OFF
 from simmoe.play.options import Declared
-from simmoe.play.plan import guesses_of, on_cpu_of, policy_identity
+from simmoe.play.plan import guesses_of, missing_of, policy_identity
 from simmoe.play.result import Run
 from simmoe.play.run import play
 from simmoe.play.scenario import Scenario, workload_options
@@ -91,7 +91,7 @@ class Scenarios:
                 workload = scenario.workload()
                 plan = scenario.plan(workload)
                 guesses_of(workload, plan)
-                on_cpu_of(workload, plan)
+                missing_of(workload, plan)
             except UserError as error:
                 reasons.append(str(error))
             else:

@@ -1,4 +1,4 @@
-"""Several devices: layers or experts split over them. Both executors equal, a program of its own for the times, and one rank is one machine."""
+"""Several devices: layers or experts split over them. All engines equal, a program of its own for the times, one rank is one machine."""
 
 from __future__ import annotations
 
@@ -41,9 +41,15 @@ def split(draw: st.DrawFn, prefetching: bool | None = None, most: int = 4) -> tu
     n, trace = draw(st.integers(1, most)), case.trace
     kind = draw(st.sampled_from(("layers", "experts", "any")))
     of = np.random.default_rng(draw(st.integers(0, 99))).integers(0, n, (trace.n_layers, trace.n_experts))
-    unit = {"layers": np.repeat(of[:, :1], trace.n_experts, 1), "experts": np.repeat(of[:1], trace.n_layers, 0), "any": of}[kind]
+    unit = {
+        "layers": np.repeat(of[:, :1], trace.n_experts, 1),
+        "experts": np.repeat(of[:1], trace.n_layers, 0),
+        "any": of,
+    }[kind]
     width = draw(st.sampled_from((1, 3, 40)))
-    case = replace(case, hw=with_devices(draw, case.hw, n), model=replace(case.model, width=width), scope="global", buffered=False)
+    case = replace(
+        case, hw=with_devices(draw, case.hw, n), model=replace(case.model, width=width), scope="global", buffered=False
+    )
     return replace(case, timeline="distributed", cold_per_sequence=False), Layout(n, unit)
 
 
@@ -51,16 +57,16 @@ def with_devices(draw: st.DrawFn, hw, n: int):
     rates = st.sampled_from((TB // 4, TB // 2, 333_333_333_777, TB))
     names, unit = tuple(f"gpu{number}" for number in range(n)), hw.device
     units = {unit.name: unit} | {
-        name: replace(unit, name=name, memory=name, bytes_per_s=draw(rates), launch_ps=draw(st.integers(0, 3))) for name in names[1:]
+        name: replace(unit, name=name, memory=name, bytes_per_s=draw(rates), launch_ps=draw(st.integers(0, 3)))
+        for name in names[1:]
     }
     tiers = {**hw.tiers, **{name: replace(hw.device_memory, name=name) for name in names[1:]}}
     links = {
-        name: replace(hw.link, dst=name, bytes_per_s=draw(rates), latency_ps=draw(st.integers(0, 3))) for name in names[1:]
+        name: replace(hw.link, dst=name, bytes_per_s=draw(rates), latency_ps=draw(st.integers(0, 3)))
+        for name in names[1:]
     }
     fabric = Fabric(draw(rates), draw(st.integers(0, 4))) if n > 1 else None
-    return replace(
-        hw, units=units, tiers=tiers, devices=(unit.name, *names[1:]), more_links=links, fabric=fabric
-    )
+    return replace(hw, units=units, tiers=tiers, devices=(unit.name, *names[1:]), more_links=links, fabric=fabric)
 
 
 def played(case: Case, layout: Layout, engine: str):
@@ -72,7 +78,9 @@ def played(case: Case, layout: Layout, engine: str):
     guesses = guesses_of(case, requests.n_events)
     chosen = named(engine)
     laid, guesses, decisions, loads = devices.decided(work, layout, plan, guesses, chosen)
-    clocks = chosen.simulate(laid.costs, laid.requests, decisions, guesses, loads, policies.load("timeline", case.timeline))
+    clocks = chosen.simulate(
+        laid.costs, laid.requests, decisions, guesses, loads, policies.load("timeline", case.timeline)
+    )
     counts = count(case.trace, laid.requests, decisions, guesses, case.model.expert_bytes, write_back=case.write_back)
     check(laid.costs, decisions, clocks, counts, plan.budget_bytes)
     check_causes(laid.costs, clocks)
@@ -144,7 +152,9 @@ def ends_by_hand(case: Case, layout: Layout) -> list[int]:
                 begins = now
                 if d != home and rows:
                     begins = there = max(there, now) + message(len(rows))
-                ended = part_by_hand(event, column, size, each[d], asked[d], decided[d], moved[d], free, d, begins, d == home)
+                ended = part_by_hand(
+                    event, column, size, each[d], asked[d], decided[d], moved[d], free, d, begins, d == home
+                )
                 if d != home and rows:
                     ended = back = max(back, ended) + message(len(rows))
                 done.append(ended)
@@ -180,10 +190,10 @@ def test_one_rank_is_one_machine():
         alone = Layout(layout.devices, np.zeros_like(layout.unit))
         one = Layout(1, np.zeros_like(layout.unit))
         single = replace(case, hw=case.hw.alone(0))
-        clocks, laid, guesses, decisions = played(replace(single, timeline="overlapped"), one, "plain")
+        clocks, laid, _, decisions = played(replace(single, timeline="overlapped"), one, "plain")
         assert played(single, one, "plain")[0] == clocks
         if layout.devices == 2:
-            other, laid_2, guesses_2, decisions_2 = played(case, alone, "plain")
+            other, laid_2, _, decisions_2 = played(case, alone, "plain")
             assert other == clocks
             flags = (hit_flags(case.trace, x.requests, y) for x, y in ((laid, decisions), (laid_2, decisions_2)))
             assert np.array_equal(*flags)
@@ -255,14 +265,17 @@ def test_a_run_says_what_each_device_holds(two):
     for name in ("dense", "kv", "experts", "total"):
         assert sum(one["memory_bytes"][name] for one in shares) == made.memory_bytes[name]
     model, every = made.workload.model, made.workload.model.all_expert_bytes
-    assert shares[0]["memory_bytes"]["experts"] + shares[1]["memory_bytes"]["experts"] == pytest.approx(every / 4, abs=2)
+    assert shares[0]["memory_bytes"]["experts"] + shares[1]["memory_bytes"]["experts"] == pytest.approx(
+        every / 4, abs=2
+    )
     assert made.memory_bytes["dense"] == model.dense_bytes
     assert "waiting for other devices" in made.where_ps() and "waiting for the CPU" not in made.where_ps()
 
 
 def test_more_of_the_model_on_the_faster_card_is_faster(two):
     speeds = [
-        simmoe.run(two, "oracle-4x16-k4", placement=f"layer_split={share}", **OPTIONS).tok_s for share in ("1/3", "1/1", "3/1", "1/0")
+        simmoe.run(two, "oracle-4x16-k4", placement=f"layer_split={share}", **OPTIONS).tok_s
+        for share in ("1/3", "1/1", "3/1", "1/0")
     ]
     assert speeds == sorted(speeds)
 
@@ -275,7 +288,10 @@ def test_more_of_the_model_on_the_faster_card_is_faster(two):
         ({"placement": "layer_split=x/1"}, "names no proportions; write layer_split=1/1"),
         ({"placement": "layer_split=0/0"}, "names no proportions"),
         ({"placement": "n_cpu_moe=1"}, "say which has which experts"),
-        ({"timeline": "overlapped"}, "--timeline overlapped knows one device, and two has several; use --timeline distributed"),
+        (
+            {"timeline": "overlapped"},
+            "--timeline overlapped knows one device, and two has several; use --timeline distributed",
+        ),
         ({"miss": "cpu"}, "--miss cpu is not modelled on several devices"),
         ({"scope": "layer"}, "--scope layer is not modelled on several devices"),
         ({"eviction": "everything"}, "the bound everything is not played on several devices"),
@@ -294,13 +310,25 @@ def test_proportions_are_for_several_devices():
 @pytest.mark.parametrize(
     ("old", "new", "line"),
     [
-        ("\nlinks:\n  gpu1:", "\nlinks:\n  gpu2:", "links must name the devices behind the first, gpu1, and names gpu2"),
-        ("devices: [gpu, gpu1]", "devices: [gpu]", "links must name the devices behind the first, of which there are none"),
+        (
+            "\nlinks:\n  gpu1:",
+            "\nlinks:\n  gpu2:",
+            "links must name the devices behind the first, gpu1, and names gpu2",
+        ),
+        (
+            "devices: [gpu, gpu1]",
+            "devices: [gpu]",
+            "links must name the devices behind the first, of which there are none",
+        ),
         ("\nfabric:", "\nnotes: x\n# ", "missing key 'fabric'"),
         ("    memory: slow\n", "    memory: hbm\n", "units.gpu1.memory is that of another device"),
         ("    from: host_dram\n", "    from: slow\n", "links.gpu1.from is 'slow', but the experts live on 'host_dram'"),
         ("    to: slow\n", "    to: hbm\n", "links.gpu1.to is 'hbm', but a load must end in the memory of 'gpu1'"),
-        ("value: 12 GB/s", "value: 900 GB/s", "links.gpu1.bandwidth: 900000000000 B/s is more than tiers.host_dram.bandwidth"),
+        (
+            "value: 12 GB/s",
+            "value: 900 GB/s",
+            "links.gpu1.bandwidth: 900000000000 B/s is more than tiers.host_dram.bandwidth",
+        ),
     ],
 )
 def test_a_mistake_in_a_profile_of_several_devices_is_one_line(tmp_path, old, new, line):
@@ -325,8 +353,12 @@ def test_a_users_timeline_is_tried_on_several_devices_too(two, tmp_path):
     plan = {"placement": "expert_split=1/1", **OPTIONS, "tokens": 60}
     mine = simmoe.run(two, "oracle-4x16-k4", **{**plan, "timeline": str(tmp_path / "mine.py")})
     assert mine.clocks == simmoe.run(two, "oracle-4x16-k4", **plan).clocks
-    broken = text.replace("            ends = op_wait(t.unit[column], s.back[device], ends, f, t, w, s, e)\n", "            ends = now\n")
+    broken = text.replace(
+        "            ends = op_wait(t.unit[column], s.back[device], ends, f, t, w, s, e)\n", "            ends = now\n"
+    )
     assert broken != text
-    (tmp_path / "mine.py").write_text(text.replace("ends = done", "ends = begins").replace("done = load_beside", "ends = load_beside"))
+    (tmp_path / "mine.py").write_text(
+        text.replace("ends = done", "ends = begins").replace("done = load_beside", "ends = load_beside")
+    )
     with pytest.raises(UserError, match=r"timeline mine\.py"):
         simmoe.run(two, "oracle-4x16-k4", **{**plan, "timeline": str(tmp_path / "mine.py")})

@@ -90,7 +90,9 @@ def test_a_row_follows_rows_before_it_only(name):
             assert 0 <= ops.what[row][-1] < row
         if ops.kind[row] == ONE:
             assert ops.kind[ops.what[row][-1]] == MOVE
-        assert ops.resource[row] == (link_of(0, 1) if ops.kind[row] == MOVE else cpu_of(1) if ops.what[row][0] == "cpu" else UNIT)
+        assert ops.resource[row] == (
+            link_of(0, 1) if ops.kind[row] == MOVE else cpu_of(1) if ops.what[row][0] == "cpu" else UNIT
+        )
 
 
 def test_every_kind_of_operation_stands_in_some_golden_file():

@@ -1,10 +1,8 @@
 """A missing expert is computed on the CPU and never loaded: nothing but prefetches can make an expert resident."""
 
-from __future__ import annotations
-
-import numpy as np
-import numpy.typing as npt
+NEEDS = ("cpu",)
 
 
-def on_cpu(load_ps: npt.NDArray[np.int64], cpu_ps: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    return np.ones(len(load_ps), bool)
+def serve(n, resident, event, m):
+    for k in range(n):
+        m.unit[k] = m.cpu[0]

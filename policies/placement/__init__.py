@@ -1,5 +1,6 @@
-"""Where experts live, one file each: `on_cpu(use, amount, seed) -> bool [layers, experts]`, true for those left to the CPU.
+"""Where experts live, one file each: `unit_of(use, amount, seed, cpu) -> int8 [layers, experts]`, the unit that each is left to.
 
-`use` int64 [layers, experts] counts the tokens of the trace that each expert serves; `amount` is the number given behind
-the name on the command line (`n_cpu_moe=4`, `popular=50%`), `UNIT` says what it counts.
+Units are numbered: the devices first, in the order of Hardware.devices, then the others. 0 is the device, `cpu` the number
+of the CPU. `use` int64 [layers, experts] counts the tokens of the trace that each expert serves; `amount` is the number given
+behind the name on the command line (`n_cpu_moe=4`, `popular=50%`), `UNIT` says what it counts.
 """

@@ -8,5 +8,5 @@ import numpy.typing as npt
 UNIT = "layers"
 
 
-def on_cpu(use: npt.NDArray[np.int64], amount: float, seed: int) -> npt.NDArray[np.bool_]:
-    return np.broadcast_to(np.arange(len(use))[:, None] < amount, use.shape)
+def unit_of(use: npt.NDArray[np.int64], amount: float, seed: int, cpu: int) -> npt.NDArray[np.int8]:
+    return np.where(np.broadcast_to(np.arange(len(use))[:, None] < amount, use.shape), cpu, 0).astype(np.int8)

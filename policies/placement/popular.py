@@ -11,6 +11,6 @@ import numpy.typing as npt
 UNIT = "share"  # of the experts of each layer that the GPU may have
 
 
-def on_cpu(use: npt.NDArray[np.int64], amount: float, seed: int) -> npt.NDArray[np.bool_]:
+def unit_of(use: npt.NDArray[np.int64], amount: float, seed: int, cpu: int) -> npt.NDArray[np.int8]:
     rank = np.argsort(np.argsort(-use, axis=1, kind="stable"), axis=1)
-    return np.asarray(rank >= round(amount * use.shape[1]))
+    return np.where(rank >= round(amount * use.shape[1]), cpu, 0).astype(np.int8)

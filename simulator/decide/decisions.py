@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import ModuleType
 
 import numpy as np
-import numpy.typing as npt
 
 from simmoe.simulator.arrays import Ints
+from simmoe.simulator.decide import hooks
 from simmoe.simulator.decide.gather import Requests
-from simmoe.simulator.decide.groups import on_the_cpu, parts_of, renumbered
-from simmoe.simulator.decide.player import Player, Task, play_part
+from simmoe.simulator.decide.groups import Part, elsewhere, parts_of, renumbered
+from simmoe.simulator.decide.missing import LOAD, Rule
+from simmoe.simulator.decide.player import Player, Task, guarded, play_part
+from simmoe.simulator.decide.stepwise import SecondTier, stepwise
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.trace import Trace
@@ -59,13 +62,17 @@ def decide(
     scope: str = "global",
     guesses: Guesses | None = None,
     cold_at: Ints | None = None,
-    on_cpu: npt.NDArray[np.bool_] | None = None,
+    unit_of: Ints | None = None,
+    rule: Rule | None = None,
+    tier: SecondTier | None = None,
     seed: int = 0,
     player: Player | None = None,
 ) -> Decisions:
     """Decisions of the policy module `eviction` under `budget_bytes` of routed experts; starts, and restarts, with empty slots.
 
-    on_cpu [requests]: if this expert is missing, the CPU computes it (default: never).
+    unit_of [objects]: the other unit that computes an expert whenever it is missing, 0 = the device loads it (default: all).
+    rule: who serves the others that are missing (default: all are loaded). tier: a memory before the link, which changes what the rule
+    reads of loads.
     """
     guesses, player = guesses or no_guesses(requests), player or Player()
     n_experts = requests.n_objects // len(expert_bytes)
@@ -73,10 +80,12 @@ def decide(
     sizes = np.repeat(expert_bytes, n_experts)
     starts = np.array([0, *([] if cold_at is None else cold_at[cold_at > 0].tolist()), requests.n_events])
     parts = parts_of(requests, guesses, len(rooms))
-    played = [
-        play_part(Task(part, eviction, sizes[part.low : part.low + part.n_objects], room, starts, on_cpu, seed), player)
-        for part, room in zip(parts, rooms)
-    ]
+    tasks = [_task(part, eviction, sizes, room, starts, unit_of, rule, seed) for part, room in zip(parts, rooms)]
+    if tier is not None and rule is not None and len(rule.load_ps):
+        played = guarded(partial(stepwise, tasks, tier), player, eviction, rule)
+    else:
+        played = [play_part(task, player) for task in tasks]
+    split = unit_of is not None or rule is not None
     unused = 0 if scope == "global" else max(budget_bytes - sum(rooms), 0)
     limits = tuple(rooms), (0,) * len(rooms), starts[1:-1]
     if parts[0].whole:
@@ -87,7 +96,7 @@ def decide(
             v.wait,
             issued,
             v.loads,
-            on_the_cpu(hit, on_cpu),
+            elsewhere(hit, v.loads, split),
             v.evicted,
             v.evicted_for,
             v.used,
@@ -96,23 +105,69 @@ def decide(
             unused,
             *limits,
         )
-    return renumbered(requests, guesses, parts, played, starts, on_cpu, unused, limits)
+    return renumbered(requests, guesses, parts, played, starts, split, unused, limits)
 
 
-def bound(requests: Requests, expert_bytes: Ints, which: str, on_cpu: npt.NDArray[np.bool_] | None = None) -> Decisions:
+def _task(
+    part: Part, eviction: ModuleType, sizes: Ints, room: int, starts: Ints, unit_of: Ints | None, rule: Rule | None, seed: int,
+) -> Task:  # fmt: skip
+    mine = slice(part.low, part.low + part.n_objects)
+    return Task(
+        part,
+        eviction,
+        sizes[mine],
+        room,
+        starts,
+        np.zeros(0, np.int8) if unit_of is None else unit_of[mine],
+        rule,
+        seed,
+    )
+
+
+def bound(
+    requests: Requests,
+    expert_bytes: Ints,
+    which: str,
+    *,
+    unit_of: Ints | None = None,
+    rule: Rule | None = None,
+    tier: SecondTier | None = None,
+    player: Player | None = None,
+) -> Decisions:
     """The bounds: "nothing" (slots are cleared at each event's start) or "everything" (the cache starts full)."""
     n_experts = requests.n_objects // len(expert_bytes)
-    hit = np.full(len(requests.obj), which == "everything")
-    cpu = on_the_cpu(hit, on_cpu)
-    size = expert_bytes[requests.obj // n_experts]
-    size[cpu] = 0
-    used = np.diff(np.concatenate(([0], np.cumsum(size)))[requests.ptr])
-    if which == "everything":
-        used = np.full(requests.n_events, int(expert_bytes.sum()) * n_experts, np.int64)
+    full, hit = int(expert_bytes.sum()) * n_experts, np.full(len(requests.obj), which == "everything")
     none = np.zeros(0, np.int64)
-    full = int(expert_bytes.sum()) * n_experts
-    limits: tuple[tuple[int, ...], tuple[int, ...], Ints] = (full,), (full,), none
-    if which == "nothing":
+    loads = none if which == "everything" else _loads_of_nothing(requests, expert_bytes, unit_of, rule, tier, player)
+    cpu = elsewhere(hit, loads, split=unit_of is not None or rule is not None)
+    if which == "everything":
+        used = np.full(requests.n_events, full, np.int64)
+        limits: tuple[tuple[int, ...], tuple[int, ...], Ints] = (full,), (full,), none
+    else:
+        size = np.zeros(len(requests.obj), np.int64)
+        size[loads] = expert_bytes[requests.obj[loads] // n_experts]
+        used = np.diff(np.concatenate(([0], np.cumsum(size)))[requests.ptr])
         limits = (int(used.max(initial=0)),), (0,), np.arange(requests.n_events)
-    loads = np.setdiff1d(np.flatnonzero(~hit), cpu, assume_unique=True)
     return Decisions(hit, np.zeros(len(hit), np.int32), none == 1, loads, cpu, none, none, used, none, none, 0, *limits)
+
+
+def _loads_of_nothing(
+    requests: Requests, expert_bytes: Ints, unit_of: Ints | None, rule: Rule | None, tier: SecondTier | None, player: Player | None,
+) -> Ints:  # fmt: skip
+    """Requests that are loaded when nothing is resident; a rule is asked by playing with room for all and slots emptied at each event."""
+    if rule is None:
+        return np.arange(len(requests.obj)) if unit_of is None else np.flatnonzero(unit_of[requests.obj] == LOAD)
+    room = int(expert_bytes.sum()) * (requests.n_objects // len(expert_bytes))
+    each = np.arange(requests.n_events)
+    return decide(
+        requests,
+        expert_bytes,
+        hooks,
+        room,
+        scope="layer",
+        cold_at=each,
+        unit_of=unit_of,
+        rule=rule,
+        tier=tier,
+        player=player,
+    ).loads

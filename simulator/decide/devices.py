@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from simmoe.simulator.arrays import Flags, Ints
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
+
+T = TypeVar("T", bound=np.generic)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,16 +159,16 @@ def _pointers(ptrs: Sequence[Ints]) -> Ints:
 def _places(ptrs: Sequence[Ints]) -> list[Ints]:
     """For each device: where each of its items stands among those of all."""
     begins, devices = _pointers(ptrs), len(ptrs)
-    found = []
+    found = list[Ints]()
     for d, ptr in enumerate(ptrs):
         lengths = np.diff(ptr)
         found.append(np.repeat(begins[:-1][d::devices] - ptr[:-1], lengths) + np.arange(int(ptr[-1])))
     return found
 
 
-def _woven(ptrs: Sequence[Ints], values: Sequence[Ints]) -> Ints:
+def _woven(ptrs: Sequence[Ints], values: Sequence[npt.NDArray[T]]) -> npt.NDArray[T]:
     """The items of all devices, event by event, in each event device by device."""
-    out = np.empty(sum(len(one) for one in values), values[0].dtype)
+    out: npt.NDArray[T] = np.empty(sum(len(one) for one in values), values[0].dtype)
     for place, one in zip(_places(ptrs), values):
         out[place] = one
     return out

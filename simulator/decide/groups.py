@@ -83,9 +83,9 @@ def next_of_its_layer(requests: Requests, event: Ints, obj: Ints) -> Ints:
 
 def renumbered(
     requests: Requests, guesses: Guesses, parts: list[Part], played: list[Verdicts], starts: Ints,
-    on_cpu: npt.NDArray[np.bool_] | None, unused: int, limits: tuple[tuple[int, ...], tuple[int, ...], Ints],
+    split: bool, unused: int, limits: tuple[tuple[int, ...], tuple[int, ...], Ints],
 ) -> Decisions:  # fmt: skip
-    """The verdicts of the parts of a run, in the numbering of the run."""
+    """The verdicts of the parts of a run, in the numbering of the run. split: not all that are missing are loaded."""
     hit, wait = np.zeros(len(requests.obj), np.bool_), np.zeros(len(requests.obj), np.int32)
     issued = np.zeros(len(guesses.obj), np.bool_)
     step = np.zeros(requests.n_events + 1, np.int64)  # change of the resident bytes at each event
@@ -105,11 +105,21 @@ def renumbered(
     fresh = np.concatenate([part.request[v.fresh] for part, v in zip(parts, played)])
     fresh_by = np.concatenate([part.guess[v.fresh_by] for part, v in zip(parts, played)])
     used = np.cumsum(step[:-1])
-    cpu = on_the_cpu(hit, on_cpu)
-    loads = np.setdiff1d(np.flatnonzero(~hit), cpu, assume_unique=True)
+    loads = np.sort(np.concatenate([part.request[v.loads] for part, v in zip(parts, played)]))
     first = np.argsort(fresh, kind="stable")
     return Decisions(
-        hit, wait, issued, loads, cpu, who[order], cause[order], used, fresh[first], fresh_by[first], unused, *limits
+        hit,
+        wait,
+        issued,
+        loads,
+        elsewhere(hit, loads, split),
+        who[order],
+        cause[order],
+        used,
+        fresh[first],
+        fresh_by[first],
+        unused,
+        *limits,
     )
 
 
@@ -119,5 +129,6 @@ def spans(part: Part, starts: Ints) -> list[tuple[int, int, int]]:
     return [(end, begin, stop) for end, begin, stop in zip(starts[1:].tolist(), cut, cut[1:]) if begin < stop]
 
 
-def on_the_cpu(hit: npt.NDArray[np.bool_], on_cpu: npt.NDArray[np.bool_] | None) -> Ints:
-    return np.zeros(0, np.int64) if on_cpu is None else np.flatnonzero(~hit & on_cpu)
+def elsewhere(hit: npt.NDArray[np.bool_], loads: Ints, split: bool) -> Ints:
+    """Requests that are neither hit nor loaded. split: not all that are missing are loaded."""
+    return np.setdiff1d(np.flatnonzero(~hit), loads, assume_unique=True) if split else np.zeros(0, np.int64)

@@ -1,4 +1,4 @@
-"""Makes the text of a user's policy safe to run: its loops are counted, and `victim` compiles only if it returns whole numbers.
+"""Makes the text of a user's policy safe to run: its loops are counted, and it compiles only if its answers are whole numbers.
 
 The bundled policies are tested and do not pay for this.
 """
@@ -69,14 +69,51 @@ def whole_victims(tree: ast.Module) -> ast.Module:
 
     Without this, True would become 1 where another branch returns a number: indexing is what numba allows to whole numbers only.
     """
-    for function in tree.body:
-        if isinstance(function, ast.FunctionDef) and function.name == "victim":
-            free = (function.args.posonlyargs + function.args.args)[1].arg
-            for node in ast.walk(function):
-                if isinstance(node, ast.Return) and node.value is not None:
-                    node.value = ast.Call(ast.Name(WHOLE, ast.Load()), [ast.Name(free, ast.Load()), node.value], [])
-            tree.body.insert(
-                0, ast.parse(f"def {WHOLE}(free, o):\n    return o if len(free) >= 0 else free[o]").body[0]
-            )
-            break
+    for function in _named(tree, "victim"):
+        free = (function.args.posonlyargs + function.args.args)[1].arg
+        for node in ast.walk(function):
+            if isinstance(node, ast.Return) and node.value is not None:
+                node.value = _whole(ast.Name(free, ast.Load()), node.value)
+        tree.body.insert(0, _check())
     return ast.fix_missing_locations(tree)
+
+
+def whole_answers(tree: ast.Module) -> ast.Module:
+    """The same text (changed in place), where numba refuses to write anything but whole numbers into an array of `serve`'s.
+
+    Without this, 0.5 would become 0 as it is written.
+    """
+    _WholeWrites().visit(tree)
+    tree.body.insert(0, _check())
+    return ast.fix_missing_locations(tree)
+
+
+class _WholeWrites(ast.NodeTransformer):
+    def visit_Assign(self, node: ast.Assign) -> ast.Assign:
+        for target in node.targets:
+            if isinstance(target, ast.Subscript):
+                node.value = _whole(_read(target.value), node.value)
+        return node
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.stmt:
+        if not isinstance(node.target, ast.Subscript):
+            return node
+        value = ast.BinOp(_read(node.target), node.op, node.value)
+        return ast.copy_location(ast.Assign([node.target], _whole(_read(node.target.value), value)), node)
+
+
+def _read(place: ast.expr) -> ast.expr:
+    """The place as one reads it."""
+    return ast.parse(ast.unparse(place), mode="eval").body
+
+
+def _whole(array: ast.expr, value: ast.expr) -> ast.Call:
+    return ast.Call(ast.Name(WHOLE, ast.Load()), [array, value], [])
+
+
+def _check() -> ast.stmt:
+    return ast.parse(f"def {WHOLE}(free, o):\n    return o if len(free) >= 0 else free[o]").body[0]
+
+
+def _named(tree: ast.Module, name: str) -> list[ast.FunctionDef]:
+    return [one for one in tree.body if isinstance(one, ast.FunctionDef) and one.name == name]

@@ -1,4 +1,4 @@
-"""The names that the machine and a policy share: the hooks, and the names that a policy may not give to anything else."""
+"""The names that the machine and its policies share: their hooks, and the names that no policy may give to anything else."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from simmoe.simulator.decide import hooks
 from simmoe.simulator.decide import residency as machine
 
 HOOKS = tuple(functions(hooks))
+SERVE = "serve"  # the hook of a miss rule
 
 
 def reserved() -> tuple[str, ...]:
-    """Names of the machine's functions and constants: the compiled engine puts a policy and the machine into one module."""
-    return (*functions(machine), *(name for name, it in vars(machine).items() if isinstance(it, int)))
+    """Names of the machine's functions and constants: the compiled engine puts its policies and the machine into one module."""
+    return (*functions(machine), SERVE, *(name for name, it in vars(machine).items() if isinstance(it, int)))

@@ -1,13 +1,13 @@
-"""Plays one scope group through one policy, interpreted; what the policy NEEDS is prepared here."""
+"""Plays one scope group through an eviction policy and a miss rule, interpreted; what the policy NEEDS is prepared here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.binding import bound
@@ -16,12 +16,14 @@ from simmoe.simulator.decide import hooks as policy
 from simmoe.simulator.decide import residency as machine
 from simmoe.simulator.decide.groups import Part, spans
 from simmoe.simulator.decide.laws import BrokenLaw, check_occupancy
+from simmoe.simulator.decide.missing import Rule, question
 from simmoe.simulator.decide.names import HOOKS
 from simmoe.simulator.decide.policy_file import is_bundled
 from simmoe.simulator.decide.residency import Slots, Stream, Verdicts
 from simmoe.simulator.errors import UserError
 
 NEVER = -1  # run event of an object that no buffer holds
+T = TypeVar("T")
 FIRST_EVENTS = 1000  # played interpreted where a policy cannot be compiled, to see whether it plays at all
 
 
@@ -33,88 +35,130 @@ class Player:
         lists = [array.tolist() for array in group]
         return type(group)(*lists) if hasattr(group, "_fields") else tuple(lists)
 
-    def bind(self, eviction: ModuleType, prefetching: bool = True) -> Callable[..., None]:
-        """`machine.play` with the hooks of `eviction` in place of those of simulator/decide/hooks.py."""
+    def bind(
+        self, eviction: ModuleType, prefetching: bool = True, rule: ModuleType | None = None
+    ) -> Callable[..., None]:
+        """`machine.play` with the hooks of `eviction` and the miss rule `rule` in place of those that do nothing."""
         hooks = {name: getattr(eviction, name) for name in HOOKS if hasattr(eviction, name)}
         if "victim" in hooks:
             hooks["victim"] = blame.whole(hooks["victim"])
+        if rule is not None:
+            hooks["serve"] = blame.whole_answers(rule.serve)
         play: Callable[..., None] = bound(machine, instead=hooks).play
         return play
 
 
 class Task(NamedTuple):
-    """One scope group, the policy, and what they are played with."""
+    """One scope group, the policies, and what they are played with."""
 
     part: Part
     eviction: ModuleType
     size: Ints  # [objects] bytes
     room: int  # bytes that may be resident
     starts: Ints  # events of the run at which slots and the policy's state start empty, then the end of the run
-    on_cpu: npt.NDArray[np.bool_] | None
+    unit_of: (
+        Ints  # [objects of the group] the other unit that the placement left it to; empty when all are the device's
+    )
+    rule: Rule | None
     seed: int
 
 
+class Playing:
+    """One scope group while it is played, from each start on in slices; all that a slice leaves to the next is in c, s and x."""
+
+    def __init__(self, task: Task, player: Player) -> None:
+        part, n, self.task, self.player = task.part, len(task.size), task, player
+        self.extras, following = _extras(part, task.eviction, task.size, task.seed)
+        guesses = (part.guess_ptr, part.guess_obj, part.guess_for, part.events)
+        tokens = task.rule.tokens[part.request] if task.rule else np.zeros(0, np.int64)
+        self.q = player.arrays(
+            Stream(part.ptr, part.obj, following, part.use_ptr, part.use_obj, *guesses, tokens, task.unit_of)
+        )
+        self.room_for = _verdicts(part)
+        self.v, self.x = player.arrays(self.room_for), player.arrays(self.extras)
+        self.m = player.arrays(question(task.rule, part.low, n))
+        self.text = player.bind(task.eviction, len(part.guess_obj) > 0, task.rule.module if task.rule else None)
+        self.count: Ints = np.zeros(5, np.int64)  # Slots.count when the slots were last emptied
+
+    def start(self) -> None:
+        """Empty slots, and the policy's state anew."""
+        n, part = len(self.task.size), self.task.part
+        self.count[machine.USED] = 0
+        until = np.full(n * (len(part.guess_for) > 0), NEVER)
+        brought = np.zeros(n * (len(part.guess_obj) > 0), np.int64)
+        state = self.player.arrays(_state(self.task, self.extras))
+        slots = Slots(np.zeros(n, np.int8), np.zeros(n, np.int8), until, brought, self.count.copy())
+        self.c, self.s = self.player.arrays(slots), state
+
+    def play(self, begin: int, stop: int) -> None:
+        self.text(begin, stop, self.q, self.v, self.c, self.task.room, self.s, self.x, self.m)
+
+    def stop(self, begin: int, stop: int) -> None:
+        """What started at `begin` ends before `stop`: the law of occupancy is checked."""
+        check_occupancy(self.task.part, (begin, stop), self.v, self.c, self.count, self.task.size, self.task.room)
+        self.count = np.array(self.c.count)
+
+    def verdicts(self) -> Verdicts:
+        made = Verdicts(*(np.asarray(mine, array.dtype) for mine, array in zip(self.v, self.room_for)))
+        evictions, loads, fresh = (int(self.count[one]) for one in (machine.EVICTIONS, machine.LOADS, machine.FRESH))
+        return made._replace(
+            loads=made.loads[:loads], evicted=made.evicted[:evictions], evicted_for=made.evicted_for[:evictions],
+            fresh=made.fresh[:fresh], fresh_by=made.fresh_by[:fresh] - np.uint32(1),
+        )  # fmt: skip
+
+
 def play_part(task: Task, player: Player) -> Verdicts:
-    """Play one group. Raises UserError, one line with file, function and event, where the policy is to blame."""
+    """Play one group. Raises UserError, one line with file, function and event, where a policy is to blame."""
+    return guarded(partial(_played, task), player, task.eviction, task.rule)
+
+
+def guarded(play: Callable[..., T], player: Player, eviction: ModuleType, rule: Rule | None) -> T:
+    """What `play(player, most_events)` returns. Raises UserError, one line, where one of the policies is to blame."""
     try:
-        return _played(task, player)
+        return play(player, None)
     except (UserError, BrokenLaw):
         raise
     except (Exception, SystemExit) as error:
-        line = blame.blamed(error, task.eviction)
+        policies = (eviction, *((rule.module,) if rule else ()))
+        line = blame.blamed(error, *policies)
         if line is None and type(player) is not Player:
-            line = _compiled_only(task, error)
+            line = _compiled_only(play, error, policies)
         if line is None:
             raise
         raise line from error
 
 
-def _compiled_only(task: Task, error: BaseException) -> UserError | None:
+def _compiled_only(play: Callable[..., T], error: BaseException, policies: tuple[ModuleType, ...]) -> UserError | None:
     """The line for an error of compiled text. Interpreted, the same text mostly raises it too, and there it is known where.
 
-    None when it plays interpreted and is a policy of simmoe: then simmoe or numba is to blame.
+    None when it plays interpreted and the policies are simmoe's: then simmoe or numba is to blame.
     """
     untyped = type(error).__module__.startswith("numba.")  # not even compiled, so nothing says at which event it fails
     try:
-        _played(task, Player(), FIRST_EVENTS if untyped else None)
+        play(Player(), FIRST_EVENTS if untyped else None)
     except UserError as line:
         return line
     except (Exception, SystemExit) as again:
-        return blame.blamed(again, task.eviction)
-    if is_bundled(task.eviction):
+        return blame.blamed(again, *policies)
+    theirs = [blame.name_of(one) for one in policies if not is_bundled(one)]
+    if not theirs:
         return None
     what = "cannot be compiled" if untyped else "fails only when it is compiled"
     return UserError(
-        f"policy {blame.name_of(task.eviction)} {what}: {blame.reason(error)}; "
+        f"policy {' or '.join(theirs)} {what}: {blame.reason(error)}; "
         "--engine simpy plays it, docs/adding_a_policy.md says what can be compiled"
     )
 
 
 def _played(task: Task, player: Player, most_events: int | None = None) -> Verdicts:
     """Play one group, or its first events after each start; the law of occupancy is checked before each emptying."""
-    part, n = task.part, len(task.size)
-    buffered, count = n * (len(part.guess_for) > 0), np.zeros(5, np.int64)
-    extras, following = _extras(part, task.eviction, task.size, task.seed)
-    flags = np.zeros(0, np.int8) if task.on_cpu is None else task.on_cpu[part.request].astype(np.int8)
-    guesses = (part.guess_ptr, part.guess_obj, part.guess_for, part.events)
-    q = player.arrays(Stream(part.ptr, part.obj, following, part.use_ptr, part.use_obj, *guesses, flags))
-    room_for = _verdicts(part)
-    v, x = player.arrays(room_for), player.arrays(extras)
-    play = player.bind(task.eviction, len(part.guess_obj) > 0)
-    for _, begin, stop in spans(part, task.starts):
+    group = Playing(task, player)
+    for _, begin, stop in spans(task.part, task.starts):
         stop = min(stop, begin + (most_events or stop))
-        count[machine.USED], before = 0, count.copy()
-        brought = np.zeros(n * (len(part.guess_obj) > 0), np.int64)
-        c = player.arrays(Slots(np.zeros(n, np.int8), np.zeros(n, np.int8), np.full(buffered, NEVER), brought, count))
-        play(begin, stop, q, v, c, task.room, player.arrays(_state(task, extras)), x)
-        check_occupancy(part, (begin, stop), v, c, before, task.size, task.room)
-        count = np.array(c.count)
-    made = Verdicts(*(np.asarray(mine, array.dtype) for mine, array in zip(v, room_for)))
-    evictions, loads, fresh = (int(count[field]) for field in (machine.EVICTIONS, machine.LOADS, machine.FRESH))
-    return made._replace(
-        loads=made.loads[:loads], evicted=made.evicted[:evictions], evicted_for=made.evicted_for[:evictions],
-        fresh=made.fresh[:fresh], fresh_by=made.fresh_by[:fresh] - np.uint32(1),
-    )  # fmt: skip
+        group.start()
+        group.play(begin, stop)
+        group.stop(begin, stop)
+    return group.verdicts()
 
 
 def _state(task: Task, extras: policy.Extras) -> Any:

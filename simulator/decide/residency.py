@@ -1,7 +1,7 @@
 """Decisions of the expert cache, event by event, without a clock (docs/design.md, "Decide, then time").
 
-The functions call a policy by the names of simulator/decide/hooks.py; `bind` gives them one. They read and write flat integer arrays (or
-lists) only, so that the same text runs interpreted and compiled.
+The functions call an eviction policy by the names of simulator/decide/hooks.py and a miss rule by that of simulator/decide/missing.py;
+`bind` gives them one. They read and write flat integer arrays (or lists) only, so that the same text runs interpreted and compiled.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from simmoe.simulator.decide.hooks import Extras, insert, miss, remove, use, victim
+from simmoe.simulator.decide.missing import LOAD, Missing, serve
 
 USED, EVICTIONS, LOADS, FRESH, PROMOTED = 0, 1, 2, 3, 4  # fields of Slots.count
 
@@ -25,7 +26,10 @@ class Stream(NamedTuple):
     guess_obj: Any  # [guesses] object that the prefetcher wants
     guess_for: Any  # [guesses] run event for which a buffer holds the guess; empty when guesses go into the cache
     run_event: Any  # [events] number in the run of each event of the group
-    on_cpu: Any  # [requests] 1 = if it is missing, the CPU computes it; empty when that is never so
+    tokens: Any  # [requests] token slots that chose it; empty without a miss rule
+    unit_of: (
+        Any  # [objects] the other unit that the placement left it to, 0 = the device; empty when all are the device's
+    )
 
 
 class Verdicts(NamedTuple):
@@ -52,12 +56,15 @@ class Slots(NamedTuple):
     count: Any  # [5] bytes resident now; so far: evictions, loads, fresh hits, bytes that moved from buffers into the cache
 
 
-def play(begin: int, end: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: Extras) -> None:
-    """Decide the events begin … end-1 of the group in turn; `room` is its budget in bytes."""
+def play(begin: int, end: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: Extras, m: Missing) -> None:
+    """Decide the events begin … end-1 of the group in turn; `room` is its budget in bytes.
+
+    All that one event hands on to the next is in c, s and x, so that a run may be played in slices.
+    """
     for event in range(begin, end):
         if len(q.guess_for) > 0:
             promote(event, q, v, c, room, s, x)
-        demand(event, q, v, c, room, s, x)
+        demand(event, q, v, c, room, s, x, m)
         for j in range(q.use_ptr[event], q.use_ptr[event + 1]):
             o = q.use_obj[j]
             if c.resident[o]:
@@ -70,8 +77,8 @@ def play(begin: int, end: int, q: Stream, v: Verdicts, c: Slots, room: int, s: A
         v.used[event] = c.count[USED]
 
 
-def demand(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: Extras) -> None:
-    """Hits are decided once; then each missing expert, in request order, gets its room."""
+def demand(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: Extras, m: Missing) -> None:
+    """Hits are decided once; then each missing expert that the device loads, in request order, gets its room."""
     first, last, before = q.ptr[event], q.ptr[event + 1], c.count[LOADS]
     foresight = len(q.following) > 0
     loads = before
@@ -86,8 +93,10 @@ def demand(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: E
     hits = last - first - (loads - before)
     if len(q.guess_obj) > 0:
         note_fresh(first, last, q, v, c)
-    if len(q.on_cpu) > 0:
-        loads = fetched(before, loads, q, v)
+    if len(q.unit_of) > 0:
+        loads = not_placed(before, loads, q, v, m)
+    if len(m.unit) > 0 and loads > before:
+        loads = not_ruled(event, before, loads, q, v, c, room, m)
     c.count[LOADS] = loads
     wait = 0
     for n in range(before, loads):
@@ -135,13 +144,53 @@ def judge(out: int, event: int, q: Stream, c: Slots, x: Extras) -> None:
         raise ValueError("not a legal victim")
 
 
-def fetched(before: int, loads: int, q: Stream, v: Verdicts) -> int:
-    """Takes the experts that the CPU computes off the list of loads; its new end."""
-    kept = before
+def not_placed(before: int, loads: int, q: Stream, v: Verdicts, m: Missing) -> int:
+    """Takes the experts that the placement left to another unit off the list of loads; its new end."""
+    kept, slots = before, 0
     for n in range(before, loads):
-        v.loads[kept] = v.loads[n]
-        kept += 1 - q.on_cpu[v.loads[n]]
+        i = v.loads[n]
+        v.loads[kept] = i
+        if q.unit_of[q.obj[i]] == 0:
+            kept += 1
+        elif len(m.unit) > 0:
+            slots += q.tokens[i]
+    if len(m.unit) > 0:
+        m.placed[0] = loads - kept
+        m.placed[1] = slots
     return kept
+
+
+def not_ruled(event: int, before: int, loads: int, q: Stream, v: Verdicts, c: Slots, room: int, m: Missing) -> int:
+    """Asks the miss rule, and takes the experts that another unit serves off the list of loads; its new end."""
+    n = loads - before
+    for k in range(n):
+        i = v.loads[before + k]
+        m.obj[k] = q.obj[i]
+        m.tokens[k] = q.tokens[i]
+        m.unit[k] = LOAD
+    m.unit[n] = LOAD
+    m.free_bytes[0] = room - c.count[USED]
+    m.at[0] = m.read_at[m.obj[0]]
+    m.at[1] = m.flop_at[m.obj[0]]
+    serve(n, c.resident, event, m)
+    kept = before
+    for k in range(n):
+        v.loads[kept] = v.loads[before + k]
+        if m.unit[k] == LOAD:
+            kept += 1
+        elif m.unit[k] != m.cpu[0]:
+            judge_answer(m.unit[k], k, n, event)
+    if m.unit[n] != LOAD:
+        judge_answer(m.unit[n], n, n, event)
+    return kept
+
+
+def judge_answer(out: int, k: int, n: int, event: int) -> None:
+    """What a miss rule says of the missing expert number `k` of `n` and may not say ends the run.
+
+    The error has no details: simulator/decide/blame.py reads them from this frame.
+    """
+    raise ValueError("not a legal answer")
 
 
 def computed(rank: int, first: int, hits: int, before: int, q: Stream, v: Verdicts) -> int:

@@ -23,7 +23,9 @@ class Ops:
     resource: list[int] = field(default_factory=lambda: [-1])
     after: list[int] = field(default_factory=lambda: [0])
     what: list[What] = field(default_factory=lambda: [()])
-    decided: dict[int, int] = field(default_factory=dict)  # event (of every device) -> the row at whose end it is decided
+    decided: dict[int, int] = field(
+        default_factory=dict
+    )  # event (of every device) -> the row at whose end it is decided
     # RUN ("gap" | "shared", pass, column) or ("cpu" | "host", event) · MOVE ("load", number) or ("guess", number)
     # READY (column, experts, token slots, ((token slots, guess) of each that may be late)) · LATE (column, token slots, guess)
     # ONE (column, token slots, row of its MOVE) · WAIT (row,) · SEND (ps,)

@@ -62,8 +62,8 @@ def work_of(costs: Costs, requests: Requests, decisions: Decisions, guesses: Gue
     experts, slots, busy = on_cpu(costs, requests, decisions)
     return Work(
         ptr, obj, tokens, slot_ptr, small(decisions.loads), loads.demand_ps, decisions.wait, decisions.hit.view(np.int8), small(experts),
-        small(slots), busy, guess_ptr, guess_obj, decisions.issued.view(np.int8), _sent(costs, requests), loads.guess_ps, small(decisions.fresh),
-        small(decisions.fresh_by),
+        small(slots), busy, guess_ptr, guess_obj, decisions.issued.view(np.int8), _sent(costs, requests), loads.guess_ps,
+        small(decisions.fresh), small(decisions.fresh_by),
     )  # fmt: skip
 
 
@@ -133,9 +133,8 @@ def longest_pass_ps(costs: Costs, requests: Requests, work: Work) -> int:
     """No pass lasts longer: every launch at the slowest rate, one after the other, behind all transfers of the run."""
     if costs not in _launches:
         fixed, tables = tables_of(costs, requests)
-        most = {
-            name: int(getattr(tables, name).max(initial=0)) for name in ("gap_ps", "shared_ps", "read_ps", "flop_ps", "launch_ps", "hand_ps")
-        }
+        names = ("gap_ps", "shared_ps", "read_ps", "flop_ps", "launch_ps", "hand_ps")
+        most = {name: int(getattr(tables, name).max(initial=0)) for name in names}
         expert = 2 * most["launch_ps"] + 2 * (most["read_ps"] + most["flop_ps"])  # a soft maximum at most doubles
         layer = fixed.host_wait_ps + most["gap_ps"] + most["shared_ps"] + (fixed.read_stride + 1) * expert
         _launches[costs] = (fixed.places + 1) * (layer + 2 * most["hand_ps"])

@@ -1,4 +1,4 @@
-"""Compiles the machine, one policy and the clock with numba, as one module of plain text that numba can cache on disk.
+"""Compiles the machine, its policies and the clock with numba, as one module of plain text that numba can cache on disk.
 
 Closures over a policy's functions are never found again in numba's cache, and a cached kernel that calls another file's function
 goes stale when that file changes. So all text that a kernel needs is written into one module in a folder named by its digest.
@@ -13,18 +13,19 @@ import inspect
 import os
 import sys
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import cache
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 from simmoe.simulator.binding import bound
 from simmoe.simulator.decide import guard
 from simmoe.simulator.decide import hooks as policy
+from simmoe.simulator.decide import missing as missing_hook
 from simmoe.simulator.decide import residency as machine
-from simmoe.simulator.decide.guard import counted, whole_victims
-from simmoe.simulator.decide.names import HOOKS
+from simmoe.simulator.decide.guard import counted, whole_answers, whole_victims
+from simmoe.simulator.decide.names import HOOKS, SERVE
 from simmoe.simulator.decide.player import Player
 from simmoe.simulator.decide.policy_file import imported, is_bundled
 from simmoe.simulator.errors import Missing
@@ -34,52 +35,70 @@ from simmoe.simulator.time import inline, rates, serve
 from simmoe.simulator.time.inline import inlined
 
 ENTRIES = {"play", "run_passes"}  # compiled and cached
-CALLED = {"launch", "judge"}  # long or seldom on the way
+CALLED = {"launch", "judge", "judge_answer"}  # long or seldom on the way
 # Kernels allocate nothing, and counting references to their arrays costs ten times the work itself: no runtime (_nrt).
 AS_ENTRY = "_nrt=False, cache=True, nogil=True"
 AS_CALL = "_nrt=False"
 INLINED = "_nrt=False, forceinline=True"  # by LLVM: what could not be put into the text of its callers
 CHECKED = "_nrt=False, forceinline=True, boundscheck=True"
-OWN = (policy, machine, layer, rates, serve)
+RULE = "rule_"  # before the names of a miss rule's file: an eviction policy may have helpers of the same names
 PREFETCHING = {  # never called without prefetches
     "prefetch", "promote", "buffer", "note_fresh", "late_hits", "late_slots", "ended", "op_fetch",
 }  # fmt: skip
+RULED = {"not_ruled"}  # never called without a miss rule
 HOST_ONLY = {"init"}  # runs once, before the kernel
 
 
+class Source(NamedTuple):
+    """A module whose text goes into a kernel."""
+
+    module: ModuleType
+    checked: Callable[[ast.Module], ast.Module] | None = None  # a user's: makes its text safe
+    lacks: frozenset[str] = frozenset()  # hooks that it must not bring: the policy that imports it leaves them out
+    prefix: str = ""  # of its names, so that no other file's are taken for them
+
+
 @cache
-def kernels(eviction: ModuleType, prefetching: bool = True) -> Any:
-    """A module with `play`, the policy `eviction` compiled in.
+def kernels(eviction: ModuleType, prefetching: bool = True, rule: ModuleType | None = None) -> Any:
+    """A module with `play`, the policy `eviction` and the miss rule `rule` compiled in; without a rule every missing expert is loaded.
 
     Without `prefetching` what the machine does for it is left out, which compiles faster.
     """
     if interpreted():
-        return SimpleNamespace(play=Player().bind(eviction))
-    own = Path(inspect.getfile(eviction))
-    left_out = {hook for hook in HOOKS if not hasattr(eviction, hook)}
-    return _compiled(
-        (policy, *imported(own), eviction, machine), prefetching, left_out, guarded=not is_bundled(eviction)
-    )
+        return SimpleNamespace(play=Player().bind(eviction, rule=rule))
+    lacks = frozenset(hook for hook in HOOKS if not hasattr(eviction, hook))
+    own = None if is_bundled(eviction) else whole_victims
+    sources = [Source(policy), Source(missing_hook), *(Source(one, own, lacks) for one in _with_imports(eviction))]
+    if rule is not None:
+        own = None if is_bundled(rule) else whole_answers
+        sources += [Source(one, own, prefix=RULE) for one in _with_imports(rule)]
+    unused = (set() if prefetching else PREFETCHING) | (RULED if rule is None else set())
+    return _compiled([*sources, Source(machine)], unused)
+
+
+def _with_imports(module: ModuleType) -> list[ModuleType]:
+    return [*imported(Path(inspect.getfile(module))), module]
 
 
 @cache
 def clock(timeline: ModuleType, prefetching: bool = True) -> Any:
     """A module with `run_passes`: the recurrence over operations, lowered by `timeline`."""
     sources = (layer, timeline, rates, serve)
-    return bound(*sources) if interpreted() else _compiled(sources, prefetching)
+    if interpreted():
+        return bound(*sources)
+    return _compiled([Source(module) for module in sources], set() if prefetching else PREFETCHING)
 
 
-def _compiled(
-    sources: Sequence[ModuleType], prefetching: bool, left_out: Collection[str] = (), guarded: bool = False
-) -> ModuleType:
+def _compiled(sources: Sequence[Source], unused: Set[str]) -> ModuleType:
     """The module of their text, imported from a folder that the digest of all that makes the text names.
 
     The text itself is made once: parsing and putting functions into each other takes longer than importing what is there.
     """
-    name, sources = _digest(sources, f"{prefetching} {sorted(left_out)} {guarded}"), tuple(sources)
+    how = [sorted(unused), *((one.checked is None, sorted(one.lacks), one.prefix) for one in sources)]
+    name = _digest([one.module for one in sources], repr(how))
     path = _folder() / f"simmoe_kernel_{name}" / "kernel.py"
     if not _is_whole_file(path):
-        text = _text(sources, set() if prefetching else PREFETCHING, left_out, guarded)
+        text = _text(sources, unused)
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic(path) as stream:
             stream.write(f"# {_sha256(text)}\n{text}")
@@ -137,34 +156,61 @@ def numba_version() -> str:
     return str(numba.__version__)
 
 
-def _text(sources: Sequence[ModuleType], empty: set[str], left_out: Collection[str] = (), guarded: bool = False) -> str:
+def _text(sources: Sequence[Source], unused: Set[str]) -> str:
     """The functions of the modules, later ones in place of earlier ones of the same name, and the whole numbers that they read.
 
-
-    The functions that `empty` names lose their bodies: they are never called. left_out: hooks that the policy lacks, though a
-    file from which it imports may have them. guarded: the policy is a user's, so its loops, indices and victims are checked.
+    The functions that `unused` names lose their bodies: they are never called.
     """
     functions: dict[str, ast.FunctionDef] = {}
+    constants: dict[str, Any] = {}
     checked: set[str] = set()  # functions of a user's policy: they stay functions, whose indices are checked
     for source in sources:
-        own = source in OWN or not guarded
-        tree = ast.parse(Path(inspect.getfile(source)).read_bytes())
-        for node in (tree if own else whole_victims(counted(tree))).body:
-            if (
-                isinstance(node, ast.FunctionDef)
-                and node.name not in HOST_ONLY
-                and (source in OWN or node.name not in left_out)
-            ):
+        tree, renamed = _tree(source), _renamed(source)
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef) and node.name not in HOST_ONLY | source.lacks:
                 functions.pop(node.name, None)
                 functions[node.name] = _bare(node)
-                checked |= set() if own else {node.name}
-                if node.name in empty:
+                checked |= {node.name} if source.checked else set()
+                if node.name in unused:
                     node.body = ast.parse("return 0").body
+        constants |= {renamed.get(name, name): it for name, it in vars(source.module).items() if _is_whole(it)}
     left = inlined(functions, (ENTRIES | CALLED | checked) & functions.keys())
     named = {node.id for function in left.values() for node in ast.walk(function) if isinstance(node, ast.Name)}
-    constants = {name: it for source in sources for name, it in vars(source).items() if name in named and _is_whole(it)}
+    values = (f"{name} = {it}" for name, it in constants.items() if name in named)
     kernels = (f"@njit({CHECKED if name in checked else _how(name)})\n{ast.unparse(one)}" for name, one in left.items())
-    return "\n\n".join(["from numba import njit", *(f"{name} = {it}" for name, it in constants.items()), *kernels, ""])
+    return "\n\n".join(["from numba import njit", *values, *kernels, ""])
+
+
+def _tree(source: Source) -> ast.Module:
+    """The text of a source, made safe where it is a user's, its names with their prefix."""
+    tree = ast.parse(Path(inspect.getfile(source.module)).read_bytes())
+    if source.checked:
+        tree = source.checked(counted(tree))
+    return _Renamed(_renamed(source)).visit(tree) if source.prefix else tree
+
+
+def _renamed(source: Source) -> dict[str, str]:
+    """New names of what a file with a prefix defines or imports, but for the hook that the machine calls."""
+    own = {name for name, it in vars(source.module).items() if _is_whole(it) or inspect.isfunction(it)}
+    return {name: f"{source.prefix}{name}" for name in {*own, guard.WHOLE} - {SERVE}} if source.prefix else {}
+
+
+class _Renamed(ast.NodeTransformer):
+    """Other names, wherever they stand: for a variable that hides one of them the new name does as well."""
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self.names = names
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        return ast.Name(self.names.get(node.id, node.id), node.ctx)
+
+    def visit_arg(self, node: ast.arg) -> ast.arg:
+        return ast.arg(self.names.get(node.arg, node.arg))
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        self.generic_visit(node)
+        node.name = self.names.get(node.name, node.name)
+        return node
 
 
 def _how(name: str) -> str:

@@ -26,13 +26,15 @@ from simmoe.simulator.time.trial import may_not_compile
 
 
 class CompiledPlayer(Player):
-    """Runs `residency.play` with the policy compiled into it."""
+    """Runs `residency.play` with the policies compiled into it."""
 
     def arrays(self, group: Any) -> Any:
         return super().arrays(group) if compiled.interpreted() else group
 
-    def bind(self, eviction: ModuleType, prefetching: bool = True) -> Callable[..., None]:
-        play: Callable[..., None] = compiled.kernels(eviction, prefetching).play
+    def bind(
+        self, eviction: ModuleType, prefetching: bool = True, rule: ModuleType | None = None
+    ) -> Callable[..., None]:
+        play: Callable[..., None] = compiled.kernels(eviction, prefetching, rule).play
         return play
 
 
@@ -67,10 +69,14 @@ def simulate(
     if isinstance(player, CompiledPlayer) and compiled_to >= 0:
         text, fixed = compiled.clock(timeline, len(guesses.obj) > 0), fixed._replace(latest=compiled_to)
         with may_not_compile(timeline):
-            clock = _played(text, player.arrays, fixed, tables, work, notes_of(costs, requests), _clock(costs, work, passes))
+            clock = _played(
+                text, player.arrays, fixed, tables, work, notes_of(costs, requests), _clock(costs, work, passes)
+            )
     if clock is None:  # Python's numbers do not wrap
         text, fixed = bound(layer, timeline, rates, serve), fixed._replace(latest=LATEST_PS)
-        clock = _played(text, Player().arrays, fixed, tables, work, notes_of(costs, requests), _clock(costs, work, passes))
+        clock = _played(
+            text, Player().arrays, fixed, tables, work, notes_of(costs, requests), _clock(costs, work, passes)
+        )
     if clock is None or clock.end_ps[-1] > LATEST_PS:
         raise too_long()
     return Clocks(*(np.asarray(log, np.int64) for log in clock[-7:]), int(clock.at[BUSY]))  # type: ignore[call-arg, arg-type]

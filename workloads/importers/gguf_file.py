@@ -65,7 +65,11 @@ def import_gguf(path: Path) -> dict[str, Any]:
         "title": str(header.metadata.get("general.name") or stem),
         "sources": {"parts": f"tensor infos in the header of {path.name}"},
         "parts": collect(
-            tensors, _facts(metadata), metadata.number("expert_used_count"), metadata.number("embedding_length"), path.name
+            tensors,
+            _facts(metadata),
+            metadata.number("expert_used_count"),
+            metadata.number("embedding_length"),
+            path.name,
         ),
     }
 

@@ -1,13 +1,14 @@
-"""What a prefetch, miss or placement policy answers, checked where it enters; what is wrong is one line that names file and function."""
+"""What a prefetch or placement policy answers, checked where it enters; what is wrong is one line that names file and function."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from simmoe.simulator.arrays import Flags, Ints
+from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide.blame import failed, name_of, shape
 from simmoe.simulator.errors import UserError
 
@@ -35,12 +36,17 @@ def guesses(module: ModuleType, n_events: int, n_objects: int, *arguments: Any) 
     return event, obj
 
 
-def flags(module: ModuleType, shape_wanted: tuple[int, ...], *arguments: Any) -> Flags:
-    """`on_cpu(…)` of a miss or placement policy. Raises UserError."""
-    answer = _called(module, "on_cpu", *arguments)
-    if not isinstance(answer, np.ndarray) or answer.dtype != np.bool_ or answer.shape != shape_wanted:
-        raise _wrong(module, "on_cpu", answer, f"a bool array of shape {shape_wanted}")
-    return answer.copy()
+def units(module: ModuleType, shape_wanted: tuple[int, ...], known: Collection[int], *arguments: Any) -> Ints:
+    """`unit_of(…)` of a placement policy: int8, the number of a unit that has each expert. Raises UserError."""
+    answer = _called(module, "unit_of", *arguments)
+    if not isinstance(answer, np.ndarray) or answer.dtype.kind not in "iu" or answer.shape != shape_wanted:
+        raise _wrong(module, "unit_of", answer, f"an integer array of shape {shape_wanted}")
+    odd = answer[~np.isin(answer, list(known))]
+    if len(odd):
+        raise UserError(
+            f"policy {name_of(module)}: unit_of() names unit {odd[0]}; there are {', '.join(map(str, known))} (devices first, then the CPU)"
+        )
+    return answer.astype(np.int8)
 
 
 def unit(module: ModuleType, known: tuple[str, ...]) -> str:

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from simmoe import policies
 from simmoe.play.kinds import bytes_of
 from simmoe.play.memory import Memory, kv_bytes
+from simmoe.play.plan import Plan, units_of
 from simmoe.simulator.decide.decisions import BOUNDS, decide
 from simmoe.simulator.decide.devices import Layout, asked_of, guessed_of, judged, together, woven_guesses, woven_loads
 from simmoe.simulator.errors import DoesNotFit, UserError
@@ -22,44 +21,34 @@ from simmoe.simulator.several import SeveralCosts
 from simmoe.simulator.units import nbytes
 
 if TYPE_CHECKING:
-    from simmoe.play.plan import Plan
     from simmoe.play.workload import Workload
     from simmoe.simulator.time.engines import Engine
 
 
-def layout_of(workload: Workload, placement: str | None) -> Layout:
+def layout_of(workload: Workload, placement: str | None, seed: int) -> Layout:
     """Where the experts live. Raises UserError when the placement says nothing of the machine's devices."""
-    devices, shape = len(workload.hw.devices), (workload.trace.n_layers, workload.trace.n_experts)
-    name, _, amount = str(placement).partition("=")
-    module = policies.load("placement", name) if placement is not None else None
-    if getattr(module, "UNIT", None) != "proportions":
+    devices, trace = len(workload.hw.devices), workload.trace
+    module = policies.load("placement", placement.partition("=")[0]) if placement is not None else None
+    if placement is None or getattr(module, "UNIT", None) != "proportions":
+        each = "/".join("1" * devices)
         raise UserError(
-            f"{workload.hw.name} has {devices} devices; say which has which experts, such as --placement "
-            f"layer_split={'/'.join('1' * devices)} or expert_split={'/'.join('1' * devices)}"
+            f"{workload.hw.name} has {devices} devices; say which has which experts, such as --placement layer_split={each} or "
+            f"expert_split={each}"
         )
-    return Layout(devices, module.unit_of(np.zeros(shape, np.int64), proportions(name, amount, devices)))
-
-
-def proportions(name: str, text: str, devices: int) -> tuple[float, ...]:
-    """The shares of a placement such as layer_split=3/1. Raises UserError."""
-    parts = text.split("/")
-    if not all(part.replace(".", "", 1).isdigit() for part in parts) or not sum(map(float, parts)):
-        raise UserError(f"--placement {name}={text} names no proportions; write {name}={'/'.join('1' * devices)}")
-    if len(parts) != devices:
-        raise UserError(
-            f"--placement {name}={text} names {len(parts)} devices, and the machine has {devices}; write "
-            f"{name}={'/'.join('1' * devices)}"
-        )
-    return tuple(map(float, parts))
+    return Layout(devices, units_of(workload, placement, seed).reshape(trace.n_layers, trace.n_experts))
 
 
 def refuse_what_one_device_has(options: Mapping[str, Any], hw_name: str) -> None:
     """Raises UserError for an option that a run over several devices cannot honour."""
     timeline = policies.load("timeline", options["timeline"])
     if not getattr(timeline, "SEVERAL_DEVICES", False):
-        raise UserError(f"--timeline {options['timeline']} knows one device, and {hw_name} has several; use --timeline distributed")
+        raise UserError(
+            f"--timeline {options['timeline']} knows one device, and {hw_name} has several; use --timeline distributed"
+        )
     if options["eviction"] in BOUNDS:
-        raise UserError(f"the bound {options['eviction']} is not played on several devices; name a policy and a --budget")
+        raise UserError(
+            f"the bound {options['eviction']} is not played on several devices; name a policy and a --budget"
+        )
     plain = {"miss": "fetch", "scope": "global", "prefetch_into": "cache", "page_cache": None, "memory": None}
     for name, only in plain.items():
         if options[name] not in (only, 0):
@@ -85,7 +74,9 @@ def part_of(model: ModelShape, layout: Layout, device: int) -> ModelShape:
     held = (layout.unit == device).sum(axis=1)
     for layer in model.layers:
         here, experts = homes[column] == device, int(held[column]) if layer.n_experts else 0
-        kept = layer if here else replace(layer, attention=NO_PART, kv_bytes_per_position=0, ffn=NO_PART, shared=NO_PART)
+        kept = (
+            layer if here else replace(layer, attention=NO_PART, kv_bytes_per_position=0, ffn=NO_PART, shared=NO_PART)
+        )
         layers.append(replace(kept, n_experts=experts))
         column += layer.n_experts > 0
     return replace(
@@ -148,7 +139,8 @@ def decided(
         for cost, one, verdict, guess in zip(costs.each, asked, verdicts, guessed)
     ]
     loads = Loading(
-        woven_loads(asked, verdicts, [one.demand_ps for one in each]), woven_guesses(guessed, [one.guess_ps for one in each])
+        woven_loads(asked, verdicts, [one.demand_ps for one in each]),
+        woven_guesses(guessed, [one.guess_ps for one in each]),
     )
     laid.__dict__["requests"], all_guesses = together(asked, guessed)
     return laid, all_guesses, judged(layout, asked, guessed, verdicts), loads

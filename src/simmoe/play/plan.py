@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from simmoe import policies
 from simmoe.play import asked
 from simmoe.play.replay import one_of
-from simmoe.simulator.costs import Costs
+from simmoe.simulator.arrays import Ints
+from simmoe.simulator.decide import policy_file
 from simmoe.simulator.decide.decisions import BOUNDS, no_guesses
-from simmoe.simulator.decide.gather import Requests
+from simmoe.simulator.decide.missing import LOAD, Rule
+from simmoe.simulator.decide.names import SERVE
+from simmoe.simulator.decide.prices import cpu_number, priced
+from simmoe.simulator.decide.stepwise import SecondTier
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.link_time import load_ps
 from simmoe.simulator.nouns.decisions import Guesses
-from simmoe.simulator.nouns.trace import Trace
 
 if TYPE_CHECKING:
     from simmoe.play.workload import Workload
 
 PREFETCH_INTO = ("cache", "buffers")
 UNITS = ("share", "layers", "proportions")  # of a placement's amount
-Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -57,40 +58,63 @@ def guesses_of(workload: Workload, plan: Plan) -> Guesses:
     trace, requests = workload.trace, workload.requests
     event, obj = asked.guesses(policies.load("prefetch", plan.prefetch), requests.n_events, requests.n_objects, trace)
     if plan.placement is not None:
-        kept = ~placed(trace, requests, plan).ravel()[obj]
+        kept = placed(workload, plan)[obj] == LOAD
         event, obj = event[kept], obj[kept]
     ptr = np.concatenate(([0], np.cumsum(np.bincount(event, minlength=requests.n_events))))
     return Guesses(ptr, obj, plan.prefetch_into == "buffers")
 
 
-def on_cpu_of(workload: Workload, plan: Plan) -> Flags | None:
-    """bool [requests]: if this expert is missing, the CPU computes it; None when that is never so."""
-    if plan.miss == "fetch" and plan.placement is None:
-        return None
-    requests, costs = workload.requests, workload.costs
-    flags = _cheaper(plan.miss, requests, costs)
-    if plan.placement is not None:
-        flags |= placed(workload.trace, requests, plan).ravel()[requests.obj]
-    return flags
+class WhenMissing(NamedTuple):
+    """Who serves what is missing; the arguments of `decide` and `bound`."""
+
+    unit_of: (
+        Ints | None
+    )  # [objects] the other unit that the placement left it to, 0 = the device; None: all are the device's
+    rule: Rule | None  # who serves the others; None: all are loaded
+    tier: SecondTier | None  # a memory before the link
 
 
-def _cheaper(miss: str, requests: Requests, costs: Costs) -> Flags:
-    """What the miss policy says of every request."""
-    column = requests.obj // costs.trace.n_experts
-    cpu_ps = cache(lambda layer, tokens: costs.cpu_ps(layer, 1, tokens))
-    alone = [cpu_ps(layer, tokens) for layer, tokens in zip(column.tolist(), requests.tokens.tolist())]
-    idle, alone_ps = np.array(costs.transfer_ps)[column], np.array(alone, np.int64)
-    return asked.flags(policies.load("miss", miss), requests.obj.shape, idle, alone_ps)
+def missing_of(workload: Workload, plan: Plan) -> WhenMissing:
+    """Raises UserError where the machine states no CPU though the plan needs one."""
+    module, costs = policies.load("miss", plan.miss), workload.costs
+    loads_all = policy_file.does_nothing(module, SERVE)
+    rule = None if loads_all else priced(module, costs, workload.requests)
+    tier = None
+    if plan.page_cache_bytes and rule is not None:
+        near_ps = np.array([load_ps(int(b), costs.hw, cached=True) for b in workload.model.expert_bytes], np.int64)
+        near_ps = np.repeat(near_ps, workload.trace.n_experts)
+        tier = SecondTier(plan.page_cache_bytes, policies.load("eviction", "lru"), near_ps)
+    return WhenMissing(None if plan.placement is None else placed(workload, plan), rule, tier)
 
 
-def placed(trace: Trace, requests: Requests, plan: Plan) -> Flags:
-    """bool [layers, experts]: left to the CPU by the plan's placement, such as n_cpu_moe=4 or popular=50%."""
-    name, _, amount = str(plan.placement).partition("=")
+def placed(workload: Workload, plan: Plan) -> Ints:
+    """int8 [objects]: the unit to which the plan's placement gave it, such as n_cpu_moe=4 or layer_split=3/1; 0 = the first device."""
+    return units_of(workload, str(plan.placement), plan.seed)
+
+
+def units_of(workload: Workload, placement: str, seed: int) -> Ints:
+    """int8 [objects]: the unit that has it for good. Raises UserError."""
+    trace, requests, devices = workload.trace, workload.requests, len(workload.hw.devices)
+    name, _, amount = placement.partition("=")
     module = policies.load("placement", name)
     use = np.bincount(requests.use_obj, minlength=requests.n_objects).reshape(trace.n_layers, trace.n_experts)
-    return asked.flags(
-        module, use.shape, use, _amount(amount, asked.unit(module, UNITS), name, trace.n_layers), plan.seed
-    )
+    unit, known = asked.unit(module, UNITS), range(devices)
+    if unit == "proportions":
+        return asked.units(module, use.shape, known, use, proportions(name, amount, devices), seed, devices).ravel()
+    share, cpu = _amount(amount, unit, name, trace.n_layers), cpu_number(workload.costs)
+    return asked.units(module, use.shape, (*known, cpu), use, share, seed, cpu).ravel()
+
+
+def proportions(name: str, text: str, devices: int) -> tuple[float, ...]:
+    """The shares of a placement such as layer_split=3/1. Raises UserError."""
+    parts, example = text.split("/"), f"{name}={'/'.join('1' * devices)}"
+    if not all(part.replace(".", "", 1).isdigit() for part in parts) or not sum(map(float, parts)):
+        raise UserError(f"--placement {name}={text} names no proportions; write {example}")
+    if len(parts) != devices:
+        raise UserError(
+            f"--placement {name}={text} names {len(parts)} devices, and the machine has {devices}; write {example}"
+        )
+    return tuple(map(float, parts))
 
 
 def _amount(text: str, unit: str, name: str, layers: int) -> float:

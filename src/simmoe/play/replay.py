@@ -13,7 +13,9 @@ from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide.counts import count, hit_flags
 from simmoe.simulator.decide.decisions import BOUNDS, SCOPES, bound, decide, first_events, no_guesses
 from simmoe.simulator.decide.gather import Requests, requests_of
+from simmoe.simulator.decide.missing import Rule
 from simmoe.simulator.decide.player import Player
+from simmoe.simulator.decide.stepwise import SecondTier
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import Counts
@@ -85,18 +87,21 @@ def decide_named(
     seed: int,
     player: Player | None = None,
     guesses: Guesses | None = None,
-    on_cpu: npt.NDArray[np.bool_] | None = None,
+    *,
+    unit_of: Ints | None = None,
+    rule: Rule | None = None,
+    tier: SecondTier | None = None,
 ) -> Decisions:
     """Decisions of a bound or of the policy of that name; a bound takes no guesses."""
     if str(eviction) in BOUNDS:
         if guesses is not None and len(guesses.obj):
             raise UserError(f"the bound {eviction} prefetches nothing; leave --prefetch out, or name a policy")
-        return bound(requests, sizes, str(eviction), on_cpu)
+        return bound(requests, sizes, str(eviction), unit_of=unit_of, rule=rule, tier=tier, player=player)
     module = policies.load("eviction", eviction)
     cold_at = first_events(trace, requests) if cold else None
     return decide(
-        requests, sizes, module, budget_bytes, scope=scope, guesses=guesses, cold_at=cold_at, on_cpu=on_cpu, seed=seed,
-        player=player,
+        requests, sizes, module, budget_bytes, scope=scope, guesses=guesses, cold_at=cold_at, unit_of=unit_of, rule=rule,
+        tier=tier, seed=seed, player=player,
     )  # fmt: skip
 
 

@@ -116,7 +116,9 @@ class Run:
                 parts[name] += passes * ps
         parts["experts"] = int(self.clocks.experts_ps[mine].sum())
         parts["waiting for experts"] = int(self.clocks.stall_ps[mine].sum())
-        parts["waiting for other devices" if self.plan.device_budgets else "waiting for the CPU"] = int(self.clocks.cpu_ps[mine].sum())
+        parts["waiting for other devices" if self.plan.device_budgets else "waiting for the CPU"] = int(
+            self.clocks.cpu_ps[mine].sum()
+        )
         parts["waiting for the host"] = int(self.clocks.host_ps[mine].sum())
         parts["slowed by loads"] = int(self.clocks.slowed_ps[mine].sum())
         return parts

@@ -8,7 +8,7 @@ from typing import Any
 from simmoe import policies
 from simmoe.play import devices
 from simmoe.play.calling import called, takes
-from simmoe.play.plan import Plan, guesses_of, on_cpu_of
+from simmoe.play.plan import Plan, guesses_of, missing_of
 from simmoe.play.replay import decide_named, one_of
 from simmoe.play.result import Run
 from simmoe.play.scenario import Scenario
@@ -61,7 +61,7 @@ def play(workload: Workload, plan: Plan, engine: Engine | None = None, spans: Sp
         plan.seed,
         engine.player,
         guesses,
-        on_cpu_of(workload, plan),
+        **missing_of(workload, plan)._asdict(),
     )
     near = None
     if plan.page_cache_bytes:
@@ -75,7 +75,7 @@ def play(workload: Workload, plan: Plan, engine: Engine | None = None, spans: Sp
 
 
 def _on_several(workload: Workload, plan: Plan, engine: Engine, spans: Spans | None) -> Run:
-    layout = devices.layout_of(workload, plan.placement)
+    layout = devices.layout_of(workload, plan.placement, plan.seed)
     laid, guesses, decisions, loads = devices.decided(workload, layout, plan, guesses_of(workload, plan), engine)
     return _timed(laid, plan, engine, guesses, decisions, loads, spans)
 

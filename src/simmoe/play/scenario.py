@@ -127,7 +127,8 @@ class Scenario:
     )  # fmt: skip
     miss: str = option(
         Policy(), "fetch", group=POLICY, metavar=NAME,
-        help="a missing expert: fetch (load it, default), cpu (compute it there) or cheaper (of the two)",
+        help="a missing expert: fetch (load it, default), cpu (compute it there), balanced (a layer's are split so that link and "
+        "CPU end together), idle_cheaper (each alone)",
     )  # fmt: skip
     placement: str | None = option(
         Policy(amount=True), None, group=POLICY, metavar="NAME=N", off=True,
@@ -214,7 +215,7 @@ class Scenario:
             )
         if len(workload.hw.devices) > 1:
             devices.refuse_what_one_device_has({name: getattr(self, name) for name in OPTIONS}, workload.hw.name)
-            budgets = devices.budgets_of(workload, devices.layout_of(workload, self.placement), self.budget)
+            budgets = devices.budgets_of(workload, devices.layout_of(workload, self.placement, self.seed), self.budget)
             return Plan(budget_bytes=sum(budgets), device_budgets=budgets, **self._of(Plan))
         return Plan(
             budget_bytes=budget_of(workload.memory, self.budget, self.memory),

@@ -69,7 +69,10 @@ def show_run(run: Run, changes: list[tuple[str, float]], files: list[str], out: 
         )
     )
     for one in run.devices() if run.plan.device_budgets else ():
-        out.print(f"  {one['name']}: " + ", ".join(f"{name} {nbytes(n)}" for name, n in one["memory_bytes"].items()), highlight=False)
+        out.print(
+            f"  {one['name']}: " + ", ".join(f"{name} {nbytes(n)}" for name, n in one["memory_bytes"].items()),
+            highlight=False,
+        )
     if run.tok_s:
         out.print(
             "A token's time: "
