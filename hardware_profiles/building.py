@@ -10,7 +10,9 @@ from simmoe.hardware_profiles.ranges import below_peak
 from simmoe.hardware_profiles.schema import Checked, W
 from simmoe.hardware_profiles.words import DOC, check_word
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware, Link, Managed, Power, Thermal, Tier, Upstream
+from simmoe.simulator.nouns.hardware import ComputeUnit, Fabric, Hardware, Link, Managed, Power, Thermal, Tier, Upstream
+
+Points = tuple[tuple[int, float], ...]  # of a curve
 
 
 def build(doc: Mapping[str, Any], checked: Checked, digest: str) -> Hardware:
@@ -34,7 +36,9 @@ def _assemble(doc: Mapping[str, Any], checked: Checked, digest: str) -> Hardware
         unified=doc["memory"] == "unified",
         tiers=tiers,
         units={u: _unit(u, unit, n) for u, unit in doc["units"].items()},
-        link=_link(doc["link"], n, curves.get("link.efficiency", ())),
+        link=_link("link", doc["link"], n, curves),
+        more_links={name: _link(f"links.{name}", link, n, curves) for name, link in doc.get("links", {}).items()},
+        fabric=Fabric(n["fabric.bandwidth"], n["fabric.latency"]) if "fabric" in doc else None,
         devices=tuple(doc["devices"]),
         reserved_bytes=n["reserved"],
         dram_bytes_per_loaded_byte=n.get(W, 0),
@@ -67,25 +71,26 @@ def _unit(name: str, unit: Mapping[str, Any], n: Mapping[str, int]) -> ComputeUn
     )
 
 
-def _link(link: Mapping[str, Any], n: Mapping[str, int], efficiency: tuple[tuple[int, float], ...]) -> Link:
-    up, at = link.get("upstream"), "link.upstream"
-    upstream = up and Upstream(up["from"], n[f"{at}.bandwidth"], n[f"{at}.latency"], up["pipelined"])
+def _link(at: str, link: Mapping[str, Any], n: Mapping[str, int], curves: Mapping[str, Points]) -> Link:
+    """curves: the points of each curve of the file by its path."""
+    up, before = link.get("upstream"), f"{at}.upstream"
+    upstream = up and Upstream(up["from"], n[f"{before}.bandwidth"], n[f"{before}.latency"], up["pipelined"])
     managed = (
-        Managed(*(n[f"link.managed.{key}"] for key in ("bandwidth", "page", "fault"))) if "managed" in link else None
+        Managed(*(n[f"{at}.managed.{key}"] for key in ("bandwidth", "page", "fault"))) if "managed" in link else None
     )
     return Link(
         src=link["from"],
         dst=link["to"],
-        bytes_per_s=n["link.bandwidth"],
-        latency_ps=n["link.latency"],
-        efficiency=efficiency,
-        pageable_bytes_per_s=n.get("link.pageable"),
+        bytes_per_s=n[f"{at}.bandwidth"],
+        latency_ps=n[f"{at}.latency"],
+        efficiency=curves.get(f"{at}.efficiency", ()),
+        pageable_bytes_per_s=n.get(f"{at}.pageable"),
         duplex=link.get("duplex", "full"),
         upstream=upstream,
-        write_bytes_per_s=n.get("link.write_bandwidth"),
+        write_bytes_per_s=n.get(f"{at}.write_bandwidth"),
         host_memory=link.get("host_memory", "pinned"),
         managed=managed,
-        queue_depth=n.get("link.queue_depth"),
+        queue_depth=n.get(f"{at}.queue_depth"),
     )
 
 
@@ -101,17 +106,10 @@ def _thermal(n: Mapping[str, int]) -> Thermal:
 def _check_names(hw: Hardware, file: str) -> None:
     for unit in hw.units.values():
         check_word(unit.memory, hw.tiers, f"{file}: units.{unit.name}.memory")
-    check_word(hw.link.src, hw.tiers, f"{file}: link.from")
-    check_word(hw.link.dst, hw.tiers, f"{file}: link.to")
-    check_word(hw.devices[0], hw.units, f"{file}: devices")
+    for name in hw.devices:
+        check_word(name, hw.units, f"{file}: devices")
+    _check_devices(hw, file)
     memory = hw.device.memory
-    if hw.link.dst != memory:
-        raise UserError(
-            f"{file}: link.to is {hw.link.dst!r}, but a load must end in the memory of {hw.device.name!r}, "
-            f"the device: write {memory!r}"
-        )
-    if hw.link.src == memory:
-        raise UserError(f"{file}: link.from and link.to are both {memory!r}; link.from is where the experts live")
     if hw.unified and W not in hw.figures:
         raise UserError(f"{file}: missing key {W!r}; a unified machine needs it, 1 = the load lands in place")
     if not hw.unified and W in hw.figures:
@@ -120,24 +118,77 @@ def _check_names(hw: Hardware, file: str) -> None:
         raise UserError(
             f"{file}: units.{hw.cpu.name}.memory is {hw.cpu.memory!r}, but a unified machine has one memory: write {memory!r}"
         )
-    if hw.link.upstream:
-        _check_upstream(hw, hw.link.upstream, file)
-    _check_use(hw, file)
+    for number, path in enumerate(_paths(hw)):
+        _check_ends(hw.alone(number), path, file)
+        _check_use(hw.alone(number), path, file)
 
 
-def _check_use(hw: Hardware, file: str) -> None:
+def _check_devices(hw: Hardware, file: str) -> None:
+    """Several devices: each has its own memory and its own link out of one home, and a fabric joins them."""
+    others = hw.devices[1:]
+    if set(hw.more_links) != set(others):
+        raise UserError(
+            f"{file}: links must name the devices behind the first, {', '.join(others) or 'of which there are none'}, and names "
+            f"{', '.join(hw.more_links) or 'none'}; the link of the first device is called link"
+        )
+    if (hw.fabric is None) != (not others):
+        what = (
+            "missing key 'fabric': it joins the devices" if others else "fabric joins several devices, and there is one"
+        )
+        raise UserError(f"{file}: {what}; {'add its bandwidth and latency' if others else 'remove it'} ({DOC})")
+    if not others:
+        return
+    if hw.unified:
+        raise UserError(
+            f"{file}: devices lists {len(hw.devices)} units of one unified memory, which is not modelled; list one"
+        )
+    for name in others:
+        if any(hw.units[name].memory == hw.units[other].memory for other in hw.devices if other != name):
+            raise UserError(f"{file}: units.{name}.memory is that of another device; each device has its own")
+        if hw.more_links[name].src != hw.link.src:
+            raise UserError(
+                f"{file}: links.{name}.from is {hw.more_links[name].src!r}, but the experts live on {hw.link.src!r}: write that"
+            )
+    if any(link.upstream for link in hw.links):
+        raise UserError(
+            f"{file}: a store before the links (upstream) of several devices is not modelled; remove upstream"
+        )
+
+
+def _paths(hw: Hardware) -> list[str]:
+    """Where a profile writes the link of each device."""
+    return ["link", *(f"links.{name}" for name in hw.devices[1:])]
+
+
+def _check_ends(hw: Hardware, path: str, file: str) -> None:
+    """The link of the only device of `hw`."""
+    link, memory = hw.link, hw.device.memory
+    check_word(link.src, hw.tiers, f"{file}: {path}.from")
+    check_word(link.dst, hw.tiers, f"{file}: {path}.to")
+    if link.dst != memory:
+        raise UserError(
+            f"{file}: {path}.to is {link.dst!r}, but a load must end in the memory of {hw.device.name!r}, "
+            f"the device: write {memory!r}"
+        )
+    if link.src == memory:
+        raise UserError(f"{file}: {path}.from and {path}.to are both {memory!r}; {path}.from is where the experts live")
+    if link.upstream:
+        _check_upstream(hw, link.upstream, file)
+
+
+def _check_use(hw: Hardware, path: str, file: str) -> None:
     """How the engine uses the link needs the figures of that use."""
     link = hw.link
     known = {"pinned": True, "pageable": link.pageable_bytes_per_s, "managed": link.managed}
     if not known[link.host_memory]:
         raise UserError(
-            f"{file}: link.host_memory is {link.host_memory!r}, but the profile has no link.{link.host_memory} that says how "
+            f"{file}: {path}.host_memory is {link.host_memory!r}, but the profile has no {path}.{link.host_memory} that says how "
             f"fast that is; add it ({DOC}), or write pinned"
         )
     if link.queue_depth is not None and not hw.home.queue:
         raise UserError(
-            f"{file}: link.queue_depth is {link.queue_depth}, but tiers.{hw.home.name}.queue does not say what that gives; add "
-            f"the curve ({DOC}), or remove link.queue_depth"
+            f"{file}: {path}.queue_depth is {link.queue_depth}, but tiers.{hw.home.name}.queue does not say what that gives; add "
+            f"the curve ({DOC}), or remove {path}.queue_depth"
         )
 
 
@@ -154,23 +205,32 @@ def _check_rates(hw: Hardware, file: str) -> None:
         _check_rate(unit.bytes_per_s, hw.tiers[unit.memory], f"{file}: units.{unit.name}.bandwidth")
         if unit.grouped_bytes_per_s is not None:
             _check_rate(unit.grouped_bytes_per_s, hw.tiers[unit.memory], f"{file}: units.{unit.name}.grouped_bandwidth")
-    if hw.unified:  # a discrete link runs at its memory's rate, which the result says
-        _check_rate(hw.link.bytes_per_s, hw.tiers[hw.link.src], f"{file}: link.bandwidth")
-    if hw.link.upstream:
-        _check_rate(hw.link.upstream.bytes_per_s, hw.home, f"{file}: link.upstream.bandwidth")
+    for number, path in enumerate(_paths(hw)):
+        _check_link_rates(hw.alone(number), path, file)
     memory, r, w = hw.device_memory, hw.link.bytes_per_s, hw.dram_bytes_per_loaded_byte
-    pageable = hw.link.pageable_bytes_per_s or 0
-    if pageable > r:
-        raise UserError(
-            f"{file}: link.pageable: {pageable} B/s is more than link.bandwidth, which is {r} B/s pinned; lower it"
-        )
-    if hw.reserved_bytes >= memory.capacity_bytes:
-        raise UserError(f"{file}: reserved, {hw.reserved_bytes} B, leaves nothing of tiers.{memory.name}; lower it")
     left = memory.bytes_per_s - w * r
     if hw.unified and left <= 0:
         raise UserError(
             f"{file}: a load leaves the GPU tiers.{memory.name}.bandwidth - {W} x link.bandwidth = "
             f"{memory.bytes_per_s} - {w} x {r} = {left} B/s; it must be > 0: lower link.bandwidth"
+        )
+
+
+def _check_link_rates(hw: Hardware, path: str, file: str) -> None:
+    """Those of the only device of `hw`."""
+    link = hw.link
+    if hw.unified:  # a discrete link runs at its memory's rate, which the result says
+        _check_rate(link.bytes_per_s, hw.tiers[link.src], f"{file}: {path}.bandwidth")
+    if link.upstream:
+        _check_rate(link.upstream.bytes_per_s, hw.home, f"{file}: {path}.upstream.bandwidth")
+    if (link.pageable_bytes_per_s or 0) > link.bytes_per_s:
+        raise UserError(
+            f"{file}: {path}.pageable: {link.pageable_bytes_per_s} B/s is more than {path}.bandwidth, which is {link.bytes_per_s} B/s "
+            "pinned; lower it"
+        )
+    if hw.reserved_bytes >= hw.device_memory.capacity_bytes:
+        raise UserError(
+            f"{file}: reserved, {hw.reserved_bytes} B, leaves nothing of tiers.{hw.device_memory.name}; lower it"
         )
 
 

@@ -68,13 +68,19 @@ def _moved(hw: Hardware, fast: bool) -> Hardware:
     }
     units = {name: _unit(unit, tiers[unit.memory], pick) for name, unit in hw.units.items()}
     w = pick("dram_bytes_per_loaded_byte", hw.dram_bytes_per_loaded_byte)
-    link = _link(hw.link, tiers, pick)
+    link = _link("link", hw.link, tiers, pick)
+    more = {name: _link(f"links.{name}", one, tiers, pick) for name, one in hw.more_links.items()}
+    fabric = hw.fabric and replace(
+        hw.fabric, bytes_per_s=pick("fabric.bandwidth", hw.fabric.bytes_per_s),
+        latency_ps=pick("fabric.latency", hw.fabric.latency_ps),
+    )  # fmt: skip
     if hw.unified:
         most = (tiers[link.dst].bytes_per_s - 1000) // w // 1000 * 1000
         link = replace(link, bytes_per_s=min(link.bytes_per_s, most))
     word = "optimistic" if fast else "pessimistic"
     return replace(
         hw, name=f"{hw.name} ({word})", title=f"{hw.title}, {word} end of every range", tiers=tiers, units=units, link=link,
+        more_links=more, fabric=fabric,
         dram_bytes_per_loaded_byte=w, figures=figures, digest=hashlib.sha256(f"{hw.digest} {word}".encode()).hexdigest(),
     )  # fmt: skip
 
@@ -113,19 +119,19 @@ def _exponent(pick: Pick, path: str, value: float | None) -> float | None:
     return None if value is None else pick(path, round(value * 1000)) / 1000
 
 
-def _link(link: Link, tiers: dict[str, Tier], pick: Pick) -> Link:
+def _link(at: str, link: Link, tiers: dict[str, Tier], pick: Pick) -> Link:
     up, slow, back, managed = link.upstream, link.pageable_bytes_per_s, link.write_bytes_per_s, link.managed
-    rate = min(pick("link.bandwidth", link.bytes_per_s), tiers[link.src].bytes_per_s)
+    rate = min(pick(f"{at}.bandwidth", link.bytes_per_s), tiers[link.src].bytes_per_s)
     if up is not None:
         up = replace(
-            up, latency_ps=pick("link.upstream.latency", up.latency_ps),
-            bytes_per_s=min(pick("link.upstream.bandwidth", up.bytes_per_s), tiers[up.src].bytes_per_s),
+            up, latency_ps=pick(f"{at}.upstream.latency", up.latency_ps),
+            bytes_per_s=min(pick(f"{at}.upstream.bandwidth", up.bytes_per_s), tiers[up.src].bytes_per_s),
         )  # fmt: skip
     return replace(
-        link, bytes_per_s=rate, latency_ps=pick("link.latency", link.latency_ps), upstream=up,
-        pageable_bytes_per_s=None if slow is None else min(pick("link.pageable", slow), rate),
-        write_bytes_per_s=None if back is None else pick("link.write_bandwidth", back), managed=managed and replace(
-            managed, bytes_per_s=pick("link.managed.bandwidth", managed.bytes_per_s),
-            fault_ps=pick("link.managed.fault", managed.fault_ps),
+        link, bytes_per_s=rate, latency_ps=pick(f"{at}.latency", link.latency_ps), upstream=up,
+        pageable_bytes_per_s=None if slow is None else min(pick(f"{at}.pageable", slow), rate),
+        write_bytes_per_s=None if back is None else pick(f"{at}.write_bandwidth", back), managed=managed and replace(
+            managed, bytes_per_s=pick(f"{at}.managed.bandwidth", managed.bytes_per_s),
+            fault_ps=pick(f"{at}.managed.fault", managed.fault_ps),
         ),
     )  # fmt: skip

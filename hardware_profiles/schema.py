@@ -31,6 +31,7 @@ _LINK = {
     "pageable?": "bandwidth", "duplex?": ("full", "half"), "upstream?": _UPSTREAM, "write_bandwidth?": "bandwidth",
     "host_memory?": ("pinned", "pageable", "managed"), "managed?": _MANAGED, "queue_depth?": "count",
 }  # fmt: skip
+_FABRIC = {"bandwidth": "bandwidth", "latency": "time"}
 _POWER = {"idle?": "power", "max?": "power", "per_byte?": "energy", "per_link_byte?": "energy", "per_flop?": "energy"}
 # What a file holds. A mapping lists its keys ("?" = optional, "*" = names of the user's choice); a tuple lists the
 # allowed words; any other leaf is "text", "names", "flag", "modes", a curve, or what a number measures.
@@ -43,6 +44,8 @@ SHAPE: dict[str, Any] = {
     "tiers": {"*": _TIER},
     "units": {"*": _UNIT},
     "link": _LINK,
+    "links?": {"*": _LINK},
+    "fabric?": _FABRIC,
     "devices": "names",
     "reserved": "bytes",
     f"{W}?": "count",
@@ -101,8 +104,8 @@ LEAVES: dict[str, tuple[Any, str]] = {  # shape -> rule, what to say where it is
         lambda x: isinstance(x, str) and x.strip(), "is no text; write words, in quotes where YAML sees a number or a date"
     ),
     "names": (
-        lambda x: isinstance(x, list) and len(x) == 1 and isinstance(x[0], str),
-        "must list exactly one compute unit (one device today), such as [gpu]",
+        lambda x: isinstance(x, list) and x and all(isinstance(name, str) for name in x) and len(set(x)) == len(x),
+        "must list the compute units that run the model, each once, such as [gpu]",
     ),
     "flag": (lambda x: isinstance(x, bool), "is neither yes nor no; write one of them, without quotes"),
     "modes": (

@@ -7,6 +7,7 @@ added to both its work and its FLOP time, so that the clocks know one rule: laun
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import chain
 from typing import NamedTuple
@@ -80,8 +81,12 @@ class Costs:
                 )
         self.transfer_ps = [load_ps(int(b), hw) for b in model.expert_bytes]
         self.moe_layers = [model.layers[i] for i in model.moe_layers]
+        self.devices = 1
+        self.places = trace.n_layers  # (MoE layer, device) pairs (simulator/several.py)
+        self.homes: tuple[int, ...] = (0,) * (trace.n_layers + 1)  # device that runs what stands before each MoE layer
         self.kinds = list(dict.fromkeys(model.layers))  # layers of one shape cost the same
         self.gaps = _gaps(model.layers, self.kinds)
+        self.n_pieces = self.gaps[-1][-1] + 1  # the head is the last
         self._chains: dict[PassSize, list[Chain]] = {}
         self._experts: dict[tuple[int, int, int], Chain] = {}
         self._shared: dict[tuple[int, int], Chain] = {}
@@ -115,6 +120,23 @@ class Costs:
         if unit.grouped_bytes_per_s is not None:
             work = -(-work * self.rate // (unit.grouped_bytes_per_s // 1000))
         return work + self.grouped_extra_ps * self.rate
+
+    def on_path(self, column: int) -> int:
+        """1 = the unit that computes the experts of a place also runs what stands before the layer (simulator/several.py)."""
+        return 1
+
+    def experts_launch(self, column: int) -> tuple[int, int, Sequence[int]]:
+        """Of the unit that computes the experts of a place: launch time, what a fused launch takes beyond it, shares of its soft
+        maximum."""
+        return self.launch_ps, self.grouped_extra_ps, self.soft_shares
+
+    def rate_of(self, column: int) -> int:
+        """Bytes per ms that the unit of a place reads."""
+        return self.rate
+
+    def sent_ps(self, rows: int) -> int:
+        """Time of a message with the hidden states of so many rows to another device; 0 where there is none."""
+        return 0
 
     def compute_ps(self, column: int, token_slots: int) -> int:
         """FLOP time of `token_slots` (token, slot) pairs in an MoE layer in one fused launch."""
@@ -158,7 +180,7 @@ class Costs:
         pieces = self.pieces(size)
         for i in chain.from_iterable(self.gaps):
             total[pieces[i].name] += pieces[i].ps
-        total["shared"] = sum(self.shared(column, size.tokens).ps for column in range(self.trace.n_layers))
+        total["shared"] = sum(self.shared(place, size.tokens).ps for place in range(self.places))
         return total
 
     @cached_property

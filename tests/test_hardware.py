@@ -238,8 +238,12 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"tiers": {}}, "tiers: {} is not a filled mapping; its keys: names of your choice"),
     ({"tiers__my.dram": {}}, "tiers: 'my.dram' is no name; use letters"),
     ({"units__gpu__flops": {}}, "units.gpu.flops: {} is not a filled mapping; its keys: fp32, fp16, bf16, fp8, int8"),
-    ({"devices": "gpu"}, "devices: 'gpu' must list exactly one compute unit (one device today), such as [gpu]"),
-    ({"devices": ["gpu", "gpu"]}, "devices: ['gpu', 'gpu'] must list exactly one compute unit"),
+    ({"devices": "gpu"}, "devices: 'gpu' must list the compute units that run the model, each once, such as [gpu]"),
+    ({"devices": ["gpu", "gpu"]}, "devices: ['gpu', 'gpu'] must list the compute units that run the model, each once"),
+    (
+        {"fabric": {"bandwidth": number("1 GB/s"), "latency": number("1 us")}},
+        "fabric joins several devices, and there is one",
+    ),
     # numbers
     ({"link__bandwidth": 2e9}, 'link.bandwidth: bare 2000000000.0; write {value: "204.8 GB/s", kind: measured'),
     ({"reserved": "2 GB"}, "reserved: bare '2 GB'; write {value: \"64 GB\", kind: measured, source:"),

@@ -16,7 +16,7 @@ from simmoe.simulator.decide.player import Player
 from simmoe.simulator.lower import layer, oplist
 from simmoe.simulator.lower.durations import loading
 from simmoe.simulator.lower.oplist import FIRST_HOP, KINDS, MOVE, ONE, RUN, WAIT, Ops
-from simmoe.simulator.lower.tables import CPU, LINK, UNIT, UPSTREAM, notes_of, tables_of, work_of
+from simmoe.simulator.lower.tables import UNIT, cpu_of, link_of, notes_of, tables_of, upstream_of, work_of
 from simmoe.simulator.nouns.decisions import Guesses
 from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware, Link, Tier, Upstream
 from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape, Part
@@ -106,13 +106,15 @@ def test_a_row_follows_rows_before_it_only(name):
             assert 0 <= ops.what[row][-1] < row
         if ops.kind[row] == ONE:
             assert ops.kind[ops.what[row][-1]] == MOVE
-        move = UPSTREAM if str(ops.what[row][0]).startswith(FIRST_HOP) else LINK
-        assert ops.resource[row] == (move if ops.kind[row] == MOVE else CPU if ops.what[row][0] == "cpu" else UNIT)
+        move = upstream_of(1) if str(ops.what[row][0]).startswith(FIRST_HOP) else link_of(0, 1)
+        assert ops.resource[row] == (
+            move if ops.kind[row] == MOVE else cpu_of(1) if ops.what[row][0] == "cpu" else UNIT
+        )
 
 
 def test_every_kind_of_operation_stands_in_some_golden_file():
     seen = {KINDS[kind] for name in CASES for kind in lowered(name).kind}
-    assert seen == set(KINDS)
+    assert seen == set(KINDS) - {"SEND"}  # of several devices: tests/golden/distributed.txt
 
 
 def test_serial_issues_no_load_before_the_launch_before_it():

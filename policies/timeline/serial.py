@@ -13,7 +13,7 @@ def lower_layer(
     event: int, number: int, size: int, column: int, now: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any
 ) -> int:  # fmt: skip
     """Shared experts, hits, then load by load; prefetches behind the last load, or at once where there is none."""
-    unit, link = t.unit[column], t.link[column]
+    unit, link = t.at[column], t.link[column]
     first, last, begin = w.ptr[event], w.ptr[event + 1], s.at[LOADED]
     end, slots = begin, w.slot_ptr[event + 1] - w.slot_ptr[event]
     while end < len(w.loads) and w.loads[end] < last:

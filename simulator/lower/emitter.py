@@ -66,6 +66,11 @@ def op_host(unit: int, event: int, after: int, f: Fixed, t: Tables, w: Work, s: 
     return after
 
 
+def op_send(link: int, lasts: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any) -> int:
+    """SEND: a message of `lasts` ps from device to device, where it is one."""
+    return after
+
+
 def op_wait(unit: int, other: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any) -> int:
     """The unit waits for the operation `other` of another unit."""
     return after

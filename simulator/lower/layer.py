@@ -123,7 +123,7 @@ def load_beside(
     event: int, number: int, size: int, column: int, now: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any
 ) -> int:  # fmt: skip
     """Loads issued behind `now`, each expert computed when it has arrived: parts (b) to (e) of a layer (docs/semantics.md)."""
-    unit, link = t.unit[column], t.link[column]
+    unit, link = t.at[column], t.link[column]
     first, last, begin = w.ptr[event], w.ptr[event + 1], s.at[LOADED]
     end, slots = begin, w.slot_ptr[event + 1] - w.slot_ptr[event]
     while end < len(w.loads) and w.loads[end] < last:

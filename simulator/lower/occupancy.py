@@ -42,7 +42,7 @@ class Occupancy:
     def of(cls, requests: Requests, decisions: Decisions, guesses: Guesses, expert_bytes: Ints) -> Occupancy:
         n, groups = requests.n_objects, len(decisions.rooms)
         size = np.repeat(expert_bytes, n // len(expert_bytes)).tolist()
-        group = (np.arange(n) * groups // n).tolist()
+        group = (np.arange(n) * groups // n if decisions.group is None else decisions.group).tolist()
         event = event_of_cause(requests, guesses, decisions.evicted_for)
         own = np.isin(event * n + decisions.evicted, requests.event_of_request * n + requests.obj)
         load_of = dict(zip(decisions.loads.tolist(), range(len(decisions.loads))))

@@ -10,8 +10,8 @@ from typing import Any
 
 from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
 
-RUN, MOVE, READY, LATE, ONE, WAIT = range(6)
-KINDS = ("RUN", "MOVE", "READY", "LATE", "ONE", "WAIT")
+RUN, MOVE, READY, LATE, ONE, WAIT, SEND = range(7)
+KINDS = ("RUN", "MOVE", "READY", "LATE", "ONE", "WAIT", "SEND")
 FIRST_HOP = "first hop of "
 What = tuple[Any, ...]
 
@@ -24,11 +24,11 @@ class Ops:
     resource: list[int] = field(default_factory=lambda: [-1])
     after: list[int] = field(default_factory=lambda: [0])
     what: list[What] = field(default_factory=lambda: [()])
-    decided: dict[int, int] = field(default_factory=dict)  # event -> the row at whose end it is decided
+    decided: dict[int, int] = field(default_factory=dict)  # event of each device -> row at whose end it is decided
     # RUN ("gap" | "shared", pass, column) or ("cpu" | "host", event) · MOVE ("load" | "guess", number), of two hops the first
     # (FIRST_HOP + "load" | "guess", number), the second ("load" | "guess", number, row of the first)
     # READY (column, experts, token slots, ((token slots, guess) of each that may be late)) · LATE (column, token slots, guess)
-    # ONE (column, token slots, row of its MOVE) · WAIT (row,)
+    # ONE (column, token slots, row of its MOVE) · WAIT (row,) · SEND (ps,)
 
     def add(self, kind: int, resource: int, after: int, what: What) -> int:
         """The number of the new row."""
@@ -60,6 +60,8 @@ def _words(kind: str, what: What) -> str:
             )
         case "ONE", (column, slots, row):
             return f"layer column {column}: {slots} token slots, when row {row} has ended"
+        case "SEND", (lasts,):
+            return f"a message of {lasts} ps"
         case "WAIT", (row,):
             return f"until row {row} has ended"
         case "RUN", ("cpu", event):
@@ -80,14 +82,15 @@ def op_gap(
 ) -> int:
     row = e.add(RUN, unit, after, ("gap", number, column))
     if column < f.layers:
-        e.decided[number * f.layers + column] = row
+        for device in range(f.devices):
+            e.decided[(number * f.layers + column) * f.devices + device] = row
     return row
 
 
 def op_shared(
     unit: int, number: int, size: int, column: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Ops
 ) -> int:
-    if t.shared_ps[size * f.layers + column] > 0:
+    if t.shared_ps[size * f.places + column] > 0:
         return e.add(RUN, unit, after, ("shared", number, column))
     return after
 
@@ -138,6 +141,10 @@ def op_host(unit: int, event: int, after: int, f: Fixed, t: Tables, w: Work, s: 
         after = e.add(RUN, unit, after, ("host", event))
         e.decided[event] = after
     return after
+
+
+def op_send(link: int, lasts: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Ops) -> int:
+    return e.add(SEND, link, after, (lasts,)) if lasts > 0 else after
 
 
 def op_wait(unit: int, other: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Ops) -> int:

@@ -18,11 +18,12 @@ class Fixed(NamedTuple):
     rate_beside_fast_cpu: int  # while the CPU reads the same memory at its own rate, contended only
     contended: int  # 1 = transfers slow the unit's memory down
     layers: int
+    devices: int
+    places: int  # (MoE layer, device) pairs, numbered layer * devices + device
     gap_kinds: int
     columns: int  # of a row of piece_work
     read_stride: int  # of a row of read_ps
     flop_stride: int  # of a row of flop_ps
-    grouped_extra_ps: int  # in read_ps and flop_ps: what a fused launch takes beyond launch_ps
     cpu: int  # number of the CPU among the resources
     cpu_launch_ps: int  # this and the next two: discrete machines with experts on the CPU only
     cpu_rate: int  # bytes per ms
@@ -30,6 +31,7 @@ class Fixed(NamedTuple):
     upstream: int  # number of the hop before the link among the resources
     pipelined: int  # 1 = the link sends on what has come over that hop, 0 = whole experts only
     first_bytes_ps: int  # from the start of that hop until its first bytes come
+    fabric: int  # number of the fabric between devices; one more is its way back
     latency_ps: int  # from the start of a transfer over the link until bytes leave the memory that it reads
     host_wait_ps: int  # the host waits that long for the router's result, where the timeline says so
     latest: int  # a pass that starts later could end behind what 64 bits count
@@ -39,10 +41,10 @@ class Tables(NamedTuple):
     """Costs as arrays; a size is a distinct PassSize, a piece one launch, a gap the launches between two decisions."""
 
     size: Any  # [passes] size of each pass
-    unit: (
-        Any  # [layers + 1] resource that runs each MoE layer and the gap before it; last, the gap behind the last layer
-    )
-    link: Any  # [layers] resource that brings the experts of each MoE layer
+    unit: Any  # [layers + 1] resource that runs the gap before each MoE layer; last, the gap behind the last layer
+    at: Any  # [places] resource that computes the experts of each place
+    link: Any  # [places] resource that brings them
+    on_path: Any  # [places] 1 = that resource also runs the gap before the layer, so that its launches make up the pass
     gap_kind: Any  # [layers + 1] kind of gap before each MoE layer, and behind the last
     gap_ps: Any  # [sizes * gap kinds] uncontended time
     piece_ptr: Any  # [gap kinds + 1] into piece
@@ -50,13 +52,17 @@ class Tables(NamedTuple):
     piece_ps: Any  # [sizes * columns] uncontended time, launch included
     piece_work: Any  # [sizes * columns] bytes * 10**9
     piece_flop_ps: Any  # [sizes * columns]
-    shared_work: Any  # [sizes * layers], 0 = no shared experts
-    shared_flop_ps: Any  # [sizes * layers]
-    shared_ps: Any  # [sizes * layers] uncontended time, launch included
-    read_work: Any  # [layers * (widest + 1)] to read n experts
-    read_ps: Any  # [layers * (widest + 1)] uncontended time of it
-    flop_ps: Any  # [layers * (most token slots + 1)]
-    soft_shares: Any  # [1025] of a fused launch, by ratio; empty = the larger of memory and compute
+    hand_ps: Any  # [sizes] time to hand the hidden states of a pass to another device
+    shared_work: Any  # [sizes * places], 0 = no shared experts
+    shared_flop_ps: Any  # [sizes * places]
+    shared_ps: Any  # [sizes * places] uncontended time, launch included
+    launch_ps: Any  # [places] of a launch over routed experts
+    extra_ps: Any  # [places] its fixed cost beyond that, which read_ps and flop_ps contain
+    read_work: Any  # [places * (widest + 1)] to read n experts
+    read_ps: Any  # [places * (widest + 1)] uncontended time of it
+    flop_ps: Any  # [places * (most token slots + 1)]
+    soft_at: Any  # [places] into soft_shares
+    soft_shares: Any  # [devices * 1025] of a fused launch, by ratio; empty = the larger of memory and compute
 
 
 class Work(NamedTuple):
@@ -82,6 +88,7 @@ class Work(NamedTuple):
     guess_ptr: Any  # [events + 1]
     guess_obj: Any  # [guesses]
     issued: Any  # [guesses]
+    send_ps: Any  # [events] of several devices: time to send a device the tokens of the event, 0 = none; empty with one device
     guess_ps: Any  # [guesses] time on the link
     guess_reads_ps: Any  # [guesses] as load_reads_ps
     guess_up_ps: Any  # [guesses] as load_up_ps
@@ -94,6 +101,7 @@ class Notes(NamedTuple):
 
     at: Any  # [2] loads and fresh hits of earlier events
     due: Any  # [widest] handle of each load of the event
+    back: Any  # [devices] handle of what each other device sends back
     late: Any  # [widest] hits of the event that may still be on their way, in order of their transfers' issue
     by: Any  # [widest] guess that brings each of them
     rank: Any  # [widest] how many hits stand before each of them

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -10,12 +10,37 @@ import numpy as np
 from simmoe.simulator.arrays import Ints, ints, small
 from simmoe.simulator.costs import Costs, PassSize
 from simmoe.simulator.cpu_costs import WAITS
+from simmoe.simulator.decide.devices import rows_sent
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.lower.durations import Loading, on_cpu
 from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 
-UNIT, LINK, CPU, UPSTREAM = 0, 1, 2, 3  # numbers of the resources of one device
+# Numbers of the resources: the unit of each device, the link into each, the CPU, the way to the memory before the link, the fabric
+# and its way back.
+UNIT = 0
+
+
+def link_of(device: int, devices: int) -> int:
+    return devices + device
+
+
+def cpu_of(devices: int) -> int:
+    return 2 * devices
+
+
+def upstream_of(devices: int) -> int:
+    return 2 * devices + 1
+
+
+def fabric_of(devices: int) -> int:
+    return 2 * devices + 2
+
+
+def resources(devices: int) -> int:
+    """How many there are."""
+    return 2 * devices + 4
+
 
 _tables: WeakKeyDictionary[Costs, dict[tuple[int, int], tuple[Fixed, Tables]]] = WeakKeyDictionary()
 _launches: WeakKeyDictionary[Costs, int] = WeakKeyDictionary()
@@ -43,7 +68,8 @@ def work_of(costs: Costs, requests: Requests, decisions: Decisions, guesses: Gue
     return Work(
         ptr, obj, tokens, slot_ptr, small(decisions.loads), loads.demand_ps, loads.demand_reads_ps, loads.demand_up_ps, decisions.wait,
         decisions.hit.view(np.int8), small(cpu.experts), small(cpu.slots), *cpu[2:], guess_ptr, guess_obj, decisions.issued.view(np.int8),
-        loads.guess_ps, loads.guess_reads_ps, loads.guess_up_ps, small(decisions.fresh), small(decisions.fresh_by),
+        _sent(costs, requests),         loads.guess_ps, loads.guess_reads_ps, loads.guess_up_ps,
+        small(decisions.fresh), small(decisions.fresh_by),
     )  # fmt: skip
 
 
@@ -63,37 +89,59 @@ def transfers_slow(costs: Costs, cpu: bool) -> bool:
     return costs.contended or (cpu and costs.cpu.shares_memory)
 
 
-def notes_of(widest: int) -> Notes:
+def _sent(costs: Costs, requests: Requests) -> Ints:
+    """int64 [events] of several devices: time to send each the tokens that its event asks for, or the results back."""
+    if costs.devices == 1:
+        return np.zeros(0, np.int64)
+    rows = rows_sent(requests, costs.trace.n_layers * costs.trace.top_k)
+    layer, device = requests.event_layer, np.arange(requests.n_events) % costs.devices
+    rows[device == np.array(costs.homes)[layer]] = 0
+    known = {n: costs.sent_ps(n) for n in set(rows.tolist())}
+    return np.array([known[n] for n in rows.tolist()], np.int64)
+
+
+def notes_of(widest: int, devices: int = 1) -> Notes:
     """Room for what lowering keeps of an event that requests so many experts."""
-    return Notes(*(np.zeros(n, np.int64) for n in (2, *[widest + 1] * 4)))
+    return Notes(*(np.zeros(n, np.int64) for n in (2, widest + 1, devices, *[widest + 1] * 3)))
 
 
 def tables_for(costs: Costs, most_experts: int, slots: int) -> tuple[Fixed, Tables]:
     """Tables for events of at most so many experts and token slots."""
     sizes = {size: number for number, size in enumerate(dict.fromkeys(costs.sizes))}
     gaps = {gap: number for number, gap in enumerate(dict.fromkeys(costs.gaps))}
-    layers, up = range(costs.trace.n_layers), costs.hw.link.upstream
+    up, devices, place = costs.hw.link.upstream, costs.devices, np.arange(costs.places)
     fixed = Fixed(
-        costs.launch_ps, costs.rate, costs.slow_rate, costs.rate, costs.slow_rate, costs.rate, int(costs.contended), len(layers), len(gaps),
-        costs.gaps[-1][-1] + 1,  # the head is the last piece
-        most_experts + 1, slots + 1, costs.grouped_extra_ps, CPU, 0, 0, 0, UPSTREAM,
-        int(up is not None and up.pipelined), up.latency_ps if up else 0, costs.hw.link.latency_ps, costs.hw.device.host_wait_ps, 0,
+        costs.launch_ps, costs.rate, costs.slow_rate, costs.rate, costs.slow_rate, costs.rate, int(costs.contended),
+        costs.trace.n_layers, devices, costs.places, len(gaps), costs.n_pieces, most_experts + 1, slots + 1, cpu_of(devices), 0, 0, 0,
+        upstream_of(devices), int(up is not None and up.pipelined), up.latency_ps if up else 0, fabric_of(devices),
+        costs.hw.link.latency_ps, costs.hw.device.host_wait_ps, 0,
     )  # fmt: skip
+    launches, extras, shares = zip(*(costs.experts_launch(one) for one in range(costs.places)))
+    soft = _soft(shares[:devices])
+    soft = _soft(shares[:devices])
     return fixed, Tables(
         size=ints([sizes[size] for size in costs.sizes]),
-        unit=np.full(len(layers) + 1, UNIT), link=np.full(len(layers), LINK),
+        unit=UNIT + np.array(costs.homes), at=UNIT + place % devices, link=link_of(0, devices) + place % devices,
+        on_path=ints([costs.on_path(one) for one in range(costs.places)]), launch_ps=ints(launches), extra_ps=ints(extras),
         gap_kind=ints([gaps[gap] for gap in costs.gaps]),
         piece_ptr=np.cumsum([0, *map(len, gaps)]), piece=ints([i for gap in gaps for i in gap]),
-        soft_shares=ints(costs.soft_shares), **rows_of_sizes(costs, list(sizes)), **rows_of_counts(costs, most_experts, slots),
+        soft_at=place % devices * (len(soft) // devices), soft_shares=soft,
+        **rows_of_sizes(costs, list(sizes)), **rows_of_counts(costs, most_experts, slots),
     )  # fmt: skip
+
+
+def _soft(shares: Sequence[Sequence[int]]) -> Ints:
+    """The shares of each device's soft maximum, one behind the other; zeros stand for the larger of the two."""
+    longest = max(map(len, shares))
+    return ints([share for row in shares for share in (row or [0] * longest)])
 
 
 def rows_of_sizes(costs: Costs, sizes: list[PassSize]) -> dict[str, Ints]:
     """The tables with a row for each size."""
     pieces = ints([[(p.ps, p.work, p.flop_ps) for p in costs.pieces(size)] for size in sizes])
-    shared = ints([[_shared(costs, column, size) for column in range(costs.trace.n_layers)] for size in sizes])
+    shared = ints([[_shared(costs, column, size) for column in range(costs.places)] for size in sizes])
     gaps = [[sum(row[i][0] for i in gap) for gap in dict.fromkeys(costs.gaps)] for row in pieces.tolist()]
-    columns = {"gap_ps": ints(gaps)}
+    columns = {"gap_ps": ints(gaps), "hand_ps": ints([costs.sent_ps(size.tokens) for size in sizes])}
     for name, rows in (("piece", pieces), ("shared", shared)):
         columns |= {f"{name}_{what}": rows[:, :, i] for i, what in enumerate(("ps", "work", "flop_ps"))}
     return {
@@ -102,10 +150,11 @@ def rows_of_sizes(costs: Costs, sizes: list[PassSize]) -> dict[str, Ints]:
 
 
 def rows_of_counts(costs: Costs, most_experts: int, slots: int) -> dict[str, Ints]:
-    """The tables with a row for each layer, over how many experts are read and how many token slots are computed."""
-    layers = range(costs.trace.n_layers)
-    read_work = ints([[costs.read_work(column, n) for n in range(most_experts + 1)] for column in layers]).reshape(-1)
-    return {"read_work": read_work, "read_ps": -(-read_work // costs.rate), "flop_ps": _compute_rows(costs, slots)}
+    """The tables with a row for each place, over how many experts are read and how many token slots are computed."""
+    places = range(costs.places)
+    read_work = ints([[costs.read_work(place, n) for n in range(most_experts + 1)] for place in places]).reshape(-1)
+    rates = np.repeat([costs.rate_of(place) for place in places], most_experts + 1)
+    return {"read_work": read_work, "read_ps": -(-read_work // rates), "flop_ps": _compute_rows(costs, slots)}
 
 
 def longest_pass_ps(costs: Costs, requests: Requests, work: Work) -> int:
@@ -127,22 +176,24 @@ def most_of(tables: Mapping[str, Ints]) -> dict[str, int]:
     """The longest of the times that a launch may take, of those that `tables` holds."""
     return {
         name: int(tables[name].max(initial=0))
-        for name in ("gap_ps", "shared_ps", "read_ps", "flop_ps")
+        for name in ("gap_ps", "shared_ps", "read_ps", "flop_ps", "launch_ps", "hand_ps")
         if name in tables
     }
 
 
 def launches_ps(fixed: Fixed, most: Mapping[str, int]) -> int:
     """The launches of no pass last longer together, while nothing slows them."""
-    expert = 2 * fixed.launch_ps + 2 * (most["read_ps"] + most["flop_ps"])  # a soft maximum at most doubles
+    expert = 2 * most["launch_ps"] + 2 * (most["read_ps"] + most["flop_ps"])  # a soft maximum at most doubles
     layer = fixed.host_wait_ps + most["gap_ps"] + most["shared_ps"] + (fixed.read_stride + 1) * expert
-    return (fixed.layers + 1) * layer
+    return (fixed.places + 1) * (layer + 2 * most["hand_ps"])
 
 
 def slower_by(costs: Costs, cpu: bool) -> int:
     """How many times longer a launch lasts at most, beside transfers and, with `cpu`, the CPU."""
     beside_cpu = costs.cpu.gpu_rates(costs.rate) if costs.contended and cpu else ()
-    slowest = min(rate for rate in (costs.rate, costs.slow_rate, *beside_cpu) if rate > WAITS)  # a wait ends with the CPU
+    slowest = min(
+        rate for rate in (costs.rate, costs.slow_rate, *beside_cpu) if rate > WAITS
+    )  # a wait ends with the CPU
     slower: int = -(-costs.rate // slowest)
     return slower
 
@@ -154,10 +205,13 @@ def _shared(costs: Costs, column: int, size: PassSize) -> tuple[int, int, int]:
 
 
 def _compute_rows(costs: Costs, slots: int) -> Ints:
-    """FLOP time of 0 … slots token slots of each layer, in exact whole picoseconds; layers of one shape share a row."""
-    rows: dict[int, list[int]] = {}
-    for column, layer in enumerate(costs.moe_layers):
-        flops = layer.expert.flops_per_token
-        if flops not in rows:
-            rows[flops] = [costs.compute_ps(column, n) for n in range(slots + 1)]
-    return ints([rows[layer.expert.flops_per_token] for layer in costs.moe_layers]).reshape(-1)
+    """FLOP time of 0 … slots token slots of each place, in exact whole picoseconds; layers of one shape share a row."""
+    rows: dict[tuple[int, int], list[int]] = {}
+    keys = [
+        (costs.moe_layers[place // costs.devices].expert.flops_per_token, place % costs.devices)
+        for place in range(costs.places)
+    ]
+    for place, key in enumerate(keys):
+        if key not in rows:
+            rows[key] = [costs.compute_ps(place, n) for n in range(slots + 1)]
+    return ints([rows[key] for key in keys]).reshape(-1)

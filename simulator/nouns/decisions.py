@@ -39,3 +39,4 @@ class Decisions:
     rooms: tuple[int, ...]  # bytes that each scope group may hold
     begins: tuple[int, ...]  # bytes that each holds before the first event
     emptied: Ints  # events at whose start all slots are given up
+    group: Ints | None = None  # [objects] scope group of each; None = the objects in order, in equal parts

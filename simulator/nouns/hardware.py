@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,14 @@ class Link:
 
 
 @dataclass(frozen=True)
+class Fabric:
+    """What joins the devices: each message takes its latency and its bytes at the rate; one message at a time each way."""
+
+    bytes_per_s: int
+    latency_ps: int
+
+
+@dataclass(frozen=True)
 class ComputeUnit:
     """A GPU (or a CPU): what one launch costs, how fast it reads its memory, how fast it computes."""
 
@@ -121,9 +129,9 @@ class Hardware:
     unified: bool
     tiers: Mapping[str, Tier]
     units: Mapping[str, ComputeUnit]
-    link: Link  # expert home -> device memory
-    devices: tuple[str, ...]  # names of the compute units that run the model; one today
-    reserved_bytes: int  # device memory that the model cannot have (operating system, runtime context)
+    link: Link  # expert home -> memory of the first device
+    devices: tuple[str, ...]  # names of the compute units that run the model
+    reserved_bytes: int  # memory of each device that the model cannot have (operating system, runtime context)
     dram_bytes_per_loaded_byte: int  # unified only: w of the contention law, 1 = the load lands in place
     figures: Mapping[str, Figure] = field(default_factory=dict)  # every number of the file, by its path in it
     digest: str = ""
@@ -131,10 +139,25 @@ class Hardware:
     power: Power | None = None
     thermal: Thermal | None = None
     modes: tuple[str, ...] = ()  # power modes that `name@mode` chooses
+    more_links: Mapping[str, Link] = field(default_factory=dict)  # into the memories of the other devices, by device
+    fabric: Fabric | None = None  # between the devices, where there are several
 
     @property
     def device(self) -> ComputeUnit:
         return self.units[self.devices[0]]
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """The link into the memory of each device."""
+        return (self.link, *(self.more_links[name] for name in self.devices[1:]))
+
+    def alone(self, number: int) -> Hardware:
+        """The machine without its other devices."""
+        if len(self.devices) == 1:
+            return self
+        name = self.devices[number]
+        units = {other: unit for other, unit in self.units.items() if other == name or other not in self.devices}
+        return replace(self, units=units, devices=(name,), link=self.links[number], more_links={}, fabric=None)
 
     @property
     def cpu(self) -> ComputeUnit | None:

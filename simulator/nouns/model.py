@@ -46,6 +46,7 @@ class ModelShape:
     embedding: Part  # input embedding (zero when tied: counted in the head), resident, look-up free
     source: str = ""
     digest: str = ""
+    width: int = 0  # numbers of a hidden state, which devices hand to each other; 0 = not known
 
     @property
     def moe_layers(self) -> tuple[int, ...]:

@@ -23,7 +23,7 @@ from simmoe.simulator.errors import LATEST_PS, too_long
 from simmoe.simulator.lower import layer, oplist
 from simmoe.simulator.lower.durations import Loading
 from simmoe.simulator.lower.occupancy import Occupancy
-from simmoe.simulator.lower.oplist import FIRST_HOP, LATE, MOVE, ONE, READY, RUN, WAIT, Ops
+from simmoe.simulator.lower.oplist import FIRST_HOP, LATE, MOVE, ONE, READY, RUN, SEND, WAIT, Ops
 from simmoe.simulator.lower.tables import notes_of, tables_of, work_of
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import Clocks, Spans
@@ -44,7 +44,10 @@ def simulate(
     """Times of every pass; `spans` records each launch and transfer. Raises UserError when the clock would overflow."""
     lists = Player().arrays
     fixed, tables = tables_of(costs, requests)
-    work, notes = lists(work_of(costs, requests, decisions, guesses, loads)), lists(notes_of(requests.widest))
+    work, notes = (
+        lists(work_of(costs, requests, decisions, guesses, loads)),
+        lists(notes_of(requests.widest, costs.devices)),
+    )
     tables, lower = lists(tables), bound(layer, timeline, oplist).lower_pass
     env, log = World(), list[tuple[int, ...]]()
     machine = Machine(env, costs, work, Occupancy.of(requests, decisions, guesses, costs.model.expert_bytes), spans)
@@ -141,7 +144,7 @@ class Machine:
         self.env, self.costs, self.work, self.spans = env, costs, work, spans
         self.queues: dict[int, Queue] = {}
         self.guesses: dict[int, Op] = {}  # guess -> its transfer
-        self.taken: set[int] = set()  # guesses that the last READY found arrived
+        self.taken: set[int] = set()  # guesses that a READY found arrived, until their LATE
         self.stall = self.slowed = self.cpu_wait = self.experts = self.host_wait = self.link_busy = 0
         self.traffic, self.memory = Traffic(env, costs, len(work.cpu_ps) > 0), Memory(env, occupancy)
 
@@ -165,7 +168,9 @@ class Machine:
         """Every operation goes to the queue of its resource, and what it reserves to that of the memory."""
         made = [Op(WAIT, None, (), None)]
         made[0].ended = True
-        decided = {row: event for event, row in ops.decided.items()}
+        decided: dict[int, list[int]] = {}
+        for event, row in ops.decided.items():
+            decided.setdefault(row, []).append(event)
         for kind, resource, after, what in zip(ops.kind[1:], ops.resource[1:], ops.after[1:], ops.what[1:]):
             other = made[what[-1]] if kind in (ONE, WAIT) or (kind == MOVE and len(what) == 3) else None
             op = Op(kind, made[after], what, other)
@@ -176,13 +181,14 @@ class Machine:
                 if what[0] == "guess":
                     self.guesses[what[1]] = op
             elif kind == RUN and len(made) - 1 in decided:
-                self.decided(op, decided[len(made) - 1])
+                for event in decided[len(made) - 1]:
+                    self.memory.decided(op, event)
+                self.moment(op)
             self.queue(resource).put(op)
         return made
 
-    def decided(self, op: Op, event: int) -> None:
-        """Decisions of `event` are made when `op` has ended."""
-        self.memory.decided(op, event)
+    def moment(self, op: Op) -> None:
+        """Decisions are made when `op` has ended."""
         if self.spans is not None:
             moments = self.spans.decisions
             op.wait(self.env).callbacks.append(lambda _: moments.append(self.env.ps))
@@ -196,7 +202,9 @@ class Machine:
     def serve(self, queue: Queue) -> Process:
         """A resource: one operation after the other, each when what it follows has ended."""
         env = self.env
-        served = {MOVE: self.move, RUN: self.run, READY: self.ready, ONE: self.one, LATE: self.late, WAIT: self.wait}
+        served = {
+            MOVE: self.move, SEND: self.send, RUN: self.run, READY: self.ready, ONE: self.one, LATE: self.late, WAIT: self.wait
+        }  # fmt: skip
         while True:
             if not queue.ops:
                 yield queue.sleep()
@@ -279,7 +287,7 @@ class Machine:
         if late:
             yield self.env.timeout(0)  # a transfer that ends at this very picosecond has arrived
             here = [(n, guess) for n, guess in late if self.guesses[guess].ended]
-            self.taken = {guess for _, guess in here}
+            self.taken.update(guess for _, guess in here)
             count, slots = count + len(here), slots + sum(n for n, _ in here)
         if count:
             yield from self.expert_launch(column, count, slots)
@@ -287,21 +295,23 @@ class Machine:
     def one(self, op: Op) -> Process:
         column, slots, _ = op.what
         assert op.other is not None
-        yield from self.arrived(op.other)
+        yield from self.arrived(op.other, column)
         yield from self.expert_launch(column, 1, slots)
 
     def late(self, op: Op) -> Process:
         column, slots, guess = op.what
-        if guess not in self.taken:
-            yield from self.arrived(self.guesses[guess])
+        if guess in self.taken:
+            self.taken.remove(guess)
+        else:
+            yield from self.arrived(self.guesses[guess], column)
             yield from self.expert_launch(column, 1, slots)
 
-    def arrived(self, transfer: Op) -> Process:
+    def arrived(self, transfer: Op, place: int) -> Process:
         """The unit stalls until a transfer has ended."""
         if not transfer.ended:
             start = self.env.ps
             yield transfer.wait(self.env)
-            self.stall += self.env.ps - start
+            self.stall += (self.env.ps - start) * self.costs.on_path(place)
 
     def wait(self, op: Op) -> Process:
         """The unit waits for another one."""
@@ -311,9 +321,12 @@ class Machine:
             yield op.other.wait(self.env)
             self.cpu_wait += self.env.ps - start
 
+    def send(self, op: Op) -> Process:
+        yield self.env.timeout(op.what[0])
+
     def expert_launch(self, column: int, count: int, slots: int) -> Process:
         chain = self.costs.experts(column, count, slots)
-        self.experts += chain.ps
+        self.experts += chain.ps * self.costs.on_path(column)
         yield from self.launches(chain)
 
     def launches(self, chain: Chain) -> Process:

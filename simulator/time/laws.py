@@ -30,13 +30,13 @@ def check(
     if log is not None:
         earliest = np.maximum(earliest, log.waited_ps)
     laws = {
-        "link busy ≤ elapsed, but for prefetches still on their way": clocks.link_busy_ps <= elapsed
+        "link busy ≤ elapsed, but for prefetches still on their way": clocks.link_busy_ps <= costs.devices * elapsed
         or counts.prefetches > 0,
         "requests = hits + misses + those on the CPU": counts.requests == counts.hits + counts.misses + counts.on_cpu,
         "passes follow each other": bool((clocks.start_ps == earliest).all()),
         "occupancy ≤ budget": budget_bytes is None or int(decisions.used.max(initial=0)) <= budget_bytes,
         "link time = transfers": counts.bytes == 0
-        or clocks.link_busy_ps >= counts.bytes * 10**12 // costs.hw.link.bytes_per_s,
+        or clocks.link_busy_ps >= counts.bytes * 10**12 // max(link.bytes_per_s for link in costs.hw.links),
     }
     broken = [law for law, holds in laws.items() if not holds]
     if broken:

@@ -63,11 +63,12 @@ def run_experts(start: int, column: int, count: int, slots: int, f: Fixed, t: Ta
     """One launch over `count` experts of a layer to which `slots` token slots are routed; its end."""
     flop_ps = t.flop_ps[column * f.flop_stride + slots]
     read_ps = t.read_ps[column * f.read_stride + count]
-    excess, extra = 0, f.grouped_extra_ps
+    excess = 0
     if len(t.soft_shares) > 0:
-        excess = soft_excess(read_ps - extra, flop_ps - extra, t.soft_shares)
-    alone = f.launch_ps + (read_ps if read_ps > flop_ps else flop_ps) + excess
-    e.at[EXPERTS] += alone
+        extra = t.extra_ps[column]
+        excess = soft_excess(read_ps - extra, flop_ps - extra, t.soft_shares, t.soft_at[column])
+    alone = t.launch_ps[column] + (read_ps if read_ps > flop_ps else flop_ps) + excess
+    e.at[EXPERTS] += alone * t.on_path[column]
     ends = start + alone
     if f.contended and max(e.at[LINK_FREE], e.at[CPU_UNTIL]) > start:
         work = t.read_work[column * f.read_stride + count] + excess * f.rate
@@ -76,13 +77,14 @@ def run_experts(start: int, column: int, count: int, slots: int, f: Fixed, t: Ta
     return ends
 
 
-def soft_excess(memory_ps: int, compute_ps: int, soft_shares: Any) -> int:
-    """What a soft maximum adds to the larger of the two (physics/grouped.py), in products that stay far below 2**63."""
+def soft_excess(memory_ps: int, compute_ps: int, soft_shares: Any, begin: int) -> int:
+    """What a soft maximum adds to the larger of the two (physics/grouped.py), in products that stay far below 2**63; its shares stand from
+    `begin` on."""
     low, high, excess = min(memory_ps, compute_ps), max(memory_ps, compute_ps), 0
     if low > 0:
         step = low * 1024 // high
-        rest, share = low * 1024 - step * high, soft_shares[step]
-        slope = soft_shares[min(step + 1, 1024)] - share
+        rest, share = low * 1024 - step * high, soft_shares[begin + step]
+        slope = soft_shares[begin + min(step + 1, 1024)] - share
         excess = (high >> 20) * share + (rest >> 20) * slope
         excess += ((high & 1048575) * share + (rest & 1048575) * slope) >> 20
     return excess

@@ -18,7 +18,15 @@ from simmoe.simulator.lower import layer
 from simmoe.simulator.lower.durations import Loading
 from simmoe.simulator.lower.pass_by_pass import Lowered
 from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
-from simmoe.simulator.lower.tables import longest_pass_ps, notes_of, tables_of, transfers_slow, with_cpu, work_of
+from simmoe.simulator.lower.tables import (
+    longest_pass_ps,
+    notes_of,
+    resources,
+    tables_of,
+    transfers_slow,
+    with_cpu,
+    work_of,
+)
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import Clocks
 from simmoe.simulator.time import compile as compiled
@@ -26,8 +34,6 @@ from simmoe.simulator.time import rates, serve
 from simmoe.simulator.time.loop import Loop
 from simmoe.simulator.time.rates import BUSY, FIELDS, Clock
 from simmoe.simulator.time.trial import may_not_compile
-
-RESOURCES = 4
 
 
 class CompiledPlayer(Player):
@@ -74,12 +80,24 @@ def simulate(
         text, fixed = compiled.clock(timeline, len(guesses.obj) > 0), fixed._replace(latest=compiled_to)
         with may_not_compile(timeline):
             clock = _played(
-                text, player.arrays, fixed, tables, work, notes_of(requests.widest), _clock(costs, work, passes)
+                text,
+                player.arrays,
+                fixed,
+                tables,
+                work,
+                notes_of(requests.widest, costs.devices),
+                _clock(costs, work, passes),
             )
     if clock is None:  # Python's numbers do not wrap
         text, fixed = bound(layer, timeline, rates, serve), fixed._replace(latest=LATEST_PS)
         clock = _played(
-            text, Player().arrays, fixed, tables, work, notes_of(requests.widest), _clock(costs, work, passes)
+            text,
+            Player().arrays,
+            fixed,
+            tables,
+            work,
+            notes_of(requests.widest, costs.devices),
+            _clock(costs, work, passes),
         )
     if clock is None or clock.end_ps[-1] > LATEST_PS:
         raise too_long()
@@ -110,7 +128,8 @@ def serve_loop(loop: Loop, player: Player, prefetching: bool) -> Clocks:
 
 def _begun() -> Clock:
     """Before the first pass."""
-    return Clock(*(np.zeros(n, np.int64) for n in (FIELDS, RESOURCES, RESOURCES, *[0] * 10)))
+    n = resources(1)
+    return Clock(*(np.zeros(one, np.int64) for one in (FIELDS, n, n, *[0] * 10)))
 
 
 def _make_room(clock: Grown[Clock], lowered: Lowered) -> None:
@@ -133,6 +152,9 @@ def _played(
 
 
 def _clock(costs: Costs, work: Work, passes: int) -> Clock:
-    transfers = len(work.loads) + int(np.count_nonzero(work.issued)) if transfers_slow(costs, len(work.cpu_ps) > 0) else 0
-    lengths = (FIELDS, RESOURCES, RESOURCES, len(work.issued), transfers, transfers, *[passes] * 7)
+    transfers = (
+        len(work.loads) + int(np.count_nonzero(work.issued)) if transfers_slow(costs, len(work.cpu_ps) > 0) else 0
+    )
+    n = resources(costs.devices)
+    lengths = (FIELDS, n, n, len(work.issued), transfers, transfers, *[passes] * 7)
     return Clock(*(np.zeros(n, np.int64) for n in lengths))

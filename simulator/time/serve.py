@@ -55,7 +55,7 @@ def op_gap(
 def op_shared(
     unit: int, number: int, size: int, column: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Clock
 ) -> int:
-    ends, shared = after, size * f.layers + column
+    ends, shared = after, size * f.places + column
     if t.shared_ps[shared] > 0:
         ends = run_shared(max(e.free[unit], after), shared, f, t, e)
         e.free[unit] = ends
@@ -99,7 +99,7 @@ def op_one(
         runs = arrives > e.ready[unit]
     if runs:
         if arrives > start:
-            e.at[STALLED] += arrives - start
+            e.at[STALLED] += (arrives - start) * t.on_path[column]
             start = arrives
         ends = run_experts(start, column, 1, w.tokens[i], f, t, e)
         e.free[unit] = ends
@@ -126,6 +126,14 @@ def op_host(unit: int, event: int, after: int, f: Fixed, t: Tables, w: Work, s: 
     ends = max(e.free[unit], after) + f.host_wait_ps
     e.at[HOST] += f.host_wait_ps
     e.free[unit] = ends
+    return ends
+
+
+def op_send(link: int, lasts: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Clock) -> int:
+    ends = after
+    if lasts > 0:
+        ends = max(e.free[link], after) + lasts
+        e.free[link] = ends
     return ends
 
 

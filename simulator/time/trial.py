@@ -45,7 +45,10 @@ def tried(
         raise UserError(f"timeline {name_of(timeline)} {broken}")
     lists = Player().arrays
     fixed, tables = tables_of(costs, requests)
-    work, notes = lists(work_of(costs, requests, decisions, guesses, loads)), lists(notes_of(requests.widest))
+    work, notes = (
+        lists(work_of(costs, requests, decisions, guesses, loads)),
+        lists(notes_of(requests.widest, costs.devices)),
+    )
     tables, lower = lists(tables), bound(layer, timeline, oplist).lower_pass
     load = guess = 0
     for number in range(len(costs.sizes)):
@@ -62,7 +65,7 @@ def tried(
                 f"timeline {name_of(timeline)}: pass {number}: {wrong}; see policies/timeline/overlapped.py"
             )
         load += sum(kind == MOVE and what[0] == "load" for kind, what in zip(ops.kind, ops.what))
-        guess = work.guess_ptr[(number + 1) * fixed.layers]
+        guess = work.guess_ptr[(number + 1) * fixed.places]
 
 
 def _broken(timeline: ModuleType) -> Iterator[str]:
@@ -105,15 +108,15 @@ def _mistakes(ops: Ops, number: int, fixed: Fixed, work: Any, load: int, guess: 
         if type(after) is not int or not 0 <= after <= max(row - 1, 0):
             yield f"an operation follows {after!r}, which no operation before it returned"
             return
-    rows, layers = list(zip(ops.kind, ops.what)), fixed.layers
+    rows, places = list(zip(ops.kind, ops.what)), fixed.places
     yield from _waits(rows)
     yield from _on_cpu(rows, fixed)
-    yield from _moves(rows, number, layers, work, load, guess)
-    for column in range(layers):
+    yield from _moves(rows, number, places, work, load, guess)
+    for column in range(places):
         yield from _layer(
             [(kind, what) for kind, what in rows if _of(kind, what) == column],
             column,
-            number * layers + column,
+            number * places + column,
             work,
             rows,
         )
@@ -144,12 +147,12 @@ def _on_cpu(rows: list[Any], fixed: Fixed) -> Iterator[str]:
                 )
 
 
-def _moves(rows: list[Any], number: int, layers: int, work: Any, load: int, guess: int) -> Iterator[str]:
-    last = work.ptr[(number + 1) * layers]
+def _moves(rows: list[Any], number: int, places: int, work: Any, load: int, guess: int) -> Iterator[str]:
+    last = work.ptr[(number + 1) * places]
     end = load
     while end < len(work.loads) and work.loads[end] < last:
         end += 1
-    issued = [j for j in range(guess, work.guess_ptr[(number + 1) * layers]) if work.issued[j]]
+    issued = [j for j in range(guess, work.guess_ptr[(number + 1) * places]) if work.issued[j]]
     for name, wanted in (("load", list(range(load, end))), ("guess", issued)):
         moved = [what[1] for kind, what in rows if kind == MOVE and what[0] == name]
         if moved != wanted:

@@ -64,7 +64,13 @@ def import_gguf(path: Path) -> dict[str, Any]:
         "name": name_of(stem),
         "title": str(header.metadata.get("general.name") or stem),
         "sources": {"parts": f"tensor infos in the header of {path.name}"},
-        "parts": collect(tensors, _facts(metadata), metadata.number("expert_used_count"), path.name),
+        "parts": collect(
+            tensors,
+            _facts(metadata),
+            metadata.number("expert_used_count"),
+            metadata.number("embedding_length"),
+            path.name,
+        ),
     }
 
 

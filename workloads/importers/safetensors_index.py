@@ -97,7 +97,7 @@ def _import(path: Path, shards: Iterable[Path]) -> dict[str, Any]:
     entries = [entry for shard in shards for entry in read_entries(shard)]
     tied = all(entry.name != "lm_head.weight" for entry in entries)
     tensors = [_tensor(entry, shape.ffn.n_experts, tied, path.name) for entry in entries]
-    parts = collect(tensors, [fact] * shape.layers, shape.ffn.top_k, path.name)
+    parts = collect(tensors, [fact] * shape.layers, shape.ffn.top_k, shape.d_model, path.name)
     _compare(read(Parts, parts, path.name), expand(shape), path.name)
     return {
         "schema": 1,

@@ -30,7 +30,9 @@ class LayerFacts:
     flops_per_position: int
 
 
-def collect(tensors: Iterable[Tensor], facts: Sequence[LayerFacts], top_k: int, where: str) -> dict[str, Any]:
+def collect(
+    tensors: Iterable[Tensor], facts: Sequence[LayerFacts], top_k: int, width: int, where: str
+) -> dict[str, Any]:
     """The `parts` of a model file. Tensors of layers beyond `facts` (multi-token prediction) are left out."""
     groups: dict[tuple[int, str], list[Tensor]] = defaultdict(list)
     for tensor in tensors:
@@ -41,7 +43,12 @@ def collect(tensors: Iterable[Tensor], facts: Sequence[LayerFacts], top_k: int, 
     if "matrix_params" not in head:
         raise UserError(f"{where}: no token embedding and no LM head among its tensors; is the set of files complete?")
     outside = {"head": head, "embedding": embedding} if embedding else {"head": head}
-    return {"top_k": top_k, **outside, "layers": [_layer(groups, i, fact, where) for i, fact in enumerate(facts)]}
+    return {
+        "top_k": top_k,
+        "width": width,
+        **outside,
+        "layers": [_layer(groups, i, fact, where) for i, fact in enumerate(facts)],
+    }
 
 
 def _layer(groups: dict[tuple[int, str], list[Tensor]], i: int, fact: LayerFacts, where: str) -> dict[str, Any]:

@@ -92,6 +92,7 @@ def shape(data: object, where: str, format: str | None = None) -> ModelShape:
         embedding=_part(parts.embedding, chosen, Scope.ALL, free=True),
         source="; ".join(f"{figure}: {source}" for figure, source in file.sources.items()),
         digest=_digest(data, chosen),
+        width=parts.width,
     )
     return _checked(result, where)
 

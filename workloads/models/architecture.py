@@ -18,6 +18,7 @@ def expand(model: Architecture) -> Parts:
         head=Weights(matrix_params=table, vector_params=norm),
         embedding=Weights(matrix_params=table * (not model.tied_embeddings) + model.learned_positions * model.d_model),
         layers=tuple(moe if i in indices else dense for i in range(model.layers)),
+        width=model.d_model,
     )
 
 

@@ -57,6 +57,7 @@ class Parts:
     top_k: PositiveNumber
     head: Part  # final norm and LM head
     embedding: Part = EMPTY  # look-up only; absent when the head holds it (tied)
+    width: Count = 0  # numbers of a hidden state, which several devices hand to each other; 0 = not known
     layers: Annotated[tuple[LayerParts, ...], many(nested(LayerParts))]
 
     def __post_init__(self) -> None:

@@ -44,7 +44,8 @@ def bound_by(run: Run) -> str:
     """One phrase: what the run is bound by."""
     home = run.workload.hw.home.name
     waits = {
-        home: "waits for experts", "the CPU": "waits for the experts that it computes", "the host": "waits for the router's result"
+        home: "waits for experts", "the CPU": "waits for the experts that it computes", "the host": "waits for the router's result",
+        "other devices": "waits for what they send",
     }  # fmt: skip
     spent = dict(shares(run))
     waiting = {whom: spent.get(f"waiting for {whom}", 0.0) for whom in waits}
@@ -92,7 +93,9 @@ def faster(hw: Hardware, what: str) -> Hardware:
 
 
 def gains(workload: Workload, plan: Plan, run: Run) -> list[tuple[str, float]]:
-    """What each single change gives, as a fraction of tok/s; all simulated, largest first."""
+    """What each single change gives, as a fraction of tok/s; all simulated, largest first. With several devices none is tried."""
+    if plan.device_budgets:
+        return []
     changes = {
         f"twice the {workload.hw.home.name} bandwidth": "link",
         f"twice the {workload.hw.device.memory} bandwidth": "memory",
@@ -118,6 +121,8 @@ def _gain(before: Run, after: Run) -> float:
 
 def sentence(run: Run, changes: list[tuple[str, float]]) -> str:
     """What bounds the run and what would help most."""
+    if run.plan.device_budgets:
+        return f"{bound_by(run)}; changes of one of several devices are not tried"
     best = [f"{what} gives {gain:+.0%}" for what, gain in changes[:2] if gain >= 0.01]
     return f"{bound_by(run)}; {', '.join(best) or 'no single change of budget, link or memory gives 1 %'}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from types import ModuleType
 from typing import Any
 
@@ -35,15 +36,15 @@ def guesses(module: ModuleType, n_events: int, n_objects: int, *arguments: Any) 
     return event, obj
 
 
-def units(module: ModuleType, shape_wanted: tuple[int, ...], cpu: int, *arguments: Any) -> Ints:
+def units(module: ModuleType, shape_wanted: tuple[int, ...], known: Collection[int], *arguments: Any) -> Ints:
     """`unit_of(…)` of a placement policy: int8, the number of a unit that has each expert. Raises UserError."""
     answer = _called(module, "unit_of", *arguments)
     if not isinstance(answer, np.ndarray) or answer.dtype.kind not in "iu" or answer.shape != shape_wanted:
         raise _wrong(module, "unit_of", answer, f"an integer array of shape {shape_wanted}")
-    odd = answer[(answer != 0) & (answer != cpu)]
+    odd = answer[~np.isin(answer, list(known))]
     if len(odd):
         raise UserError(
-            f"policy {name_of(module)}: unit_of() names unit {odd[0]}; there are 0 (the device) and {cpu} (the CPU)"
+            f"policy {name_of(module)}: unit_of() names unit {odd[0]}; there are {', '.join(map(str, known))} (devices first, then the CPU)"
         )
     return answer.astype(np.int8)
 

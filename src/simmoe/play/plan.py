@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from simmoe.play.workload import Workload
 
 PREFETCH_INTO = ("cache", "buffers")
-UNITS = ("share", "layers")  # of a placement's amount
+UNITS = ("share", "layers", "proportions")  # of a placement's amount
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Plan:
     prefetch_into: str = "cache"
     write_back: bool = False
     page_cache_bytes: int = 0
+    device_budgets: tuple[int, ...] = ()  # of each of several devices
     arrivals: str | None = None  # of requests, under a clock-driven schedule: poisson:2/s, every:500ms; None = all at 0
 
 
@@ -92,13 +93,33 @@ def missing_of(workload: Workload, plan: Plan) -> WhenMissing:
 
 
 def placed(workload: Workload, plan: Plan) -> Ints:
-    """int8 [objects]: the other unit that the plan's placement left it to, such as n_cpu_moe=4 or popular=50%; 0 = the device."""
-    trace, requests, cpu = workload.trace, workload.requests, cpu_number(workload.costs)
-    name, _, amount = str(plan.placement).partition("=")
+    """int8 [objects]: the unit to which the plan's placement gave it, such as n_cpu_moe=4 or layer_split=3/1; 0 = the first device."""
+    return units_of(workload, str(plan.placement), plan.seed)
+
+
+def units_of(workload: Workload, placement: str, seed: int) -> Ints:
+    """int8 [objects]: the unit that has it for good. Raises UserError."""
+    trace, requests, devices = workload.trace, workload.requests, len(workload.hw.devices)
+    name, _, amount = placement.partition("=")
     module = policies.load("placement", name)
     use = np.bincount(requests.use_obj, minlength=requests.n_objects).reshape(trace.n_layers, trace.n_experts)
-    share = _amount(amount, asked.unit(module, UNITS), name, trace.n_layers)
-    return asked.units(module, use.shape, cpu, use, share, plan.seed, cpu).ravel()
+    unit, known = asked.unit(module, UNITS), range(devices)
+    if unit == "proportions":
+        return asked.units(module, use.shape, known, use, proportions(name, amount, devices), seed, devices).ravel()
+    share, cpu = _amount(amount, unit, name, trace.n_layers), cpu_number(workload.costs)
+    return asked.units(module, use.shape, (*known, cpu), use, share, seed, cpu).ravel()
+
+
+def proportions(name: str, text: str, devices: int) -> tuple[float, ...]:
+    """The shares of a placement such as layer_split=3/1. Raises UserError."""
+    parts, example = text.split("/"), f"{name}={'/'.join('1' * devices)}"
+    if not all(part.replace(".", "", 1).isdigit() for part in parts) or not sum(map(float, parts)):
+        raise UserError(f"--placement {name}={text} names no proportions; write {example}")
+    if len(parts) != devices:
+        raise UserError(
+            f"--placement {name}={text} names {len(parts)} devices, and the machine has {devices}; write {example}"
+        )
+    return tuple(map(float, parts))
 
 
 def _amount(text: str, unit: str, name: str, layers: int) -> float:

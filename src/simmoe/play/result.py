@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from simmoe.play import devices
 from simmoe.play.energy import energy
 from simmoe.play.identity import eviction_identity, policy_identity
 from simmoe.play.plan import Plan
@@ -55,6 +56,10 @@ class Run:
     def memory_bytes(self) -> dict[str, int]:
         """Device memory by what it is for, and in all."""
         return self.workload.memory.split(self.plan.budget_bytes, self.buffer_bytes)
+
+    def devices(self) -> list[dict[str, Any]]:
+        """Name and memory of each of several devices."""
+        return devices.held(self.workload, self.plan.device_budgets)
 
     @property
     def buffer_bytes(self) -> int:
@@ -116,7 +121,9 @@ class Run:
                 parts[name] += passes * ps
         parts["experts"] = int(self.clocks.experts_ps[mine].sum())
         parts["waiting for experts"] = int(self.clocks.stall_ps[mine].sum())
-        parts["waiting for the CPU"] = int(self.clocks.cpu_ps[mine].sum())
+        parts["waiting for other devices" if self.plan.device_budgets else "waiting for the CPU"] = int(
+            self.clocks.cpu_ps[mine].sum()
+        )
         parts["waiting for the host"] = int(self.clocks.host_ps[mine].sum())
         parts["slowed by loads"] = int(self.clocks.slowed_ps[mine].sum())
         return parts
@@ -124,11 +131,14 @@ class Run:
     @property
     def notes(self) -> list[str]:
         """What to know about the machine as it was played."""
-        return [note for note in (too_fast(self.workload.hw),) if note]
+        hw = self.workload.hw
+        return [note for n in range(len(hw.devices)) if (note := too_fast(hw.alone(n)))]
 
     @property
     def energy(self) -> dict[str, Any] | None:
-        """Estimated energy and heat in decode; None where the profile has no figures."""
+        """Estimated energy and heat in decode; None where the profile has no figures, or several devices."""
+        if self.plan.device_budgets:
+            return None
         return energy(self.workload, self.decisions, self.decode, self.emitted, self.decode_passes, self.pass_ps)
 
     @property
@@ -140,6 +150,7 @@ class Run:
     def to_json(self) -> dict[str, Any]:
         """The result as plain data: no wall-clock time, path or host name; the same inputs give the same bytes."""
         where, requests = self.where_ps(), self.requests
+        shares = {"devices": self.devices()} if self.plan.device_budgets else {}
         notes = {"notes": self.notes} if self.notes else {}
         emits = {} if self.workload.trace.emitted is None else {"emitted": self.emitted}
         return {
@@ -149,7 +160,7 @@ class Run:
             "decode": {**asdict(self.decode), **emits, "hit_rate": self.decode.hit_rate},
             "tok_s": self.tok_s, "ttft_s": self.ttft_s, "tpot_ms": {f"p{p}": self.tpot_ms(p) for p in (50, 95, 99)},
             "bytes_per_token": self.bytes_per_token, "decode_time_ps": where, "total_ps": int(self.pass_ps.sum()),
-            "link_busy_ps": self.clocks.link_busy_ps, "memory_bytes": self.memory_bytes,
+            "link_busy_ps": self.clocks.link_busy_ps, "memory_bytes": self.memory_bytes, **shares,
             "energy": self.energy, **notes,
             "unused_budget_bytes": self.decisions.unused_bytes, "peak_resident_bytes": int(self.decisions.used.max(initial=0)),
             **({} if requests is None else {"requests": requests.to_json()}),

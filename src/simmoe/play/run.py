@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from simmoe import policies
+from simmoe.play import devices
 from simmoe.play.calling import called, takes
 from simmoe.play.plan import Plan, guesses_of, missing_of
 from simmoe.play.replay import decide_named, one_of
@@ -18,7 +19,7 @@ from simmoe.simulator.decide.counts import count, link_bytes_by_pass
 from simmoe.simulator.decide.decisions import BOUNDS, SCOPES
 from simmoe.simulator.decide.tiers import second_tier
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.lower.durations import loading
+from simmoe.simulator.lower.durations import Loading, loading
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.run import Clocks, Spans
@@ -46,8 +47,9 @@ def play(workload: Workload, plan: Plan, engine: Engine | None = None, spans: Sp
     """Decide, then time; without `engine` by the one that pays."""
     engine = engine or workload.engine(spans=spans is not None)
     one_of("scope", plan.scope, SCOPES)
-    bound = plan.eviction in BOUNDS
-    if not bound:
+    if plan.device_budgets:
+        return _on_several(workload, plan, engine, spans)
+    if plan.eviction not in BOUNDS:
         workload.memory.require(plan.budget_bytes)
     if workload.clock_driven is not None:
         return _finished(*played(workload, plan, engine, spans), plan, engine)
@@ -76,8 +78,21 @@ def play(workload: Workload, plan: Plan, engine: Engine | None = None, spans: Sp
         lru = policies.load("eviction", "lru")
         near = second_tier(requests, decisions, guesses, sizes, plan.page_cache_bytes, lru, engine.player)
     loads = loading(costs, requests, decisions, guesses, near=near, write_back=plan.write_back)
+    return _timed(workload, plan, engine, guesses, decisions, loads, spans)
+
+
+def _on_several(workload: Workload, plan: Plan, engine: Engine, spans: Spans | None) -> Run:
+    layout = devices.layout_of(workload, plan.placement, plan.seed)
+    laid, guesses, decisions, loads = devices.decided(workload, layout, plan, guesses_of(workload, plan), engine)
+    return _timed(laid, plan, engine, guesses, decisions, loads, spans)
+
+
+def _timed(
+    workload: Workload, plan: Plan, engine: Engine, guesses: Guesses, decisions: Decisions, loads: Loading, spans: Spans | None
+) -> Run:  # fmt: skip
+    """Time attached to what was decided."""
     timeline = policies.load("timeline", plan.timeline)
-    clocks = engine.simulate(costs, requests, decisions, guesses, loads, timeline, spans)
+    clocks = engine.simulate(workload.costs, workload.requests, decisions, guesses, loads, timeline, spans)
     return _finished(workload, decisions, guesses, clocks, None, plan, engine)
 
 
@@ -97,6 +112,6 @@ def _finished(
     if log is not None:
         check_requests(log, served(trace, clocks, log).finish_ps, clocks)
     made = Run(workload, plan, engine.name, both, prefill, decode, clocks, pass_ps, link_bytes, decisions, guesses, log)
-    if not bound:
+    if not bound and not plan.device_budgets:
         workload.memory.require_buffers(plan.budget_bytes, made.buffer_bytes)
     return made

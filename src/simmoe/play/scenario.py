@@ -224,6 +224,7 @@ class Scenario:
 
     def plan(self, workload: Workload) -> Plan:
         """What may stay resident on the machine of `workload`. Raises UserError for what that machine cannot do."""
+        from simmoe.play import devices
         from simmoe.play.memory import budget_of, page_cache_of
         from simmoe.play.plan import Plan
 
@@ -232,6 +233,10 @@ class Scenario:
                 f"--graphs: {workload.hw.name} states no graph_launch, so nothing would change; leave it out, or add the figure to "
                 "the profile"
             )
+        if len(workload.hw.devices) > 1:
+            devices.refuse_what_one_device_has({name: getattr(self, name) for name in OPTIONS}, workload)
+            budgets = devices.budgets_of(workload, devices.layout_of(workload, self.placement, self.seed), self.budget)
+            return Plan(budget_bytes=sum(budgets), device_budgets=budgets, **self._of(Plan))
         return Plan(
             budget_bytes=budget_of(workload.memory, self.budget, self.memory),
             page_cache_bytes=page_cache_of(workload.hw, self.page_cache or 0),

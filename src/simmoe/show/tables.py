@@ -70,6 +70,9 @@ def show_run(run: Run, changes: list[tuple[str, float]], files: list[str], out: 
             else ""
         )
     )
+    for one in run.devices() if run.plan.device_budgets else ():
+        parts = ", ".join(f"{name} {nbytes(n)}" for name, n in one["memory_bytes"].items())
+        out.print(f"  {one['name']}: {parts}", highlight=False)
     if run.requests is not None:
         show_requests(run, run.requests, out)
     if run.tok_s:

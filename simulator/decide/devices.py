@@ -1,0 +1,174 @@
+"""Several devices: each decides about the experts that it has, and their verdicts become those of one run.
+
+In the run an event of several devices is as many events, one for each device, in the order of the devices: event * devices + device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from simmoe.simulator.arrays import Flags, Ints
+from simmoe.simulator.decide.gather import Requests
+from simmoe.simulator.nouns.decisions import Decisions, Guesses
+
+T = TypeVar("T", bound=np.generic)
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Which unit has each routed expert for good. Devices are units 0 … devices - 1."""
+
+    devices: int
+    unit: Ints  # int [layers, experts]
+
+    @cached_property
+    def gaps(self) -> tuple[int, ...]:
+        """[layers + 1] device that runs what stands before each MoE layer, and behind the last: the device that has all experts of
+        the layer, or the first where several have some."""
+        alone = np.where((self.unit == self.unit[:, :1]).all(axis=1), self.unit[:, 0], 0)
+        homes = np.where(alone < self.devices, alone, 0).tolist()
+        return (*homes, homes[-1])
+
+    def of(self, device: int) -> Flags:
+        """bool [objects]: the device has it."""
+        mine: Flags = self.unit.reshape(-1) == device
+        return mine
+
+
+def asked_of(requests: Requests, mine: Flags) -> Requests:
+    """The requests for the objects of `mine` [objects]; events and objects keep their numbers."""
+    kept, used = mine[requests.obj], mine[requests.use_obj]
+    number = np.cumsum(kept) - 1
+    return Requests(
+        n_events=requests.n_events, n_objects=requests.n_objects, ptr=_cut(requests.ptr, kept), obj=requests.obj[kept],
+        tokens=requests.tokens[kept], use_ptr=_cut(requests.use_ptr, used), use_obj=requests.use_obj[used],
+        use_request=number[requests.use_request[used]], use_slot=requests.use_slot[used], event_pass=requests.event_pass,
+        event_layer=requests.event_layer,
+    )  # fmt: skip
+
+
+def guessed_of(guesses: Guesses, mine: Flags) -> Guesses:
+    """The guesses that name objects of `mine` [objects]."""
+    kept = mine[guesses.obj]
+    return Guesses(_cut(guesses.ptr, kept), guesses.obj[kept], guesses.buffered)
+
+
+def _cut(ptr: Ints, kept: Flags) -> Ints:
+    """Pointers into what is kept."""
+    return np.concatenate(([0], np.cumsum(kept)))[ptr]
+
+
+def together(asked: Sequence[Requests], guessed: Sequence[Guesses]) -> tuple[Requests, Guesses]:
+    """Requests and guesses of all devices, an event of each behind the other."""
+    n, devices = asked[0].n_events, len(asked)
+    obj = _woven([one.ptr for one in asked], [one.obj for one in asked])
+    tokens = _woven([one.ptr for one in asked], [one.tokens for one in asked])
+    place = _places([one.ptr for one in asked])
+    uses = [one.use_ptr for one in asked]
+    use_request = [place[d][one.use_request] for d, one in enumerate(asked)]
+    event_pass, event_layer = np.repeat(asked[0].event_pass, devices), np.repeat(asked[0].event_layer, devices)
+    requests = Requests(
+        n_events=n * devices, n_objects=asked[0].n_objects, ptr=_pointers([one.ptr for one in asked]), obj=obj, tokens=tokens,
+        use_ptr=_pointers(uses), use_obj=_woven(uses, [one.use_obj for one in asked]), use_request=_woven(uses, use_request),
+        use_slot=_woven(uses, [one.use_slot for one in asked]), event_pass=event_pass, event_layer=event_layer,
+    )  # fmt: skip
+    ptrs = [one.ptr for one in guessed]
+    return requests, Guesses(_pointers(ptrs), _woven(ptrs, [one.obj for one in guessed]), guessed[0].buffered)
+
+
+def judged(
+    layout: Layout, asked: Sequence[Requests], guessed: Sequence[Guesses], decided: Sequence[Decisions]
+) -> Decisions:
+    """The verdicts of all devices, in the numbers of `together`."""
+    request, guess = _places([one.ptr for one in asked]), _places([one.ptr for one in guessed])
+    ptrs, guesses = [one.ptr for one in asked], [one.ptr for one in guessed]
+    devices = len(decided)
+
+    def renamed(number: Sequence[Ints], values: Sequence[Ints]) -> Ints:
+        return np.concatenate([number[d][one] for d, one in enumerate(values)])
+
+    def cause(d: int, of: Ints) -> Ints:
+        for_guess = of < 0
+        out = np.zeros(len(of), np.int64)
+        out[~for_guess], out[for_guess] = request[d][of[~for_guess]], -1 - guess[d][-1 - of[for_guess]]
+        return out
+
+    causes = [cause(d, one.evicted_for) for d, one in enumerate(decided)]
+    when = np.concatenate([_events(asked[d], guessed[d], one) * devices + d for d, one in enumerate(decided)])
+    order = np.argsort(when, kind="stable")
+    fresh = renamed(request, [one.fresh for one in decided])
+    first = np.argsort(fresh, kind="stable")
+    used = sum(one.used for one in decided)
+    return Decisions(
+        hit=_woven(ptrs, [one.hit for one in decided]),
+        wait=_woven(ptrs, [one.wait for one in decided]),
+        issued=_woven(guesses, [one.issued for one in decided]),
+        loads=np.sort(renamed(request, [one.loads for one in decided])),
+        cpu=np.sort(renamed(request, [one.cpu for one in decided])),
+        evicted=np.concatenate([one.evicted for one in decided])[order],
+        evicted_for=np.concatenate(causes)[order],
+        used=np.repeat(np.asarray(used), devices),
+        fresh=fresh[first],
+        fresh_by=renamed(guess, [one.fresh_by for one in decided])[first],
+        unused_bytes=sum(one.unused_bytes for one in decided),
+        rooms=tuple(room for one in decided for room in one.rooms),
+        begins=tuple(begin for one in decided for begin in one.begins),
+        emptied=decided[0].emptied * devices,
+        group=layout.unit.reshape(-1),
+    )
+
+
+def woven_loads(asked: Sequence[Requests], decided: Sequence[Decisions], values: Sequence[Ints]) -> Ints:
+    """A value of each load of each device, in the order of `Decisions.loads` of the whole run."""
+    request = _places([one.ptr for one in asked])
+    where = np.concatenate([request[d][one.loads] for d, one in enumerate(decided)])
+    return np.concatenate(list(values))[np.argsort(where, kind="stable")]
+
+
+def woven_guesses(guessed: Sequence[Guesses], values: Sequence[Ints]) -> Ints:
+    """A value of each guess of each device, in the order of the whole run."""
+    return _woven([one.ptr for one in guessed], list(values))
+
+
+def rows_sent(requests: Requests, slots_per_row: int) -> Ints:
+    """int [events]: rows of the pass with at least one expert of the event; slots_per_row: of Trace.expert_ids."""
+    event = np.repeat(np.arange(requests.n_events), np.diff(requests.use_ptr))
+    row = requests.use_slot // slots_per_row
+    distinct = np.unique(np.stack((event, row)), axis=1)[0]
+    return np.bincount(distinct, minlength=requests.n_events)
+
+
+def _events(requests: Requests, guesses: Guesses, decisions: Decisions) -> Ints:
+    """Event of each eviction of one device."""
+    cause = decisions.evicted_for
+    demand = np.searchsorted(requests.ptr, cause, side="right") - 1
+    return np.where(cause >= 0, demand, np.searchsorted(guesses.ptr, -1 - cause, side="right") - 1)
+
+
+def _pointers(ptrs: Sequence[Ints]) -> Ints:
+    lengths = np.stack([np.diff(ptr) for ptr in ptrs], axis=1).reshape(-1)
+    return np.concatenate(([0], np.cumsum(lengths)))
+
+
+def _places(ptrs: Sequence[Ints]) -> list[Ints]:
+    """For each device: where each of its items stands among those of all."""
+    begins, devices = _pointers(ptrs), len(ptrs)
+    found = list[Ints]()
+    for d, ptr in enumerate(ptrs):
+        lengths = np.diff(ptr)
+        found.append(np.repeat(begins[:-1][d::devices] - ptr[:-1], lengths) + np.arange(int(ptr[-1])))
+    return found
+
+
+def _woven(ptrs: Sequence[Ints], values: Sequence[npt.NDArray[T]]) -> npt.NDArray[T]:
+    """The items of all devices, event by event, in each event device by device."""
+    out: npt.NDArray[T] = np.empty(sum(len(one) for one in values), values[0].dtype)
+    for place, one in zip(_places(ptrs), values):
+        out[place] = one
+    return out

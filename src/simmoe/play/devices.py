@@ -1,0 +1,151 @@
+"""Several devices: what each has and holds, what it decides, and how that becomes one run."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from simmoe import policies
+from simmoe.play.kinds import bytes_of
+from simmoe.play.memory import Memory, kv_bytes
+from simmoe.play.plan import Plan, units_of
+from simmoe.simulator.decide.decisions import BOUNDS, decide
+from simmoe.simulator.decide.devices import Layout, asked_of, guessed_of, judged, together, woven_guesses, woven_loads
+from simmoe.simulator.errors import DoesNotFit, UserError
+from simmoe.simulator.lower.durations import Loading, loading
+from simmoe.simulator.nouns.decisions import Decisions, Guesses
+from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape
+from simmoe.simulator.several import SeveralCosts
+from simmoe.simulator.units import nbytes
+
+if TYPE_CHECKING:
+    from simmoe.play.workload import Workload
+    from simmoe.simulator.time.engines import Engine
+
+
+def layout_of(workload: Workload, placement: str | None, seed: int) -> Layout:
+    """Where the experts live. Raises UserError when the placement says nothing of the machine's devices."""
+    devices, trace = len(workload.hw.devices), workload.trace
+    module = policies.load("placement", placement.partition("=")[0]) if placement is not None else None
+    if placement is None or getattr(module, "UNIT", None) != "proportions":
+        each = "/".join("1" * devices)
+        raise UserError(
+            f"{workload.hw.name} has {devices} devices; say which has which experts, such as --placement layer_split={each} or "
+            f"expert_split={each}"
+        )
+    return Layout(devices, units_of(workload, placement, seed).reshape(trace.n_layers, trace.n_experts))
+
+
+def refuse_what_one_device_has(options: Mapping[str, Any], workload: Workload) -> None:
+    """Raises UserError for an option that a run over several devices cannot honour."""
+    timeline, hw_name = policies.load("timeline", options["timeline"]), workload.hw.name
+    if workload.clock_driven is not None:
+        raise UserError(
+            f"--schedule {options['schedule']} is not played on several devices, which {hw_name} has; leave it out"
+        )
+    if not getattr(timeline, "SEVERAL_DEVICES", False):
+        raise UserError(
+            f"--timeline {options['timeline']} knows one device, and {hw_name} has several; use --timeline distributed"
+        )
+    if options["eviction"] in BOUNDS:
+        raise UserError(
+            f"the bound {options['eviction']} is not played on several devices; name a policy and a --budget"
+        )
+    plain = {"miss": "fetch", "scope": "global", "prefetch_into": "cache", "page_cache": None, "memory": None}
+    for name, only in plain.items():
+        if options[name] not in (only, 0):
+            raise UserError(
+                f"--{name.replace('_', '-')} {options[name]} is not modelled on several devices, which {hw_name} has; leave it out"
+            )
+
+
+def memories(workload: Workload, layout: Layout) -> list[Memory]:
+    """The memory of each device, with its part of the model."""
+    found = []
+    for number, name in enumerate(workload.hw.devices):
+        model = part_of(workload.model, layout, number)
+        hw = replace(workload.hw.alone(number), name=f"{name} of {workload.hw.name}")
+        found.append(Memory(hw, model, kv_bytes(model, workload.trace, workload.context)))
+    return found
+
+
+def part_of(model: ModelShape, layout: Layout, device: int) -> ModelShape:
+    """What a device has: the layers that it runs, its experts of every layer, the embedding before the first and the head behind the
+    last layer."""
+    homes, column, layers = layout.gaps, 0, list[Layer]()
+    held = (layout.unit == device).sum(axis=1)
+    for layer in model.layers:
+        here, experts = homes[column] == device, int(held[column]) if layer.n_experts else 0
+        kept = (
+            layer if here else replace(layer, attention=NO_PART, kv_bytes_per_position=0, ffn=NO_PART, shared=NO_PART)
+        )
+        layers.append(replace(kept, n_experts=experts))
+        column += layer.n_experts > 0
+    return replace(
+        model, layers=tuple(layers), head=model.head if homes[-1] == device else NO_PART,
+        embedding=model.embedding if homes[0] == device else NO_PART,
+    )  # fmt: skip
+
+
+def budgets_of(workload: Workload, layout: Layout, budget: int | str | None) -> tuple[int, ...]:
+    """Bytes of routed experts on each device: a percentage is of its own experts, a size is the same on each."""
+    found, left = [], 0
+    for memory in memories(workload, layout):
+        every = memory.model.all_expert_bytes
+        if budget is None and every:
+            memory.require(int(memory.model.expert_bytes.max()))
+        mine = memory.holds_bytes if budget is None else min(bytes_of(budget, every, "--budget"), every)
+        if every:
+            memory.require(mine)
+        left += every if mine < every else 0
+        found.append(mine)
+    if left > (home := workload.hw.home).capacity_bytes:
+        raise DoesNotFit(
+            f"{nbytes(left)} of experts that are not resident do not fit on {home.name} of {workload.hw.name}, which has "
+            f"{nbytes(home.capacity_bytes)}; choose a smaller --format or a larger {home.name}"
+        )
+    return tuple(found)
+
+
+def held(laid: Workload, budgets: tuple[int, ...]) -> list[dict[str, Any]]:
+    """Name and memory of each device of a workload that is laid out."""
+    costs: Any = laid.costs
+    shares = zip(laid.hw.devices, memories(laid, costs.layout), budgets)
+    return [{"name": name, "memory_bytes": memory.split(budget)} for name, memory, budget in shares]
+
+
+def laid_out(workload: Workload, layout: Layout) -> Workload:
+    """The workload with the costs of each device."""
+    laid = copy.copy(workload)
+    laid.__dict__["costs"] = SeveralCosts(workload.hw, workload.model, workload.trace, layout, graphs=workload.graphs)
+    return laid
+
+
+def decided(
+    workload: Workload, layout: Layout, plan: Plan, guesses: Guesses, engine: Engine
+) -> tuple[Workload, Guesses, Decisions, Loading]:
+    """What every device decides, as one run: the workload with costs and requests by device, guesses, verdicts, loads."""
+    laid, eviction = laid_out(workload, layout), policies.load("eviction", plan.eviction)
+    costs: Any = laid.costs
+    sizes = workload.model.expert_bytes
+    mine = [layout.of(device) for device in range(layout.devices)]
+    asked, guessed = [asked_of(workload.requests, one) for one in mine], [guessed_of(guesses, one) for one in mine]
+    verdicts = [
+        decide(
+            one, sizes, eviction, max(budget, int(sizes.max())), guesses=guess, seed=plan.seed, player=engine.player
+        )  # a device without experts has no budget and decides about none
+        for one, guess, budget in zip(asked, guessed, plan.device_budgets)
+    ]
+    each = [
+        loading(cost, one, verdict, guess, write_back=plan.write_back)
+        for cost, one, verdict, guess in zip(costs.each, asked, verdicts, guessed)
+    ]
+    demand_ps = woven_loads(asked, verdicts, [one.demand_ps for one in each])
+    guess_ps = woven_guesses(guessed, [one.guess_ps for one in each])
+    loads = Loading(demand_ps, guess_ps, *(np.zeros(0, np.int64),) * 4)  # no CPU, nothing before the links
+    laid.__dict__["requests"], all_guesses = together(asked, guessed)
+    return laid, all_guesses, judged(layout, asked, guessed, verdicts), loads

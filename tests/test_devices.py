@@ -1,0 +1,404 @@
+"""Several devices: layers or experts split over them. All engines equal, a program of its own for the times, one rank is one machine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+import simmoe
+from simmoe import hardware_profiles, policies
+from simmoe.play import devices
+from simmoe.play.plan import Plan
+from simmoe.simulator.binding import bound
+from simmoe.simulator.costs import Costs
+from simmoe.simulator.decide.counts import count, hit_flags
+from simmoe.simulator.decide.decisions import decide
+from simmoe.simulator.decide.devices import Layout, asked_of, rows_sent
+from simmoe.simulator.decide.gather import requests_of
+from simmoe.simulator.decide.player import Player
+from simmoe.simulator.errors import UserError
+from simmoe.simulator.lower import layer, oplist
+from simmoe.simulator.lower.durations import loading
+from simmoe.simulator.lower.oplist import Ops
+from simmoe.simulator.lower.tables import notes_of, tables_of, work_of
+from simmoe.simulator.nouns.hardware import ComputeUnit, Fabric, Hardware, Link, Tier
+from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape, Part
+from simmoe.simulator.time import compile as compiled
+from simmoe.simulator.time.engines import named
+from simmoe.simulator.time.laws import check, check_causes
+from tests.scenarios import TB, Case, cases, examples, tiny_trace
+from tests.test_engines import guesses_of
+
+ENGINES = ["simpy", "plain"] + ["fast"] * (not compiled.missing())
+GOLDEN = Path(__file__).parent / "golden" / "distributed.txt"
+DISTRIBUTED = policies.load("timeline", "distributed")
+
+
+@st.composite
+def split(draw: st.DrawFn, prefetching: bool | None = None, most: int = 4) -> tuple[Case, Layout]:
+    """A scenario on one to four unequal devices: whole layers on each, experts of each layer, or any mixture."""
+    case = draw(cases(prefetching=prefetching))
+    assume(not case.hw.unified and case.hw.link.upstream is None)
+    n, trace = draw(st.integers(1, most)), case.trace
+    kind = draw(st.sampled_from(("layers", "experts", "any")))
+    of = np.random.default_rng(draw(st.integers(0, 99))).integers(0, n, (trace.n_layers, trace.n_experts))
+    unit = {
+        "layers": np.repeat(of[:, :1], trace.n_experts, 1),
+        "experts": np.repeat(of[:1], trace.n_layers, 0),
+        "any": of,
+    }[kind]
+    width = draw(st.sampled_from((1, 3, 40)))
+    case = replace(
+        case, hw=with_devices(draw, case.hw, n), model=replace(case.model, width=width), scope="global", buffered=False
+    )
+    return replace(case, timeline="distributed", cold_per_sequence=False), Layout(n, unit)
+
+
+def with_devices(draw: st.DrawFn, hw, n: int):
+    rates = st.sampled_from((TB // 4, TB // 2, 333_333_333_777, TB))
+    names, unit = tuple(f"gpu{number}" for number in range(n)), hw.device
+    units = {unit.name: unit} | {
+        name: replace(unit, name=name, memory=name, bytes_per_s=draw(rates), launch_ps=draw(st.integers(0, 3)))
+        for name in names[1:]
+    }
+    tiers = {**hw.tiers, **{name: replace(hw.device_memory, name=name) for name in names[1:]}}
+    links = {
+        name: replace(hw.link, dst=name, bytes_per_s=draw(rates), latency_ps=draw(st.integers(0, 3)))
+        for name in names[1:]
+    }
+    fabric = Fabric(draw(rates), draw(st.integers(0, 4))) if n > 1 else None
+    return replace(hw, units=units, tiers=tiers, devices=(unit.name, *names[1:]), more_links=links, fabric=fabric)
+
+
+def played(case: Case, layout: Layout, engine: str):
+    """(clocks, workload laid out, guesses, decisions) of one engine, every law checked."""
+    requests = requests_of(case.trace)
+    work = SimpleNamespace(hw=case.hw, model=case.model, trace=case.trace, graphs=False, requests=requests)
+    budgets = (case.budget_bytes,) * layout.devices
+    plan = Plan(sum(budgets), case.eviction, seed=case.seed, write_back=case.write_back, device_budgets=budgets)
+    guesses = guesses_of(case, requests.n_events)
+    chosen = named(engine)
+    laid, guesses, decisions, loads = devices.decided(work, layout, plan, guesses, chosen)
+    clocks = chosen.simulate(
+        laid.costs, laid.requests, decisions, guesses, loads, policies.load("timeline", case.timeline)
+    )
+    counts = count(case.trace, laid.requests, decisions, guesses, case.model.expert_bytes, write_back=case.write_back)
+    check(laid.costs, decisions, clocks, counts, plan.budget_bytes)
+    check_causes(laid.costs, clocks)
+    return clocks, laid, guesses, decisions
+
+
+@pytest.mark.hypothesis
+@pytest.mark.parametrize("prefetching", [None, True])
+def test_all_engines_are_equal_on_several_devices(prefetching):
+    seen = set()
+
+    @settings(max_examples=examples(300), deadline=None)
+    @given(split(prefetching=prefetching))
+    def compare(made):
+        case, layout = made
+        first, *others = [played(case, layout, engine)[0] for engine in ENGINES]
+        seen.add(layout.devices)
+        assert all(one == first for one in others)
+
+    compare()
+    assert seen > {1}
+
+
+@pytest.mark.hypothesis
+def test_the_times_are_those_of_a_program_of_its_own():
+    @settings(max_examples=examples(300), deadline=None)
+    @given(split(prefetching=False))
+    def compare(made):
+        case, layout = made
+        clocks, *_ = played(case, layout, "plain")
+        assert clocks.end_ps.tolist() == ends_by_hand(case, layout)
+
+    compare()
+
+
+def ends_by_hand(case: Case, layout: Layout) -> list[int]:
+    """End of every pass, without prefetches; knows nothing of operations, tables or lists."""
+    each = [Costs(case.hw.alone(d), case.model, case.trace) for d in range(layout.devices)]
+    requests, lru = requests_of(case.trace), policies.load("eviction", case.eviction)
+    asked = [asked_of(requests, layout.of(d)) for d in range(layout.devices)]
+    least, none = int(case.model.expert_bytes.max()), requests.no_guesses
+    decided = [
+        decide(one, case.model.expert_bytes, lru, max(case.budget_bytes, least), seed=case.seed) for one in asked
+    ]
+    moved = [
+        dict(zip(v.loads.tolist(), loading(c, q, v, none, write_back=case.write_back).demand_ps.tolist()))
+        for c, q, v in zip(each, asked, decided)
+    ]
+    fabric = case.hw.fabric or Fabric(TB, 0)
+    free, there, back = [0] * layout.devices, 0, 0  # links of the devices, both ways of the fabric
+    now, ends, homes = 0, list[int](), layout.gaps
+
+    def message(rows: int) -> int:
+        return fabric.latency_ps + -(-rows * case.model.width * 2 * 10**12 // fabric.bytes_per_s)
+
+    for number, size in enumerate(each[0].sizes):
+        before = homes[0]
+        for column, home in enumerate(homes):
+            if home != before:
+                now = there = max(there, now) + message(size.tokens)
+            before = home
+            now += each[home].chains(number)[column].ps
+            if column == len(homes) - 1:
+                break
+            event, done = number * (len(homes) - 1) + column, []
+            for d in range(layout.devices):
+                rows = {slot // (case.trace.n_layers * case.trace.top_k) for slot in asked[d].use_slot[
+                    asked[d].use_ptr[event] : asked[d].use_ptr[event + 1]].tolist()}  # fmt: skip
+                begins = now
+                if d != home and rows:
+                    begins = there = max(there, now) + message(len(rows))
+                ended = part_by_hand(
+                    event, column, size, each[d], asked[d], decided[d], moved[d], free, d, begins, d == home
+                )
+                if d != home and rows:
+                    ended = back = max(back, ended) + message(len(rows))
+                done.append(ended)
+            now = max(done)
+        ends.append(now)
+    return ends
+
+
+def part_by_hand(event, column, size, costs, q, v, moved, free, d, begins, at_home) -> int:
+    """When device d has computed its part of an event that it learns of at `begins`."""
+    mine = range(int(q.ptr[event]), int(q.ptr[event + 1]))
+    hits, loads = [i for i in mine if v.hit[i]], [i for i in mine if not v.hit[i]]
+    now = begins + (costs.shared(column, size.tokens).ps if at_home else 0)
+    if hits:
+        now += costs.experts(column, len(hits), int(q.tokens[hits].sum())).ps
+    ended = [now] * len(hits)
+    for i in loads:
+        issued = ended[v.wait[i] - 1] if v.wait[i] else begins
+        free[d] = max(free[d], issued) + moved[i]
+        now = max(now, free[d]) + costs.experts(column, 1, int(q.tokens[i])).ps
+        ended.append(now)
+    return now
+
+
+@pytest.mark.hypothesis
+def test_one_rank_is_one_machine():
+    """A second device that has nothing changes nothing, whatever the fabric; and with one device distributed is overlapped."""
+
+    @settings(max_examples=examples(150), deadline=None)
+    @given(split(most=2))
+    def compare(made):
+        case, layout = made
+        alone = Layout(layout.devices, np.zeros_like(layout.unit))
+        one = Layout(1, np.zeros_like(layout.unit))
+        single = replace(case, hw=case.hw.alone(0))
+        clocks, laid, _, decisions = played(replace(single, timeline="overlapped"), one, "plain")
+        assert played(single, one, "plain")[0] == clocks
+        if layout.devices == 2:
+            other, laid_2, _, decisions_2 = played(case, alone, "plain")
+            assert other == clocks
+            flags = (hit_flags(case.trace, x.requests, y) for x, y in ((laid, decisions), (laid_2, decisions_2)))
+            assert np.array_equal(*flags)
+
+    compare()
+
+
+@pytest.mark.hypothesis
+def test_every_request_belongs_to_one_device_and_keeps_its_verdict():
+    @settings(max_examples=examples(150), deadline=None)
+    @given(split())
+    def compare(made):
+        case, layout = made
+        _, laid, _, decisions = played(case, layout, "plain")
+        requests, both = requests_of(case.trace), laid.requests
+        assert sorted(both.obj.tolist()) == sorted(requests.obj.tolist())
+        device = np.arange(both.n_events) % layout.devices
+        assert (layout.unit.reshape(-1)[both.obj] == device[both.event_of_request]).all()
+        assert np.array_equal(np.sort(both.use_slot), np.sort(requests.use_slot))
+        assert (both.obj[both.use_request] == both.use_obj).all()
+        assert (np.diff(decisions.loads) > 0).all() and not decisions.hit[decisions.loads].any()
+
+    compare()
+
+
+def test_rows_are_sent_once_to_each_device():
+    """Two rows: the first chose two experts of one event, the second one of them."""
+    case_slots = np.array([0, 1, 2])  # top_k 2: row 0 twice, row 1 once
+    requests = SimpleNamespace(n_events=1, use_ptr=np.array([0, 3]), use_slot=case_slots)
+    assert rows_sent(requests, 2).tolist() == [2]
+
+
+TWO = """
+extends: a100
+name: two
+title: an a100 and a slower card
+tiers:
+  slow: {capacity: {value: 24 GiB, kind: nominal, source: test}, bandwidth: {value: 400 GB/s, kind: nominal, source: test}}
+units:
+  gpu1:
+    memory: slow
+    bandwidth: {value: 400 GB/s, kind: nominal, source: test}
+    launch: {value: 4 us, kind: assumed, source: test}
+    flops: {fp16: {value: 50 TFLOP/s, kind: assumed, source: test}}
+links:
+  gpu1:
+    from: host_dram
+    to: slow
+    bandwidth: {value: 12 GB/s, kind: nominal, source: test}
+    latency: {value: 8 us, kind: assumed, source: test}
+devices: [gpu, gpu1]
+fabric: {bandwidth: {value: 20 GB/s, kind: nominal, source: test}, latency: {value: 5 us, kind: assumed, source: test}}
+"""
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> str:
+    (tmp_path / "two.yaml").write_text(TWO)
+    return str(tmp_path / "two.yaml")
+
+
+OPTIONS = {"timeline": "distributed", "budget": "25%", "tokens": 400}
+
+
+def test_a_run_says_what_each_device_holds(two):
+    made = simmoe.run(two, "oracle-4x16-k4", placement="layer_split=3/1", **OPTIONS)
+    shares = made.to_json()["devices"]
+    assert [one["name"] for one in shares] == ["gpu", "gpu1"]
+    for name in ("dense", "kv", "experts", "total"):
+        assert sum(one["memory_bytes"][name] for one in shares) == made.memory_bytes[name]
+    model, every = made.workload.model, made.workload.model.all_expert_bytes
+    assert shares[0]["memory_bytes"]["experts"] + shares[1]["memory_bytes"]["experts"] == pytest.approx(
+        every / 4, abs=2
+    )
+    assert made.memory_bytes["dense"] == model.dense_bytes
+    assert "waiting for other devices" in made.where_ps() and "waiting for the CPU" not in made.where_ps()
+
+
+def test_more_of_the_model_on_the_faster_card_is_faster(two):
+    speeds = [
+        simmoe.run(two, "oracle-4x16-k4", placement=f"layer_split={share}", **OPTIONS).tok_s
+        for share in ("1/3", "1/1", "3/1", "1/0")
+    ]
+    assert speeds == sorted(speeds)
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"placement": None}, "has 2 devices; say which has which experts, such as --placement layer_split=1/1"),
+        ({"placement": "layer_split=1"}, "names 1 devices, and the machine has 2; write layer_split=1/1"),
+        ({"placement": "layer_split=x/1"}, "names no proportions; write layer_split=1/1"),
+        ({"placement": "layer_split=0/0"}, "names no proportions"),
+        ({"placement": "n_cpu_moe=1"}, "say which has which experts"),
+        (
+            {"timeline": "overlapped"},
+            "--timeline overlapped knows one device, and two has several; use --timeline distributed",
+        ),
+        ({"miss": "cpu"}, "--miss cpu is not modelled on several devices"),
+        ({"scope": "layer"}, "--scope layer is not modelled on several devices"),
+        ({"eviction": "everything"}, "the bound everything is not played on several devices"),
+    ],
+)
+def test_what_cannot_be_played_is_one_line(two, options, line):
+    with pytest.raises(UserError, match=line.replace("(", r"\(")):
+        simmoe.run(two, "oracle-4x16-k4", **{"placement": "layer_split=1/1", **OPTIONS, **options})
+
+
+def test_proportions_are_for_several_devices():
+    with pytest.raises(UserError, match="names 2 devices, and the machine has 1"):
+        simmoe.run("a100", "oracle-4x16-k4", placement="layer_split=1/1", tokens=100)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        (
+            "\nlinks:\n  gpu1:",
+            "\nlinks:\n  gpu2:",
+            "links must name the devices behind the first, gpu1, and names gpu2",
+        ),
+        (
+            "devices: [gpu, gpu1]",
+            "devices: [gpu]",
+            "links must name the devices behind the first, of which there are none",
+        ),
+        ("\nfabric:", "\nnotes: x\n# ", "missing key 'fabric'"),
+        ("    memory: slow\n", "    memory: hbm\n", "units.gpu1.memory is that of another device"),
+        ("    from: host_dram\n", "    from: slow\n", "links.gpu1.from is 'slow', but the experts live on 'host_dram'"),
+        ("    to: slow\n", "    to: hbm\n", "links.gpu1.to is 'hbm', but a load must end in the memory of 'gpu1'"),
+    ],
+)
+def test_a_mistake_in_a_profile_of_several_devices_is_one_line(tmp_path, old, new, line):
+    assert old in TWO
+    (tmp_path / "two.yaml").write_text(TWO.replace(old, new))
+    with pytest.raises(UserError, match=line):
+        hardware_profiles.load(tmp_path / "two.yaml")
+
+
+def test_the_ends_of_every_range_reach_all_links_and_the_fabric(two):
+    hw = hardware_profiles.load(two)
+    slow, fast = hardware_profiles.bounds(hw)
+    for one in (slow, fast):
+        assert set(one.more_links) == {"gpu1"} and one.fabric is not None
+    assert slow.more_links["gpu1"].bytes_per_s < hw.more_links["gpu1"].bytes_per_s
+    assert slow.fabric.latency_ps >= hw.fabric.latency_ps and slow.fabric.bytes_per_s < fast.fabric.bytes_per_s
+
+
+def test_a_users_timeline_is_tried_on_several_devices_too(two, tmp_path):
+    text = Path(DISTRIBUTED.__file__).read_text("utf-8")
+    (tmp_path / "mine.py").write_text(text)
+    plan = {"placement": "expert_split=1/1", **OPTIONS, "tokens": 60}
+    mine = simmoe.run(two, "oracle-4x16-k4", **{**plan, "timeline": str(tmp_path / "mine.py")})
+    assert mine.clocks == simmoe.run(two, "oracle-4x16-k4", **plan).clocks
+    broken = text.replace(
+        "            ends = op_wait(t.unit[column], s.back[device], ends, f, t, w, s, e)\n", "            ends = now\n"
+    )
+    assert broken != text
+    (tmp_path / "mine.py").write_text(
+        text.replace("ends = done", "ends = begins").replace("done = load_beside", "ends = load_beside")
+    )
+    with pytest.raises(UserError, match=r"timeline mine\.py"):
+        simmoe.run(two, "oracle-4x16-k4", **{**plan, "timeline": str(tmp_path / "mine.py")})
+
+
+def test_the_operations_are_those_of_the_golden_file():
+    assert str(lowered()) == GOLDEN.read_text("utf-8"), "python -m tests.test_devices writes it anew"
+
+
+def lowered() -> Ops:
+    """Two passes of two layers on two devices: the second device has layer 1, and expert 1 of layer 0."""
+    part = Part(1, 1, 1)
+    moe = Layer(part, 0, 0, shared=part, expert=part, n_experts=4)
+    hw, trace = hand_made(), tiny_trace([[[0, 1]], [[1, 2], [1, 3]]], n_experts=4, n_layers=2)
+    model = ModelShape("tiny", "fp16", "fp16", (moe, moe), 2, part, NO_PART, width=8)
+    layout = Layout(2, np.array([[0, 1, 0, 0], [1, 1, 1, 1]]))
+    case = Case(hw, model, trace, 2)
+    _, laid, guesses, decisions = played(case, layout, "plain")
+    work = SimpleNamespace(hw=hw, model=model, trace=trace, graphs=False, requests=requests_of(trace))
+    plan = Plan(4, device_budgets=(2, 2))
+    loads = devices.decided(work, layout, plan, guesses_of(case, 4), named("plain"))[-1]
+    fixed, tables = tables_of(laid.costs, laid.requests)
+    lists, ops, last = Player().arrays, Ops(), 0
+    done, notes = lists(work_of(laid.costs, laid.requests, decisions, guesses, loads)), lists(notes_of(2, 2))
+    lower = bound(layer, DISTRIBUTED, oplist).lower_pass
+    for number in range(trace.n_passes):
+        last = lower(number, last, fixed, lists(tables), done, notes, ops)
+    return ops
+
+
+def hand_made() -> Hardware:
+    units = {name: ComputeUnit(name, name, TB, 1, {"fp16": TB}) for name in ("gpu0", "gpu1")}
+    tiers = {name: Tier(name, 10**15, TB) for name in ("gpu0", "gpu1", "home")}
+    links = [Link("home", name, TB // 2, 0) for name in units]
+    return Hardware(
+        "tiny", "two devices", False, tiers, units, links[0], tuple(units), 0, 1, more_links={"gpu1": links[1]}, fabric=Fabric(TB, 1)
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    GOLDEN.write_text(str(lowered()), "utf-8")
