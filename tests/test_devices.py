@@ -377,7 +377,7 @@ def lowered() -> Ops:
     hw, trace = hand_made(), tiny_trace([[[0, 1]], [[1, 2], [1, 3]]], n_experts=4, n_layers=2)
     model = ModelShape("tiny", "fp16", "fp16", (moe, moe), 2, part, NO_PART, width=8)
     layout = Layout(2, np.array([[0, 1, 0, 0], [1, 1, 1, 1]]))
-    case = Case(hw, model, trace, 2)
+    case = Case(hw, model, trace, 2, timeline="distributed")
     _, laid, guesses, decisions = played(case, layout, "plain")
     work = SimpleNamespace(hw=hw, model=model, trace=trace, graphs=False, requests=requests_of(trace))
     plan = Plan(4, device_budgets=(2, 2))
