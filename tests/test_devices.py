@@ -19,7 +19,8 @@ from simmoe.simulator.binding import bound
 from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide.counts import count, hit_flags
 from simmoe.simulator.decide.decisions import decide
-from simmoe.simulator.decide.devices import Layout, asked_of, rows_sent
+from simmoe.simulator.decide.devices import asked_of, rows_sent
+from simmoe.simulator.nouns.layout import Layout
 from simmoe.simulator.decide.gather import requests_of
 from simmoe.simulator.decide.player import Player
 from simmoe.simulator.errors import UserError

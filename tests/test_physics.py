@@ -219,7 +219,7 @@ def test_a_looked_up_soft_maximum_is_monotone_near_the_curve_and_the_same_in_the
     took, longer = (max(m, compute) + grouped.looked_up_ps(m, compute, shares) for m in (memory, memory + more))
     assert took <= longer
     assert grouped.looked_up_ps(memory, compute, shares) == grouped.looked_up_ps(compute, memory, shares)
-    assert clock_laws.soft_excess(memory, compute, shares) == grouped.looked_up_ps(memory, compute, shares)
+    assert clock_laws.soft_excess(memory, compute, shares, 0) == grouped.looked_up_ps(memory, compute, shares)
     if memory and compute:
         high, low = max(memory, compute), min(memory, compute)
         assert took == pytest.approx(high * (1 + (low / high) ** p) ** (1 / p), rel=3e-4, abs=1)

@@ -53,7 +53,7 @@ WRONG = {
     (
         "placement",
         "UNIT = 'share'\ndef unit_of(use, amount, seed, cpu):\n    return use * 0 + 2",
-    ): r"unit_of\(\) names unit 2; there are 0 \(the device\) and 1 \(the CPU\)",
+    ): r"unit_of\(\) names unit 2; there are 0, 1 \(devices first, then the CPU\)",
     (
         "placement",
         "UNIT = 'share'\ndef unit_of(use, amount, seed, cpu):\n    raise SystemExit(0)",

@@ -6,8 +6,6 @@ In the run an event of several devices is as many events, one for each device, i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -16,29 +14,9 @@ import numpy.typing as npt
 from simmoe.simulator.arrays import Flags, Ints
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
+from simmoe.simulator.nouns.layout import Layout
 
 T = TypeVar("T", bound=np.generic)
-
-
-@dataclass(frozen=True, eq=False)
-class Layout:
-    """Which unit has each routed expert for good. Devices are units 0 … devices - 1."""
-
-    devices: int
-    unit: Ints  # int [layers, experts]
-
-    @cached_property
-    def gaps(self) -> tuple[int, ...]:
-        """[layers + 1] device that runs what stands before each MoE layer, and behind the last: the device that has all experts of
-        the layer, or the first where several have some."""
-        alone = np.where((self.unit == self.unit[:, :1]).all(axis=1), self.unit[:, 0], 0)
-        homes = np.where(alone < self.devices, alone, 0).tolist()
-        return (*homes, homes[-1])
-
-    def of(self, device: int) -> Flags:
-        """bool [objects]: the device has it."""
-        mine: Flags = self.unit.reshape(-1) == device
-        return mine
 
 
 def asked_of(requests: Requests, mine: Flags) -> Requests:

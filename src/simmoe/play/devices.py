@@ -14,10 +14,11 @@ from simmoe.play.kinds import bytes_of
 from simmoe.play.memory import Memory, kv_bytes
 from simmoe.play.plan import Plan, units_of
 from simmoe.simulator.decide.decisions import BOUNDS, decide
-from simmoe.simulator.decide.devices import Layout, asked_of, guessed_of, judged, together, woven_guesses, woven_loads
+from simmoe.simulator.decide.devices import asked_of, guessed_of, judged, together, woven_guesses, woven_loads
 from simmoe.simulator.errors import DoesNotFit, UserError
 from simmoe.simulator.lower.durations import Loading, loading
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
+from simmoe.simulator.nouns.layout import Layout
 from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape
 from simmoe.simulator.several import SeveralCosts
 from simmoe.simulator.units import nbytes

@@ -168,6 +168,7 @@ class Run:
 
     def scenario(self) -> dict[str, Any]:
         plan = asdict(self.plan)
+        del plan["device_budgets"]  # they follow from the budget and the placement
         if self.plan.arrivals is None:
             del plan["arrivals"]
         plan["eviction"] = eviction_identity(self.plan.eviction)
