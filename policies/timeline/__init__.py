@@ -1,1 +1,1 @@
-"""How a layer's verdicts become operations: who waits for whom. One file per discipline of an engine."""
+"""How a layer's verdicts become operations: what waits for what. One file per discipline of an engine."""

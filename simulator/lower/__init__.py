@@ -1,1 +1,1 @@
-"""From what was decided to operations: what each takes, who waits for what."""
+"""From what was decided to operations: what each takes, what waits for what."""

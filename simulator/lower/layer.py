@@ -1,6 +1,6 @@
 """From verdicts to operations: what every timeline shares. Reads no clock; text that runs interpreted and compiled.
 
-A file of policies/timeline defines `lower_layer`, which says who waits for whom in one MoE layer. `load_beside` is what
+A file of policies/timeline defines `lower_layer`, which says what waits for what in one MoE layer. `load_beside` is what
 several of them say.
 """
 

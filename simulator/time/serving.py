@@ -18,7 +18,7 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.serving import ServingLog, UserRequest
 from simmoe.simulator.nouns.trace import PREFILL, Trace
 
-HOW = "return requests out of those that it is given, a list (docs/adding_a_schedule.md)"
+HOW = "return requests out of those that it is given, a list (docs/extending/schedule.md)"
 
 
 class Step(NamedTuple):

@@ -23,7 +23,7 @@ def clock_driven(schedule: str) -> ModuleType | None:
     if not callable(getattr(module, "regrouped", None)):
         raise UserError(
             f"schedule {name_of(module)} defines neither next_pass() nor regrouped(), one of which it is asked by; see "
-            "docs/adding_a_schedule.md"
+            "docs/extending/schedule.md"
         )
     return None
 
@@ -54,7 +54,9 @@ def _asked(module: ModuleType, trace: Trace, batch: int | None) -> Trace:
         raise failed(error, module, "regrouped") from error
     where = f"schedule {name_of(module)}: regrouped()"
     if not isinstance(answer, Trace):
-        raise UserError(f"{where} returned {type(answer).__name__}; it must return a Trace (docs/adding_a_schedule.md)")
+        raise UserError(
+            f"{where} returned {type(answer).__name__}; it must return a Trace (docs/extending/schedule.md)"
+        )
     check_rules(answer, f"{where} returned a trace in which")
     one, other = (np.argsort(each.sequence, kind="stable") for each in (trace, answer))
     same = all(

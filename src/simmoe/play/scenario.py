@@ -105,8 +105,8 @@ class Scenario:
     )  # fmt: skip
     schedule: str = option(
         Policy(), "recorded", group=WORKLOAD, metavar=NAME,
-        help="which rows run in which pass: recorded (default), continuous (batching while requests arrive), chunks or batches (with "
-        "their number), or a file",
+        help="which rows run in which pass: recorded (default), continuous (continuous batching of requests that arrive), chunks or "
+        "batches (with --prefill-chunk or --batch), or a file",
     )  # fmt: skip
     arrivals: str | None = option(
         Arrivals(), None, group=WORKLOAD, metavar="poisson:N/s|every:TIME", off=True,
@@ -114,7 +114,7 @@ class Scenario:
     )  # fmt: skip
     max_batch: int | None = option(
         Count("number of sequences"), None, group=WORKLOAD, metavar="N", off=True,
-        help="so many sequences may run together, under a schedule such as continuous (default: all that have arrived)",
+        help="most sequences that may run together, under a schedule such as continuous (default: all that have arrived)",
     )  # fmt: skip
     eviction: str = option(
         Policy(), "lru", group=POLICY, metavar=NAME, several=True,
@@ -126,8 +126,8 @@ class Scenario:
     )  # fmt: skip
     timeline: str = option(
         Policy(), "overlapped", group=ENGINE, metavar=NAME,
-        help="who waits for whom: overlapped (loads beside computing, default), serial (each load, then its expert), "
-        "sync (as overlapped, but the host waits host_wait for the router first) or a file",
+        help="which operation waits for which: overlapped (loads beside computing, default), serial (each load, then its expert), "
+        "sync (as overlapped, but the host waits host_wait for the router first), distributed (several devices) or a file",
     )  # fmt: skip
     overlap: bool = option(Switch(), True, group=ENGINE, metavar="on|none", help="none: the same as --timeline serial")
     prefetch: str | None = option(
@@ -140,12 +140,13 @@ class Scenario:
     )  # fmt: skip
     miss: str = option(
         Policy(), "fetch", group=POLICY, metavar=NAME,
-        help="a missing expert: fetch (load it, default), cpu (compute it there), balanced (a layer's are split so that link and "
-        "CPU end together), idle_cheaper (each alone)",
+        help="a missing expert: fetch (load it, default), cpu (compute it there), idle_cheaper (the quicker of both for each "
+        "expert alone), balanced (the missing experts of a layer are split so that link and CPU end together), or a file",
     )  # fmt: skip
     placement: str | None = option(
         Policy(amount=True), None, group=POLICY, metavar="NAME=N", off=True,
-        help="experts left to the CPU for good: n_cpu_moe=4 (layers), or all but popular=50% or random=50% of each layer",
+        help="experts left to the CPU for good: n_cpu_moe=4 (layers), or all but popular=50% or random=50% of each layer; or to each of "
+        "several devices: layer_split=3/1, expert_split=1/1",
     )  # fmt: skip
     write_back: bool = option(
         Switch(), False, group=ENGINE, off=True, help="an evicted expert is copied back over the link"
