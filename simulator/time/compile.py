@@ -35,7 +35,7 @@ from simmoe.simulator.time import inline, rates, serve
 from simmoe.simulator.time.inline import inlined
 
 ENTRIES = {"play", "run_passes"}  # compiled and cached
-CALLED = {"launch", "judge", "judge_answer"}  # long or seldom on the way
+CALLED = {"launch", "judge", "judge_answer", "soft_excess", "remember"}  # long or seldom on the way
 # Kernels allocate nothing, and counting references to their arrays costs ten times the work itself: no runtime (_nrt).
 AS_ENTRY = "_nrt=False, cache=True, nogil=True"
 AS_CALL = "_nrt=False"
@@ -45,6 +45,8 @@ RULE = "rule_"  # before the names of a miss rule's file: an eviction policy may
 PREFETCHING = {  # never called without prefetches
     "prefetch", "promote", "buffer", "note_fresh", "late_hits", "late_slots", "ended", "op_fetch",
 }  # fmt: skip
+ON_CPU = {"op_cpu_first", "op_cpu_last", "settle_cpu", "run_cpu"}  # never called without experts on the CPU
+HOPS = {"first_hop"}  # never called without a hop before the link
 RULED = {"not_ruled"}  # never called without a miss rule
 HOST_ONLY = {"init"}  # runs once, before the kernel
 
@@ -81,12 +83,19 @@ def _with_imports(module: ModuleType) -> list[ModuleType]:
 
 
 @cache
-def clock(timeline: ModuleType, prefetching: bool = True) -> Any:
-    """A module with `run_passes`: the recurrence over operations, lowered by `timeline`."""
+def clock(timeline: ModuleType, prefetching: bool, on_cpu: bool, hops: bool) -> Any:
+    """A module with `run_passes`: the recurrence over operations, lowered by `timeline`.
+
+    on_cpu: the CPU computes experts; hops: loads take a hop before the link. Without them, as without `prefetching`, what the
+    clock does for it is left out, which compiles faster.
+    """
     sources = (layer, timeline, rates, serve)
     if interpreted():
         return bound(*sources)
-    return _compiled([Source(module) for module in sources], set() if prefetching else PREFETCHING)
+    parts = ((prefetching, PREFETCHING), (on_cpu, ON_CPU), (hops, HOPS))
+    return _compiled(
+        [Source(module) for module in sources], {name for used, names in parts if not used for name in names}
+    )
 
 
 def _compiled(sources: Sequence[Source], unused: Set[str]) -> ModuleType:

@@ -143,6 +143,13 @@ def walk(now: int, work: int, rate: int, slow_rate: int, at: Any, begin: Any, en
     return now
 
 
+def first_hop(number: int, after: int, up_ps: Any, f: Fixed, e: Clock) -> int:
+    """A transfer over the hop before the link; when the link may send on what has come."""
+    came = max(e.free[f.upstream], after)
+    e.free[f.upstream] = came + up_ps[number]
+    return came + f.first_bytes_ps if f.pipelined else e.free[f.upstream]
+
+
 def moved(link: int, number: int, after: int, ps: Any, up_ps: Any, reads_ps: Any, f: Fixed, e: Clock) -> int:
     """A transfer, over the hop before the link first where there is one; its end.
 
@@ -151,18 +158,21 @@ def moved(link: int, number: int, after: int, ps: Any, up_ps: Any, reads_ps: Any
     """
     came, through = after, 0
     if len(up_ps) > 0 and up_ps[number] > 0:
-        came = max(e.free[f.upstream], after)
-        through = came + up_ps[number]
-        e.free[f.upstream] = through
-        came = came + f.first_bytes_ps if f.pipelined else through
-        through += f.latency_ps * f.pipelined
+        came = first_hop(number, after, up_ps, f, e)
+        through = e.free[f.upstream] + f.latency_ps * f.pipelined
     start = max(e.free[link], came)
     ends = max(start + ps[number], through)
     e.free[link] = ends
     e.at[BUSY] += ends - start
     if len(e.begin) > 0:
         e.at[LINK_FREE] = ends
-        e.begin[e.at[TAIL]] = start if f.contended else start + f.latency_ps
-        e.end[e.at[TAIL]] = ends if f.contended else start + f.latency_ps + reads_ps[number]
-        e.at[TAIL] += 1
+        reads = ends - start if f.contended else reads_ps[number]
+        remember(start if f.contended else start + f.latency_ps, reads, e.at, e.begin, e.end)
     return ends
+
+
+def remember(begins: int, lasts: int, at: Any, begin: Any, end: Any) -> None:
+    """A transfer that slows who reads its memory meanwhile."""
+    begin[at[TAIL]] = begins
+    end[at[TAIL]] = begins + lasts
+    at[TAIL] += 1

@@ -77,7 +77,8 @@ def simulate(
     compiled_to = LATEST_PS - longest_pass_ps(costs, requests, work)  # a pass that starts later might wrap around
     clock = None
     if isinstance(player, CompiledPlayer) and compiled_to >= 0:
-        text, fixed = compiled.clock(timeline, len(guesses.obj) > 0), fixed._replace(latest=compiled_to)
+        cpu, hops = len(work.cpu_ps) > 0, costs.hw.link.upstream is not None
+        text, fixed = compiled.clock(timeline, len(guesses.obj) > 0, cpu, hops), fixed._replace(latest=compiled_to)
         with may_not_compile(timeline):
             clock = _played(
                 text,
@@ -108,7 +109,9 @@ def serve_loop(loop: Loop, player: Player, prefetching: bool) -> Clocks:
     """Times of every pass of a clock-driven run. Raises UserError when the clock would overflow, and OverflowError where compiled text
     might: then Python's numbers play it."""
     by_machine = isinstance(player, CompiledPlayer)
-    text = compiled.clock(loop.timeline, prefetching) if by_machine else bound(layer, loop.timeline, rates, serve)
+    cpu, hops = loop.lowered.with_cpu, loop.costs.hw.link.upstream is not None
+    sources = (layer, loop.timeline, rates, serve)
+    text = compiled.clock(loop.timeline, prefetching, cpu, hops) if by_machine else bound(*sources)
     clock, now = Grown(_begun(), player.arrays), 0
     while (start := loop.begin(now)) is not None:
         lowered = loop.lowered
