@@ -20,7 +20,6 @@ from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide.counts import count, hit_flags
 from simmoe.simulator.decide.decisions import decide
 from simmoe.simulator.decide.devices import asked_of, rows_sent
-from simmoe.simulator.nouns.layout import Layout
 from simmoe.simulator.decide.gather import requests_of
 from simmoe.simulator.decide.player import Player
 from simmoe.simulator.errors import UserError
@@ -29,6 +28,7 @@ from simmoe.simulator.lower.durations import loading
 from simmoe.simulator.lower.oplist import Ops
 from simmoe.simulator.lower.tables import notes_of, tables_of, work_of
 from simmoe.simulator.nouns.hardware import ComputeUnit, Fabric, Hardware, Link, Tier
+from simmoe.simulator.nouns.layout import Layout
 from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape, Part
 from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.time.engines import named
@@ -280,6 +280,24 @@ def test_a_run_says_what_each_device_holds(two):
     assert "waiting for other devices" in made.where_ps() and "waiting for the CPU" not in made.where_ps()
 
 
+def test_embedding_and_head_are_held_where_they_run(two):
+    """The first device has the embedding and the first half of the layers, the second the others and the head."""
+    made = simmoe.run(two, "oracle-4x16-k4", placement="layer_split=1/1", **OPTIONS)
+    model = made.workload.model
+    begins = model.moe_layers[len(model.moe_layers) // 2 - 1] + 1  # dense layers go with the MoE layer behind them
+    first, second = (
+        sum(layer.attention.bytes + layer.ffn.bytes + layer.shared.bytes for layer in some)
+        for some in (model.layers[:begins], model.layers[begins:])
+    )
+    dense = [one["memory_bytes"]["dense"] for one in made.to_json()["devices"]]
+    assert dense == [first + model.embedding.bytes, second + model.head.bytes]
+
+
+def test_a_ladder_is_of_one_device(two):
+    with pytest.raises(UserError, match="a ladder plays budgets of one device, and two has several"):
+        simmoe.ladder(two, "oracle-4x16-k4", placement="layer_split=1/1", timeline="distributed", tokens=400)
+
+
 def test_more_of_the_model_on_the_faster_card_is_faster(two):
     speeds = [
         simmoe.run(two, "oracle-4x16-k4", placement=f"layer_split={share}", **OPTIONS).tok_s
@@ -302,6 +320,7 @@ def test_more_of_the_model_on_the_faster_card_is_faster(two):
         ),
         ({"miss": "cpu"}, "--miss cpu is not modelled on several devices"),
         ({"scope": "layer"}, "--scope layer is not modelled on several devices"),
+        ({"cold_per_sequence": True}, "--cold-per-sequence is not modelled on several devices, which two has"),
         ({"eviction": "everything"}, "the bound everything is not played on several devices"),
     ],
 )

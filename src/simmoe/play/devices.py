@@ -57,11 +57,10 @@ def refuse_what_one_device_has(options: Mapping[str, Any], workload: Workload) -
             f"the bound {options['eviction']} is not played on several devices; name a policy and a --budget"
         )
     plain = {"miss": "fetch", "scope": "global", "prefetch_into": "cache", "page_cache": None, "memory": None}
-    for name, only in plain.items():
-        if options[name] not in (only, 0):
-            raise UserError(
-                f"--{name.replace('_', '-')} {options[name]} is not modelled on several devices, which {hw_name} has; leave it out"
-            )
+    for name, only in {**plain, "cold_per_sequence": False}.items():
+        if (wish := options[name]) not in (only, 0):
+            said = f"--{name.replace('_', '-')}" + f" {wish}" * (wish is not True)
+            raise UserError(f"{said} is not modelled on several devices, which {hw_name} has; leave it out")
 
 
 def memories(workload: Workload, layout: Layout) -> list[Memory]:

@@ -88,6 +88,10 @@ def usual_tokens(trace: Trace) -> int | None:
 
 def climb(workload: Workload, plan: Plan, wish: str = "auto") -> Ladder:
     """The ladder of `workload`; the budget of `plan` is ignored."""
+    if plan.device_budgets:
+        raise UserError(
+            f"a ladder plays budgets of one device, and {workload.hw.name} has several; play one budget for each, such as --budget 25%"
+        )
     memory, every = workload.memory, workload.model.all_expert_bytes
     memory.require(int(workload.model.expert_bytes.max()))
     holds = memory.holds_bytes
