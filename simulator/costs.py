@@ -17,7 +17,7 @@ import numpy as np
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.cpu_costs import CpuCosts, flops_per_s
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.link_time import link_bytes_per_s, load_ps
+from simmoe.simulator.link_time import hops_ps, link_bytes_per_s, load_ps, reads_ps
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.model import Layer, ModelShape, Part
 from simmoe.simulator.nouns.trace import Trace
@@ -182,6 +182,16 @@ class Costs:
             total[pieces[i].name] += pieces[i].ps
         total["shared"] = sum(self.shared(place, size.tokens).ps for place in range(self.places))
         return total
+
+    @cached_property
+    def hops_ps(self) -> Ints:
+        """int64 [2, layers]: time of each hop of one load of an expert of each MoE layer, alone; the first is 0 where there is one."""
+        return np.array([hops_ps(int(count), self.hw) for count in self.model.expert_bytes], np.int64).T
+
+    @cached_property
+    def reads_ps(self) -> Ints:
+        """int64 [layers]: how long the bytes of one load leave the memory before the link."""
+        return np.array([reads_ps(int(count), self.hw) for count in self.model.expert_bytes], np.int64)
 
     @cached_property
     def dense_ps(self) -> Ints:

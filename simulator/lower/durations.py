@@ -17,7 +17,7 @@ from simmoe.simulator.costs import WORK_PER_BYTE, Costs
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.tiers import Near
 from simmoe.simulator.errors import LATEST_PS, too_long
-from simmoe.simulator.link_time import hops_ps, reads_ps, write_back_ps
+from simmoe.simulator.link_time import write_back_ps
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.physics.link import both_ways_ps
 
@@ -48,7 +48,7 @@ def loading(
     if max(costs.transfer_ps) > LATEST_PS:
         raise too_long()
     n_experts, size, issued = costs.trace.n_experts, costs.model.expert_bytes, np.flatnonzero(decisions.issued)
-    first, plain = np.array([hops_ps(int(b), costs.hw) for b in size], np.int64).T
+    first, plain = costs.hops_ps
     demand = requests.obj[decisions.loads] // n_experts
     demand_ps: Ints = plain[demand]
     guess_ps: Ints = np.zeros(len(guesses.obj), np.int64)
@@ -64,8 +64,8 @@ def loading(
     up = [first[of] if costs.hw.link.upstream else first[:0] for of in layers]
     if near is not None and costs.hw.link.upstream:
         up = [np.where(there, 0, ps) for there, ps in zip(near, up)]
-    reads = np.array([reads_ps(int(b), costs.hw) for b in size], np.int64)
-    return Loading(demand_ps, guess_ps, *(reads[of] if with_cpu else reads[:0] for of in layers), *up)
+    reads = costs.reads_ps if with_cpu else plain[:0]
+    return Loading(demand_ps, guess_ps, *(reads[of] if with_cpu else reads for of in layers), *up)
 
 
 def thrown_out(decisions: Decisions, n_requests: int, n_guesses: int, size: Ints) -> tuple[Ints, Ints]:
