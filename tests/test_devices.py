@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 import simmoe
 from simmoe import hardware_profiles, policies
+from simmoe.cli.main import main
 from simmoe.play import devices
 from simmoe.play.plan import Plan
 from simmoe.simulator.binding import bound
@@ -296,6 +298,16 @@ def test_embedding_and_head_are_held_where_they_run(two):
 def test_a_ladder_is_of_one_device(two):
     with pytest.raises(UserError, match="a ladder plays budgets of one device, and two has several"):
         simmoe.ladder(two, "oracle-4x16-k4", placement="layer_split=1/1", timeline="distributed", tokens=400)
+
+
+def test_a_timeline_file_is_of_one_device(two, tmp_path, capsys):
+    """What the command says: one line, exit 2, no file."""
+    words = f"run --hw {two} --trace oracle-4x16-k4 --budget 25% --tokens 400 --placement layer_split=1/1 --timeline distributed"
+    assert main([*shlex.split(words), "--perfetto", str(tmp_path / "lanes.json")]) == 2
+    assert (
+        capsys.readouterr().err == "simmoe: --perfetto has the lanes of one device, and two has several; leave it out\n"
+    )
+    assert not (tmp_path / "lanes.json").exists()
 
 
 def test_more_of_the_model_on_the_faster_card_is_faster(two):

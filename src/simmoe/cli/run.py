@@ -70,6 +70,8 @@ def _one(a: argparse.Namespace, scenario: Scenario, workload: Workload, plan: Pl
         raise UserError(
             f"--band is about the speed of decoding, and no decode pass is played ({show.played(workload)}); leave --band out"
         )
+    if a.perfetto and plan.device_budgets:
+        raise UserError(f"--perfetto has the lanes of one device, and {workload.hw.name} has several; leave it out")
     spans = Spans() if a.perfetto else None
     result = running.play(workload, plan, workload.engine(scenario.engine, spans=spans is not None), spans)
     if a.per_token:
