@@ -68,7 +68,7 @@ def work_of(costs: Costs, requests: Requests, decisions: Decisions, guesses: Gue
     return Work(
         ptr, obj, tokens, slot_ptr, small(decisions.loads), loads.demand_ps, loads.demand_reads_ps, loads.demand_up_ps, decisions.wait,
         decisions.hit.view(np.int8), small(cpu.experts), small(cpu.slots), *cpu[2:], guess_ptr, guess_obj, decisions.issued.view(np.int8),
-        _sent(costs, requests),         loads.guess_ps, loads.guess_reads_ps, loads.guess_up_ps,
+        _sent(costs, requests), loads.guess_ps, loads.guess_reads_ps, loads.guess_up_ps,
         small(decisions.fresh), small(decisions.fresh_by),
     )  # fmt: skip
 
@@ -117,7 +117,6 @@ def tables_for(costs: Costs, most_experts: int, slots: int) -> tuple[Fixed, Tabl
         costs.hw.link.latency_ps, costs.hw.device.host_wait_ps, 0,
     )  # fmt: skip
     launches, extras, shares = zip(*(costs.experts_launch(one) for one in range(costs.places)))
-    soft = _soft(shares[:devices])
     soft = _soft(shares[:devices])
     return fixed, Tables(
         size=ints([sizes[size] for size in costs.sizes]),
