@@ -124,7 +124,8 @@ def _row(scenario: Scenario, workload: Workload, trace: str, runs: int) -> Row:
     one = int(workload.model.expert_bytes.max())
     try:
         plan = scenario.plan(workload)
-        short = workload.memory.short_by(max(plan.budget_bytes, one))
+        # several devices: the plan has found that each holds its own
+        short = 0 if plan.device_budgets else workload.memory.short_by(max(plan.budget_bytes, one))
         if short:
             why = f"does not fit: short by {nbytes(short)} of {nbytes(workload.memory.usable_bytes)} usable"
             return Row(workload, trace, plan.eviction, None, why)

@@ -25,7 +25,14 @@ from simmoe.simulator.units import nbytes
 
 if TYPE_CHECKING:
     from simmoe.play.workload import Workload
+    from simmoe.simulator.nouns.hardware import Hardware
     from simmoe.simulator.time.engines import Engine
+
+# Options of one device, each with the only value that a run over several devices takes.
+ONE_DEVICE = {
+    "miss": "fetch", "scope": "global", "prefetch_into": "cache", "page_cache": None, "memory": None, "arrivals": None,
+    "cold_per_sequence": False,
+}  # fmt: skip
 
 
 def layout_of(workload: Workload, placement: str | None, seed: int) -> Layout:
@@ -56,12 +63,18 @@ def refuse_what_one_device_has(options: Mapping[str, Any], workload: Workload) -
         raise UserError(
             f"the bound {options['eviction']} is not played on several devices; name a policy and a --budget"
         )
-    plain = {"miss": "fetch", "scope": "global", "prefetch_into": "cache", "page_cache": None, "memory": None}
-    for name, only in plain.items():
+    for name, only in ONE_DEVICE.items():
         if options[name] not in (only, 0):
+            said = "" if options[name] is True else f" {options[name]}"
             raise UserError(
-                f"--{name.replace('_', '-')} {options[name]} is not modelled on several devices, which {hw_name} has; leave it out"
+                f"--{name.replace('_', '-')}{said} is not modelled on several devices, which {hw_name} has; leave it out"
             )
+
+
+def refuse(plan: Plan, hw: Hardware, what: str) -> None:
+    """Raises UserError for something that is made for one device."""
+    if plan.device_budgets:
+        raise UserError(f"{what} is not made for several devices, which {hw.name} has")
 
 
 def memories(workload: Workload, layout: Layout) -> list[Memory]:

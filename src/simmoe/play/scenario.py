@@ -228,10 +228,12 @@ class Scenario:
         from simmoe.play.memory import budget_of, page_cache_of
         from simmoe.play.plan import Plan
 
-        if self.graphs and workload.hw.device.graph_launch_ps is None:
+        without = [name for name in workload.hw.devices if workload.hw.units[name].graph_launch_ps is None]
+        if self.graphs and without:
+            of = f" of {without[0]}" * (len(workload.hw.devices) > 1)
             raise UserError(
-                f"--graphs: {workload.hw.name} states no graph_launch, so nothing would change; leave it out, or add the figure to "
-                "the profile"
+                f"--graphs: {workload.hw.name} states no graph_launch{of}, so nothing would change there; leave it out, or add the "
+                "figure to the profile"
             )
         if len(workload.hw.devices) > 1:
             devices.refuse_what_one_device_has({name: getattr(self, name) for name in OPTIONS}, workload)
