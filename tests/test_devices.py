@@ -414,6 +414,19 @@ def test_devices_hold_together_more_than_the_first_could(two, tmp_path):
     assert row.why_not == "" and row.run.plan.budget_bytes > row.workload.memory.room_bytes
 
 
+def test_links_that_together_exceed_the_memory_that_they_read_are_said(two, tmp_path, capsys):
+    options = {"placement": "layer_split=1/1", **OPTIONS, "tokens": 100}
+    assert simmoe.run(two, "oracle-4x16-k4", **options).notes == []
+    (tmp_path / "wide.yaml").write_text(TWO.replace("bandwidth: {value: 12 GB/s", "bandwidth: {value: 100 GB/s"))
+    (note,) = simmoe.run(str(tmp_path / "wide.yaml"), "oracle-4x16-k4", **options).notes
+    assert "could carry 125,100,000,000 B/s together, more than the 122,000,000,000 B/s of host_dram" in note
+    assert main(["hw", "show", two]) == 0 and "device gpu and gpu1," in capsys.readouterr().out
+
+
+def test_the_first_device_that_has_experts_of_a_layer_runs_it(two):
+    assert Layout(3, np.array([[1, 2], [2, 1], [2, 2], [0, 2]])).gaps == (1, 1, 2, 0, 0)
+
+
 def test_a_sweep_tries_placements_over_several_devices(two):
     space = {
         "schema": 1, "name": "two", "hw": two, "trace": "oracle-4x16-k4", "timeline": "distributed", "budget": "25%", "tokens": 100,

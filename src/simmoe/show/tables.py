@@ -12,7 +12,7 @@ from simmoe.play.plan import Plan
 from simmoe.play.requests import Served
 from simmoe.play.result import Run
 from simmoe.play.workload import Workload
-from simmoe.simulator.link_time import too_fast
+from simmoe.simulator.link_time import about_links
 from simmoe.simulator.units import nbytes
 
 COLUMNS = (
@@ -120,7 +120,7 @@ def heading(workload: Workload, plan: Plan, engine: str, files: list[str], out: 
         highlight=False,
     )
     out.print(inputs(files), highlight=False)
-    for note in (small_model(workload), *(too_fast(workload.hw.alone(n)) for n in range(len(workload.hw.devices)))):
+    for note in (small_model(workload), *about_links(workload.hw)):
         if note:
             out.print(note, highlight=False)
 
