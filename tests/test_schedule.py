@@ -497,6 +497,13 @@ def regrouped(trace, sequences):
 """
 
 
+KEPT = """
+from dataclasses import replace
+import numpy as np
+def regrouped(trace, sequences): return replace(trace, emitted=np.ones(trace.n_tokens, np.int8))
+"""
+
+
 def test_a_file_may_know_its_passes_beforehand(tmp_path):
     machine = tiny_machine(), two_requests(), TINY
     run = play(Workload(*machine, schedule=own(tmp_path, REGROUPED)), Plan(16))
@@ -507,6 +514,8 @@ def test_a_file_may_know_its_passes_beforehand(tmp_path):
         ("x = 1", r"mine.py defines neither next_pass\(\) nor regrouped\(\)"),
         (REGROUPED.replace("chunks(trace, 1)", "trace.taken(slice(1), trace.pass_ptr[:1] * 0 + [0, 1], trace.phase[:1])"),
          r"regrouped\(\) returned other rows; every row of a sequence must stay, in its order and phase"),
+        (KEPT, r"regrouped\(\) returned other rows"),
+        (KEPT.replace("emitted=np.ones(trace.n_tokens, np.int8)", "layer_index=trace.layer_index + 1"), r"returned other rows"),
     ):  # fmt: skip
         with pytest.raises(UserError, match=line):
             Workload(*machine, schedule=own(tmp_path, text))

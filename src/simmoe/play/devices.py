@@ -13,6 +13,7 @@ from simmoe import policies
 from simmoe.play.kinds import bytes_of
 from simmoe.play.memory import Memory, kv_bytes
 from simmoe.play.plan import Plan, units_of
+from simmoe.simulator.costs import fit_geometry
 from simmoe.simulator.decide.decisions import BOUNDS, decide
 from simmoe.simulator.decide.devices import asked_of, guessed_of, judged, together, woven_guesses, woven_loads
 from simmoe.simulator.errors import DoesNotFit, UserError
@@ -38,6 +39,7 @@ ONE_DEVICE = {
 def layout_of(workload: Workload, placement: str | None, seed: int) -> Layout:
     """Where the experts live. Raises UserError when the placement says nothing of the machine's devices."""
     devices, trace = len(workload.hw.devices), workload.trace
+    fit_geometry(workload.model, trace)
     module = policies.load("placement", placement.partition("=")[0]) if placement is not None else None
     if placement is None or getattr(module, "UNIT", None) != "proportions":
         each = "/".join("1" * devices)
