@@ -66,6 +66,24 @@ def too_fast(hw: Hardware) -> str | None:
     )
 
 
+def crowded(hw: Hardware) -> str | None:
+    """What to know about links that together could carry more than the memory that they all read; None for others."""
+    memory = hw.tiers[hw.link.src]
+    together = sum(link_bytes_per_s(hw.alone(number)) for number in range(len(hw.devices)))
+    if len(hw.devices) == 1 or together <= memory.bytes_per_s:
+        return None
+    return (
+        f"The links of the {len(hw.devices)} devices could carry {together:,} B/s together, more than the {memory.bytes_per_s:,} B/s of "
+        f"{memory.name}, which they all read: loads of several devices at once are faster here than they would be."
+    )
+
+
+def about_links(hw: Hardware) -> list[str]:
+    """What to know about the links of a machine beside its figures."""
+    found = [*(too_fast(hw.alone(number)) for number in range(len(hw.devices))), crowded(hw)]
+    return list(dict.fromkeys(note for note in found if note))
+
+
 def write_back_ps(count_bytes: int, hw: Hardware) -> int:
     """Duration of copying that many bytes of experts back over the link."""
     link = hw.link

@@ -21,6 +21,7 @@ from simmoe.play.scenario import OPTIONS, Scenario
 from simmoe.play.workload import Workload
 from simmoe.show import tables as show
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.link_time import about_links
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.units import nbytes
@@ -124,7 +125,8 @@ def _row(scenario: Scenario, workload: Workload, trace: str, runs: int) -> Row:
     one = int(workload.model.expert_bytes.max())
     try:
         plan = scenario.plan(workload)
-        short = workload.memory.short_by(max(plan.budget_bytes, one))
+        # several devices: the plan has found that each holds its own
+        short = 0 if plan.device_budgets else workload.memory.short_by(max(plan.budget_bytes, one))
         if short:
             why = f"does not fit: short by {nbytes(short)} of {nbytes(workload.memory.usable_bytes)} usable"
             return Row(workload, trace, plan.eviction, None, why)
@@ -140,10 +142,11 @@ def show_comparison(comparison: Comparison, files: list[str], out: Console) -> N
     out.print(f"[bold]Simulated[/] (engine {', '.join(engines) or 'none'}): {'; '.join(machines)}", highlight=False)
     for name, workload in {row.trace: row.workload for row in rows}.items():
         router, positions = workload.trace.meta.get("router", "?"), f"KV for {workload.context:,} positions"
-        model = f"model {workload.memory.what}, {show.played(workload)}, {positions}"
+        model = f"model {workload.memory.what}, {show.played(workload)}{_beyond(comparison)}, {positions}"
         out.print(f"{name}: router {router}, {model}", markup=False, highlight=False)
     out.print(show.inputs(files), highlight=False)
-    for note in dict.fromkeys(filter(None, (show.small_model(row.workload) for row in rows))):
+    links = (f"{hw.name}: {note}" for hw in (row.workload.hw for row in rows) for note in about_links(hw))
+    for note in dict.fromkeys(filter(None, (*(show.small_model(row.workload) for row in rows), *links))):
         out.print(note, highlight=False)
     show.print_whole(_table(comparison), out)
     for number, row in enumerate(rows, 1):
@@ -152,6 +155,12 @@ def show_comparison(comparison: Comparison, files: list[str], out: Console) -> N
     out.print(
         "ratio: tok/s relative to the first row that ran. waiting: share of decode time spent waiting for experts. per 1000 USD: tok/s."
     )
+
+
+def _beyond(comparison: Comparison) -> str:
+    """What all rows play beyond a plain cache."""
+    run = next((row.run for row in comparison.rows if row.run), None)
+    return show.extras(run.workload, run.plan) if run else ""
 
 
 def _table(comparison: Comparison) -> Table:

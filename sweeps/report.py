@@ -20,6 +20,7 @@ from simmoe.sweeps.space import AXES, Space
 
 ROWS = 12  # of a front, unless told
 ALWAYS = ("trace", "hw", "eviction")  # columns of a front, where the space names them; the others where it varies them
+PASSES = ("prefill_chunk", "batch", "schedule", "max_batch")  # which rows run in which pass
 SIZES = ("budget", "memory")  # one column together
 COLUMNS = (*ALWAYS[:2], *(axis for axis in AXES if axis not in (*ALWAYS[:2], *SIZES)))
 SHOWN = {"memory_bytes", "tok_s", "ttft_cold_s", "hit_rate"}  # metrics with a column of their own
@@ -50,7 +51,8 @@ def _heading(sweep: Sweep, files: list[str], out: Console) -> None:
     for trace in space.axes["trace"]:
         with suppress(UserError):  # a scenario that cannot run says so in its trial
             workloads[trace] = sweep.scenarios.workload({**first, "trace": trace})
-    lines = ["; ".join(f"{name}: {show.played(workload)}" for name, workload in workloads.items()), show.inputs(files)]
+    said = show.how_much if any(len(space.axes.get(axis, ())) > 1 for axis in PASSES) else show.played
+    lines = ["; ".join(f"{name}: {said(workload)}" for name, workload in workloads.items()), show.inputs(files)]
     lines += dict.fromkeys(filter(None, map(show.small_model, workloads.values())))
     if "plain" in engines and compiled.missing():
         lines.append(

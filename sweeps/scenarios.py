@@ -83,12 +83,11 @@ class Scenarios:
         One pass tells. What fails on some of them only is left to its trials, which say why.
         """
         reasons = []
-        for hw, (trace, model, form) in product(self.hw, self._shapes()):
+        for hw, (trace, model, form), beside in product(self.hw, self._shapes(), self._beside(axis)):
             try:
                 one_pass, shape = first_tokens(self._traces[trace], 1), self._models[trace, model, form]
-                scenario = scenario_of(
-                    {"hw": hw, "trace": one_pass, "model": shape, "budget": 0, axis: AXES[axis].parsed(value)}
-                )
+                options = {name: AXES[name].parsed(word) for name, word in {**beside, axis: value}.items()}
+                scenario = scenario_of({"hw": hw, "trace": one_pass, "model": shape, "budget": 0, **options})
                 workload = scenario.workload()
                 plan = scenario.plan(workload)
                 guesses_of(workload, plan)
@@ -98,6 +97,15 @@ class Scenarios:
             else:
                 return
         raise UserError(f"{axis} {value!r} of the space works with none of its machines and traces: {reasons[0]}")
+
+    def _beside(self, axis: str) -> list[Point]:
+        """Values of the other axes without which several devices play nothing."""
+        axes = {
+            name: self.space.axes[name]
+            for name in ("timeline", "placement")
+            if name in self.space.axes and name != axis
+        }
+        return [dict(zip(axes, words)) for words in product(*axes.values())]
 
     @cached_property
     def digest(self) -> str:

@@ -32,6 +32,13 @@ def test_the_users_command(capsys):
 
 
 @needs_traces
+def test_a_ladder_of_prompts_alone_says_nothing_of_decoding(capsys):
+    assert main(["run", "--hw", "rtx_4090", "--trace", "oracle-4x16-k4", "--tokens", "64"]) == 0
+    out = capsys.readouterr().out
+    assert "bound: everything" in out and "With what this device holds" not in out
+
+
+@needs_traces
 def test_json_is_the_same_bytes_each_time_and_names_no_place(capsys):
     one = [output(capsys, *RUN, "--budget", "25%", "--tokens", "512", "--json") for _ in range(2)]
     assert one[0] == one[1]

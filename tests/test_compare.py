@@ -86,3 +86,20 @@ def test_a_mistake_is_one_line(options, line, capsys):
     assert main(["compare", *options]) == 2
     out = capsys.readouterr()
     assert out.out == "" and out.err.count("\n") == 1 and re.search(line, out.err), out.err
+
+
+def test_the_heading_says_what_all_rows_play_and_what_their_links_cannot(capsys):
+    wide = (
+        "--set",
+        "link.bandwidth=500GB/s",
+        "--miss",
+        "balanced",
+        "--schedule",
+        "continuous",
+        "--arrivals",
+        "every:1ms",
+    )
+    assert main(["compare", "--hw", "rtx_4090", "--trace", "oracle-4x16-k4", "--budget", "25%", *wide, *SHORT]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"schedule continuous of at most \d+ sequences, miss balanced, arrivals every:1ms", out)
+    assert "rtx_4090: The link could carry 500,000,000,000 B/s" in out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+import csv
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +17,8 @@ from simmoe import hardware_profiles, policies
 from simmoe.cli.main import main
 from simmoe.play import devices
 from simmoe.play.plan import Plan
+from simmoe.play.scenario import OPTIONS as SCENARIO
+from simmoe.show.files import write_per_token
 from simmoe.simulator.binding import bound
 from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide.counts import count, hit_flags
@@ -295,21 +297,6 @@ def test_embedding_and_head_are_held_where_they_run(two):
     assert dense == [first + model.embedding.bytes, second + model.head.bytes]
 
 
-def test_a_ladder_is_of_one_device(two):
-    with pytest.raises(UserError, match="a ladder plays budgets of one device, and two has several"):
-        simmoe.ladder(two, "oracle-4x16-k4", placement="layer_split=1/1", timeline="distributed", tokens=400)
-
-
-def test_a_timeline_file_is_of_one_device(two, tmp_path, capsys):
-    """What the command says: one line, exit 2, no file."""
-    words = f"run --hw {two} --trace oracle-4x16-k4 --budget 25% --tokens 400 --placement layer_split=1/1 --timeline distributed"
-    assert main([*shlex.split(words), "--perfetto", str(tmp_path / "lanes.json")]) == 2
-    assert (
-        capsys.readouterr().err == "simmoe: --perfetto has the lanes of one device, and two has several; leave it out\n"
-    )
-    assert not (tmp_path / "lanes.json").exists()
-
-
 def test_more_of_the_model_on_the_faster_card_is_faster(two):
     speeds = [
         simmoe.run(two, "oracle-4x16-k4", placement=f"layer_split={share}", **OPTIONS).tok_s
@@ -334,6 +321,9 @@ def test_more_of_the_model_on_the_faster_card_is_faster(two):
         ({"scope": "layer"}, "--scope layer is not modelled on several devices"),
         ({"cold_per_sequence": True}, "--cold-per-sequence is not modelled on several devices, which two has"),
         ({"eviction": "everything"}, "the bound everything is not played on several devices"),
+        ({"placement": "layer_split=1²/1"}, "names no proportions; write layer_split=1/1"),
+        ({"model": "qwen3-30b-a3b"}, "qwen3-30b-a3b"),
+        ({"graphs": True}, "--graphs: two states no graph_launch of gpu1"),
     ],
 )
 def test_what_cannot_be_played_is_one_line(two, options, line):
@@ -379,6 +369,86 @@ def test_the_ends_of_every_range_reach_all_links_and_the_fabric(two):
         assert set(one.more_links) == {"gpu1"} and one.fabric is not None
     assert slow.more_links["gpu1"].bytes_per_s < hw.more_links["gpu1"].bytes_per_s
     assert slow.fabric.latency_ps >= hw.fabric.latency_ps and slow.fabric.bytes_per_s < fast.fabric.bytes_per_s
+
+
+ANOTHER = {  # a value other than the default that changes a run of one device; None: it names an input or who plays
+    "hw": None, "trace": None, "model": None, "engine": None, "set": ("link.bandwidth=2GB/s",), "format": "q4_k", "tokens": 300,
+    "context": 999, "batch": 2, "prefill_chunk": 7, "schedule": "continuous", "arrivals": "every:1ms", "max_batch": 2,
+    "eviction": "fifo", "scope": "layer", "timeline": "serial", "overlap": False, "prefetch": "whole_layer",
+    "prefetch_into": "buffers", "miss": "cpu", "placement": "expert_split=1/2", "write_back": True, "cold_per_sequence": True,
+    "graphs": True, "page_cache": "1GB", "budget": "30%", "memory": "1GB", "seed": None,
+}  # fmt: skip
+
+
+def test_every_option_changes_a_run_over_several_devices_or_is_refused(two):
+    assert set(ANOTHER) == set(SCENARIO)
+    plain = {"placement": "layer_split=1/1", **OPTIONS, "tokens": 600}
+    base = simmoe.run(two, "oracle-4x16-k4", **plain).to_json()
+    dropped = []
+    for name, value in ANOTHER.items():
+        beside = {"prefetch": "whole_layer"} if name == "prefetch_into" else {}
+        try:
+            made = value is None or simmoe.run(two, "oracle-4x16-k4", **{**plain, **beside, name: value}).to_json()
+        except UserError:
+            continue
+        same = value is not None and all(made[key] == base[key] for key in set(base) - {"scenario", "digest"})
+        dropped += [name] * same
+    assert dropped == []
+
+
+def test_what_shows_or_fits_one_device_refuses_several(two, tmp_path, capsys):
+    command = ["run", "--hw", two, "--trace", "oracle-4x16-k4", "--timeline", "distributed", "--tokens", "100"]
+    command += ["--placement", "layer_split=1/1"]
+    assert main(command) == 2
+    assert "a ladder of budgets (name one with --budget) is not made for several devices" in capsys.readouterr().err
+    assert main([*command, "--budget", "25%", "--perfetto", str(tmp_path / "lanes.json")]) == 2
+    assert "--perfetto (a lane for one device and its link) is not made for several" in capsys.readouterr().err
+    assert main([*command, "--budget", "25%", "--json"]) == 0
+    (tmp_path / "run.json").write_text(capsys.readouterr().out)
+    assert main(["calibrate", "--observed", "tok_s=100", str(tmp_path / "run.json"), "--hw", two]) == 2
+    assert "one factor is fitted to one device and its link" in capsys.readouterr().err
+
+
+def test_the_rows_of_passes_say_what_all_devices_hold_at_their_ends(two, tmp_path):
+    made = simmoe.run(
+        two, "oracle-4x16-k4", placement="layer_split=1/1", prefill_chunk=3, **{**OPTIONS, "budget": "100%"}
+    )
+    write_per_token(made, tmp_path / "passes.csv")
+    with (tmp_path / "passes.csv").open() as stream:
+        held = [int(row["resident_bytes"]) for row in csv.DictReader(stream)]
+    events = made.workload.trace.n_layers * 2
+    assert held == made.decisions.used.reshape(-1, events)[:, -1].tolist() and len(set(held)) > 1
+
+
+def test_devices_hold_together_more_than_the_first_could(two, tmp_path):
+    tight = "tiers:\n  hbm: {capacity: {value: 1500 MiB, kind: nominal, source: test}}\n"
+    text = TWO.replace("tiers:\n", tight).replace("24 GiB", "1500 MiB")
+    (tmp_path / "tight.yaml").write_text(text)
+    options = {"placement": "layer_split=1/1", **OPTIONS, "budget": "90%", "tokens": 100}
+    (row,) = simmoe.compare(str(tmp_path / "tight.yaml"), "oracle-4x16-k4", **options).rows
+    assert row.why_not == "" and row.run.plan.budget_bytes > row.workload.memory.room_bytes
+
+
+def test_links_that_together_exceed_the_memory_that_they_read_are_said(two, tmp_path, capsys):
+    options = {"placement": "layer_split=1/1", **OPTIONS, "tokens": 100}
+    assert simmoe.run(two, "oracle-4x16-k4", **options).notes == []
+    (tmp_path / "wide.yaml").write_text(TWO.replace("bandwidth: {value: 12 GB/s", "bandwidth: {value: 100 GB/s"))
+    (note,) = simmoe.run(str(tmp_path / "wide.yaml"), "oracle-4x16-k4", **options).notes
+    assert "could carry 125,100,000,000 B/s together, more than the 122,000,000,000 B/s of host_dram" in note
+    assert main(["hw", "show", two]) == 0 and "device gpu and gpu1," in capsys.readouterr().out
+
+
+def test_the_first_device_that_has_experts_of_a_layer_runs_it(two):
+    assert Layout(3, np.array([[1, 2], [2, 1], [2, 2], [0, 2]])).gaps == (1, 1, 2, 0, 0)
+
+
+def test_a_sweep_tries_placements_over_several_devices(two):
+    space = {
+        "schema": 1, "name": "two", "hw": two, "trace": "oracle-4x16-k4", "timeline": "distributed", "budget": "25%", "tokens": 100,
+        "placement": ["layer_split=3/1", "expert_split=1/1"], "objectives": {"tok_s": "maximize"},
+    }  # fmt: skip
+    trials = simmoe.sweep(space, sampler="grid").trials
+    assert [trial.values is not None for trial in trials] == [True, True]
 
 
 def test_a_users_timeline_is_tried_on_several_devices_too(two, tmp_path):

@@ -106,6 +106,24 @@ def test_an_option_does_the_same_through_every_door_and_is_never_dropped(name, c
             assert played(capsys, *found[one]["command"].split()[1:]) == expected
 
 
+def test_a_bundled_policy_is_the_same_with_its_suffix(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    named = {
+        "eviction": "lru",
+        "timeline": "serial",
+        "overlap": False,
+        "placement": "popular=50%",
+        "schedule": "batches",
+    }
+    bare = Scenario("a100", "oracle", batch=2, **named)
+    assert bare == Scenario("a100", "oracle", batch=2, **named | {
+        "eviction": "lru.py", "timeline": "serial.py", "placement": "popular.py=50%", "schedule": "batches.py"
+    })  # fmt: skip
+    assert Scenario("a100", "oracle", schedule="recorded.py", batch=2).schedule == "recorded"
+    (tmp_path / "lru.py").write_text("")
+    assert Scenario("a100", "oracle", eviction="lru.py").eviction == "lru.py"  # a file of the user's wins
+
+
 def test_a_ladder_takes_the_same_options_but_for_the_budget():
     rest = {"hw": "a100", "trace": "switch", "tokens": 64}
     for name, (_, value, beside) in OTHER.items():

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import simmoe
 from simmoe import policies
+from simmoe.calibrate.replayed import Given, again
 from simmoe.cli.main import main
 from simmoe.play.arrivals import arrival_ps
 from simmoe.play.plan import Plan, guesses_of, missing_of
@@ -496,6 +497,13 @@ def regrouped(trace, sequences):
 """
 
 
+KEPT = """
+from dataclasses import replace
+import numpy as np
+def regrouped(trace, sequences): return replace(trace, emitted=np.ones(trace.n_tokens, np.int8))
+"""
+
+
 def test_a_file_may_know_its_passes_beforehand(tmp_path):
     machine = tiny_machine(), two_requests(), TINY
     run = play(Workload(*machine, schedule=own(tmp_path, REGROUPED)), Plan(16))
@@ -506,6 +514,8 @@ def test_a_file_may_know_its_passes_beforehand(tmp_path):
         ("x = 1", r"mine.py defines neither next_pass\(\) nor regrouped\(\)"),
         (REGROUPED.replace("chunks(trace, 1)", "trace.taken(slice(1), trace.pass_ptr[:1] * 0 + [0, 1], trace.phase[:1])"),
          r"regrouped\(\) returned other rows; every row of a sequence must stay, in its order and phase"),
+        (KEPT, r"regrouped\(\) returned other rows"),
+        (KEPT.replace("emitted=np.ones(trace.n_tokens, np.int8)", "layer_index=trace.layer_index + 1"), r"returned other rows"),
     ):  # fmt: skip
         with pytest.raises(UserError, match=line):
             Workload(*machine, schedule=own(tmp_path, text))
@@ -563,6 +573,36 @@ def test_the_command_shows_what_requests_waited_for(capsys, tmp_path):
 
 
 @BUNDLED
+def test_a_speed_is_explained_with_the_schedule_of_the_run(tmp_path):
+    options = {"schedule": "continuous", "budget": "25%", "tokens": 600}
+    for more in ({}, {"max_batch": 1, "arrivals": "poisson:100/s"}):
+        made = simmoe.run("rtx_4090", "oracle-4x16-k4", **options, **more)
+        (tmp_path / "run.json").write_text(json.dumps(made.to_json()))
+        assert again(tmp_path / "run.json", Given())[1].clocks == made.clocks
+    made = {**made.to_json()["scenario"], "schedule": "mine sha256:0"}
+    (tmp_path / "run.json").write_text(json.dumps({"scenario": made}))
+    with pytest.raises(
+        UserError, match=r"run\.json: the schedule policy was the file mine\.py; only that of --eviction can"
+    ):
+        again(tmp_path / "run.json", Given())
+
+
+def test_a_sweep_over_schedules_says_none_of_them_for_all(capsys, tmp_path):
+    space = {
+        "schema": 1,
+        "name": "s",
+        "hw": "rtx_4090",
+        "trace": "oracle-4x16-k4",
+        "schedule": "continuous",
+        "budget": "25%",
+    }
+    space |= {"max_batch": [1, 2], "tokens": 400, "objectives": {"tok_s": "maximize"}}
+    (tmp_path / "space.json").write_text(json.dumps(space))
+    assert main(["sweep", str(tmp_path / "space.json"), "--sampler", "grid"]) == 0
+    said = capsys.readouterr().out
+    assert "oracle-4x16-k4: first 400 of 12,544 tokens\n" in said and "of at most" not in said
+
+
 def test_words_for_static_schedules_are_those_of_their_numbers():
     base = {"hw": "a100", "trace": "switch", "tokens": 600, "budget": "25%"}
     for name, number in (("chunks", {"prefill_chunk": 16}), ("batches", {"batch": 2})):

@@ -99,6 +99,8 @@ BAD = {
     "miss is never none": ({"miss": ["none"]}, "unknown miss policy 'none'.*bundled: balanced, cpu, fetch, idle_cheaper"),
     "no amount": ({"placement": ["none", "popular"]}, "placement 'popular' of the space works with none.*write popular=50%"),
     "too many layers": ({"placement": "n_cpu_moe=10"}, "placement 'n_cpu_moe=10' of the space.*from 0 to 9.*n_cpu_moe=4"),
+    "half a layer": ({"placement": "n_cpu_moe=1.5"}, "n_cpu_moe=1.5 is not a number of layers from 0 to 9; write n_cpu_moe=4"),
+    "no digit": ({"placement": "popular=5²%"}, "popular=5²% is not a share from 0 to 100%; write popular=50%"),
     "null": ({"prefetch": [None, "next_layer"]}, "space: prefetch: None is no text; write none or a name"),
     "twice": ({"placement": ["none", "none"]}, "space: placement: 'none' stands there twice"),
     "batch of none": ({"batch": [0]}, "space: batch 0 is no number of sequences; give 1 or more"),

@@ -19,10 +19,10 @@ class Layout:
 
     @cached_property
     def gaps(self) -> tuple[int, ...]:
-        """[layers + 1] device that runs what stands before each MoE layer, and behind the last: the device that has all experts of
-        the layer, or the first where several have some."""
-        alone = np.where((self.unit == self.unit[:, :1]).all(axis=1), self.unit[:, 0], 0)
-        homes = np.where(alone < self.devices, alone, 0).tolist()
+        """[layers + 1] device that runs what stands before each MoE layer, and behind the last: the first of the devices that have
+        some of the layer's experts; where none has any, the first of all."""
+        first = self.unit.min(axis=1)
+        homes = np.where(first < self.devices, first, 0).tolist()
         return (*homes, homes[-1])
 
     def of(self, device: int) -> Flags:

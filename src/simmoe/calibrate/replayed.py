@@ -38,11 +38,15 @@ def again(file: Path, given: Given) -> tuple[str, Run]:
         hw_name, hw = _hardware(file, hardware, given.hw)
         shape = models.load(_known("model", given.model, model["name"], models.available()), model["format"])
         loaded = _trace(trace, given.trace)
-        policy = given.eviction or plan["eviction"]
-        if " sha256:" in policy:
+        if len(hw.devices) > 1:
             raise UserError(
-                f"{file.name}: the eviction policy was the file {policy.split()[0]}.py; name it with --eviction"
+                f"{file.name}: one factor is fitted to one device and its link, and {hw.name} has several devices"
             )
+        policy = given.eviction or plan["eviction"]
+        for kind, said in {**plan, "schedule": scenario.get("schedule"), "eviction": policy}.items():
+            if " sha256:" in str(said):
+                how = "name it with --eviction" if kind == "eviction" else "only that of --eviction can be named here"
+                raise UserError(f"{file.name}: the {kind} policy was the file {said.split()[0]}.py; {how}")
         strange = set(plan) - {field.name for field in fields(Plan)}
         if strange:
             raise UserError(f"{file.name}: this release knows no {', '.join(sorted(strange))}; write the run again")
@@ -50,7 +54,8 @@ def again(file: Path, given: Given) -> tuple[str, Run]:
         run = play(
             Scenario(
                 hw, traces.load(loaded), model=shape, tokens=trace["tokens"], context=scenario["context"], graphs=scenario["graphs"],
-                prefill_chunk=trace["prefill_chunk"], batch=trace["batch"], **options,
+                prefill_chunk=trace["prefill_chunk"], batch=trace["batch"], schedule=scenario.get("schedule", "recorded"),
+                max_batch=scenario.get("max_batch"), **options,
             )
         )  # fmt: skip
     except (KeyError, TypeError, AttributeError) as error:
@@ -108,8 +113,8 @@ def _trace(wanted: dict[str, Any], given: str | None) -> str:
 
 def _same(file: Path, wanted: dict[str, Any], found: dict[str, Any]) -> None:
     """Refuses a scenario that is not the one of the file."""
-    for part in ("hardware", "model", "trace", "plan", "context", "graphs"):
-        if wanted.get(part) != found[part]:
+    for part in ("hardware", "model", "trace", "plan", "context", "graphs", "schedule", "max_batch"):
+        if wanted.get(part) != found.get(part):
             option = {"plan": "eviction", "context": "trace"}.get(part, part)
             raise UserError(
                 f"{file.name}: the {part} is not the one of the run: {found[part]} here, {wanted.get(part)} there; name it with --{option}"

@@ -114,7 +114,7 @@ def _points(hw: Hardware, path: str) -> str:
 
 
 def _facts(hw: Hardware) -> dict[str, str]:
-    return dict(zip(FACTS, (_memory(hw), hw.device.name, hw.link.src, hw.link.dst, hw.link.duplex)))
+    return dict(zip(FACTS, (_memory(hw), " and ".join(hw.devices), hw.link.src, hw.link.dst, hw.link.duplex)))
 
 
 def hw_check(a: argparse.Namespace) -> None:

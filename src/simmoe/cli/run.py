@@ -8,7 +8,7 @@ from pathlib import Path
 
 from simmoe.cli.common import files_used, print_json
 from simmoe.cli.parser import given, options_of
-from simmoe.play import advice, saved
+from simmoe.play import advice, devices, saved
 from simmoe.play import confidence as bands
 from simmoe.play import ladder as laddering
 from simmoe.play import run as running
@@ -42,6 +42,8 @@ def run(a: argparse.Namespace) -> None:
         scenario = replace(scenario, tokens=laddering.usual_tokens(trace))
     workload = replace(scenario, trace=trace).workload()
     plan = scenario.plan(workload)
+    if a.perfetto:
+        devices.refuse(plan, workload.hw, "--perfetto (a lane for one device and its link)")
     (_one if one else _ladder)(a, scenario, workload, plan)
     if a.save:
         scenario.save(a.save, force=a.force)
@@ -70,8 +72,6 @@ def _one(a: argparse.Namespace, scenario: Scenario, workload: Workload, plan: Pl
         raise UserError(
             f"--band is about the speed of decoding, and no decode pass is played ({show.played(workload)}); leave --band out"
         )
-    if a.perfetto and plan.device_budgets:
-        raise UserError(f"--perfetto has the lanes of one device, and {workload.hw.name} has several; leave it out")
     spans = Spans() if a.perfetto else None
     result = running.play(workload, plan, workload.engine(scenario.engine, spans=spans is not None), spans)
     if a.per_token:

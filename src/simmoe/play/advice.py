@@ -130,6 +130,8 @@ def sentence(run: Run, changes: list[tuple[str, float]]) -> str:
 def ladder_lines(ladder: Ladder) -> list[str]:
     """What the whole ladder says: the device's own rung, the knee, and the first rung below it."""
     held = max(ladder.runs, key=lambda run: run.plan.budget_bytes)
+    if held.tok_s is None:  # nothing is decoded
+        return []
     lines = [f"With what this device holds ({nbytes(held.plan.budget_bytes)} of experts): {bound_by(held)}."]
     runs = [run for run in ladder.runs if run.tok_s]
     if not runs:

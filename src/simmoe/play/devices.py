@@ -13,6 +13,7 @@ from simmoe import policies
 from simmoe.play.kinds import bytes_of
 from simmoe.play.memory import Memory, kv_bytes
 from simmoe.play.plan import Plan, units_of
+from simmoe.simulator.costs import fit_geometry
 from simmoe.simulator.decide.decisions import BOUNDS, decide
 from simmoe.simulator.decide.devices import asked_of, guessed_of, judged, together, woven_guesses, woven_loads
 from simmoe.simulator.errors import DoesNotFit, UserError
@@ -25,12 +26,20 @@ from simmoe.simulator.units import nbytes
 
 if TYPE_CHECKING:
     from simmoe.play.workload import Workload
+    from simmoe.simulator.nouns.hardware import Hardware
     from simmoe.simulator.time.engines import Engine
+
+# Options of one device, each with the only value that a run over several devices takes.
+ONE_DEVICE = {
+    "miss": "fetch", "scope": "global", "prefetch_into": "cache", "page_cache": None, "memory": None, "arrivals": None,
+    "cold_per_sequence": False,
+}  # fmt: skip
 
 
 def layout_of(workload: Workload, placement: str | None, seed: int) -> Layout:
     """Where the experts live. Raises UserError when the placement says nothing of the machine's devices."""
     devices, trace = len(workload.hw.devices), workload.trace
+    fit_geometry(workload.model, trace)
     module = policies.load("placement", placement.partition("=")[0]) if placement is not None else None
     if placement is None or getattr(module, "UNIT", None) != "proportions":
         each = "/".join("1" * devices)
@@ -56,11 +65,18 @@ def refuse_what_one_device_has(options: Mapping[str, Any], workload: Workload) -
         raise UserError(
             f"the bound {options['eviction']} is not played on several devices; name a policy and a --budget"
         )
-    plain = {"miss": "fetch", "scope": "global", "prefetch_into": "cache", "page_cache": None, "memory": None}
-    for name, only in {**plain, "cold_per_sequence": False}.items():
-        if (wish := options[name]) not in (only, 0):
-            said = f"--{name.replace('_', '-')}" + f" {wish}" * (wish is not True)
-            raise UserError(f"{said} is not modelled on several devices, which {hw_name} has; leave it out")
+    for name, only in ONE_DEVICE.items():
+        if options[name] not in (only, 0):
+            said = "" if options[name] is True else f" {options[name]}"
+            raise UserError(
+                f"--{name.replace('_', '-')}{said} is not modelled on several devices, which {hw_name} has; leave it out"
+            )
+
+
+def refuse(plan: Plan, hw: Hardware, what: str) -> None:
+    """Raises UserError for something that is made for one device."""
+    if plan.device_budgets:
+        raise UserError(f"{what} is not made for several devices, which {hw.name} has")
 
 
 def memories(workload: Workload, layout: Layout) -> list[Memory]:

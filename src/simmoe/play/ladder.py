@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from simmoe.play import devices
 from simmoe.play.calling import called, takes
 from simmoe.play.plan import Plan
 from simmoe.play.result import Run, versions
@@ -88,10 +89,7 @@ def usual_tokens(trace: Trace) -> int | None:
 
 def climb(workload: Workload, plan: Plan, wish: str = "auto") -> Ladder:
     """The ladder of `workload`; the budget of `plan` is ignored."""
-    if plan.device_budgets:
-        raise UserError(
-            f"a ladder plays budgets of one device, and {workload.hw.name} has several; play one budget for each, such as --budget 25%"
-        )
+    devices.refuse(plan, workload.hw, "a ladder of budgets (name one with --budget)")
     memory, every = workload.memory, workload.model.all_expert_bytes
     memory.require(int(workload.model.expert_bytes.max()))
     holds = memory.holds_bytes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -58,16 +59,18 @@ def _asked(module: ModuleType, trace: Trace, batch: int | None) -> Trace:
             f"{where} returned {type(answer).__name__}; it must return a Trace (docs/extending/schedule.md)"
         )
     check_rules(answer, f"{where} returned a trace in which")
-    one, other = (np.argsort(each.sequence, kind="stable") for each in (trace, answer))
-    same = all(
-        np.array_equal(getattr(trace, n)[one], getattr(answer, n)[other])
-        for n in ("expert_ids", "sequence", "position")
-    )
-    if not same or not np.array_equal(_phases(trace)[one], _phases(answer)[other]):
+    one, other = (_rows(each, np.argsort(each.sequence, kind="stable")) for each in (trace, answer))
+    if len(one) != len(other) or not all(map(np.array_equal, one, other)):
         raise UserError(f"{where} returned other rows; every row of a sequence must stay, in its order and phase")
     return answer
 
 
-def _phases(trace: Trace) -> Ints:
-    """[tokens]: phase of each row."""
-    return np.repeat(trace.phase, np.diff(trace.pass_ptr))
+def _rows(trace: Trace, order: Ints) -> list[Any]:
+    """What a trace says of each row, in that order, and of all of them."""
+    phase = np.repeat(trace.phase, np.diff(trace.pass_ptr))
+    found = [each[order] for each in (trace.expert_ids, trace.sequence, trace.position, phase)]
+    if trace.emitted is not None:
+        found.append(trace.emitted[order])
+    if trace.predicted_ids is not None and trace.predict_lead is not None:
+        found += [trace.predicted_ids[:, order], trace.predict_lead]
+    return [*found, trace.layer_index]

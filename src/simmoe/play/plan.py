@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import reprlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -113,8 +115,8 @@ def units_of(workload: Workload, placement: str, seed: int) -> Ints:
 def proportions(name: str, text: str, devices: int) -> tuple[float, ...]:
     """The shares of a placement such as layer_split=3/1. Raises UserError."""
     parts, example = text.split("/"), f"{name}={'/'.join('1' * devices)}"
-    if not all(part.replace(".", "", 1).isdigit() for part in parts) or not sum(map(float, parts)):
-        raise UserError(f"--placement {name}={text} names no proportions; write {example}")
+    if not all(map(_is_number, parts)) or not sum(map(float, parts)):
+        raise UserError(f"--placement {name}={reprlib.repr(text)[1:-1]} names no proportions; write {example}")
     if len(parts) != devices:
         raise UserError(
             f"--placement {name}={text} names {len(parts)} devices, and the machine has {devices}; write {example}"
@@ -123,10 +125,15 @@ def proportions(name: str, text: str, devices: int) -> tuple[float, ...]:
 
 
 def _amount(text: str, unit: str, name: str, layers: int) -> float:
-    digits, most = (text.removesuffix("%"), 100) if unit == "share" else (text, layers)
-    example = f"{name}=50%" if unit == "share" else f"{name}=4"
-    if not digits.replace(".", "", 1).isdigit() or (unit == "share") != text.endswith("%") or float(digits) > most:
-        raise UserError(
-            f"--placement {name}={text} is not a {unit} from 0 to {most}{'%' * (unit == 'share')}; write {example}"
-        )
-    return float(digits) / 100 if unit == "share" else float(digits)
+    digits, share = text.removesuffix("%"), unit == "share"
+    most, what = (100, "a share from 0 to 100%") if share else (layers, f"a number of layers from 0 to {layers}")
+    known = _is_number(digits) and share == text.endswith("%") and (share or "." not in digits)
+    if not known or float(digits) > most:
+        example = "50%" if share else "4"
+        raise UserError(f"--placement {name}={reprlib.repr(text)[1:-1]} is not {what}; write {name}={example}")
+    return float(digits) / 100 if share else float(digits)
+
+
+def _is_number(text: str) -> bool:
+    """Whether it is an unsigned decimal number."""
+    return re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,15})?|\.[0-9]{1,15}", text) is not None

@@ -22,7 +22,7 @@ from simmoe.play.tokens import kept_by_pass, ps_per_token
 from simmoe.play.workload import Workload
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide.counts import hit_flags, peak_buffer_bytes
-from simmoe.simulator.link_time import too_fast
+from simmoe.simulator.link_time import about_links
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import Clocks, Counts
 from simmoe.simulator.nouns.serving import ServingLog
@@ -131,8 +131,7 @@ class Run:
     @property
     def notes(self) -> list[str]:
         """What to know about the machine as it was played."""
-        hw = self.workload.hw
-        return [note for n in range(len(hw.devices)) if (note := too_fast(hw.alone(n)))]
+        return about_links(self.workload.hw)
 
     @property
     def energy(self) -> dict[str, Any] | None:

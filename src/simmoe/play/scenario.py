@@ -181,7 +181,7 @@ class Scenario:
 
     def __post_init__(self) -> None:
         for name, field in OPTIONS.items():
-            object.__setattr__(self, name, field.checked(getattr(self, name)))
+            object.__setattr__(self, name, _bare(name, field.checked(getattr(self, name))))
         if not self.overlap:
             if self.timeline not in ("overlapped", "serial"):
                 raise UserError(
@@ -229,10 +229,12 @@ class Scenario:
         from simmoe.play.memory import budget_of, page_cache_of
         from simmoe.play.plan import Plan
 
-        if self.graphs and workload.hw.device.graph_launch_ps is None:
+        without = [name for name in workload.hw.devices if workload.hw.units[name].graph_launch_ps is None]
+        if self.graphs and without:
+            of = f" of {without[0]}" * (len(workload.hw.devices) > 1)
             raise UserError(
-                f"--graphs: {workload.hw.name} states no graph_launch, so nothing would change; leave it out, or add the figure to "
-                "the profile"
+                f"--graphs: {workload.hw.name} states no graph_launch{of}, so nothing would change there; leave it out, or add the "
+                "figure to the profile"
             )
         if len(workload.hw.devices) > 1:
             devices.refuse_what_one_device_has({name: getattr(self, name) for name in OPTIONS}, workload)
@@ -267,6 +269,17 @@ class Scenario:
     def _of(self, cls: type) -> dict[str, Any]:
         """The options that `cls` takes under the same name."""
         return {name: getattr(self, name) for name in signature(cls).parameters if name in OPTIONS}
+
+
+def _bare(option: str, value: Any) -> Any:
+    """A bundled policy by its bare name: lru.py is lru, so that what is asked of a name holds for both."""
+    kind = OPTIONS[option].about.kind
+    if not isinstance(kind, Policy) or not isinstance(value, str) or not (head := kind.name(value)).endswith(".py"):
+        return value
+    from simmoe import policies
+
+    bundled = Path(head).name == head and not Path(head).is_file() and (policies.FOLDER / option / head).is_file()
+    return head.removesuffix(".py") + value.removeprefix(head) if bundled else value
 
 
 OPTIONS = declared(Scenario)

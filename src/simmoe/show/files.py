@@ -39,7 +39,7 @@ def write_per_token(run: Run, path: Path) -> None:
     asked, hits = (
         np.bincount(number, weights, trace.n_passes).astype(int).tolist() for weights in (None, run.decisions.hit)
     )
-    resident = run.decisions.used[trace.n_layers - 1 :: trace.n_layers].tolist()
+    resident = run.decisions.used[np.searchsorted(requests.event_pass, np.arange(trace.n_passes), "right") - 1].tolist()
     kept = kept_by_pass(trace).tolist()
     with atomic(path) as stream:
         rows = csv.writer(stream)

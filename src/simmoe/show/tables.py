@@ -12,7 +12,7 @@ from simmoe.play.plan import Plan
 from simmoe.play.requests import Served
 from simmoe.play.result import Run
 from simmoe.play.workload import Workload
-from simmoe.simulator.link_time import too_fast
+from simmoe.simulator.link_time import about_links
 from simmoe.simulator.units import nbytes
 
 COLUMNS = (
@@ -120,7 +120,7 @@ def heading(workload: Workload, plan: Plan, engine: str, files: list[str], out: 
         highlight=False,
     )
     out.print(inputs(files), highlight=False)
-    for note in (small_model(workload), too_fast(workload.hw)):
+    for note in (small_model(workload), *about_links(workload.hw)):
         if note:
             out.print(note, highlight=False)
 
@@ -165,16 +165,19 @@ def inputs(files: list[str]) -> str:
     return f"inputs: {'bundled' if not files else 'from ' + ', '.join(files) + '; the others bundled'}"
 
 
-def played(workload: Workload) -> str:
-    """How much of the trace."""
+def how_much(workload: Workload) -> str:
+    """How much of the trace is played."""
     if workload.trace.n_tokens < workload.all_tokens:
-        tokens = f"first {workload.trace.n_tokens:,} of {workload.all_tokens:,} tokens"
-    else:
-        tokens = f"all {workload.all_tokens:,} tokens"
+        return f"first {workload.trace.n_tokens:,} of {workload.all_tokens:,} tokens"
+    return f"all {workload.all_tokens:,} tokens"
+
+
+def played(workload: Workload) -> str:
+    """How much of the trace, in which passes."""
     passes = {"prompts in chunks of": workload.prefill_chunk, "batches of": workload.batch}
     chosen = "" if workload.schedule == "recorded" else f", schedule {workload.schedule}"
     chosen += "" if workload.max_batch is None else f" of at most {workload.max_batch} sequences"
-    return tokens + "".join(f", {what} {n}" for what, n in passes.items() if n) + chosen
+    return how_much(workload) + "".join(f", {what} {n}" for what, n in passes.items() if n) + chosen
 
 
 def small_model(workload: Workload) -> str:
