@@ -7,8 +7,7 @@ starts or ends.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator, Iterable
 from types import ModuleType
 from typing import Any
 
@@ -28,8 +27,9 @@ from simmoe.simulator.lower.tables import notes_of, tables_of, work_of
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import Clocks, Spans
 from simmoe.simulator.time.loop import Loop
-
-Process = Generator[simpy.Event, Any, None]
+from simmoe.simulator.time.memory import Memory
+from simmoe.simulator.time.queues import Op, Process, Queue, World
+from simmoe.simulator.time.traffic import Traffic
 
 
 def simulate(
@@ -85,56 +85,6 @@ def serve_loop(loop: Loop, spans: Spans | None = None) -> Clocks:
     env.process(passes())
     env.run()
     return Clocks(*np.array(log, np.int64).T, machines[0].link_busy)  # type: ignore[call-arg]
-
-
-class World(simpy.Environment):
-    """Simulated time is a whole number of picoseconds."""
-
-    @property
-    def ps(self) -> int:
-        now = self.now
-        assert isinstance(now, int), "a float or a NumPy scalar has leaked into the clock"
-        return now
-
-
-class Op:
-    """An operation in a queue."""
-
-    __slots__ = ("after", "came", "ended", "ends_ps", "event", "kind", "other", "what")
-
-    def __init__(self, kind: int, after: Op | None, what: tuple[Any, ...], other: Op | None) -> None:
-        self.kind, self.after, self.what = kind, after, what
-        self.other = other  # the transfer of a ONE, what a WAIT waits for, the first hop of a MOVE
-        self.came: simpy.Event | None = None  # the first bytes of a first hop
-        self.ends_ps = 0  # when a first hop ends, once it has started
-        self.ended = False
-        self.event: simpy.Event | None = None  # its end, made when somebody waits
-
-    def wait(self, env: World) -> simpy.Event:
-        if self.event is None:
-            self.event = env.event()
-        return self.event
-
-    def end(self) -> None:
-        self.ended = True
-        if self.event is not None:
-            self.event.succeed()
-
-
-class Queue:
-    """What a resource still has to serve; empty, its process sleeps."""
-
-    def __init__(self, env: World) -> None:
-        self.env, self.ops, self.awake = env, deque[Any](), env.event()
-
-    def put(self, op: Any) -> None:
-        self.ops.append(op)
-        if not self.awake.triggered:
-            self.awake.succeed()
-
-    def sleep(self) -> simpy.Event:
-        self.awake = self.env.event()
-        return self.awake
 
 
 class Machine:
@@ -348,173 +298,3 @@ class Machine:
             yield from self.traffic.unit.read([(launch_ps, piece.work, piece.flop_ps) for piece in pieces])
         else:
             yield self.env.timeout(alone_ps)
-
-
-class Traffic:
-    """What moves through the memories now, and the rates at which that lets the unit and the CPU read."""
-
-    def __init__(self, env: World, costs: Costs, with_cpu: bool) -> None:
-        """with_cpu: the CPU computes experts in this run."""
-        self.env, self.costs = env, costs
-        self.slow_cpu = with_cpu and not costs.contended and costs.cpu.shares_memory  # while bytes leave its memory
-        self.pipelined = costs.hw.link.upstream is not None and costs.hw.link.upstream.pipelined
-        self.under_way = 0  # transfers that have started, on whichever hop
-        self.moving = 0  # transfers on the link
-        self.leaving = 0  # transfers whose bytes leave the memory before the link now
-        self.cpu_rate = "not"  # how the CPU reads unified memory: not, alone, as beside loads
-        self.unit, self.cpu = Bus(env, self.unit_rate), Bus(env, self.cpu_left)
-
-    def begin_move(self, reads_ps: int) -> None:
-        """A transfer takes up the link; behind the latency, bytes leave the memory before the link for `reads_ps`."""
-        self.moving += 1
-        self.unit.changed()
-        if self.slow_cpu:
-            self.env.process(self.leave(reads_ps))
-
-    def end_move(self) -> None:
-        self.moving -= 1
-        self.under_way -= 1
-        self.unit.changed()
-
-    def leave(self, reads_ps: int) -> Process:
-        yield self.env.timeout(self.costs.hw.link.latency_ps)
-        for change, lasts in ((+1, reads_ps), (-1, 0)):
-            self.leaving += change
-            self.cpu.changed()
-            yield self.env.timeout(lasts)
-
-    def cpu_reads(self, how: str) -> None:
-        self.cpu_rate = how
-        self.unit.changed()
-
-    def unit_rate(self) -> int:
-        """Bytes per ms that the unit of a unified machine reads now."""
-        costs, loading = self.costs, self.moving > 0
-        if self.cpu_rate == "not":
-            return costs.slow_rate if loading else costs.rate
-        outside, inside, fast = costs.cpu.gpu_rates(costs.rate)
-        return fast if self.cpu_rate == "alone" else inside if loading else outside
-
-    def cpu_left(self) -> int:
-        """Bytes per ms that the CPU of a discrete machine reads now."""
-        cpu = self.costs.cpu
-        return cpu.beside_loads if self.leaving else cpu.rate
-
-
-class Bus:
-    """A memory, read at a rate that may change meanwhile."""
-
-    def __init__(self, env: World, rate: Callable[[], int]) -> None:
-        self.env, self.rate = env, rate  # bytes per ms now
-        self.reader: simpy.Process | None = None  # that reads the memory now
-
-    def changed(self) -> None:
-        if self.reader is not None:
-            reader, self.reader = self.reader, None
-            reader.interrupt()
-
-    def read(self, left: list[Left]) -> Process:
-        """Launches that follow each other: a fixed time, then the longer of reading the bytes and computing. They are planned as if
-        nothing changed, and planned again when something does."""
-        env = self.env
-        while left:
-            start, rate = env.ps, self.rate()
-            self.reader = env.active_process
-            try:
-                yield env.timeout(sum(_lasts(one, rate) for one in left))
-                self.reader = None
-                return
-            except simpy.Interrupt:
-                left = _rest(left, env.ps - start, rate)
-
-
-Left = tuple[int, int, int]  # of a launch: time until it reads, work, FLOP time
-
-
-def _lasts(one: Left, rate: int) -> int:
-    launch_ps, work, flop_ps = one
-    return launch_ps + max(-(-work // rate), flop_ps)
-
-
-def _rest(left: list[Left], elapsed: int, rate: int) -> list[Left]:
-    """What is left of launches that have run for `elapsed` at `rate`; whole rates times whole picoseconds leave nothing to round."""
-    for number, one in enumerate(left):
-        lasts = _lasts(one, rate)
-        if elapsed < lasts:
-            launch_ps, work, flop_ps = one
-            reading = max(elapsed - launch_ps, 0)
-            begun = (max(launch_ps - elapsed, 0), max(work - rate * reading, 0), max(flop_ps - reading, 0))
-            return [begun, *left[number + 1 :]]
-        elapsed -= lasts
-    return []
-
-
-class Memory:
-    """Occupancy of the experts' memory, a Container for each scope group, and of the buffers beside it.
-
-    Reservations are made in the order of the decisions, when what they follow has ended. None may ever wait for room: decisions that
-    exceed the budget, or free what is not there, end the run.
-    """
-
-    def __init__(self, env: World, occupancy: Occupancy) -> None:
-        self.env, self.occupancy = env, occupancy
-        self.slots = [  # SimPy knows no capacity of 0: half a byte holds nothing
-            simpy.Container(env, room or 0.5, begin) for room, begin in zip(occupancy.rooms, occupancy.begins)
-        ]
-        self.buffers = simpy.Container(env, occupancy.buffer_room) if occupancy.buffer_room else None
-        self.queue = Queue(env)
-        env.process(self.serve())
-
-    def move(self, op: Op, what: str, number: int) -> None:
-        """The transfer `op` reserves a slot when it is issued."""
-        self.queue.put((op.after, what, number))
-
-    def decided(self, op: Op, event: int) -> None:
-        """Decisions of `event` are made when `op` has ended."""
-        o = self.occupancy
-        if event in o.leave or event in o.emptied or event in o.promoted or event in o.held:
-            self.queue.put((op, "event", event))
-
-    def serve(self) -> Process:
-        while True:
-            if not self.queue.ops:
-                yield self.queue.sleep()
-            after, what, number = self.queue.ops.popleft()
-            if not after.ended:
-                yield after.wait(self.env)
-            self.reserve(what, number)
-
-    def reserve(self, what: str, number: int) -> None:
-        """What load, guess or event `number` takes and gives up."""
-        o = self.occupancy
-        if what == "load":
-            self.leave(o.own.get(number, ()))
-            self.enter(o.load_obj[number])
-        elif what == "guess" and self.buffers is not None:
-            self.change(self.buffers, o.size[o.guess_obj[number]])
-        elif what == "guess":
-            self.enter(o.guess_obj[number])
-        else:
-            for container in self.slots if number in o.emptied else ():
-                self.change(container, -container.level)
-            self.leave(o.leave.get(number, ()))
-            for group, count_bytes in o.promoted.get(number, ()):
-                self.change(self.slots[group], count_bytes)
-            if self.buffers is not None:
-                self.change(self.buffers, -o.held.get(number, 0))
-
-    def leave(self, victims: Iterable[tuple[int, int]]) -> None:
-        for group, count_bytes in victims:
-            self.change(self.slots[group], -count_bytes)
-
-    def enter(self, obj: int) -> None:
-        self.change(self.slots[self.occupancy.group[obj]], self.occupancy.size[obj])
-
-    def change(self, container: simpy.Container, count_bytes: int | float) -> None:
-        if count_bytes:
-            done = container.put(count_bytes) if count_bytes > 0 else container.get(-count_bytes)
-            if not done.triggered:
-                raise AssertionError(
-                    f"{abs(count_bytes):,} B {'do not fit beside' if count_bytes > 0 else 'are not among'} {container.level:,} of "
-                    f"{container.capacity:,} B; please report this run"
-                )
