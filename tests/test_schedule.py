@@ -39,6 +39,7 @@ from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.time import rates, recurrence, serve
 from simmoe.simulator.time.engines import Engine, named
 from simmoe.simulator.time.laws import check_requests
+from simmoe.simulator.time.serving import Serving
 from simmoe.workloads.format import trace as traces
 from tests.scenarios import Case, build_trace, cases, cpus, examples, physics, shape_for
 
@@ -315,7 +316,7 @@ def test_requests_and_tokens_are_conserved_and_obey_littles_law():
             phases = [phase for phase, _ in steps]
             prompts = sum(a == PREFILL and b == DECODE for a, b in zip(phases, [*phases[1:], DECODE]))
             assert found.tokens[i] == prompts + sum(len(rows) for phase, rows in steps if phase == DECODE)
-        assert found.arrival_ps.tolist() <= found.start_ps.tolist() and (found.first_ps <= found.finish_ps).all()
+        assert (found.arrival_ps <= found.start_ps).all() and (found.first_ps <= found.finish_ps).all()
         stays = int((found.finish_ps - found.arrival_ps).sum())
         assert check_requests(log, found.finish_ps, run.clocks) == stays
         with pytest.raises(BrokenLaw, match="requests that are there"):
@@ -368,6 +369,27 @@ def test_ttft_and_tpot_by_hand():
     assert block["e2e_ms"]["mean"] == 54e-9 and block["queue_ms"]["p95"] == 8e-9
     assert block["mean_batch"] == 5 / 3 and block["mean_in_system"] == 108 / 64
     assert block["tokens_per_s"] == pytest.approx(6e12 / 64) and block["requests_per_s"] == pytest.approx(2e12 / 64)
+
+
+@pytest.mark.parametrize(
+    ("method", "broken", "law"),
+    [
+        ("_arrive", lambda asked: lambda self, now_ps: asked(self, now_ps + 1000), "no request runs before it arrives"),
+        (
+            "_next_step",
+            lambda asked: lambda self, one: asked(self, one)._replace(rows=asked(self, one).rows[:1]),
+            "every row is played once, in the order of its sequence",
+        ),
+    ],
+)
+def test_a_loop_that_errs_breaks_a_law(monkeypatch, method, broken, law):
+    monkeypatch.setattr(Serving, method, broken(getattr(Serving, method)))
+    with pytest.raises(BrokenLaw, match=law):
+        play(
+            Workload(tiny_machine(), two_requests(), TINY, schedule="continuous"),
+            Plan(16, arrivals="every:1000ps"),
+            named("plain"),
+        )
 
 
 def test_an_idle_machine_waits_for_the_next_request():

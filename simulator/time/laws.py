@@ -12,6 +12,7 @@ from simmoe.simulator.decide.laws import BrokenLaw
 from simmoe.simulator.nouns.decisions import Decisions
 from simmoe.simulator.nouns.run import Clocks, Counts
 from simmoe.simulator.nouns.serving import ServingLog
+from simmoe.simulator.nouns.trace import Trace
 
 
 def check(
@@ -38,9 +39,7 @@ def check(
         "link time = transfers": counts.bytes == 0
         or clocks.link_busy_ps >= counts.bytes * 10**12 // max(link.bytes_per_s for link in costs.hw.links),
     }
-    broken = [law for law, holds in laws.items() if not holds]
-    if broken:
-        raise BrokenLaw(f"simmoe broke its own law: {'; '.join(broken)}; please report this run")
+    _require(laws)
 
 
 def check_causes(costs: Costs, clocks: Clocks) -> None:
@@ -73,3 +72,21 @@ def check_requests(log: ServingLog, finish_ps: Ints, clocks: Clocks) -> int:
             "are left; please report this run"
         )
     return area
+
+
+def check_rows(log: ServingLog, start_ps: Ints, played: Trace, recorded: Trace) -> None:
+    """No request runs before it arrives (start_ps: of its first pass), and every row of each is played once, in its order."""
+    one, other = (np.argsort(trace.sequence, kind="stable") for trace in (played, recorded))
+    laws = {
+        "no request runs before it arrives": bool((start_ps >= log.arrival_ps).all()),
+        "every row is played once, in the order of its sequence": all(
+            np.array_equal(getattr(played, name)[one], getattr(recorded, name)[other])
+            for name in ("sequence", "position", "expert_ids")
+        ),
+    }
+    _require(laws)
+
+
+def _require(laws: dict[str, bool]) -> None:
+    if broken := [law for law, holds in laws.items() if not holds]:
+        raise BrokenLaw(f"simmoe broke its own law: {'; '.join(broken)}; please report this run")

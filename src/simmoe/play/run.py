@@ -26,7 +26,7 @@ from simmoe.simulator.nouns.run import Clocks, Spans
 from simmoe.simulator.nouns.serving import ServingLog
 from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
 from simmoe.simulator.time.engines import Engine
-from simmoe.simulator.time.laws import check, check_causes, check_requests
+from simmoe.simulator.time.laws import check, check_causes, check_requests, check_rows
 
 
 @takes()
@@ -110,7 +110,9 @@ def _finished(
     pass_ps = clocks.end_ps - clocks.start_ps
     link_bytes = link_bytes_by_pass(trace, requests, decisions, guesses, sizes)
     if log is not None:
-        check_requests(log, served(trace, clocks, log).finish_ps, clocks)
+        each = served(trace, clocks, log)
+        check_requests(log, each.finish_ps, clocks)
+        check_rows(log, each.start_ps, trace, workload.begun.trace)
     made = Run(workload, plan, engine.name, both, prefill, decode, clocks, pass_ps, link_bytes, decisions, guesses, log)
     if not bound and not plan.device_budgets:
         workload.memory.require_buffers(plan.budget_bytes, made.buffer_bytes)
