@@ -71,8 +71,8 @@ def decide(
     """Decisions of the policy module `eviction` under `budget_bytes` of routed experts; starts, and restarts, with empty slots.
 
     unit_of [objects]: the other unit that computes an expert whenever it is missing, 0 = the device loads it (default: all).
-    rule: who serves the others that are missing (default: all are loaded). tier: a memory before the link, which changes what the rule
-    reads of loads.
+    rule: which unit serves the others that are missing (default: all are loaded). tier: a memory before the link, which
+    changes what the rule reads of loads.
     """
     guesses, player = guesses or no_guesses(requests), player or Player()
     n_experts = requests.n_objects // len(expert_bytes)

@@ -1,4 +1,4 @@
-"""What a miss rule is: one function that says who serves each missing expert; a file in policies/miss defines it.
+"""What a miss rule is: one function that says which unit serves each missing expert; a file in policies/miss defines it.
 
 The machine calls it once per event with missing experts, after the hits are known and before rooms are made. It reads the event, what is
 resident and whole picoseconds of idle hardware, never a clock: decisions may depend on the hardware, never on the executor.
@@ -26,7 +26,7 @@ class Missing(NamedTuple):
     There is room for one expert more than any event requests. Empty where there is no rule: every missing expert is loaded.
     """
 
-    unit: Any  # the answer: who serves each missing expert, LOAD before the rule is called
+    unit: Any  # the answer: the unit that serves each missing expert, LOAD before the rule is called
     obj: Any  # object of each missing expert that the placement left to the device, in request order
     tokens: Any  # token slots of each
     scratch: Any  # one number per missing expert for the rule's own use
@@ -57,7 +57,7 @@ class Rule(NamedTuple):
 
 
 def serve(n: int, resident: Any, event: int, m: Missing) -> None:
-    """Write into m.unit[0] … m.unit[n-1] who serves the `n` missing experts; what is not written is loaded."""
+    """Write into m.unit[0] … m.unit[n-1] which unit serves each of the `n` missing experts; what is not written is loaded."""
 
 
 def no_question() -> Missing:

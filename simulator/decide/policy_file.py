@@ -45,7 +45,7 @@ KINDS = {
     ),
     "miss": Kind(
         {SERVE: "serve(n, resident, event, m)"},
-        SERVE, "which says who serves what is missing", "m", Missing._fields,
+        SERVE, "which says which unit serves what is missing", "m", Missing._fields,
         {"load": ("load_ps",), "cpu": ("cpu", "launch_ps", "read_ps", "flop_ps", "read_at", "flop_at")},
         ("resident",), ("unit", "scratch"),
     ),

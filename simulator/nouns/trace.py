@@ -56,11 +56,11 @@ class Trace:
     def n_experts(self) -> int:
         return int(self.meta["n_experts"])
 
-    def taken(
-        self, rows: npt.NDArray[Any] | slice, pass_ptr: npt.NDArray[np.int64], phase: npt.NDArray[np.int8]
-    ) -> Trace:
+    def taken(self, rows: npt.ArrayLike | slice, pass_ptr: npt.ArrayLike, phase: npt.ArrayLike) -> Trace:
         """These rows of the trace, in this order, in these passes. A digest would be that of the recorded passes: it is left out."""
         names = ("expert_ids", "sequence", "position", "gate_weights", "emitted")
+        rows = rows if isinstance(rows, slice) else np.asarray(rows)
+        pass_ptr, phase = np.asarray(pass_ptr, np.int64), np.asarray(phase, np.int8)
         moved: Mapping[str, Any] = {
             name: getattr(self, name)[rows] for name in names if getattr(self, name) is not None
         }

@@ -2,7 +2,7 @@
 
 A CPU's own limit can be far below its memory's (Strix Halo: 100-118 of 256 GB/s, the link between dies). KTransformers,
 llama.cpp --n-cpu-moe and Fiddler do this instead of loading. Host memory that the link reads with its copy engine gives the CPU what is
-left, exactly while bytes move; in unified memory, where the GPU reads too, nobody takes everything from the CPU.
+left, exactly while bytes move; in unified memory, where the GPU reads too, no reader takes everything from the CPU.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class Clock(NamedTuple):
     free: Any  # [resources] when each has served all that was emitted for it
     ready: Any  # [resources] when its last READY started
     arrival: Any  # [guesses] when what each of them brings arrives
-    begin: Any  # [transfers] when each begins to slow a reader of its memory; empty where nobody is slowed
+    begin: Any  # [transfers] when each begins to slow a reader of its memory; empty where no reader is slowed
     end: Any  # [transfers] when it ceases to
     start_ps: Any  # [passes]
     end_ps: Any  # [passes]

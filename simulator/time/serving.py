@@ -110,7 +110,7 @@ class Serving:
         return sorted(answer, key=lambda one: one.number)
 
     def _wrong(self, answer: Any, present: tuple[UserRequest, ...]) -> str | None:
-        if not isinstance(answer, list):
+        if not isinstance(answer, list | tuple):
             return f"{reprlib.repr(answer)}, which is no list; {HOW}"
         for one in answer:
             if not isinstance(one, UserRequest) or self._present.get(one.number) != one:

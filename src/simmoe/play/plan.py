@@ -77,7 +77,7 @@ class WhenMissing(NamedTuple):
     unit_of: (
         Ints | None
     )  # [objects] the other unit that the placement left it to, 0 = the device; None: all are the device's
-    rule: Rule | None  # who serves the others; None: all are loaded
+    rule: Rule | None  # which unit serves the others; None: all are loaded
     tier: SecondTier | None  # a memory before the link
 
 

@@ -89,7 +89,7 @@ def show_requests(run: Run, found: Served, out: Console) -> None:
     """What the requests of a clock-driven run waited for."""
     block = found.to_json()
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(f"{block['n']} requests", no_wrap=True)
+    table.add_column(f"{block['n']} requests, waits included", no_wrap=True)
     for name in ("p50", "p95", "p99", "mean"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, key in (("TTFT", "ttft_ms"), ("TPOT", "tpot_ms"), ("in all", "e2e_ms"), ("in the queue", "queue_ms")):
