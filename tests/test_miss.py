@@ -378,7 +378,7 @@ def test_a_users_rule_plays_the_same_interpreted_and_compiled(what, tmp_path):
 BAD = {
     "no function": (
         "def other(n):\n    return 0\n",
-        r"policy mine.py defines no serve\(n, resident, event, m\), which says who serves",
+        r"policy mine.py defines no serve\(n, resident, event, m\), which says which unit serves",
     ),
     "arguments": (
         "def serve(n, m):\n    pass\n",
