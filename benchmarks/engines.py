@@ -30,7 +30,7 @@ from simmoe.workloads.format.trace import first_tokens
 from tests import oracle_simpy
 from tests.scenarios import shape_for
 
-POLICIES = ("lru", "fifo", "lfu", "belady")
+POLICIES = ("lru", "fifo", "lfu_resident", "belady")
 SIMPY, FAST = named("simpy"), named("fast")
 
 
@@ -141,7 +141,9 @@ def _libcachesim(reader: Any, eviction: str, room: int) -> int:
     """Misses of libcachesim over the file; its own loop, in C, with a hash table of the size that it is fastest with here."""
     import libcachesim as lcs
 
-    cache = {"lru": lcs.LRU, "fifo": lcs.FIFO, "lfu": lcs.LFU, "belady": lcs.Belady}[eviction](room, hashpower=12)
+    cache = {"lru": lcs.LRU, "fifo": lcs.FIFO, "lfu_resident": lcs.LFU, "belady": lcs.Belady}[eviction](
+        room, hashpower=12
+    )
     reader.reset()
     ratio, _ = cache.process_trace(reader)
     return round(ratio * reader.get_num_of_req())

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from benchmarks import peer
 
-EVICTIONS = ("lru", "fifo", "lfu", "belady", "random", "arc", "w_tinylfu")
+EVICTIONS = ("lru", "fifo", "belady", "random", "arc", "w_tinylfu")
 ACCESSES = 1500  # of a scenario at most
 REAL = ("qwen3_30b_general", "dsv2lite_intent", "gptoss20b_gpqa", "gptoss20b_mmlupro", "phone_gemma4_26b")
 FOLDER = Path(

@@ -8,7 +8,7 @@ An object is an (MoE layer column, expert) pair, numbered column * E + expert.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -59,6 +59,21 @@ class FIFO(LRU):
 
 
 class LFU(LRU):
+    """Fewest events at whose end it was resident, in the whole run; among equals the oldest stamp."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: Counter[int] = Counter()
+
+    def stamp(self, occurrences: Sequence[int]) -> None:
+        super().stamp(occurrences)
+        self.events.update(set(occurrences))
+
+    def victim(self, pinned: Collection[int], event: int, n_evicted: int) -> int:
+        return min(self.eligible(pinned), key=self.events.__getitem__)  # min keeps the first, the oldest stamp
+
+
+class ResidentLFU(LRU):
     """Fewest events since insertion; among equals the oldest stamp."""
 
     def __init__(self) -> None:
@@ -201,7 +216,7 @@ class ExpertCache:
             return Belady(self.future)
         if self.eviction == "random":
             return Random(self.seed)
-        return {"lru": LRU, "fifo": FIFO, "lfu": LFU}[self.eviction]()
+        return {"lru": LRU, "fifo": FIFO, "lfu": LFU, "lfu_resident": ResidentLFU}[self.eviction]()
 
     def size(self, obj: int) -> int:
         return self.expert_bytes[obj // self.n_experts]
@@ -388,7 +403,7 @@ def replay(
     trace: Trace,
     expert_bytes: Sequence[int] | npt.NDArray[np.int64],  # [moe_layers]
     budget_bytes: int,
-    eviction: str = "lru",  # lru | fifo | lfu | belady | random, or a bound: nothing | everything (budget ignored)
+    eviction: str = "lru",  # lru | fifo | lfu | lfu_resident | belady | random, or a bound: nothing | everything (budget ignored)
     scope: str = "global",
     contract: str = "event",
     *,
@@ -454,7 +469,9 @@ def flat_libcachesim(ids: Sequence[int], sizes: int | Sequence[int], capacity_ob
     if np.any(np.asarray(sizes) != 1):
         raise ValueError("flat_libcachesim compares unit sizes only")
     lcs = pytest.importorskip("libcachesim", reason="libcachesim is not installed (it ships for Linux only)")
-    cache = getattr(lcs, {"lru": "LRU", "fifo": "FIFO", "lfu": "LFU", "belady": "Belady"}[policy])(capacity_objects)
+    cache = getattr(lcs, {"lru": "LRU", "fifo": "FIFO", "lfu_resident": "LFU", "belady": "Belady"}[policy])(
+        capacity_objects
+    )
     misses = 0
     for obj, upcoming in zip(ids, _next_access(ids)):
         request = lcs.Request(obj_size=1, obj_id=int(obj), op=lcs.ReqOp.OP_GET, next_access_vtime=upcoming)

@@ -21,7 +21,7 @@ from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
 from simmoe.workloads import models as models_of
 
 MAX_ACCESSES = 200
-EVICTIONS = ("lru", "fifo", "lfu", "belady", "random")
+EVICTIONS = ("lru", "fifo", "lfu", "lfu_resident", "belady", "random")
 MISSES = ("fetch", "cpu", "idle_cheaper", "balanced")
 TB = 10**12  # bytes/s; also 1 byte/ps
 ODD_RATES = (333_333_333_777, 700_000_000_999)  # not whole bytes per ms: truncation shows

@@ -59,8 +59,8 @@ def test_phone_flags_and_bytes(phone):
 def test_phone_curve(phone):
     trace, raw = phone
     with open(real_traces.path("phone_gemma4_26b.curve.csv"), encoding="utf-8") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["policy"] in ("lru", "belady")]
-    assert len(rows) == 22
+        rows = [row for row in csv.DictReader(stream) if row["policy"] in ("lru", "belady", "lfu")]
+    assert len(rows) == 33
     for row in rows:
         got = simmoe.replay(trace, raw["expert_bytes_per_layer"], int(float(row["budget_mib"]) * MIB), row["policy"])
         assert 100 * got.hits / (got.hits + got.misses) == pytest.approx(float(row["hit_pct_cum"]), abs=0.01), row

@@ -101,7 +101,7 @@ def assert_counts_of_the_simulator(played: Played, policy: str, budget: int, see
 # --- text -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("policy", ["lru", "fifo", "lfu", "belady", "random"])
+@pytest.mark.parametrize("policy", ["lru", "fifo", "lfu", "lfu_resident", "belady", "random"])
 @pytest.mark.parametrize(("files", "overlap"), [(False, True), (True, False)])
 def test_text_counts_as_the_simulator_and_computes_as_if_resident(
     model: GPT, tokens: Any, resident: Played, policy: str, files: bool, overlap: bool, tmp_path: Path
@@ -177,7 +177,7 @@ def drawn_trace(n_experts: int = 6, layers: int = 2, k: int = 2, seed: int = 1, 
     )
 
 
-@pytest.mark.parametrize("policy", ["lru", "lfu", "fifo", "belady", "random", "static"])
+@pytest.mark.parametrize("policy", ["lru", "lfu", "lfu_resident", "fifo", "belady", "random", "static"])
 def test_a_given_routing_with_prefetches_counts_as_the_simulator(policy: str) -> None:
     trace = drawn_trace()
     requests = requests_of(trace)

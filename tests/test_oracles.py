@@ -78,7 +78,7 @@ def curve_rows(policy: str) -> list[dict[str, str]]:
 
 @pytest.mark.traces
 @pytest.mark.slow
-@pytest.mark.parametrize(("policy", "budgets"), [("lru", None), ("belady", ("250", "1000", "4000"))])
+@pytest.mark.parametrize(("policy", "budgets"), [("lru", None), ("lfu", None), ("belady", ("250", "1000", "4000"))])
 def test_phone_curve(policy: str, budgets: tuple[str, ...] | None) -> None:
     trace, sizes = real_traces.load(real_traces.PHONE), real_traces.expert_bytes()
     rows = [row for row in curve_rows(policy) if budgets is None or row["budget_mib"] in budgets]
@@ -129,7 +129,7 @@ def one_expert_events(ids: Sequence[int]) -> Trace:
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("policy", ["lru", "fifo", "lfu", "belady"])
+@pytest.mark.parametrize("policy", ["lru", "fifo", "lfu_resident", "belady"])
 def test_equals_libcachesim(policy: str) -> None:
     rng = np.random.default_rng(7)
     for room in (1, 2, 5, 12):
@@ -141,7 +141,7 @@ def test_equals_libcachesim(policy: str) -> None:
 @pytest.mark.traces
 @pytest.mark.real
 @pytest.mark.slow
-@pytest.mark.parametrize("policy", ["lru", "fifo", "lfu", "belady"])
+@pytest.mark.parametrize("policy", ["lru", "fifo", "lfu_resident", "belady"])
 def test_equals_libcachesim_on_qwen3(policy: str) -> None:
     trace = real_traces.load("qwen3_30b_general", columns=slice(24, 25))
     ids = trace.expert_ids.ravel().tolist()
@@ -186,9 +186,23 @@ def test_lfu_counts_events_and_not_tokens() -> None:
     assert oracles.replay(trace, [1], 2, "lfu").evictions[-1] == [0]
 
 
-def test_a_prefetch_is_no_event_for_lfu() -> None:
+def test_lfu_keeps_the_count_of_what_it_evicts() -> None:
+    """Expert 0 has been in 3 events, 1 in 4; 2 drives 0 out. It comes back for 2 more: 5 in all, 2 since its load."""
+    trace = tiny_trace([[[e]] for e in (0, 0, 0, 1, 1, 1, 1, 2, 0, 0, 3)], n_experts=4)
+    assert [e for e in oracles.replay(trace, [1], 2, "lfu").evictions if e] == [[0], [2], [1]]
+    assert [e for e in oracles.replay(trace, [1], 2, "lfu_resident").evictions if e] == [[0], [2], [0]]
+
+
+def test_lfu_starts_again_with_each_cold_sequence() -> None:
+    trace = tiny_trace([[[e]] for e in (0, 0, 0, 1, 1, 0, 2)], 3, sequences=[[s] for s in (0, 0, 0, 1, 1, 1, 1)])
+    assert oracles.replay(trace, [1], 2, "lfu", cold_per_sequence=True).evictions[-1] == [0]
+    assert oracles.replay(trace, [1], 2, "lfu").evictions[-1] == [1]
+
+
+@pytest.mark.parametrize("policy", ["lfu", "lfu_resident"])
+def test_a_prefetch_is_no_event_for_lfu(policy: str) -> None:
     trace = tiny_trace([[[0]], [[2]]], n_experts=3)
-    run = oracles.replay(trace, [1], 2, "lfu", prefetch=[[1], []])
+    run = oracles.replay(trace, [1], 2, policy, prefetch=[[1], []])
     assert (run.prefetches, run.evictions) == ([[1], []], [[], [1]])
 
 

@@ -406,7 +406,7 @@ def test_kind_study(tmp_path):
     }
     slow = {
         **row,
-        "policy": "lfu",
+        "policy": "lfu_resident",
         "measured_s": 4.0,
         "predicted_s": 3.8,
         "errors": {"constant": -0.25},
@@ -416,7 +416,7 @@ def test_kind_study(tmp_path):
     played = runner.play(case.load(tmp_path / "mine.yaml"))
     assert [round(line.error, 9) for line in played.lines] == [0.05, -0.05] and played.reached
     assert played.lines[0].beside == 3 and played.lines[0].row.facts["note"] == "steal 1.0%"
-    assert [line.row.id for line in played.lines] == ["lru 50.0%", "lfu 50.0%"]
+    assert [line.row.id for line in played.lines] == ["lru 50.0%", "lfu_resident 50.0%"]
     assert [verdict.result for verdict in played.verdicts] == ["constant 37.5%", "1 of 1", "5.0%"]
     weak = {**slow, "pooled_s": 1.9, "errors": {"constant": 0.01}}  # the wrong way round, and no better than a constant
     (tmp_path / "this_machine_a.json").write_text(json.dumps({"rows": [row, weak]}))

@@ -1,4 +1,8 @@
-"""Least frequently used, counted while resident: the victim has been in the fewest events since its load, ties the oldest stamp."""
+"""Least frequently used: the victim has been in the fewest events so far, ties the oldest stamp. Counts survive eviction.
+
+So do engines and papers that name LFU; lfu_resident forgets the count of what leaves, as libCacheSim does. An expert counts once
+for each event at whose end it is still resident, and a prefetch counts nothing.
+"""
 
 import numpy as np
 
@@ -12,24 +16,16 @@ def init(n_objects, capacity_bytes, x):
     return (*buckets(n_objects, x.events[0] + 1), np.zeros(n_objects, np.int64), np.full(n_objects, -1))
 
 
-def miss(s, o, event, x):
-    s[7][o] = event
-
-
 def insert(s, o, event, x):
-    """A load counts the event that misses it at once; a prefetch has counted none."""
-    count, counted = s[6], s[7]
-    count[o] = 1 if counted[o] == event else 0
-    enter(s, len(x.size_bytes), x.events[0] - count[o], o)
+    enter(s, len(x.size_bytes), x.events[0] - s[6][o], o)
 
 
 def use(s, o, event, x):
-    count, counted = s[6], s[7]
-    if counted[o] != event:
-        counted[o] = event
-        count[o] += 1
+    if s[7][o] != event:
+        s[7][o] = event
+        s[6][o] += 1
     leave(s, o)
-    enter(s, len(x.size_bytes), x.events[0] - count[o], o)
+    enter(s, len(x.size_bytes), x.events[0] - s[6][o], o)
 
 
 def victim(s, free, event, x):
@@ -37,5 +33,4 @@ def victim(s, free, event, x):
 
 
 def remove(s, o, event, x):
-    s[7][o] = -1  # a prefetch may bring it back within the event, and counts none
     leave(s, o)

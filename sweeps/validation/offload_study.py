@@ -39,7 +39,7 @@ KINDS = {  # slow tier -> options of its runs
     "memcpy": {"overlap": True},
     "files": {"overlap": True, "files": True},
 }
-POLICIES = ("lru", "lfu", "belady", "random")
+POLICIES = ("lru", "lfu_resident", "belady", "random")
 SHARES = (0.125, 0.25, 0.5, 0.75)  # budgets, of all experts
 MODELS = ("simulated", "serial_sum", "perfect_overlap", "constant")
 CLEAR_GAP = 0.05  # pairs of runs whose predictions differ by less say nothing about order
@@ -196,7 +196,7 @@ def _line(row: dict[str, Any]) -> str:
     weather = Weather(row["steal"], row["foreign"])
     others = "" if weather.steal is None else f"  steal {weather.steal:.0%} foreign {weather.foreign:.0%}"
     return (
-        f"{row['policy']:7} {row['budget']:5.1%}  misses {row['miss_rate']:5.1%}  measured {row['measured_s']:6.2f} s  "
+        f"{row['policy']:12} {row['budget']:5.1%}  misses {row['miss_rate']:5.1%}  measured {row['measured_s']:6.2f} s  "
         f"predicted {row['predicted_s']:6.2f} s  {row['error']:+6.1%}{others}"
     )
 

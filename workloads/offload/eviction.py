@@ -51,7 +51,7 @@ class Fifo(Lru):
 
 
 class Lfu(Lru):
-    """The fewest events since its load leaves; a prefetch is no event."""
+    """The fewest events of the run leaves: what is resident at an event's end counts, and its count outlives its eviction."""
 
     def __init__(self, future: Events, seed: int) -> None:
         super().__init__(future, seed)
@@ -63,12 +63,16 @@ class Lfu(Lru):
         for obj in dict.fromkeys(resident):
             self.events[obj] = self.events.get(obj, 0) + 1
 
+    def victim(self, pinned: Collection[int], event: int) -> int | None:
+        return min(self.eligible(pinned), key=lambda obj: self.events.get(obj, 0), default=None)
+
+
+class ResidentLfu(Lfu):
+    """The fewest events since its load leaves: an eviction forgets the count."""
+
     def remove(self, obj: int) -> None:
         super().remove(obj)
         self.events.pop(obj, None)
-
-    def victim(self, pinned: Collection[int], event: int) -> int | None:
-        return min(self.eligible(pinned), key=lambda obj: self.events.get(obj, 0), default=None)
 
 
 class Belady(Lru):
@@ -116,7 +120,9 @@ class Random(Lru):
         return choice[(z ^ (z >> 31)) % len(choice)] if choice else None
 
 
-POLICIES = {"lru": Lru, "fifo": Fifo, "lfu": Lfu, "belady": Belady, "static": Static, "random": Random}
+POLICIES = {
+    "lru": Lru, "fifo": Fifo, "lfu": Lfu, "lfu_resident": ResidentLfu, "belady": Belady, "static": Static, "random": Random
+}  # fmt: skip
 FORESIGHT = ("belady", "static")  # these must be told the events of the run
 
 
