@@ -145,9 +145,10 @@ def show_comparison(comparison: Comparison, files: list[str], out: Console) -> N
         model = f"model {workload.memory.what}, {show.played(workload)}{_beyond(comparison)}, {positions}"
         out.print(f"{name}: router {router}, {model}", markup=False, highlight=False)
     out.print(show.inputs(files), highlight=False)
-    links = (f"{hw.name}: {note}" for hw in (row.workload.hw for row in rows) for note in about_links(hw))
-    for note in dict.fromkeys(filter(None, (*(show.small_model(row.workload) for row in rows), *links))):
-        out.print(note, highlight=False)
+    of_machines = (f"{hw.name}: {note}" for hw in (row.workload.hw for row in rows) for note in about_links(hw))
+    others = (note for row in rows if row.run for note in row.run.notes if note not in about_links(row.workload.hw))
+    for note in dict.fromkeys(filter(None, (*(show.small_model(row.workload) for row in rows), *of_machines, *others))):
+        out.print(note, markup=False, highlight=False)
     show.print_whole(_table(comparison), out)
     for number, row in enumerate(rows, 1):
         if row.run is None:

@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from simmoe import policies
 from simmoe.show import tables as show
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.time import compile as compiled
@@ -64,9 +63,7 @@ def _heading(sweep: Sweep, files: list[str], out: Console) -> None:
 
 def _cautions(sweep: Sweep) -> list[str]:
     """What a reader of the front must know."""
-    names = sweep.space.axes.get("eviction", ())
-    seers = [name for name in names if "next_use" in getattr(policies.load("eviction", name), "NEEDS", ())]
-    lines = [f"{name} reads the future of the trace: a bound, not a policy that a machine can run" for name in seers]
+    lines = sweep.scenarios.cautions()
     cannot = [trial for trial in sweep.trials if trial.state == TrialState.PRUNED]
     if cannot:
         lines.append(

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 from simmoe import hardware_profiles
 from simmoe.play.calling import scenario_of
-from simmoe.play.identity import policy_identity
+from simmoe.play.cautions import cautions
+from simmoe.play.identity import placement_identity, policy_identity, sees_the_future
 from simmoe.play.kinds import OFF
 from simmoe.play.options import Declared
-from simmoe.play.plan import guesses_of, missing_of
+from simmoe.play.plan import Plan, guesses_of, missing_of
 from simmoe.play.result import Run
 from simmoe.play.run import play
 from simmoe.play.scenario import Scenario, workload_options
@@ -55,7 +56,9 @@ class Scenarios:
         self._traces = {name: traces.load(name) for name in axes["trace"]}
         self._policies: dict[str, dict[str, str]] = {}
         for kind, value, name in space.policies:
-            self._policies.setdefault(kind, {})[value] = policy_identity(kind, name)
+            self._policies.setdefault(kind, {})[value] = (
+                placement_identity(value) if kind == "placement" else policy_identity(kind, name)
+            )
         self._models = {key: self._model(*key) for key in self._shapes()}
         for axis in DOUBTFUL:
             for value in space.given(axis):
@@ -161,6 +164,22 @@ class Scenarios:
     def _inputs(self, point: Point) -> str:
         """What makes a workload."""
         return repr([point.get(name) for name in self._made_of])
+
+    def cautions(self) -> list[str]:
+        """What a reader of a front must know of the traces and policies of the space, on the first machine that plays them."""
+        axes, found = self.space.axes, dict[str, None]()
+        for name in axes.get("eviction", ()):
+            found |= dict.fromkeys(sees_the_future(name))
+        first = {axis: values[0] for axis, values in axes.items()}
+        for trace, word in product(axes["trace"], axes.get("placement", (OFF,))):
+            placed = {"placement": word} if "placement" in axes else {}
+            for hw in axes["hw"]:
+                point = {**first, "trace": trace, "hw": hw, **placed}
+                with suppress(UserError):  # a scenario that cannot run says so in its trial
+                    placement = AXES["placement"].parsed(word) if placed else None
+                    found |= dict.fromkeys(cautions(self.workload(point), Plan(0, placement=placement)))
+                    break
+        return list(found)
 
     def command(self, point: Point) -> str:
         """The `simmoe run` that gives this scenario's numbers; without a budget it would play a ladder."""

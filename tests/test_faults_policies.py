@@ -6,6 +6,7 @@ Through the command line and the public functions only, so that every test can b
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +24,21 @@ def write_trace(
     *,
     prompt: int = 0,  # rows of each sequence that are one prefill pass; the others are decode passes of one token
     sequences: int = 1,  # of equal length
+    layers: Sequence[int] | None = None,  # of the model; from 0 unless given
+    first_position: int = 0,
     **meta: Any,
 ) -> Path:
     """A trace of format v1, made by hand."""
     ids = np.asarray(rows, np.int16)
-    tokens, layers, k = ids.shape
+    tokens, columns, k = ids.shape
     each = tokens // sequences
     begin = np.arange(sequences) * each
     starts = [s + at for s in begin for at in ([0] if prompt else []) + list(range(prompt, each))]
     phase = [0 if prompt and s % each == 0 else 1 for s in starts]
     np.savez_compressed(
-        path, expert_ids=ids, layer_index=np.arange(layers, dtype=np.int16), pass_ptr=np.array([*starts, tokens], np.int64),
+        path, expert_ids=ids, layer_index=np.array(layers or range(columns), np.int16), pass_ptr=np.array([*starts, tokens], np.int64),
         phase=np.array(phase, np.int8), sequence=np.repeat(np.arange(sequences), each).astype(np.int32),
-        position=np.tile(np.arange(each), sequences).astype(np.int32),
+        position=(first_position + np.tile(np.arange(each), sequences)).astype(np.int32),
         meta=np.array(json.dumps({"n_experts": n_experts, "top_k": k, **meta})),
     )  # fmt: skip
     return path
@@ -62,3 +65,227 @@ def test_fault_07_lfu_keeps_its_counts_over_evictions(tmp_path: Path) -> None:
     path = write_trace(tmp_path / "t.npz", [[[e]] for e in (0, 0, 0, 1, 1, 1, 1, 2, 0, 0, 3, 0)], 4)
     run = simmoe.replay(str(path), [1], 2, eviction="lfu")
     assert bool(run.hit[-1, 0, 0]) and (run.hits, run.misses) == (7, 5)
+
+
+# --- 8: what is fitted to the text that it is scored on -------------------------------------------------------------------
+
+
+MOE = (5, 11)  # layers of oracle-moe-2x4
+TWO_LAYERS = [[[0], [2]]] * 10 + [[[3], [1]]] * 30  # the first quarter uses other experts than the rest
+
+
+def popular(trace: Path, amount: str) -> list[str]:
+    return [
+        "run",
+        "--hw",
+        "rtx_4090",
+        "--trace",
+        str(trace),
+        "--model",
+        "oracle-moe-2x4",
+        "--budget",
+        "50%",
+        "--placement",
+        f"popular={amount}",
+    ]
+
+
+def on_cpu(capsys: pytest.CaptureFixture[str], trace: Path, amount: str) -> tuple[int, str]:
+    """Requests in decode that the CPU served, and the notes of the result."""
+    found = answer(capsys, *popular(trace, amount))
+    return found["decode"]["on_cpu"], " ".join(found.get("notes", []))
+
+
+def test_fault_08_popular_on_the_scored_text_is_a_bound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trace = write_trace(tmp_path / "drifting.npz", TWO_LAYERS, 4, layers=MOE)
+    cpu, notes = on_cpu(capsys, trace, "25%")  # one expert of four: the one that the later 30 tokens use
+    assert cpu == 2 * 10 and "very text that it is scored on: a bound" in notes
+    code, shown = said(capsys, *popular(trace, "25%"))
+    assert code == 0 and "very text that it is scored on: a bound" in shown
+    _, ladder = said(
+        capsys, "run", "--hw", "rtx_4090", "--trace", "switch", "--tokens", "64", "--placement", "popular=50%"
+    )
+    assert "very text that it is scored on: a bound" in ladder
+
+
+def test_fault_08_popular_counts_another_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trace = write_trace(tmp_path / "drifting.npz", TWO_LAYERS, 4, layers=MOE)
+    head = write_trace(tmp_path / "head.npz", TWO_LAYERS[:10], 4, layers=MOE)
+    cpu, notes = on_cpu(capsys, trace, f"25%:{head}")  # the other text knows only what the first ten tokens use
+    assert cpu == 2 * 30 and "bound" not in notes
+    assert str(tmp_path) not in json.dumps(answer(capsys, *popular(trace, f"25%:{head}")))
+    assert "very text" in on_cpu(capsys, trace, f"25%:{trace}")[1]  # under another name it is still the same text
+    code, line = said(capsys, *popular(trace, "25%:switch"))
+    assert code == 2 and "switch has 9 layers of 24 experts, and the trace that is played has 2 layers of 4" in line
+    assert "random counts no use of experts" in said(capsys, *popular(trace, "x")[:-1], "random=25%:switch")[1]
+
+
+def test_fault_08_popular_counts_first_rows_and_plays_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = write_trace(tmp_path / "drifting.npz", TWO_LAYERS, 4, layers=MOE)
+    rest = write_trace(tmp_path / "rest.npz", TWO_LAYERS[10:], 4, layers=MOE, first_position=10)
+    head = write_trace(tmp_path / "head.npz", TWO_LAYERS[:10], 4, layers=MOE)
+    cut = answer(capsys, *popular(trace, "25%:first=25%"))
+    apart = answer(capsys, *popular(rest, f"25%:{head}"))
+    same = ("decode", "tok_s", "total_ps", "hits", "misses", "decode_time_ps")
+    assert {name: cut[name] for name in same} == {name: apart[name] for name in same}
+    assert cut["decode"]["on_cpu"] == 2 * 30
+    assert "counted the first 10 of 40 tokens, which are not played" in " ".join(cut["notes"])
+    for amount, line in {"25%:first=0%": "above 0 and below 100%", "25%:first=99%": "leaves nothing to play"}.items():
+        code, shown = said(capsys, *popular(trace, amount))
+        assert code == 2 and line in shown
+
+
+def test_fault_08_a_policy_that_looks_ahead_is_labelled(capsys: pytest.CaptureFixture[str]) -> None:
+    line = "belady reads the future of the trace: a bound, not a policy that a machine can run"
+    given = ("--hw", "rtx_4090", "--trace", "switch", "--tokens", "64", "--budget", "50%")
+    assert line in answer(capsys, "run", *given, "--eviction", "belady")["notes"]
+    assert line in said(capsys, "run", *given, "--eviction", "belady")[1]
+    assert line in said(capsys, "compare", *given, "--eviction", "lru", "--eviction", "belady")[1]
+    assert "reads the future" not in said(capsys, "run", *given)[1]
+
+
+def test_fault_08_a_placement_of_the_users_that_counts_is_labelled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = '"""Mine."""\nUNIT = "layers"\ndef unit_of(use, amount, seed, cpu):\n    return (use * 0 + cpu * (use {sign}))\n'
+    given = ("run", "--hw", "rtx_4090", "--trace", "switch", "--tokens", "64", "--budget", "50%", "--placement")
+    for name, sign, labelled in (("busy", "< 90", True), ("fixed", "< 0", False)):
+        (tmp_path / f"{name}.py").write_text(text.replace("{sign}", sign))
+        notes = answer(capsys, *given, f"{tmp_path / name}.py=1").get("notes", [])
+        assert ("very text" in " ".join(notes)) == labelled
+
+
+def test_fault_08_a_saved_scenario_finds_the_counted_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trace = write_trace(tmp_path / "drifting.npz", TWO_LAYERS, 4, layers=MOE)
+    head = write_trace(tmp_path / "head.npz", TWO_LAYERS[:10], 4, layers=MOE)
+    (tmp_path / "below").mkdir()
+    saved = str(tmp_path / "below" / "again.yaml")
+    first = answer(capsys, *popular(trace, f"25%:{head}"), "--save", saved)
+    assert "popular=25%:../head.npz" in Path(saved).read_text()
+    assert answer(capsys, "run", saved) == first
+    write_trace(tmp_path / "head.npz", TWO_LAYERS[5:15], 4, layers=MOE)
+    code, line = said(capsys, "run", saved)
+    assert code == 2 and "is not what it was when the file was written" in line
+
+
+# --- 16: traces that no model has given ---------------------------------------------------------------------------------
+
+
+def moving(tokens: int, layers: int = 24, k: int = 4, n_experts: int = 32, seed: int = 0) -> Any:
+    """Routing without any memory, int [tokens, layers, k]."""
+    return np.random.default_rng(seed).random((tokens, layers, n_experts)).argsort(2)[..., :k]
+
+
+def stuck(tokens: int = 64, prompt: int = 24, **shape: int) -> Any:
+    """Every decode pass repeats the routing of the first one."""
+    ids = moving(tokens, **shape)
+    ids[prompt:] = ids[prompt]
+    return ids
+
+
+def blank(tokens: int = 64, prompt: int = 24) -> Any:
+    """Top-1; all prompt rows are expert 0."""
+    ids = moving(tokens, k=1)
+    ids[:prompt] = 0
+    return ids
+
+
+def copied(layers: int = 24, of: int = 24) -> Any:
+    ids = moving(64, layers)
+    ids[:, :of] = ids[:, :1]
+    return ids
+
+
+def blank_sequence() -> Any:
+    """The second of two sequences names expert 7 only."""
+    ids = moving(64, k=1)
+    ids[32:] = 7
+    return ids
+
+
+def stuck_for_a_while() -> Any:
+    ids = moving(96)
+    ids[60:80] = ids[60]
+    return ids
+
+
+NOT_PLAUSIBLE = {
+    "stuck": (stuck(), {"prompt": 24}, "39 decode passes on end repeat the same experts in every layer (sequence 0, from token 25)"),
+    "stuck for a while": (stuck_for_a_while(), {"prompt": 24}, "19 decode passes on end repeat the same experts"),
+    "stuck without a prompt": (stuck(prompt=0), {}, "63 decode passes on end repeat the same experts in every layer"),
+    "stuck top-1": (stuck(k=1), {"prompt": 24}, "39 decode passes on end repeat the same experts in every layer"),
+    "stuck prompt": (stuck(prompt=40)[::-1], {"prompt": 24}, "23 prompt rows on end repeat the same experts"),
+    "blank prompt": (blank(), {"prompt": 24}, "all 24 prompt rows name one expert in every layer (expert 0, from token 0)"),
+    "blank beginning": (blank(prompt=10), {"prompt": 24}, "10 of 64 rows name one expert in every layer"),
+    "blank sequence": (blank_sequence(), {"prompt": 8, "sequences": 2}, "32 of 64 rows name one expert in every layer (expert 7, from"),
+    "one layer": (copied(), {"prompt": 24}, "layers all 24: the same experts for every token"),
+    "some layers": (copied(of=3), {"prompt": 24}, "layers 0, 1, 2: the same experts for every token"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NOT_PLAUSIBLE)
+def test_fault_16_a_trace_that_is_no_recording(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows, how, line = NOT_PLAUSIBLE[name]
+    trace = write_trace(tmp_path / "t.npz", rows, 32, **how)
+    code, shown = said(capsys, "trace", "check", str(trace))
+    assert code == 1 and shown.count("not plausible:") == 1 and line in shown
+    assert line in " ".join(simmoe.replay(str(trace), [1] * 24, 100).notes)
+
+
+def test_fault_16_every_result_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trace = str(write_trace(tmp_path / "t.npz", stuck(), 32, prompt=24))
+    given = ("--hw", "rtx_4090", "--trace", trace, "--model", "gpt-oss-20b")
+    line = "The trace is not plausible: 39 decode passes on end repeat the same experts in every layer"
+    shown = said(capsys, "run", *given, "--budget", "25%")[1]
+    assert line in shown and shown.index(line) < shown.index("experts resident")
+    assert answer(capsys, "run", *given, "--budget", "25%")["notes"][0].startswith(line)
+    assert line in said(capsys, "run", *given)[1]
+    assert line in said(capsys, "compare", *given, "--budget", "25%")[1]
+    space = tmp_path / "space.yaml"
+    space.write_text(f"schema: 1\nname: s\ntrace: {trace}\nmodel: gpt-oss-20b\nhw: rtx_4090\neviction: lru\nbudget: [25%]\n"
+                     "objectives: {tok_s: maximize}\n")  # fmt: skip
+    assert line in said(capsys, "sweep", str(space), "--trials", "1", "--sampler", "grid")[1]
+
+
+def test_fault_16_no_bundled_trace_is_questioned(capsys: pytest.CaptureFixture[str]) -> None:
+    import simmoe.workloads
+
+    names = sorted(path.stem for path in (Path(simmoe.workloads.__file__).parent / "traces").glob("*.npz"))
+    assert len(names) > 50
+    for name in names:
+        assert said(capsys, "trace", "check", name)[0] == 0, name
+
+
+def test_fault_16_what_moves_or_is_too_short_to_tell_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    short = stuck(tokens=24 + 16)  # 15 repeats
+    gates = np.random.default_rng(1).random((64, 24, 4)).astype(np.float16)
+    passing = {
+        "moving": (moving(64), {"prompt": 24}), "short": (short, {"prompt": 24}), "one layer": (moving(64, 1), {"prompt": 24}),
+        "sticky": (stuck(prompt=0, k=1), {"prompt": 24}), "top-1 without a prompt": (stuck(prompt=0, k=1), {}),
+        "gates": (stuck(), {"prompt": 24}),
+    }  # fmt: skip
+    for name, (rows, how) in passing.items():
+        path = write_trace(tmp_path / f"{name}.npz", rows, 32, **how)
+        if name == "gates":
+            with np.load(path) as archive:
+                np.savez_compressed(path, gate_weights=gates, **archive)
+        assert said(capsys, "trace", "check", str(path))[0] == 0, name
+
+
+def test_fault_16_a_csv_is_named_and_converted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As the page shows; 4 tokens, 3 layers, top-2: a prompt of 2 tokens, then 2 decoded ones."""
+    ids = moving(4, 3, 2, 8)
+    passes = ids[:2], ids[2:3], ids[3:]
+    rows = [(layer, e) for part in passes for layer in range(3) for token in part[:, layer] for e in token]
+    (tmp_path / "routing.csv").write_text("layer,expert\n" + "".join(f"{layer},{e}\n" for layer, e in rows))
+    code, line = said(capsys, "trace", "check", str(tmp_path / "routing.csv"))
+    assert code == 2 and "a CSV of layer,expert rows" in line and "docs/trace_format.md (From a CSV)" in line
+    page = (Path(__file__).parent.parent / "docs" / "trace_format.md").read_text("utf-8")
+    there: dict[str, Any] = {}
+    exec(page.split("## From a CSV")[1].split("```python\n")[1].split("```")[0], there)
+    there["trace_from_csv"](tmp_path / "routing.csv", tmp_path / "t.npz", 2, 8)
+    trace = simmoe.load_trace(str(tmp_path / "t.npz"))
+    assert trace.expert_ids.tolist() == ids.tolist()
+    assert (trace.phase.tolist(), trace.pass_ptr.tolist()) == ([0, 1, 1], [0, 2, 3, 4])

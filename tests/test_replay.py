@@ -44,6 +44,14 @@ def test_one_expert_events_equal_libcachesim(room):
         assert got.misses == oracles.flat_libcachesim(ids, [1] * len(ids), room, policy), policy
 
 
+@pytest.mark.traces
+@pytest.mark.real
+@pytest.mark.parametrize("name", real_traces.NAMES)
+def test_no_recording_of_a_real_model_is_questioned(name):
+    trace = real_traces.load(name)
+    assert simmoe.replay(trace, [1] * trace.n_layers, 10**6, "everything").notes == ()
+
+
 def test_the_bounds_need_no_policy():
     trace = one_layer([[0, 1], [1, 2], [1, 2]], 4)
     nothing, everything = (simmoe.replay(trace, [10], 40, which) for which in ("nothing", "everything"))

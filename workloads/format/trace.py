@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -91,8 +92,14 @@ def _read(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     if path.stat().st_size == 0:
         raise UserError(f"{path}: the file is empty; a trace is an npz archive")
     with open(path, "rb") as stream:
-        if stream.read(2) != b"PK":
-            raise UserError(f"{path}: is no npz archive; is it truncated? write it with numpy.savez_compressed")
+        start = stream.read(200)
+    if not start.startswith(b"PK"):
+        if re.match(rb"(layer *, *expert\s+)?(\d+ *, *\d+\r?\n){2}", start):
+            raise UserError(
+                f"{path}: a CSV of layer,expert rows, as loggers of llama.cpp's routing write it, and no trace; docs/trace_format.md "
+                "(From a CSV) makes one of it"
+            )
+        raise UserError(f"{path}: is no npz archive; is it truncated? write it with numpy.savez_compressed")
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}

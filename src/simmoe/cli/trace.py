@@ -7,14 +7,18 @@ import argparse
 from simmoe.cli.common import print_json
 
 
-def trace_check(a: argparse.Namespace) -> None:
-    """simmoe trace check"""
+def trace_check(a: argparse.Namespace) -> int:
+    """simmoe trace check: 1 for a trace that obeys the rules and holds what no recording does."""
     from simmoe.workloads.format import trace
+    from simmoe.workloads.format.plausible import doubts
 
     loaded = trace.load(a.trace)
     stated = "digest ok" if "digest" in loaded.meta else "no digest in meta"
     shape = f"{loaded.n_tokens:,} tokens × {loaded.n_layers} layers × top-{loaded.top_k} of {loaded.n_experts}"
     print(f"{trace.find(a.trace).name}: trace format v1, {shape}, {stated}")
+    for doubt in doubts(loaded):
+        print(f"not plausible: {doubt}")
+    return 1 if doubts(loaded) else 0
 
 
 def trace_info(a: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from simmoe import hardware_profiles, policies
+from simmoe.play import popularity
 from simmoe.play.kinds import Policy
 from simmoe.play.options import Declared
 from simmoe.simulator.decide.decisions import BOUNDS
@@ -44,7 +45,15 @@ def of_the_user(option: Declared, value: str) -> bool:
 
 def users_files(options: Mapping[str, Declared], values: Mapping[str, Any]) -> list[str]:
     """The user's own files among those that are named."""
-    return [str(find(*one)) for one in named(options, values) if isinstance(one[1], str) and of_the_user(*one)]
+    own = [str(find(*one)) for one in named(options, values) if isinstance(one[1], str) and of_the_user(*one)]
+    counted = {traces.find(trace) for one in named(options, values) if (trace := _counted(*one))}
+    return own + [str(file) for file in counted if file.parent != traces.BUNDLED]
+
+
+def content(option: Declared, value: str) -> bytes:
+    """What the file says that a value names, and the trace that a placement counts."""
+    counted = _counted(option, value)
+    return find(option, value).read_bytes() + (traces.find(counted).read_bytes() if counted else b"")
 
 
 def beside(option: Declared, value: Any, folder: Path) -> str:
@@ -52,10 +61,20 @@ def beside(option: Declared, value: Any, folder: Path) -> str:
     if not isinstance(value, str):
         raise UserError(f"{option.name} is a loaded object, and a scenario file holds names: save it and name its file")
     file, tail = find(option, value), _tail(option, value)
-    if not of_the_user(option, value):
-        return file.stem + tail
+    counted = _counted(option, value)
+    if counted is not None and traces.find(counted).parent != traces.BUNDLED:
+        tail = tail.removesuffix(counted) + _way(traces.find(counted), folder)
+    return (_way(file, folder) if of_the_user(option, value) else file.stem) + tail
+
+
+def _way(file: Path, folder: Path) -> str:
     way = Path(os.path.relpath(file, folder)).as_posix()
-    return (way if way.startswith(".") else f"./{way}") + tail
+    return way if way.startswith(".") else f"./{way}"
+
+
+def _counted(option: Declared, value: Any) -> str | None:
+    """The trace that a placement counts, in place of the one that is played."""
+    return popularity.other_trace(value) if option.name == "placement" and isinstance(value, str) else None
 
 
 def from_beside(option: Declared, value: Any, folder: Path) -> Any:
@@ -63,9 +82,11 @@ def from_beside(option: Declared, value: Any, folder: Path) -> Any:
     if not isinstance(value, str):
         return value  # whoever checks it says so
     tail = _tail(option, value) if not (folder / value).is_file() else ""
-    head = value.removesuffix(tail)
+    head, counted = value.removesuffix(tail), _counted(option, value)
+    if counted is not None and "/" in counted:
+        tail = tail.removesuffix(counted) + os.path.normpath(folder / counted)
     path = os.path.normpath(folder / head)
-    return path + tail if "/" in head or Path(path).is_file() else value
+    return (path if "/" in head or Path(path).is_file() else head) + tail
 
 
 def _tail(option: Declared, value: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from simmoe import policies
-from simmoe.play import asked
+from simmoe.play import asked, popularity
 from simmoe.play.replay import one_of
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide import policy_file
@@ -42,7 +42,7 @@ class Plan:
     seed: int = 0
     prefetch: str | None = None
     miss: str = "fetch"
-    placement: str | None = None  # such as n_cpu_moe=4, popular=50%
+    placement: str | None = None  # such as n_cpu_moe=4, popular=50%, popular=50%:first=20%
     prefetch_into: str = "cache"
     write_back: bool = False
     page_cache_bytes: int = 0
@@ -101,15 +101,34 @@ def placed(workload: Workload, plan: Plan) -> Ints:
 
 def units_of(workload: Workload, placement: str, seed: int) -> Ints:
     """int8 [objects]: the unit that has it for good. Raises UserError."""
-    trace, requests, devices = workload.trace, workload.requests, len(workload.hw.devices)
+    if popularity.source(placement) and not counts_use(workload, placement, seed):
+        name = placement.partition("=")[0]
+        raise UserError(
+            f"--placement {placement}: {name} counts no use of experts; leave out what stands behind the colon"
+        )
+    return _answer(workload, placement, seed, popularity.use_for(placement, workload.begun.trace, workload.counted))
+
+
+def _answer(workload: Workload, placement: str, seed: int, use: Ints) -> Ints:
+    devices = len(workload.hw.devices)
     name, _, amount = placement.partition("=")
-    module = policies.load("placement", name)
-    use = np.bincount(requests.use_obj, minlength=requests.n_objects).reshape(trace.n_layers, trace.n_experts)
+    module, amount = policies.load("placement", name), amount.partition(":")[0]
     unit, known = asked.unit(module, UNITS), range(devices)
     if unit == "proportions":
         return asked.units(module, use.shape, known, use, proportions(name, amount, devices), seed, devices).ravel()
-    share, cpu = _amount(amount, unit, name, trace.n_layers), cpu_number(workload.costs)
+    share, cpu = _amount(amount, unit, name, len(use)), cpu_number(workload.costs)
     return asked.units(module, use.shape, (*known, cpu), use, share, seed, cpu).ravel()
+
+
+def counts_use(workload: Workload, placement: str, seed: int) -> bool:
+    """Whether a placement goes by the use of experts: asked for half of them under two uses, it gives two answers."""
+    name, sign, amount = placement.partition("=")
+    shape = workload.trace.n_layers, workload.trace.n_experts
+    unit = asked.unit(policies.load("placement", name), UNITS)
+    half = {"share": "50%", "proportions": amount.partition(":")[0]}.get(unit, str(shape[0] // 2))
+    rising = np.arange(shape[0] * shape[1]).reshape(shape)
+    one, other = (_answer(workload, name + sign + half, seed, use) for use in (rising, rising[::-1, ::-1].copy()))
+    return not np.array_equal(one, other)
 
 
 def proportions(name: str, text: str, devices: int) -> tuple[float, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simmoe import policies
+from simmoe.play.identity import sees_the_future
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide.counts import count, hit_flags
 from simmoe.simulator.decide.decisions import BOUNDS, SCOPES, bound, decide, first_events, no_guesses
@@ -20,6 +21,7 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import Counts
 from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
+from simmoe.workloads.format import plausible
 from simmoe.workloads.format import trace as traces
 
 CONTRACTS = ("event", "sequential")
@@ -42,6 +44,9 @@ class Replay:
         np.bool_
     ]  # [tokens, layers, k]: its expert was resident when its event started; unused slots False
     unused_bytes: int  # rest of the budget that no whole slot of a layer's quota uses
+    notes: tuple[
+        str, ...
+    ] = ()  # what to know beside the numbers: a trace that is not plausible, a policy that looks ahead
 
 
 def replay(
@@ -73,7 +78,10 @@ def replay(
         count(loaded, requests, decisions, guesses, sizes, phase) for phase in (PREFILL, DECODE, None)
     )
     flags = hit_flags(loaded, requests, decisions)
-    return Replay(both.hits, both.misses, both.evictions, both.bytes, prefill, decode, flags, decisions.unused_bytes)
+    notes = (*plausible.notes(loaded), *sees_the_future(str(eviction)))
+    return Replay(
+        both.hits, both.misses, both.evictions, both.bytes, prefill, decode, flags, decisions.unused_bytes, notes
+    )  # fmt: skip
 
 
 def decide_named(

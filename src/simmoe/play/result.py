@@ -14,15 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from simmoe.play import devices
+from simmoe.play.cautions import cautions
 from simmoe.play.energy import energy
-from simmoe.play.identity import eviction_identity, policy_identity
+from simmoe.play.identity import eviction_identity, placement_identity, policy_identity
 from simmoe.play.plan import Plan
 from simmoe.play.requests import Served, served
 from simmoe.play.tokens import kept_by_pass, ps_per_token
 from simmoe.play.workload import Workload
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide.counts import hit_flags, peak_buffer_bytes
-from simmoe.simulator.link_time import about_links
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import Clocks, Counts
 from simmoe.simulator.nouns.serving import ServingLog
@@ -130,8 +130,8 @@ class Run:
 
     @property
     def notes(self) -> list[str]:
-        """What to know about the machine as it was played."""
-        return about_links(self.workload.hw)
+        """What to know beside the numbers."""
+        return cautions(self.workload, self.plan)
 
     @property
     def energy(self) -> dict[str, Any] | None:
@@ -176,8 +176,7 @@ class Run:
         if self.plan.prefetch is not None:
             plan["prefetch"] = policy_identity("prefetch", self.plan.prefetch)
         if self.plan.placement is not None:
-            name, sign, amount = self.plan.placement.partition("=")
-            plan["placement"] = policy_identity("placement", name) + sign + amount
+            plan["placement"] = placement_identity(self.plan.placement)
         return {**self.workload.facts(), "plan": plan}
 
     @property

@@ -145,7 +145,8 @@ class Scenario:
     )  # fmt: skip
     placement: str | None = option(
         Policy(amount=True), None, group=POLICY, metavar="NAME=N", off=True,
-        help="experts left to the CPU for good: n_cpu_moe=4 (layers), or all but popular=50% or random=50% of each layer; or to each of "
+        help="experts left to the CPU for good: n_cpu_moe=4 (layers), or all but popular=50% (by use; popular=50%:TRACE: by use in "
+        "another trace; popular=50%:first=20%: in the first rows, which are not played) or random=50% of each layer; or to each of "
         "several devices: layer_split=3/1, expert_split=1/1",
     )  # fmt: skip
     write_back: bool = option(
@@ -254,9 +255,9 @@ class Scenario:
 
         facts = self.workload().facts()
         found = {"hw": facts["hardware"], "trace": facts["trace"], "model": facts["model"]}
-        texts = [(o, inputs.find(o, value)) for o, value in inputs.named(OPTIONS, vars(self)) if o.name not in found]
+        texts = [(o, inputs.content(o, value)) for o, value in inputs.named(OPTIONS, vars(self)) if o.name not in found]
         return {name: fact["digest"] for name, fact in found.items()} | {
-            o.name: hashlib.sha256(file.read_bytes()).hexdigest() for o, file in texts
+            o.name: hashlib.sha256(text).hexdigest() for o, text in texts
         }
 
     def save(self, path: str | Path, *, force: bool = False) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from simmoe import hardware_profiles
+from simmoe.play import popularity
 from simmoe.play.identity import policy_identity
 from simmoe.play.memory import Memory, kv_bytes
 from simmoe.play.passes import clock_driven, scheduled
@@ -41,13 +42,21 @@ class Workload:
         batch: int | None = None,
         schedule: str = "recorded",
         max_batch: int | None = None,
+        placement: str | None = None,
     ) -> None:
         """tokens: play the first so many (whole passes). context: positions to reserve KV memory for. graphs: launches come from
         CUDA graphs. prefill_chunk, batch, schedule: other passes than recorded (policies/schedule). max_batch: how many sequences
-        a clock-driven schedule may run together (default: all). Raises UserError."""
+        a clock-driven schedule may run together (default: all). placement: one such as popular=50%:first=20% takes the rows that it
+        counts out of what is played. Raises UserError."""
         self.hw = hw if isinstance(hw, Hardware) else hardware_profiles.load(hw)
-        self._recorded = traces.given(trace)
-        whole = scheduled(self._recorded, schedule, prefill_chunk, batch)
+        self.recorded = traces.given(trace)
+        whole = scheduled(self.recorded, schedule, prefill_chunk, batch)
+        if popularity.source(placement).startswith(popularity.FIRST) and clock_driven(schedule) is not None:
+            raise UserError(
+                f"--placement {placement} counts the first passes, and which come first under --schedule {schedule} is not known "
+                "beforehand: count another trace"
+            )
+        self.counted, whole = popularity.parted(whole, placement)
         self.trace, self.all_tokens = first_tokens(whole, tokens), whole.n_tokens
         self.begun = self  # of a played workload: the one that a clock-driven schedule made passes of
         self.prefill_chunk, self.batch, self.schedule = prefill_chunk, batch, schedule
@@ -73,7 +82,7 @@ class Workload:
 
     @cached_property
     def trace_digest(self) -> str:
-        return self._recorded.meta.get("digest") or traces.digest(self._recorded)
+        return self.recorded.meta.get("digest") or traces.digest(self.recorded)
 
     @cached_property
     def requests(self) -> Requests:
@@ -98,13 +107,15 @@ class Workload:
     def played(self, trace: Trace) -> Workload:
         """The same workload with the passes that a clock-driven schedule has made of its trace."""
         other = self._again(self.hw, trace)
-        other._recorded, other.begun, other.all_tokens = self._recorded, self.begun, self.all_tokens
+        other.recorded, other.begun, other.all_tokens = self.recorded, self.begun, self.all_tokens
         other.prefill_chunk = self.prefill_chunk
         return other
 
     def _again(self, hw: Hardware, trace: Trace) -> Workload:
         same = {} if self.clock_driven is None else {"schedule": self.schedule, "max_batch": self.max_batch}
-        return Workload(hw, trace, self.model, context=self.context, graphs=self.graphs, **same)  # type: ignore[arg-type]
+        other = Workload(hw, trace, self.model, context=self.context, graphs=self.graphs, **same)  # type: ignore[arg-type]
+        other.counted = self.counted
+        return other
 
     def facts(self) -> dict[str, Any]:
         """What was played, by name and digest."""

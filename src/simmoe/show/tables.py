@@ -6,13 +6,13 @@ from rich.console import Console
 from rich.table import Table
 
 from simmoe.play import advice
+from simmoe.play.cautions import cautions
 from simmoe.play.confidence import Band
 from simmoe.play.ladder import Ladder
 from simmoe.play.plan import Plan
 from simmoe.play.requests import Served
 from simmoe.play.result import Run
 from simmoe.play.workload import Workload
-from simmoe.simulator.link_time import about_links
 from simmoe.simulator.units import nbytes
 
 COLUMNS = (
@@ -120,9 +120,9 @@ def heading(workload: Workload, plan: Plan, engine: str, files: list[str], out: 
         highlight=False,
     )
     out.print(inputs(files), highlight=False)
-    for note in (small_model(workload), *about_links(workload.hw)):
+    for note in (small_model(workload), *cautions(workload, plan)):
         if note:
-            out.print(note, highlight=False)
+            out.print(note, highlight=False, markup=False)
 
 
 def extras(workload: Workload, plan: Plan) -> str:
