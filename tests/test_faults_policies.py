@@ -289,3 +289,218 @@ def test_fault_16_a_csv_is_named_and_converted(tmp_path: Path, capsys: pytest.Ca
     trace = simmoe.load_trace(str(tmp_path / "t.npz"))
     assert trace.expert_ids.tolist() == ids.tolist()
     assert (trace.phase.tolist(), trace.pass_ptr.tolist()) == ([0, 1, 1], [0, 2, 3, 4])
+
+
+# --- 11, 12, 23 and 13: what a result says until the model of the thing is built ------------------------------------------
+
+
+def gguf(path: Path, family: str, layers: int, expert_type: int = 8, **said: Any) -> Path:
+    """The header of a small Mixture-of-Experts model: 2 heads of 32, width 64, 4 experts; 8 = Q8_0."""
+    import struct
+
+    def text(value: str) -> bytes:
+        return struct.pack("<Q", len(value)) + value.encode()
+
+    def entry(key: str, value: Any) -> bytes:
+        if isinstance(value, str):
+            return text(key) + struct.pack("<I", 8) + text(value)
+        if isinstance(value, list):
+            return text(key) + struct.pack("<IIQ", 9, 7, len(value)) + bytes(value)
+        return text(key) + struct.pack("<II", 4, value)
+
+    shape = {
+        "block_count": layers,
+        "embedding_length": 64,
+        "expert_count": 4,
+        "expert_used_count": 2,
+        "context_length": 8192,
+    }
+    heads = {
+        "attention.head_count": 2,
+        "attention.head_count_kv": 2,
+        "attention.key_length": 32,
+        "attention.value_length": 32,
+    }
+    facts = {f"{family}.{key}": value for key, value in {**shape, **heads, **said}.items()}
+    pairs = [entry("general.architecture", family), *(entry(key, value) for key, value in facts.items())]
+    tensors = [("token_embd.weight", (64, 1024), 8), ("output_norm.weight", (64,), 0)]
+    for i in range(layers):
+        tensors += [(f"blk.{i}.attn_q.weight", (64, 64), 8), (f"blk.{i}.ffn_gate_inp.weight", (64, 4), 0),
+                    *((f"blk.{i}.ffn_{m}_exps.weight", (64, 64, 4), expert_type) for m in ("gate", "up", "down"))]  # fmt: skip
+    infos = [text(name) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, kind, 0) for name, dims, kind in tensors]
+    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(pairs)) + b"".join(pairs + infos))
+    return path
+
+
+FULL = "KV cache and attention are counted as full attention in every layer, but "
+HEADERS = {  # family, keys -> the sentence; 128 elements for each position and layer, 8,192 positions
+    "windows": ("gemma4", {"attention.sliding_window": 1024, "attention.sliding_window_pattern": [True, True, True, False]},
+                FULL + "gemma4.attention.sliding_window (1,024) in the file limits 3 of 4 layers: too much by up to 2.9 times"),
+    "narrow": ("gemma4", {"attention.sliding_window": 1024, "attention.sliding_window_pattern": [True, True, True, False],
+                          "attention.key_length_swa": 8, "attention.value_length_swa": 8},
+               "limits 3 of 4 layers: too much by up to 3.7 times"),
+    "no pattern": ("gpt-oss", {"attention.sliding_window": 128}, "limits 2 of 4 layers: too much by up to 2.0 times"),
+    "unknown pattern": ("other", {"attention.sliding_window": 128}, "it does not say which: too much for longer contexts"),
+    "a window as long as the context": ("gemma4", {"attention.sliding_window": 8192, "attention.sliding_window_pattern": [True] * 4}, ""),
+    "intervals": ("qwen35moe", {"full_attention_interval": 4},
+                  "gives 3 of 4 layers a state in place of a growing cache: too much by up to 4.0 times"),
+    "recurrent": ("granitehybrid", {"ssm.state_size": 128}, "the header names recurrent layers"),
+    "indexer": ("glm-dsa", {"attention.indexer.top_k": 2048}, "the header names an indexer"),
+    "old latent": ("deepseek2", {"attention.kv_lora_rank": 8, "rope.dimension_count": 8, "attention.key_length": 48,
+                                 "attention.value_length": 24}, "the cache counted here is too small by 9.0 times"),
+    "latent": ("deepseek2", {"attention.kv_lora_rank": 8, "rope.dimension_count": 8, "attention.key_length": 16,
+                             "attention.key_length_mla": 48}, ""),
+    "full": ("qwen3moe", {}, ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_fault_11_a_gguf_header_that_names_other_attention(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    family, keys, line = HEADERS[name]
+    model = str(tmp_path / "m.yaml")
+    code, shown = said(capsys, "model", "import", str(gguf(tmp_path / "m.gguf", family, 4, **keys)), "--out", model)
+    assert code == 0 and line in shown and bool(line) == ("counted" in shown)
+    trace = str(write_trace(tmp_path / "t.npz", moving(8, 4, 2, 4), 4))
+    given = ("run", "--hw", "rtx_3090", "--trace", trace, "--model", model, "--budget", "50%")
+    assert line in said(capsys, *given)[1]
+    notes = answer(capsys, *given).get("notes", [])
+    assert any(line in note for note in notes) if line else notes == []
+
+
+def test_fault_11_a_refusal_for_memory_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    family, keys, line = HEADERS["windows"]
+    model = str(tmp_path / "m.yaml")
+    assert main(["model", "import", str(gguf(tmp_path / "m.gguf", family, 4, **keys)), "--out", model]) == 0
+    trace = str(write_trace(tmp_path / "t.npz", moving(8, 4, 2, 4), 4))
+    code, shown = said(
+        capsys,
+        "run",
+        "--hw",
+        "rtx_3090",
+        "--trace",
+        trace,
+        "--model",
+        model,
+        "--budget",
+        "50%",
+        "--context",
+        "90000000",
+    )
+    assert code == 2 and "does not fit" in shown and line in shown
+
+
+QWEN = {"model_type": "qwen3_moe", "hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 2, "num_key_value_heads": 2,
+        "head_dim": 32, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64, "intermediate_size": 64,
+        "vocab_size": 1024, "max_position_embeddings": 8192}  # fmt: skip
+CONFIGS = {
+    "windows of gpt-oss": ({**QWEN, "model_type": "gpt_oss", "num_local_experts": 4, "sliding_window": 128},
+                           "sliding_window (128) in the file limits 2 of 4 layers: too much by up to 2.0 times"),
+    "windows of Mixtral": ({**QWEN, "model_type": "mixtral", "num_local_experts": 4, "sliding_window": 1024},
+                           "limits 4 of 4 layers: too much by up to 8.0 times"),
+    "listed": ({**QWEN, "sliding_window": 1024, "use_sliding_window": True,
+                "layer_types": ["sliding_attention"] * 2 + ["full_attention"] * 2},
+               "limits 2 of 4 layers: too much by up to 1.8 times"),
+    "from a layer on": ({**QWEN, "sliding_window": 1024, "use_sliding_window": True, "max_window_layers": 3}, "limits 1 of 4 layers"),
+    "switched off": ({**QWEN, "sliding_window": 1024, "use_sliding_window": False}, ""),
+    "linear": ({**QWEN, "layer_types": ["linear_attention"] * 3 + ["full_attention"]}, "too much by up to 4.0 times"),
+    "indexer": ({**QWEN, "index_topk": 2048}, "index_topk in the file names an indexer"),
+    "full": (QWEN, ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_fault_11_a_config_that_names_other_attention(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, line = CONFIGS[name]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    code, shown = said(capsys, "model", "import", str(tmp_path / "config.json"), "--out", str(tmp_path / "m.yaml"))
+    assert code == 0 and line in shown and bool(line) == ("counted" in shown)
+
+
+@pytest.mark.parametrize(
+    ("model", "line"),
+    [
+        ("gpt-oss-20b", "last 128 positions"),
+        ("gpt-oss-120b", "last 128 positions"),
+        ("llama-4-scout", "chunks of 8,192"),
+        ("mixtral-8x7b", ""),
+    ],
+)
+def test_fault_11_bundled_shapes_say_what_they_leave_out(
+    model: str, line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layers, n_experts, k = {
+        "gpt-oss-20b": (24, 32, 4),
+        "gpt-oss-120b": (36, 128, 4),
+        "llama-4-scout": (48, 16, 1),
+        "mixtral-8x7b": (32, 8, 2),
+    }[model]
+    trace = write_trace(tmp_path / "t.npz", moving(8, layers, k, n_experts), n_experts)
+    notes = " ".join(
+        answer(
+            capsys,
+            "run",
+            "--hw",
+            "h100",
+            "--trace",
+            str(trace),
+            "--model",
+            model,
+            "--format",
+            "q4_k",
+            "--budget",
+            "10%",
+        ).get("notes", [])
+    )
+    assert line in notes and bool(line) == ("counted as full attention" in notes)
+
+
+def test_fault_12_prompts_on_the_cpu_are_said_to_take_too_long(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = "engines send those of large passes over the link (llama.cpp from 32 tokens on): TTFT is too long here"
+    trace = str(write_trace(tmp_path / "t.npz", moving(48), 32, prompt=40))
+    given = ("run", "--hw", "rtx_4090", "--trace", trace, "--model", "gpt-oss-20b", "--budget", "50%")
+    assert "of up to 40 tokens" in said(capsys, *given, "--placement", "n_cpu_moe=8")[1]
+    assert line in said(capsys, *given, "--miss", "cpu")[1]
+    assert line not in said(capsys, *given)[1] + said(capsys, *given, "--placement", "n_cpu_moe=0")[1]
+    assert line not in said(capsys, *given, "--placement", "n_cpu_moe=8", "--prefill-chunk", "31")[1]
+
+
+def test_fault_23_more_pinned_than_half_of_the_host(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trace = str(write_trace(tmp_path / "t.npz", moving(8), 32))
+    given = (
+        "run",
+        "--hw",
+        "rtx_4090",
+        "--trace",
+        trace,
+        "--model",
+        "gpt-oss-20b",
+        "--budget",
+        "20%",
+    )  # 38.2 GB of experts at fp16
+    line = "All 38.2 GB of experts count as pinned, more than half of the 68.7 GB of host_dram"
+    assert line in said(capsys, *given)[1]
+    for other in (
+        ["--format", "q4_k"],
+        ["--set", "link.host_memory=pageable"],
+        ["--set", "tiers.host_dram.capacity=96GB"],
+        ["--placement", "n_cpu_moe=8"],
+    ):
+        assert "count as pinned" not in said(capsys, *given, *other)[1], other
+
+
+def test_fault_13_newer_block_types(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = str(tmp_path / "m.yaml")
+    assert said(capsys, "model", "import", str(gguf(tmp_path / "m.gguf", "qwen3moe", 4, 40)), "--out", model)[0] == 0
+    assert f"stored_bytes: {3 * 64 * 64 * 36 // 64}" in Path(model).read_text()  # NVFP4: 36 bytes for 64 weights
+    code, line = said(capsys, "model", "import", str(gguf(tmp_path / "m.gguf", "qwen3moe", 4, 146)))
+    assert (
+        code == 2
+        and "has the ggml type 146, one of the fork ik_llama.cpp, whose block size is not known here; import a file"
+        in line
+    )

@@ -47,6 +47,7 @@ class ModelShape:
     source: str = ""
     digest: str = ""
     width: int = 0  # numbers of a hidden state, which devices hand to each other; 0 = not known
+    caution: str = ""  # what every result says of it; empty = nothing
 
     @property
     def moe_layers(self) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from simmoe.simulator.errors import UserError
+from simmoe.workloads.importers import attention
 
 Described = dict[str, Any]
 
@@ -65,9 +66,8 @@ def import_config(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
         "sources": {"architecture": f"imported from {path.name}"},
         "architecture": architecture(content, path.name),
     }
-    if family == "gpt_oss":
-        data["notes"] = "The sliding window of every other layer is not modelled: full attention everywhere."
-    return data
+    caution = attention.of_config(content)
+    return {**data, "caution": caution} if caution else data
 
 
 def name_of(text: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from simmoe.simulator.errors import UserError
+from simmoe.workloads.importers import attention
 from simmoe.workloads.importers.config import name_of
 from simmoe.workloads.importers.gguf_header import Header, TensorInfo, read_header
 from simmoe.workloads.importers.tensors import LayerFacts, Tensor, collect
@@ -59,6 +60,13 @@ def import_gguf(path: Path) -> dict[str, Any]:
     tensors = [_tensor(info, tied) for info in header.tensors]
     match = SPLIT.fullmatch(path.name)
     stem = match[1] if match else path.stem
+    facts = _facts(metadata)
+    caution = attention.of_gguf(
+        header.metadata,
+        len(facts),
+        metadata.numbers("attention.head_count", len(facts)),
+        [f.kv_elements for f in facts],
+    )
     return {
         "schema": 1,
         "name": name_of(stem),
@@ -66,11 +74,12 @@ def import_gguf(path: Path) -> dict[str, Any]:
         "sources": {"parts": f"tensor infos in the header of {path.name}"},
         "parts": collect(
             tensors,
-            _facts(metadata),
+            facts,
             metadata.number("expert_used_count"),
             metadata.number("embedding_length"),
             path.name,
         ),
+        **({"caution": caution} if caution else {}),
     }
 
 

@@ -48,9 +48,13 @@ GGML_TYPES = {
     34: ("TQ1_0", 256, 54),
     35: ("TQ2_0", 256, 66),
     39: ("MXFP4", 32, 17),
+    40: ("NVFP4", 64, 36),
 }
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 STRING, ARRAY = 8, 9
+
+
+OF_THE_FORK = 97  # ik_llama.cpp numbers its own types from there; theirs may have bytes of their own in each row
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,10 @@ def read_header(path: Path) -> Header:
             key = source.string()
             metadata[key] = source.value(source.unpack("I"))
         return Header(metadata, [source.tensor() for _ in range(n_tensors)])
+
+
+def _whose(kind: int) -> str:
+    return ", one of the fork ik_llama.cpp" if kind >= OF_THE_FORK else ", newer than this release"
 
 
 @dataclass(frozen=True)
@@ -141,8 +149,9 @@ class _Source:
         kind, _offset = self.unpack("I"), self.unpack("Q")
         if kind not in GGML_TYPES:
             raise UserError(
-                f"{self.name}: tensor {reprlib.repr(name)} has the unknown ggml type {kind}; "
-                f"known: {', '.join(entry[0] for entry in GGML_TYPES.values())}"
+                f"{self.name}: tensor {reprlib.repr(name)} has the ggml type {kind}{_whose(kind)}, whose block size is not known here; "
+                "import a file of the same model in a type of llama.cpp, such as Q4_K, or write the shape by hand (docs/models.md). "
+                f"Known: {', '.join(entry[0] for entry in GGML_TYPES.values())}"
             )
         type_name, weights, _ = GGML_TYPES[kind]
         if not dims or dims[0] % weights:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from simmoe.simulator.errors import UserError
+from simmoe.workloads.importers import attention
 from simmoe.workloads.importers.config import architecture, import_config, name_of, read_json
 from simmoe.workloads.importers.tensors import LayerFacts, Tensor, collect
 from simmoe.workloads.models.architecture import expand, flops_per_position, kv_elements
@@ -105,6 +106,7 @@ def _import(path: Path, shards: Iterable[Path]) -> dict[str, Any]:
         "title": f"{config['model_type']} model, imported from {path.name}",
         "sources": {"parts": f"headers of the safetensors files of {path.name}, and config.json"},
         "parts": parts,
+        **({"caution": caution} if (caution := attention.of_config(config)) else {}),
     }
 
 

@@ -93,6 +93,7 @@ def shape(data: object, where: str, format: str | None = None) -> ModelShape:
         source="; ".join(f"{figure}: {source}" for figure, source in file.sources.items()),
         digest=_digest(data, chosen),
         width=parts.width,
+        caution=file.caution,
     )
     return _checked(result, where)
 

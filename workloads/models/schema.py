@@ -151,6 +151,7 @@ class ModelFile:
     sources: Annotated[Mapping[str, str], texts]  # where each figure comes from, by key
     published_params: Positive = 0
     notes: Text = ""  # what the file leaves out or simplifies
+    caution: Text = ""  # what every result of the model says: counted otherwise than the model does it
     architecture: Annotated[Architecture | None, nested(Architecture)] = None
     parts: Annotated[Parts | None, nested(Parts)] = None
 

@@ -22,3 +22,5 @@ def model_import(a: argparse.Namespace) -> None:
         f"{out}: {model.total_params / 1e9:.2f} B parameters, {len(model.moe_layers)} MoE layers, top-{model.top_k}; at {model.format} "
         f"{nbytes(model.dense_bytes)} dense + {nbytes(model.all_expert_bytes)} of routed experts"
     )
+    if model.caution:
+        print(model.caution)

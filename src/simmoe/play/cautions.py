@@ -5,20 +5,32 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from simmoe import policies
 from simmoe.play import popularity
 from simmoe.play.identity import sees_the_future
-from simmoe.play.plan import Plan, counts_use
+from simmoe.play.plan import Plan, counts_use, placed
+from simmoe.simulator.decide.missing import LOAD
 from simmoe.simulator.link_time import about_links
+from simmoe.simulator.nouns.trace import PREFILL
+from simmoe.simulator.units import nbytes
 from simmoe.workloads.format import plausible
 from simmoe.workloads.format import trace as traces
 
 if TYPE_CHECKING:
     from simmoe.play.workload import Workload
 
+LARGE_PASS = 32  # tokens: GGML_OP_OFFLOAD_MIN_BATCH of llama.cpp, below which it computes where the weights are
+
 
 def cautions(workload: Workload, plan: Plan) -> list[str]:
     """One sentence each."""
-    return [*plausible.notes(workload.recorded), *foresight(workload, plan), *about_links(workload.hw)]
+    model = [workload.model.caution] * bool(workload.model.caution)
+    return [
+        *plausible.notes(workload.recorded), *model, *foresight(workload, plan), *_prompts_on_the_cpu(workload, plan),
+        *_pinned(workload, plan), *about_links(workload.hw),
+    ]  # fmt: skip
 
 
 def foresight(workload: Workload, plan: Plan) -> list[str]:
@@ -44,3 +56,33 @@ def _counts(workload: Workload, plan: Plan) -> list[str]:
     return [
         f"{said} {short}:TRACE counts another trace, {short}:first=20% the first fifth of this one and plays the others"
     ]
+
+
+def _prompts_on_the_cpu(workload: Workload, plan: Plan) -> list[str]:
+    """Whether the CPU computes experts in large passes, where engines do otherwise."""
+    longest = int(np.diff(workload.trace.pass_ptr)[workload.trace.phase == PREFILL].max(initial=0))
+    if longest < LARGE_PASS or not _has_cpu_experts(workload, plan):
+        return []
+    said = f"The CPU computes its experts in prompt passes too, of up to {longest:,} tokens; engines send those of large passes"
+    return [f"{said} over the link (llama.cpp from {LARGE_PASS} tokens on): TTFT is too long here"]
+
+
+def _has_cpu_experts(workload: Workload, plan: Plan) -> bool:
+    if plan.device_budgets:
+        return False
+    placed_there = plan.placement is not None and bool(placed(workload, plan).any())
+    return placed_there or "cpu" in getattr(policies.load("miss", plan.miss), "NEEDS", ())
+
+
+def _pinned(workload: Workload, plan: Plan) -> list[str]:
+    """Whether more host memory would be pinned than drivers usually allow."""
+    hw, host = workload.hw, workload.hw.tiers[workload.hw.link.src]
+    if hw.unified or hw.link.upstream is not None or hw.link.host_memory != "pinned" or plan.device_budgets:
+        return []
+    each = np.repeat(workload.model.expert_bytes, workload.trace.n_experts)
+    left = int(each.sum() if plan.placement is None else each[placed(workload, plan) == LOAD].sum())
+    if plan.eviction == "everything" or plan.budget_bytes >= left or 2 * left <= host.capacity_bytes:
+        return []
+    said = f"All {nbytes(left)} of experts count as pinned, more than half of the {nbytes(host.capacity_bytes)} of {host.name}"
+    how = "--set link.host_memory=pageable shows that for all of them"
+    return [f"{said}; systems often pin less, and the rest is loaded at the pageable rate: {how}"]

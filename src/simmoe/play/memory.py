@@ -65,6 +65,7 @@ class Memory:
         """Raises UserError when the budget does not fit on the device, or the experts that are not resident not on their tier."""
         one, every, home = int(self.model.expert_bytes.max()), self.model.all_expert_bytes, self.hw.home
         rest = f"dense weights {nbytes(self.model.dense_bytes)}, KV cache {nbytes(self.kv_bytes)}"
+        rest += f" ({self.model.caution})" * bool(self.model.caution)
         if self.short_by(one):
             raise DoesNotFit(
                 f"{self.what} does not fit on {self.hw.name}: {rest} and one expert {nbytes(one)} exceed the usable "
