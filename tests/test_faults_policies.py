@@ -504,3 +504,34 @@ def test_fault_13_newer_block_types(tmp_path: Path, capsys: pytest.CaptureFixtur
         and "has the ggml type 146, one of the fork ik_llama.cpp, whose block size is not known here; import a file"
         in line
     )
+
+
+# --- 24: profiles that are one machine under two names ----------------------------------------------------------------------
+
+
+def figures(capsys: pytest.CaptureFixture[str], name: str) -> dict[str, Any]:
+    """What a profile says, but for its name, its words, its price and where the figures come from."""
+    shown = answer(capsys, "hw", "show", name)
+    found = {figure["path"]: figure["value"] for figure in shown["figures"]}
+    return {path: value for path, value in found.items() if path != "price" and not path.startswith("modes.")}
+
+
+def test_fault_24_no_two_profiles_are_one_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    import simmoe.hardware_profiles
+
+    names = sorted(path.stem for path in Path(simmoe.hardware_profiles.__file__).parent.glob("*.yaml"))
+    assert len(names) > 30
+    seen: dict[str, str] = {}
+    for name in names:
+        all_figures = json.dumps(figures(capsys, name), sort_keys=True)
+        assert seen.setdefault(all_figures, name) == name, f"{name} is {seen[all_figures]}"
+
+
+def test_fault_24_the_super_kit_is_the_faster_one(capsys: pytest.CaptureFixture[str]) -> None:
+    old, new = (figures(capsys, name) for name in ("jetson_orin_nano", "jetson_orin_nano_super"))
+    assert (old["peak.memory_bandwidth"], new["peak.memory_bandwidth"]) == ("68.3 GB/s", "102.4 GB/s")
+    assert (old["units.gpu.flops.fp16"], new["units.gpu.flops.fp16"]) == ("10.2 TFLOP/s", "16.7 TFLOP/s")
+    assert (old["power.max"], new["power.max"]) == ("15 W", "25 W")
+    at_15 = figures(capsys, "jetson_orin_nano_super@15W")
+    compute = ("tiers.dram.bandwidth", "units.gpu.bandwidth", "units.gpu.flops.fp16", "units.gpu.flops.int8")
+    assert [at_15[path] for path in compute] == [old[path] for path in compute]

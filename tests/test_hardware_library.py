@@ -25,7 +25,7 @@ needs_traces = pytest.mark.skipif("switch" not in names(), reason="the bundled t
 DENSE = {  # TFLOP/s of FP16 without sparsity, FP32 accumulation on GeForce, GPU only on Jetson: nothing may exceed them
     "a10": 125, "a100": 312, "a100_pcie_40": 312, "a100_pcie_80": 312, "a100_sxm_40": 312, "b200": 2250, "dgx_spark": 125,
     "gh200": 989, "h100": 989, "h100_pcie": 756, "h200": 989, "jetson_agx_thor": 258.5, "jetson_orin": 42.6,
-    "jetson_orin_nano": 16.7, "jetson_orin_nano_super": 16.7, "jetson_orin_nx": 15, "jetson_xavier_nx": 6.76, "l4": 121,
+    "jetson_orin_nano": 10.2, "jetson_orin_nano_super": 16.7, "jetson_orin_nx": 15, "jetson_xavier_nx": 6.76, "l4": 121,
     "l40s": 362, "m2_max": 13.6, "m2_ultra": 27.2, "m3_ultra": 28.4, "m4_max": 34.1, "mi300x": 1307, "rtx_3060": 25.6,
     "rtx_3090": 71, "rtx_4090": 165.2, "rtx_4090_nvme": 165.2, "rtx_5090": 209.5, "rtx_pro_6000": 504, "strix_halo": 59.4, "t4": 65,
 }  # fmt: skip
