@@ -170,7 +170,7 @@ def test_fault_08_a_saved_scenario_finds_the_counted_trace(tmp_path: Path, capsy
     assert code == 2 and "is not what it was when the file was written" in line
 
 
-# --- 16: traces that no model has given ---------------------------------------------------------------------------------
+# --- 16 and 20: traces that no model has given ---------------------------------------------------------------------------------
 
 
 def moving(tokens: int, layers: int = 24, k: int = 4, n_experts: int = 32, seed: int = 0) -> Any:
@@ -274,7 +274,7 @@ def test_fault_16_what_moves_or_is_too_short_to_tell_passes(tmp_path: Path, caps
         assert said(capsys, "trace", "check", str(path))[0] == 0, name
 
 
-def test_fault_16_a_csv_is_named_and_converted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fault_20_a_csv_is_named_and_converted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As the page shows; 4 tokens, 3 layers, top-2: a prompt of 2 tokens, then 2 decoded ones."""
     ids = moving(4, 3, 2, 8)
     passes = ids[:2], ids[2:3], ids[3:]
@@ -291,7 +291,7 @@ def test_fault_16_a_csv_is_named_and_converted(tmp_path: Path, capsys: pytest.Ca
     assert (trace.phase.tolist(), trace.pass_ptr.tolist()) == ([0, 1, 1], [0, 2, 3, 4])
 
 
-# --- 11, 12, 23 and 13: what a result says until the model of the thing is built ------------------------------------------
+# --- 11, 12, 13 and 23: what a result says until the model of the thing is built ------------------------------------------
 
 
 def gguf(path: Path, family: str, layers: int, expert_type: int = 8, **said: Any) -> Path:
