@@ -1,6 +1,7 @@
 """In every layer the most used experts are left to the GPU, the others to the CPU: KTransformers' placement by frequency.
 
-Popularity is counted on the trace that is played, so this is what a profile of the same text would give at best.
+popular=50% counts the very text that it is scored on: a bound, what a profile could give at best. popular=50%:TRACE counts another trace,
+popular=50%:first=20% the first fifth of this one, which is then not played.
 """
 
 from __future__ import annotations
