@@ -100,7 +100,7 @@ def played(case: Case, layout: Layout, engine: str):
 
 
 @pytest.mark.hypothesis
-@pytest.mark.parametrize("prefetching", [None, True])
+@pytest.mark.parametrize("prefetching", [None, pytest.param(True, marks=pytest.mark.slow)])
 def test_all_engines_are_equal_on_several_devices(prefetching):
     seen = set()
 

@@ -77,7 +77,7 @@ def run(case: Case, engine: Engine, left: set[int] | None = None, page_cache: in
 
 @pytest.mark.hypothesis
 @pytest.mark.parametrize("name", ENGINES)
-@pytest.mark.parametrize("prefetching", [None, True])
+@pytest.mark.parametrize("prefetching", [None, pytest.param(True, marks=pytest.mark.slow)])
 def test_engine_equals_the_idiomatic_model(name, prefetching):
     @settings(max_examples=examples(300), deadline=None)
     @given(cases(prefetching=prefetching, missing=True), cpus(), stores(), st.one_of(st.none(), st.integers(0, 5)))
@@ -112,7 +112,7 @@ def same(one: Decisions, other: Decisions) -> bool:
 
 
 @pytest.mark.hypothesis
-@pytest.mark.parametrize("prefetching", [None, True])
+@pytest.mark.parametrize("prefetching", [pytest.param(None, marks=pytest.mark.slow), True])
 def test_all_engines_are_equal_bit_for_bit(prefetching):
     """SimPy's processes, the recurrence interpreted and compiled; over laws that the idiomatic model does not know, too."""
     names = ["simpy", "plain"] + ["fast"] * (not compiled.missing())

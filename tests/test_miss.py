@@ -155,6 +155,7 @@ def test_an_event_ends_at_most_the_launches_of_its_loads_after_the_better_of_all
 # --- as the machine plays it ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(1000), deadline=None)
 @given(cases(prefetching=False), physics(), st.sampled_from(MISSES[1:]), st.booleans())
 def test_with_nothing_resident_each_event_is_asked_about_all_that_the_placement_left(case, change, miss, half):
@@ -455,7 +456,7 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ["plain", *(pytest.param(name, marks=pytest.mark.slow) for name in FAST)])
 @pytest.mark.parametrize("what", BAD)
 def test_a_wrong_rule_is_one_line_with_file_and_event(what, engine, tmp_path, monkeypatch):
     from simmoe.simulator.decide import guard
@@ -498,6 +499,7 @@ def test_helpers_of_a_rule_and_of_an_eviction_policy_that_share_a_name_stay_apar
     assert plain.decisions.evicted.tolist() == fast.decisions.evicted.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(compiled.missing(), reason="numba is not installed: pip install 'simmoe[fast]'")
 def test_what_numba_cannot_compile_names_the_rules_file(tmp_path):
     mine = tmp_path / "mine.py"

@@ -579,6 +579,7 @@ def test_what_cannot_be_together_is_one_line(arguments, line, capsys):
     assert out.out == "" and out.err.count("\n") == 1 and re.search(line, out.err), out.err
 
 
+@pytest.mark.slow
 @BUNDLED
 def test_the_command_shows_what_requests_waited_for(capsys, tmp_path):
     words = [*CONTINUOUS, "--arrivals", "poisson:20/s", "--max-batch", "2"]
