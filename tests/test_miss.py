@@ -217,12 +217,13 @@ def test_an_expert_that_link_and_cpu_serve_in_the_same_time_is_loaded():
     assert m.unit == [0, 1, 0]
 
 
+@pytest.mark.parametrize("engine", ["plain", *(pytest.param(name, marks=pytest.mark.slow) for name in FAST)])
 @settings(max_examples=examples(150), deadline=None)
 @given(
-    cases(prefetching=None), physics(), st.sampled_from(MISSES[2:]), st.integers(1, 20), st.sampled_from(ENGINES),
-    st.sampled_from(("global", "layer")), st.booleans(),
+    cases(prefetching=None), physics(), st.sampled_from(MISSES[2:]), st.integers(1, 20), st.sampled_from(("global", "layer")),
+    st.booleans(),
 )  # fmt: skip
-def test_a_rule_reads_what_the_second_tier_holds_when_the_event_happens(case, change, miss, room, engine, scope, cold):
+def test_a_rule_reads_what_the_second_tier_holds_when_the_event_happens(engine, case, change, miss, room, scope, cold):
     """The tier is played here by hand, LRU, from the decisions that the machine took under the rule."""
     from tests.test_engines import guesses_of, near_ps
     from tests.test_engines import run as engine_run

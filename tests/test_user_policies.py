@@ -424,6 +424,16 @@ def test_a_changed_file_is_loaded_again(engines, tmp_path):
     assert found[0] != found[1] == [play(Path("fifo"), player).evicted.tolist() for player in engines]
 
 
+def test_a_file_of_the_users_wins_over_a_bundled_policy_that_was_loaded_before(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bundled = policies.load("eviction", "lru")
+    assert policies.load("eviction", "lru") is bundled
+    (tmp_path / "lru").write_text(LRU)
+    assert policies.load("eviction", "lru").__file__ == str(tmp_path / "lru")
+    (tmp_path / "lru").unlink()
+    assert policies.load("eviction", "lru") is bundled
+
+
 @COMPILES
 @pytest.mark.slow
 def test_a_named_state_is_found_in_the_kernel_cache(tmp_path):
