@@ -6,6 +6,7 @@ import ast
 import hashlib
 import importlib
 import inspect
+import os
 import sys
 from functools import cache
 from pathlib import Path
@@ -39,7 +40,17 @@ def load(kind: str, name: str | Path) -> ModuleType:
     Raises UserError when a file cannot be loaded or, for an eviction policy or a miss rule, breaks a rule of
     simulator/decide/policy_file.py.
     """
-    path = find(kind, name).resolve()
+    return _checked(kind, find(kind, name)) if os.path.exists(name) else _bundled(FOLDER, kind, str(name))
+
+
+@cache
+def _bundled(folder: Path, kind: str, name: str) -> ModuleType:
+    """A policy of this package, whose policies are in `folder`: a process imports its file once, so it looks for it once."""
+    return _checked(kind, find(kind, name))
+
+
+def _checked(kind: str, file: Path) -> ModuleType:
+    path = file.resolve()
     module = _load(kind, path, hashlib.sha256(path.read_bytes()).hexdigest())
     if kind in policy_file.KINDS:
         policy_file.check(module, kind)

@@ -87,6 +87,7 @@ class Costs:
         self.kinds = list(dict.fromkeys(model.layers))  # layers of one shape cost the same
         self.gaps = _gaps(model.layers, self.kinds)
         self.n_pieces = self.gaps[-1][-1] + 1  # the head is the last
+        self._pieces: dict[PassSize, list[Piece]] = {}
         self._chains: dict[PassSize, list[Chain]] = {}
         self._experts: dict[tuple[int, int, int], Chain] = {}
         self._shared: dict[tuple[int, int], Chain] = {}
@@ -162,8 +163,10 @@ class Costs:
 
     def pieces(self, size: PassSize) -> list[Piece]:
         """Launches of one layer of each kind, and the head last; `gaps` refers to them by index."""
-        kinds = [piece for layer in self.kinds for piece in self._dense_pieces(layer, size)]
-        return [*kinds, self.weights("head", self.model.head, size.sequences)]
+        if size not in self._pieces:
+            kinds = [piece for layer in self.kinds for piece in self._dense_pieces(layer, size)]
+            self._pieces[size] = [*kinds, self.weights("head", self.model.head, size.sequences)]
+        return self._pieces[size]
 
     def chains(self, number: int) -> list[Chain]:
         """For pass `number`: launches before the decisions of each MoE layer, and (last) those after the last MoE layer."""

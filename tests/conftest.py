@@ -13,6 +13,7 @@ import pytest
 from hypothesis import settings
 
 from simmoe.simulator.nouns.trace import Trace
+from simmoe.simulator.time import compile as compiled
 
 # How many examples a test draws for each 100 that it asks for, and which. On a person's machine each run draws others, so the
 # search goes on and a failure is kept in .hypothesis/; in CI the same ones come every time, so that no change turns red by
@@ -70,6 +71,15 @@ def _why_it_fails(check: Callable[..., None], arguments: dict[str, Any]) -> str 
         where = error.__traceback__.tb_next  # the line of the check itself
         return f"line {where.tb_lineno if where else '?'}, {type(error).__name__}: {error}"
     return None
+
+
+COMPILED = pytest.mark.skipif(compiled.missing(), reason="numba is not installed: pip install 'simmoe[fast]'")
+# Engines that must agree on drawn scenarios. Each policy, rule and clock that is drawn is compiled, some seconds for each, so the
+# compiled one is compared in `make test`; `make check` compiles LRU in tests of single scenarios.
+PAIRS = [
+    pytest.param(("simpy", "plain"), id="interpreted"),
+    pytest.param(("plain", "fast"), id="compiled", marks=[COMPILED, pytest.mark.slow]),
+]
 
 
 @pytest.fixture

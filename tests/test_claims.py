@@ -84,6 +84,7 @@ def test_the_readme_shows_what_its_command_prints_and_the_figures_of_validation(
     assert readme(text) == text, "make examples writes it anew"
 
 
+@pytest.mark.slow
 @WHOLE_TRACES
 def test_the_table_of_routers_is_what_ladders_give() -> None:
     text = RESULTS.read_text("utf-8")

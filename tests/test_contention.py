@@ -279,6 +279,7 @@ def improved(hw: Hardware, step: tuple[float, float]) -> Iterator[tuple[str, Har
     )
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @settings(max_examples=examples(1000), deadline=None)
 @given(cases(prefetching=False), physics(), uses(), st.one_of(st.none(), st.integers(0, 5)), st.integers(0, 20), STEPS)
@@ -295,6 +296,7 @@ def test_more_of_any_rate_or_less_of_any_latency_makes_no_pass_end_later(
         assert (scenario.on(faster).end_ps <= before).all(), what
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @settings(max_examples=examples(500), deadline=None)
 @given(cases(prefetching=False), physics(), uses(), st.integers(0, 5), STEPS)
@@ -320,6 +322,7 @@ def moved_bytes(scenario: Scenario) -> np.ndarray:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @settings(max_examples=examples(500), deadline=None)
 @given(cases(prefetching=True), physics(), uses(), STEPS)

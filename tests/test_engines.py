@@ -35,10 +35,10 @@ from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.time.engines import Engine, engine, named
 from simmoe.simulator.time.laws import check, check_causes
 from tests import oracle_simpy, real_traces
+from tests.conftest import COMPILED, PAIRS
 from tests.scenarios import Case, cases, cpus, examples, physics, shape_for, stores, tiny_trace
 
-HAS_NUMBA = pytest.mark.skipif(compiled.missing(), reason="numba is not installed: pip install 'simmoe[fast]'")
-ENGINES = ["simpy", "plain", pytest.param("fast", marks=HAS_NUMBA)]
+ENGINES = ["simpy", "plain", pytest.param("fast", marks=COMPILED)]
 
 
 def guesses_of(case: Case, n_events: int) -> Guesses:
@@ -76,8 +76,8 @@ def run(case: Case, engine: Engine, left: set[int] | None = None, page_cache: in
 
 
 @pytest.mark.hypothesis
-@pytest.mark.parametrize("name", ENGINES)
-@pytest.mark.parametrize("prefetching", [None, True])
+@pytest.mark.parametrize("name", ["simpy", "plain", pytest.param("fast", marks=[COMPILED, pytest.mark.slow])])
+@pytest.mark.parametrize("prefetching", [None, pytest.param(True, marks=pytest.mark.slow)])
 def test_engine_equals_the_idiomatic_model(name, prefetching):
     @settings(max_examples=examples(300), deadline=None)
     @given(cases(prefetching=prefetching, missing=True), cpus(), stores(), st.one_of(st.none(), st.integers(0, 5)))
@@ -112,10 +112,10 @@ def same(one: Decisions, other: Decisions) -> bool:
 
 
 @pytest.mark.hypothesis
-@pytest.mark.parametrize("prefetching", [None, True])
-def test_all_engines_are_equal_bit_for_bit(prefetching):
+@pytest.mark.parametrize("names", PAIRS)
+@pytest.mark.parametrize("prefetching", [pytest.param(None, marks=pytest.mark.slow), True])
+def test_all_engines_are_equal_bit_for_bit(prefetching, names):
     """SimPy's processes, the recurrence interpreted and compiled; over laws that the idiomatic model does not know, too."""
-    names = ["simpy", "plain"] + ["fast"] * (not compiled.missing())
 
     @settings(max_examples=examples(1000), deadline=None)
     @given(
@@ -126,17 +126,16 @@ def test_all_engines_are_equal_bit_for_bit(prefetching):
     )
     def compare(case, changed, cpu_seed, page_cache):
         case = replace(case, hw=changed(case.hw))
-        first, *others = (run(case, named(name), half(case, cpu_seed), page_cache) for name in names)
-        for other in others:
-            assert first[:2] == other[:2]
-            assert same(first[3], other[3])
+        one, other = (run(case, named(name), half(case, cpu_seed), page_cache) for name in names)
+        assert one[:2] == other[:2]
+        assert same(one[3], other[3])
 
     compare()
 
 
 @pytest.mark.traces
 @pytest.mark.slow
-@HAS_NUMBA
+@COMPILED
 @pytest.mark.parametrize("eviction", policies.names("eviction"))
 @pytest.mark.parametrize("name", real_traces.NAMES)
 def test_compiled_equals_simpy_on_real_traces(name, eviction):
@@ -163,7 +162,7 @@ WHOLE = {
 
 @pytest.mark.traces
 @pytest.mark.slow
-@HAS_NUMBA
+@COMPILED
 @pytest.mark.parametrize("name", WHOLE)
 def test_compiled_equals_interpreted_on_whole_real_traces(name):
     """LRU on a discrete machine, another policy on unified memory; `python -m benchmarks --only equality` plays every policy on both."""
@@ -179,7 +178,7 @@ def first(trace, passes: int):
 
 
 @pytest.mark.traces
-@HAS_NUMBA
+@COMPILED
 def test_the_engine_under_test_is_compiled():
     """The kernels are machine code for the types that a run passes, unless numba's compiler is turned off on purpose."""
     import numba
@@ -321,7 +320,7 @@ def test_what_arrives_at_the_picosecond_of_the_launch_has_arrived(name):
     assert clocks.stall_ps.tolist() == [10, 0]
 
 
-@HAS_NUMBA
+@COMPILED
 @pytest.mark.slow
 def test_a_kernel_file_that_was_cut_off_is_written_again(tmp_path):
     """A full disk or a kill may leave half a file; the next process must not fail over it, nor run it."""

@@ -351,6 +351,7 @@ def test_a_wrong_machine_breaks_the_law_of_occupancy(name, cold, tmp_path, monke
         played(into, player.Player(), cold=cold)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(compiled.missing(), reason="numba is not installed: pip install 'simmoe[fast]'")
 @pytest.mark.parametrize("name", ["an evicted expert stays resident", "a move out of a buffer is not counted"])
 def test_a_wrong_compiled_machine_breaks_it_too(name, tmp_path, monkeypatch):

@@ -155,6 +155,7 @@ def test_an_event_ends_at_most_the_launches_of_its_loads_after_the_better_of_all
 # --- as the machine plays it ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(1000), deadline=None)
 @given(cases(prefetching=False), physics(), st.sampled_from(MISSES[1:]), st.booleans())
 def test_with_nothing_resident_each_event_is_asked_about_all_that_the_placement_left(case, change, miss, half):
@@ -216,12 +217,13 @@ def test_an_expert_that_link_and_cpu_serve_in_the_same_time_is_loaded():
     assert m.unit == [0, 1, 0]
 
 
+@pytest.mark.parametrize("engine", ["plain", *(pytest.param(name, marks=pytest.mark.slow) for name in FAST)])
 @settings(max_examples=examples(150), deadline=None)
 @given(
-    cases(prefetching=None), physics(), st.sampled_from(MISSES[2:]), st.integers(1, 20), st.sampled_from(ENGINES),
-    st.sampled_from(("global", "layer")), st.booleans(),
+    cases(prefetching=None), physics(), st.sampled_from(MISSES[2:]), st.integers(1, 20), st.sampled_from(("global", "layer")),
+    st.booleans(),
 )  # fmt: skip
-def test_a_rule_reads_what_the_second_tier_holds_when_the_event_happens(case, change, miss, room, engine, scope, cold):
+def test_a_rule_reads_what_the_second_tier_holds_when_the_event_happens(engine, case, change, miss, room, scope, cold):
     """The tier is played here by hand, LRU, from the decisions that the machine took under the rule."""
     from tests.test_engines import guesses_of, near_ps
     from tests.test_engines import run as engine_run
@@ -455,7 +457,7 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ["plain", *(pytest.param(name, marks=pytest.mark.slow) for name in FAST)])
 @pytest.mark.parametrize("what", BAD)
 def test_a_wrong_rule_is_one_line_with_file_and_event(what, engine, tmp_path, monkeypatch):
     from simmoe.simulator.decide import guard
@@ -498,6 +500,7 @@ def test_helpers_of_a_rule_and_of_an_eviction_policy_that_share_a_name_stay_apar
     assert plain.decisions.evicted.tolist() == fast.decisions.evicted.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(compiled.missing(), reason="numba is not installed: pip install 'simmoe[fast]'")
 def test_what_numba_cannot_compile_names_the_rules_file(tmp_path):
     mine = tmp_path / "mine.py"

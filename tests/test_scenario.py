@@ -75,7 +75,9 @@ def test_every_option_has_a_case_here():
     assert list(OTHER) == list(OPTIONS)
 
 
-@pytest.mark.parametrize("name", OTHER)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "max_batch" else name for name in OTHER]
+)
 def test_an_option_does_the_same_through_every_door_and_is_never_dropped(name, capsys):
     word, value, beside = OTHER[name]
     base = {**BASE, **beside}
@@ -124,6 +126,7 @@ def test_a_bundled_policy_is_the_same_with_its_suffix(tmp_path, monkeypatch):
     assert Scenario("a100", "oracle", eviction="lru.py").eviction == "lru.py"  # a file of the user's wins
 
 
+@pytest.mark.slow
 def test_a_ladder_takes_the_same_options_but_for_the_budget():
     rest = {"hw": "a100", "trace": "switch", "tokens": 64}
     for name, (_, value, beside) in OTHER.items():
@@ -251,7 +254,9 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "a ladder" else name for name in RUNS]
+)
 def test_a_saved_scenario_is_played_again_to_the_byte(name, own, capsys, monkeypatch):
     arguments = RUNS[name]
     (own.parent / "kept").mkdir()

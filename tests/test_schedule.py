@@ -41,6 +41,7 @@ from simmoe.simulator.time.engines import Engine, named
 from simmoe.simulator.time.laws import check_requests
 from simmoe.simulator.time.serving import Serving
 from simmoe.workloads.format import trace as traces
+from tests.conftest import COMPILED, PAIRS
 from tests.scenarios import Case, build_trace, cases, cpus, examples, physics, shape_for
 
 PREFETCHER = '''
@@ -113,15 +114,15 @@ def everything(run: Run):
 
 
 @pytest.mark.hypothesis
-def test_all_engines_are_equal_bit_for_bit(prefetcher):
+@pytest.mark.parametrize("names", PAIRS)
+def test_all_engines_are_equal_bit_for_bit(prefetcher, names):
     @settings(max_examples=examples(400), deadline=None)
     @given(served())
-    def compare(one):
-        case, most, plan, wants = one
+    def compare(drawn):
+        case, most, plan, wants = drawn
         plan = replace(plan, prefetch=prefetcher if wants else None)
-        first, *others = (everything(play(workload(case, most), plan, named(name))) for name in NAMES)
-        for other in others:
-            assert first == other
+        one, other = (everything(play(workload(case, most), plan, named(name))) for name in names)
+        assert one == other
 
     compare()
 
@@ -261,7 +262,7 @@ def one_by_one(trace: Trace) -> Trace:
 
 
 @pytest.mark.hypothesis
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["simpy", "plain", pytest.param("fast", marks=[COMPILED, pytest.mark.slow])])
 def test_without_load_the_passes_are_those_of_the_sequences_one_after_the_other(name):
     @settings(max_examples=examples(150), deadline=None)
     @given(served(prefetch=False))
@@ -490,6 +491,7 @@ def lower_layer(event, number, size, column, now, f, t, w, s, e):
 """
 
 
+@pytest.mark.slow
 def test_a_timeline_of_ones_own_is_tried_and_played(tmp_path):
     load = "load_beside(event, number, size, column, now, f, t, w, s, e)"
     path, plan = own(tmp_path, TIMELINE.replace("RETURNED", load)), Plan(16, arrivals="every:20ps")
@@ -579,6 +581,7 @@ def test_what_cannot_be_together_is_one_line(arguments, line, capsys):
     assert out.out == "" and out.err.count("\n") == 1 and re.search(line, out.err), out.err
 
 
+@pytest.mark.slow
 @BUNDLED
 def test_the_command_shows_what_requests_waited_for(capsys, tmp_path):
     words = [*CONTINUOUS, "--arrivals", "poisson:20/s", "--max-batch", "2"]

@@ -66,12 +66,18 @@ def play(file: Path, player: Player, guesses: Guesses | None = None, rows=ROWS, 
     return decide(requests, np.array([1]), policies.load("eviction", file), room, guesses=guesses, player=player)
 
 
-def line_of(tmp_path: Path, text: str, **changes) -> str:
-    """The line with which both engines refuse this policy."""
+@pytest.fixture(params=["interpreted", pytest.param("both", marks=pytest.mark.slow)])
+def engines(request) -> list[Player]:
+    """Who plays a policy's text: compiling one takes some seconds, so that both engines do it in `make test` alone."""
+    return ENGINES if request.param == "both" else ENGINES[:1]
+
+
+def line_of(tmp_path: Path, text: str, engines=ENGINES, **changes) -> str:
+    """The line with which all these engines refuse this policy."""
     file = tmp_path / "mine.py"
     file.write_text(text)
     lines = set()
-    for player in ENGINES:
+    for player in engines:
         with pytest.raises(UserError) as refusal:
             play(file, player, **changes)
         lines.add(str(refusal.value))
@@ -101,24 +107,24 @@ VICTIMS = {  # event 0 is [0, 1], event 1 is [2, 3]: with room for three, 3 take
 
 
 @pytest.mark.parametrize("name", VICTIMS)
-def test_a_bad_victim(name, tmp_path):
+def test_a_bad_victim(name, engines, tmp_path):
     body, line = VICTIMS[name]
-    assert line_of(tmp_path, victim(*body)) == f"policy mine.py: victim() {line}{RULE}"
+    assert line_of(tmp_path, victim(*body), engines) == f"policy mine.py: victim() {line}{RULE}"
 
 
 @pytest.mark.parametrize("buffered", [False, True])
-def test_a_bad_victim_of_a_prefetch(buffered, tmp_path):
+def test_a_bad_victim_of_a_prefetch(buffered, engines, tmp_path):
     """At the end of event 1 the prefetch of 2 needs room; in a buffer it needs it in event 2, when it moves into the cache."""
     guesses = Guesses(np.array([0, 0, 1, 1]), np.array([2]), buffered)
     for out, wrong in ((2, ", an expert that is not resident"), (-1, ", although free[0] is true")):
-        found = line_of(tmp_path, victim(f"return {out}"), guesses=guesses, rows=[[0], [1], [2]], room=2)
+        found = line_of(tmp_path, victim(f"return {out}"), engines, guesses=guesses, rows=[[0], [1], [2]], room=2)
         assert found == f"policy mine.py: victim() returned {out} in event {1 + buffered}{wrong}{RULE}"
 
 
 @pytest.mark.parametrize(
     "text", [victim("return 5"), with_("def remove", "def remove(s, o, event, x):\n    1 // s[0][o] - 9 // 0")]
 )
-def test_a_file_in_the_folder_of_policies(text, tmp_path, monkeypatch):
+def test_a_file_in_the_folder_of_policies(text, engines, tmp_path, monkeypatch):
     """It counts as part of simmoe, but its errors are the policy's all the same."""
     file = tmp_path / "eviction" / "mine.py"
     file.parent.mkdir()
@@ -129,17 +135,17 @@ def test_a_file_in_the_folder_of_policies(text, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr(policies, "FOLDER", tmp_path)
     lines = set()
-    for player in ENGINES:
+    for player in engines:
         with pytest.raises(UserError, match=r"^policy mine\.py: (victim|remove)\(\) ") as refusal:
             play(Path("mine"), player)
         lines.add(str(refusal.value))
     assert len(lines) == 1
 
 
-def test_minus_one_is_right_when_the_event_pins_everything(tmp_path):
+def test_minus_one_is_right_when_the_event_pins_everything(engines, tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(LRU)
-    for player in ENGINES:
+    for player in engines:
         made = play(file, player, rows=[[0, 1, 2, 3], [4, 5, 0]], room=2)
         assert made.evicted.tolist() == [0, 1, 2, 3, 4]
 
@@ -212,9 +218,9 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("name", ERRORS)
-def test_an_error_in_a_hook(name, tmp_path):
+def test_an_error_in_a_hook(name, engines, tmp_path):
     change, line = ERRORS[name]
-    found = line_of(tmp_path, with_(*change))
+    found = line_of(tmp_path, with_(*change), engines)
     assert found.startswith(f"policy mine.py: {line}"), found
 
 
@@ -249,16 +255,16 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("name", ENDLESS)
-def test_a_loop_without_end(name, tmp_path, monkeypatch):
+def test_a_loop_without_end(name, engines, tmp_path, monkeypatch):
     monkeypatch.setattr(guard, "MOST_TURNS", 12_345)
     policies._twin.cache_clear()
     change, line = ENDLESS[name]
-    found = line_of(tmp_path, with_(*change))
+    found = line_of(tmp_path, with_(*change), engines)
     policies._twin.cache_clear()
     assert found == f"policy mine.py: {line}: TimeoutError: a loop turned more than 12,345 times"
 
 
-def test_a_loop_is_stopped_but_not_before_its_bound(tmp_path, monkeypatch):
+def test_a_loop_is_stopped_but_not_before_its_bound(engines, tmp_path, monkeypatch):
     monkeypatch.setattr(guard, "MOST_TURNS", 1000)
     for turns in (1000, 1001):
         file = tmp_path / f"turns{turns}.py"
@@ -268,7 +274,7 @@ def test_a_loop_is_stopped_but_not_before_its_bound(tmp_path, monkeypatch):
                     s[0][0] += 0
                 drop(s[0], s[1], o)
             """))  # fmt: skip
-        for player in ENGINES:
+        for player in engines:
             if turns == 1000:
                 assert len(play(file, player).evicted) > 20
             else:
@@ -361,6 +367,7 @@ def test_the_page_on_policies_says_where_the_reserved_names_stand():
 
 
 @COMPILES
+@pytest.mark.slow
 def test_what_cannot_be_compiled_is_named_and_plays_interpreted(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(victim("return min(o for o, may in enumerate(list(free)) if may)"))
@@ -372,6 +379,7 @@ def test_what_cannot_be_compiled_is_named_and_plays_interpreted(tmp_path):
 
 
 @COMPILES
+@pytest.mark.slow
 def test_what_fails_only_compiled_is_named(tmp_path):
     """A number that outgrows 64 bits becomes 0 in compiled text and is then divided by."""
     file = tmp_path / "mine.py"
@@ -393,12 +401,12 @@ NAMED = LRU.replace("import numpy as np", "from typing import NamedTuple\nimport
 ).replace("return oldest", "return -1 if s.tally[0] > 9999 else oldest")  # fmt: skip
 
 
-def test_a_named_state_counts_alike_in_both_engines(tmp_path):
+def test_a_named_state_counts_alike_in_both_engines(engines, tmp_path):
     """Beyond its 8 bits too: interpreted numbers have no size."""
     file, other = tmp_path / "named.py", tmp_path / "lru.py"
     file.write_text(NAMED)
     other.write_text(LRU)
-    for player in ENGINES:
+    for player in engines:
         assert play(file, player).evicted.tolist() == play(other, player).evicted.tolist()
         rows = [[0]] * 101 + [[1, 2, 3, 4]]
         with pytest.raises(
@@ -407,16 +415,27 @@ def test_a_named_state_counts_alike_in_both_engines(tmp_path):
             play(file, player, rows=rows)
 
 
-def test_a_changed_file_is_loaded_again(tmp_path):
+def test_a_changed_file_is_loaded_again(engines, tmp_path):
     """In one process, as in a notebook."""
     file, found = tmp_path / "mine.py", []
     for text in (LRU, LRU.replace("    drop(s[0], s[1], o)\n    push(s[0], s[1], len(s[0]) - 1, o)", "    pass")):
         file.write_text(text)
-        found.append([play(file, player).evicted.tolist() for player in ENGINES])
-    assert found[0] != found[1] == [play(Path("fifo"), player).evicted.tolist() for player in ENGINES]
+        found.append([play(file, player).evicted.tolist() for player in engines])
+    assert found[0] != found[1] == [play(Path("fifo"), player).evicted.tolist() for player in engines]
+
+
+def test_a_file_of_the_users_wins_over_a_bundled_policy_that_was_loaded_before(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bundled = policies.load("eviction", "lru")
+    assert policies.load("eviction", "lru") is bundled
+    (tmp_path / "lru").write_text(LRU)
+    assert policies.load("eviction", "lru").__file__ == str(tmp_path / "lru")
+    (tmp_path / "lru").unlink()
+    assert policies.load("eviction", "lru") is bundled
 
 
 @COMPILES
+@pytest.mark.slow
 def test_a_named_state_is_found_in_the_kernel_cache(tmp_path):
     """The second process compiles nothing: numba counts a hit in its cache."""
     (tmp_path / "named.py").write_text(NAMED)
@@ -440,23 +459,23 @@ def test_a_named_state_is_found_in_the_kernel_cache(tmp_path):
     assert [one.stdout.split() for one in found] == [["0", "1"], ["1", "0"]]
 
 
-def test_hooks_that_were_not_imported_stay_empty(tmp_path):
+def test_hooks_that_were_not_imported_stay_empty(engines, tmp_path):
     """FIFO by LRU's hooks without its `use`: the compiled text must not take that one along."""
     file = tmp_path / "mine.py"
     file.write_text("from simmoe.policies.eviction.lru import init, insert, remove, victim\n")
-    for player in ENGINES:
+    for player in engines:
         assert play(file, player).evicted.tolist() == play(Path("fifo"), player).evicted.tolist()
         assert play(file, player).evicted.tolist() != play(Path("lru"), player).evicted.tolist()
 
 
-def test_arrays_that_share_memory_are_two_in_both_engines(tmp_path):
+def test_arrays_that_share_memory_are_two_in_both_engines(engines, tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(
         with_("def init", "def init(n, room, x):\n    a = np.zeros(n, np.int64)\n    return *rings(n, 1), a, a")
         .replace("    drop(s[0], s[1], o)\n    push", "    s[2][o] = 1\n    drop(s[0], s[1], o)\n    push")
         .replace("return oldest", "return -2 if s[3][0] else oldest")
     )
-    for player in ENGINES:
+    for player in engines:
         assert len(play(file, player).evicted) > 20
 
 

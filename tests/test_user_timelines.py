@@ -28,7 +28,9 @@ def played(file: Path, engine: str) -> simmoe.Run:
     return simmoe.run(**RUN, timeline=str(file), engine=engine)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    "engine", [name if name == "plain" else pytest.param(name, marks=pytest.mark.slow) for name in ENGINES]
+)
 def test_a_copy_of_a_bundled_timeline_plays_alike(engine, tmp_path):
     mine = tmp_path / "mine.py"
     for name, text in (("serial", SERIAL), ("overlapped", OVERLAPPED)):
@@ -125,6 +127,7 @@ def test_the_host_is_waited_for_before_anything_else_of_an_event(engine, tmp_pat
         simmoe.run(**RUN, timeline=str(mine), engine=engine, set=["units.gpu.host_wait=30us"])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(compiled.missing(), reason="numba is not installed: pip install 'simmoe[fast]'")
 def test_a_timeline_that_numba_cannot_compile_is_one_line(tmp_path):
     mine = tmp_path / "mine.py"

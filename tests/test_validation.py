@@ -115,6 +115,7 @@ def test_output_has_no_path_and_is_the_same_twice(outcomes, capsys):
     assert data["overall"]["runs"]["rows"] == 6 and str(ROOT) not in first
 
 
+@pytest.mark.slow
 def test_a_missed_bar_is_no_error_and_a_bad_name_is(capsys, tmp_path):
     assert cli.main(["validate", "v5_oracle_xavier_nx"]) == 0
     assert "v5_oracle_xavier_nx: why: " in capsys.readouterr().out

@@ -24,8 +24,10 @@ def check_occupancy(
     Raises BrokenLaw unless the sizes of what is resident add up to the running counter and to loads + prefetches - evictions, and
     stay within the group's budget.
     """
-    held = int(size_bytes[np.flatnonzero(c.resident)].sum())
-    took, gave = _moved(part, span, v, c, before, size_bytes)
+    one_size = int(size_bytes[0]) if (size_bytes == size_bytes[0]).all() else None
+    resident = np.asarray(c.resident, np.int8).view(np.bool_)  # of bool it is ten times faster
+    held = int(np.count_nonzero(resident)) * one_size if one_size else int(size_bytes[resident].sum())
+    took, gave = _moved(part, span, v, c, before, size_bytes, one_size)
     if not held == c.count[machine.USED] == took - gave or held > room_bytes:
         raise BrokenLaw(
             f"simmoe broke its own law: {held:,} B are resident after event {span[1] - 1} of a scope group; the counter says "
@@ -34,9 +36,11 @@ def check_occupancy(
         )
 
 
-def _moved(part: Part, span: tuple[int, int], v: Verdicts, c: Slots, before: Ints, size_bytes: Ints) -> tuple[int, int]:
-    """Bytes that took a slot in the span, by a load, by a prefetch or out of a buffer, and bytes that gave one up."""
-    one_size = int(size_bytes[0]) if (size_bytes == size_bytes[0]).all() else None
+def _moved(
+    part: Part, span: tuple[int, int], v: Verdicts, c: Slots, before: Ints, size_bytes: Ints, one_size: int | None
+) -> tuple[int, int]:
+    """Bytes that took a slot in the span, by a load, by a prefetch or out of a buffer, and bytes that gave one up. one_size: of every
+    object."""
 
     def total(index: Any, obj: Ints | None = None) -> int:
         """Bytes of the objects `index`, or obj[index]; they need not be looked at where all are of one size."""

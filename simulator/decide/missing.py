@@ -6,6 +6,7 @@ resident and whole picoseconds of idle hardware, never a clock: decisions may de
 
 from __future__ import annotations
 
+from functools import cache
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -60,8 +61,9 @@ def serve(n: int, resident: Any, event: int, m: Missing) -> None:
     """Write into m.unit[0] … m.unit[n-1] which unit serves each of the `n` missing experts; what is not written is loaded."""
 
 
+@cache
 def no_question() -> Missing:
-    """Where there is no rule."""
+    """Where there is no rule; one for all runs, since nobody can write into empty arrays."""
     return Missing(*(np.zeros(0, np.int64) for _ in Missing._fields))
 
 

@@ -84,6 +84,7 @@ def _broken(policy: ModuleType, path: Path, tree: ast.Module, kind: Kind) -> Ite
     yield from _writes(tree, kind)
 
 
+@cache
 def does_nothing(policy: ModuleType, hook: str) -> bool:
     """Whether the text of that hook in the policy's file is a docstring alone: the machine need not call it."""
     node = _functions(ast.parse(_file(policy).read_bytes())).get(hook)

@@ -47,16 +47,15 @@ def loading(
     with_cpu: the CPU computes experts in this run, though perhaps none of these decisions."""
     if max(costs.transfer_ps) > LATEST_PS:
         raise too_long()
-    n_experts, size, issued = costs.trace.n_experts, costs.model.expert_bytes, np.flatnonzero(decisions.issued)
+    n_experts, issued = costs.trace.n_experts, np.flatnonzero(decisions.issued)
     first, plain = costs.hops_ps
     demand = requests.obj[decisions.loads] // n_experts
     demand_ps: Ints = plain[demand]
     guess_ps: Ints = np.zeros(len(guesses.obj), np.int64)
     guess_ps[issued] = plain[guesses.obj[issued] // n_experts]
     if write_back:
-        demand_bytes, guess_bytes = thrown_out(
-            decisions, len(requests.obj), len(guesses.obj), size[decisions.evicted // n_experts]
-        )
+        size = costs.model.expert_bytes[decisions.evicted // n_experts]
+        demand_bytes, guess_bytes = thrown_out(decisions, len(requests.obj), len(guesses.obj), size)
         both = _both_ways(costs)
         demand_ps, guess_ps = both(demand_ps, demand_bytes[decisions.loads]), both(guess_ps, guess_bytes)
     with_cpu |= len(decisions.cpu) > 0

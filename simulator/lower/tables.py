@@ -138,7 +138,10 @@ def _soft(shares: Sequence[Sequence[int]]) -> Ints:
 def rows_of_sizes(costs: Costs, sizes: list[PassSize]) -> dict[str, Ints]:
     """The tables with a row for each size."""
     pieces = ints([[(p.ps, p.work, p.flop_ps) for p in costs.pieces(size)] for size in sizes])
-    shared = ints([[_shared(costs, column, size) for column in range(costs.places)] for size in sizes])
+    of_tokens = {
+        n: [_shared(costs, place, n) for place in range(costs.places)] for n in {size.tokens for size in sizes}
+    }
+    shared = ints([of_tokens[size.tokens] for size in sizes])
     gaps = [[sum(row[i][0] for i in gap) for gap in dict.fromkeys(costs.gaps)] for row in pieces.tolist()]
     columns = {"gap_ps": ints(gaps), "hand_ps": ints([costs.sent_ps(size.tokens) for size in sizes])}
     for name, rows in (("piece", pieces), ("shared", shared)):
@@ -167,7 +170,7 @@ def longest_pass_ps(costs: Costs, requests: Requests, work: Work) -> int:
 def behind_ps(costs: Costs, work: Work) -> int:
     """What a pass may wait for: all transfers, twice, since the CPU may wait for them and the unit for the CPU; the CPU's pieces."""
     moved = (work.load_ps, work.guess_ps, work.load_up_ps, work.guess_up_ps)
-    transfers = sum(len(ps) * int(ps.max(initial=0)) for ps in moved)
+    transfers = sum(len(ps) * int(ps.max()) for ps in moved if len(ps))
     return 2 * transfers + costs.trace.n_layers * int(max(work.cpu_ps.max(initial=0), work.cpu_slow_ps.max(initial=0)))
 
 
@@ -197,9 +200,9 @@ def slower_by(costs: Costs, cpu: bool) -> int:
     return slower
 
 
-def _shared(costs: Costs, column: int, size: PassSize) -> tuple[int, int, int]:
+def _shared(costs: Costs, column: int, tokens: int) -> tuple[int, int, int]:
     """(ps, work, FLOP time) of the shared experts of a layer, zeros where there are none."""
-    pieces = costs.shared(column, size.tokens).pieces
+    pieces = costs.shared(column, tokens).pieces
     return (pieces[0].ps, pieces[0].work, pieces[0].flop_ps) if pieces else (0, 0, 0)
 
 

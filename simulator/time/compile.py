@@ -141,6 +141,7 @@ def _is_whole_file(path: Path) -> bool:
     return first == f"# {_sha256(rest)}"
 
 
+@cache
 def interpreted() -> bool:
     """NUMBA_DISABLE_JIT=1: the same text runs from its own files, so that coverage sees its lines."""
     numba_version()
