@@ -16,7 +16,7 @@ import numpy.typing as npt
 from simmoe.play import devices
 from simmoe.play.energy import energy
 from simmoe.play.identity import eviction_identity, policy_identity
-from simmoe.play.plan import Plan
+from simmoe.play.plan import Plan, memory_of, streamed
 from simmoe.play.requests import Served, served
 from simmoe.play.tokens import kept_by_pass, ps_per_token
 from simmoe.play.workload import Workload
@@ -55,7 +55,14 @@ class Run:
     @property
     def memory_bytes(self) -> dict[str, int]:
         """Device memory by what it is for, and in all."""
-        return self.workload.memory.split(self.plan.budget_bytes, self.buffer_bytes)
+        return memory_of(self.workload, self.plan).split(self.plan.budget_bytes, self.buffer_bytes)
+
+    @property
+    def other_memory_bytes(self) -> dict[str, dict[str, int]]:
+        """What the other memories hold, by memory: the CPU's experts, the page cache, what may be loaded. Not of several devices."""
+        if self.plan.device_budgets:
+            return {}
+        return memory_of(self.workload, self.plan).others(self.plan.budget_bytes, self.plan.page_cache_bytes)
 
     def devices(self) -> list[dict[str, Any]]:
         """Name and memory of each of several devices."""
@@ -130,8 +137,8 @@ class Run:
 
     @property
     def notes(self) -> list[str]:
-        """What to know about the machine as it was played."""
-        return about_links(self.workload.hw)
+        """What to know about the machine and the plan as they were played."""
+        return [*streamed(self.workload, self.plan), *about_links(self.workload.hw)]
 
     @property
     def energy(self) -> dict[str, Any] | None:
@@ -159,7 +166,8 @@ class Run:
             "decode": {**asdict(self.decode), **emits, "hit_rate": self.decode.hit_rate},
             "tok_s": self.tok_s, "ttft_s": self.ttft_s, "tpot_ms": {f"p{p}": self.tpot_ms(p) for p in (50, 95, 99)},
             "bytes_per_token": self.bytes_per_token, "decode_time_ps": where, "total_ps": int(self.pass_ps.sum()),
-            "link_busy_ps": self.clocks.link_busy_ps, "memory_bytes": self.memory_bytes, **shares,
+            "link_busy_ps": self.clocks.link_busy_ps, "memory_bytes": self.memory_bytes,
+            "other_memory_bytes": self.other_memory_bytes, **shares,
             "energy": self.energy, **notes,
             "unused_budget_bytes": self.decisions.unused_bytes, "peak_resident_bytes": int(self.decisions.used.max(initial=0)),
             **({} if requests is None else {"requests": requests.to_json()}),
