@@ -149,8 +149,12 @@ def show_comparison(comparison: Comparison, files: list[str], out: Console) -> N
         model = f"model {workload.memory.what}, {show.played(workload)}{_beyond(comparison)}, {positions}"
         out.print(f"{name}: router {router}, {model}", markup=False, highlight=False)
     out.print(show.inputs(files), highlight=False)
-    links = (f"{hw.name}: {note}" for hw in (row.workload.hw for row in rows) for note in about_links(hw))
-    for note in dict.fromkeys(filter(None, (*(show.small_model(row.workload) for row in rows), *links))):
+    notes = (
+        f"{row.workload.hw.name}: {note}"
+        for row in rows
+        for note in (row.run.notes if row.run else about_links(row.workload.hw))
+    )
+    for note in dict.fromkeys(filter(None, (*(show.small_model(row.workload) for row in rows), *notes))):
         out.print(note, highlight=False)
     show.print_whole(_table(comparison), out)
     for number, row in enumerate(rows, 1):

@@ -102,14 +102,14 @@ class Memory:
             parts["prefetch buffers"] = buffer_bytes
         return {**parts, "total": sum(parts.values())}
 
-    def others(self, budget_bytes: int, page_cache_bytes: int = 0) -> dict[str, dict[str, int]]:
+    def others(self, budget_bytes: int, page_cache_bytes: int = 0, emptied: bool = False) -> dict[str, dict[str, int]]:
         """What each other memory holds: the CPU's experts, the page cache, and the home what may be loaded: nothing when all that the
-        placement left to the device is resident for good."""
-        hw, cpu = self.hw, self.hw.cpu
+        placement left to the device is resident for good. emptied: slots are given up, so that all may be loaded again."""
+        hw, cpu, loads = self.hw, self.hw.cpu, emptied or budget_bytes < self.left_bytes
         parts = [
             (cpu.memory if cpu else hw.link.src, "experts of the CPU", self.cpu_bytes - self.beside_bytes),
             (hw.link.src, "page cache", page_cache_bytes),
-            (hw.home.name, "experts to load", self.left_bytes if budget_bytes < self.left_bytes else 0),
+            (hw.home.name, "experts to load", self.left_bytes if loads else 0),
         ]
         found = dict[str, dict[str, int]]()
         for tier, what, count in parts:
@@ -130,7 +130,7 @@ class Memory:
             left, cpu = left - layer.expert_bytes, cpu + layer.expert_bytes
         return None
 
-    def require(self, budget_bytes: int, page_cache_bytes: int = 0) -> None:
+    def require(self, budget_bytes: int, page_cache_bytes: int = 0, emptied: bool = False) -> None:
         """Raises DoesNotFit when the budget does not fit on the device, or what another memory has to hold not there."""
         one = self.least_bytes
         if self.short_by(one):
@@ -144,7 +144,7 @@ class Memory:
                 f"{nbytes(budget_bytes)} of experts do not fit on {self.hw.name}: short by {nbytes(self.short_by(budget_bytes))} of "
                 f"{nbytes(self.usable_bytes)} usable ({self.rest}); --budget {self.room_bytes // 10**6}MB would fit"
             )
-        for name, held in self.others(budget_bytes, page_cache_bytes).items():
+        for name, held in self.others(budget_bytes, page_cache_bytes, emptied).items():
             total = held.pop("total")
             if short := max(total - self.hw.tiers[name].capacity_bytes, 0):
                 what = ", ".join(f"{part} {nbytes(count)}" for part, count in held.items())

@@ -16,12 +16,13 @@ import numpy.typing as npt
 from simmoe.play import devices
 from simmoe.play.energy import energy
 from simmoe.play.identity import eviction_identity, policy_identity
-from simmoe.play.plan import Plan, memory_of, streamed
+from simmoe.play.plan import Plan, memory_of, placed, streamed
 from simmoe.play.requests import Served, served
 from simmoe.play.tokens import kept_by_pass, ps_per_token
 from simmoe.play.workload import Workload
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide.counts import hit_flags, peak_buffer_bytes
+from simmoe.simulator.decide.missing import LOAD
 from simmoe.simulator.link_time import about_links
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import Clocks, Counts
@@ -62,7 +63,9 @@ class Run:
         """What the other memories hold, by memory: the CPU's experts, the page cache, what may be loaded. Not of several devices."""
         if self.plan.device_budgets:
             return {}
-        return memory_of(self.workload, self.plan).others(self.plan.budget_bytes, self.plan.page_cache_bytes)
+        return memory_of(self.workload, self.plan).others(
+            self.plan.budget_bytes, self.plan.page_cache_bytes, self.plan.cold_per_sequence
+        )
 
     def devices(self) -> list[dict[str, Any]]:
         """Name and memory of each of several devices."""
@@ -77,6 +80,15 @@ class Run:
     def hit(self) -> npt.NDArray[np.bool_]:
         """bool [tokens, layers, k]: the expert of each occurrence was resident when its event started."""
         return hit_flags(self.workload.trace, self.workload.requests, self.decisions)
+
+    @property
+    def of_device(self) -> npt.NDArray[np.bool_]:
+        """bool [requests]: the placement left its expert to the device, or to one of several."""
+        requests = self.workload.requests
+        if self.plan.placement is None or self.plan.device_budgets:
+            return np.ones(len(requests.obj), bool)
+        mine: npt.NDArray[np.bool_] = placed(self.workload, self.plan)[requests.obj] == LOAD
+        return mine
 
     @property
     def decode_passes(self) -> npt.NDArray[np.bool_]:

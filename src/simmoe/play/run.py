@@ -50,7 +50,7 @@ def play(workload: Workload, plan: Plan, engine: Engine | None = None, spans: Sp
     if plan.device_budgets:
         return _on_several(workload, plan, engine, spans)
     if plan.eviction not in BOUNDS:
-        memory_of(workload, plan).require(plan.budget_bytes, plan.page_cache_bytes)
+        memory_of(workload, plan).require(plan.budget_bytes, plan.page_cache_bytes, plan.cold_per_sequence)
     if workload.clock_driven is not None:
         return _finished(*played(workload, plan, engine, spans), plan, engine)
     if plan.arrivals is not None:

@@ -226,6 +226,17 @@ class Scenario:
                 said = "" if value is True else f" {value}"
                 raise UserError(f"{OPTIONS[name].flag}{said}: the bound {self.eviction} {why}; leave one of them out")
 
+    def _refuse_sync_without_a_wait(self, hw: Hardware) -> None:
+        """Raises UserError for a timeline that waits for the host of a machine that states no such wait: it would change nothing."""
+        from simmoe import policies
+
+        needs = getattr(policies.load("timeline", self.timeline), "NEEDS", ())
+        if "host_wait" in needs and not any(hw.units[name].host_wait_ps for name in hw.devices):
+            raise UserError(
+                f"--timeline {self.timeline}: {hw.name} states no host_wait, so it would play overlapped; leave it out, or add the "
+                f"figure, such as --set units.{hw.devices[0]}.host_wait=20us"
+            )
+
     def machine(self) -> Hardware:
         """The hardware, with the changes of `set`."""
         from simmoe import hardware_profiles
@@ -245,6 +256,7 @@ class Scenario:
         from simmoe.play.plan import Plan, placed_memory
         from simmoe.simulator.decide.decisions import BOUNDS
 
+        self._refuse_sync_without_a_wait(workload.hw)
         without = [name for name in workload.hw.devices if workload.hw.units[name].graph_launch_ps is None]
         if self.graphs and without:
             of = f" of {without[0]}" * (len(workload.hw.devices) > 1)
