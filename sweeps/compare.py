@@ -12,14 +12,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from simmoe.play import advice
+from simmoe.play import advice, cautions
 from simmoe.play.calling import scenario_of, takes
 from simmoe.play.identity import eviction_identity
+from simmoe.play.plan import memory_of
 from simmoe.play.result import Run, versions
 from simmoe.play.run import play
 from simmoe.play.scenario import OPTIONS, Scenario
 from simmoe.play.workload import Workload
 from simmoe.show import tables as show
+from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.link_time import about_links
 from simmoe.simulator.nouns.hardware import Hardware
@@ -28,6 +30,7 @@ from simmoe.simulator.units import nbytes
 from simmoe.workloads.format import trace as traces
 
 CENTS = 100  # prices are in US cents
+NO_BUDGET: dict[str, Any] = {"budget": None, "memory": None}  # a bound takes none; the policies beside it keep theirs
 Machine = str | Path | Hardware
 Recording = str | Path | Trace
 
@@ -96,18 +99,17 @@ def compare(
     """
     machines, recordings = _several("hw", hw), _several("trace", trace)
     policies = _several("eviction", options.pop("eviction", OPTIONS["eviction"].default))
-    first = scenario_of({"hw": machines[0], "trace": recordings[0], "eviction": policies[0], **options})
-    asked = [replace(first, eviction=policy) for policy in policies]
-    for scenario in asked:
-        eviction_identity(scenario.eviction)  # a typo stops here and is no row
+    first = scenario_of({"hw": machines[0], "trace": recordings[0], **options})
+    for policy in policies:
+        eviction_identity(OPTIONS["eviction"].checked(policy))  # a typo stops here and is no row
     opened = [replace(first, hw=machine).machine() for machine in machines]
     traced = {
         str(t) if isinstance(t, str | Path) else f"trace {i}": traces.given(t) for i, t in enumerate(recordings, 1)
     }
-    runs, rows = len(opened) * len(traced) * len(asked), []
+    runs, rows = len(opened) * len(traced) * len(policies), []
     for machine, (name, loaded) in product(opened, traced.items()):
         workload = replace(first, hw=machine, set=(), trace=loaded).workload()
-        rows += [_row(scenario, workload, name, runs) for scenario in asked]
+        rows += [_row(first, policy, workload, name, runs) for policy in policies]
     reasons = {row.why_not for row in rows}
     if len(reasons) == 1 and "" not in reasons:  # the same mistake everywhere
         raise UserError(reasons.pop())
@@ -121,18 +123,27 @@ def _several(option: str, given: Any) -> list[Any]:
     return values
 
 
-def _row(scenario: Scenario, workload: Workload, trace: str, runs: int) -> Row:
-    one = int(workload.model.expert_bytes.max())
+def _row(first: Scenario, policy: str, workload: Workload, trace: str, runs: int) -> Row:
     try:
+        scenario = replace(first, eviction=policy, **(NO_BUDGET if policy in BOUNDS else {}))
         plan = scenario.plan(workload)
         # several devices: the plan has found that each holds its own
-        short = 0 if plan.device_budgets else workload.memory.short_by(max(plan.budget_bytes, one))
+        memory = memory_of(workload, plan)
+        bounded = plan.device_budgets or plan.eviction in BOUNDS
+        short = 0 if bounded else memory.short_by(max(plan.budget_bytes, memory.least_bytes))
         if short:
-            why = f"does not fit: short by {nbytes(short)} of {nbytes(workload.memory.usable_bytes)} usable"
+            why = f"does not fit: short by {nbytes(short)} of {nbytes(memory.usable_bytes)} usable"
             return Row(workload, trace, plan.eviction, None, why)
         return Row(workload, trace, plan.eviction, play(workload, plan, workload.engine(scenario.engine, runs=runs)))
     except UserError as error:
-        return Row(workload, trace, scenario.eviction, None, str(error))
+        return Row(workload, trace, policy, None, str(error))
+
+
+def _notes(row: Row) -> list[str]:
+    """What to know of a row; what is about its machine names it."""
+    of_machine = cautions.of_machine(row.workload, row.run.plan) if row.run else about_links(row.workload.hw)
+    others = [note for note in (row.run.notes if row.run else ()) if note not in of_machine]
+    return [show.small_model(row.workload), *(f"{row.workload.hw.name}: {note}" for note in of_machine), *others]
 
 
 def show_comparison(comparison: Comparison, files: list[str], out: Console) -> None:
@@ -145,9 +156,7 @@ def show_comparison(comparison: Comparison, files: list[str], out: Console) -> N
         model = f"model {workload.memory.what}, {show.played(workload)}{_beyond(comparison)}, {positions}"
         out.print(f"{name}: router {router}, {model}", markup=False, highlight=False)
     out.print(show.inputs(files), highlight=False)
-    of_machines = (f"{hw.name}: {note}" for hw in (row.workload.hw for row in rows) for note in about_links(hw))
-    others = (note for row in rows if row.run for note in row.run.notes if note not in about_links(row.workload.hw))
-    for note in dict.fromkeys(filter(None, (*(show.small_model(row.workload) for row in rows), *of_machines, *others))):
+    for note in dict.fromkeys(note for row in rows for note in _notes(row) if note):
         out.print(note, markup=False, highlight=False)
     show.print_whole(_table(comparison), out)
     for number, row in enumerate(rows, 1):
@@ -185,7 +194,7 @@ def _cells(row: Row, comparison: Comparison) -> list[str]:
     ratio, rate, tpot = comparison.ratio(row), run.decode.hit_rate, run.tpot_ms(95)
     bound = (row.bound_by or "–").removeprefix("bound by ").split(":")[0]
     return [
-        f"{budget / row.workload.model.all_expert_bytes:.1%} ({nbytes(budget)})",
+        f"{memory_of(row.workload, run.plan).share(budget):.1%} ({nbytes(budget)})",
         nbytes(run.memory_bytes["total"]), show.number(run.tok_s), "–" if ratio is None else f"{ratio:.3g}",
         show.seconds(run.ttft_s["cold"]), show.seconds(run.ttft_s["warm"]), show.seconds(None if tpot is None else tpot / 1e3),
         "–" if rate is None else f"{rate:.2%}", "–" if row.waiting is None else f"{row.waiting:.1%}", bound,

@@ -436,7 +436,9 @@ def simulate(
     """Play the trace. Decisions from `oracles.ExpertCache`, event by event, time from SimPy."""
     sizes = [model.layers[layer].expert.bytes for layer in trace.layer_index.tolist()]
     future = oracles.next_events(oracles.played_events(trace))
-    cache = oracles.ExpertCache(sizes, trace.n_experts, budget_bytes, eviction, scope, seed, future, buffered)
+    cache = oracles.ExpertCache(
+        sizes, trace.n_experts, budget_bytes, eviction, scope, seed, future, buffered, left_to_cpu
+    )
     machine = Machine(hw, model, trace, cache, timeline, write_back)
     machine.left_to_cpu, machine.miss = set(left_to_cpu), miss
     cold = oracles.cold_starts(trace) if cold_per_sequence else set()

@@ -199,11 +199,16 @@ class ExpertCache:
         seed: int = 0,
         future: Mapping[int, Sequence[int]] | None = None,
         buffered: bool = False,  # a prefetch waits beside the cache for the next event of its layer
+        left_to_cpu: Collection[int] = (),  # objects that are no part of the budget
     ) -> None:
         self.buffered = buffered
         self.expert_bytes, self.n_experts = [int(size) for size in expert_bytes], int(n_experts)
         self.eviction, self.scope, self.seed, self.future = eviction, scope, seed, future or {}
-        self.capacities = group_capacities(self.expert_bytes, self.n_experts, int(budget_bytes), scope)
+        mine = [
+            sum(column * n_experts + i not in left_to_cpu for i in range(n_experts))
+            for column in range(len(expert_bytes))
+        ]
+        self.capacities = group_capacities(self.expert_bytes, mine, int(budget_bytes), scope)
         self.clear()
 
     def clear(self) -> None:
@@ -311,16 +316,17 @@ class ExpertCache:
             yield Load(obj, tuple(victims))
 
 
-def group_capacities(expert_bytes: Sequence[int], n_experts: int, budget_bytes: int, scope: str) -> list[int]:
-    """Bytes of each scope group; refuses a group that cannot hold one expert."""
+def group_capacities(expert_bytes: Sequence[int], mine: Sequence[int], budget_bytes: int, scope: str) -> list[int]:
+    """Bytes of each scope group; mine: experts of each column that the device has. Refuses a group that has some and holds none."""
+    largest = max((size for size, n in zip(expert_bytes, mine) if n), default=0)
     if scope == "global":
-        if budget_bytes < max(expert_bytes):
-            raise ValueError(f"budget {budget_bytes} is below the largest expert, {max(expert_bytes)}")
-        return [budget_bytes]
-    total = sum(size * n_experts for size in expert_bytes)
-    quotas = [budget_bytes * size * n_experts // total // size * size for size in expert_bytes]
-    if 0 in quotas:
-        raise ValueError(f"budget {budget_bytes} leaves a layer without a slot, the minimum is {sum(expert_bytes)}")
+        if budget_bytes < largest:
+            raise ValueError(f"budget {budget_bytes} is below the largest expert, {largest}")
+        return [budget_bytes if largest else 0]
+    total = sum(size * n for size, n in zip(expert_bytes, mine))
+    quotas = [budget_bytes * size * n // total // size * size if n else 0 for size, n in zip(expert_bytes, mine)]
+    if any(n and not quota for n, quota in zip(mine, quotas)):
+        raise ValueError(f"budget {budget_bytes} leaves a layer without a slot")
     return quotas
 
 

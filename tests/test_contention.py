@@ -25,7 +25,7 @@ from simmoe.simulator.nouns.run import Clocks
 from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.time.engines import named
 from tests.scenarios import Case, cases, examples, physics, stores, tiny_trace
-from tests.test_engines import half
+from tests.test_engines import enough, half
 
 ENGINES = ["simpy", "plain"] + ["fast"] * (not compiled.missing())
 TB = 10**12  # one byte per picosecond
@@ -290,7 +290,8 @@ def test_more_of_any_rate_or_less_of_any_latency_makes_no_pass_end_later(
     hw = used(changed(case.hw))
     if cpu_seed is not None and hw.units["cpu"].memory == hw.link.src:
         hw = replace(hw, units={**hw.units, "cpu": replace(hw.units["cpu"], memory="apart")})
-    scenario = Scenario(case, half(case, cpu_seed), page_cache)
+    left = half(case, cpu_seed)
+    scenario = Scenario(enough(case, left), left, page_cache)
     before = scenario.on(hw).end_ps
     for what, faster in improved(hw, step):
         assert (scenario.on(faster).end_ps <= before).all(), what
@@ -305,7 +306,8 @@ def test_beside_a_cpu_on_the_same_memory_a_pass_ends_later_by_the_bytes_moved_at
 ):
     hw = used(changed(case.hw))
     hw = replace(hw, units={**hw.units, "cpu": replace(hw.units["cpu"], memory=hw.link.src)})
-    scenario = Scenario(case, half(case, cpu_seed))
+    left = half(case, cpu_seed)
+    scenario = Scenario(enough(case, left), left)
     before, moved, events = scenario.on(hw).end_ps, np.cumsum(moved_bytes(scenario)), scenario.requests.n_events
     memory = hw.tiers[hw.link.src].bytes_per_s
     rounding = 2 * np.arange(1, len(moved) + 1) * events  # each load and each piece ends at a whole picosecond

@@ -84,6 +84,7 @@ def test_engine_equals_the_idiomatic_model(name, prefetching):
     def compare(case, with_cpu, with_store, cpu_seed):
         case = replace(case, hw=with_store(with_cpu(case.hw)))
         left = half(case, cpu_seed)
+        case = enough(case, left)
         want = oracle_simpy.simulate(case.hw, case.model, case.trace, **case.kwargs, left_to_cpu=left)
         clocks, counts, link_bytes, decisions = run(case, named(name), left)
         assert (clocks.end_ps - clocks.start_ps).tolist() == want.pass_ps
@@ -99,6 +100,15 @@ def half(case: Case, cpu_seed: int | None) -> set[int]:
     """A random half of the objects, which a placement leaves to the CPU; none without a seed."""
     objects = case.trace.n_layers * case.trace.n_experts
     return set() if cpu_seed is None else set(np.flatnonzero(np.random.default_rng(cpu_seed).random(objects) < 0.5))
+
+
+def enough(case: Case, left: set[int]) -> Case:
+    """The case with a budget that gives each layer with experts of the device a slot, whatever is left to the CPU."""
+    n = case.trace.n_experts
+    mine = [n - sum(obj // n == column for obj in left) for column in range(case.trace.n_layers)]
+    total = sum(count * int(size) for count, size in zip(mine, case.model.expert_bytes))
+    least = -(-total // min(filter(None, mine), default=1)) if case.scope == "layer" else 0
+    return replace(case, budget_bytes=max(case.budget_bytes, least))
 
 
 def near_ps(costs: Costs, case: Case) -> np.ndarray:
@@ -125,8 +135,9 @@ def test_all_engines_are_equal_bit_for_bit(prefetching, names):
         st.integers(0, 20),
     )
     def compare(case, changed, cpu_seed, page_cache):
-        case = replace(case, hw=changed(case.hw))
-        one, other = (run(case, named(name), half(case, cpu_seed), page_cache) for name in names)
+        left = half(case, cpu_seed)
+        case = enough(replace(case, hw=changed(case.hw)), left)
+        one, other = (run(case, named(name), left, page_cache) for name in names)
         assert one[:2] == other[:2]
         assert same(one[3], other[3])
 

@@ -216,11 +216,12 @@ def test_a_prefetch_that_finds_no_room_evicts_nothing() -> None:
 
 
 def test_layer_quota_is_rounded_down_to_whole_slots() -> None:
-    assert oracles.group_capacities([4, 3], n_experts=4, budget_bytes=15, scope="layer") == [8, 6]
-    with pytest.raises(ValueError, match="minimum is 7"):
-        oracles.group_capacities([4, 3], n_experts=4, budget_bytes=6, scope="layer")
+    assert oracles.group_capacities([4, 3], [4, 4], budget_bytes=15, scope="layer") == [8, 6]
+    assert oracles.group_capacities([4, 3], [0, 4], budget_bytes=10, scope="layer") == [0, 9]
+    with pytest.raises(ValueError, match="without a slot"):
+        oracles.group_capacities([4, 3], [4, 4], budget_bytes=6, scope="layer")
     with pytest.raises(ValueError, match="below the largest expert, 4"):
-        oracles.group_capacities([4, 3], n_experts=4, budget_bytes=3, scope="global")
+        oracles.group_capacities([4, 3], [4, 4], budget_bytes=3, scope="global")
 
 
 def test_bounds() -> None:

@@ -190,7 +190,7 @@ BAD_VALUES = [
     ({"prefetch_into": "buffers"}, r"--prefetch-into buffers says where guesses land: name them with --prefetch"),
     (
         {"cold_per_sequence": True, "eviction": "everything"},
-        r"--cold-per-sequence empties slots, and the bound everything",
+        r"--cold-per-sequence: the bound everything fills the slots for good; leave one of them out",
     ),
     ({"hw": "rtx_4090", "graphs": True}, r"--graphs: rtx_4090 states no graph_launch, so nothing would change"),
     ({"evicton": "lru"}, r"unknown option 'evicton'; did you mean 'eviction'\? known: hw, trace"),

@@ -41,7 +41,7 @@ WRONG = {
     (
         "placement",
         "def unit_of(use, amount, seed, cpu):\n    return use * 0",
-    ): r"has UNIT = None; it must be one of 'share', 'layers'",
+    ): r"has UNIT = None; it must be one of 'share', 'blocks', 'layers'",
     (
         "placement",
         "UNIT = 'share'\ndef unit_of(use, amount, seed, cpu):\n    return use[0]",
@@ -112,7 +112,10 @@ def test_what_the_engines_would_read_differently_is_refused(what, engine, tmp_pa
 
 def test_a_machine_that_keeps_nothing_plays_in_simpy_too():
     """Nothing resident and everything missing on the CPU: the experts' memory has no room at all."""
-    one, other = (simmoe.run(**RUN, eviction="nothing", miss="cpu", engine=engine) for engine in ("simpy", "plain"))
+    one, other = (
+        simmoe.run(**RUN | {"budget": None}, eviction="nothing", miss="cpu", engine=engine)
+        for engine in ("simpy", "plain")
+    )
     assert one.clocks == other.clocks and one.bytes == 0
 
 

@@ -1,11 +1,15 @@
-"""The experts of the first N MoE layers stay on the CPU: llama.cpp's --n-cpu-moe."""
+"""The experts of the first N blocks stay on the CPU: llama.cpp's --n-cpu-moe.
+
+N counts the blocks of the model from 0, those without experts too, and may be larger than there are. What `unit_of` is given is how
+many MoE layers are among them.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-UNIT = "layers"
+UNIT = "blocks"
 
 
 def unit_of(use: npt.NDArray[np.int64], amount: float, seed: int, cpu: int) -> npt.NDArray[np.int8]:

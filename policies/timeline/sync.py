@@ -11,6 +11,8 @@ from simmoe.simulator.lower.emitter import op_host
 from simmoe.simulator.lower.layer import load_beside
 from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
 
+NEEDS = ("host_wait",)  # a device without one would play `overlapped`
+
 
 def lower_layer(
     event: int, number: int, size: int, column: int, now: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.groups import next_of_its_layer
+from simmoe.simulator.decide.missing import LOAD
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import Counts
 from simmoe.simulator.nouns.trace import Trace
@@ -21,8 +22,12 @@ def count(
     expert_bytes: Ints,
     phase: int | None = None,
     write_back: bool = False,
+    unit_of: Ints | None = None,
 ) -> Counts:
-    """Counts of the whole trace, or of the passes of one phase. write_back: evicted experts are copied back."""
+    """Counts of the whole trace, or of the passes of one phase. write_back: evicted experts are copied back.
+
+    unit_of [objects]: the other unit that the placement left each expert to, 0 = the device (default: all).
+    """
     event_phase = trace.phase[requests.event_pass]
     chosen = np.ones(requests.n_events, bool) if phase is None else event_phase == phase
     mine = chosen[requests.event_of_request]
@@ -40,6 +45,7 @@ def count(
         evictions=len(evicted),
         prefetches=int(issued.sum()),
         bytes=int(expert_bytes[loaded].sum()),
+        placed=0 if unit_of is None else int((unit_of[requests.obj[cpu]] != LOAD).sum()),
         write_back_bytes=int(expert_bytes[evicted // trace.n_experts].sum()) if write_back else 0,
     )
 

@@ -29,16 +29,33 @@ def no_guesses(requests: Requests) -> Guesses:
     return requests.no_guesses
 
 
-def quotas(expert_bytes: Ints, n_experts: int, budget_bytes: int, scope: str) -> list[int]:
-    """Bytes of each scope group. Raises UserError with the least budget that works when one group cannot hold one expert."""
-    layer_bytes = [n_experts * int(b) for b in expert_bytes]
+def left_to_device(unit_of: Ints | None, n_layers: int, n_experts: int) -> Ints:
+    """int64 [layers]: experts of each MoE layer that the placement left to the device. unit_of: as in `decide`."""
+    if unit_of is None:
+        return np.full(n_layers, n_experts)
+    left: Ints = (unit_of.reshape(n_layers, n_experts) == LOAD).sum(axis=1)
+    return left
+
+
+def quotas(expert_bytes: Ints, left: Ints, budget_bytes: int, scope: str) -> list[int]:
+    """Bytes of each scope group; left: experts of each layer that the device has. Nothing left needs no budget.
+
+    Raises UserError with the least budget that works when a group that has experts cannot hold one.
+    """
+    layer_bytes = [int(n) * int(b) for n, b in zip(left, expert_bytes)]
+    total, some = sum(layer_bytes), left > 0
+    if not total:
+        return [0] * (1 if scope == "global" else len(layer_bytes))
     if scope == "global":
-        least, rooms = int(expert_bytes.max()), [budget_bytes]
+        least, rooms = int(expert_bytes[some].max()), [budget_bytes]
+        short = budget_bytes < least
     else:
-        total = sum(layer_bytes)
         rooms = [budget_bytes * mine // total // int(b) * int(b) for mine, b in zip(layer_bytes, expert_bytes)]
-        least = -(-total // n_experts)
-    if min(rooms) < (1 if scope == "layer" else least):
+        least, short = (
+            -(-total // int(left[some].min())),
+            any(room == 0 for room, mine in zip(rooms, layer_bytes) if mine),
+        )
+    if short:
         raise UserError(
             f"the budget of {budget_bytes:,} B of experts is below the least that works with scope {scope}: {least:,} B "
             f"({'one expert' if scope == 'global' else 'one expert per MoE layer'}); raise --budget"
@@ -70,13 +87,15 @@ def decide(
 ) -> Decisions:
     """Decisions of the policy module `eviction` under `budget_bytes` of routed experts; starts, and restarts, with empty slots.
 
+    budget_bytes: for the experts that the placement left to the device; the others are no part of it.
+
     unit_of [objects]: the other unit that computes an expert whenever it is missing, 0 = the device loads it (default: all).
     rule: which unit serves the others that are missing (default: all are loaded). tier: a memory before the link, which
     changes what the rule reads of loads.
     """
     guesses, player = guesses or no_guesses(requests), player or Player()
     n_experts = requests.n_objects // len(expert_bytes)
-    rooms = quotas(expert_bytes, n_experts, budget_bytes, scope)
+    rooms = quotas(expert_bytes, left_to_device(unit_of, len(expert_bytes), n_experts), budget_bytes, scope)
     sizes = np.repeat(expert_bytes, n_experts)
     starts = np.array([0, *([] if cold_at is None else cold_at[cold_at > 0].tolist()), requests.n_events])
     parts = parts_of(requests, guesses, len(rooms))
@@ -134,10 +153,13 @@ def bound(
     tier: SecondTier | None = None,
     player: Player | None = None,
 ) -> Decisions:
-    """The bounds: "nothing" (slots are cleared at each event's start) or "everything" (the cache starts full)."""
-    n_experts = requests.n_objects // len(expert_bytes)
-    full, hit = int(expert_bytes.sum()) * n_experts, np.full(len(requests.obj), which == "everything")
-    none = np.zeros(0, np.int64)
+    """The bounds: "nothing" (slots are cleared at each event's start) or "everything" (the cache starts with all that the placement
+    left to the device)."""
+    n_experts, none = requests.n_objects // len(expert_bytes), np.zeros(0, np.int64)
+    full = int((left_to_device(unit_of, len(expert_bytes), n_experts) * expert_bytes).sum())
+    hit = np.full(len(requests.obj), which == "everything")
+    if unit_of is not None:
+        hit &= unit_of[requests.obj] == LOAD
     loads = none if which == "everything" else _loads_of_nothing(requests, expert_bytes, unit_of, rule, tier, player)
     cpu = elsewhere(hit, loads, split=unit_of is not None or rule is not None)
     if which == "everything":

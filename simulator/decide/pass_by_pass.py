@@ -11,7 +11,7 @@ import numpy as np
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide import blame
 from simmoe.simulator.decide import residency as machine
-from simmoe.simulator.decide.decisions import bound, quotas
+from simmoe.simulator.decide.decisions import bound, left_to_device, quotas
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.groups import Part, parts_of, renumbered
 from simmoe.simulator.decide.hooks import Extras
@@ -53,7 +53,8 @@ class Bound:
     """The bounds: a pass depends on none before it."""
 
     def __init__(self, expert_bytes: Ints, n_experts: int, which: str, missing: Missing, player: Player) -> None:
-        every = int(expert_bytes.sum()) * n_experts
+        left = left_to_device(missing.unit_of, len(expert_bytes), n_experts)
+        every = int((left * expert_bytes).sum())
         self.expert_bytes, self.which, self.missing, self.player = expert_bytes, which, missing, player
         self.rooms: tuple[int, ...]
         self.begins: tuple[int, ...]
@@ -106,7 +107,8 @@ class Stepwise:
                 "clock-driven schedule; choose another --eviction, or --schedule recorded"
             )
         self.cache, n = cache, cache.n_experts
-        rooms = quotas(cache.expert_bytes, n, cache.budget_bytes, cache.scope)
+        left = left_to_device(cache.missing.unit_of, len(cache.expert_bytes), n)
+        rooms = quotas(cache.expert_bytes, left, cache.budget_bytes, cache.scope)
         self.rooms, self.begins = tuple(rooms), (0,) * len(rooms)
         objects, sizes = n * len(cache.expert_bytes) // len(rooms), np.repeat(cache.expert_bytes, n)
         self._groups = [

@@ -32,6 +32,14 @@ class Layer:
     expert: Part = NO_PART  # ONE routed expert
     n_experts: int = 0
 
+    @property
+    def expert_bytes(self) -> int:
+        """All routed experts together."""
+        return self.n_experts * self.expert.bytes
+
+
+NO_LAYER = Layer(NO_PART, 0, 0)
+
 
 @dataclass(frozen=True)
 class ModelShape:
@@ -60,7 +68,7 @@ class ModelShape:
 
     @property
     def all_expert_bytes(self) -> int:
-        return sum(layer.n_experts * layer.expert.bytes for layer in self.layers)
+        return sum(layer.expert_bytes for layer in self.layers)
 
     @property
     def dense_bytes(self) -> int:

@@ -54,12 +54,19 @@ class Counts:
     requests: int
     hits: int
     misses: int  # loaded
-    on_cpu: int  # missing and computed on the CPU
+    on_cpu: int  # computed on the CPU, because the placement left them to it or because the miss rule sent them there
     evictions: int
     prefetches: int
     bytes: int
+    placed: int = 0  # of on_cpu: for experts that the placement left to the CPU
     write_back_bytes: int = 0  # evicted experts copied back; not in bytes
 
     @property
+    def of_device(self) -> int:
+        """Requests for experts that the placement left to the device."""
+        return self.requests - self.placed
+
+    @property
     def hit_rate(self) -> float | None:
-        return self.hits / self.requests if self.requests else None
+        """Of the requests for experts that the placement left to the device; what a miss rule sends to the CPU is a miss."""
+        return self.hits / self.of_device if self.of_device else None

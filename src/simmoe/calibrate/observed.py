@@ -11,6 +11,7 @@ from typing import Any
 from simmoe import hardware_profiles
 from simmoe.calibrate import fit
 from simmoe.hardware_profiles.reading import merged, split
+from simmoe.play.plan import memory_of
 from simmoe.play.result import Run
 from simmoe.play.run import play
 from simmoe.simulator.errors import UserError
@@ -53,7 +54,7 @@ def explain(hw: str, run: Run, tok_s: float) -> Explained:
                 shares[part] = (1 / _tok_s(hw, run, found, (part,), run.plan.budget_bytes) - 1 / run.tok_s) / gap
             except UserError:  # a machine that cannot be, such as a link faster than the memory it reads
                 shares[part] = None
-    every = run.workload.model.all_expert_bytes
+    every = memory_of(run.workload, run.plan).left_bytes
     chosen = {f"{percent} %": every * percent // 100 for percent in BUDGETS}
     budgets = [(x, size, _fits(hw, run, 1.0, size), _fits(hw, run, found, size)) for x, size in chosen.items()]
     return Explained(hw, run, tok_s, found, shares, budgets)

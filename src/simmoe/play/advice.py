@@ -6,10 +6,11 @@ from contextlib import suppress
 from dataclasses import replace
 
 from simmoe.play.ladder import Ladder
-from simmoe.play.plan import Plan
+from simmoe.play.plan import Plan, memory_of
 from simmoe.play.result import Run
 from simmoe.play.run import play
 from simmoe.play.workload import Workload
+from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.errors import DoesNotFit, UserError
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.units import nbytes
@@ -107,8 +108,8 @@ def gains(workload: Workload, plan: Plan, run: Run) -> list[tuple[str, float]]:
     for text, what in changes.items():
         with suppress(UserError):  # a link that would leave nothing of a shared memory is no proposal
             found.append((text, _gain(run, play(workload.on(faster(workload.hw, what)), plan))))
-    more = min(plan.budget_bytes + GIGABYTE, workload.memory.holds_bytes)
-    if more > plan.budget_bytes:
+    more = min(plan.budget_bytes + GIGABYTE, memory_of(workload, plan).holds_bytes)
+    if more > plan.budget_bytes and plan.eviction not in BOUNDS:
         text = f"+{nbytes(more - plan.budget_bytes)} of experts"
         with suppress(DoesNotFit):  # beside prefetch buffers
             found.append((text, _gain(run, play(workload, replace(plan, budget_bytes=more)))))
@@ -138,9 +139,12 @@ def ladder_lines(ladder: Ladder) -> list[str]:
         return lines
     best = max(run.tok_s or 0 for run in runs)
     knee = next(run for run in runs if (run.tok_s or 0) >= 0.95 * best)
-    every = ladder.workload.model.all_expert_bytes
+    share, whose = (
+        memory_of(knee.workload, knee.plan).share(knee.plan.budget_bytes),
+        " left to the device" * bool(knee.plan.placement),
+    )
     lines.append(
-        f"{knee.plan.budget_bytes / every:.1%} of the experts ({nbytes(knee.plan.budget_bytes)}) reaches 95 % of the best speed here."
+        f"{share:.1%} of the experts{whose} ({nbytes(knee.plan.budget_bytes)}) reaches 95 % of the best speed here."
     )
     below = runs[max(runs.index(knee) - 1, 0)]
     if below is not knee:

@@ -10,8 +10,7 @@ import numpy as np
 from simmoe import policies
 from simmoe.play import popularity
 from simmoe.play.identity import sees_the_future
-from simmoe.play.plan import Plan, counts_use, placed
-from simmoe.simulator.decide.missing import LOAD
+from simmoe.play.plan import Plan, counts_use, memory_of, placed, streamed
 from simmoe.simulator.link_time import about_links
 from simmoe.simulator.nouns.trace import PREFILL
 from simmoe.simulator.units import nbytes
@@ -29,8 +28,13 @@ def cautions(workload: Workload, plan: Plan) -> list[str]:
     model = [workload.model.caution] * bool(workload.model.caution)
     return [
         *plausible.notes(workload.recorded), *model, *foresight(workload, plan), *_prompts_on_the_cpu(workload, plan),
-        *_pinned(workload, plan), *about_links(workload.hw),
+        *_pinned(workload, plan), *of_machine(workload, plan),
     ]  # fmt: skip
+
+
+def of_machine(workload: Workload, plan: Plan) -> list[str]:
+    """Those that are about the machine."""
+    return [*streamed(workload, plan), *about_links(workload.hw)]
 
 
 def foresight(workload: Workload, plan: Plan) -> list[str]:
@@ -79,8 +83,7 @@ def _pinned(workload: Workload, plan: Plan) -> list[str]:
     hw, host = workload.hw, workload.hw.tiers[workload.hw.link.src]
     if hw.unified or hw.link.upstream is not None or hw.link.host_memory != "pinned" or plan.device_budgets:
         return []
-    each = np.repeat(workload.model.expert_bytes, workload.trace.n_experts)
-    left = int(each.sum() if plan.placement is None else each[placed(workload, plan) == LOAD].sum())
+    left = memory_of(workload, plan).left_bytes
     if plan.eviction == "everything" or plan.budget_bytes >= left or 2 * left <= host.capacity_bytes:
         return []
     said = f"All {nbytes(left)} of experts count as pinned, more than half of the {nbytes(host.capacity_bytes)} of {host.name}"

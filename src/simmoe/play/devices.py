@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simmoe import policies
-from simmoe.play.kinds import bytes_of
-from simmoe.play.memory import Memory, kv_bytes
+from simmoe.play.memory import Memory, budget_of, kv_bytes
 from simmoe.play.plan import Plan, units_of
 from simmoe.simulator.costs import fit_geometry
 from simmoe.simulator.decide.decisions import BOUNDS, decide
 from simmoe.simulator.decide.devices import asked_of, guessed_of, judged, together, woven_guesses, woven_loads
+from simmoe.simulator.decide.missing import LOAD
 from simmoe.simulator.errors import DoesNotFit, UserError
 from simmoe.simulator.lower.durations import Loading, loading
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
@@ -34,6 +34,9 @@ ONE_DEVICE = {
     "miss": "fetch", "scope": "global", "prefetch_into": "cache", "page_cache": None, "memory": None, "arrivals": None,
     "cold_per_sequence": False,
 }  # fmt: skip
+
+
+ELSEWHERE = 1  # what is no number of a device: where the experts of the others are, as each device sees it
 
 
 def layout_of(workload: Workload, placement: str | None, seed: int) -> Layout:
@@ -111,12 +114,8 @@ def budgets_of(workload: Workload, layout: Layout, budget: int | str | None) -> 
     """Bytes of routed experts on each device: a percentage is of its own experts, a size is the same on each."""
     found, left = [], 0
     for memory in memories(workload, layout):
-        every = memory.model.all_expert_bytes
-        if budget is None and every:
-            memory.require(int(memory.model.expert_bytes.max()))
-        mine = memory.holds_bytes if budget is None else min(bytes_of(budget, every, "--budget"), every)
-        if every:
-            memory.require(mine)
+        every, mine = memory.left_bytes, budget_of(memory, budget, None)
+        memory.require(mine)
         left += every if mine < every else 0
         found.append(mine)
     if left > (home := workload.hw.home).capacity_bytes:
@@ -146,15 +145,14 @@ def decided(
 ) -> tuple[Workload, Guesses, Decisions, Loading]:
     """What every device decides, as one run: the workload with costs and requests by device, guesses, verdicts, loads."""
     laid, eviction = laid_out(workload, layout), policies.load("eviction", plan.eviction)
+    others = [np.where(layout.of(device), LOAD, ELSEWHERE).astype(np.int8) for device in range(layout.devices)]
     costs: Any = laid.costs
     sizes = workload.model.expert_bytes
     mine = [layout.of(device) for device in range(layout.devices)]
     asked, guessed = [asked_of(workload.requests, one) for one in mine], [guessed_of(guesses, one) for one in mine]
     verdicts = [
-        decide(
-            one, sizes, eviction, max(budget, int(sizes.max())), guesses=guess, seed=plan.seed, player=engine.player
-        )  # a device without experts has no budget and decides about none
-        for one, guess, budget in zip(asked, guessed, plan.device_budgets)
+        decide(one, sizes, eviction, budget, guesses=guess, unit_of=unit_of, seed=plan.seed, player=engine.player)
+        for one, guess, budget, unit_of in zip(asked, guessed, plan.device_budgets, others)
     ]
     each = [
         loading(cost, one, verdict, guess, write_back=plan.write_back)

@@ -9,7 +9,7 @@ from typing import Any
 
 from simmoe.play import devices
 from simmoe.play.calling import called, takes
-from simmoe.play.plan import Plan
+from simmoe.play.plan import Plan, memory_of
 from simmoe.play.result import Run, versions
 from simmoe.play.run import play
 from simmoe.play.scenario import Scenario
@@ -90,10 +90,11 @@ def usual_tokens(trace: Trace) -> int | None:
 def climb(workload: Workload, plan: Plan, wish: str = "auto") -> Ladder:
     """The ladder of `workload`; the budget of `plan` is ignored."""
     devices.refuse(plan, workload.hw, "a ladder of budgets (name one with --budget)")
-    memory, every = workload.memory, workload.model.all_expert_bytes
-    memory.require(int(workload.model.expert_bytes.max()))
-    holds = memory.holds_bytes
-    rungs = [(f"{float(100 * share):g} %", int(share * every)) for share in RUNGS]
+    memory = memory_of(workload, plan)
+    every, holds = memory.left_bytes, memory.holds_bytes
+    memory.require(memory.least_bytes)
+    shares = RUNGS if every else RUNGS[-1:]  # a device without experts has one budget, 0
+    rungs = [(f"{float(100 * share):g} %", int(share * every)) for share in shares]
     if holds == every:
         rungs[-1] = ("100 % = device holds", every)
     else:
@@ -103,7 +104,9 @@ def climb(workload: Workload, plan: Plan, wish: str = "auto") -> Ladder:
     nothing, everything = (
         play(
             workload,
-            replace(plan, eviction=which, prefetch=None, budget_bytes=0 if which == "nothing" else every),
+            replace(
+                plan, eviction=which, prefetch=None, scope="global", budget_bytes=0 if which == "nothing" else every
+            ),
             engine,
         )
         for which in ("nothing", "everything")
@@ -112,11 +115,12 @@ def climb(workload: Workload, plan: Plan, wish: str = "auto") -> Ladder:
 
 
 def _rung(workload: Workload, plan: Plan, label: str, budget: int, engine: Engine) -> Rung:
-    short = workload.memory.short_by(budget)
+    memory = memory_of(workload, plan)
+    short = memory.short_by(budget)
     if short:
         return Rung(label, budget, None, f"does not fit: short by {short / 1e9:.2f} GB")
     try:
-        quotas(workload.model.expert_bytes, workload.trace.n_experts, budget, plan.scope)
+        quotas(workload.model.expert_bytes, memory.left_each, budget, plan.scope)
     except UserError:
         return Rung(label, budget, None, f"below one expert{' per layer' if plan.scope == 'layer' else ''}")
     try:

@@ -1,4 +1,4 @@
-"""One memory figure split into dense weights, KV cache and routed experts; says when a model does not fit and what would."""
+"""What each memory of a machine holds: dense weights, KV cache, routed experts; says when a model does not fit and what would."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from simmoe.play.kinds import bytes_of
+from simmoe.simulator.arrays import Ints
 from simmoe.simulator.errors import DoesNotFit, UserError
 from simmoe.simulator.nouns.hardware import Hardware
-from simmoe.simulator.nouns.model import ModelShape
+from simmoe.simulator.nouns.model import NO_LAYER, ModelShape
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.units import nbytes
 
@@ -27,11 +28,12 @@ def kv_bytes(model: ModelShape, trace: Trace, context: int, sequences: int | Non
 
 @dataclass(frozen=True)
 class Memory:
-    """The device memory of a machine for one model and context."""
+    """The memories of a machine for one model, context and placement: each holds what its unit computes."""
 
     hw: Hardware
     model: ModelShape
     kv_bytes: int
+    left: tuple[int, ...] | None = None  # experts of each MoE layer that the placement left to the device; None = all
 
     @property
     def what(self) -> str:
@@ -42,46 +44,115 @@ class Memory:
         return self.hw.device_memory.capacity_bytes - self.hw.reserved_bytes
 
     @property
+    def left_bytes(self) -> int:
+        """Routed experts that the placement left to the device."""
+        return int((self.left_each * self.model.expert_bytes).sum())
+
+    @property
+    def left_each(self) -> Ints:
+        """int64 [layers]: experts of each MoE layer that the placement left to the device."""
+        every = [self.model.layers[i].n_experts for i in self.model.moe_layers]
+        return np.array(every if self.left is None else self.left, np.int64)
+
+    @property
+    def cpu_bytes(self) -> int:
+        """Routed experts that the placement left to the CPU."""
+        return self.model.all_expert_bytes - self.left_bytes
+
+    @property
+    def _cpu_beside(self) -> bool:
+        return self.hw.cpu is not None and self.hw.cpu.memory == self.hw.device.memory
+
+    @property
+    def beside_bytes(self) -> int:
+        """The CPU's experts, where the CPU computes in the memory of the device."""
+        return self.cpu_bytes if self._cpu_beside else 0
+
+    @property
+    def least_bytes(self) -> int:
+        """The largest expert that the placement left to the device; 0 where it left none."""
+        return int((self.model.expert_bytes * (self.left_each > 0)).max(initial=0))
+
+    @property
     def room_bytes(self) -> int:
-        """What is left for routed experts; negative when the rest alone does not fit."""
-        return self.usable_bytes - self.model.dense_bytes - self.kv_bytes
+        """What is left for the device's routed experts; negative when the rest alone does not fit."""
+        return self.usable_bytes - self.model.dense_bytes - self.kv_bytes - self.beside_bytes
 
     @property
     def holds_bytes(self) -> int:
         """Routed experts that the device really holds."""
-        return min(self.room_bytes, self.model.all_expert_bytes)
+        return min(self.room_bytes, self.left_bytes)
+
+    @property
+    def rest(self) -> str:
+        """What the device memory holds beside its routed experts."""
+        text = f"dense weights {nbytes(self.model.dense_bytes)}, KV cache {nbytes(self.kv_bytes)}"
+        text += f" ({self.model.caution})" * bool(self.model.caution)
+        return text + (f", experts of the CPU {nbytes(self.beside_bytes)}" if self.beside_bytes else "")
+
+    def share(self, budget_bytes: int) -> float:
+        """A budget as a part of the experts that the placement left to the device; 1 where it left none."""
+        return budget_bytes / self.left_bytes if self.left_bytes else 1.0
 
     def split(self, budget_bytes: int, buffer_bytes: int = 0) -> dict[str, int]:
+        """What the device memory holds."""
         parts = {"dense": self.model.dense_bytes, "kv": self.kv_bytes, "experts": budget_bytes}
+        if self.beside_bytes:
+            parts["experts of the CPU"] = self.beside_bytes
         if buffer_bytes:
             parts["prefetch buffers"] = buffer_bytes
         return {**parts, "total": sum(parts.values())}
+
+    def others(self, budget_bytes: int, page_cache_bytes: int = 0, emptied: bool = False) -> dict[str, dict[str, int]]:
+        """What each other memory holds: the CPU's experts, the page cache, and the home what may be loaded: nothing when all that the
+        placement left to the device is resident for good. emptied: slots are given up, so that all may be loaded again."""
+        hw, cpu, loads = self.hw, self.hw.cpu, emptied or budget_bytes < self.left_bytes
+        parts = [
+            (cpu.memory if cpu else hw.link.src, "experts of the CPU", self.cpu_bytes - self.beside_bytes),
+            (hw.link.src, "page cache", page_cache_bytes),
+            (hw.home.name, "experts to load", self.left_bytes if loads else 0),
+        ]
+        found = dict[str, dict[str, int]]()
+        for tier, what, count in parts:
+            if count:
+                found.setdefault(tier, {})[what] = count
+        return {tier: {**held, "total": sum(held.values())} for tier, held in found.items()}
 
     def short_by(self, budget_bytes: int) -> int:
         """Bytes that are missing for this budget; 0 when it fits."""
         return max(budget_bytes - self.room_bytes, 0)
 
-    def require(self, budget_bytes: int) -> None:
-        """Raises UserError when the budget does not fit on the device, or the experts that are not resident not on their tier."""
-        one, every, home = int(self.model.expert_bytes.max()), self.model.all_expert_bytes, self.hw.home
-        rest = f"dense weights {nbytes(self.model.dense_bytes)}, KV cache {nbytes(self.kv_bytes)}"
-        rest += f" ({self.model.caution})" * bool(self.model.caution)
+    def least_blocks(self, budget_bytes: int) -> int | None:
+        """The fewest blocks from 0 whose experts the CPU has to take so that all others fit where this budget does; None: no number."""
+        left, cpu, room = self.model.all_expert_bytes, 0, budget_bytes + self.beside_bytes
+        for n, layer in enumerate((*self.model.layers, NO_LAYER)):
+            if left + cpu * self._cpu_beside <= room:
+                return n
+            left, cpu = left - layer.expert_bytes, cpu + layer.expert_bytes
+        return None
+
+    def require(self, budget_bytes: int, page_cache_bytes: int = 0, emptied: bool = False) -> None:
+        """Raises DoesNotFit when the budget does not fit on the device, or what another memory has to hold not there."""
+        one = self.least_bytes
         if self.short_by(one):
+            expert = f" and one expert {nbytes(one)}" if one else ""
             raise DoesNotFit(
-                f"{self.what} does not fit on {self.hw.name}: {rest} and one expert {nbytes(one)} exceed the usable "
-                f"{nbytes(self.usable_bytes)} by "
+                f"{self.what} does not fit on {self.hw.name}: {self.rest}{expert} exceed the usable {nbytes(self.usable_bytes)} by "
                 f"{nbytes(self.short_by(one))}; choose a smaller --format or --context, or a larger machine"
             )
         if self.short_by(budget_bytes):
             raise DoesNotFit(
                 f"{nbytes(budget_bytes)} of experts do not fit on {self.hw.name}: short by {nbytes(self.short_by(budget_bytes))} of "
-                f"{nbytes(self.usable_bytes)} usable ({rest}); --budget {self.room_bytes // 10**6}MB would fit"
+                f"{nbytes(self.usable_bytes)} usable ({self.rest}); --budget {self.room_bytes // 10**6}MB would fit"
             )
-        if budget_bytes < every and home.capacity_bytes < every:
-            raise DoesNotFit(
-                f"the experts of {self.what} ({nbytes(every)}) do not fit on {home.name} of {self.hw.name}: short by "
-                f"{nbytes(every - home.capacity_bytes)}; choose a smaller --format or a larger {home.name}"
-            )
+        for name, held in self.others(budget_bytes, page_cache_bytes, emptied).items():
+            total = held.pop("total")
+            if short := max(total - self.hw.tiers[name].capacity_bytes, 0):
+                what = ", ".join(f"{part} {nbytes(count)}" for part, count in held.items())
+                raise DoesNotFit(
+                    f"{self.what} does not fit on {name} of {self.hw.name}: {what} are short by {nbytes(short)} of "
+                    f"{nbytes(self.hw.tiers[name].capacity_bytes)}; choose a smaller --format or a larger {name}"
+                )
 
     def require_buffers(self, budget_bytes: int, buffer_bytes: int) -> None:
         """Raises DoesNotFit when prefetch buffers leave the budget too little room."""
@@ -93,23 +164,36 @@ class Memory:
 
 
 def budget_of(memory: Memory, budget: int | str | None, total: int | str | None) -> int:
-    """Bytes of routed experts that --budget (experts alone) or --memory (dense + KV + experts) ask for, at most all of them."""
+    """Bytes of the device's routed experts that --budget (experts alone) or --memory (dense + KV + experts) ask for, at most all that
+    the placement left to the device; a percentage is of these."""
     if budget is not None and total is not None:
         raise UserError("give --budget (experts only) or --memory (dense weights + KV cache + experts), not both")
-    every = memory.model.all_expert_bytes
     if total is not None:
-        wanted = bytes_of(total, None, "--memory") - memory.model.dense_bytes - memory.kv_bytes
-        if wanted < int(memory.model.expert_bytes.max()):
-            least = memory.model.dense_bytes + memory.kv_bytes + int(memory.model.expert_bytes.max())
+        needed = memory.usable_bytes - memory.room_bytes
+        wanted = bytes_of(total, None, "--memory") - needed
+        if wanted < memory.least_bytes:
+            expert = " and one expert" if memory.least_bytes else ""
             raise UserError(
-                f"--memory {total} is too small for {memory.what}: the least is {nbytes(least)} "
-                "(dense weights, KV cache and one expert)"
+                f"--memory {total} is too small for {memory.what}: the least is {nbytes(needed + memory.least_bytes)} "
+                f"({memory.rest}{expert})"
             )
-        return min(wanted, every)
+        return min(wanted, memory.left_bytes)
     if budget is not None:
-        return min(bytes_of(budget, every, "--budget"), every)
-    memory.require(int(memory.model.expert_bytes.max()))
+        return min(bytes_of(budget, memory.left_bytes, "--budget"), memory.left_bytes)
+    memory.require(max(memory.holds_bytes, memory.least_bytes))
     return memory.holds_bytes
+
+
+def bound_of(memory: Memory, which: str, budget: int | str | None, total: int | str | None) -> int:
+    """Bytes of the device's routed experts that a bound keeps resident. Raises UserError for a budget that does not hold them."""
+    if which == "nothing":
+        return 0
+    if (budget, total) != (None, None) and budget_of(memory, budget, total) < memory.left_bytes:
+        asked = f"--budget {budget}" if total is None else f"--memory {total}"
+        raise UserError(
+            f"{asked} holds less than the bound everything, {nbytes(memory.left_bytes)} of experts; leave one of them out"
+        )
+    return memory.left_bytes
 
 
 def page_cache_of(hw: Hardware, size: int | str) -> int:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 import reprlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from simmoe import policies
 from simmoe.play import asked, popularity
+from simmoe.play.memory import Memory
 from simmoe.play.replay import one_of
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide import policy_file
-from simmoe.simulator.decide.decisions import no_guesses
+from simmoe.simulator.decide.decisions import BOUNDS, left_to_device, no_guesses
 from simmoe.simulator.decide.missing import LOAD, Rule
 from simmoe.simulator.decide.names import SERVE
 from simmoe.simulator.decide.prices import cpu_number, priced
@@ -22,12 +23,13 @@ from simmoe.simulator.decide.stepwise import SecondTier
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.link_time import load_ps
 from simmoe.simulator.nouns.decisions import Guesses
+from simmoe.simulator.units import nbytes
 
 if TYPE_CHECKING:
     from simmoe.play.workload import Workload
 
 PREFETCH_INTO = ("cache", "buffers")
-UNITS = ("share", "layers", "proportions")  # of a placement's amount
+UNITS = ("share", "blocks", "layers", "proportions")  # of a placement's amount
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,38 @@ def missing_of(workload: Workload, plan: Plan) -> WhenMissing:
     return WhenMissing(None if plan.placement is None else placed(workload, plan), rule, tier)
 
 
+def memory_of(workload: Workload, plan: Plan) -> Memory:
+    """The memories of the machine with what the plan's placement leaves to the device. Several devices: of all of them together."""
+    if plan.placement is None or plan.device_budgets:
+        return workload.memory
+    return placed_memory(workload, plan.placement, plan.seed)
+
+
+def placed_memory(workload: Workload, placement: str | None, seed: int) -> Memory:
+    """The memories of a machine of one device with what a placement leaves to that device. Raises UserError."""
+    if placement is None:
+        return workload.memory
+    layers, experts = workload.trace.n_layers, workload.trace.n_experts
+    left = left_to_device(units_of(workload, placement, seed), layers, experts)
+    return replace(workload.memory, left=tuple(left.tolist()))
+
+
+def streamed(workload: Workload, plan: Plan) -> list[str]:
+    """What to know about a run that streams what llama.cpp would refuse; empty for others."""
+    name = str(plan.placement).partition("=")[0]
+    if plan.placement is None or plan.device_budgets or plan.eviction in BOUNDS:
+        return []
+    if asked.unit(policies.load("placement", name), UNITS) != "blocks":
+        return []
+    memory = memory_of(workload, plan)
+    streams = memory.left_bytes - plan.budget_bytes
+    if streams <= 0:
+        return []
+    least = memory.least_blocks(plan.budget_bytes)
+    n = "no N fits" if least is None else f"least N that fits: {least}"
+    return [f"{plan.placement} streams {nbytes(streams)} that llama.cpp would refuse; {n}"]
+
+
 def placed(workload: Workload, plan: Plan) -> Ints:
     """int8 [objects]: the unit to which the plan's placement gave it, such as n_cpu_moe=4 or layer_split=3/1; 0 = the first device."""
     return units_of(workload, str(plan.placement), plan.seed)
@@ -101,12 +135,19 @@ def placed(workload: Workload, plan: Plan) -> Ints:
 
 def units_of(workload: Workload, placement: str, seed: int) -> Ints:
     """int8 [objects]: the unit that has it for good. Raises UserError."""
+    workload = workload.begun  # the same for the passes that a clock-driven schedule makes
+    if (placement, seed) not in workload.placements:
+        workload.placements[placement, seed] = _units_of(workload, placement, seed)
+    return workload.placements[placement, seed]
+
+
+def _units_of(workload: Workload, placement: str, seed: int) -> Ints:
     if popularity.source(placement) and not counts_use(workload, placement, seed):
         name = placement.partition("=")[0]
         raise UserError(
             f"--placement {placement}: {name} counts no use of experts; leave out what stands behind the colon"
         )
-    return _answer(workload, placement, seed, popularity.use_for(placement, workload.begun.trace, workload.counted))
+    return _answer(workload, placement, seed, popularity.use_for(placement, workload.trace, workload.counted))
 
 
 def _answer(workload: Workload, placement: str, seed: int, use: Ints) -> Ints:
@@ -116,8 +157,10 @@ def _answer(workload: Workload, placement: str, seed: int, use: Ints) -> Ints:
     unit, known = asked.unit(module, UNITS), range(devices)
     if unit == "proportions":
         return asked.units(module, use.shape, known, use, proportions(name, amount, devices), seed, devices).ravel()
-    share, cpu = _amount(amount, unit, name, len(use)), cpu_number(workload.costs)
-    return asked.units(module, use.shape, (*known, cpu), use, share, seed, cpu).ravel()
+    number, cpu = _amount(amount, unit, name, len(use)), cpu_number(workload.costs)
+    if unit == "blocks":
+        number = sum(block < number for block in workload.model.moe_layers)
+    return asked.units(module, use.shape, (*known, cpu), use, number, seed, cpu).ravel()
 
 
 def counts_use(workload: Workload, placement: str, seed: int) -> bool:
@@ -144,8 +187,12 @@ def proportions(name: str, text: str, devices: int) -> tuple[float, ...]:
 
 
 def _amount(text: str, unit: str, name: str, layers: int) -> float:
+    """The number of a placement such as n_cpu_moe=4 or popular=50%. Raises UserError."""
     digits, share = text.removesuffix("%"), unit == "share"
-    most, what = (100, "a share from 0 to 100%") if share else (layers, f"a number of layers from 0 to {layers}")
+    what, most = {
+        "share": ("a share from 0 to 100%", 100.0), "layers": (f"a number of layers from 0 to {layers}", float(layers)),
+        "blocks": ("a whole number of blocks of the model", float("inf")),
+    }[unit]  # fmt: skip
     known = _is_number(digits) and share == text.endswith("%") and (share or "." not in digits)
     if not known or float(digits) > most:
         example = "50%" if share else "4"

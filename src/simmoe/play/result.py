@@ -17,12 +17,13 @@ from simmoe.play import devices
 from simmoe.play.cautions import cautions
 from simmoe.play.energy import energy
 from simmoe.play.identity import eviction_identity, placement_identity, policy_identity
-from simmoe.play.plan import Plan
+from simmoe.play.plan import Plan, memory_of, placed
 from simmoe.play.requests import Served, served
 from simmoe.play.tokens import kept_by_pass, ps_per_token
 from simmoe.play.workload import Workload
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide.counts import hit_flags, peak_buffer_bytes
+from simmoe.simulator.decide.missing import LOAD
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import Clocks, Counts
 from simmoe.simulator.nouns.serving import ServingLog
@@ -55,7 +56,16 @@ class Run:
     @property
     def memory_bytes(self) -> dict[str, int]:
         """Device memory by what it is for, and in all."""
-        return self.workload.memory.split(self.plan.budget_bytes, self.buffer_bytes)
+        return memory_of(self.workload, self.plan).split(self.plan.budget_bytes, self.buffer_bytes)
+
+    @property
+    def other_memory_bytes(self) -> dict[str, dict[str, int]]:
+        """What the other memories hold, by memory: the CPU's experts, the page cache, what may be loaded. Not of several devices."""
+        if self.plan.device_budgets:
+            return {}
+        return memory_of(self.workload, self.plan).others(
+            self.plan.budget_bytes, self.plan.page_cache_bytes, self.plan.cold_per_sequence
+        )
 
     def devices(self) -> list[dict[str, Any]]:
         """Name and memory of each of several devices."""
@@ -70,6 +80,15 @@ class Run:
     def hit(self) -> npt.NDArray[np.bool_]:
         """bool [tokens, layers, k]: the expert of each occurrence was resident when its event started."""
         return hit_flags(self.workload.trace, self.workload.requests, self.decisions)
+
+    @property
+    def of_device(self) -> npt.NDArray[np.bool_]:
+        """bool [requests]: the placement left its expert to the device, or to one of several."""
+        requests = self.workload.requests
+        if self.plan.placement is None or self.plan.device_budgets:
+            return np.ones(len(requests.obj), bool)
+        mine: npt.NDArray[np.bool_] = placed(self.workload, self.plan)[requests.obj] == LOAD
+        return mine
 
     @property
     def decode_passes(self) -> npt.NDArray[np.bool_]:
@@ -159,7 +178,8 @@ class Run:
             "decode": {**asdict(self.decode), **emits, "hit_rate": self.decode.hit_rate},
             "tok_s": self.tok_s, "ttft_s": self.ttft_s, "tpot_ms": {f"p{p}": self.tpot_ms(p) for p in (50, 95, 99)},
             "bytes_per_token": self.bytes_per_token, "decode_time_ps": where, "total_ps": int(self.pass_ps.sum()),
-            "link_busy_ps": self.clocks.link_busy_ps, "memory_bytes": self.memory_bytes, **shares,
+            "link_busy_ps": self.clocks.link_busy_ps, "memory_bytes": self.memory_bytes,
+            "other_memory_bytes": self.other_memory_bytes, **shares,
             "energy": self.energy, **notes,
             "unused_budget_bytes": self.decisions.unused_bytes, "peak_resident_bytes": int(self.decisions.used.max(initial=0)),
             **({} if requests is None else {"requests": requests.to_json()}),

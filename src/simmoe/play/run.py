@@ -8,7 +8,7 @@ from typing import Any
 from simmoe import policies
 from simmoe.play import devices
 from simmoe.play.calling import called, takes
-from simmoe.play.plan import Plan, guesses_of, missing_of
+from simmoe.play.plan import Plan, guesses_of, memory_of, missing_of, placed
 from simmoe.play.replay import decide_named, one_of
 from simmoe.play.requests import served
 from simmoe.play.result import Run
@@ -50,7 +50,7 @@ def play(workload: Workload, plan: Plan, engine: Engine | None = None, spans: Sp
     if plan.device_budgets:
         return _on_several(workload, plan, engine, spans)
     if plan.eviction not in BOUNDS:
-        workload.memory.require(plan.budget_bytes)
+        memory_of(workload, plan).require(plan.budget_bytes, plan.page_cache_bytes, plan.cold_per_sequence)
     if workload.clock_driven is not None:
         return _finished(*played(workload, plan, engine, spans), plan, engine)
     if plan.arrivals is not None:
@@ -102,8 +102,10 @@ def _finished(
     """Counts, and the laws of every run."""
     trace, requests, costs = workload.trace, workload.requests, workload.costs
     sizes, bound = workload.model.expert_bytes, plan.eviction in BOUNDS
+    unit_of = None if plan.placement is None or plan.device_budgets else placed(workload, plan)
     both, prefill, decode = (
-        count(trace, requests, decisions, guesses, sizes, phase, plan.write_back) for phase in (None, PREFILL, DECODE)
+        count(trace, requests, decisions, guesses, sizes, phase, plan.write_back, unit_of)
+        for phase in (None, PREFILL, DECODE)
     )
     check(costs, decisions, clocks, both, None if bound else plan.budget_bytes, log)
     check_causes(costs, clocks)
@@ -115,5 +117,5 @@ def _finished(
         check_rows(log, each.start_ps, trace, workload.begun.trace)
     made = Run(workload, plan, engine.name, both, prefill, decode, clocks, pass_ps, link_bytes, decisions, guesses, log)
     if not bound and not plan.device_budgets:
-        workload.memory.require_buffers(plan.budget_bytes, made.buffer_bytes)
+        memory_of(workload, plan).require_buffers(plan.budget_bytes, made.buffer_bytes)
     return made

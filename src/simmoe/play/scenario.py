@@ -24,6 +24,16 @@ if TYPE_CHECKING:
     from simmoe.simulator.nouns.model import ModelShape
     from simmoe.simulator.nouns.trace import Trace
 
+BESIDE_BOUNDS = {  # options that would change nothing beside a bound
+    "everything": {
+        "scope": "has no quotas", "miss": "misses nothing", "page_cache": "loads nothing", "prefetch": "prefetches nothing",
+        "cold_per_sequence": "fills the slots for good",
+    },
+    "nothing": {
+        **dict.fromkeys(("budget", "memory"), "keeps no expert"), "scope": "has no quotas", "prefetch": "prefetches nothing",
+        "cold_per_sequence": "empties the slots at each event",
+    },
+}  # fmt: skip
 MACHINE, WORKLOAD, MEMORY, POLICY, ENGINE = "machine", "model and trace", "memory", "policy", "engine's behaviour"
 NAME = "NAME|FILE"
 
@@ -201,16 +211,32 @@ class Scenario:
             raise UserError("give --budget (experts only) or --memory (dense weights + KV cache + experts), not both")
         if self.prefetch is None and self.prefetch_into != "cache":
             raise UserError(f"--prefetch-into {self.prefetch_into} says where guesses land: name them with --prefetch")
-        if self.cold_per_sequence and self.eviction == "everything":
-            raise UserError(
-                "--cold-per-sequence empties slots, and the bound everything fills them for good: leave one of them out"
-            )
+        self._refuse_beside_a_bound()
         if self.set and not isinstance(self.hw, str):
             raise UserError(
                 "set changes a profile by name or file; change the loaded hardware with dataclasses.replace"
             )
         if self.format is not None and not isinstance(self.model, str | None):
             raise UserError("format is for a model by name or file; a loaded model has its format")
+
+    def _refuse_beside_a_bound(self) -> None:
+        """Raises UserError for an option that a bound would drop: it has no budget and no slots that anything is decided about."""
+        for name, why in BESIDE_BOUNDS.get(self.eviction, {}).items():
+            value = getattr(self, name)
+            if value not in (OPTIONS[name].default, 0):
+                said = "" if value is True else f" {value}"
+                raise UserError(f"{OPTIONS[name].flag}{said}: the bound {self.eviction} {why}; leave one of them out")
+
+    def _refuse_sync_without_a_wait(self, hw: Hardware) -> None:
+        """Raises UserError for a timeline that waits for the host of a machine that states no such wait: it would change nothing."""
+        from simmoe import policies
+
+        needs = getattr(policies.load("timeline", self.timeline), "NEEDS", ())
+        if "host_wait" in needs and not any(hw.units[name].host_wait_ps for name in hw.devices):
+            raise UserError(
+                f"--timeline {self.timeline}: {hw.name} states no host_wait, so it would play overlapped; leave it out, or add the "
+                f"figure, such as --set units.{hw.devices[0]}.host_wait=20us"
+            )
 
     def machine(self) -> Hardware:
         """The hardware, with the changes of `set`."""
@@ -227,9 +253,11 @@ class Scenario:
     def plan(self, workload: Workload) -> Plan:
         """What may stay resident on the machine of `workload`. Raises UserError for what that machine cannot do."""
         from simmoe.play import devices
-        from simmoe.play.memory import budget_of, page_cache_of
-        from simmoe.play.plan import Plan
+        from simmoe.play.memory import bound_of, budget_of, page_cache_of
+        from simmoe.play.plan import Plan, placed_memory
+        from simmoe.simulator.decide.decisions import BOUNDS
 
+        self._refuse_sync_without_a_wait(workload.hw)
         without = [name for name in workload.hw.devices if workload.hw.units[name].graph_launch_ps is None]
         if self.graphs and without:
             of = f" of {without[0]}" * (len(workload.hw.devices) > 1)
@@ -241,8 +269,11 @@ class Scenario:
             devices.refuse_what_one_device_has({name: getattr(self, name) for name in OPTIONS}, workload)
             budgets = devices.budgets_of(workload, devices.layout_of(workload, self.placement, self.seed), self.budget)
             return Plan(budget_bytes=sum(budgets), device_budgets=budgets, **self._of(Plan))
+        memory = placed_memory(workload, self.placement, self.seed)
         return Plan(
-            budget_bytes=budget_of(workload.memory, self.budget, self.memory),
+            budget_bytes=bound_of(memory, self.eviction, self.budget, self.memory)
+            if self.eviction in BOUNDS
+            else budget_of(memory, self.budget, self.memory),
             page_cache_bytes=page_cache_of(workload.hw, self.page_cache or 0),
             **self._of(Plan),
         )

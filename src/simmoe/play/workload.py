@@ -13,6 +13,7 @@ from simmoe.play import popularity
 from simmoe.play.identity import policy_identity
 from simmoe.play.memory import Memory, kv_bytes
 from simmoe.play.passes import clock_driven, scheduled
+from simmoe.simulator.arrays import Ints
 from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide.gather import Requests, requests_of
 from simmoe.simulator.errors import UserError
@@ -67,6 +68,7 @@ class Workload:
         self.kv_bytes = kv_bytes(self.model, whole, self.context, self.max_batch)
         self.memory = Memory(self.hw, self.model, self.kv_bytes)
         self.graphs = graphs
+        self.placements = dict[tuple[str, int], Ints]()  # of play/plan.py, so that each is asked once
 
     def _most_sequences(self, max_batch: int | None) -> int | None:
         """How many sequences may hold a KV cache under a clock-driven schedule: no more than there are. Raises UserError."""

@@ -36,8 +36,9 @@ def write_per_token(run: Run, path: Path) -> None:
     """One row per forward pass: a decoded token (or batch), or a prefill chunk."""
     trace, requests = run.workload.trace, run.workload.requests
     number = requests.event_pass[requests.event_of_request]
-    asked, hits = (
-        np.bincount(number, weights, trace.n_passes).astype(int).tolist() for weights in (None, run.decisions.hit)
+    asked, hits, of_device = (
+        np.bincount(number, weights, trace.n_passes).astype(int).tolist()
+        for weights in (None, run.decisions.hit, run.of_device)
     )
     resident = run.decisions.used[np.searchsorted(requests.event_pass, np.arange(trace.n_passes), "right") - 1].tolist()
     kept = kept_by_pass(trace).tolist()
@@ -48,7 +49,7 @@ def write_per_token(run: Run, path: Path) -> None:
             tokens = int(trace.pass_ptr[p + 1] - trace.pass_ptr[p])
             rows.writerow((
                 p, ("prefill", "decode")[trace.phase[p]], trace.sequence[last], trace.position[last], tokens, kept[p],
-                f"{run.pass_ps[p] / 1e9:.6f}", f"{run.clocks.stall_ps[p] / 1e9:.6f}", asked[p], hits[p], asked[p] - hits[p],
+                f"{run.pass_ps[p] / 1e9:.6f}", f"{run.clocks.stall_ps[p] / 1e9:.6f}", asked[p], hits[p], of_device[p] - hits[p],
                 run.link_bytes[p], resident[p],
             ))  # fmt: skip
 
@@ -74,14 +75,15 @@ def write_perfetto(run: Run, spans: Spans, path: Path) -> None:
 def _cache_events(run: Run, spans: Spans) -> list[dict[str, Any]]:
     """Per event, when its decisions are made: hits and misses as one instant, evictions by name, resident bytes as a counter."""
     requests, decided = run.workload.requests, spans.decisions
-    starts, hit = requests.ptr.tolist(), run.decisions.hit
+    starts, hit, of_device = requests.ptr.tolist(), run.decisions.hit, run.of_device
     cause = event_of_cause(requests, run.guesses, run.decisions.evicted_for).tolist()
     events: list[dict[str, Any]] = []
     for event, at in enumerate(decided):
         first, last = starts[event], starts[event + 1]
-        hits, layer = int(hit[first:last].sum()), int(run.workload.trace.layer_index[requests.event_layer[event]])
+        hits, mine = int(hit[first:last].sum()), int(of_device[first:last].sum())
+        layer = int(run.workload.trace.layer_index[requests.event_layer[event]])
         args = {"layer": layer, "experts": requests.obj[first:last].tolist()}
-        for name, n in (("hit", hits), ("miss", last - first - hits)):
+        for name, n in (("hit", hits), ("miss", mine - hits), ("on the CPU", last - first - mine)):
             if n:
                 events.append(
                     {"ph": "i", "s": "t", "pid": 0, "tid": 4, "name": f"{name} ×{n}", "ts": at / 1e6, "args": args}

@@ -9,7 +9,7 @@ from simmoe.play import advice
 from simmoe.play.cautions import cautions
 from simmoe.play.confidence import Band
 from simmoe.play.ladder import Ladder
-from simmoe.play.plan import Plan
+from simmoe.play.plan import Plan, memory_of
 from simmoe.play.requests import Served
 from simmoe.play.result import Run
 from simmoe.play.workload import Workload
@@ -39,15 +39,17 @@ def console() -> Console:
 def show_ladder(ladder: Ladder, plan: Plan, files: list[str], out: Console) -> None:
     heading(ladder.workload, plan, ladder.nothing.engine, files, out)
     table = _table()
-    every = ladder.workload.model.all_expert_bytes
+    memory = memory_of(ladder.workload, plan)
     table.add_row("[dim]bound: nothing[/]", *_cells(ladder.nothing))
     for rung in ladder.rungs:
         name = f"{rung.label} ({nbytes(rung.budget_bytes)})"
         table.add_row(name, *(_cells(rung.run) if rung.run else (rung.why_not, *[""] * (len(COLUMNS) - 2))))
     table.add_row("[dim]bound: everything[/]", *_cells(ladder.everything))
     print_whole(table, out)
+    whose = " left to the device" * bool(plan.placement)
     out.print(
-        f"100 % = {nbytes(every)} of routed experts. A rung starts empty, so 100 % still pays each first load; the bound starts full."
+        f"100 % = {nbytes(memory.left_bytes)} of routed experts{whose}. "
+        "A rung starts empty, so 100 % still pays each first load; the bound starts full."
     )
     for line in advice.ladder_lines(ladder):
         out.print(line)
@@ -56,7 +58,8 @@ def show_ladder(ladder: Ladder, plan: Plan, files: list[str], out: Console) -> N
 def show_run(run: Run, changes: list[tuple[str, float]], files: list[str], out: Console) -> None:
     heading(run.workload, run.plan, run.engine, files, out)
     table = _table()
-    share = run.plan.budget_bytes / run.workload.model.all_expert_bytes
+    memory = memory_of(run.workload, run.plan)
+    share = memory.share(run.plan.budget_bytes)
     table.add_row(f"{share:.1%} ({nbytes(run.plan.budget_bytes)})", *_cells(run))
     print_whole(table, out)
     split = run.memory_bytes
@@ -70,9 +73,13 @@ def show_run(run: Run, changes: list[tuple[str, float]], files: list[str], out: 
             else ""
         )
     )
+    for tier, held in run.other_memory_bytes.items():
+        out.print(f"  {tier}: {', '.join(f'{part} {nbytes(n)}' for part, n in held.items())}", highlight=False)
     for one in run.devices() if run.plan.device_budgets else ():
         parts = ", ".join(f"{name} {nbytes(n)}" for name, n in one["memory_bytes"].items())
         out.print(f"  {one['name']}: {parts}", highlight=False)
+    if line := not_of_the_device(run):
+        out.print(line)
     if run.requests is not None:
         show_requests(run, run.requests, out)
     if run.tok_s:
@@ -83,6 +90,20 @@ def show_run(run: Run, changes: list[tuple[str, float]], files: list[str], out: 
         out.print(advice.sentence(run, changes)[:1].upper() + advice.sentence(run, changes)[1:] + ".")
         if line := energy_line(run):
             out.print(line)
+
+
+def not_of_the_device(run: Run) -> str:
+    """What the hit rate leaves out, and what of the misses the miss rule sent to the CPU; empty where the CPU computes nothing."""
+    of, said = run.decode, list[str]()
+    if of.placed:
+        said.append(
+            f"{of.placed / of.requests:.1%} of the requests are for experts placed on the CPU, which the hit rate leaves out"
+        )
+    if sent := of.on_cpu - of.placed:
+        said.append(
+            f"the miss rule sent {sent / of.of_device:.1%} of the{' other' * bool(of.placed)} requests to the CPU"
+        )
+    return f"In decode {'; '.join(said)}." if said else ""
 
 
 def show_requests(run: Run, found: Served, out: Console) -> None:
