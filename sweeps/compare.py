@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from simmoe.hardware_profiles import doubts
 from simmoe.play import advice
 from simmoe.play.calling import scenario_of, takes
 from simmoe.play.identity import eviction_identity
@@ -145,7 +146,9 @@ def show_comparison(comparison: Comparison, files: list[str], out: Console) -> N
         model = f"model {workload.memory.what}, {show.played(workload)}{_beyond(comparison)}, {positions}"
         out.print(f"{name}: router {router}, {model}", markup=False, highlight=False)
     out.print(show.inputs(files), highlight=False)
-    links = (f"{hw.name}: {note}" for hw in (row.workload.hw for row in rows) for note in about_links(hw))
+    links = (
+        f"{hw.name}: {note}" for hw in (row.workload.hw for row in rows) for note in (*doubts(hw), *about_links(hw))
+    )
     for note in dict.fromkeys(filter(None, (*(show.small_model(row.workload) for row in rows), *links))):
         out.print(note, highlight=False)
     show.print_whole(_table(comparison), out)

@@ -16,22 +16,23 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; 0 on success, 2 with one line on standard error for a user's mistake."""
+    """Run one command; 0 on success, 1 for what a check found, 2 with one line on standard error for a user's mistake."""
     try:
         arguments, rest = parser().parse_known_args(argv)
         if rest:
             arguments.parser.unknown(rest)
-        arguments.command(arguments)
+        code: int | None = arguments.command(arguments)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output has gone: nothing is wrong
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("simmoe: interrupted", file=sys.stderr)
         return 130
     except (UserError, OSError) as error:
         print(f"simmoe: {error}", file=sys.stderr)
         return 2
-    return 0
+    return code or 0
 
 
 def parser() -> Parser:

@@ -37,8 +37,9 @@ class Parser(argparse.ArgumentParser):
     def runs(self, name: str, module: str) -> None:
         """The function of simmoe.cli.MODULE that is this command, imported when it runs."""
 
-        def command(arguments: argparse.Namespace) -> None:
-            getattr(import_module(f"simmoe.cli.{module}"), name)(arguments)
+        def command(arguments: argparse.Namespace) -> int | None:
+            code: int | None = getattr(import_module(f"simmoe.cli.{module}"), name)(arguments)
+            return code
 
         self.set_defaults(command=command, parser=self)
 

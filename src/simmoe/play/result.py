@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from simmoe.hardware_profiles import doubts
 from simmoe.play import devices
 from simmoe.play.energy import energy
 from simmoe.play.identity import eviction_identity, policy_identity
@@ -131,7 +132,7 @@ class Run:
     @property
     def notes(self) -> list[str]:
         """What to know about the machine as it was played."""
-        return about_links(self.workload.hw)
+        return [*doubts(self.workload.hw), *about_links(self.workload.hw)]
 
     @property
     def energy(self) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from simmoe.hardware_profiles import doubts
 from simmoe.play import advice
 from simmoe.play.confidence import Band
 from simmoe.play.ladder import Ladder
@@ -120,7 +121,7 @@ def heading(workload: Workload, plan: Plan, engine: str, files: list[str], out: 
         highlight=False,
     )
     out.print(inputs(files), highlight=False)
-    for note in (small_model(workload), *about_links(workload.hw)):
+    for note in (small_model(workload), *doubts(workload.hw), *about_links(workload.hw)):
         if note:
             out.print(note, highlight=False)
 
