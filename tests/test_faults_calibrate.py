@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import simmoe
 from simmoe.cli.main import main
-from simmoe.hardware_profiles import available
+from simmoe.hardware_profiles import available, load
 
 
 def profile(tmp_path: Path, base: str, text: str) -> str:
@@ -126,3 +130,108 @@ def test_a_fitted_figure_states_its_range(tmp_path, capsys):
     box = profile(tmp_path, "rtx_4090", said("units.gpu.launch", "4 us", "a line", kind="fitted"))
     assert main(["hw", "check", box]) == 2
     assert "units.gpu.launch: fitted without a range" in capsys.readouterr().err
+
+
+# --- calibrate ----------------------------------------------------------------------------------------------------------
+
+
+def known_rows(home: str, unified: bool, **constants: float) -> list[dict[str, Any]]:
+    """Rows of a machine whose constants are known."""
+    from tests import test_calibrate as made  # here, so that the tests above can be played on versions without rows
+
+    return made.known_rows(made.Known(**constants), home, unified)
+
+
+def calibrated(tmp_path: Path, rows: list[dict[str, Any]], *options: str) -> int:
+    """The exit code of `simmoe calibrate` on those rows; it writes made.yaml."""
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return main(["calibrate", "--rows", str(tmp_path / "rows.jsonl"), "--out", str(tmp_path / "made.yaml"), *options])
+
+
+def test_fault_15_small_products_and_eager_launches_do_not_make_8_tb_per_s(tmp_path, capsys):
+    """Small matrices that stay in the cache, and launches that hide the read, once made a line of twice the rate of the memory."""
+    rows = known_rows("memory", False, read=4.0e12, cached=12e12, eager=18e-6)
+    assert calibrated(tmp_path, rows) == 0, capsys.readouterr().err
+    hw = load(tmp_path / "made.yaml")
+    assert hw.device.bytes_per_s == pytest.approx(4.0e12, rel=0.05)
+    assert hw.device.graph_launch_ps == pytest.approx(5e6, rel=0.1) and hw.device.launch_ps == pytest.approx(
+        18e6, rel=0.1
+    )
+    small = [row for row in rows if row["kind"] != "gemm" or row["bytes"] < 4 * 50 * 2**20]
+    assert calibrated(tmp_path, small, "--force") == 2
+    assert "no product reads 210 MB, 4 times the last-level cache" in capsys.readouterr().err
+
+
+def test_fault_15_what_no_law_meets_is_fitted_and_never_measured(tmp_path, capsys):
+    rows = known_rows("memory", False)
+    for row in rows:
+        if row["kind"] == "gemm" and row["how"] == "eager" and row["bytes"] == 2**22:
+            row["us"] *= 3
+    assert calibrated(tmp_path, rows) == 0, capsys.readouterr().err
+    launch = load(tmp_path / "made.yaml").figures["units.gpu.launch"]
+    assert launch.kind == "fitted" and "0.3" in launch.source
+    assert launch.value == pytest.approx(12e6, rel=0.15) and launch.high == pytest.approx(38e6, rel=0.1)
+
+
+def test_fault_15_the_cpu_multiplies_quantised_weights_by_int8(tmp_path, capsys):
+    """fp16 products of a CPU without their kernels are far slower than what any engine does."""
+    rows = known_rows("memory", True, cpu_flops=1.2e12, cpu_int8=6e12)
+    slow = {"kind": "cpu_flops", "format": "fp16", "threads": 8, "tflops": 0.0002, "us": 1.0, "lo": 1.0, "hi": 1.0}
+    assert calibrated(tmp_path, [*rows, slow]) == 0, capsys.readouterr().err
+    flops = load(tmp_path / "made.yaml").device.flops_per_s
+    assert flops["int8"] == pytest.approx(6e12, rel=0.02) and flops["fp16"] == pytest.approx(1.2e12, rel=0.02)
+
+
+@pytest.mark.parametrize("direct", [False, None])
+def test_fault_15_reads_through_the_page_cache_are_no_disk(direct, tmp_path, capsys):
+    rows = known_rows("disk", True, store=60e9)
+    assert calibrated(tmp_path, rows) == 1  # O_DIRECT or not, no drive is that fast
+    assert "tiers.disk.bandwidth: 59.93 GB/s" in capsys.readouterr().err
+    rows = [{**row, "direct": direct} if row["kind"] == "disk" else row for row in known_rows("disk", True)]
+    assert calibrated(tmp_path, rows, "--force") == 2
+    assert "no reads of the disk past the page cache" in capsys.readouterr().err
+    assert not (tmp_path / "made.yaml").exists()
+
+
+def test_fault_15_rows_taken_beside_foreign_load_are_refused_or_labelled(tmp_path, capsys):
+    rows = known_rows("memory", True)
+    for share, code in ((0.2, 0), (0.21, 2), (0.88, 2)):
+        rows[0]["foreign"] = share
+        (tmp_path / "made.yaml").unlink(missing_ok=True)
+        assert calibrated(tmp_path, rows) == code
+        assert (tmp_path / "made.yaml").exists() == (code == 0)
+    assert "foreign load 88%: other processes took more than 20% of the cores" in capsys.readouterr().err
+    assert calibrated(tmp_path, rows, "--force") == 0
+    assert (
+        main(["run", "--hw", str(tmp_path / "made.yaml"), "--trace", "switch", "--tokens", "64", "--budget", "50%"])
+        == 0
+    )
+    printed = " ".join(capsys.readouterr().out.split())
+    assert 0 < printed.index("beside foreign load of 88%") < printed.index("tok/s")
+
+
+@pytest.mark.slow
+def test_fault_15_a_calibration_beside_a_busy_machine_is_refused(tmp_path):
+    """As many processes compute as there are cores."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
+    try:
+        command = [
+            sys.executable,
+            "-m",
+            "simmoe",
+            "calibrate",
+            "--quick",
+            "--device",
+            "cpu",
+            "--home",
+            "memory",
+            "--out",
+            "box.yaml",
+        ]
+        where = {**os.environ, "PYTHONPATH": str(Path(simmoe.__file__).parents[1])}
+        done = subprocess.run(command, cwd=tmp_path, env=where, capture_output=True, text=True)
+    finally:
+        for one in busy:
+            one.kill()
+            one.wait()
+    assert done.returncode == 2 and "foreign load" in done.stderr and list(tmp_path.iterdir()) == []
