@@ -99,6 +99,12 @@ def test_fault_15_a_run_says_it_above_the_result(tmp_path, capsys):
         assert main([command[0], "--hw", box, "--trace", "switch", "--tokens", "64", *command[1:]]) == 0
         printed = capsys.readouterr().out
         assert 0 < printed.index("link.bandwidth: 55 GB/s (measured) cannot be true") < printed.index("tok/s"), command
+    space = tmp_path / "space.yaml"
+    axes = f"hw: [{box}]\ntrace: [switch]\nbudget: [25%, 50%]\ntokens: 64"
+    space.write_text(f"schema: 1\nname: two\n{axes}\nobjectives: {{tok_s: maximize}}\n", "utf-8")
+    assert main(["sweep", str(space), "--trials", "2", "--sampler", "random"]) == 0
+    printed = capsys.readouterr().out
+    assert 0 < printed.index("link.bandwidth: 55 GB/s (measured) cannot be true") < printed.index("Pareto front")
 
 
 def test_fault_15_a_mode_that_cannot_be_true(tmp_path, capsys):
