@@ -272,6 +272,30 @@ def test_what_an_h200_measured_gives_its_figures(tmp_path):
         assert load_ps(size, hw) / 1e6 == pytest.approx(us, rel=0.01)
 
 
+def test_single_launches_are_no_grouped_launch(tmp_path):
+    found = [
+        {**row, "way": "loop"} if row["kind"] == "grouped" else row for row in known_rows(Known(), "memory", False)
+    ]
+    assert written(tmp_path, found).device.grouped_launch_ps is None
+
+
+@pytest.mark.parametrize("unified", [True, False], ids=["unified", "discrete"])
+@pytest.mark.parametrize("home", ["disk", "memory"])
+def test_rows_that_miss_a_kind_are_one_line(tmp_path, capsys, home, unified):
+    whole, out = known_rows(Known(), home, unified), str(tmp_path / "x.yaml")
+    for kind in {row["kind"] for row in whole} - {"machine"}:
+        left = [row for row in whole if row["kind"] != kind]
+        (tmp_path / "left.jsonl").write_text(rows.text_of(left), "utf-8")
+        code = main(["calibrate", "--rows", str(tmp_path / "left.jsonl"), "--out", out, "--force"])
+        needed = (
+            {"cpu", "cpu_flops"}
+            | ({"beside"} if unified else {"gemm", "copy"})
+            | ({"disk"} if home == "disk" else {"copy"})
+        )
+        assert code == (2 if kind in needed else 0), (kind, capsys.readouterr().err)
+        assert code == 0 or capsys.readouterr().err.count("\n") == 1
+
+
 # --- fits ---------------------------------------------------------------------------------------------------------------
 
 
@@ -483,7 +507,15 @@ def test_bad_options_are_one_line(tmp_path, capsys):
         json.dump({**scenario, "scenario": {**scenario["scenario"], "context": None}}, stream)
     (tmp_path / "ladder.json").write_text('{"rungs": []}')
     (tmp_path / "text.json").write_text("{")
-    for name, text in (("number", "5"), ("zero", '{"kind": "copy", "us": 0}'), ("copy", '{"kind": "copy", "us": 1}')):
+    bare = '{"kind": "disk", "what": "read", "bytes": 4096}'
+    word = '{"kind": "cpu_flops", "format": "q4", "tflops": 1}'
+    for name, text in (
+        ("bare", bare),
+        ("word", word),
+        ("number", "5"),
+        ("zero", '{"kind": "other", "us": 0}'),
+        ("copy", '{"kind": "other", "us": 1}'),
+    ):
         (tmp_path / f"{name}.jsonl").write_text(text)
     (tmp_path / "half.jsonl").write_text('{"kind": "machine"}')
     there = str(tmp_path / "there.yaml")
@@ -506,6 +538,14 @@ def test_bad_options_are_one_line(tmp_path, capsys):
             "--rows",
             str(tmp_path / "half.jsonl"),
         ): r"half\.jsonl: line 1: unit is None; a machine row needs unit, unified",
+        (
+            "--rows",
+            str(tmp_path / "bare.jsonl"),
+        ): r"bare\.jsonl: line 1: a row of kind disk without depth; it needs what, bytes, depth",
+        (
+            "--rows",
+            str(tmp_path / "word.jsonl"),
+        ): r"word\.jsonl: line 1: unknown format 'q4'; known: fp32, fp16, bf16, int8",
         ("--rows", str(tmp_path / "copy.jsonl"), "--quick"): r"--quick is about measuring, and --rows reads",
         ("--save-rows", there, "--out", str(tmp_path / "x.yaml")): r"there\.yaml exists",
         ("--observed", "tok_s=fast", run): r"--observed 'tok_s=fast': write tok_s=NUMBER",

@@ -9,9 +9,8 @@ import numpy as np
 
 from simmoe.calibrate.backend import COLUMNS, Call, Numpy, cores
 from simmoe.calibrate.fit import CACHES
-from simmoe.calibrate.rows import Row, timed_row
+from simmoe.calibrate.rows import WIDTH, Row, timed_row
 from simmoe.calibrate.sampling import repeat, timed
-from simmoe.calibrate.units import WIDTH
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.units import nbytes
 

@@ -54,6 +54,8 @@ def out_of_cache(points: Sequence[Point], cache_bytes: int) -> Point:
 
 def fixed(points: Sequence[Point], bytes_per_s: float) -> Fitted:
     """What a product costs beside its bytes: the median over those that spend half of their time on it, or that of the smallest."""
+    if not points:
+        raise UserError("no product of one token that was issued eager: the launch is not known")
     small = [point for point in points if 2 * point.bytes / bytes_per_s <= point.seconds] or [min(points)]
     left = [max(0.0, seconds - size / bytes_per_s) for size, seconds in small]
     value = float(np.median(left))

@@ -6,8 +6,7 @@ from typing import Protocol
 
 from simmoe.calibrate.backend import Call
 from simmoe.calibrate.fit import CACHES
-from simmoe.calibrate.rows import Row, timed_row
-from simmoe.calibrate.units import WIDTH
+from simmoe.calibrate.rows import WIDTH, Row, timed_row
 
 COLUMNS = 4096
 SIZES = tuple(1 << n for n in range(18, 27, 2))  # bytes of the matrices below the largest: 256 KiB … 64 MiB

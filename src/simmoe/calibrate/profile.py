@@ -17,7 +17,7 @@ import yaml
 from simmoe import hardware_profiles
 from simmoe.calibrate import fit, units
 from simmoe.calibrate.figures import Figures, points_of, whole
-from simmoe.calibrate.rows import Rows, machine_of, microseconds, of, samples
+from simmoe.calibrate.rows import Row, Rows, machine_of, microseconds, of, samples
 from simmoe.hardware_profiles.plausible import peaks_of
 from simmoe.hardware_profiles.schema import W
 from simmoe.simulator.errors import UserError
@@ -80,7 +80,7 @@ def _unified(rows: Rows, f: Figures) -> dict[str, Any]:
     machine, unit, (load, link) = machine_of(rows), _unit(rows, f), _link(rows, f)
     total, available = machine["memory_bytes"]
     own = parse(unit["bandwidth"]["value"], "bandwidth")
-    alone, beside = (of(rows, "beside", other=other)[0] for other in ("alone", "load"))
+    alone, beside = (_beside(rows, other) for other in ("alone", "load"))
     shares = [min(beside.get(end, beside["per_s"]) / alone["per_s"], 1.0) for end in ("lo", "per_s", "hi")]
     law = fit.shared(own, own * shares[1], load, IN_PLACE if machine["home"] == "disk" else COPIED)
     w, n = law.bytes_per_loaded_byte, samples([alone, beside])
@@ -104,6 +104,16 @@ def _unified(rows: Rows, f: Figures) -> dict[str, Any]:
         "reserved": f.stated(total - available, "in use when it began"),
         W: {"value": w, "kind": "measured", "source": f"{f.here}, {n} samples, {met}"},
     }  # fmt: skip
+
+
+def _beside(rows: Rows, other: str) -> Row:
+    found = [row for row in of(rows, "beside", other=other) if other == "alone" or "load_gbs" in row]
+    if not found:
+        raise UserError(
+            f"no row of kind beside and other {other!r}: on one memory a product must be timed alone and while experts are loaded, with "
+            "load_gbs"
+        )
+    return found[0]
 
 
 def _discrete(rows: Rows, f: Figures) -> dict[str, Any]:
@@ -160,7 +170,7 @@ def _slow_and_back(rows: Rows, f: Figures, load: int) -> dict[str, Any]:
 def _reads(rows: Rows) -> Rows:
     """Reads of the disk. Raises UserError for those that the page cache may have answered."""
     reads = of(rows, "disk", what="read")
-    if not reads or any(not row.get("direct") for row in reads):
+    if not any(row.get("depth") == 1 for row in reads) or any(not row.get("direct") for row in reads):
         raise UserError(
             "the rows hold no reads of the disk past the page cache (kind disk, direct true); the page cache's rate is not the disk's"
         )
@@ -169,8 +179,8 @@ def _reads(rows: Rows) -> Rows:
 
 def _link(rows: Rows, f: Figures) -> tuple[int, dict[str, Any]]:
     """Bytes per second and the entry of the path along which experts come."""
-    machine, beside = machine_of(rows), of(rows, "beside", other="load")
-    seen = beside[0]["load_gbs"] * 1e9 if beside else None
+    machine = machine_of(rows)
+    seen = _beside(rows, "load")["load_gbs"] * 1e9 if machine["unified"] else None
     if machine["unified"] and machine["home"] == "disk":
         path, entry = f.path([row for row in _reads(rows) if row["depth"] == 1], "O_DIRECT reads, one in flight", seen)
     elif machine["unit"] == "cpu":

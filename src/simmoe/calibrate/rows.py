@@ -16,11 +16,35 @@ from simmoe.simulator.errors import UserError
 
 Row = dict[str, Any]
 Rows = Sequence[Row]
-POSITIVE = ("us", "lo", "hi", "bytes", "tokens", "threads", "experts", "depth", "gbs", "tflops", "per_s", "load_gbs")
+HOWS = ("eager", "graph", "back to back", "one, waited for by the host", "two streams", "total")
+WHOLE = ("bytes", "tokens", "threads", "experts", "depth", "n")
+TEXTS = ("what", "other", "way")
+POSITIVE = (
+    "us",
+    "lo",
+    "hi",
+    "bytes",
+    "tokens",
+    "threads",
+    "experts",
+    "depth",
+    "gbs",
+    "tflops",
+    "per_s",
+    "load_gbs",
+    "n",
+)
 MACHINE: dict[str, Any] = {
-    "unit": str, "unified": bool, "home": str, "device": str, "library": str, "day": str, "llc_bytes": int, "host_llc_bytes": int,
-    "threads": int, "memory_bytes": list, "device_bytes": list, "disk_bytes": int, "foreign": (int, float),
+    "unit": ("cpu", "gpu"), "unified": (True, False), "home": ("disk", "memory"), "device": str, "library": str, "day": str,
+    "llc_bytes": int, "host_llc_bytes": int, "threads": int, "memory_bytes": list, "device_bytes": list, "disk_bytes": int,
+    "foreign": (int, float),
 }  # fmt: skip
+NEEDS = {  # facts that a row of that kind must hold
+    "gemm": ("what", "tokens", "how", "bytes", "us"), "grouped": ("way", "bytes", "us"), "launch": ("what", "us"),
+    "copy": ("what", "how", "bytes", "us"), "cpu": ("format", "threads", "bytes", "us"), "cpu_flops": ("format", "tflops"),
+    "memread": ("bytes", "us"), "beside": ("other", "per_s"), "disk": ("what",), "read": ("bytes", "depth", "gbs", "us"),
+}  # fmt: skip
+WIDTH = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}  # bytes of one weight, by format
 
 
 def timed_row(kind: str, seconds: Sequence[float], **facts: Any) -> Row:
@@ -60,7 +84,11 @@ def read(path: Path) -> list[Row]:
     if not path.is_file():
         raise UserError(f"--rows: no file {path}; simmoe calibrate --save-rows FILE writes one")
     found = list[Row]()
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except ValueError:
+        raise UserError(f"{path.name}: not UTF-8 text; rows are one JSON object a line") from None
+    for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
         except ValueError as error:
@@ -79,14 +107,36 @@ def _check(row: Any, at: str) -> None:
         raise UserError(
             f"{at}: {str(row)[:60]!r} is no row; write an object with a kind, such as {{'kind': 'copy', …}}"
         )
+    needs = NEEDS.get(row["kind"], ()) + (NEEDS["read"] if row.get("what") == "read" else ())
+    for key in needs:
+        if key not in row:
+            raise UserError(f"{at}: a row of kind {row['kind']} without {key}; it needs {', '.join(needs)}")
     for key in POSITIVE:
         value = row.get(key, 1)
-        if type(value) not in (int, float) or not 0 < value < 1e30:
-            raise UserError(f"{at}: {key} is {value!r}; it must be a number above 0")
+        if type(value) not in (int, float) or not 1e-6 < value < 1e18 or (key in WHOLE and type(value) is not int):
+            raise UserError(f"{at}: {key} is {value!r}; it must be a{' whole' * (key in WHOLE)} number above 0")
+    for key in TEXTS:
+        if not isinstance(row.get(key, ""), str):
+            raise UserError(f"{at}: {key} is {row[key]!r}; write a text")
+    for key, known in (("format", WIDTH), ("how", HOWS)):
+        if row.get(key, next(iter(known))) not in tuple(known):
+            raise UserError(f"{at}: unknown {key} {row[key]!r}; known: {', '.join(known)}")
     if row["kind"] == "machine":
-        for key, kind in MACHINE.items():
-            if not isinstance(row.get(key), kind):
-                raise UserError(f"{at}: {key} is {row.get(key)!r}; a machine row needs {', '.join(MACHINE)}")
+        _check_machine(row, at)
+
+
+def _check_machine(row: Row, at: str) -> None:
+    for key, kind in MACHINE.items():
+        value = row.get(key)
+        words = isinstance(kind, tuple) and not isinstance(kind[0], type)
+        if value not in kind if words else not isinstance(value, kind):
+            raise UserError(f"{at}: {key} is {value!r}; a machine row needs {', '.join(MACHINE)} (docs/calibrate.md)")
+    for key in ("memory_bytes", "device_bytes"):
+        pair = row[key]
+        if len(pair) != 2 or any(type(one) is not int for one in pair) or not 0 <= pair[1] <= pair[0]:
+            raise UserError(f"{at}: {key} is {pair!r}; write [all, free] in bytes")
+    if min(row["llc_bytes"], row["host_llc_bytes"], row["memory_bytes"][0]) <= 0 or not 0 <= row["foreign"] <= 1:
+        raise UserError(f"{at}: caches and memory must have a size above 0, and foreign is a share from 0 to 1")
 
 
 def text_of(rows: Rows) -> str:

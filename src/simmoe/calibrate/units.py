@@ -6,10 +6,9 @@ from typing import Any
 
 from simmoe.calibrate.figures import Figures, large, points_of
 from simmoe.calibrate.fit import Point, fixed, out_of_cache, softness
-from simmoe.calibrate.rows import Row, Rows, machine_of, of
+from simmoe.calibrate.rows import WIDTH, Row, Rows, machine_of, of
 from simmoe.simulator.errors import UserError
 
-WIDTH = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}  # bytes of one weight
 LEAST_TOKENS = 4  # numbers of tokens from which an exponent can be told
 
 
