@@ -301,15 +301,21 @@ def test_rows_that_miss_a_kind_are_one_line(tmp_path, capsys, home, unified):
 
 def test_a_fixed_part_says_how_far_its_law_is_from_the_points():
     good = [Point(size, 5e-6 + size / 20e9) for size in (10**3, 10**4, 10**7)]
-    found = fit.fixed(good, 20e9)
+    found = fit.fixed(good, 20e9, 0.0)
     assert found.value == pytest.approx(5e-6) and found.kind == "measured"
-    found = fit.fixed([*good, Point(10**5, 40e-6)], 20e9)
+    found = fit.fixed([*good, Point(10**5, 40e-6)], 20e9, 0.0)
     assert (
         found.kind == "fitted"
         and found.ratios[0] == pytest.approx(10e-6 / 40e-6)
         and found.high == pytest.approx(35e-6)
     )
-    assert fit.fixed([Point(10**7, 6e-4)], 20e9).value == pytest.approx(1e-4)  # no small one: what the smallest leaves
+    assert fit.fixed([Point(10**7, 6e-4)], 20e9, 0.0).value == pytest.approx(
+        1e-4
+    )  # no small one: what the smallest leaves
+    cached = [
+        Point(size, size / 60e9) for size in (10**4, 10**5, 10**6)
+    ]  # faster than the memory: a launch is not free for that
+    assert fit.fixed(cached, 20e9, 1e-6).low == fit.fixed(cached, 20e9, 1e-6).value == 1e-6
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -513,7 +519,7 @@ def test_bad_options_are_one_line(tmp_path, capsys):
         ("bare", bare),
         ("word", word),
         ("number", "5"),
-        ("zero", '{"kind": "other", "us": 0}'),
+        ("zero", '{"kind": "launch", "what": "x", "us": 0}'),
         ("copy", '{"kind": "other", "us": 1}'),
     ):
         (tmp_path / f"{name}.jsonl").write_text(text)

@@ -52,12 +52,15 @@ def out_of_cache(points: Sequence[Point], cache_bytes: int) -> Point:
     return max(large, key=lambda point: point.bytes / point.seconds)
 
 
-def fixed(points: Sequence[Point], bytes_per_s: float) -> Fitted:
-    """What a product costs beside its bytes: the median over those that spend half of their time on it, or that of the smallest."""
+def fixed(points: Sequence[Point], bytes_per_s: float, least: float) -> Fitted:
+    """What a product costs beside its bytes: the median over those that spend half of their time on it, or that of the smallest.
+
+    least: seconds of what does nothing.
+    """
     if not points:
         raise UserError("no product of one token that was issued eager: the launch is not known")
     small = [point for point in points if 2 * point.bytes / bytes_per_s <= point.seconds] or [min(points)]
-    left = [max(0.0, seconds - size / bytes_per_s) for size, seconds in small]
+    left = [max(least, seconds - size / bytes_per_s) for size, seconds in small]
     value = float(np.median(left))
     ratios = [(value + size / bytes_per_s) / seconds for size, seconds in points]
     return Fitted(value, min(left), max(left), (min(ratios), max(ratios)))

@@ -107,7 +107,11 @@ def _check(row: Any, at: str) -> None:
         raise UserError(
             f"{at}: {str(row)[:60]!r} is no row; write an object with a kind, such as {{'kind': 'copy', …}}"
         )
-    needs = NEEDS.get(row["kind"], ()) + (NEEDS["read"] if row.get("what") == "read" else ())
+    if row["kind"] == "machine":
+        _check_machine(row, at)
+    if row["kind"] not in NEEDS:  # rows of others, such as of power, are passed over
+        return
+    needs = NEEDS[row["kind"]] + (NEEDS["read"] if row.get("what") == "read" else ())
     for key in needs:
         if key not in row:
             raise UserError(f"{at}: a row of kind {row['kind']} without {key}; it needs {', '.join(needs)}")
@@ -121,8 +125,6 @@ def _check(row: Any, at: str) -> None:
     for key, known in (("format", WIDTH), ("how", HOWS)):
         if row.get(key, next(iter(known))) not in tuple(known):
             raise UserError(f"{at}: unknown {key} {row[key]!r}; known: {', '.join(known)}")
-    if row["kind"] == "machine":
-        _check_machine(row, at)
 
 
 def _check_machine(row: Row, at: str) -> None:

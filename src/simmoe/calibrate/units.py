@@ -22,7 +22,7 @@ def gpu(rows: Rows, figures: Figures) -> dict[str, Any]:
     for key, how, words in (("launch", "eager", "eager"), ("graph_launch", "graph", "in a CUDA graph")):
         some = [row for row in single if row["how"] == how]
         if some or key == "launch":
-            unit[key] = figures.time(some, fixed(points_of(some), rate), f"one token, {words}, {library}")
+            unit[key] = figures.time(some, fixed(points_of(some), rate, _least(rows)), f"one token, {words}, {library}")
     unit |= _grouped(rows, figures, rate) | _waits(rows, figures, library)
     return {**unit, "flops": _flops(products, figures, library), **_softness(products, figures, rate)}
 
@@ -74,8 +74,16 @@ def _grouped(rows: Rows, figures: Figures, rate: float) -> dict[str, Any]:
     words = f"distinct experts in one launch ({way}), {machine['library']}"
     return {
         "grouped_bandwidth": figures.rate(ways[way], point, words),
-        "grouped_launch": figures.time(ways[way], fixed(points_of(ways[way]), point.bytes / point.seconds), words),
+        "grouped_launch": figures.time(
+            ways[way], fixed(points_of(ways[way]), point.bytes / point.seconds, _least(rows)), words
+        ),
     }
+
+
+def _least(rows: Rows) -> float:
+    """Seconds of a kernel that does nothing; 0 where it was not timed."""
+    times = [row["us"] / 1e6 for row in of(rows, "launch") if row["what"].startswith("small kernel")]
+    return min(times, default=0.0)
 
 
 def _waits(rows: Rows, figures: Figures, library: str) -> dict[str, Any]:
@@ -97,10 +105,15 @@ def cpu(rows: Rows, figures: Figures, library: str) -> dict[str, Any]:
     point = out_of_cache(points_of(products), machine["host_llc_bytes"])
     (best, *_) = (row for row in products if Point(row["bytes"], row["us"] / 1e6) == point)
     alike = [row for row in products if (row["format"], row["threads"]) == (best["format"], best["threads"])]
-    words = f"{best['format']}, {best['threads']} threads, {library}"
+    words, rate, smallest = (
+        f"{best['format']}, {best['threads']} threads, {library}",
+        point.bytes / point.seconds,
+        min(points_of(alike)),
+    )
+    least = max(0.0, smallest.seconds - smallest.bytes / rate)
     return {
         "bandwidth": figures.rate(products, point, f"{large(words)}"),
-        "launch": figures.time(alike, fixed(points_of(alike), point.bytes / point.seconds), f"one token, {words}"),
+        "launch": figures.time(alike, fixed(points_of(alike), rate, least), f"one token, {words}"),
         "flops": _cpu_flops(of(rows, "cpu_flops"), figures, library),
     }
 
