@@ -189,7 +189,7 @@ def _add_hw(commands: Commands) -> None:
     listing = actions.add_parser("list", help="the bundled machines")
     show = actions.add_parser("show", help="every figure of a machine with kind, range and source")
     show.add_argument("name", metavar="NAME|FILE[@MODE]")
-    check = actions.add_parser("check", help="say whether a profile is complete and consistent")
+    check = actions.add_parser("check", help="say whether a profile is complete, consistent and can be true")
     check.add_argument("name", metavar="FILE")
     diff = actions.add_parser("diff", help="what differs between two machines, and by how much")
     for which in ("a", "b"):
