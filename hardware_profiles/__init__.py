@@ -13,12 +13,13 @@ from pathlib import Path
 
 from simmoe.hardware_profiles.building import build
 from simmoe.hardware_profiles.figures import KINDS
+from simmoe.hardware_profiles.plausible import doubts
 from simmoe.hardware_profiles.ranges import bounds
 from simmoe.hardware_profiles.reading import FOLDER, available, changed, in_mode, merged, split
 from simmoe.hardware_profiles.schema import Checked
 from simmoe.simulator.nouns.hardware import Hardware
 
-__all__ = ["FOLDER", "KINDS", "available", "bounds", "find", "load", "merged"]
+__all__ = ["FOLDER", "KINDS", "available", "bounds", "doubts", "find", "load", "merged"]
 
 
 def find(name_or_path: str | Path) -> Path:

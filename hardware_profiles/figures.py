@@ -13,7 +13,7 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Curve, Figure
 from simmoe.simulator.units import EXAMPLE, parse
 
-KINDS = ("nominal", "measured", "assumed")
+KINDS = ("nominal", "measured", "fitted", "assumed")
 NUMBERS = ("count", "exponent")  # dimensions without a unit
 _FIGURE = {"value": "", "kind": "", "source": "", "range?": ""}
 _CURVE = {"points": "", "kind": "", "source": ""}
@@ -29,6 +29,8 @@ def figure(node: Any, dimension: str, at: str, exact: bool = False) -> Figure:
     _check_origin(node, at)
     value = _value(node["value"], dimension, f"{at}.value")
     low, high = (value, value) if exact else spread(value, dimension, node["kind"])
+    if node["kind"] == "fitted" and "range" not in node:
+        raise UserError(f"{at}: fitted without a range; add range: [low, high], how far the points lie from the fit")
     if "range" in node:
         low, high = _range(node["range"], value, dimension, f"{at}.range")
     return Figure(value, node["kind"], node["source"], str(node["value"]), low, high, dimension)

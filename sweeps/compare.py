@@ -23,7 +23,6 @@ from simmoe.play.workload import Workload
 from simmoe.show import tables as show
 from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.link_time import about_links
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.units import nbytes
@@ -141,7 +140,7 @@ def _row(first: Scenario, policy: str, workload: Workload, trace: str, runs: int
 
 def _notes(row: Row) -> list[str]:
     """What to know of a row; what is about its machine names it."""
-    of_machine = cautions.of_machine(row.workload, row.run.plan) if row.run else about_links(row.workload.hw)
+    of_machine = cautions.of_machine(row.workload, row.run.plan) if row.run else cautions.about(row.workload.hw)
     others = [note for note in (row.run.notes if row.run else ()) if note not in of_machine]
     return [show.small_model(row.workload), *(f"{row.workload.hw.name}: {note}" for note in of_machine), *others]
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from simmoe.hardware_profiles import doubts, load
 from simmoe.show import tables as show
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.time import compile as compiled
@@ -53,6 +54,7 @@ def _heading(sweep: Sweep, files: list[str], out: Console) -> None:
     said = show.how_much if any(len(space.axes.get(axis, ())) > 1 for axis in PASSES) else show.played
     lines = ["; ".join(f"{name}: {said(workload)}" for name, workload in workloads.items()), show.inputs(files)]
     lines += dict.fromkeys(filter(None, map(show.small_model, workloads.values())))
+    lines += [f"{name}: {line}" for name in space.axes["hw"] for line in doubts(load(name))]
     if "plain" in engines and compiled.missing():
         lines.append(
             "numba is not installed: the engine ran interpreted; pip install 'simmoe[fast]' gives the same numbers sooner"

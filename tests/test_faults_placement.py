@@ -442,5 +442,5 @@ def test_fault_04_a_placement_of_nothing_is_no_placement(
 ):
     one, other = numbers(play(*deepseek, *plan)), numbers(play(*deepseek, *plan, "--placement", placement))
     for said in (one, other):
-        said["notes"] = [note for note in said.get("notes", []) if "llama.cpp" not in note]
+        said.pop("notes", None)  # what a placement streams, whose text it counts
     assert one == other

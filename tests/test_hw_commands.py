@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from simmoe.cli.main import main
 from simmoe.hardware_profiles import available, load
 from simmoe.workloads.format.trace import names
 from tests.test_hardware import changed
+from tests.test_house import ROOT
 
 needs_traces = pytest.mark.skipif("switch" not in names(), reason="the bundled traces are not made yet")
 
@@ -90,6 +92,25 @@ def test_check_looks_into_every_mode(capsys: pytest.CaptureFixture[str], tmp_pat
     assert line.startswith(
         "simmoe: box.yaml@fast: units.gpu.bandwidth: 200000000000 B/s is more than tiers.dram.bandwidth"
     )
+
+
+def test_the_machine_of_the_page_on_profiles_is_whole_and_plays(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "extending" / "profile.md").read_text("utf-8")
+    whole, command = (re.search(rf"^```{kind}\n(.*?)^```$", page, re.M | re.S) for kind in ("yaml", "sh"))
+    assert whole and command
+    name = whole[1].splitlines()[0].removeprefix("# ")
+    (tmp_path / name).write_text(whole[1], "utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert ": ok, unified memory, 12 figures" in output(capsys, "check", name)
+    words = shlex.split(command[1])
+    assert words.pop(0) == "simmoe" and words[-1] == f"./{name}" and main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["tok_s"] > 0
+    (tmp_path / name).write_text(whole[1].replace("2.9 GB/s", "8 GB/s").replace("3.4 GB/s", "8 GB/s"), "utf-8")
+    assert main(["hw", "check", name]) == 1
+    (tmp_path / name).write_text(whole[1].replace("3.4 GB/s", "3.4"), "utf-8")
+    assert main(["hw", "check", name]) == 2
 
 
 def test_diff(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,168 +1,88 @@
-"""What multiplies and copies: torch on a CPU or a CUDA device, or numpy where torch is missing.
-
-Weights lie in a pool several times the last-level cache and each call takes the next piece of it, so that every product reads cold
-weights, as decoding does: on one repeated matrix a CPU looked 2.5 times as fast.
-"""
+"""What multiplies on the CPU: torch, or numpy where torch is missing. All values are random: equal ones cost less power and run faster."""
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from simmoe.calibrate.sampling import timed
-from simmoe.simulator.errors import UserError
-
 Call = Callable[[], Any]
 MB = 10**6
+COLUMNS = 2048  # of the matrices
 
 
-class Backend:
-    """numpy on the CPU."""
+class Numpy:
+    """numpy, in the one format that it multiplies as fast as an engine would; its number of threads cannot be changed."""
 
-    unit = "cpu"
-    unified = True
-    main = "fp32"  # format of the weights whose bandwidth is measured
-    formats: tuple[str, ...] = ("fp32", "fp16")
-    columns, params = 1024, 2**22  # of the matrices
-    most_tokens = 512
-    scale = 1  # of the sizes of the matrices
-    batch = 1  # calls that are timed together
-    least_pool = 128 * MB
+    formats: tuple[str, ...] = ("fp32",)
 
     def __init__(self) -> None:
-        self.what = f"numpy {np.__version__} on the CPU"
+        self.library = f"numpy {np.__version__} on the CPU"
 
-    def ones(self, shape: tuple[int, ...], format: str) -> Any:
-        """An array with every page touched."""
-        return np.full(shape, 0.01, {"fp32": np.float32, "fp16": np.float16}[format])
+    def use(self, threads: int) -> bool:
+        """Whether products run on so many threads from now on."""
+        return threads == cores()
 
-    def seconds(self, call: Call) -> float:
-        """Time of one call."""
-        return timed(call)
-
-    def device_bytes(self) -> tuple[int, int]:
-        """Memory of the device's own: all, free."""
-        return 0, 0
-
-    def copier(self, pool_bytes: int, pinned: bool = True) -> Callable[[int], Call]:
-        """size -> a copy of the next `size` bytes of one pool to the next place in another, on one thread."""
-        return host_copier(pool_bytes)
+    def products(self, format: str, rows: int, pieces: int, tokens: int) -> list[Call]:
+        """The product of each of several random matrices with random values of so many tokens."""
+        generator = np.random.default_rng(0)
+        right = generator.standard_normal((COLUMNS, tokens), np.float32)
+        matrices = [generator.standard_normal((rows, COLUMNS), np.float32) for _ in range(pieces)]
+        return [lambda matrix=matrix: matrix @ right for matrix in matrices]  # type: ignore[misc]
 
 
-class Torch(Backend):
-    """torch on the CPU."""
+class Torch(Numpy):
+    """torch. int8 is what engines do with quantised weights: the values are quantised on the way, the dot products are of int8."""
 
-    formats = ("fp32", "bf16", "fp16")
+    formats = ("fp32", "bf16", "fp16", "int8")
 
-    def __init__(self, device: str = "cpu") -> None:
+    def __init__(self) -> None:
         import torch
 
-        self.torch, self.device = torch, device
-        self.what = f"torch {torch.__version__.split('+')[0]} on the CPU, {torch.get_num_threads()} threads"
+        self.torch = torch
+        self.library = f"torch {torch.__version__.split('+')[0]} on the CPU"
 
-    def ones(self, shape: tuple[int, ...], format: str) -> Any:
-        kinds = {"fp32": self.torch.float32, "bf16": self.torch.bfloat16, "fp16": self.torch.float16}
-        return self.torch.full(shape, 0.01, dtype=kinds[format], device=self.device)
+    def use(self, threads: int) -> bool:
+        self.torch.set_num_threads(threads)
+        return True
 
-
-class Cuda(Torch):
-    """torch on the first CUDA device: calls are issued in batches, as an engine does, and waited for once."""
-
-    unit = "gpu"
-    main = "fp16"
-    formats = ("fp16", "bf16", "fp32")
-    columns, params = 4096, 2**25
-    most_tokens = 4096
-    scale = 4
-    least_pool = 512 * MB
-    batch = 20
-
-    def __init__(self) -> None:
-        super().__init__("cuda")
-        facts = self.torch.cuda.get_device_properties(0)
-        self.unified = bool(getattr(facts, "is_integrated", False))
-        self.what = f"torch {self.torch.__version__.split('+')[0]} on {facts.name}"
-
-    def device_bytes(self) -> tuple[int, int]:
-        free, total = self.torch.cuda.mem_get_info()
-        return int(total), int(free)
-
-    def seconds(self, call: Call) -> float:
-        def batch() -> None:
-            for _ in range(self.batch):
-                call()
-            self.torch.cuda.current_stream().synchronize()
-
-        self.torch.cuda.current_stream().synchronize()
-        return timed(batch) / self.batch
-
-    def copier(self, pool_bytes: int, pinned: bool = True) -> Callable[[int], Call]:
+    def products(self, format: str, rows: int, pieces: int, tokens: int) -> list[Call]:
+        """Raises RuntimeError where torch was built without the kernels of that format."""
         torch = self.torch
-        source = torch.full((pool_bytes,), 1, dtype=torch.uint8, pin_memory=pinned)
-        target = torch.empty(pool_bytes, dtype=torch.uint8, device="cuda")
-        stream = torch.cuda.Stream()
+        if format == "int8":
+            return self._int8(rows, pieces, tokens)
+        kind = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[format]
+        right = torch.randn(COLUMNS, tokens).to(kind) if tokens > 1 else torch.randn(COLUMNS).to(kind)
+        matrices = [torch.randn(rows, COLUMNS).to(kind) for _ in range(pieces)]
+        return [lambda matrix=matrix: matrix @ right for matrix in matrices]  # type: ignore[misc]
 
-        def sized(size: int) -> Call:
-            place = places(size, pool_bytes)
+    def _int8(self, rows: int, pieces: int, tokens: int) -> list[Call]:
+        ops, right = self.torch.ops.quantized, self.torch.randn(tokens, COLUMNS)
+        packed = [ops.linear_prepack(self._quantised(rows), None) for _ in range(pieces)]
+        return [lambda weights=weights: ops.linear_dynamic(right, weights) for weights in packed]  # type: ignore[misc]
 
-            def copy() -> None:
-                at = place()
-                with torch.cuda.stream(stream):
-                    target[at : at + size].copy_(source[at : at + size], non_blocking=pinned)
-                stream.synchronize()
-
-            return copy
-
-        return sized
-
-
-def host_copier(pool_bytes: int) -> Callable[[int], Call]:
-    """memcpy between two cold pools in host memory."""
-    source, target = (np.full(pool_bytes, fill, np.uint8) for fill in (1, 2))
-
-    def sized(size: int) -> Call:
-        place = places(size, pool_bytes)
-
-        def copy() -> None:
-            at = place()
-            np.copyto(target[at : at + size], source[at : at + size])
-
-        return copy
-
-    return sized
+    def _quantised(self, rows: int) -> Any:
+        values = self.torch.randint(-127, 128, (rows, COLUMNS), dtype=self.torch.int8)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch plans to replace such tensors; without them int8 is left out
+            return self.torch._make_per_tensor_quantized_tensor(values, 0.02, 0)
 
 
-def places(size: int, whole: int) -> Callable[[], int]:
-    """Where the next piece of a pool starts, round and round."""
-    number, pieces = -1, whole // size
-
-    def place() -> int:
-        nonlocal number
-        number = (number + 1) % pieces
-        return number * size
-
-    return place
-
-
-def choose(device: str | None) -> tuple[Backend, str]:
-    """The backend for --device, and a line for what is missing."""
+def choose() -> tuple[Numpy, str]:
+    """What multiplies on the CPU, and a line for what is missing."""
     try:
-        import torch
+        return Torch(), ""
     except ImportError:
-        if device == "cuda":
-            raise UserError("--device cuda needs torch; install it with CUDA, or leave --device out") from None
-        return Backend(), "torch is not installed: numpy multiplies in its place (pip install 'simmoe[moe]' for torch)"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: torch sees no CUDA device here; use --device cpu")
-    return (Cuda() if device != "cpu" and torch.cuda.is_available() else Torch()), ""
+        return Numpy(), "torch is not installed: numpy multiplies in its place (pip install 'simmoe[moe]' for torch)"
 
 
-def pool_bytes(available: int, least: int) -> int:
-    """Four times the last-level cache, `least` at least, at most half a GB and an eighth of the free memory."""
-    return max(64 * MB, min(max(4 * cache_bytes(), least), 512 * MB, available // 8)) // MB * MB
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cache_bytes() -> int:

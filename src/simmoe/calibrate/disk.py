@@ -1,6 +1,7 @@
 """Reads of a store by size and by how many are in flight: O_DIRECT into page-aligned buffers, one thread for each.
 
-The file that is read loses its name as soon as it exists, so that nothing is left of it however the measurement ends.
+Where reads cannot go past the page cache nothing is measured: it would be the cache's rate. The file that is read loses its name as
+soon as it exists, so that nothing is left of it however the measurement ends.
 """
 
 from __future__ import annotations
@@ -36,8 +37,6 @@ class Scratch:
 
     handle: int
     size: int
-    direct: bool  # past the page cache
-    why_not: str  # empty where `direct`
 
     def reader(self, size: int, seed: int = 0) -> Callable[[], int]:
         """Reads `size` bytes at the next place of a random order; each has a buffer of its own and serves one thread."""
@@ -49,8 +48,6 @@ class Scratch:
             nonlocal number
             number = (number + 1) % len(order)
             at = int(order[number])
-            if not self.direct:
-                forget(self.handle, at, size)
             got = os.preadv(self.handle, [buffer], at)
             if got != size:
                 raise OSError(f"a read of {size} B returned {got} B")
@@ -72,22 +69,30 @@ def scratch(folder: Path, count_bytes: int, seconds: float) -> Iterator[Scratch]
     if free < 4 * LEAST:
         raise UserError(f"--disk {folder} has {nbytes(free)} free; {nbytes(4 * LEAST)} are needed to measure it")
     writing, name = tempfile.mkstemp(dir=folder, prefix=".simmoe-calibrate-")
-    handle, why_not = writing, ""
+    opened = [writing]
     try:
         try:
-            handle = open_direct(name)
+            opened.append(open_direct(name))
         except OSError as error:
-            why_not = error.strerror or str(error)
+            raise _cached(folder, error) from None
         finally:
             os.unlink(name)
         size = _fill(writing, min(count_bytes, free // 4), seconds)
-        if handle != writing and (refused := _refused(handle)):
-            os.close(handle)
-            handle, why_not = writing, refused
-        yield Scratch(handle, size, handle != writing, why_not)
+        try:
+            os.preadv(opened[1], [mmap.mmap(-1, 4096)], 0)  # some file systems refuse only the first read
+        except OSError as error:
+            raise _cached(folder, error) from None
+        yield Scratch(opened[1], size)
     finally:
-        for one in {writing, handle}:
+        for one in opened:
             os.close(one)
+
+
+def _cached(folder: Path, error: OSError) -> UserError:
+    return UserError(
+        f"--disk {folder}: reads cannot go past the page cache ({error.strerror or error}), whose rate is not the disk's; name a folder "
+        "on another file system with --disk, or leave the disk out with --home memory"
+    )
 
 
 def open_direct(name: str) -> int:
@@ -97,29 +102,13 @@ def open_direct(name: str) -> int:
     return os.open(name, os.O_RDONLY | os.O_DIRECT)
 
 
-def _refused(handle: int) -> str:
-    """Why a first read past the page cache does not work; some file systems say so only then."""
-    try:
-        os.preadv(handle, [mmap.mmap(-1, 4096)], 0)
-    except OSError as error:
-        return error.strerror or str(error)
-    return ""
-
-
 def _fill(handle: int, count_bytes: int, seconds: float) -> int:
     """Random bytes, which no file system can shrink; returns how many."""
     generator, start, written = np.random.default_rng(0), time.perf_counter(), 0
     while written + CHUNK <= count_bytes and (written < LEAST or time.perf_counter() - start < seconds):
         written += os.write(handle, generator.bytes(CHUNK))
     os.fsync(handle)
-    forget(handle, 0, 0)
     return written // SIZES[-1] * SIZES[-1]
-
-
-def forget(handle: int, at: int, size: int) -> None:
-    """Asks the page cache to drop a part of the file, where a system can be asked."""
-    if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(handle, at, size, os.POSIX_FADV_DONTNEED)
 
 
 def by_size_and_depth(file: Scratch, sizes: Sequence[int], depths: Sequence[int], seconds: float) -> Cells:

@@ -1,4 +1,4 @@
-"""Samples as figures of a profile: value, range and a source that says how many samples were taken in what way."""
+"""Rows as figures of a profile: value, how it is known, range, and a source that says how it was taken."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from math import ceil, floor, log10
 from typing import Any
 
-from simmoe.calibrate.fit import Transfer, line, transfer
-from simmoe.calibrate.kernels import Cells, Kernels
-from simmoe.calibrate.measure import Disk
-from simmoe.calibrate.sampling import count, spread
-from simmoe.simulator.units import text
+from simmoe.calibrate.fit import CACHES, Fitted, Point, Transfer, transfer
+from simmoe.calibrate.rows import Rows, machine_of, microseconds, samples
+from simmoe.simulator.units import nbytes, text
 from simmoe.simulator.version import VERSION
 
 BASE = {"time": 10**12}  # base units in a second; rates and sizes are written as they are
@@ -26,19 +24,56 @@ def whole(value: float, dimension: str, up: bool = False) -> int:
     return max((ceil(base / step) if up else round(base / step)) * step, least)
 
 
+def points_of(rows: Rows) -> list[Point]:
+    """Bytes and seconds of each row, by size."""
+    return sorted(Point(row["bytes"], row["us"] / 1e6) for row in rows)
+
+
 class Figures:
-    """Writes the figures of one day."""
+    """Writes the figures of one machine."""
 
-    def __init__(self, today: str) -> None:
-        self.here = f"measured here by simmoe calibrate {VERSION} on {today}"
+    def __init__(self, rows: Rows) -> None:
+        machine = machine_of(rows)
+        self.here = f"measured here by simmoe calibrate {VERSION} on {machine['day']}"
 
-    def figure(self, dimension: str, value: float, ends: Sequence[float], samples: int, method: str) -> Figure:
-        """ends: what the quantiles give, in any order; the range holds the value in any case."""
+    def figure(
+        self, dimension: str, value: float, ends: Sequence[float], n: int, method: str, kind: str = "measured"
+    ) -> Figure:
+        """ends: low and high, in any order; the range holds the value in any case."""
         low, middle, high = (whole(x, dimension) for x in (min(ends), value, max(ends)))
         return {
-            "value": text(middle, dimension), "kind": "measured", "source": f"{self.here}, {samples} samples, {method}",
+            "value": text(middle, dimension), "kind": kind, "source": f"{self.here}, {n} samples, {method}",
             "range": [text(min(low, middle), dimension), text(max(high, middle), dimension)],
         }  # fmt: skip
+
+    def rate(self, rows: Rows, point: Point, method: str) -> Figure:
+        """Bytes per second of the row that gave that point."""
+        (row, *_) = (row for row in rows if Point(row["bytes"], row["us"] / 1e6) == point)
+        ends = [point.bytes / microseconds(row, end) * 1e6 for end in ("hi", "lo")]
+        how = f"{nbytes(point.bytes)}, {method}"
+        return self.figure("bandwidth", point.bytes / point.seconds, ends, samples([row]), how)
+
+    def time(self, rows: Rows, fitted: Fitted, method: str) -> Figure:
+        """A fixed part; the source says how far the law lies from its points."""
+        low, high = fitted.ratios
+        law = f"{len(rows)} products, of which the law gives {low:.2f} to {high:.2f} x the measured time"
+        ends = (fitted.low, fitted.high)
+        return self.figure("time", fitted.value, ends, samples(rows), f"{law}, {method}", fitted.kind)
+
+    def median(self, rows: Rows, share: float, method: str) -> Figure:
+        """That share of the time of one row."""
+        (row, *_) = rows
+        ends = [microseconds(row, end) * share / 1e6 for end in ("lo", "hi")]
+        return self.figure("time", row["us"] * share / 1e6, ends, samples([row]), method)
+
+    def flops(self, rows: Rows, method: str) -> Figure:
+        """The best of rows that say `tflops`."""
+        best = max(rows, key=lambda row: row["tflops"])
+        ends = [
+            best["tflops"] * best["us"] / best[end] if end in best and "us" in best else best["tflops"]
+            for end in ("lo", "hi")
+        ]
+        return self.figure("compute", best["tflops"] * 1e12, [end * 1e12 for end in ends], samples(rows), method)
 
     def stated(self, count_bytes: int, by: str) -> Figure:
         """What the system says of itself."""
@@ -48,79 +83,41 @@ class Figures:
         """What nobody can measure."""
         return {"value": text(count_bytes, "bytes"), "kind": "assumed", "source": f"{why}; change it to what you give"}
 
-    def unit(self, kernels: Kernels, memory: str) -> Figure:
-        """A compute unit."""
-        fitted, slow, fast = (kernels.line(q) for q in (0.5, 0.9, 0.1))
-        samples = count(kernels.gemv)
-        how = f"straight line through products of {len(kernels.gemv)} cold {kernels.main} matrices with one token, {kernels.what}"
-        fixed = f"fixed part of that line, not below a small call, {kernels.what}"
-        launches = (slow.fixed_s, fast.fixed_s), samples + len(kernels.call), fixed
-        return {
-            "memory": memory,
-            "bandwidth": self.figure(
-                "bandwidth", fitted.bytes_per_s, (slow.bytes_per_s, fast.bytes_per_s), samples, how
-            ),
-            "launch": self.figure("time", fitted.fixed_s, *launches),
-            "flops": self._flops(kernels),
-            "softness": self._softness(kernels),
-        }
-
-    def _flops(self, kernels: Kernels) -> dict[str, Figure]:
-        found = {}
-        for format in kernels.gemm:
-            reached, method = spread(kernels.best(format)), f"best product of a {format} matrix with many tokens"
-            value = reached.median
-            if format == kernels.main:
-                value, method = (
-                    kernels.roof().flops_per_s,
-                    f"soft maximum fitted to products with {_span(kernels)} tokens",
-                )
-            ends = (reached.low, max(reached.high, value))
-            found[format] = self.figure(
-                "compute", value, ends, count(kernels.gemm[format]), f"{method}, {kernels.what}"
-            )
-        return found
-
-    def _softness(self, kernels: Kernels) -> Figure:
-        p, how = kernels.roof().softness, f"soft maximum fitted to products with {_span(kernels)} tokens"
-        source = f"{self.here}, {count(kernels.gemm[kernels.main])} samples, {how}, {kernels.what}"
-        return {"value": p, "kind": "measured", "source": source}
-
-    def path(self, cells: Cells, method: str, beside: float | None = None) -> tuple[Transfer, dict[str, Any]]:
-        """Bandwidth, latency and efficiency of the path along which those transfers went; beside: rate seen while others ran."""
-        fitted, sizes = transfer(list(cells), [spread(x).median for x in cells.values()]), list(cells)
-        slow, fast = (line(sizes, [spread(x)[q] for x in cells.values()]) for q in (2, 0))
-        best = max(fitted.shares, key=lambda point: point[1])[0]
-        there = spread(cells[best])
-        reach = [best / max(took - fitted.latency_s, took / 10) for took in (there.low, there.high)]
+    def path(self, rows: Rows, method: str, beside: float | None = None) -> tuple[Transfer, dict[str, Any]]:
+        """Bandwidth, latency and efficiency of the path along which those copies or reads went; beside: rate seen while others ran."""
+        found, n = transfer(points_of(rows)), samples(rows)
+        best = max(found.shares, key=lambda point: point[::-1])[0]
+        (row, *_) = (row for row in rows if row["bytes"] == best)
+        start = found.latency.value
+        reach = [best / max(microseconds(row, end) / 1e6 - start, row["us"] / 1e7) for end in ("lo", "hi")]
         reach += [] if beside is None else [beside]
-        n, points = count(cells), [[text(size, "bytes"), share] for size, share in fitted.shares]
-        best_of = f"{method}, latency taken off, best of {len(sizes)} sizes"
-        fixed = f"{method}, fixed part of a straight line over {len(sizes)} sizes"
-        return fitted, {
-            "bandwidth": self.figure("bandwidth", fitted.bytes_per_s, reach, n, best_of),
-            "latency": self.figure("time", fitted.latency_s, (slow.fixed_s, fast.fixed_s), n, fixed),
+        low, high = found.latency.ratios
+        fixed = f"{method}, with one rate over {len(rows)} sizes it gives {low:.2f} to {high:.2f} x the measured time"
+        points = [[text(size, "bytes"), share] for size, share in found.shares]
+        return found, {
+            "bandwidth": self.figure("bandwidth", found.bytes_per_s, reach, n, f"{method}, latency taken off, best of {len(rows)} sizes"),
+            "latency": self.figure("time", start, (found.latency.low, found.latency.high), n, fixed, found.latency.kind),
             "efficiency": {"points": points, "kind": "measured", "source": f"{self.here}, {n} samples, {method}"},
-        }
+        }  # fmt: skip
 
-    def store(self, disk: Disk, least: int) -> dict[str, Any]:
+    def store(self, reads: Rows, total_bytes: int, least: int) -> dict[str, Any]:
         """The tier behind a disk; `least` is what its link takes out of it."""
-        spreads = {cell: spread(samples) for cell, samples in disk.cells.items()}
-        best = max(spreads, key=lambda cell: spreads[cell].median)
-        reached, n = spreads[best], sum(map(len, disk.cells.values()))
-        top = max(whole(reached.median, "bandwidth"), least)
-        how = (
-            f"reads, {disk.way}, best of {len(spreads)} sizes and depths: {text(best[0], 'bytes')}, {best[1]} in flight"
+        best, n = max(reads, key=lambda row: row["gbs"]), samples(reads)
+        top = max(whole(best["gbs"] * 1e9, "bandwidth"), least)
+        sizes = [row["bytes"] for row in reads]
+        size = max(sizes, key=lambda one: (sizes.count(one), one))  # read with the most in flight
+        queue = sorted(
+            (row["depth"], round(min(row["gbs"] * 1e9 / top, 1), 4)) for row in reads if row["bytes"] == size
         )
-        (size,) = {size for size, depth in disk.cells if depth > 1}
-        shares = [[depth, round(min(x.median / top, 1), 4)] for (s, depth), x in spreads.items() if s == size]
-        source = f"{self.here}, {n} samples, reads of {text(size, 'bytes')}, {disk.way}"
+        method = f"O_DIRECT reads, best of {len(reads)}: {text(best['bytes'], 'bytes')}, {best['depth']} in flight"
+        source = f"{self.here}, {n} samples, O_DIRECT reads of {text(size, 'bytes')}"
         return {
-            "capacity": self.stated(disk.total_bytes, "size of the file system"),
-            "bandwidth": self.figure("bandwidth", top, (reached.low, reached.high), n, how),
-            "queue": {"points": shares, "kind": "measured", "source": source},
+            "capacity": self.stated(total_bytes, "size of the file system"),
+            "bandwidth": self.figure("bandwidth", top, [top], n, method),
+            "queue": {"points": [list(point) for point in queue], "kind": "measured", "source": source},
         }  # fmt: skip
 
 
-def _span(kernels: Kernels) -> str:
-    return f"{min(kernels.gemm[kernels.main])} to {max(kernels.gemm[kernels.main])}"
+def large(library: str) -> str:
+    """The method of a bandwidth."""
+    return f"weights times one token, at least {CACHES} times the last-level cache, {library}"

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from simmoe.calibrate.backend import MB
 
-LOADAVG, STEAL, FOREIGN = 0.5, 0.04, 0.05  # above them a measurement is worth repeating
 STAT = Path("/proc/stat")
 
 
@@ -18,7 +17,6 @@ class Memory:
 
     total: int
     available: int
-    how: str
 
 
 def memory() -> Memory:
@@ -26,36 +24,27 @@ def memory() -> Memory:
     try:
         lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text("ascii").splitlines())
         total, available = (int(lines[key].split()[0]) * 1024 for key in ("MemTotal", "MemAvailable"))
-        how = "/proc/meminfo"
     except OSError:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        available, how = total * 3 // 4, "physical pages; a quarter taken as in use"
-    return Memory(total // MB * MB, available // MB * MB, how)
+        available = total * 3 // 4
+    return Memory(total // MB * MB, available // MB * MB)
 
 
 class Watch:
-    """How busy the machine is, from when it is made: the share of all cores that others had."""
+    """The share of all cores that others had, from when it is made: other processes, and other guests of the host (steal)."""
 
     def __init__(self) -> None:
-        self.load = os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else 0.0
         self.cores, self.own = _cores(), _own_seconds()
 
-    def warnings(self) -> list[str]:
-        """One line for each thing that made the samples doubtful."""
-        found = []
-        if self.load > LOADAVG:
-            found.append(f"load average {self.load:.1f} per core when it began")
+    def foreign(self) -> float:
+        """0 where the system does not say."""
         now = _cores()
         whole = sum(now.values()) - sum(self.cores.values())  # clock ticks
-        if now and self.cores and whole:
-            part = {name: (now[name] - self.cores[name]) / whole for name in now}
-            own = (_own_seconds() - self.own) * os.sysconf("SC_CLK_TCK") / whole
-            foreign = 1 - part["idle"] - part["iowait"] - part["steal"] - own
-            if part["steal"] > STEAL:
-                found.append(f"steal {part['steal']:.0%}: another guest of this host took the processor")
-            if foreign > FOREIGN:
-                found.append(f"foreign load {foreign:.0%}: other processes computed")
-        return found
+        if not now or not self.cores or whole <= 0:
+            return 0.0
+        part = {name: (now[name] - self.cores[name]) / whole for name in now}
+        own = (_own_seconds() - self.own) * os.sysconf("SC_CLK_TCK") / whole
+        return round(min(max(1 - part["idle"] - part["iowait"] - own, 0.0), 1.0), 4)
 
 
 def _own_seconds() -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,16 +23,6 @@ class Spread(NamedTuple):
 def spread(samples: Sequence[float]) -> Spread:
     low, median, high = (float(x) for x in np.quantile(samples, QUANTILES))
     return Spread(low, median, high, len(samples))
-
-
-def rates(amount: float, seconds: Sequence[float]) -> list[float]:
-    """What `amount` in each of those times is per second."""
-    return [amount / one for one in seconds]
-
-
-def count(cells: Mapping[int, Sequence[float]]) -> int:
-    """All samples of a series."""
-    return sum(len(samples) for samples in cells.values())
 
 
 def repeat(once: Callable[[], float], seconds: float, least: int = 5) -> list[float]:

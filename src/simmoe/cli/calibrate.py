@@ -5,62 +5,90 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.markup import escape
 from rich.table import Table
 
-from simmoe.calibrate import backend, measure, observed, profile
-from simmoe.calibrate.measure import Measured, Say
+from simmoe.calibrate import backend, cuda, measure, observed, profile, rows
+from simmoe.calibrate.machine import Watch
+from simmoe.calibrate.measure import Asked, Say
 from simmoe.calibrate.replayed import Given, again
-from simmoe.calibrate.sampling import rates, spread
+from simmoe.calibrate.rows import Row, Rows
 from simmoe.show import tables as show
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.units import nbytes
 
 OF_OBSERVED = ("hw", "trace", "model", "eviction")
-OF_MEASURING = ("device", "home", "disk", "quick")
+OF_MEASURING = ("device", "home", "disk", "quick", "rows", "save_rows")
+LISTEN = 1.0  # seconds for which this process does nothing, to hear what others do
 
 
-def calibrate(a: argparse.Namespace) -> None:
-    """simmoe calibrate"""
+def calibrate(a: argparse.Namespace) -> int:
+    """simmoe calibrate: 1 where the profile would hold what cannot be true."""
     mine, other = (OF_MEASURING, OF_OBSERVED) if a.observed is None else (OF_OBSERVED, OF_MEASURING)
     for option in other:
         if getattr(a, option):
             with_it = "together with" if option in OF_OBSERVED else "without"
+            raise UserError(f"{_flag(option)} works only {with_it} --observed; here: {', '.join(map(_flag, mine))}")
+    for option in OF_MEASURING:
+        if a.rows and option != "rows" and getattr(a, option):
             raise UserError(
-                f"--{option} works only {with_it} --observed; here: {', '.join(f'--{name}' for name in mine)}"
+                f"{_flag(option)} is about measuring, and --rows reads what was measured: leave out the one or the other"
             )
     if a.name is not None and not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", a.name):
         raise UserError(f"--name {a.name!r} is no name; use letters, digits, '_' and '-', a letter first")
-    if a.observed is None:
-        _measure(a)
-    else:
-        _explain(a)
+    try:
+        _write_profile(a) if a.observed is None else _explain(a)
+    except profile.Impossible as error:
+        print(f"simmoe: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
-def _measure(a: argparse.Namespace) -> None:
+def _flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"
+
+
+def _write_profile(a: argparse.Namespace) -> None:
     name = a.name or (Path(a.out).stem if a.out else "this_machine")
     out = Path(a.out or f"{name}.yaml")
     profile.writable(out, a.force)
-    if a.disk and a.home == "memory":
-        raise UserError("--disk is for experts on a disk; leave it out, or --home memory")
-    chosen, note = backend.choose(a.device)
-    if note:
-        print(note)
-    home = a.home or ("disk" if chosen.unified or a.disk else "memory")
-    with _saying() as say:
-        measured = measure.machine(chosen, home, Path(a.disk or "."), a.quick, say)
-    profile.write(profile.content(measured, name), out, a.force)
-    console = show.console()
-    show.print_whole(_table(measured), console)
-    for doubt in measured.doubts():
-        console.print(f"[yellow]note:[/] {escape(doubt)}", highlight=False, soft_wrap=True)
+    if a.save_rows:
+        profile.writable(Path(a.save_rows), a.force)
+    found = rows.read(Path(a.rows)) if a.rows else _measure(a)
+    if a.save_rows:
+        Path(a.save_rows).write_text(rows.text_of(found), "utf-8")
+    if not a.rows:
+        show.print_whole(_table(found), show.console())
+    _refuse_busy(profile.too_busy(rows.machine_of(found)["foreign"]), a.force)
+    profile.write(profile.content(found, name), out, a.force)
     print(
         f"{out}: written and checked; simmoe run --hw {out} --trace switch plays on it, simmoe hw show {out} lists it"
     )
+
+
+def _refuse_busy(why: str, force: bool) -> None:
+    if why and not force:
+        raise UserError(why)
+    if why:
+        print(f"note: {why}")
+
+
+def _measure(a: argparse.Namespace) -> list[Row]:
+    if a.disk and a.home == "memory":
+        raise UserError("--disk is for experts on a disk; leave it out, or --home memory")
+    device, (library, note) = cuda.choose(a.device), backend.choose()
+    if note:
+        print(note)
+    before = Watch()
+    time.sleep(LISTEN)
+    _refuse_busy(profile.too_busy(before.foreign()), a.force)
+    home = a.home or ("disk" if device is None or device.unified or a.disk else "memory")
+    with _saying() as say:
+        return measure.machine(Asked(library, device, home, Path(a.disk or "."), a.quick), Watch(), say)
 
 
 @contextmanager
@@ -78,36 +106,34 @@ def _saying() -> Iterator[Say]:
         yield lambda what, number, steps: bar.update(task, description=what, completed=number - 1, total=steps)
 
 
-def _table(m: Measured) -> Table:
+def _table(found: Rows) -> Table:
     table = Table(
         box=None, pad_edge=False, header_style="bold", title="median, and 10 % and 90 % quantiles of the samples"
     )
-    for column in ("measured", "size", "median", "10 %", "90 %", "samples"):
+    for column in ("measured", "size", "median", "10 %", "90 %", "rate", "samples"):
         table.add_column(column, justify="left" if column == "measured" else "right", no_wrap=True)
-    for what, size, samples, unit in _rows(m):
-        s = spread(samples)
-        shown = (show.seconds(x) if unit == "s" else nbytes(x)[:-1] + unit for x in (s.median, s.low, s.high))
-        table.add_row(what, size, *shown, f"{s.n:,}")
+    for row in found:
+        if "us" in row:
+            times = (show.seconds(row[key] / 1e6) for key in ("us", "lo", "hi"))
+            table.add_row(
+                _words(row), nbytes(row["bytes"]) if "bytes" in row else "", *times, _rate(row), f"{row['n']:,}"
+            )
+        elif "per_s" in row:
+            table.add_row(_words(row), "", "", "", "", f"{nbytes(row['per_s'])}/s", f"{row['n']:,}")
     return table
 
 
-def _rows(m: Measured) -> Iterator[tuple[str, str, list[float], str]]:
-    """What, size, samples, unit."""
-    for k in (m.kernels, *([m.cpu] if m.cpu else [])):
-        yield f"call: {k.what}", "", k.call, "s"
-        for size, times in k.gemv.items():
-            yield f"GEMV {k.main}", nbytes(size), rates(size, times), "B/s"
-        for format, cells in k.gemm.items():
-            for tokens, times in cells.items():
-                yield f"GEMM {format}", f"{tokens} tokens", rates(2 * k.params * tokens, times), "FLOP/s"
-    for size, times in m.copies.items():
-        yield "copy", nbytes(size), rates(size, times), "B/s"
-    for size, times in (m.pageable or {}).items():
-        yield "copy from pageable memory", nbytes(size), rates(size, times), "B/s"
-    for (size, depth), reached in (m.disk.cells if m.disk else {}).items():
-        yield f"disk read, {m.disk.way if m.disk else ''}, {depth} in flight", nbytes(size), reached, "B/s"
-    for what, reached in zip(("GEMV alone", "GEMV beside loads", "loads beside GEMV"), m.beside):
-        yield what, "", reached, "B/s"
+def _words(row: Row) -> str:
+    """What was timed, in what way."""
+    facts = (f"{row[key]} {key}" for key in ("threads", "tokens", "experts", "depth") if key in row)
+    named = (str(row[key]) for key in ("kind", "what", "kernel", "format", "how", "other") if key in row)
+    return ", ".join((*named, *facts))
+
+
+def _rate(row: Row) -> str:
+    if "tflops" in row:
+        return f"{row['tflops'] * 1000:,.4g} GFLOP/s"
+    return f"{nbytes(row['gbs'] * 1e9)}/s" if "gbs" in row else ""
 
 
 def _explain(a: argparse.Namespace) -> None:

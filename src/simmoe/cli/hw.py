@@ -58,7 +58,7 @@ def _memory(hw: Hardware) -> str:
 
 
 def _kinds(hw: Hardware) -> Counter[str]:
-    """How many figures are measured, nominal and assumed; those of power modes are left out."""
+    """How many figures are of each kind; those of power modes are left out."""
     figures = [figure.kind for path, figure in hw.figures.items() if not path.startswith("modes.")]
     return Counter([*figures, *(curve.kind for curve in hw.curves.values())])
 
@@ -117,22 +117,23 @@ def _facts(hw: Hardware) -> dict[str, str]:
     return dict(zip(FACTS, (_memory(hw), " and ".join(hw.devices), hw.link.src, hw.link.dst, hw.link.duplex)))
 
 
-def hw_check(a: argparse.Namespace) -> None:
-    """simmoe hw check"""
+def hw_check(a: argparse.Namespace) -> int:
+    """simmoe hw check: 1 for a profile that is well formed and holds what cannot be true."""
     hw = hardware_profiles.load(a.name)
+    wrong = dict.fromkeys(hardware_profiles.doubts(hw))
     for mode in hw.modes:
-        hardware_profiles.load(f"{a.name}@{mode}")
-    kinds = dict(_kinds(hw).most_common())
+        wrong |= dict.fromkeys(hardware_profiles.doubts(hardware_profiles.load(f"{a.name}@{mode}")))
+    kinds, file = dict(_kinds(hw).most_common()), hardware_profiles.find(a.name).name
     if a.json:
-        _print_json(
-            {"schema": 1, "name": hw.name, "ok": True, "figures": kinds, "modes": list(hw.modes), "digest": hw.digest}
-        )
+        facts = {"name": hw.name, "ok": not wrong, "figures": kinds, "modes": list(hw.modes), "digest": hw.digest}
+        _print_json({"schema": 1, **facts, **({"impossible": list(wrong)} if wrong else {})})
+    elif wrong:
+        print("\n".join(f"{file}: {line}" for line in wrong))
     else:
         said = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
         modes = f"; modes {', '.join(hw.modes)}" if hw.modes else ""
-        print(
-            f"{hardware_profiles.find(a.name).name}: ok, {_memory(hw)} memory, {sum(kinds.values())} figures ({said}){modes}"
-        )
+        print(f"{file}: ok, {_memory(hw)} memory, {sum(kinds.values())} figures ({said}){modes}")
+    return 1 if wrong else 0
 
 
 def hw_diff(a: argparse.Namespace) -> None:

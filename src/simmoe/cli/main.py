@@ -189,7 +189,7 @@ def _add_hw(commands: Commands) -> None:
     listing = actions.add_parser("list", help="the bundled machines")
     show = actions.add_parser("show", help="every figure of a machine with kind, range and source")
     show.add_argument("name", metavar="NAME|FILE[@MODE]")
-    check = actions.add_parser("check", help="say whether a profile is complete and consistent")
+    check = actions.add_parser("check", help="say whether a profile is complete, consistent and can be true")
     check.add_argument("name", metavar="FILE")
     diff = actions.add_parser("diff", help="what differs between two machines, and by how much")
     for which in ("a", "b"):
@@ -207,7 +207,13 @@ def _add_calibrate(commands: Commands) -> None:
     )  # fmt: skip
     calibrate.add_argument("--out", metavar="FILE", help="the profile to write (default NAME.yaml; --observed: none)")
     calibrate.add_argument("--name", help="name of the profile (default this_machine, or that of --out)")
-    calibrate.add_argument("--force", action="store_true", help="overwrite the profile")
+    calibrate.add_argument(
+        "--force",
+        action="store_true",
+        help="overwrite the profile; write it beside foreign load, or with what cannot be true",
+    )
+    calibrate.add_argument("--rows", metavar="FILE", help="write the profile from these rows; measure nothing")
+    calibrate.add_argument("--save-rows", metavar="FILE", help="also write what was measured, a JSON object a line")
     calibrate.add_argument("--quick", action="store_true", help="20 seconds in place of two minutes, wider ranges")
     calibrate.add_argument(
         "--device", choices=("cpu", "cuda"), help="what computes (default: cuda where torch sees it)"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simmoe import policies
+from simmoe.hardware_profiles import doubts
 from simmoe.play import popularity
 from simmoe.play.identity import sees_the_future
 from simmoe.play.plan import Plan, counts_use, memory_of, placed, streamed
@@ -19,6 +20,7 @@ from simmoe.workloads.format import trace as traces
 
 if TYPE_CHECKING:
     from simmoe.play.workload import Workload
+    from simmoe.simulator.nouns.hardware import Hardware
 
 LARGE_PASS = 32  # tokens: GGML_OP_OFFLOAD_MIN_BATCH of llama.cpp, below which it computes where the weights are
 
@@ -34,7 +36,12 @@ def cautions(workload: Workload, plan: Plan) -> list[str]:
 
 def of_machine(workload: Workload, plan: Plan) -> list[str]:
     """Those that are about the machine."""
-    return [*streamed(workload, plan), *about_links(workload.hw)]
+    return [*streamed(workload, plan), *about(workload.hw)]
+
+
+def about(hw: Hardware) -> list[str]:
+    """Those of a machine, whatever it plays: figures that cannot be true, a link that is faster than the memory it reads."""
+    return [*doubts(hw), *about_links(hw)]
 
 
 def foresight(workload: Workload, plan: Plan) -> list[str]:
