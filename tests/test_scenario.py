@@ -41,7 +41,7 @@ OTHER = {
     "prefetch": ("next_layer", "next_layer", {}),
     "prefetch_into": ("buffers", "buffers", {"prefetch": "next_layer"}), "miss": ("cpu", "cpu", {}),
     "placement": ("popular=50%", "popular=50%", {}), "write_back": ("on", True, {}), "cold_per_sequence": ("on", True, {}),
-    "graphs": ("on", True, {}), "page_cache": ("4GB", "4GB", NVME), "budget": ("50%", "50%", {}),
+    "start": ("cold", "cold", {}), "warm_up": ("64", 64, {}), "graphs": ("on", True, {}), "page_cache": ("4GB", "4GB", NVME), "budget": ("50%", "50%", {}),
     "memory": ("2GB", "2GB", {"budget": None}), "engine": (ENGINE, ENGINE, {}), "seed": ("7", 7, {"eviction": "random"}),
 }  # fmt: skip
 SAME_NUMBERS = {"engine", "model"}  # the engines agree, and the trace names that model

@@ -10,6 +10,7 @@ from simmoe.play.plan import Plan
 from simmoe.play.result import Run
 from simmoe.play.run import play
 from simmoe.play.workload import Workload
+from simmoe.simulator.decide.start import IN_PART
 from simmoe.simulator.errors import DoesNotFit, UserError
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.units import nbytes
@@ -108,10 +109,11 @@ def gains(workload: Workload, plan: Plan, run: Run) -> list[tuple[str, float]]:
         with suppress(UserError):  # a link that would leave nothing of a shared memory is no proposal
             found.append((text, _gain(run, play(workload.on(faster(workload.hw, what)), plan))))
     more = min(plan.budget_bytes + GIGABYTE, workload.memory.holds_bytes)
-    if more > plan.budget_bytes:
+    start = run.decisions.start  # only equal starts are compared
+    if more > plan.budget_bytes and start != IN_PART:
         text = f"+{nbytes(more - plan.budget_bytes)} of experts"
         with suppress(DoesNotFit):  # beside prefetch buffers
-            found.append((text, _gain(run, play(workload, replace(plan, budget_bytes=more)))))
+            found.append((text, _gain(run, play(workload, replace(plan, budget_bytes=more, start=start)))))
     return sorted(found, key=lambda item: -item[1])
 
 
