@@ -26,7 +26,7 @@ class SecondTier(NamedTuple):
     capacity_bytes: int
     eviction: ModuleType
     near_ps: Ints  # [objects] time of a load that it answers
-    present: Ints  # objects that it holds before the first event
+    present: Ints = np.zeros(0, np.int64)  # objects that it holds before the first event
 
 
 class Step(NamedTuple):

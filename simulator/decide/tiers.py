@@ -34,9 +34,10 @@ def second_tier(
     expert_bytes: Ints,
     capacity_bytes: int,
     eviction: ModuleType,
+    player: Player | None = None,
+    *,
     start: str = COLD,
     mine: Flags | None = None,
-    player: Player | None = None,
 ) -> Near:
     """Plays the loads of a run through a tier of `capacity_bytes` under the policy module `eviction`.
 

@@ -76,8 +76,9 @@ def _decided(workload: Workload, plan: Plan, engine: Engine) -> tuple[Workload, 
     near = None
     if plan.page_cache_bytes:
         lru, mine = policies.load("eviction", "lru"), loadable(workload, plan)
-        cache = plan.page_cache_bytes, lru, plan.started, mine
-        near = second_tier(requests, decisions, guesses, sizes, *cache, engine.player)
+        near = second_tier(
+            requests, decisions, guesses, sizes, plan.page_cache_bytes, lru, engine.player, start=plan.started, mine=mine
+        )  # fmt: skip
     if passes:
         every, n_loads = len(guesses.obj), len(decisions.loads)
         decisions, guesses = behind(requests, decisions, guesses, np.repeat(sizes, trace.n_experts), passes)
