@@ -81,12 +81,14 @@ def with_devices(draw: st.DrawFn, hw, n: int):
     return replace(hw, units=units, tiers=tiers, devices=(unit.name, *names[1:]), more_links=links, fabric=fabric)
 
 
-def played(case: Case, layout: Layout, engine: str):
+def played(case: Case, layout: Layout, engine: str, start: str = "cold"):
     """(clocks, workload laid out, guesses, decisions) of one engine, every law checked."""
     requests = requests_of(case.trace)
     work = SimpleNamespace(hw=case.hw, model=case.model, trace=case.trace, graphs=False, requests=requests)
     budgets = (case.budget_bytes,) * layout.devices
-    plan = Plan(sum(budgets), case.eviction, seed=case.seed, write_back=case.write_back, device_budgets=budgets)
+    plan = Plan(
+        sum(budgets), case.eviction, seed=case.seed, write_back=case.write_back, device_budgets=budgets, start=start
+    )
     guesses = guesses_of(case, requests.n_events)
     chosen = named(engine)
     laid, guesses, decisions, loads = devices.decided(work, layout, plan, guesses, chosen)
@@ -108,7 +110,7 @@ def test_all_engines_are_equal_on_several_devices(prefetching):
     @given(split(prefetching=prefetching))
     def compare(made):
         case, layout = made
-        first, *others = [played(case, layout, engine)[0] for engine in ENGINES]
+        first, *others = [played(case, layout, engine, "auto")[0] for engine in ENGINES]
         seen.add(layout.devices)
         assert all(one == first for one in others)
 
@@ -411,7 +413,12 @@ def test_what_shows_or_fits_one_device_refuses_several(two, tmp_path, capsys):
 
 def test_the_rows_of_passes_say_what_all_devices_hold_at_their_ends(two, tmp_path):
     made = simmoe.run(
-        two, "oracle-4x16-k4", placement="layer_split=1/1", prefill_chunk=3, **{**OPTIONS, "budget": "100%"}
+        two,
+        "oracle-4x16-k4",
+        placement="layer_split=1/1",
+        prefill_chunk=3,
+        start="cold",
+        **{**OPTIONS, "budget": "100%"},
     )
     write_per_token(made, tmp_path / "passes.csv")
     with (tmp_path / "passes.csv").open() as stream:
