@@ -24,6 +24,7 @@ from simmoe.simulator.decide.gather import requests_of
 from simmoe.simulator.decide.laws import BrokenLaw
 from simmoe.simulator.decide.start import started
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.lower.occupancy import Occupancy
 from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.time.engines import named
 from tests.conftest import one_layer
@@ -253,8 +254,18 @@ def test_what_follows_a_warm_up_is_the_rest_of_the_whole_run(prefetcher):
             run.workload.trace.n_tokens + tokens == case.trace.n_tokens == run.to_json()["scenario"]["trace"]["tokens"]
         )
         assert run.start.endswith(f"warm-up of {tokens} tokens")
+        if not len(run.decisions.emptied):
+            assert reserved(run) == run.decisions.used[-1]
 
     check()
+
+
+def reserved(run) -> int:
+    """Bytes of slots at the end, from what an executor reserves and frees: what buffers held before the start goes into slots too."""
+    o = Occupancy.of(run.workload.requests, run.decisions, run.guesses, run.workload.model.expert_bytes)
+    moved = [sum(n for some in by.values() for _, n in some) for by in (o.promoted, o.leave, o.own)]
+    early = 0 if run.guesses.buffered else sum(o.size[g] for g in run.guesses.obj[run.decisions.issued].tolist())
+    return sum(o.begins) + sum(o.size[one] for one in o.load_obj) + early + moved[0] - moved[1] - moved[2]
 
 
 def resident(machine: Workload, run, event: int) -> int:
