@@ -378,7 +378,7 @@ ANOTHER = {  # a value other than the default that changes a run of one device; 
     "context": 999, "batch": 2, "prefill_chunk": 7, "schedule": "continuous", "arrivals": "every:1ms", "max_batch": 2,
     "eviction": "fifo", "scope": "layer", "timeline": "serial", "overlap": False, "prefetch": "whole_layer",
     "prefetch_into": "buffers", "miss": "cpu", "placement": "expert_split=1/2", "write_back": True, "cold_per_sequence": True,
-    "graphs": True, "page_cache": "1GB", "budget": "30%", "memory": "1GB", "seed": None,
+    "start": "warm", "warm_up": 64, "graphs": True, "page_cache": "1GB", "budget": "30%", "memory": "1GB", "seed": None,
 }  # fmt: skip
 
 

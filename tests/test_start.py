@@ -216,7 +216,7 @@ def warmed(draw: st.DrawFn):
     wants = draw(st.booleans())
     into = draw(st.sampled_from(("cache", "buffers"))) if wants else "cache"
     plan = Plan(
-        case.budget_bytes, draw(st.sampled_from(EVICTIONS)), case.scope, case.timeline, case.cold_per_sequence, case.seed,
+        case.budget_bytes, draw(st.sampled_from(EVICTIONS)), case.scope, case.timeline, draw(st.booleans()), case.seed,
         miss=draw(st.sampled_from(MISSES)), placement=draw(st.sampled_from((None, None, "n_cpu_moe=1", "random=50%"))),
         prefetch_into=into, write_back=into == "cache" and draw(st.booleans()), start=draw(st.sampled_from(("auto", "cold"))),
     )  # fmt: skip
@@ -333,6 +333,10 @@ def test_a_sequence_that_the_cut_splits_has_no_time_to_first_token():
     )
     second = run._prefill_by_sequence()
     assert run.ttft_s["first"] == next(iter(second.values())) / 1e12
+    chunks = {"budget": "25%", "prefill_chunk": 16}  # prompts of 64 tokens: three quarters of the first one are timed
+    run = simmoe.run(**SWITCH, **chunks, warm_up=16)
+    assert first not in run._prefill_by_sequence() and run.prefill.tokens % 64 == 48
+    assert run.ttft_s["first"] == simmoe.run(**SWITCH, **chunks)._prefill_by_sequence()[trace.sequence[length]] / 1e12
 
 
 def test_a_warm_up_takes_whole_passes_and_at_least_one():
