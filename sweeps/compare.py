@@ -161,9 +161,22 @@ def show_comparison(comparison: Comparison, files: list[str], out: Console) -> N
     for number, row in enumerate(rows, 1):
         if row.run is None:
             out.print(f"Row {number}, {row.workload.hw.name}: {row.why_not}", markup=False, highlight=False)
+    for line in _starts(comparison):
+        out.print(line)
     out.print(
         "ratio: tok/s relative to the first row that ran. waiting: share of decode time spent waiting for experts. per 1000 USD: tok/s."
     )
+
+
+def _starts(comparison: Comparison) -> list[str]:
+    """How the rows started, a line for each way."""
+    played = {number: row.run for number, row in enumerate(comparison.rows, 1) if row.run}
+    lines = []
+    for start in dict.fromkeys(run.start for run in played.values()):
+        same = {number: run for number, run in played.items() if run.start == start}
+        which = "Every row" if len(same) == len(played) else f"Row {', '.join(map(str, same))}"
+        lines.append(f"{which} starts {show.started(start)}. {show.empty_slots(list(same.values()))}")
+    return lines
 
 
 def _beyond(comparison: Comparison) -> str:
@@ -175,7 +188,7 @@ def _beyond(comparison: Comparison) -> str:
 def _table(comparison: Comparison) -> Table:
     priced = any(row.price_usd for row in comparison.rows)
     left = ("machine", "trace", "policy")
-    names = (*left, "experts resident", "memory", "tok/s", "ratio", "TTFT cold", "warm", "TPOT p95", "hit rate", "waiting", "bound by",
+    names = (*left, "experts resident", "memory", "tok/s", "ratio", "TTFT first", "warm", "TPOT p95", "hit rate", "waiting", "bound by",
              *(("price", "per 1000 USD") if priced else ()))  # fmt: skip
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in names:
@@ -195,7 +208,7 @@ def _cells(row: Row, comparison: Comparison) -> list[str]:
     return [
         f"{memory_of(row.workload, run.plan).share(budget):.1%} ({nbytes(budget)})",
         nbytes(run.memory_bytes["total"]), show.number(run.tok_s), "–" if ratio is None else f"{ratio:.3g}",
-        show.seconds(run.ttft_s["cold"]), show.seconds(run.ttft_s["warm"]), show.seconds(None if tpot is None else tpot / 1e3),
+        show.seconds(run.ttft_s["first"]), show.seconds(run.ttft_s["warm"]), show.seconds(None if tpot is None else tpot / 1e3),
         "–" if rate is None else f"{rate:.2%}", "–" if row.waiting is None else f"{row.waiting:.1%}", bound,
     ]  # fmt: skip
 

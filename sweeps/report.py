@@ -23,7 +23,7 @@ ALWAYS = ("trace", "hw", "eviction")  # columns of a front, where the space name
 PASSES = ("prefill_chunk", "batch", "schedule", "max_batch")  # which rows run in which pass
 SIZES = ("budget", "memory")  # one column together
 COLUMNS = (*ALWAYS[:2], *(axis for axis in AXES if axis not in (*ALWAYS[:2], *SIZES)))
-SHOWN = {"memory_bytes", "tok_s", "ttft_cold_s", "hit_rate"}  # metrics with a column of their own
+SHOWN = {"memory_bytes", "tok_s", "ttft_first_s", "hit_rate"}  # metrics with a column of their own
 
 
 def show_sweep(sweep: Sweep, top: int | None, files: list[str], out: Console) -> None:
@@ -96,7 +96,7 @@ def _table(rows: list[FrozenTrial], space: Space) -> Table:
     axes = [axis for axis in COLUMNS if axis in space.axes and (axis in ALWAYS or len(space.axes[axis]) > 1)]
     extra = [metric for metric in space.objectives if metric not in SHOWN]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("#", *axes, "budget", "memory", "tok/s", "TTFT cold", "hit rate", *extra):
+    for name in ("#", *axes, "budget", "memory", "tok/s", "TTFT first", "hit rate", *extra):
         table.add_column(name, justify="left" if name in axes else "right", no_wrap=True)
     for trial in rows:
         facts = trial.user_attrs
@@ -104,7 +104,7 @@ def _table(rows: list[FrozenTrial], space: Space) -> Table:
         asked, held = next((point[axis] for axis in SIZES if axis in point), ""), nbytes(facts["budget_bytes"])
         table.add_row(
             str(trial.number), *(escape(point[axis]) for axis in axes), f"{asked} ({held})" if asked else held,
-            nbytes(facts["memory_bytes"]), show.number(facts["tok_s"]), show.seconds(facts["ttft_cold_s"]),
+            nbytes(facts["memory_bytes"]), show.number(facts["tok_s"]), show.seconds(facts["ttft_first_s"]),
             "–" if rate is None else f"{rate:.2%}", *(f"{facts[metric]:.4g}" for metric in extra),
         )  # fmt: skip
     return table

@@ -58,7 +58,7 @@ def test_the_table(capsys, monkeypatch):
     assert main(["compare", *machines, *SHORT]) == 0
     out = capsys.readouterr().out
     for part in ("Simulated (engine ", "A100 80 GB SXM", "Jetson AGX Orin", "router oracle-ema", "of 12,544 tokens", "inputs: bundled",
-                 "ratio", "TTFT cold", "TPOT p95", "hit rate", "waiting", "bound by", "memory bandwidth", "1,999 USD",
+                 "ratio", "TTFT first", "TPOT p95", "hit rate", "waiting", "bound by", "memory bandwidth", "1,999 USD",
                  "per 1000 USD"):  # fmt: skip
         assert part in out, part
     assert "…" not in out

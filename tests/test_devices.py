@@ -82,12 +82,14 @@ def with_devices(draw: st.DrawFn, hw, n: int):
     return replace(hw, units=units, tiers=tiers, devices=(unit.name, *names[1:]), more_links=links, fabric=fabric)
 
 
-def played(case: Case, layout: Layout, engine: str):
+def played(case: Case, layout: Layout, engine: str, start: str = "cold"):
     """(clocks, workload laid out, guesses, decisions) of one engine, every law checked."""
     requests = requests_of(case.trace)
     work = SimpleNamespace(hw=case.hw, model=case.model, trace=case.trace, graphs=False, requests=requests)
     budgets = (case.budget_bytes,) * layout.devices
-    plan = Plan(sum(budgets), case.eviction, seed=case.seed, write_back=case.write_back, device_budgets=budgets)
+    plan = Plan(
+        sum(budgets), case.eviction, seed=case.seed, write_back=case.write_back, device_budgets=budgets, start=start
+    )
     guesses = guesses_of(case, requests.n_events)
     chosen = named(engine)
     laid, guesses, decisions, loads = devices.decided(work, layout, plan, guesses, chosen)
@@ -110,7 +112,7 @@ def test_all_engines_are_equal_on_several_devices(prefetching, names):
     @given(split(prefetching=prefetching))
     def compare(made):
         case, layout = made
-        one, other = (played(case, layout, name)[0] for name in names)
+        one, other = (played(case, layout, name, "auto")[0] for name in names)
         seen.add(layout.devices)
         assert one == other
 
@@ -378,7 +380,7 @@ ANOTHER = {  # a value other than the default that changes a run of one device; 
     "context": 999, "batch": 2, "prefill_chunk": 7, "schedule": "continuous", "arrivals": "every:1ms", "max_batch": 2,
     "eviction": "fifo", "scope": "layer", "timeline": "serial", "overlap": False, "prefetch": "whole_layer",
     "prefetch_into": "buffers", "miss": "cpu", "placement": "expert_split=1/2", "write_back": True, "cold_per_sequence": True,
-    "graphs": True, "page_cache": "1GB", "budget": "30%", "memory": "1GB", "seed": None,
+    "start": "warm", "warm_up": 64, "graphs": True, "page_cache": "1GB", "budget": "30%", "memory": "1GB", "seed": None,
 }  # fmt: skip
 
 
@@ -413,7 +415,12 @@ def test_what_shows_or_fits_one_device_refuses_several(two, tmp_path, capsys):
 
 def test_the_rows_of_passes_say_what_all_devices_hold_at_their_ends(two, tmp_path):
     made = simmoe.run(
-        two, "oracle-4x16-k4", placement="layer_split=1/1", prefill_chunk=3, **{**OPTIONS, "budget": "100%"}
+        two,
+        "oracle-4x16-k4",
+        placement="layer_split=1/1",
+        prefill_chunk=3,
+        start="cold",
+        **{**OPTIONS, "budget": "100%"},
     )
     write_per_token(made, tmp_path / "passes.csv")
     with (tmp_path / "passes.csv").open() as stream:

@@ -246,13 +246,13 @@ def test_a_run_beyond_what_the_clock_counts_is_refused_in_one_line(name, seconds
     )  # fmt: skip
     workload = Workload(hw, trace, ModelShape("tiny", "fp16", "fp16", (layer,), 1, NO_PART, NO_PART))
     if seconds * passes <= (2**63 - 1) // 10**12:
-        run = play(workload, Plan(8000), named(name))
+        run = play(workload, Plan(8000, start="cold"), named(name))
         assert run.clocks.end_ps[-1] // 10**12 == seconds * passes
         return
     with pytest.raises(
         UserError, match=r"the run lasts longer than the clock counts, 2\*\*63 ps \(106 days of simulated time\)"
     ):
-        play(workload, Plan(8000), named(name))
+        play(workload, Plan(8000, start="cold"), named(name))
 
 
 ONE_LAYER = Layer(Part(15, 15, 0), 0, 0, expert=Part(1, 1, 0), n_experts=4)
@@ -273,11 +273,11 @@ def test_waits_of_the_host_beyond_what_the_clock_counts_are_refused_in_one_line(
     hw = host_waits(4 * 10**6 * 10**12)
     workload = Workload(hw, tiny_trace([[[0]]] * passes, n_experts=4), TINY)
     if passes < 3:
-        run = play(workload, Plan(4, timeline="sync"), named(name))
+        run = play(workload, Plan(4, timeline="sync", start="cold"), named(name))
         assert run.clocks.end_ps[-1] // 10**12 == 4 * 10**6 * passes
         return
     with pytest.raises(UserError, match=r"the run lasts longer than the clock counts, 2\*\*63 ps"):
-        play(workload, Plan(4, timeline="sync"), named(name))
+        play(workload, Plan(4, timeline="sync", start="cold"), named(name))
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -305,7 +305,7 @@ def test_loads_are_issued_behind_the_wait_of_the_host_and_earlier_ones_go_on_in_
 def test_the_host_decides_when_its_wait_ends():
     """Spans: the transfers and the decisions of a pass, 9 ps behind its attention."""
     workload, spans = Workload(host_waits(9), tiny_trace([[[0, 1]], [[0, 2]]], n_experts=4), TINY), Spans()
-    play(workload, Plan(4, timeline="sync"), workload.engine("simpy", spans=True), spans)
+    play(workload, Plan(4, timeline="sync", start="cold"), workload.engine("simpy", spans=True), spans)
     first = 29 + 2 * 17 + 6 + 6  # end of the first pass
     assert spans.decisions == [29, first + 29]
     assert spans.transfers == [(0, 29, 17), (1, 46, 17), (2, first + 29, 17)]

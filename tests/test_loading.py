@@ -34,7 +34,7 @@ def workload(hw: str, **link: object) -> Workload:
 def played(w: Workload, experts: int = 4, **plan: object):
     one = int(w.model.expert_bytes[0])
     spans = Spans()
-    run = play(w, Plan(experts * one, **plan), w.engine("simpy", spans=True), spans)
+    run = play(w, Plan(experts * one, **{"start": "cold", **plan}), w.engine("simpy", spans=True), spans)
     return run, [lasts for _, _, lasts in spans.transfers]
 
 
@@ -141,7 +141,9 @@ def test_of_an_event_the_page_cache_reads_the_loads_before_the_prefetches():
 
 
 def test_a_page_cache_counts_prefetches_behind_the_loads_of_their_event():
-    run = simmoe.run("rtx_4090_nvme", "switch", budget="25%", tokens=400, prefetch="next_layer", page_cache="4GB")
+    run = simmoe.run(
+        "rtx_4090_nvme", "switch", budget="25%", tokens=400, prefetch="next_layer", page_cache="4GB", start="cold"
+    )
     w, d, g = run.workload, run.decisions, run.guesses
     near = second_tier(w.requests, d, g, w.model.expert_bytes, 4 * 10**9, policies.load("eviction", "lru"))
     loads = loading(w.costs, w.requests, d, g, near=near)

@@ -136,7 +136,8 @@ def test_an_event_ends_at_most_the_launches_of_its_loads_after_the_better_of_all
     w = Workload(hw, trace, model)
     try:
         fetch, cpu, split = (
-            play(w, Plan(model.all_expert_bytes, miss=miss), named("plain")) for miss in ("fetch", "cpu", "balanced")
+            play(w, Plan(model.all_expert_bytes, miss=miss, start="cold"), named("plain"))
+            for miss in ("fetch", "cpu", "balanced")
         )
     except UserError as error:
         assert "leave the GPU nothing" in str(error)
@@ -522,7 +523,8 @@ def test_a_rule_that_changed_is_compiled_again(tmp_path):
 
 def test_one_pass_of_many_tokens_is_split_by_its_tokens():
     """A prefill: what most tokens chose is loaded, for the CPU computes each token."""
-    run = simmoe.run("rtx_4090", "switch", budget="100%", tokens=64, miss="balanced", prefill_chunk=32, engine="plain")
+    options = {"budget": "100%", "tokens": 64, "prefill_chunk": 32, "engine": "plain"}
+    run = simmoe.run("rtx_4090", "switch", miss="balanced", start="cold", **options)
     requests, decisions = run.workload.requests, run.decisions
     loads, on_cpu = set(decisions.loads.tolist()), set(decisions.cpu.tolist())
     both = 0

@@ -41,6 +41,7 @@ OTHER = {
     "prefetch": ("next_layer", "next_layer", {}),
     "prefetch_into": ("buffers", "buffers", {"prefetch": "next_layer"}), "miss": ("cpu", "cpu", {}),
     "placement": ("popular=50%", "popular=50%", {}), "write_back": ("on", True, {}), "cold_per_sequence": ("on", True, {}),
+    "start": ("cold", "cold", {}), "warm_up": ("64", 64, {"tokens": 200}),
     "graphs": ("on", True, {}), "page_cache": ("4GB", "4GB", NVME), "budget": ("50%", "50%", {}),
     "memory": ("2GB", "2GB", {"budget": None}), "engine": (ENGINE, ENGINE, {}), "seed": ("7", 7, {"eviction": "random"}),
 }  # fmt: skip
@@ -134,7 +135,8 @@ def test_a_ladder_takes_the_same_options_but_for_the_budget():
             options = {**rest, **beside, name: value}
             options.pop("budget", None)
             rung = simmoe.ladder(**options).runs[-1]
-            one = simmoe.run(**options, budget=rung.plan.budget_bytes)
+            start = {"start": "cold", "warm_up": rung.plan.warm_up}
+            one = simmoe.run(**{**options, **start}, budget=rung.plan.budget_bytes)
             assert (rung.digest, rung.tok_s) == (one.digest, one.tok_s), name
     with pytest.raises(UserError, match="a ladder plays every budget: leave budget and memory out"):
         simmoe.ladder("a100", "switch", budget="25%")

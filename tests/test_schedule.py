@@ -91,6 +91,7 @@ def served(draw: st.DrawFn, prefetch: bool | None = None, miss: str | None = Non
         case.budget_bytes, eviction, case.scope, case.timeline, False, case.seed, miss=miss or draw(st.sampled_from(MISSES)),
         placement=draw(st.sampled_from((None, None, "n_cpu_moe=1", "random=50%"))) if miss is None else None,
         prefetch_into="buffers" if wants and draw(st.booleans()) else "cache", arrivals=draw(arrivals()),
+        start=draw(st.sampled_from(("auto", "cold"))),
     )  # fmt: skip
     plan = replace(plan, write_back=plan.prefetch_into == "cache" and draw(st.booleans()))
     return case, draw(st.integers(1, 6)), plan, wants
@@ -196,7 +197,7 @@ def test_a_run_played_again_as_recorded_gives_the_same_decisions_and_times(prefe
         again = Workload(case.hw, run.workload.trace, case.model)
         decisions = decide_named(
             again.trace, again.requests, case.model.expert_bytes, plan.eviction, plan.budget_bytes, plan.scope, False, plan.seed,
-            None, run.guesses, **missing_of(again, plan)._asdict(),
+            None, run.guesses, start=plan.start, **missing_of(again, plan)._asdict(),
         )  # fmt: skip
         for mine, theirs in zip(astuple(run.decisions), astuple(decisions)):
             assert np.array_equal(mine, theirs)

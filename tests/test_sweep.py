@@ -141,7 +141,7 @@ def test_each_command_gives_its_number(space, capsys):
         assert main([*words[1:], "--json"]) == 0
         run = json.loads(capsys.readouterr().out)
         assert run["tok_s"] == trial["tok_s"] and run["digest"] == trial["digest"]
-        assert run["ttft_s"]["cold"] == trial["ttft_cold_s"] and run["memory_bytes"]["total"] == trial["memory_bytes"]
+        assert run["ttft_s"]["first"] == trial["ttft_first_s"] and run["memory_bytes"]["total"] == trial["memory_bytes"]
 
 
 @pytest.mark.slow

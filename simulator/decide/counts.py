@@ -88,4 +88,8 @@ def peak_buffer_bytes(requests: Requests, decisions: Decisions, guesses: Guesses
     size = expert_bytes[obj // (requests.n_objects // len(expert_bytes))]
     np.add.at(change, event, size)
     np.add.at(change, np.minimum(next_of_its_layer(requests, event, obj) + 1, requests.n_events), -size)
+    if (earlier := decisions.buffered) is not None:
+        size = expert_bytes[earlier.obj // (requests.n_objects // len(expert_bytes))]
+        np.add.at(change, np.minimum(earlier.until + 1, requests.n_events), -size)
+        change[0] += int(size.sum())
     return int(change.cumsum().max())

@@ -13,6 +13,7 @@ from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.groups import Part, elsewhere, parts_of, renumbered
 from simmoe.simulator.decide.missing import LOAD, Rule
 from simmoe.simulator.decide.player import Player, Task, guarded, play_part
+from simmoe.simulator.decide.start import COLD, WARM, Limits, started
 from simmoe.simulator.decide.stepwise import SecondTier, stepwise
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
@@ -82,10 +83,14 @@ def decide(
     unit_of: Ints | None = None,
     rule: Rule | None = None,
     tier: SecondTier | None = None,
+    start: str = COLD,
     seed: int = 0,
     player: Player | None = None,
 ) -> Decisions:
-    """Decisions of the policy module `eviction` under `budget_bytes` of routed experts; starts, and restarts, with empty slots.
+    """Decisions of the policy module `eviction` under `budget_bytes` of routed experts. Raises UserError.
+
+    start: cold (empty slots), warm (all that may ever be loaded is resident, else refused) or auto: warm in each scope group whose room
+    holds all of its own, else cold. `cold_at` empties the slots again, and makes auto cold.
 
     budget_bytes: for the experts that the placement left to the device; the others are no part of it.
 
@@ -99,14 +104,19 @@ def decide(
     sizes = np.repeat(expert_bytes, n_experts)
     starts = np.array([0, *([] if cold_at is None else cold_at[cold_at > 0].tolist()), requests.n_events])
     parts = parts_of(requests, guesses, len(rooms))
-    tasks = [_task(part, eviction, sizes, room, starts, unit_of, rule, seed) for part, room in zip(parts, rooms)]
+    mine = np.ones(requests.n_objects, bool) if unit_of is None else unit_of == LOAD
+    limits, present = started(sizes, mine, rooms, budget_bytes, start if cold_at is None else COLD)
+    tasks = [
+        _task(part, eviction, sizes, room, starts, unit_of, here, rule, seed)
+        for part, room, here in zip(parts, rooms, present)
+    ]
     if tier is not None and rule is not None and len(rule.load_ps):
         played = guarded(partial(stepwise, tasks, tier), player, eviction, rule)
     else:
         played = [play_part(task, player) for task in tasks]
     split = unit_of is not None or rule is not None
     unused = 0 if scope == "global" else max(budget_bytes - sum(rooms), 0)
-    limits = tuple(rooms), (0,) * len(rooms), starts[1:-1]
+    limits = limits._replace(emptied=starts[1:-1])
     if parts[0].whole:
         v = played[0]
         hit, issued = v.hit.view(np.bool_), v.issued.view(np.bool_)
@@ -128,7 +138,8 @@ def decide(
 
 
 def _task(
-    part: Part, eviction: ModuleType, sizes: Ints, room: int, starts: Ints, unit_of: Ints | None, rule: Rule | None, seed: int,
+    part: Part, eviction: ModuleType, sizes: Ints, room: int, starts: Ints, unit_of: Ints | None, present: Ints,
+    rule: Rule | None, seed: int,
 ) -> Task:  # fmt: skip
     mine = slice(part.low, part.low + part.n_objects)
     return Task(
@@ -138,6 +149,7 @@ def _task(
         room,
         starts,
         np.zeros(0, np.int8) if unit_of is None else unit_of[mine],
+        present,
         rule,
         seed,
     )
@@ -164,12 +176,12 @@ def bound(
     cpu = elsewhere(hit, loads, split=unit_of is not None or rule is not None)
     if which == "everything":
         used = np.full(requests.n_events, full, np.int64)
-        limits: tuple[tuple[int, ...], tuple[int, ...], Ints] = (full,), (full,), none
+        limits = Limits((full,), (full,), none, None, WARM, np.ones(requests.n_objects, bool))
     else:
         size = np.zeros(len(requests.obj), np.int64)
         size[loads] = expert_bytes[requests.obj[loads] // n_experts]
         used = np.diff(np.concatenate(([0], np.cumsum(size)))[requests.ptr])
-        limits = (int(used.max(initial=0)),), (0,), np.arange(requests.n_events)
+        limits = Limits((int(used.max(initial=0)),), (0,), np.arange(requests.n_events))
     return Decisions(hit, np.zeros(len(hit), np.int32), none == 1, loads, cpu, none, none, used, none, none, 0, *limits)
 
 

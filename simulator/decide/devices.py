@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from simmoe.simulator.arrays import Flags, Ints
 from simmoe.simulator.decide.gather import Requests
+from simmoe.simulator.decide.start import IN_PART
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.layout import Layout
 
@@ -83,6 +84,7 @@ def judged(
     fresh = renamed(request, [one.fresh for one in decided])
     first = np.argsort(fresh, kind="stable")
     used = sum(one.used for one in decided)
+    starts = {one.start for device, one in enumerate(decided) if layout.of(device).any()}
     return Decisions(
         hit=_woven(ptrs, [one.hit for one in decided]),
         wait=_woven(ptrs, [one.wait for one in decided]),
@@ -99,6 +101,8 @@ def judged(
         begins=tuple(begin for one in decided for begin in one.begins),
         emptied=decided[0].emptied * devices,
         group=layout.unit.reshape(-1),
+        start=starts.pop() if len(starts) == 1 else IN_PART,
+        met=np.logical_or.reduce([one.met for one in decided if one.met is not None]),
     )
 
 

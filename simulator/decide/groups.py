@@ -11,6 +11,7 @@ import numpy.typing as npt
 from simmoe.simulator.arrays import Ints, small
 from simmoe.simulator.decide.gather import Requests, next_event
 from simmoe.simulator.decide.residency import Verdicts
+from simmoe.simulator.decide.start import Limits
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 
 
@@ -83,17 +84,17 @@ def next_of_its_layer(requests: Requests, event: Ints, obj: Ints) -> Ints:
 
 def renumbered(
     requests: Requests, guesses: Guesses, parts: list[Part], played: list[Verdicts], starts: Ints,
-    split: bool, unused: int, limits: tuple[tuple[int, ...], tuple[int, ...], Ints],
+    split: bool, unused: int, limits: Limits,
 ) -> Decisions:  # fmt: skip
     """The verdicts of the parts of a run, in the numbering of the run. split: not all that are missing are loaded."""
     hit, wait = np.zeros(len(requests.obj), np.bool_), np.zeros(len(requests.obj), np.int32)
     issued = np.zeros(len(guesses.obj), np.bool_)
     step = np.zeros(requests.n_events + 1, np.int64)  # change of the resident bytes at each event
     evictions: list[tuple[Ints, Ints, Ints]] = []  # (event, object, cause) of each part
-    for part, v in zip(parts, played):
+    for part, v, began in zip(parts, played, limits.begins):
         hit[part.request], wait[part.request], issued[part.guess] = v.hit, v.wait, v.issued
         for end, begin, stop in spans(part, starts):
-            step[part.events[begin:stop]] += np.diff(v.used[begin:stop], prepend=0)
+            step[part.events[begin:stop]] += np.diff(v.used[begin:stop], prepend=began)
             step[end] -= v.used[stop - 1]
         cause, demand = v.evicted_for.astype(np.int64), v.evicted_for >= 0
         event = np.searchsorted(part.ptr, cause, side="right")
@@ -104,7 +105,7 @@ def renumbered(
     order = np.argsort(event, kind="stable")
     fresh = np.concatenate([part.request[v.fresh] for part, v in zip(parts, played)])
     fresh_by = np.concatenate([part.guess[v.fresh_by] for part, v in zip(parts, played)])
-    used = np.cumsum(step[:-1])
+    used = np.cumsum(step[:-1]) + sum(limits.begins)
     loads = np.sort(np.concatenate([part.request[v.loads] for part, v in zip(parts, played)]))
     first = np.argsort(fresh, kind="stable")
     return Decisions(

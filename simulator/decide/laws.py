@@ -17,9 +17,10 @@ class BrokenLaw(AssertionError):
 
 
 def check_occupancy(
-    part: Part, span: tuple[int, int], v: Verdicts, c: Slots, before: Ints, size_bytes: Ints, room_bytes: int
-) -> None:
-    """Check one scope group after the events `span`, which started with empty slots; `before` is Slots.count at that time.
+    part: Part, span: tuple[int, int], v: Verdicts, c: Slots, before: Ints, size_bytes: Ints, room_bytes: int,
+    began_bytes: int = 0,
+) -> None:  # fmt: skip
+    """Check one scope group after the events `span`, which started with so many resident bytes; `before` is Slots.count at that time.
 
     Raises BrokenLaw unless the sizes of what is resident add up to the running counter and to loads + prefetches - evictions, and
     stay within the group's budget.
@@ -28,10 +29,11 @@ def check_occupancy(
     resident = np.asarray(c.resident, np.int8).view(np.bool_)  # of bool it is ten times faster
     held = int(np.count_nonzero(resident)) * one_size if one_size else int(size_bytes[resident].sum())
     took, gave = _moved(part, span, v, c, before, size_bytes, one_size)
+    took += began_bytes
     if not held == c.count[machine.USED] == took - gave or held > room_bytes:
         raise BrokenLaw(
             f"simmoe broke its own law: {held:,} B are resident after event {span[1] - 1} of a scope group; the counter says "
-            f"{c.count[machine.USED]:,} B, loads + prefetches - evictions {took - gave:,} B, the budget {room_bytes:,} B; "
+            f"{c.count[machine.USED]:,} B, start + loads + prefetches - evictions {took - gave:,} B, the budget {room_bytes:,} B; "
             "please report this run"
         )
 

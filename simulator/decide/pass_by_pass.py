@@ -16,9 +16,10 @@ from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.groups import Part, parts_of, renumbered
 from simmoe.simulator.decide.hooks import Extras
 from simmoe.simulator.decide.laws import check_occupancy
-from simmoe.simulator.decide.missing import Rule, question
+from simmoe.simulator.decide.missing import LOAD, Rule, question
 from simmoe.simulator.decide.player import NEVER, Player, Task, fails_compiled, splitmix64, state_of, verdicts_for
 from simmoe.simulator.decide.residency import Slots, Stream, Verdicts
+from simmoe.simulator.decide.start import Limits, started
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.grown import Grown
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
@@ -85,6 +86,7 @@ class Cache(NamedTuple):
     prefetching: bool
     buffered: bool
     missing: Missing
+    start: str
 
     @property
     def policies(self) -> tuple[ModuleType, ...]:
@@ -98,7 +100,7 @@ class Cache(NamedTuple):
 
 
 class Stepwise:
-    """A policy; every scope group starts with empty slots."""
+    """A policy."""
 
     def __init__(self, cache: Cache, player: Player) -> None:
         if "next_use" in getattr(cache.eviction, "NEEDS", ()):
@@ -109,17 +111,21 @@ class Stepwise:
         self.cache, n = cache, cache.n_experts
         left = left_to_device(cache.missing.unit_of, len(cache.expert_bytes), n)
         rooms = quotas(cache.expert_bytes, left, cache.budget_bytes, cache.scope)
-        self.rooms, self.begins = tuple(rooms), (0,) * len(rooms)
         objects, sizes = n * len(cache.expert_bytes) // len(rooms), np.repeat(cache.expert_bytes, n)
+        unit_of = cache.missing.unit_of
+        mine = np.ones(len(sizes), bool) if unit_of is None else unit_of == LOAD
+        self._limits, present = started(sizes, mine, rooms, cache.budget_bytes, cache.start)
+        self.rooms, self.begins = self._limits.rooms, self._limits.begins
         self._groups = [
-            Group(cache, group * objects, sizes[group * objects :][:objects], room, player) for group, room in enumerate(rooms)
-        ]  # fmt: skip
+            Group(cache, group * objects, sizes[group * objects :][:objects], room, here, player)
+            for group, (room, here) in enumerate(zip(rooms, present))
+        ]
         self._events = self._guesses = 0
 
     def decide(self, requests: Requests, guesses: Guesses) -> Decisions:
         parts = parts_of(requests, guesses, len(self._groups))
         played = [group.play(part, requests, self._events, self._guesses) for group, part in zip(self._groups, parts)]
-        starts, limits = np.array([0, requests.n_events]), (self.rooms, self.begins, NONE)
+        starts, limits = np.array([0, requests.n_events]), Limits(self.rooms, (0,) * len(self.rooms), NONE)
         verdicts = [v for v, _, _ in played]
         made = renumbered(requests, guesses, parts, verdicts, starts, self.cache.split, 0, limits)
         fresh = np.concatenate([part.request[fresh] for part, (_, fresh, _) in zip(parts, played)])
@@ -131,9 +137,9 @@ class Stepwise:
     def whole(self, requests: Requests, guesses: Guesses) -> Decisions:
         parts = parts_of(requests, guesses, len(self._groups))
         played = [group.whole(part) for group, part in zip(self._groups, parts)]
-        starts, limits = np.array([0, requests.n_events]), (self.rooms, self.begins, NONE)
+        starts = np.array([0, requests.n_events])
         unused = 0 if self.cache.scope == "global" else max(self.cache.budget_bytes - sum(self.rooms), 0)
-        return renumbered(requests, guesses, parts, played, starts, self.cache.split, unused, limits)
+        return renumbered(requests, guesses, parts, played, starts, self.cache.split, unused, self._limits)
 
     def fails_compiled(self, error: Exception) -> Exception:
         return fails_compiled(error, self.cache.policies) or error
@@ -142,15 +148,16 @@ class Stepwise:
 class Group:
     """One scope group: all that it was asked and what was decided, in its own numbering, and the slots between passes."""
 
-    def __init__(self, cache: Cache, low: int, size: Ints, room: int, player: Player) -> None:
+    def __init__(self, cache: Cache, low: int, size: Ints, room: int, present: Ints, player: Player) -> None:
+        """present: objects of the group that are resident before the first event."""
         self.cache, self.size, self.room, self.player = cache, size, room, player
         n, none = len(size), NONE.astype(np.uint32)
         ptr = np.zeros(1, np.uint32)
         part = Part(NONE, low, n, False, ptr, none, NONE, ptr, none, ptr, none, NONE, NONE)
         rule = cache.missing.rule
         unit_of = NONE.astype(np.int8) if cache.missing.unit_of is None else cache.missing.unit_of[low : low + n]
-        self.task = Task(part, cache.eviction, size, room, NONE, unit_of, rule, cache.seed)
-        self.q = Grown(Stream(ptr, none, NONE, ptr, none, ptr, none, NONE, NONE, NONE, unit_of), player.arrays)
+        self.task = Task(part, cache.eviction, size, room, NONE, unit_of, present, rule, cache.seed)
+        self.q = Grown(Stream(ptr, none, NONE, ptr, none, ptr, none, NONE, NONE, NONE, unit_of, present), player.arrays)
         self.m = player.arrays(question(rule, low, n))
         self.v = Grown(verdicts_for(part), player.arrays)
         until, brought = np.full(n * cache.buffered, NEVER), np.zeros(n * cache.prefetching, np.int64)
@@ -217,7 +224,8 @@ class Group:
         """All verdicts; `part` is what the group was asked in all passes together. The law of occupancy is checked."""
         count = np.array(self.c.count)
         made = Verdicts(*(self.v.since(name) for name in Verdicts._fields))
-        check_occupancy(part, (0, len(part.events)), made, self.c, np.zeros(5, np.int64), self.size, self.room)
+        began = int(self.size[self.task.present].sum()) if len(part.events) else 0  # what is never asked is not played
+        check_occupancy(part, (0, len(part.events)), made, self.c, np.zeros(5, np.int64), self.size, self.room, began)
         evictions, loads, fresh = (int(count[field]) for field in (machine.EVICTIONS, machine.LOADS, machine.FRESH))
         return made._replace(
             loads=made.loads[:loads], evicted=made.evicted[:evictions], evicted_for=made.evicted_for[:evictions],

@@ -59,6 +59,7 @@ class Task(NamedTuple):
     unit_of: (
         Ints  # [objects of the group] the other unit that the placement left it to; empty when all are the device's
     )
+    present: Ints  # objects of the group that are resident before the first event; none where slots are emptied later
     rule: Rule | None
     seed: int
 
@@ -72,7 +73,9 @@ class Playing:
         guesses = (part.guess_ptr, part.guess_obj, part.guess_for, part.events)
         tokens = task.rule.tokens[part.request] if task.rule else np.zeros(0, np.int64)
         self.q = player.arrays(
-            Stream(part.ptr, part.obj, following, part.use_ptr, part.use_obj, *guesses, tokens, task.unit_of)
+            Stream(
+                part.ptr, part.obj, following, part.use_ptr, part.use_obj, *guesses, tokens, task.unit_of, task.present
+            )
         )
         self.room_for = verdicts_for(part)
         self.v, self.x = player.arrays(self.room_for), player.arrays(self.extras)
@@ -81,7 +84,7 @@ class Playing:
         self.count: Ints = np.zeros(5, np.int64)  # Slots.count when the slots were last emptied
 
     def start(self) -> None:
-        """Empty slots, and the policy's state anew."""
+        """Empty slots, and the policy's state anew. What is resident before the first event enters with it."""
         n, part = len(self.task.size), self.task.part
         self.count[machine.USED] = 0
         until = np.full(n * (len(part.guess_for) > 0), NEVER)
@@ -95,7 +98,9 @@ class Playing:
 
     def stop(self, begin: int, stop: int) -> None:
         """What started at `begin` ends before `stop`: the law of occupancy is checked."""
-        check_occupancy(self.task.part, (begin, stop), self.v, self.c, self.count, self.task.size, self.task.room)
+        task = self.task
+        began = int(task.size[task.present].sum()) if begin == 0 else 0
+        check_occupancy(task.part, (begin, stop), self.v, self.c, self.count, task.size, task.room, began)
         self.count = np.array(self.c.count)
 
     def verdicts(self) -> Verdicts:

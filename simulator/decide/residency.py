@@ -30,6 +30,7 @@ class Stream(NamedTuple):
     unit_of: (
         Any  # [objects] the other unit that the placement left it to, 0 = the device; empty when all are the device's
     )
+    present: Any  # objects that are resident before the first event
 
 
 class Verdicts(NamedTuple):
@@ -61,6 +62,10 @@ def play(begin: int, end: int, q: Stream, v: Verdicts, c: Slots, room: int, s: A
 
     All that one event hands on to the next is in c, s and x, so that a run may be played in slices.
     """
+    if begin == 0:
+        for k in range(len(q.present)):
+            admit(q.present[k], 0, c, s, x)
+            c.free[q.present[k]] = 1
     for event in range(begin, end):
         if len(q.guess_for) > 0:
             promote(event, q, v, c, room, s, x)

@@ -26,6 +26,7 @@ class SecondTier(NamedTuple):
     capacity_bytes: int
     eviction: ModuleType
     near_ps: Ints  # [objects] time of a load that it answers
+    present: Ints = np.zeros(0, np.int64)  # objects that it holds before the first event
 
 
 class Step(NamedTuple):
@@ -41,6 +42,8 @@ class Step(NamedTuple):
 def stepwise(tasks: list[Task], tier: SecondTier, player: Player, most_events: int | None = None) -> list[Verdicts]:
     """Play the groups of a run, or their first events after each start; the law of occupancy is checked before each emptying."""
     groups, near = [Playing(task, player) for task in tasks], _Near(tasks, tier, player)
+    for o in tier.present.tolist():
+        near.now(o, int(tier.near_ps[o]), groups)
     steps = sorted(step for number, task in enumerate(tasks) for step in _steps(number, task, most_events))
     for _, mine in groupby(steps, key=lambda step: step.event):
         loads: list[tuple[int, int]] = []  # (request, object), then (guess, object), in the numbering of the run
@@ -89,7 +92,9 @@ class _Near:
         self.far_ps = np.concatenate([task.rule.load_ps for task in tasks[:1] if task.rule]).tolist()
         kept = np.minimum(size, tier.capacity_bytes)
         none = np.zeros(0, np.int64)
-        self.slots = Playing(Task(part, tier.eviction, kept, tier.capacity_bytes, starts, none, None, 0), player)
+        self.slots = Playing(
+            Task(part, tier.eviction, kept, tier.capacity_bytes, starts, none, tier.present, None, 0), player
+        )
         self.slots.start()
         self.done = 0
 
@@ -102,11 +107,12 @@ class _Near:
         evicted = int(count[machine.EVICTIONS])
         self.slots.play(number, number + 1)
         self.done += 1
-        self._now(o, int(self.tier.near_ps[o]), groups)
+        self.now(o, int(self.tier.near_ps[o]), groups)
         for out in self.slots.v.evicted[evicted : int(count[machine.EVICTIONS])]:
-            self._now(int(out), self.far_ps[out], groups)
+            self.now(int(out), self.far_ps[out], groups)
 
-    def _now(self, o: int, load_ps: int, groups: list[Playing]) -> None:
+    def now(self, o: int, load_ps: int, groups: list[Playing]) -> None:
+        """A load of `o` takes so long from now on."""
         group = groups[int(np.searchsorted(self.starts, o, side="right"))]
         if len(group.m.load_ps):
             group.m.load_ps[o - group.task.part.low] = load_ps

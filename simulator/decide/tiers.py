@@ -16,6 +16,7 @@ from simmoe.simulator.arrays import Flags, Ints
 from simmoe.simulator.decide.decisions import decide
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.player import Player
+from simmoe.simulator.decide.start import COLD
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 
 
@@ -34,8 +35,14 @@ def second_tier(
     capacity_bytes: int,
     eviction: ModuleType,
     player: Player | None = None,
+    *,
+    start: str = COLD,
+    unit_of: Ints | None = None,
 ) -> Near:
-    """Plays the loads of a run through a tier of `capacity_bytes` under the policy module `eviction`; it starts empty."""
+    """Plays the loads of a run through a tier of `capacity_bytes` under the policy module `eviction`.
+
+    It starts as `start` says (decisions.py); of what it cannot hold as a whole it holds nothing. unit_of [objects]: as there.
+    """
     issued, n_experts = np.flatnonzero(decisions.issued), requests.n_objects // len(expert_bytes)
     event = np.concatenate(
         (
@@ -50,7 +57,9 @@ def second_tier(
     if fits.any():
         reads = _one_by_one(obj[fits], requests.n_objects)
         sizes = np.minimum(expert_bytes, capacity_bytes)
-        found[order[fits]] = decide(reads, sizes, eviction, capacity_bytes, player=player).hit
+        found[order[fits]] = decide(
+            reads, sizes, eviction, capacity_bytes, start=start, unit_of=unit_of, player=player
+        ).hit
     guess = np.zeros(len(guesses.obj), bool)
     guess[issued] = found[len(decisions.loads) :]
     return Near(found[: len(decisions.loads)], guess)

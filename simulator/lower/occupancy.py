@@ -37,6 +37,7 @@ class Occupancy:
     promoted: Bytes  # event -> what moves out of a buffer into a slot
     buffer_room: int  # capacity of the buffers; 0 = guesses go into slots
     held: dict[int, int]  # event -> bytes of buffers that end before it
+    buffered: int = 0  # bytes in buffers before the first pass
 
     @classmethod
     def of(cls, requests: Requests, decisions: Decisions, guesses: Guesses, expert_bytes: Ints) -> Occupancy:
@@ -53,13 +54,16 @@ class Occupancy:
                 found[at][group[o]] = found[at].get(group[o], 0) + size[o]
             return {at: list(bytes_by_group.items()) for at, bytes_by_group in found.items()}
 
+        earlier = decisions.buffered
         fresh = decisions.fresh if guesses.buffered else decisions.fresh[:0]
+        fresh = fresh if earlier is None else np.concatenate((earlier.promoted, fresh))
         issuing = np.array([load_of[i] for i in decisions.evicted_for[own].tolist()], np.int64)
         return cls(
             decisions.rooms, decisions.begins, set(decisions.emptied.tolist()), group, size,
             requests.obj[decisions.loads].tolist(), guesses.obj.tolist(), moved(event[~own], decisions.evicted[~own]),
             moved(issuing, decisions.evicted[own]), moved(requests.event_of_request[fresh], requests.obj[fresh]),
             peak_buffer_bytes(requests, decisions, guesses, expert_bytes), _held(requests, decisions, guesses, size),
+            0 if earlier is None else sum(size[o] for o in earlier.obj.tolist()),
         )  # fmt: skip
 
     @classmethod
@@ -91,4 +95,7 @@ def _held(requests: Requests, decisions: Decisions, guesses: Guesses, size: list
     held: dict[int, int] = defaultdict(int)
     for end, o in zip((next_of_its_layer(requests, event, obj) + 1).tolist(), obj.tolist()):
         held[end] += size[o]
+    if decisions.buffered is not None:
+        for until, o in zip(decisions.buffered.until.tolist(), decisions.buffered.obj.tolist()):
+            held[until + 1] += size[o]
     return dict(held)

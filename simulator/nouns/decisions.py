@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from simmoe.simulator.arrays import Ints
+from simmoe.simulator.arrays import Flags, Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,6 +18,14 @@ class Guesses:
     ptr: Ints
     obj: Ints
     buffered: bool = False  # into buffers beside the cache, where a guess waits for the next event of its layer
+
+
+class Buffered(NamedTuple):
+    """What buffers hold before the first event of a run that begins behind a warm-up."""
+
+    obj: Ints
+    until: Ints  # event that each is for
+    promoted: Ints  # requests that hit one of them, which then takes a slot
 
 
 @dataclass(frozen=True)
@@ -40,3 +49,6 @@ class Decisions:
     begins: tuple[int, ...]  # bytes that each holds before the first event
     emptied: Ints  # events at whose start all slots are given up
     group: Ints | None = None  # [objects] scope group of each; None = the objects in order, in equal parts
+    start: str = "cold"  # how the slots were before the first event that was decided: warm, cold, warm in part
+    met: Flags | None = None  # [objects] was resident before the first event, since slots were emptied
+    buffered: Buffered | None = None

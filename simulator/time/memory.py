@@ -22,7 +22,9 @@ class Memory:
         self.slots = [  # SimPy knows no capacity of 0: half a byte holds nothing
             simpy.Container(env, room or 0.5, begin) for room, begin in zip(occupancy.rooms, occupancy.begins)
         ]
-        self.buffers = simpy.Container(env, occupancy.buffer_room) if occupancy.buffer_room else None
+        self.buffers = (
+            simpy.Container(env, occupancy.buffer_room, occupancy.buffered) if occupancy.buffer_room else None
+        )
         self.queue = Queue(env)
         env.process(self.serve())
 

@@ -90,7 +90,8 @@ def _one(a: argparse.Namespace, scenario: Scenario, workload: Workload, plan: Pl
 
 def _changes(workload: Workload, plan: Plan, sample: Run) -> list[tuple[str, float]]:
     """What single changes would give; the ladder's share of the trace is enough to tell."""
-    if workload.trace.n_tokens > laddering.TOKENS:
-        workload = workload.first(laddering.TOKENS)
+    enough = laddering.TOKENS + (plan.warm_up or 0)
+    if workload.trace.n_tokens > enough:
+        workload = workload.first(enough)
         sample = running.play(workload, plan)
     return advice.gains(workload, plan, sample) if sample.tok_s else []

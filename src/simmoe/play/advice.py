@@ -11,6 +11,7 @@ from simmoe.play.result import Run
 from simmoe.play.run import play
 from simmoe.play.workload import Workload
 from simmoe.simulator.decide.decisions import BOUNDS
+from simmoe.simulator.decide.start import IN_PART
 from simmoe.simulator.errors import DoesNotFit, UserError
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.units import nbytes
@@ -109,10 +110,11 @@ def gains(workload: Workload, plan: Plan, run: Run) -> list[tuple[str, float]]:
         with suppress(UserError):  # a link that would leave nothing of a shared memory is no proposal
             found.append((text, _gain(run, play(workload.on(faster(workload.hw, what)), plan))))
     more = min(plan.budget_bytes + GIGABYTE, memory_of(workload, plan).holds_bytes)
-    if more > plan.budget_bytes and plan.eviction not in BOUNDS:
+    start = run.decisions.start  # only equal starts are compared
+    if more > plan.budget_bytes and plan.eviction not in BOUNDS and start != IN_PART:
         text = f"+{nbytes(more - plan.budget_bytes)} of experts"
         with suppress(DoesNotFit):  # beside prefetch buffers
-            found.append((text, _gain(run, play(workload, replace(plan, budget_bytes=more)))))
+            found.append((text, _gain(run, play(workload, replace(plan, budget_bytes=more, start=start)))))
     return sorted(found, key=lambda item: -item[1])
 
 

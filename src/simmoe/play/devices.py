@@ -11,11 +11,13 @@ import numpy as np
 
 from simmoe import policies
 from simmoe.play.memory import Memory, budget_of, kv_bytes
+from simmoe.play.passes import warm_up_passes
 from simmoe.play.plan import Plan, units_of
 from simmoe.simulator.costs import fit_geometry
 from simmoe.simulator.decide.decisions import BOUNDS, decide
 from simmoe.simulator.decide.devices import asked_of, guessed_of, judged, together, woven_guesses, woven_loads
 from simmoe.simulator.decide.missing import LOAD
+from simmoe.simulator.decide.warm_up import behind
 from simmoe.simulator.errors import DoesNotFit, UserError
 from simmoe.simulator.lower.durations import Loading, loading
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
@@ -151,9 +153,18 @@ def decided(
     mine = [layout.of(device) for device in range(layout.devices)]
     asked, guessed = [asked_of(workload.requests, one) for one in mine], [guessed_of(guesses, one) for one in mine]
     verdicts = [
-        decide(one, sizes, eviction, budget, guesses=guess, unit_of=unit_of, seed=plan.seed, player=engine.player)
+        decide(
+            one, sizes, eviction, budget, guesses=guess, unit_of=unit_of, start=plan.start, seed=plan.seed, player=engine.player
+        )
         for one, guess, budget, unit_of in zip(asked, guessed, plan.device_budgets, others)
-    ]
+    ]  # fmt: skip
+    if passes := warm_up_passes(workload.trace, plan.warm_up):
+        size = np.repeat(sizes, workload.trace.n_experts)
+        cut = [behind(one, verdict, guess, size, passes) for one, verdict, guess in zip(asked, verdicts, guessed)]
+        verdicts, guessed = [verdict for verdict, _ in cut], [guess for _, guess in cut]
+        workload = workload.behind(passes)
+        laid = laid_out(workload, layout)
+        costs, asked = laid.costs, [asked_of(workload.requests, one) for one in mine]
     each = [
         loading(cost, one, verdict, guess, write_back=plan.write_back)
         for cost, one, verdict, guess in zip(costs.each, asked, verdicts, guessed)

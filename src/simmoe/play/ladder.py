@@ -7,6 +7,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from simmoe.play import devices
 from simmoe.play.calling import called, takes
 from simmoe.play.plan import Plan, memory_of
@@ -15,14 +17,16 @@ from simmoe.play.run import play
 from simmoe.play.scenario import Scenario
 from simmoe.play.workload import Workload
 from simmoe.simulator.decide.decisions import BOUNDS, quotas
+from simmoe.simulator.decide.start import COLD, WARM
 from simmoe.simulator.errors import DoesNotFit, UserError
 from simmoe.simulator.nouns.hardware import Hardware
-from simmoe.simulator.nouns.trace import Trace
+from simmoe.simulator.nouns.trace import DECODE, Trace
 from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.time.engines import Engine
 
 RUNGS = tuple(Fraction(n, 8) for n in range(1, 9))  # of the bytes of all routed experts
 TOKENS = 2048  # played by default where the whole trace would take long
+WARM_UP = 64  # decode passes at least, of a warm-up that nobody asked for
 SHORT = 1_000_000  # accesses of a trace that the compiled engine plays at every rung in about a second
 
 
@@ -44,6 +48,7 @@ class Ladder:
     rungs: tuple[Rung, ...]
     nothing: Run
     everything: Run
+    start: str  # of every rung
 
     @property
     def runs(self) -> list[Run]:
@@ -60,6 +65,7 @@ class Ladder:
             "kind": "simulated",
             "versions": versions(),
             **self.workload.facts(),
+            "start": self.start,
             "rungs": rows,
             "bounds": bounds,
         }
@@ -69,7 +75,9 @@ class Ladder:
 def ladder(hw: str | Path | Hardware | Scenario, trace: str | Path | Trace | None = None, **options: Any) -> Ladder:
     """Simulate 12.5 … 100 % of the expert bytes and what the device really holds.
 
-    tokens=None plays all. The options are those of `simmoe.run`, but for budget and memory: a ladder plays every budget.
+    The rungs start alike: behind the same warm-up (unless told the first tenth of the passes) that begins with empty slots, or, with
+    start="cold", with empty slots. tokens=None plays all.
+    The options are those of `simmoe.run`, but for budget and memory: a ladder plays every budget.
     """
     scenario = called(hw, trace, options)
     if scenario.budget is not None or scenario.memory is not None:
@@ -87,9 +95,31 @@ def usual_tokens(trace: Trace) -> int | None:
     return None if trace.expert_ids.size <= SHORT and not compiled.missing() else TOKENS
 
 
+def usual_warm_up(trace: Trace) -> int | None:
+    """Tokens of the first tenth of the passes, with at least 64 decode passes where there are four times as many; None of few passes."""
+    passes, decode = trace.n_passes // 10, np.flatnonzero(trace.phase == DECODE)
+    if len(decode) >= 4 * WARM_UP:
+        passes = max(passes, int(decode[WARM_UP - 1]) + 1)
+    return int(trace.pass_ptr[passes]) or None
+
+
+def alike(workload: Workload, plan: Plan) -> Plan:
+    """The plan with which every rung starts. Raises UserError."""
+    if plan.start == WARM:
+        raise UserError(
+            "--start warm: the rungs of a ladder start alike, and the small ones cannot start full; play one budget with --budget, or "
+            "leave --start out"
+        )
+    warm_up = plan.warm_up
+    if warm_up is None and plan.start != COLD and workload.clock_driven is None:
+        warm_up = usual_warm_up(workload.trace)
+    return replace(plan, start=COLD, warm_up=warm_up)
+
+
 def climb(workload: Workload, plan: Plan, wish: str = "auto") -> Ladder:
     """The ladder of `workload`; the budget of `plan` is ignored."""
     devices.refuse(plan, workload.hw, "a ladder of budgets (name one with --budget)")
+    plan = alike(workload, plan)
     memory = memory_of(workload, plan)
     every, holds = memory.left_bytes, memory.holds_bytes
     memory.require(memory.least_bytes)
@@ -105,13 +135,18 @@ def climb(workload: Workload, plan: Plan, wish: str = "auto") -> Ladder:
         play(
             workload,
             replace(
-                plan, eviction=which, prefetch=None, scope="global", budget_bytes=0 if which == "nothing" else every
+                plan,
+                eviction=which,
+                prefetch=None,
+                scope="global",
+                start="auto",
+                budget_bytes=0 if which == "nothing" else every,
             ),
             engine,
         )
         for which in ("nothing", "everything")
     )
-    return Ladder(workload, tuple(rows), nothing, everything)
+    return Ladder(workload, tuple(rows), nothing, everything, nothing.start)
 
 
 def _rung(workload: Workload, plan: Plan, label: str, budget: int, engine: Engine) -> Rung:

@@ -105,7 +105,7 @@ class Memory:
 
     def others(self, budget_bytes: int, page_cache_bytes: int = 0, emptied: bool = False) -> dict[str, dict[str, int]]:
         """What each other memory holds: the CPU's experts, the page cache, and the home what may be loaded: nothing when all that the
-        placement left to the device is resident for good. emptied: slots are given up, so that all may be loaded again."""
+        placement left to the device is resident for good. emptied: slots start empty, so that all may be loaded."""
         hw, cpu, loads = self.hw, self.hw.cpu, emptied or budget_bytes < self.left_bytes
         parts = [
             (cpu.memory if cpu else hw.link.src, "experts of the CPU", self.cpu_bytes - self.beside_bytes),

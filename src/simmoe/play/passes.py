@@ -29,6 +29,19 @@ def clock_driven(schedule: str) -> ModuleType | None:
     return None
 
 
+def warm_up_passes(trace: Trace, tokens: int | None) -> int:
+    """The passes of a warm-up: those that fit into its tokens, at least one. Raises UserError when it leaves none to time."""
+    if tokens is None:
+        return 0
+    passes = max(int(np.searchsorted(trace.pass_ptr, tokens, side="right")) - 1, 1)
+    if passes >= trace.n_passes:
+        raise UserError(
+            f"--warm-up {tokens} leaves nothing to time of the {trace.n_tokens:,} tokens that are played, in {trace.n_passes:,} passes; "
+            "give fewer, or play more with --tokens"
+        )
+    return passes
+
+
 def scheduled(trace: Trace, schedule: str, prefill_chunk: int | None, batch: int | None) -> Trace:
     """The trace in the passes that are known beforehand: prompts in chunks first, then what the schedule makes of them."""
     if prefill_chunk is not None:

@@ -13,12 +13,13 @@ from simmoe import policies
 from simmoe.play import asked, popularity
 from simmoe.play.memory import Memory
 from simmoe.play.replay import one_of
-from simmoe.simulator.arrays import Ints
+from simmoe.simulator.arrays import Flags, Ints
 from simmoe.simulator.decide import policy_file
 from simmoe.simulator.decide.decisions import BOUNDS, left_to_device, no_guesses
 from simmoe.simulator.decide.missing import LOAD, Rule
 from simmoe.simulator.decide.names import SERVE
 from simmoe.simulator.decide.prices import cpu_number, priced
+from simmoe.simulator.decide.start import COLD, resident_before
 from simmoe.simulator.decide.stepwise import SecondTier
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.link_time import load_ps
@@ -49,7 +50,14 @@ class Plan:
     write_back: bool = False
     page_cache_bytes: int = 0
     device_budgets: tuple[int, ...] = ()  # of each of several devices
+    start: str = "auto"  # what is resident before the run: auto, warm, cold (simulator/decide/start.py)
+    warm_up: int | None = None  # the first so many tokens are decided, not timed
     arrivals: str | None = None  # of requests, under a clock-driven schedule: poisson:2/s, every:500ms; None = all at 0
+
+    @property
+    def started(self) -> str:
+        """What `start` comes to: slots that are emptied later on start empty."""
+        return COLD if self.cold_per_sequence else self.start
 
 
 def guesses_of(workload: Workload, plan: Plan) -> Guesses:
@@ -92,7 +100,7 @@ def missing_of(workload: Workload, plan: Plan) -> WhenMissing:
     if plan.page_cache_bytes and rule is not None:
         near_ps = np.array([load_ps(int(b), costs.hw, cached=True) for b in workload.model.expert_bytes], np.int64)
         near_ps = np.repeat(near_ps, workload.trace.n_experts)
-        tier = SecondTier(plan.page_cache_bytes, policies.load("eviction", "lru"), near_ps)
+        tier = SecondTier(plan.page_cache_bytes, policies.load("eviction", "lru"), near_ps, cached(workload, plan))
     return WhenMissing(None if plan.placement is None else placed(workload, plan), rule, tier)
 
 
@@ -126,6 +134,20 @@ def streamed(workload: Workload, plan: Plan) -> list[str]:
     least = memory.least_blocks(plan.budget_bytes)
     n = "no N fits" if least is None else f"least N that fits: {least}"
     return [f"{plan.placement} streams {nbytes(streams)} that llama.cpp would refuse; {n}"]
+
+
+def cached(workload: Workload, plan: Plan) -> Ints:
+    """Objects that the page cache holds before the first event."""
+    sizes = np.repeat(workload.model.expert_bytes, workload.trace.n_experts)
+    return resident_before(sizes, loadable(workload, plan), plan.page_cache_bytes, plan.started)
+
+
+def loadable(workload: Workload, plan: Plan) -> Flags:
+    """[objects]: the placement leaves it to the device."""
+    if plan.placement is None:
+        return np.ones(workload.requests.n_objects, bool)
+    mine: Flags = placed(workload, plan) < len(workload.hw.devices)
+    return mine
 
 
 def placed(workload: Workload, plan: Plan) -> Ints:

@@ -16,6 +16,7 @@ from simmoe.simulator.decide.decisions import BOUNDS, SCOPES, bound, decide, fir
 from simmoe.simulator.decide.gather import Requests, requests_of
 from simmoe.simulator.decide.missing import Rule
 from simmoe.simulator.decide.player import Player
+from simmoe.simulator.decide.start import COLD
 from simmoe.simulator.decide.stepwise import SecondTier
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
@@ -60,7 +61,7 @@ def replay(
     cold_per_sequence: bool = False,
     seed: int = 0,
 ) -> Replay:
-    """Play `trace` through an expert cache of `budget_bytes`.
+    """Play `trace` through an expert cache of `budget_bytes` that starts empty.
 
     trace: a path, a bundled name or a loaded Trace. expert_bytes: int64 [moe_layers], bytes of one expert of each MoE layer.
     eviction: a bundled policy, a path to one, or a bound ("nothing", "everything"). scope: "global" or "layer" (a quota each).
@@ -99,6 +100,7 @@ def decide_named(
     unit_of: Ints | None = None,
     rule: Rule | None = None,
     tier: SecondTier | None = None,
+    start: str = COLD,
 ) -> Decisions:
     """Decisions of a bound or of the policy of that name; a bound takes no guesses."""
     if str(eviction) in BOUNDS:
@@ -109,7 +111,7 @@ def decide_named(
     cold_at = first_events(trace, requests) if cold else None
     return decide(
         requests, sizes, module, budget_bytes, scope=scope, guesses=guesses, cold_at=cold_at, unit_of=unit_of, rule=rule,
-        tier=tier, seed=seed, player=player,
+        tier=tier, start=start, seed=seed, player=player,
     )  # fmt: skip
 
 

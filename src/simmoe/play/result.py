@@ -7,6 +7,7 @@ import json
 import platform
 from collections import Counter
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
@@ -17,13 +18,15 @@ from simmoe.play import devices
 from simmoe.play.cautions import cautions
 from simmoe.play.energy import energy
 from simmoe.play.identity import eviction_identity, placement_identity, policy_identity
-from simmoe.play.plan import Plan, memory_of, placed
+from simmoe.play.plan import Plan, loadable, memory_of, placed
 from simmoe.play.requests import Served, served
 from simmoe.play.tokens import kept_by_pass, ps_per_token
 from simmoe.play.workload import Workload
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide.counts import hit_flags, peak_buffer_bytes
 from simmoe.simulator.decide.missing import LOAD
+from simmoe.simulator.decide.start import COLD
+from simmoe.simulator.decide.warm_up import cold_misses
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import Clocks, Counts
 from simmoe.simulator.nouns.serving import ServingLog
@@ -54,6 +57,22 @@ class Run:
     bytes = property(lambda self: self.counts.bytes)
 
     @property
+    def start(self) -> str:
+        """How the run started: warm (all that the device has is resident), cold (slots are empty), behind a warm-up."""
+        state, tokens = self.decisions.start, self.workload.warm_up_tokens
+        if not tokens:
+            return state
+        warm_up = f"warm-up of {tokens} tokens"
+        return warm_up if state == COLD else f"{state}, {warm_up}"
+
+    @cached_property
+    def cold_misses(self) -> int:
+        """Requests that met an empty slot: the expert was never resident since slots were last emptied. Of experts that the placement
+        left to a device."""
+        mine = loadable(self.workload.begun, self.plan)
+        return cold_misses(self.workload.requests, self.decisions, self.guesses, mine)
+
+    @property
     def memory_bytes(self) -> dict[str, int]:
         """Device memory by what it is for, and in all."""
         return memory_of(self.workload, self.plan).split(self.plan.budget_bytes, self.buffer_bytes)
@@ -64,7 +83,7 @@ class Run:
         if self.plan.device_budgets:
             return {}
         return memory_of(self.workload, self.plan).others(
-            self.plan.budget_bytes, self.plan.page_cache_bytes, self.plan.cold_per_sequence
+            self.plan.budget_bytes, self.plan.page_cache_bytes, self.plan.started == COLD
         )
 
     def devices(self) -> list[dict[str, Any]]:
@@ -108,16 +127,20 @@ class Run:
 
     @property
     def ttft_s(self) -> dict[str, float | None]:
-        """Time to first token, the prefill passes of a sequence: the first sequence (cold), median of the others (warm)."""
+        """Time to first token, the prefill passes of a sequence: the first sequence, median of the others (warm). Of sequences that a
+        warm-up does not cut."""
         times = list(self._prefill_by_sequence().values())
         warm = float(np.median(times[1:])) / 1e12 if len(times) > 1 else None
-        return {"cold": times[0] / 1e12 if times else None, "warm": warm}
+        return {"first": times[0] / 1e12 if times else None, "warm": warm}
 
     def _prefill_by_sequence(self) -> dict[int, int]:
         trace, total = self.workload.trace, dict[int, int]()
         for number in np.flatnonzero(trace.phase == PREFILL).tolist():
             for sequence in dict.fromkeys(trace.sequence[trace.pass_ptr[number] : trace.pass_ptr[number + 1]].tolist()):
                 total[sequence] = total.get(sequence, 0) + int(self.pass_ps[number])
+        begun = self.workload.begun.trace.sequence[: self.workload.warm_up_tokens]
+        for cut in np.unique(begun).tolist():
+            total.pop(cut, None)
         return total
 
     def tpot_ms(self, percent: float) -> float | None:
@@ -173,7 +196,8 @@ class Run:
         emits = {} if self.workload.trace.emitted is None else {"emitted": self.emitted}
         return {
             "schema": 1, "kind": "simulated", "engine": self.engine, "versions": versions(), "scenario": self.scenario(),
-            "digest": self.digest, "hits": self.hits, "misses": self.misses, "evictions": self.evictions, "bytes": self.bytes,
+            "digest": self.digest, "start": self.start, "cold_misses": self.cold_misses,
+            "hits": self.hits, "misses": self.misses, "evictions": self.evictions, "bytes": self.bytes,
             "prefill": {**asdict(self.prefill), "hit_rate": self.prefill.hit_rate},
             "decode": {**asdict(self.decode), **emits, "hit_rate": self.decode.hit_rate},
             "tok_s": self.tok_s, "ttft_s": self.ttft_s, "tpot_ms": {f"p{p}": self.tpot_ms(p) for p in (50, 95, 99)},

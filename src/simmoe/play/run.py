@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from simmoe import policies
 from simmoe.play import devices
 from simmoe.play.calling import called, takes
+from simmoe.play.passes import warm_up_passes
 from simmoe.play.plan import Plan, guesses_of, memory_of, missing_of, placed
 from simmoe.play.replay import decide_named, one_of
 from simmoe.play.requests import served
@@ -17,7 +20,9 @@ from simmoe.play.serving import played
 from simmoe.play.workload import Workload
 from simmoe.simulator.decide.counts import count, link_bytes_by_pass
 from simmoe.simulator.decide.decisions import BOUNDS, SCOPES
-from simmoe.simulator.decide.tiers import second_tier
+from simmoe.simulator.decide.start import COLD
+from simmoe.simulator.decide.tiers import Near, second_tier
+from simmoe.simulator.decide.warm_up import behind
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.lower.durations import Loading, loading
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
@@ -50,7 +55,7 @@ def play(workload: Workload, plan: Plan, engine: Engine | None = None, spans: Sp
     if plan.device_budgets:
         return _on_several(workload, plan, engine, spans)
     if plan.eviction not in BOUNDS:
-        memory_of(workload, plan).require(plan.budget_bytes, plan.page_cache_bytes, plan.cold_per_sequence)
+        memory_of(workload, plan).require(plan.budget_bytes, plan.page_cache_bytes, plan.started == COLD)
     if workload.clock_driven is not None:
         return _finished(*played(workload, plan, engine, spans), plan, engine)
     if plan.arrivals is not None:
@@ -58,37 +63,43 @@ def play(workload: Workload, plan: Plan, engine: Engine | None = None, spans: Sp
             f"--arrivals {plan.arrivals} is for a clock-driven schedule, and the passes of --schedule {workload.schedule} are known "
             "beforehand: name one, such as --schedule continuous, or leave it out"
         )
+    return _timed(*_decided(workload, plan, engine), plan, engine, spans)
+
+
+def _decided(workload: Workload, plan: Plan, engine: Engine) -> tuple[Workload, Guesses, Decisions, Loading]:
+    """What is timed: the passes behind the warm-up, which decisions of the whole trace it has warmed."""
     requests, sizes, trace = workload.requests, workload.model.expert_bytes, workload.trace
-    costs, guesses = workload.costs, guesses_of(workload, plan)
-    decisions = decide_named(
-        trace,
-        requests,
-        sizes,
-        plan.eviction,
-        plan.budget_bytes,
-        plan.scope,
-        plan.cold_per_sequence,
-        plan.seed,
-        engine.player,
-        guesses,
-        **missing_of(workload, plan)._asdict(),
+    guesses, passes, missing = (
+        guesses_of(workload, plan),
+        warm_up_passes(trace, plan.warm_up),
+        missing_of(workload, plan),
     )
+    decisions = decide_named(
+        trace, requests, sizes, plan.eviction, plan.budget_bytes, plan.scope, plan.cold_per_sequence, plan.seed, engine.player, guesses,
+        start=plan.start, **missing._asdict(),
+    )  # fmt: skip
     near = None
     if plan.page_cache_bytes:
         lru = policies.load("eviction", "lru")
-        near = second_tier(requests, decisions, guesses, sizes, plan.page_cache_bytes, lru, engine.player)
-    loads = loading(costs, requests, decisions, guesses, near=near, write_back=plan.write_back)
-    return _timed(workload, plan, engine, guesses, decisions, loads, spans)
+        near = second_tier(
+            requests, decisions, guesses, sizes, plan.page_cache_bytes, lru, engine.player, start=plan.started, unit_of=missing.unit_of
+        )  # fmt: skip
+    if passes:
+        every, n_loads = len(guesses.obj), len(decisions.loads)
+        decisions, guesses = behind(requests, decisions, guesses, np.repeat(sizes, trace.n_experts), passes)
+        near = near and Near(near.demand[n_loads - len(decisions.loads) :], near.guess[every - len(guesses.obj) :])
+        workload = workload.behind(passes)
+    loads = loading(workload.costs, workload.requests, decisions, guesses, near=near, write_back=plan.write_back)
+    return workload, guesses, decisions, loads
 
 
 def _on_several(workload: Workload, plan: Plan, engine: Engine, spans: Spans | None) -> Run:
     layout = devices.layout_of(workload, plan.placement, plan.seed)
-    laid, guesses, decisions, loads = devices.decided(workload, layout, plan, guesses_of(workload, plan), engine)
-    return _timed(laid, plan, engine, guesses, decisions, loads, spans)
+    return _timed(*devices.decided(workload, layout, plan, guesses_of(workload, plan), engine), plan, engine, spans)
 
 
 def _timed(
-    workload: Workload, plan: Plan, engine: Engine, guesses: Guesses, decisions: Decisions, loads: Loading, spans: Spans | None
+    workload: Workload, guesses: Guesses, decisions: Decisions, loads: Loading, plan: Plan, engine: Engine, spans: Spans | None
 ) -> Run:  # fmt: skip
     """Time attached to what was decided."""
     timeline = policies.load("timeline", plan.timeline)

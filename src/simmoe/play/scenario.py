@@ -62,6 +62,12 @@ def _scopes() -> tuple[str, ...]:
     return SCOPES
 
 
+def _starts() -> tuple[str, ...]:
+    from simmoe.simulator.decide.start import STARTS
+
+    return STARTS
+
+
 def _ways_to_prefetch() -> tuple[str, ...]:
     from simmoe.play.plan import PREFETCH_INTO
 
@@ -165,6 +171,16 @@ class Scenario:
     cold_per_sequence: bool = option(
         Switch(), False, group=ENGINE, off=True, help="empty the slots when a new sequence starts"
     )
+    start: str = option(
+        Words(_starts), "auto", group=MEMORY, metavar="auto|warm|cold",
+        help="before the run all experts that the device has are resident (warm), none are (cold), or all where they fit, as engines load "
+        "them (auto, default). The rungs of a ladder start alike: cold, and without warm-up when cold is said",
+    )  # fmt: skip
+    warm_up: int | None = option(
+        Count("number of tokens"), None, group=WORKLOAD, metavar="N", off=True,
+        help="the first N of the tokens only warm the slots up; time and counts begin behind them (default: none; a ladder: a tenth of the "
+        "passes)",
+    )  # fmt: skip
     graphs: bool = option(Switch(), False, group=ENGINE, off=True, help="launches come from CUDA graphs")
     page_cache: int | str | None = option(
         Size(), None, group=MEMORY, metavar="SIZE", off=True,
@@ -212,6 +228,7 @@ class Scenario:
         if self.prefetch is None and self.prefetch_into != "cache":
             raise UserError(f"--prefetch-into {self.prefetch_into} says where guesses land: name them with --prefetch")
         self._refuse_beside_a_bound()
+        self._check_start()
         if self.set and not isinstance(self.hw, str):
             raise UserError(
                 "set changes a profile by name or file; change the loaded hardware with dataclasses.replace"
@@ -237,6 +254,17 @@ class Scenario:
                 f"--timeline {self.timeline}: {hw.name} states no host_wait, so it would play overlapped; leave it out, or add the "
                 f"figure, such as --set units.{hw.devices[0]}.host_wait=20us"
             )
+
+    def _check_start(self) -> None:
+        """Raises UserError for a start that the other options deny."""
+        if self.start == "warm" and self.cold_per_sequence:
+            raise UserError(
+                "--start warm fills the slots, and --cold-per-sequence empties them when a sequence starts: leave one of them out"
+            )
+        denied = {"everything": ("cold", "starts full"), "nothing": ("warm", "empties the slots at every event")}
+        start, how = denied.get(self.eviction, ("", ""))
+        if self.start == start:
+            raise UserError(f"--start {start}: the bound {self.eviction} {how}; leave --start out, or name a policy")
 
     def machine(self) -> Hardware:
         """The hardware, with the changes of `set`."""

@@ -83,6 +83,11 @@ def _refuse(workload: Workload, plan: Plan) -> None:
     clock = f"--schedule {workload.schedule}"
     if plan.page_cache_bytes:
         raise UserError(f"{clock} with --page-cache is not modelled: leave one of them out")
+    if plan.warm_up is not None:
+        raise UserError(
+            f"--warm-up {plan.warm_up} cuts off passes that are known beforehand, and {clock} forms them while time runs: leave one of "
+            "them out"
+        )
     if plan.cold_per_sequence:
         raise UserError(
             f"--cold-per-sequence empties the slots when a sequence starts, and under {clock} others run then: leave one of them out"
@@ -100,7 +105,7 @@ def _decider(workload: Workload, plan: Plan, missing: Missing, player: Player) -
     return Stepwise(
         Cache(
             sizes, trace.n_experts, policies.load("eviction", plan.eviction), plan.budget_bytes, plan.scope, plan.seed,
-            steps * trace.n_layers, wants, wants and plan.prefetch_into == "buffers", missing,
+            steps * trace.n_layers, wants, wants and plan.prefetch_into == "buffers", missing, plan.started,
         ),
         player,
     )  # fmt: skip

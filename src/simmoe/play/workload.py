@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,26 @@ class Workload:
         other.prefill_chunk = self.prefill_chunk
         return other
 
+    def behind(self, passes: int) -> Workload:
+        """The same workload without its first passes, which only warm it up; its memory is still that of all of them."""
+        if passes not in self._behind:
+            trace, begin = self.trace, int(self.trace.pass_ptr[passes])
+            other = copy.copy(self)
+            other.trace = trace.taken(slice(begin, None), trace.pass_ptr[passes:] - begin, trace.phase[passes:])
+            for made in ("requests", "costs", "_behind"):
+                other.__dict__.pop(made, None)
+            self._behind[passes] = other
+        return self._behind[passes]
+
+    @cached_property
+    def _behind(self) -> dict[int, Workload]:
+        return {}
+
+    @property
+    def warm_up_tokens(self) -> int:
+        """Tokens of the passes that were cut off."""
+        return self.begun.trace.n_tokens - self.trace.n_tokens
+
     def _again(self, hw: Hardware, trace: Trace) -> Workload:
         same = {} if self.clock_driven is None else {"schedule": self.schedule, "max_batch": self.max_batch}
         other = Workload(hw, trace, self.model, context=self.context, graphs=self.graphs, **same)  # type: ignore[arg-type]
@@ -131,7 +152,7 @@ class Workload:
             "hardware": {"name": self.hw.name, "digest": self.hw.digest},
             "model": {"name": self.model.name, "format": self.model.format, "digest": self.model.digest},
             "trace": {"model": meta.get("model"), "router": meta.get("router"), "digest": self.trace_digest,
-                      "tokens": self.trace.n_tokens, "of_tokens": self.all_tokens,
+                      "tokens": self.begun.trace.n_tokens, "of_tokens": self.all_tokens,
                       "prefill_chunk": self.prefill_chunk, "batch": self.batch},
             "context": self.context, "graphs": self.graphs, **said,
         }  # fmt: skip

@@ -19,7 +19,7 @@ COLUMNS = (
     "experts resident",
     "memory",
     "tok/s",
-    "TTFT cold",
+    "TTFT first",
     "TTFT warm",
     "TPOT p50",
     "p95",
@@ -48,21 +48,22 @@ def show_ladder(ladder: Ladder, plan: Plan, files: list[str], out: Console) -> N
     print_whole(table, out)
     whose = " left to the device" * bool(plan.placement)
     out.print(
-        f"100 % = {nbytes(memory.left_bytes)} of routed experts{whose}. "
-        "A rung starts empty, so 100 % still pays each first load; the bound starts full."
+        f"100 % = {nbytes(memory.left_bytes)} of routed experts{whose}. Every rung starts {started(ladder.start)}; the bound everything "
+        f"starts full. {empty_slots(ladder.runs)}"
     )
     for line in advice.ladder_lines(ladder):
         out.print(line)
 
 
 def show_run(run: Run, changes: list[tuple[str, float]], files: list[str], out: Console) -> None:
-    heading(run.workload, run.plan, run.engine, files, out)
+    heading(run.workload.begun, run.plan, run.engine, files, out)
     table = _table()
     memory = memory_of(run.workload, run.plan)
     share = memory.share(run.plan.budget_bytes)
     table.add_row(f"{share:.1%} ({nbytes(run.plan.budget_bytes)})", *_cells(run))
     print_whole(table, out)
     split = run.memory_bytes
+    out.print(f"Starts {started(run.start)}. {empty_slots([run])}")
     out.print(
         "Memory: "
         + " + ".join(f"{name} {nbytes(n)}" for name, n in split.items() if name != "total")
@@ -104,6 +105,18 @@ def not_of_the_device(run: Run) -> str:
             f"the miss rule sent {sent / of.of_device:.1%} of the{' other' * bool(of.placed)} requests to the CPU"
         )
     return f"In decode {'; '.join(said)}." if said else ""
+
+
+def started(start: str) -> str:
+    """The start of a run, for a sentence."""
+    return start.replace("warm-up", "after a warm-up") if "warm-up" in start else start
+
+
+def empty_slots(runs: list[Run]) -> str:
+    """How many requests of the device met an empty slot."""
+    counts = sorted({run.cold_misses for run in runs})
+    several = f"{counts[0]:,} to " if len(counts) > 1 else ""
+    return f"{several}{counts[-1]:,} requests met an empty slot." if counts else ""
 
 
 def show_requests(run: Run, found: Served, out: Console) -> None:
@@ -220,7 +233,7 @@ def _cells(run: Run) -> tuple[str, ...]:
     waiting = run.where_ps()["waiting for experts"] / max(int(run.pass_ps[run.decode_passes].sum()), 1)
     rate = run.decode.hit_rate
     return (
-        nbytes(split["total"]), number(run.tok_s), seconds(ttft["cold"]), seconds(ttft["warm"]),
+        nbytes(split["total"]), number(run.tok_s), seconds(ttft["first"]), seconds(ttft["warm"]),
         *(seconds(None if (ms := run.tpot_ms(p)) is None else ms / 1e3) for p in (50, 95, 99)),
         "–" if rate is None else f"{rate:.2%}", "–" if run.bytes_per_token is None else nbytes(run.bytes_per_token), f"{waiting:.1%}",
     )  # fmt: skip

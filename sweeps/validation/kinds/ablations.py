@@ -27,7 +27,7 @@ from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.physics.streaming import streamed_ps
 from simmoe.sweeps.validation.case import Case, Row, number
 from simmoe.sweeps.validation.fitting import Floats, least_squares
-from simmoe.sweeps.validation.playing import play
+from simmoe.sweeps.validation.playing import play, start_of
 from simmoe.sweeps.validation.synthetic import routing
 from simmoe.workloads import models
 
@@ -74,7 +74,7 @@ def _run(case: Case, row: Row, hw: Hardware) -> Run:
     eviction, prefetch, overlap = PLANS[str(ablation)]
     budget = int(number(case.setting, "experts_per_layer", case.name)) * int(shape.expert_bytes.sum())
     timeline = "overlapped" if overlap else "serial"
-    plan = Plan(budget, eviction, "layer", timeline, prefetch=prefetch, prefetch_into="buffers")
+    plan = Plan(budget, eviction, "layer", timeline, prefetch=prefetch, prefetch_into="buffers", start=start_of(case))
     return play(Workload(hw, trace, shape), plan)
 
 

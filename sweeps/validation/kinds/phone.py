@@ -21,7 +21,7 @@ from simmoe.simulator.nouns.trace import Trace
 from simmoe.sweeps.validation import recorded
 from simmoe.sweeps.validation.case import Case, Row, number
 from simmoe.sweeps.validation.fitting import Floats, least_squares
-from simmoe.sweeps.validation.playing import play
+from simmoe.sweeps.validation.playing import play, start_of
 from simmoe.workloads.format.trace import first_tokens
 
 CPU, FLASH = "CPU through weights, GB/s", "flash, GB/s"
@@ -59,7 +59,8 @@ def _ms(case: Case, cpu: float, flash: float, rows: Sequence[Row]) -> list[float
     prompt = int(trace.pass_ptr[1])
     played = first_tokens(trace, prompt + max(row.facts["step"] for row in rows))
     workload = Workload(machine(case, cpu, flash), played, model(case, trace))
-    run = play(workload, Plan(int(number(case.setting, "budget_bytes", case.name)), case.setting["policy"]))
+    budget = int(number(case.setting, "budget_bytes", case.name))
+    run = play(workload, Plan(budget, case.setting["policy"], start=start_of(case)))
     times = run.pass_ps[run.decode_passes]
     return [float(times[row.facts["step"] - 1]) / 1e9 for row in rows]
 

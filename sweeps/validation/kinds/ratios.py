@@ -1,7 +1,7 @@
 """How times of routers, policies and budgets stand to each other, played by `simmoe.run` on bundled traces.
 
 A row says `trace`, `eviction` and `memory` ("2 GB", or a share such as "50%" of all weights, dense ones counted) or the bound
-`eviction: everything`. setting: hw, format, time (all: every pass; first_token: prefill passes), per (a trace: times are
+`eviction: everything`. setting: hw, start, format, time (all: every pass; first_token: prefill passes), per (a trace: times are
 multiples of its time with everything resident). One constant: the rate of the link. Memory that leaves less than one expert
 per MoE layer is raised to that.
 """
@@ -20,7 +20,7 @@ from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.units import parse
 from simmoe.sweeps.validation.case import Case, Row
 from simmoe.sweeps.validation.fitting import Floats, least_squares
-from simmoe.sweeps.validation.playing import play
+from simmoe.sweeps.validation.playing import play, start_of
 from simmoe.workloads.format import trace as traces
 
 LINK = "link, GB/s"
@@ -51,7 +51,7 @@ def _time(case: Case, row: Row, link: float) -> float:
     else:
         hw = replace(at_first.hw, link=replace(at_first.hw.link, bytes_per_s=round(link * 1e9), efficiency=()))
         budget = _budget(at_first.model, str(row.facts["memory"]))
-        seconds = _seconds(at_first.on(hw), Plan(budget, row.facts["eviction"]), time)
+        seconds = _seconds(at_first.on(hw), Plan(budget, row.facts["eviction"], start=start_of(case)), time)
     if "per" not in case.setting:
         return seconds
     return seconds / _resident(_workload(case.setting["hw"], case.setting["per"], case.setting["format"]), time)

@@ -1,4 +1,4 @@
-"""Seconds to the first token of the first sequence: the slots are empty."""
+"""Seconds to the first token of the first sequence that is timed whole."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from simmoe.play.result import Run
 
 
 def value(run: Run) -> float | None:
-    return run.ttft_s["cold"]
+    return run.ttft_s["first"]
