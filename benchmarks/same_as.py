@@ -148,7 +148,9 @@ def scenarios(draw: st.DrawFn) -> dict[str, Any]:
         "eviction": draw(st.sampled_from(EVICTIONS)), "scope": scope, "budget_bytes": draw(st.integers(least, max(least, sum(each)))),
         "cold": draw(st.booleans()), "seed": draw(st.sampled_from((0, 1, 2**63 - 1))),
         "overlap": draw(st.sampled_from((True, True, False))),
-        "guess_ptr": guess_ptr, "guess_obj": guess_obj, "buffered": buffered, "cpu_seed": draw(st.one_of(st.none(), st.integers(0, 9))),
+        "guess_ptr": guess_ptr, "guess_obj": guess_obj, "buffered": buffered,
+        # quotas of scope layer are now of what is left to the device
+        "cpu_seed": draw(st.none() if scope == "layer" else st.one_of(st.none(), st.integers(0, 9))),
         "write_back": not buffered and draw(st.booleans()), "page_cache": draw(st.one_of(st.just(0), st.integers(1, sum(each)))),
         "graphs": draw(st.booleans()),
     }  # fmt: skip

@@ -86,7 +86,7 @@ class Machine:
         self.gpu = simpy.Resource(self.env, capacity=1)
         self.link = simpy.Resource(self.env, capacity=1)
         self.store = simpy.Resource(self.env, capacity=1)  # the hop before the link
-        self.memory = [simpy.Container(self.env, capacity=group.capacity_bytes) for group in cache.groups]
+        self.memory = [simpy.Container(self.env, capacity=group.capacity_bytes or 0.5) for group in cache.groups]
         self.slots: dict[int, Transfer] = {}  # object -> the load that filled its slot, or is about to
         self.buffers: dict[int, Transfer] = {}  # object -> the prefetch that brought it beside the cache
         self.n_issued = 0
