@@ -18,13 +18,15 @@ from simmoe.play import ladder as laddering
 from simmoe.play.plan import Plan
 from simmoe.play.run import play
 from simmoe.play.workload import Workload
-from simmoe.simulator.decide.counts import event_of_cause
+from simmoe.simulator.decide.counts import event_of_cause, peak_buffer_bytes
 from simmoe.simulator.decide.decisions import decide
 from simmoe.simulator.decide.gather import requests_of
 from simmoe.simulator.decide.laws import BrokenLaw
 from simmoe.simulator.decide.start import started
+from simmoe.simulator.decide.warm_up import behind
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.lower.occupancy import Occupancy
+from simmoe.simulator.nouns.decisions import Guesses
 from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.time.engines import named
 from tests.conftest import one_layer
@@ -258,6 +260,22 @@ def test_what_follows_a_warm_up_is_the_rest_of_the_whole_run(prefetcher):
             assert reserved(run) == run.decisions.used[-1]
 
     check()
+
+
+def test_what_a_buffer_holds_at_the_cut_goes_along():
+    """Experts of 5 bytes, each guessed one pass ahead. Behind pass 0 expert 1 is buffered for the next event, which hits it, arrived,
+    while expert 2 is prefetched behind the cut and may still be on its way."""
+    trace, size = one_layer([[0], [1], [2]], 3), np.array([5])
+    requests, guesses = requests_of(trace), Guesses(np.array([0, 1, 2, 2]), np.array([1, 2]), True)
+    made = decide(requests, size, policies.load("eviction", "lru"), 15, guesses=guesses)
+    assert made.hit.tolist() == [False, True, True]
+    later, rest = behind(requests, made, guesses, np.full(3, 5), 1)
+    assert later.buffered is not None and [one.tolist() for one in later.buffered] == [[1], [0], [0]]
+    assert (later.fresh.tolist(), later.fresh_by.tolist(), later.begins) == ([1], [0], (5,))
+    tail = requests_of(trace.taken(slice(1, None), [0, 1, 2], [1, 1]))
+    o = Occupancy.of(tail, later, rest, size)
+    assert (o.begins, o.buffered, o.promoted) == ((5,), 5, {0: [(0, 5)], 1: [(0, 5)]})
+    assert o.held == {1: 5, 2: 5} and peak_buffer_bytes(tail, later, rest, size) == 10
 
 
 def reserved(run) -> int:

@@ -19,6 +19,7 @@ from simmoe.simulator.errors import UserError
 from simmoe.sweeps.validation import bars, case, fitting, report, runner
 from simmoe.sweeps.validation.case import Case, Row
 from simmoe.sweeps.validation.kinds import ablations, phone, ratios, resident
+from simmoe.sweeps.validation.playing import start_of
 from simmoe.sweeps.validation.runner import Outcome
 from simmoe.sweeps.validation.synthetic import routing
 from simmoe.workloads import models
@@ -366,6 +367,7 @@ def test_kind_phone(tiny_recording):
     """Fitted on what the same law made with 10 and 1 GB/s; tokens that were not fitted follow."""
     setting = {
         "hw": "phone_ufs4",
+        "start": "cold",
         "trace": "t.npz",
         "metrics": "m.csv",
         "budget_bytes": 5 * 10**6,
@@ -435,3 +437,10 @@ def test_drawn_routing_repeats_as_often_as_it_says():
     recall = (guesses[:, 1:, :, None] == ids[:, 1:, None, :]).any(-1).mean()
     assert again == pytest.approx(0.345, abs=0.01) and recall == pytest.approx(0.8, abs=0.01)
     assert (guesses[:, 0] == -1).all()
+
+
+@pytest.mark.parametrize("setting", [{}, {"start": "hot"}])
+def test_a_case_that_does_not_say_how_its_source_started_is_refused_in_one_line(setting):
+    one = invented("ratios", [{"id": "a", "measured": 1}], setting=setting)
+    with pytest.raises(UserError, match=r"^case invented: setting.start is .*; it must say how the source started"):
+        start_of(one)
