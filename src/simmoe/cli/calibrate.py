@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.markup import escape
-from rich.table import Table
-
 from simmoe.calibrate import backend, measure, observed, profile
 from simmoe.calibrate.measure import Measured, Say
 from simmoe.calibrate.replayed import Given, again
 from simmoe.calibrate.sampling import rates, spread
 from simmoe.show import tables as show
+from simmoe.show.grid import Column, Grid
+from simmoe.show.screen import Screen
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.units import nbytes
 
@@ -49,16 +48,17 @@ def _measure(a: argparse.Namespace) -> None:
         raise UserError("--disk is for experts on a disk; leave it out, or --home memory")
     chosen, note = backend.choose(a.device)
     if note:
-        print(note)
+        Screen().print(note)
     home = a.home or ("disk" if chosen.unified or a.disk else "memory")
     with _saying() as say:
         measured = measure.machine(chosen, home, Path(a.disk or "."), a.quick, say)
     profile.write(profile.content(measured, name), out, a.force)
-    console = show.console()
-    show.print_whole(_table(measured), console)
+    screen = Screen()
+    screen.print("median, and 10 % and 90 % quantiles of the samples")
+    screen.table(_table(measured))
     for doubt in measured.doubts():
-        console.print(f"[yellow]note:[/] {escape(doubt)}", highlight=False, soft_wrap=True)
-    print(
+        screen.line(f"note: {doubt}")
+    screen.line(
         f"{out}: written and checked; simmoe run --hw {out} --trace switch plays on it, simmoe hw show {out} lists it"
     )
 
@@ -78,17 +78,21 @@ def _saying() -> Iterator[Say]:
         yield lambda what, number, steps: bar.update(task, description=what, completed=number - 1, total=steps)
 
 
-def _table(m: Measured) -> Table:
-    table = Table(
-        box=None, pad_edge=False, header_style="bold", title="median, and 10 % and 90 % quantiles of the samples"
+def _table(m: Measured) -> Grid:
+    names = (
+        Column("measured", text=True),
+        Column("size"),
+        Column("median"),
+        Column("10 %", 2),
+        Column("90 %", 3),
+        Column("samples", 1),
     )
-    for column in ("measured", "size", "median", "10 %", "90 %", "samples"):
-        table.add_column(column, justify="left" if column == "measured" else "right", no_wrap=True)
+    rows = []
     for what, size, samples, unit in _rows(m):
         s = spread(samples)
         shown = (show.seconds(x) if unit == "s" else nbytes(x)[:-1] + unit for x in (s.median, s.low, s.high))
-        table.add_row(what, size, *shown, f"{s.n:,}")
-    return table
+        rows.append((what, size, *shown, f"{s.n:,}"))
+    return Grid(names, tuple(rows))
 
 
 def _rows(m: Measured) -> Iterator[tuple[str, str, list[float], str]]:
@@ -126,23 +130,23 @@ def _explain(a: argparse.Namespace) -> None:
         profile.writable(Path(a.out), a.force)
     name, run = again(Path(file), Given(a.hw, a.trace, a.model, a.eviction))
     found = observed.explain(name, run, float(match[1]))
-    print(
+    screen = Screen()
+    screen.line(
         f"observed {found.tok_s:g} tok/s, simulated {show.number(run.tok_s)} on {run.workload.hw.name}: all bandwidths × "
         f"{found.factor:.4g} explain it"
     )
     for part, share in found.shares.items():
-        print(f"  on the {part} alone: " + ("not a possible machine" if share is None else f"{share:.0%} of the gap"))
+        screen.line(
+            f"  on the {part} alone: " + ("not a possible machine" if share is None else f"{share:.0%} of the gap")
+        )
     if not found.shares:
-        print("  there is no gap to explain")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("experts resident", "memory for them", "tok/s as stated", "tok/s with it"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for label, size, *speeds in found.budgets:
-        table.add_row(label, nbytes(size), *(show.number(speed) for speed in speeds))
-    show.console().print(table)
+        screen.line("  there is no gap to explain")
+    names = ("experts resident", "memory for them", "tok/s as stated", "tok/s with it")
+    rows = ((label, nbytes(size), *(show.number(speed) for speed in speeds)) for label, size, *speeds in found.budgets)
+    screen.table(Grid(tuple(map(Column, names)), tuple(rows)))
     for line in observed.cautions(found):
-        print(f"caution: {line}")
+        screen.line(f"caution: {line}")
     if a.out:
         out = Path(a.out)
         profile.write(observed.profile(found, out, a.name or out.stem), out, a.force)
-        print(f"{out}: written and checked")
+        screen.line(f"{out}: written and checked")

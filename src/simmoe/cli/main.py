@@ -29,7 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("simmoe: interrupted", file=sys.stderr)
         return 130
     except (UserError, OSError) as error:
-        print(f"simmoe: {error}", file=sys.stderr)
+        from simmoe.show.plain import plain
+
+        print(f"simmoe: {plain(str(error))}", file=sys.stderr)
         return 2
     return 0
 

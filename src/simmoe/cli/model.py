@@ -8,6 +8,7 @@ from pathlib import Path
 
 def model_import(a: argparse.Namespace) -> None:
     """simmoe model import"""
+    from simmoe.show.screen import Screen
     from simmoe.simulator.units import nbytes
     from simmoe.workloads import models
     from simmoe.workloads.importers import model as importer
@@ -18,7 +19,7 @@ def model_import(a: argparse.Namespace) -> None:
     out = Path(a.out or f"{shape['name']}.yaml")
     importer.write_shape(shape, out, force=a.force)
     model = models.load(str(out))
-    print(
+    Screen().line(
         f"{out}: {model.total_params / 1e9:.2f} B parameters, {len(model.moe_layers)} MoE layers, top-{model.top_k}; at {model.format} "
         f"{nbytes(model.dense_bytes)} dense + {nbytes(model.all_expert_bytes)} of routed experts"
     )

@@ -19,6 +19,7 @@ from simmoe.play.scenario import Scenario
 from simmoe.play.workload import Workload
 from simmoe.show import files as lanes
 from simmoe.show import tables as show
+from simmoe.show.screen import Screen
 from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.run import Spans
@@ -64,7 +65,7 @@ def _ladder(a: argparse.Namespace, scenario: Scenario, workload: Workload, plan:
     if a.json:
         print_json(ladder.to_json())
     else:
-        show.show_ladder(ladder, plan, files_used(vars(scenario)), show.console())
+        show.show_ladder(ladder, plan, files_used(vars(scenario)), Screen())
 
 
 def _one(a: argparse.Namespace, scenario: Scenario, workload: Workload, plan: Plan) -> None:
@@ -82,7 +83,7 @@ def _one(a: argparse.Namespace, scenario: Scenario, workload: Workload, plan: Pl
     if a.json:
         print_json(result.to_json() | ({"band": found and asdict(found)} if a.band else {}))
         return
-    out = show.console()
+    out = Screen()
     show.show_run(result, _changes(workload, plan, result), files_used(vars(scenario)), out)
     if found is not None:
         show.show_band(result, found, out)
