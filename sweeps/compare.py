@@ -66,6 +66,9 @@ class Comparison:
 
     rows: tuple[Row, ...]
 
+    def __repr__(self) -> str:
+        return f"<Comparison of {len(self.rows)} rows, {sum(row.run is not None for row in self.rows)} ran>"
+
     def ratio(self, row: Row) -> float | None:
         """tok/s relative to the first row that ran."""
         base = next((other.run.tok_s for other in self.rows if other.run), None)

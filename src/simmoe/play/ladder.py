@@ -35,6 +35,9 @@ class Rung:
     run: Run | None
     why_not: str = ""
 
+    def __repr__(self) -> str:
+        return f"<Rung {self.label}: {self.why_not or repr(self.run)}>"
+
 
 @dataclass(frozen=True)
 class Ladder:
@@ -44,6 +47,9 @@ class Ladder:
     rungs: tuple[Rung, ...]
     nothing: Run
     everything: Run
+
+    def __repr__(self) -> str:
+        return f"<Ladder {self.workload!r}: {len(self.runs)} of {len(self.rungs)} budgets>"
 
     @property
     def runs(self) -> list[Run]:

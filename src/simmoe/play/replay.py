@@ -43,6 +43,9 @@ class Replay:
     ]  # [tokens, layers, k]: its expert was resident when its event started; unused slots False
     unused_bytes: int  # rest of the budget that no whole slot of a layer's quota uses
 
+    def __repr__(self) -> str:
+        return f"<Replay: {self.hits:,} hits, {self.misses:,} misses, {self.evictions:,} evictions>"
+
 
 def replay(
     trace: str | Path | Trace,

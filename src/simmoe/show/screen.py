@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from simmoe.show.grid import Grid, fitted, lines
-from simmoe.show.plain import plain
+from simmoe.simulator.plain import plain
 
 PIPE = 150  # width of prose where the output is no terminal
 
