@@ -8,7 +8,7 @@ from pathlib import Path
 
 from simmoe.cli.common import files_used, print_json
 from simmoe.cli.parser import given, options_of
-from simmoe.play import advice, devices, saved
+from simmoe.play import advice, devices, saved, what_if
 from simmoe.play import confidence as bands
 from simmoe.play import ladder as laddering
 from simmoe.play import run as running
@@ -16,6 +16,7 @@ from simmoe.play.calling import load_scenario, scenario_of
 from simmoe.play.plan import Plan
 from simmoe.play.result import Run
 from simmoe.play.scenario import Scenario
+from simmoe.play.what_if import Tried
 from simmoe.play.workload import Workload
 from simmoe.show import files as lanes
 from simmoe.show import tables as show
@@ -64,8 +65,16 @@ def _ladder(a: argparse.Namespace, scenario: Scenario, workload: Workload, plan:
     ladder = laddering.climb(workload, plan, scenario.engine)
     if a.json:
         print_json(ladder.to_json())
-    else:
-        show.show_ladder(ladder, plan, files_used(vars(scenario)), Screen())
+        return
+    on_cpu, as_played = (
+        list[Tried](),
+        "" if a.tokens or scenario.tokens is None or a.file else f"--tokens {scenario.tokens}",
+    )
+    if advice.speaks(ladder):
+        held = advice.largest(ladder)
+        at = replace(scenario, budget=advice.asked(ladder, held))
+        on_cpu = what_if.measured(at, held, list(what_if.on_the_cpu(held)))
+    show.show_ladder(ladder, plan, on_cpu, as_played, files_used(vars(scenario)), Screen())
 
 
 def _one(a: argparse.Namespace, scenario: Scenario, workload: Workload, plan: Plan) -> None:
@@ -84,14 +93,17 @@ def _one(a: argparse.Namespace, scenario: Scenario, workload: Workload, plan: Pl
         print_json(result.to_json() | ({"band": found and asdict(found)} if a.band else {}))
         return
     out = Screen()
-    show.show_run(result, _changes(workload, plan, result), files_used(vars(scenario)), out)
+    show.show_run(result, *_tried(scenario, result), files_used(vars(scenario)), out)
     if found is not None:
         show.show_band(result, found, out)
 
 
-def _changes(workload: Workload, plan: Plan, sample: Run) -> list[tuple[str, float]]:
-    """What single changes would give; the ladder's share of the trace is enough to tell."""
-    if workload.trace.n_tokens > laddering.TOKENS:
-        workload = workload.first(laddering.TOKENS)
-        sample = running.play(workload, plan)
-    return advice.gains(workload, plan, sample) if sample.tok_s else []
+def _tried(scenario: Scenario, run: Run) -> tuple[list[Tried], str]:
+    """What changes would give, and on how much of the trace: all that is played where that is short, else a part with decode passes."""
+    if not run.tok_s:
+        return [], ""
+    tokens = laddering.enough_tokens(run.workload.begun.trace)
+    if tokens is None:
+        return what_if.tried(scenario, run), ""
+    part = replace(scenario, tokens=tokens)
+    return what_if.tried(part, what_if.played(part)), f"--tokens {tokens}"

@@ -7,6 +7,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from simmoe.play import devices
 from simmoe.play.calling import called, takes
 from simmoe.play.plan import Plan
@@ -17,7 +19,7 @@ from simmoe.play.workload import Workload
 from simmoe.simulator.decide.decisions import BOUNDS, quotas
 from simmoe.simulator.errors import DoesNotFit, UserError
 from simmoe.simulator.nouns.hardware import Hardware
-from simmoe.simulator.nouns.trace import Trace
+from simmoe.simulator.nouns.trace import DECODE, Trace
 from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.time.engines import Engine
 
@@ -91,6 +93,16 @@ def ladder(hw: str | Path | Hardware | Scenario, trace: str | Path | Trace | Non
 def usual_tokens(trace: Trace) -> int | None:
     """What the command plays unless told: all (None) where the compiled engine makes it short, else the first 2,048."""
     return None if trace.expert_ids.size <= SHORT and not compiled.missing() else TOKENS
+
+
+def enough_tokens(trace: Trace) -> int | None:
+    """How many of the trace's tokens tell what a change gives: all (None) where that is short, else the first 2,048, and as many as
+    hold 64 decode passes."""
+    if usual_tokens(trace) is None or trace.n_tokens <= TOKENS:
+        return None
+    decode = np.flatnonzero(trace.phase == DECODE)[:64]
+    tokens = max(TOKENS, int(trace.pass_ptr[decode[-1] + 1]) if len(decode) else TOKENS)
+    return tokens if tokens < trace.n_tokens else None
 
 
 def climb(workload: Workload, plan: Plan, wish: str = "auto") -> Ladder:

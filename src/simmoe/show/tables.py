@@ -10,6 +10,7 @@ from simmoe.play.ladder import Ladder
 from simmoe.play.plan import Plan
 from simmoe.play.requests import Served
 from simmoe.play.result import Run
+from simmoe.play.what_if import Tried
 from simmoe.play.workload import Workload
 from simmoe.show.grid import Column, Grid
 from simmoe.show.screen import Screen
@@ -31,14 +32,14 @@ COLUMNS = (
 )
 
 
-def show_ladder(ladder: Ladder, plan: Plan, files: list[str], out: Screen) -> None:
+def show_ladder(ladder: Ladder, plan: Plan, on_cpu: list[Tried], as_played: str, files: list[str], out: Screen) -> None:
     heading(ladder.workload, plan, ladder.nothing.engine, files, out)
     every = ladder.workload.model.all_expert_bytes
     out.table(Grid(COLUMNS, tuple(_ladder_rows(ladder))))
     out.print(
         f"100 % = {nbytes(every)} of routed experts. A rung starts empty, so 100 % still pays each first load; the bound starts full."
     )
-    for line in advice.ladder_lines(ladder):
+    for line in advice.ladder_lines(ladder, on_cpu, as_played) or [nothing_decoded(ladder.workload)]:
         out.print(line)
 
 
@@ -50,7 +51,7 @@ def _ladder_rows(ladder: Ladder) -> Iterator[tuple[str, ...]]:
     yield "bound: everything", *_cells(ladder.everything)
 
 
-def show_run(run: Run, changes: list[tuple[str, float]], files: list[str], out: Screen) -> None:
+def show_run(run: Run, found: list[Tried], on: str, files: list[str], out: Screen) -> None:
     heading(run.workload, run.plan, run.engine, files, out)
     share = run.plan.budget_bytes / run.workload.model.all_expert_bytes
     out.table(Grid(COLUMNS, ((f"{share:.1%} ({nbytes(run.plan.budget_bytes)})", *_cells(run)),)))
@@ -75,9 +76,12 @@ def show_run(run: Run, changes: list[tuple[str, float]], files: list[str], out: 
             "A token's time: "
             + ", ".join(f"{share:.1%} {name}" for name, share in advice.shares(run) if share >= 0.001)
         )
-        out.print(advice.sentence(run, changes)[:1].upper() + advice.sentence(run, changes)[1:] + ".")
+        said = advice.sentence(run, found)
+        out.print(said[:1].upper() + said[1:] + (f", tried with {on}." if on and found else "."))
         if line := energy_line(run):
             out.print(line)
+    else:
+        out.print(nothing_decoded(run.workload))
 
 
 def show_requests(run: Run, found: Served, out: Screen) -> None:
@@ -142,6 +146,11 @@ def show_band(run: Run, found: Band, out: Screen) -> None:
     )
 
 
+def nothing_decoded(workload: Workload) -> str:
+    """Why there is no speed of decoding, and no advice on it."""
+    return f"No decode pass is played ({how_much(workload)}): there is no tok/s, and no advice on it; play more with --tokens."
+
+
 def energy_line(run: Run) -> str:
     """Energy and heat in decode; empty where the profile has no figures."""
     found = run.energy
@@ -192,7 +201,9 @@ def _cells(run: Run) -> tuple[str, ...]:
 
 
 def number(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.1f}" if value < 1000 else f"{value:,.0f}"
+    if value is None:
+        return "–"
+    return f"{value:.3g}" if value < 1 else f"{value:,.1f}" if value < 1000 else f"{value:,.0f}"
 
 
 def seconds(value: float | None) -> str:
