@@ -61,7 +61,7 @@ def _base(path: Path, name: Any) -> Path:
         if name.removesuffix(".yaml") in available():
             return FOLDER / f"{name.removesuffix('.yaml')}.yaml"
     raise UserError(
-        f"{path.name}: extends: {name!r} is no file beside it and no bundled profile; {among(name, available(), 'bundled', LISTING)}"
+        f"{path.name}: extends: {name!r} is no file beside it and no bundled profile; {among(name, available(), 'bundled:', LISTING)}"
     )
 
 

@@ -29,7 +29,7 @@ def resolve(name: str | Path, folder: Path, suffix: str, what: str, add: str, li
     stem = path.name.removesuffix(suffix)
     if len(path.parts) == 1 and stem in available(folder, suffix):
         return folder / f"{stem}{suffix}"
-    known = among(stem, available(folder, suffix), "bundled", listing)
+    known = among(stem, available(folder, suffix), "bundled:", listing)
     raise UserError(f"unknown {what} {str(name)!r}: no such file or bundled name; {known}; {add}")
 
 

@@ -13,7 +13,9 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import given
@@ -23,14 +25,14 @@ import simmoe
 from simmoe.cli.main import main
 
 ESC, RTL = "\x1b[31m", "\u202e"  # colours what follows; turns the direction of what follows
-ONE = ["run", "--hw", "rtx_3090", "--trace", "oracle", "--tokens", "300", "--budget", "25%"]
-LADDER = ["run", "--hw", "rtx_3060", "--trace", "oracle", "--tokens", "300"]
+ONE = ["run", "--hw", "rtx_3090", "--trace", "oracle-2x4", "--tokens", "300", "--budget", "25%"]
+LADDER = ["run", "--hw", "rtx_3060", "--trace", "oracle-2x4", "--tokens", "300"]
 COMMANDS = {
     "run": ONE,
     "ladder": LADDER,
-    "compare": ["compare", "--hw", "rtx_3090", "--hw", "rtx_4090", "--hw", "jetson_orin_nano_super", "--trace", "oracle",
+    "compare": ["compare", "--hw", "rtx_3090", "--hw", "rtx_4090", "--hw", "jetson_orin_nano_super", "--trace", "oracle-2x4",
                 "--tokens", "300"],
-    "sweep": ["sweep", "oracle_vs_switch", "--trials", "6", "--sampler", "random"],
+    "sweep": ["sweep", "space.yaml", "--trials", "6", "--sampler", "random"],
     "hw list": ["hw", "list"],
     "hw diff": ["hw", "diff", "jetson_orin_nano_super", "rtx_4090_nvme"],
     "hw show": ["hw", "show", "rtx_4090_nvme"],
@@ -52,11 +54,23 @@ for width in widths or [None]:
 """
 
 
-def shown(commands: list[list[str]], widths: tuple[int, ...] = ()) -> list[list[str]]:
-    """What each command prints on a terminal of each width; without widths: into a pipe."""
+SPACE = {
+    "schema": 1, "name": "small", "hw": ["a100", "rtx_4090_nvme", "jetson_orin_nano_super"], "trace": ["oracle-2x4", "switch-2x4"],
+    "eviction": ["lru", "lfu"], "budget": ["25%", "50%", "100%"], "tokens": 300,
+    "objectives": {"tok_s": "maximize", "memory_bytes": "minimize"},
+}  # fmt: skip
+
+
+def shown(commands: list[list[str]], folder: Path, widths: tuple[int, ...] = ()) -> list[list[str]]:
+    """What each command prints, started in that folder, on a terminal of each width; without widths: into a pipe."""
     keep = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "FORCE_COLOR")}
     script = [sys.executable, "-c", PLAY, json.dumps([commands, widths])]
-    options = {"stderr": subprocess.DEVNULL, "env": {**keep, "TERM": "xterm-256color"}}
+    options = {
+        "stderr": subprocess.DEVNULL,
+        "env": {**keep, "TERM": "xterm-256color", "PYTHONPATH": str(Path(simmoe.__file__).parent.parent)},
+        "cwd": folder,
+    }
+    (folder / "space.yaml").write_text(yaml.safe_dump(SPACE))
     if widths:
         mine, its = pty.openpty()
         child = subprocess.Popen(script, stdin=its, stdout=its, **options)
@@ -78,13 +92,13 @@ def read(descriptor: int) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def piped() -> dict[str, str]:
-    return dict(zip(COMMANDS, shown(list(COMMANDS.values()))[0], strict=True))
+def piped(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return dict(zip(COMMANDS, shown(list(COMMANDS.values()), tmp_path_factory.mktemp("piped"))[0], strict=True))
 
 
 @pytest.fixture(scope="module")
-def terminals() -> dict[int, dict[str, str]]:
-    found = shown(list(COMMANDS.values()), WIDTHS)
+def terminals(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, str]]:
+    found = shown(list(COMMANDS.values()), tmp_path_factory.mktemp("terminals"), WIDTHS)
     return {width: dict(zip(COMMANDS, each, strict=True)) for width, each in zip(WIDTHS, found, strict=True)}
 
 
@@ -120,7 +134,7 @@ def test_fault_25_a_table_fits_its_terminal_and_cuts_no_number(
             assert not re.search(r"[0-9]…", line), (name, line)
         assert numbers(text) <= numbers(piped[name]), (name, numbers(text) - numbers(piped[name]))
         assert name not in SPEEDS or re.search(r"\btok/s( |$)", text, re.M), name
-    speed = f"{simmoe.run('rtx_3090', 'oracle', tokens=300, budget='25%').tok_s:,.1f}"
+    speed = f"{simmoe.run('rtx_3090', 'oracle-2x4', tokens=300, budget='25%').tok_s:,.0f}"
     assert re.search(rf"^25.0%.* {speed}( |$)", terminals[width]["run"], re.M)
 
 
@@ -148,7 +162,7 @@ def test_fault_25_a_long_name_goes_below_the_table(tmp_path: Path) -> None:
     simmoe.save_trace(simmoe.load_trace("oracle-2x4"), long)
     commands = [["compare", "--hw", "a100", "--trace", str(long), "--tokens", "300"]]
     for width in (80, None):
-        text = shown(commands, (width,) if width else ())[0][0]
+        text = shown(commands, tmp_path, (width,) if width else ())[0][0]
         row = next(line for line in text.splitlines() if line.startswith("a100"))
         assert ("(1)" in row) == (width == 80) and (str(long) in row) == (width is None)
         assert width is None or max(map(len, text.splitlines())) <= 80
@@ -161,17 +175,24 @@ def test_fault_25_a_long_name_goes_below_the_table(tmp_path: Path) -> None:
 def first_rows(meta: dict[str, str]) -> simmoe.Trace:
     """The first passes of a bundled trace, which say of themselves what `meta` says."""
     trace = simmoe.load_trace("oracle-2x4")
-    rows = int(trace.pass_ptr[200])
-    made = trace.taken(slice(0, rows), trace.pass_ptr[:201], trace.phase[:200])
     keep = {name: trace.meta[name] for name in ("schema_version", "n_experts", "top_k", "model")}
-    return dataclasses.replace(made, meta={**keep, **meta}, predict_lead=None, predicted_ids=None)
+    return part(trace, trace.pass_ptr[:201], trace.phase[:200], {**keep, **meta})
+
+
+def part(trace: simmoe.Trace, pass_ptr: Any, phase: Any, meta: dict[str, Any]) -> simmoe.Trace:
+    """The first rows of a trace, in these passes."""
+    rows = slice(0, int(pass_ptr[-1]))
+    return dataclasses.replace(
+        trace, expert_ids=trace.expert_ids[rows], sequence=trace.sequence[rows].copy(), position=trace.position[rows].copy(),
+        pass_ptr=np.array(pass_ptr, np.int64), phase=np.array(phase, np.int8), meta=meta, gate_weights=None, predict_lead=None,
+        predicted_ids=None,
+    )  # fmt: skip
 
 
 def prompts(folder: Path) -> str:
     """A trace that reads prompts and decodes nothing."""
-    trace = simmoe.load_trace("oracle-2x4")
-    rows = int(trace.pass_ptr[1])
-    simmoe.save_trace(trace.taken(slice(0, rows), [0, rows], [0]), folder / "prompts.npz")
+    trace = first_rows({"router": "none"})
+    simmoe.save_trace(part(trace, trace.pass_ptr[:2], [0], dict(trace.meta)), folder / "prompts.npz")
     return str(folder / "prompts.npz")
 
 
@@ -439,9 +460,9 @@ def test_fault_09_a_prompt_longer_than_what_is_tried_gets_advice(
 ) -> None:
     """2,100 tokens of prompt, then 40 of decoding: what a change gives is told from the decode passes."""
     trace = simmoe.load_trace("switch-2x4")
-    rows, prompt = 2140, 2100
-    made = trace.taken(slice(0, rows), [0, *range(prompt, rows + 1)], [0] + [1] * (rows - prompt))
-    made.sequence[:], made.position[:] = 0, range(rows)
+    keep = {name: trace.meta[name] for name in ("schema_version", "n_experts", "top_k", "model")}
+    made = part(trace, [0, *range(2100, 2141)], [0] + [1] * 40, keep)
+    made.sequence[:], made.position[:] = 0, range(2140)
     simmoe.save_trace(made, tmp_path / "long.npz")
     command = ["run", "--hw", "rtx_4090", "--trace", str(tmp_path / "long.npz"), "--budget", "25%"]
     text = " ".join(output(capsys, *command).split())
