@@ -148,7 +148,7 @@ def test_help_and_signatures_show_every_option(capsys):
     for function, parameters in shown.items():
         for name, parameter in parameters.items():
             assert parameter.default == (inspect.Parameter.empty if OPTIONS[name].required else OPTIONS[name].default)
-            begins = OPTIONS[name].about.help[:20].replace("none: ", "False: ")
+            begins = OPTIONS[name].about.help[:16].replace("none: ", "False: ")
             assert f"\n  {name}: {begins}" in function.__doc__
     for command in ("run", "compare"):
         with pytest.raises(SystemExit):

@@ -64,7 +64,7 @@ def measured(scenario: Scenario, run: Run, wanted: list[Change]) -> list[Tried]:
     found = []
     for change in wanted:
         with suppress(UserError):  # what the machine or the schedule refuses is no proposal
-            after = played(changed(scenario, change))
+            after = played(changed(scenario, change), len(wanted))
             if after.tok_s and run.tok_s:
                 found.append(Tried(change, after.tok_s, after.tok_s / run.tok_s - 1))
     return sorted(found, key=lambda one: -one.gain)
@@ -79,10 +79,10 @@ def changed(scenario: Scenario, change: Change) -> Scenario:
     return replace(scenario, **options)
 
 
-def played(scenario: Scenario) -> Run:
-    """As `simmoe.run` plays it."""
+def played(scenario: Scenario, runs: int = 1) -> Run:
+    """As `simmoe.run` plays it, one of so many runs, by the engine that pays: all give the same numbers."""
     workload = scenario.workload()
-    return play(workload, scenario.plan(workload), workload.engine(scenario.engine))
+    return play(workload, scenario.plan(workload), workload.engine(runs=runs))
 
 
 def figures(run: Run) -> Iterator[Change]:
