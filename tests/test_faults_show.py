@@ -164,6 +164,7 @@ def test_fault_25_a_long_name_goes_below_the_table(tmp_path: Path) -> None:
     for width in (80, None):
         text = shown(commands, tmp_path, (width,) if width else ())[0][0]
         row = next(line for line in text.splitlines() if line.startswith("a100"))
+        assert width is None or re.search("^machine .* memory .* tok/s .* hit rate", text, re.M)  # before columns leave
         assert ("(1)" in row) == (width == 80) and (str(long) in row) == (width is None)
         assert width is None or max(map(len, text.splitlines())) <= 80
         assert str(long) in text.replace("\n", "")
@@ -283,9 +284,11 @@ def test_fault_28_the_page_of_locality(
     hostile: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("plotly")
-    page = tmp_path / "page.html"
-    output(capsys, "locality", hostile[1], "--html", str(page))
+    page, other = tmp_path / "page.html", tmp_path / f"<b>{RTL}{ESC}.npz"
+    Path(hostile[1]).rename(other)
+    output(capsys, "locality", str(other), "--html", str(page))
     text = page.read_text("utf-8")
+    assert "&lt;b&gt;" in text and "<b>" not in text
     assert RTL not in text and ESC not in text.partition("<script>")[0]
 
 
