@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import simmoe
@@ -124,6 +124,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 # --- 25: tables ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", WIDTHS)
 def test_fault_25_a_table_fits_its_terminal_and_cuts_no_number(
     width: int, terminals: dict[int, dict[str, str]], piped: dict[str, str]
@@ -138,6 +139,7 @@ def test_fault_25_a_table_fits_its_terminal_and_cuts_no_number(
     assert re.search(rf"^25.0%.* {speed}( |$)", terminals[width]["run"], re.M)
 
 
+@pytest.mark.slow
 def test_fault_25_columns_that_leave_are_named(terminals: dict[int, dict[str, str]], piped: dict[str, str]) -> None:
     narrow = " ".join(terminals[80]["run"].split())
     table, _, named = narrow.partition("Not shown at 80 columns: ")
@@ -147,6 +149,7 @@ def test_fault_25_columns_that_leave_are_named(terminals: dict[int, dict[str, st
         assert name in piped["run"] and name not in table
 
 
+@pytest.mark.slow
 def test_fault_25_a_piped_row_is_one_line_of_as_many_cells_as_the_heading(piped: dict[str, str]) -> None:
     assert "Not shown" not in "".join(piped.values())
     lines = piped["compare"].splitlines()
@@ -156,6 +159,7 @@ def test_fault_25_a_piped_row_is_one_line_of_as_many_cells_as_the_heading(piped:
         assert len(re.split(r"  +", line.strip())) == len(head), line
 
 
+@pytest.mark.slow
 def test_fault_25_a_long_name_goes_below_the_table(tmp_path: Path) -> None:
     """A path stands in a column of compare: on a narrow terminal the table has a mark in its place."""
     long = tmp_path / f"{'a-trace-with-a-long-name-' * 3}.npz"
@@ -380,6 +384,7 @@ def test_fault_29_the_help_of_a_function_speaks_python() -> None:
 
 # --- 9: advice ----------------------------------------------------------------------------------------------------------
 
+EXAMPLES = max(20 * int(os.environ.get("SIMMOE_EXAMPLES_PERCENT", settings().max_examples)) // 100, 10)
 GIVES = re.compile(r"(?:\(((?:--[^()]+))\)|(--[^(,:;]+?)) gives [+-][\d,]+% \(([\d,.e+-]+) tok/s\)")
 
 
@@ -431,7 +436,8 @@ EXTRAS = st.sampled_from(
 )
 
 
-@pytest.mark.hypothesis
+@pytest.mark.slow
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(runs, EXTRAS)
 def test_fault_09_every_change_that_is_advised_gives_by_hand_what_was_promised(
     options: dict[str, str], extra: list[str]
