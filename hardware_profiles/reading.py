@@ -14,8 +14,10 @@ from simmoe.hardware_profiles.schema import Checked, dimension_of
 from simmoe.hardware_profiles.words import DOC, hint
 from simmoe.simulator import files
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.nearest import among
 
 FOLDER = Path(__file__).parent
+LISTING = "`simmoe hw list`"
 
 
 def available() -> list[str]:
@@ -29,7 +31,7 @@ def split(name_or_path: str | Path) -> tuple[Path, str]:
     if not at or not name or Path(name_or_path).is_file():
         name, mode = str(name_or_path), ""
     add = f"to add a machine, write a YAML file ({DOC})"
-    return files.resolve(name, FOLDER, ".yaml", "hardware", add), mode
+    return files.resolve(name, FOLDER, ".yaml", "hardware", add, LISTING), mode
 
 
 def merged(path: Path, chain: tuple[Path, ...] = ()) -> Any:
@@ -58,9 +60,8 @@ def _base(path: Path, name: Any) -> Path:
             return path.parent / name
         if name.removesuffix(".yaml") in available():
             return FOLDER / f"{name.removesuffix('.yaml')}.yaml"
-    known = available()
     raise UserError(
-        f"{path.name}: extends: {name!r} is no file beside it and no bundled profile{hint(name, known)}; bundled: {', '.join(known)}"
+        f"{path.name}: extends: {name!r} is no file beside it and no bundled profile; {among(name, available(), 'bundled:', LISTING)}"
     )
 
 

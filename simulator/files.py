@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.nearest import among
 
 
 def available(folder: Path, suffix: str) -> list[str]:
@@ -18,10 +18,10 @@ def available(folder: Path, suffix: str) -> list[str]:
     return sorted(p.stem for p in folder.glob(f"*{suffix}") if not p.name.startswith("_"))
 
 
-def resolve(name: str | Path, folder: Path, suffix: str, what: str, add: str) -> Path:
+def resolve(name: str | Path, folder: Path, suffix: str, what: str, add: str, listing: str = "") -> Path:
     """The file that `name` means: a path that exists, else a bundled file with or without its suffix.
 
-    Raises UserError (what exists, where to add one) for neither.
+    Raises UserError (what exists, where to add one) for neither. listing: the command that lists them, where they are many.
     """
     path = Path(name)
     if path.is_file():
@@ -29,12 +29,8 @@ def resolve(name: str | Path, folder: Path, suffix: str, what: str, add: str) ->
     stem = path.name.removesuffix(suffix)
     if len(path.parts) == 1 and stem in available(folder, suffix):
         return folder / f"{stem}{suffix}"
-    names = available(folder, suffix)
-    near = difflib.get_close_matches(stem, names, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise UserError(
-        f"unknown {what} {str(name)!r}: no such file or bundled name; {hint}bundled: {', '.join(names)}; {add}"
-    )
+    known = among(stem, available(folder, suffix), "bundled:", listing)
+    raise UserError(f"unknown {what} {str(name)!r}: no such file or bundled name; {known}; {add}")
 
 
 @contextmanager

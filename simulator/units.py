@@ -10,6 +10,7 @@ import difflib
 import re
 from decimal import Decimal
 from fractions import Fraction
+from typing import NoReturn
 
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.physics.link import pcie_bytes_per_s
@@ -59,6 +60,8 @@ def parse(text: object, dimension: str, where: str = "value") -> int:
         raise UserError(f"{where}: {text!r} is not a quantity with a unit; write it like {EXAMPLE[dimension]!r}")
     number, unit = Fraction(match[1]), match[2]
     factor = UNITS[dimension].get(unit)
+    if factor is None and dimension in _BITS and (bits := _BITS[dimension].fullmatch(unit)):
+        _refuse_bits(match[1], text, bits, dimension, where)
     if factor is None:
         near = difflib.get_close_matches(unit, UNITS[dimension], n=1, cutoff=0.3)
         hint = f"did you mean {near[0]!r}? " if near else ""
@@ -69,6 +72,21 @@ def parse(text: object, dimension: str, where: str = "value") -> int:
     if value.denominator != 1:
         raise UserError(f"{where}: {text!r} is not a whole number of base units; write fewer digits or a smaller unit")
     return int(value)
+
+
+# Eight of these are one of what is meant: a lower-case b, bit or bits, with the prefix in front.
+_BITS = {name: re.compile(r"([kKMGTPmgtp]?i?)(?:b|bits?)" + rate) for name, rate in
+         (("bytes", ""), ("size", ""), ("bandwidth", r"(?:ps|/s|/sec|it/s)"))}  # fmt: skip
+
+
+def _refuse_bits(number: str, text: object, bits: re.Match[str], dimension: str, where: str) -> NoReturn:
+    """Bits where bytes are meant are wrong by a factor of eight: never guessed, in either direction."""
+    prefix = {"K": "k", "m": "M", "g": "G", "t": "T", "p": "P", "Ki": "Ki", "ki": "Ki"}.get(bits[1], bits[1])
+    per, in_bits = ("/s", f"{prefix}bps") if dimension == "bandwidth" else ("", f"{prefix}bit")
+    raise UserError(
+        f"{where}: {text!r} counts bits, and bytes are asked for: 8 {in_bits} = 1 {prefix}B{per}; write "
+        f"'{_decimal(Fraction(number) / 8)} {prefix}B{per}', or '{number} {prefix}B{per}' if bytes were meant"
+    )
 
 
 def text(value: int, dimension: str) -> str:

@@ -8,10 +8,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from simmoe.play import advice, cautions
 from simmoe.play.calling import scenario_of, takes
 from simmoe.play.identity import eviction_identity
@@ -21,6 +17,8 @@ from simmoe.play.run import play
 from simmoe.play.scenario import OPTIONS, Scenario
 from simmoe.play.workload import Workload
 from simmoe.show import tables as show
+from simmoe.show.grid import Column, Grid
+from simmoe.show.screen import Screen
 from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Hardware
@@ -69,6 +67,9 @@ class Comparison:
     """All rows, machine by machine in the order they were asked for."""
 
     rows: tuple[Row, ...]
+
+    def __repr__(self) -> str:
+        return f"<Comparison of {len(self.rows)} rows, {sum(row.run is not None for row in self.rows)} ran>"
 
     def ratio(self, row: Row) -> float | None:
         """tok/s relative to the first row that ran."""
@@ -145,22 +146,22 @@ def _notes(row: Row) -> list[str]:
     return [show.small_model(row.workload), *(f"{row.workload.hw.name}: {note}" for note in of_machine), *others]
 
 
-def show_comparison(comparison: Comparison, files: list[str], out: Console) -> None:
+def show_comparison(comparison: Comparison, files: list[str], out: Screen) -> None:
     rows = comparison.rows
     engines = sorted({row.run.engine for row in rows if row.run})
     machines = dict.fromkeys(row.workload.hw.title for row in rows)
-    out.print(f"[bold]Simulated[/] (engine {', '.join(engines) or 'none'}): {'; '.join(machines)}", highlight=False)
+    out.print(f" (engine {', '.join(engines) or 'none'}): {'; '.join(machines)}", lead="Simulated")
     for name, workload in {row.trace: row.workload for row in rows}.items():
-        router, positions = workload.trace.meta.get("router", "?"), f"KV for {workload.context:,} positions"
+        router, positions = workload.trace.meta.get("router"), f"KV for {workload.context:,} positions"
         model = f"model {workload.memory.what}, {show.played(workload)}{_beyond(comparison)}, {positions}"
-        out.print(f"{name}: router {router}, {model}", markup=False, highlight=False)
-    out.print(show.inputs(files), highlight=False)
+        out.print(f"{name}: {f'router {router}, ' if router else ''}{model}")
+    out.print(show.inputs(files))
     for note in dict.fromkeys(note for row in rows for note in _notes(row) if note):
-        out.print(note, markup=False, highlight=False)
-    show.print_whole(_table(comparison), out)
+        out.print(note)
+    out.table(_table(comparison))
     for number, row in enumerate(rows, 1):
         if row.run is None:
-            out.print(f"Row {number}, {row.workload.hw.name}: {row.why_not}", markup=False, highlight=False)
+            out.print(f"Row {number}, {row.workload.hw.name}: {row.why_not}")
     for line in _starts(comparison):
         out.print(line)
     out.print(
@@ -185,23 +186,26 @@ def _beyond(comparison: Comparison) -> str:
     return show.extras(run.workload, run.plan) if run else ""
 
 
-def _table(comparison: Comparison) -> Table:
+COLUMNS = (
+    Column("machine", text=True), Column("trace", text=True), Column("policy", text=True), Column("experts resident", 8),
+    Column("memory", 4), Column("tok/s"), Column("ratio", 1), Column("TTFT first", 7), Column("warm", 10), Column("TPOT p95", 9),
+    Column("hit rate", 2), Column("waiting", 6), Column("bound by", 5, text=True), Column("price", 11), Column("per 1000 USD", 3),
+)  # fmt: skip
+
+
+def _table(comparison: Comparison) -> Grid:
     priced = any(row.price_usd for row in comparison.rows)
-    left = ("machine", "trace", "policy")
-    names = (*left, "experts resident", "memory", "tok/s", "ratio", "TTFT first", "warm", "TPOT p95", "hit rate", "waiting", "bound by",
-             *(("price", "per 1000 USD") if priced else ()))  # fmt: skip
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in names:
-        table.add_column(name, justify="left" if name in left else "right", no_wrap=True)
+    columns = COLUMNS if priced else COLUMNS[:-2]
+    rows = []
     for row in comparison.rows:
-        cells = [row.workload.hw.name, escape(row.trace), escape(row.eviction), *_cells(row, comparison)]
-        table.add_row(*cells, *(_price(row) if priced else ()))
-    return table
+        cells = (row.workload.hw.name, row.trace, row.eviction, *_cells(row, comparison), *_price(row))
+        rows.append(cells[: len(columns)])
+    return Grid(columns, tuple(rows))
 
 
 def _cells(row: Row, comparison: Comparison) -> list[str]:
     if row.run is None:
-        return ["does not run", *[""] * 9]
+        return ["does not run", *["–"] * 9]
     run, budget = row.run, row.run.plan.budget_bytes
     ratio, rate, tpot = comparison.ratio(row), run.decode.hit_rate, run.tpot_ms(95)
     bound = (row.bound_by or "–").removeprefix("bound by ").split(":")[0]

@@ -135,7 +135,8 @@ class Scenarios:
         facts |= {**found, "budget_bytes": run.plan.budget_bytes, "engine": run.engine, "digest": run.digest}
         null = [name for name in self.space.objectives if found[name] is None]
         if null:
-            return Outcome(None, {**facts, "why_not": f"a run of trace {point['trace']} has no {null[0]}"})
+            why = "" if run.decode_passes.any() else ": no decode pass is played"
+            return Outcome(None, {**facts, "why_not": f"a run of trace {point['trace']} has no {null[0]}{why}"})
         return Outcome([float(found[name] or 0) for name in self.space.objectives], facts)
 
     def play(self, point: Point) -> Run:

@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from simmoe.play.result import versions
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.plain import plain
 from simmoe.sweeps.journal import open_study
 from simmoe.sweeps.scenarios import Outcome, Scenarios
 from simmoe.sweeps.space import Point, Space, Steps, load
@@ -40,6 +41,9 @@ class Sweep:
     sampler: str
     seed: int
     study: optuna.Study  # in memory
+
+    def __repr__(self) -> str:
+        return plain(f"<Sweep of {self.space.name}: {len(self.trials):,} trials, {len(self.front)} on the front>")
 
     @property
     def space(self) -> Space:

@@ -10,11 +10,12 @@ from math import prod
 from pathlib import Path
 from typing import Any, Literal, get_args, overload
 
-from simmoe.play.kinds import OFF, Count, Policy, Size, Switch, Words, near
+from simmoe.play.kinds import OFF, Count, Policy, Size, Switch, Words
 from simmoe.play.options import Declared
 from simmoe.play.scenario import OPTIONS
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.files import resolve
+from simmoe.simulator.nearest import among
 from simmoe.simulator.units import parse
 from simmoe.sweeps import metrics
 from simmoe.workloads import models
@@ -97,7 +98,7 @@ def _space(data: Any, where: str) -> Space:
         raise UserError(f"{where}: {data!r} is not a mapping; a space has the keys {', '.join(REQUIRED)} ({DOC})")
     for key in data:
         if key not in KEYS:
-            raise UserError(f"{where}: unknown key {key!r}{near(key, KEYS)}known: {', '.join(KEYS)}")
+            raise UserError(f"{where}: unknown key {key!r}; {among(key, KEYS, listing=DOC)}")
     for key in REQUIRED:
         if key not in data:
             raise UserError(f"{where}: missing key {key!r}; required: {', '.join(REQUIRED)}")

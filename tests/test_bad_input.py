@@ -111,7 +111,7 @@ def test_missing_files_and_names(capsys, tmp_path):
     refused(
         capsys,
         ["run", "--hw", "a100", "--trace", "nope.npz"],
-        r"unknown trace 'nope.npz': no such file or bundled name; bundled: .*simmoe trace make",
+        r"unknown trace 'nope.npz': no such file or bundled name; nearest: .*simmoe trace make",
     )
     refused(capsys, ["run", "--hw", "a1000", "--trace", "oracle"], r"a10.*a100.*")
     refused(capsys, ["trace", "check", str(tmp_path)], "unknown trace")

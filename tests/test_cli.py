@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import itertools
 import json
@@ -13,6 +14,7 @@ import pytest
 
 from simmoe.cli.main import main
 from simmoe.workloads.format.trace import names
+from tests.test_house import FOLDERS, ROOT, imports, sources
 
 RUN = ["run", "--hw", "jetson_orin.yaml", "--trace", "oracle.npz"]
 needs_traces = pytest.mark.skipif("oracle" not in names(), reason="the bundled traces are not made yet")
@@ -114,3 +116,20 @@ def test_a_reader_that_goes_away_is_no_error():
     command = f"{sys.executable} -m simmoe run --help | head -1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert done.stdout.startswith("usage") and "Traceback" not in done.stderr
+
+
+def test_text_for_people_goes_through_the_screen():
+    """Only there are texts of others made plain: no other file has rich draw a table or read mark-up, or prints what is no JSON."""
+    drawn = ("rich.table", "rich.markup", "rich.text", "rich.console")
+    bars = {"sweep.py", "calibrate.py"}  # of progress, on standard error, without texts of others
+    for folder in FOLDERS:
+        for path in sources(folder):
+            wanted = {name for name in imports(path) if name.startswith(drawn)} - (
+                {"rich.console.Console"} if path.name in bars else set()
+            )
+            assert not wanted or path.name == "screen.py", (path, wanted)
+    for path in (ROOT / "src" / "simmoe" / "cli").glob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "print":
+                text = ast.unparse(call)
+                assert "json.dumps(" in text or "file=sys.stderr" in text, (path, text)

@@ -365,7 +365,7 @@ def test_what_cannot_be_extended(tmp_path: Path) -> None:
     write(tmp_path, changed())
     for own, message in (
         (child(extends="box.yml"), "child.yaml: extends: 'box.yml' is no file beside it and no bundled profile"),
-        (child(extends="h10"), "no bundled profile; did you mean 'h100'?; bundled: a10, "),
+        (child(extends="h10"), "no bundled profile; did you mean 'h100'? nearest: h100, "),
         (child(extends=["h100"]), "extends: ['h100'] is no file beside it"),
         (child(extends="child.yaml"), "child.yaml: extends: child -> child is a loop; a chain must end in"),
         (

@@ -322,7 +322,7 @@ def test_a_folder_of_that_name_does_not_hide_a_bundled_model(tmp_path: Path, mon
 def test_an_unknown_name_lists_what_exists_and_where_to_add_one() -> None:
     with pytest.raises(UserError, match=r"unknown model 'mixtral': .*did you mean 'mixtral-8x7b'\?") as caught:
         load("mixtral")
-    assert all(name in str(caught.value) for name in NAMES)
+    assert f"`simmoe model list` lists all {len(NAMES)}" in str(caught.value)
     assert "docs/models.md" in str(caught.value)
 
 

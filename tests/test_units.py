@@ -85,10 +85,14 @@ def test_what_is_no_quantity_is_refused(text: object) -> None:
 @pytest.mark.parametrize(
     ("text", "dimension", "message"),
     [
-        ("5 gb", "bytes", "value: unknown unit 'gb' in '5 gb'; known: B, kB, MB"),
+        (
+            "5 gb",
+            "bytes",
+            "value: '5 gb' counts bits, and bytes are asked for: 8 Gbit = 1 GB; write '0.625 GB', or '5 GB' if bytes",
+        ),
         ("5 GBs", "bytes", "unknown unit 'GBs' in '5 GBs'; did you mean 'GB'? known: "),
         ("5 KB", "bytes", "did you mean '"),
-        ("5 Gbit/s", "bandwidth", "unknown unit 'Gbit/s'"),
+        ("5 Gbit/s", "bandwidth", "8 Gbps = 1 GB/s; write '0.625 GB/s'"),
         ("5 GB", "bandwidth", "unknown unit 'GB' in '5 GB'; did you mean 'GB/s'?"),
         ("5 TFLOPS", "compute", "unknown unit 'TFLOPS' in '5 TFLOPS'; did you mean 'TFLOP/s'?"),
         ("-5 GB", "bytes", "value: '-5 GB' is negative; it must be zero or more"),

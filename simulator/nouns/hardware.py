@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from simmoe.simulator.plain import plain
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -141,6 +143,9 @@ class Hardware:
     modes: tuple[str, ...] = ()  # power modes that `name@mode` chooses
     more_links: Mapping[str, Link] = field(default_factory=dict)  # into the memories of the other devices, by device
     fabric: Fabric | None = None  # between the devices, where there are several
+
+    def __repr__(self) -> str:
+        return plain(f"<Hardware {self.name}: {self.title}>")
 
     @property
     def device(self) -> ComputeUnit:

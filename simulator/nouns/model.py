@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from simmoe.simulator.plain import plain
+
 
 @dataclass(frozen=True)
 class Part:
@@ -56,6 +58,16 @@ class ModelShape:
     digest: str = ""
     width: int = 0  # numbers of a hidden state, which devices hand to each other; 0 = not known
     caution: str = ""  # what every result says of it; empty = nothing
+
+    def __repr__(self) -> str:
+        return plain(
+            f"<ModelShape {self.name} at {self.format}: {self.total_params / 1e9:.3g} B parameters, {len(self.moe_layers)} MoE layers>"
+        )
+
+    @property
+    def n_experts(self) -> int:
+        """The most that a layer has."""
+        return max(layer.n_experts for layer in self.layers)
 
     @property
     def moe_layers(self) -> tuple[int, ...]:

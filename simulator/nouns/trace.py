@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from simmoe.simulator.plain import plain
+
 PREFILL, DECODE = 0, 1  # values of Trace.phase
 
 
@@ -29,6 +31,13 @@ class Trace:
     emitted: npt.NDArray[np.int8] | None = (
         None  # [tokens], 1 = its token was kept, 0 = a guess that its verify pass rejected
     )
+
+    def __repr__(self) -> str:
+        made = " ".join(str(word) for word in (self.meta.get("model"), self.meta.get("router")) if word)
+        shape = (
+            f"{self.n_tokens:,} tokens × {self.n_layers} layers × top-{self.top_k} of {self.meta.get('n_experts', '?')}"
+        )
+        return plain(f"<Trace{f' of {made}' if made else ''}: {shape}, {self.n_passes:,} passes>")
 
     @property
     def n_tokens(self) -> int:

@@ -69,7 +69,14 @@ def names() -> list[str]:
 
 def load(name: str | Path) -> Case:
     """A bundled case by name, or a file."""
-    path = files.resolve(name, FOLDER, ".yaml", "case", "add one as sweeps/validation/cases/NAME.yaml or give a path")
+    path = files.resolve(
+        name,
+        FOLDER,
+        ".yaml",
+        "case",
+        "add one as sweeps/validation/cases/NAME.yaml or give a path",
+        "docs/validation.md",
+    )
     try:
         data = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:

@@ -7,10 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from simmoe.show import tables as show
+from simmoe.show.grid import Column, Grid
+from simmoe.show.screen import Screen
 from simmoe.sweeps.validation.bars import Line
 from simmoe.sweeps.validation.runner import GOAL, Outcome, kind_of, overall
 
@@ -59,38 +57,34 @@ def totals(outcomes: Sequence[Outcome]) -> Iterator[str]:
     yield f"{sum(bool(one.reached) for one in played)} of {len(played)} cases reach their bar; {len(outcomes) - len(played)} not played."
 
 
-def show_outcomes(outcomes: Sequence[Outcome], rows: bool, out: Console) -> None:
+def show_outcomes(outcomes: Sequence[Outcome], rows: bool, out: Screen) -> None:
     """rows: every row of every case too."""
-    out.print(
-        "[bold]Validation[/]: published measurements against the simulator; nothing fitted is predicted.",
-        highlight=False,
-    )
-    show.print_whole(_table(COLUMNS, [summary(one) for one in outcomes]), out)
+    out.print(": published measurements against the simulator; nothing fitted is predicted.", lead="Validation")
+    summaries = [[one.case.name, f"not played: {one.why_not}"] if one.why_not else summary(one) for one in outcomes]
+    out.table(_table(COLUMNS, summaries))
     for line in totals(outcomes):
-        out.print(line, highlight=False, markup=False)
+        out.print(line)
     for one in outcomes:
         if rows and not one.why_not:
-            out.print(f"\n{one.case.title}", markup=False, style="bold", highlight=False)
-            out.print(_constants(one), markup=False, highlight=False)
-            show.print_whole(_table(_headings(one), [_cells(line, one) for line in one.lines]), out)
+            out.print()
+            out.print(lead=one.case.title)
+            out.print(_constants(one))
+            out.table(_table(_headings(one), [_cells(line, one) for line in one.lines]))
         if not one.why_not and (rows or not one.reached):
             for text in (*_verdicts(one), *_reason(one)):
-                out.print(f"{one.case.name}: {text}", markup=False, highlight=False)
+                out.print(f"{one.case.name}: {text}")
     if not rows:
-        out.print("simmoe validate CASE shows every row of a case.", highlight=False)
+        out.print("simmoe validate CASE shows every row of a case.")
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in headings:
-        table.add_column(
-            name,
-            justify="left" if name in ("case", "fitted", "bar", "reached", "row", "note") else "right",
-            no_wrap=True,
-        )
-    for row in rows:
-        table.add_row(*row)
-    return table
+LEAVE = {"fitted": 3, "bar": 2, "worst": 1, "note": 1}  # the last first, where a terminal is narrow
+TEXTS = {"case", "fitted", "bar", "reached", "row", "worst", "note"}
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Grid:
+    return Grid(
+        tuple(Column(name, LEAVE.get(name, 0), text=name in TEXTS) for name in headings), tuple(map(tuple, rows))
+    )
 
 
 def _constants(outcome: Outcome) -> str:

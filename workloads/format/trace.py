@@ -53,7 +53,7 @@ def _checked(trace: Trace, where: str = "trace") -> Trace:
 
 def find(name: str | Path) -> Path:
     """The file that `name` means: a path that exists wins over a bundled name."""
-    return resolve(name, BUNDLED, ".npz", "trace", "make one with 'simmoe trace make'")
+    return resolve(name, BUNDLED, ".npz", "trace", "make one with 'simmoe trace make'", "`simmoe zoo list`")
 
 
 def names() -> list[str]:

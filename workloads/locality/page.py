@@ -9,10 +9,16 @@ from typing import Any
 
 from simmoe.simulator.errors import Missing
 from simmoe.simulator.files import atomic
+from simmoe.simulator.plain import plain
 from simmoe.workloads.locality.report import Measures, Named, notes, rows
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe and Ito
 Plot = tuple[str, list[dict[str, Any]], dict[str, Any]]  # title, traces of plotly, axes
+
+
+def _html(text: str) -> str:
+    """Text of others in the page: no mark-up of its own, no character that turns the direction of text."""
+    return html.escape(plain(text))
 
 
 def script() -> str:
@@ -101,7 +107,7 @@ def distance(named: Named) -> list[Plot]:
         curves = [(i, name, m["distance"][kind]) for i, (name, m) in enumerate(named) if m["distance"].get(kind)]
         means = [(i, name, _bin_means(each)) for i, name, each in curves]
         data = [_line(i, name, list(range(1, len(found) + 1)), found) for i, name, found in means]
-        shown = html.escape(kind.replace("_", " ")).replace("{", "{{").replace("}", "}}")
+        shown = _html(kind.replace("_", " ")).replace("{", "{{").replace("}", "}}")
         plots.append((f"Different expert by distance ({{basis}})<br>{shown}; mean over the layers", data, _axes(x, y)))
     return plots
 
@@ -131,7 +137,7 @@ def _map(name: str, m: Measures, top: float) -> Plot:
     axes = _axes(axis, {**axis, "scaleanchor": "x", "constrain": "domain"})
     axes["xaxis"]["constrain"] = "domain"
     origin = "proxy" if m["trace"]["proxy"] else "measured"
-    shown = html.escape(name).replace("{", "{{").replace("}", "}}")
+    shown = _html(name).replace("{", "{{").replace("}", "}}")
     return (
         f"Mutual information of layers: {shown} ({origin})<br>normalised; one scale for all maps; no diagonal",
         [data],
@@ -148,7 +154,7 @@ def _line(number: int, name: str, x: list[Any], y: list[Any], dash: str = "solid
     line = {"color": colour, "dash": dash, "width": 2 if dash == "solid" else 1.3}
     return {
         "type": "scatter",
-        "name": html.escape(name),
+        "name": _html(name),
         "x": x,
         "y": y,
         "mode": mode,
@@ -177,7 +183,7 @@ def _layout(title: str, axes: dict[str, Any]) -> dict[str, Any]:
 
 def _legend(named: Named) -> str:
     return "".join(
-        f'<span><i style="background:{COLOURS[i % len(COLOURS)]}"></i>{html.escape(name)}: {_origin(m)}</span>'
+        f'<span><i style="background:{COLOURS[i % len(COLOURS)]}"></i>{_html(name)}: {_origin(m)}</span>'
         for i, (name, m) in enumerate(named)
     )
 
@@ -185,14 +191,14 @@ def _legend(named: Named) -> str:
 def _origin(m: Measures) -> str:
     facts = m["trace"]
     what = "proxy, a small trained model of" if facts["proxy"] else "recorded,"
-    return html.escape(f"{what} {facts['model'] or 'unnamed model'}")
+    return _html(f"{what} {facts['model'] or 'unnamed model'}")
 
 
 def _table(named: Named) -> str:
-    head = "".join(f"<th>{html.escape(name)}</th>" for name, _ in named)
+    head = "".join(f"<th>{_html(name)}</th>" for name, _ in named)
     body = "".join(
-        f"<tr><th{' class=sub' if label.startswith(' ') else ''}>{html.escape(label.strip())}</th>"
-        + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
+        f"<tr><th{' class=sub' if label.startswith(' ') else ''}>{_html(label.strip())}</th>"
+        + "".join(f"<td>{_html(cell)}</td>" for cell in cells)
         + "</tr>\n"
         for label, cells in rows(named)
     )
@@ -200,7 +206,7 @@ def _table(named: Named) -> str:
 
 
 def _notes(named: Named) -> str:
-    return "".join(f"<p>{html.escape(line)}</p>" for line in notes(named))
+    return "".join(f"<p>{_html(line)}</p>" for line in notes(named))
 
 
 CSS = """body{font:14px/1.45 system-ui,sans-serif;color:#222;margin:24px auto;max-width:1240px;padding:0 16px}

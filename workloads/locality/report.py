@@ -5,35 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 Measures = dict[str, Any]  # of workloads.locality.locality
 Named = list[tuple[str, Measures]]
 NONE = "–"
 DEPTHS = ("layer_0", "half", "three_quarters")
 
 
-def heading(named: Named, own: list[str], out: Console) -> None:
-    """What was measured, and which traces are files of the user's."""
+def measured(named: Named) -> str:
+    """On what."""
+    return f" on the routing of {', '.join(name for name, _ in named)}"
+
+
+def heading(named: Named, own: list[str]) -> list[str]:
+    """How the table is read, and which traces are files of the user's."""
     inputs = f"from {', '.join(own)}" if own else "bundled"
     inputs += "; the others bundled" if 0 < len(own) < len(named) else ""
-    out.print(f"[bold]Measured[/] on the routing of {', '.join(name for name, _ in named)}", highlight=False)
-    out.print(
+    return [
         "least–greatest over the MoE layers; other lists as named in the row; every row: docs/locality.md",
-        highlight=False,
-    )
-    out.print(f"inputs: {inputs}", highlight=False, markup=False)
-
-
-def table(named: Named) -> Table:
-    made = Table(box=None, pad_edge=False, header_style="bold")
-    made.add_column("", no_wrap=True)
-    for name, _ in named:
-        made.add_column(name, justify="right", no_wrap=True)
-    for label, cells in rows(named):
-        made.add_row(label, *cells)
-    return made
+        f"inputs: {inputs}",
+    ]
 
 
 def rows(named: Named) -> list[tuple[str, list[str]]]:

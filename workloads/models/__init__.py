@@ -32,7 +32,7 @@ def available() -> list[str]:
 def find(name_or_path: str | Path) -> Path:
     """The file behind a path or a bundled name."""
     add = "to add one, write or import a YAML file (docs/models.md)"
-    return files.resolve(name_or_path, FOLDER, ".yaml", "model", add)
+    return files.resolve(name_or_path, FOLDER, ".yaml", "model", add, "`simmoe model list`")
 
 
 def load(name_or_path: str | Path, format: str | None = None) -> ModelShape:

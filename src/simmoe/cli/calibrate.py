@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.table import Table
-
 from simmoe.calibrate import backend, cuda, measure, observed, profile, rows
 from simmoe.calibrate.machine import Watch
 from simmoe.calibrate.measure import Asked, Say
 from simmoe.calibrate.replayed import Given, again
 from simmoe.calibrate.rows import Row, Rows
 from simmoe.show import tables as show
+from simmoe.show.grid import Column, Grid
+from simmoe.show.screen import Screen
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.units import nbytes
 
@@ -61,11 +61,13 @@ def _write_profile(a: argparse.Namespace) -> None:
     found = rows.read(Path(a.rows)) if a.rows else _measure(a)
     if a.save_rows:
         Path(a.save_rows).write_text(rows.text_of(found), "utf-8")
+    screen = Screen()
     if not a.rows:
-        show.print_whole(_table(found), show.console())
+        screen.print("median, and 10 % and 90 % quantiles of the samples")
+        screen.table(_table(found))
     _refuse_busy(profile.too_busy(rows.machine_of(found)["foreign"]), a.force)
     profile.write(profile.content(found, name), out, a.force)
-    print(
+    screen.line(
         f"{out}: written and checked; simmoe run --hw {out} --trace switch plays on it, simmoe hw show {out} lists it"
     )
 
@@ -106,21 +108,21 @@ def _saying() -> Iterator[Say]:
         yield lambda what, number, steps: bar.update(task, description=what, completed=number - 1, total=steps)
 
 
-def _table(found: Rows) -> Table:
-    table = Table(
-        box=None, pad_edge=False, header_style="bold", title="median, and 10 % and 90 % quantiles of the samples"
-    )
-    for column in ("measured", "size", "median", "10 %", "90 %", "rate", "samples"):
-        table.add_column(column, justify="left" if column == "measured" else "right", no_wrap=True)
+def _table(found: Rows) -> Grid:
+    names = (
+        Column("measured", text=True), Column("size"), Column("median"), Column("10 %", 2), Column("90 %", 3), Column("rate"),
+        Column("samples", 1),
+    )  # fmt: skip
+    cells = []
     for row in found:
         if "us" in row:
             times = (show.seconds(row[key] / 1e6) for key in ("us", "lo", "hi"))
-            table.add_row(
-                _words(row), nbytes(row["bytes"]) if "bytes" in row else "", *times, _rate(row), f"{row['n']:,}"
+            cells.append(
+                (_words(row), nbytes(row["bytes"]) if "bytes" in row else "", *times, _rate(row), f"{row['n']:,}")
             )
         elif "per_s" in row:
-            table.add_row(_words(row), "", "", "", "", f"{nbytes(row['per_s'])}/s", f"{row['n']:,}")
-    return table
+            cells.append((_words(row), "", "", "", "", f"{nbytes(row['per_s'])}/s", f"{row['n']:,}"))
+    return Grid(names, tuple(cells))
 
 
 def _words(row: Row) -> str:
@@ -152,23 +154,23 @@ def _explain(a: argparse.Namespace) -> None:
         profile.writable(Path(a.out), a.force)
     name, run = again(Path(file), Given(a.hw, a.trace, a.model, a.eviction))
     found = observed.explain(name, run, float(match[1]))
-    print(
+    screen = Screen()
+    screen.line(
         f"observed {found.tok_s:g} tok/s, simulated {show.number(run.tok_s)} on {run.workload.hw.name}: all bandwidths × "
         f"{found.factor:.4g} explain it"
     )
     for part, share in found.shares.items():
-        print(f"  on the {part} alone: " + ("not a possible machine" if share is None else f"{share:.0%} of the gap"))
+        screen.line(
+            f"  on the {part} alone: " + ("not a possible machine" if share is None else f"{share:.0%} of the gap")
+        )
     if not found.shares:
-        print("  there is no gap to explain")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("experts resident", "memory for them", "tok/s as stated", "tok/s with it"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for label, size, *speeds in found.budgets:
-        table.add_row(label, nbytes(size), *(show.number(speed) for speed in speeds))
-    show.console().print(table)
+        screen.line("  there is no gap to explain")
+    names = ("experts resident", "memory for them", "tok/s as stated", "tok/s with it")
+    rows = ((label, nbytes(size), *(show.number(speed) for speed in speeds)) for label, size, *speeds in found.budgets)
+    screen.table(Grid(tuple(map(Column, names)), tuple(rows)))
     for line in observed.cautions(found):
-        print(f"caution: {line}")
+        screen.line(f"caution: {line}")
     if a.out:
         out = Path(a.out)
         profile.write(observed.profile(found, out, a.name or out.stem), out, a.force)
-        print(f"{out}: written and checked")
+        screen.line(f"{out}: written and checked")

@@ -7,12 +7,10 @@ import json
 from collections import Counter
 from typing import Any
 
-from rich import box
-from rich.markup import escape
-from rich.table import Table
-
 from simmoe import hardware_profiles
 from simmoe.show import tables as show
+from simmoe.show.grid import Column, Grid
+from simmoe.show.screen import Screen
 from simmoe.simulator.nouns.hardware import Figure, Hardware
 from simmoe.simulator.units import nbytes, text
 
@@ -25,22 +23,28 @@ def hw_list(a: argparse.Namespace) -> None:
     if a.json:
         _print_json({"schema": 1, "profiles": rows})
         return
-    out = show.console()
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("name", "memory", "capacity", "bandwidth", "link", "from", "FP16 dense", "price", "measured"):
-        table.add_column(name, justify="left" if name in ("name", "memory", "from") else "right", no_wrap=True)
-    for row in rows:
-        fp16, price = row["fp16_flops_per_s"], row["price_usd"]
-        table.add_row(
-            row["name"], row["memory"], _size(row["capacity_bytes"]), f"{nbytes(row['bytes_per_s'])}/s",
-            f"{nbytes(row['link_bytes_per_s'])}/s", row["link_from"], f"{show.number(fp16 / 1e12)} TFLOP/s" if fp16 else "–",
-            f"{price:,.0f} USD" if price else "–", f"{row['measured_share']:.0%}",
-        )  # fmt: skip
-    show.print_whole(table, out)
+    out = Screen()
+    out.table(Grid(COLUMNS, tuple(map(_listed, rows))))
     out.print(
         "capacity, bandwidth: of the memory that the device reads. link: along which an expert is loaded. measured: share of the figures "
-        "that somebody measured on this machine.\n`simmoe hw show NAME` prints each figure with its source."
+        "that somebody measured on this machine."
     )
+    out.print("`simmoe hw show NAME` prints each figure with its source.")
+
+
+COLUMNS = (
+    Column("name", text=True), Column("memory", 4, text=True), Column("capacity"), Column("bandwidth"), Column("link"),
+    Column("from", 3, text=True), Column("FP16 dense", 2), Column("price", 1), Column("measured", 5),
+)  # fmt: skip
+
+
+def _listed(row: dict[str, Any]) -> tuple[str, ...]:
+    fp16, price = row["fp16_flops_per_s"], row["price_usd"]
+    return (
+        row["name"], row["memory"], _size(row["capacity_bytes"]), f"{nbytes(row['bytes_per_s'])}/s",
+        f"{nbytes(row['link_bytes_per_s'])}/s", row["link_from"], f"{show.number(fp16 / 1e12)} TFLOP/s" if fp16 else "–",
+        f"{price:,.0f} USD" if price else "–", f"{row['measured_share']:.0%}",
+    )  # fmt: skip
 
 
 def _summary(hw: Hardware) -> dict[str, Any]:
@@ -84,22 +88,26 @@ def hw_show(a: argparse.Namespace) -> None:
     if a.json:
         _print_json({"schema": 1, **_summary(hw), **_facts(hw), "figures": rows})
         return
-    out = show.console()
-    out.print(f"[bold]{escape(hw.title)}[/]", highlight=False)
-    out.print(", ".join(f"{name} {value}" for name, value in _facts(hw).items()), highlight=False)
+    out = Screen()
+    out.print(lead=hw.title)
+    out.print(", ".join(f"{name} {value}" for name, value in _facts(hw).items()))
     if hw.modes:
-        out.print(f"power modes: {', '.join(f'{hw.name}@{mode}' for mode in hw.modes)}", highlight=False)
-    table = Table(box=box.SIMPLE, pad_edge=False, header_style="bold")
-    for name in ("figure", "value", "kind", "range", "source"):
-        table.add_column(
-            name, justify="right" if name == "value" else "left", no_wrap=name != "source", overflow="fold"
-        )
-    for row in rows:
-        value = str(row["value"]).replace(", ", "\n")  # one point of a curve on a line
-        table.add_row(*(escape(cell or "–") for cell in (row["path"], value, row["kind"], row["range"], row["source"])))
-    out.width = max(out.width, 130)
-    out.print(table)
-    out.print(", ".join(f"{count} {kind}" for kind, count in _kinds(hw).most_common()), highlight=False)
+        out.print(f"power modes: {', '.join(f'{hw.name}@{mode}' for mode in hw.modes)}")
+    columns = (Column("figure", text=True), Column("value"), Column("kind", 1, text=True), Column("range", 2, text=True),
+               Column("source", text=True, wraps=True))  # fmt: skip
+    cells = (
+        (str(row["path"]), _short(hw, row), str(row["kind"]), row["range"] or "–", str(row["source"])) for row in rows
+    )
+    out.table(Grid(columns, tuple(cells)))
+    for path in hw.curves:
+        out.print(f"{path}: {_points(hw, path)}")
+    out.print(", ".join(f"{count} {kind}" for kind, count in _kinds(hw).most_common()))
+
+
+def _short(hw: Hardware, row: dict[str, Any]) -> str:
+    """The points of a curve stand below the table."""
+    curve = hw.curves.get(row["path"])
+    return f"{len(curve.points)} points" if curve else str(row["value"])
 
 
 def _range(figure: Figure) -> str | None:
@@ -132,7 +140,7 @@ def hw_check(a: argparse.Namespace) -> int:
     else:
         said = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
         modes = f"; modes {', '.join(hw.modes)}" if hw.modes else ""
-        print(f"{file}: ok, {_memory(hw)} memory, {sum(kinds.values())} figures ({said}){modes}")
+        Screen().line(f"{file}: ok, {_memory(hw)} memory, {sum(kinds.values())} figures ({said}){modes}")
     return 1 if wrong else 0
 
 
@@ -143,15 +151,16 @@ def hw_diff(a: argparse.Namespace) -> None:
     if a.json:
         _print_json({"schema": 1, "a": one.name, "b": other.name, "differences": rows})
         return
-    out = show.console()
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("", one.name, other.name, "ratio"):
-        table.add_column(escape(name), justify="left" if not name else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(
-            row["path"], *(escape(row[side] or "–") for side in "ab"), f"× {row['ratio']:.3g}" if row["ratio"] else ""
-        )
-    show.print_whole(table, out) if rows else print("no difference")
+    out = Screen()
+    if not rows:
+        out.print("no difference")
+        return
+    columns = (Column("", text=True), Column(one.name, text=True), Column(other.name, text=True), Column("ratio", 1))
+    cells = (
+        (row["path"], *(row[side] or "–" for side in "ab"), f"× {row['ratio']:.3g}" if row["ratio"] else "")
+        for row in rows
+    )
+    out.table(Grid(columns, tuple(cells)))
 
 
 def _differences(one: Hardware, other: Hardware) -> list[dict[str, Any]]:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 def locality(a: argparse.Namespace) -> None:
     """simmoe locality"""
-    from simmoe.show import tables as show
+    from simmoe.show.grid import Column, Grid
+    from simmoe.show.screen import Screen
     from simmoe.workloads import locality as measures
     from simmoe.workloads.format import trace as traces
     from simmoe.workloads.locality import page, report
@@ -23,8 +24,11 @@ def locality(a: argparse.Namespace) -> None:
         print(json.dumps({"traces": [{"name": name, **found} for name, found in named]}, indent=1, sort_keys=True))
         return
     own = [str(file) for file in files if file.parent != traces.BUNDLED]
-    out = show.console()
-    report.heading(named, own, out)
-    show.print_whole(report.table(named), out)
+    out = Screen()
+    out.print(report.measured(named), lead="Measured")
+    for line in report.heading(named, own):
+        out.print(line)
+    columns = (Column("", text=True), *(Column(name) for name, _ in named))
+    out.table(Grid(columns, tuple((label, *cells) for label, cells in report.rows(named)), stacked=True))
     for line in report.notes(named):
-        out.print(line, highlight=False, markup=False)
+        out.print(line)

@@ -30,7 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("simmoe: interrupted", file=sys.stderr)
         return 130
     except (UserError, OSError) as error:
-        print(f"simmoe: {error}", file=sys.stderr)
+        from simmoe.simulator.plain import plain
+
+        print(f"simmoe: {plain(str(error))}", file=sys.stderr)
         return 2
     return code or 0
 
@@ -171,8 +173,11 @@ def _add_work(parser: Parser) -> None:
 
 
 def _add_model(commands: Commands) -> None:
-    model = commands.add_parser("model", help="model shapes: import one from a model's own files")
+    model = commands.add_parser("model", help="model shapes: list them, import one from a model's own files")
     actions = model.add_subparsers(metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="the bundled shapes")
+    listing.add_argument("--json", action="store_true", help="print the list as JSON")
+    listing.runs("model_list", "model")
     load = actions.add_parser(
         "import", help="write a shape from config.json, a GGUF file or model.safetensors.index.json (headers only)"
     )

@@ -5,9 +5,40 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from simmoe.cli.common import print_json
+
+
+def model_list(a: argparse.Namespace) -> None:
+    """simmoe model list"""
+    from simmoe.show.grid import Column, Grid
+    from simmoe.show.screen import Screen
+    from simmoe.simulator.units import nbytes
+    from simmoe.workloads import models
+
+    shapes = [models.load(name) for name in models.available()]
+    rows = [
+        {"name": m.name, "params": m.total_params, "moe_layers": len(m.moe_layers), "experts": m.n_experts, "top_k": m.top_k,
+         "expert_bytes": m.all_expert_bytes, "dense_bytes": m.dense_bytes, "format": m.format}
+        for m in shapes
+    ]  # fmt: skip
+    if a.json:
+        print_json({"schema": 1, "models": rows})
+        return
+    out = Screen()
+    out.print(f"Bundled model shapes; sizes at {shapes[0].format}, other formats with --format")
+    columns = (Column("name", text=True), Column("parameters"), Column("MoE layers", 1), Column("experts"), Column("top-k"),
+               Column("of routed experts"), Column("dense", 2))  # fmt: skip
+    cells = (
+        (str(row["name"]), f"{m.total_params / 1e9:.3g} B", *(str(row[key]) for key in ("moe_layers", "experts", "top_k")),
+         nbytes(m.all_expert_bytes), nbytes(m.dense_bytes))
+        for row, m in zip(rows, shapes)
+    )  # fmt: skip
+    out.table(Grid(columns, tuple(cells)))
+
 
 def model_import(a: argparse.Namespace) -> None:
     """simmoe model import"""
+    from simmoe.show.screen import Screen
     from simmoe.simulator.units import nbytes
     from simmoe.workloads import models
     from simmoe.workloads.importers import model as importer
@@ -18,7 +49,7 @@ def model_import(a: argparse.Namespace) -> None:
     out = Path(a.out or f"{shape['name']}.yaml")
     importer.write_shape(shape, out, force=a.force)
     model = models.load(str(out))
-    print(
+    Screen().line(
         f"{out}: {model.total_params / 1e9:.2f} B parameters, {len(model.moe_layers)} MoE layers, top-{model.top_k}; at {model.format} "
         f"{nbytes(model.dense_bytes)} dense + {nbytes(model.all_expert_bytes)} of routed experts"
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -12,6 +14,7 @@ from simmoe.play.kinds import Changes, Switch
 from simmoe.play.options import Declared
 from simmoe.play.scenario import OPTIONS
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.nearest import among
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -22,8 +25,26 @@ if TYPE_CHECKING:
 class Parser(argparse.ArgumentParser):
     """argparse, but for what a mistake prints."""
 
+    _words: Sequence[str] = ()  # what this parser was given
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self._words = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
+        """An option that is not known comes first: what argparse misses may be a consequence of it."""
+        for word in self._words:
+            name = word.partition("=")[0]
+            if re.match(r"--?[a-zA-Z]", name) and not any(
+                known.startswith(name) for known in self._option_string_actions
+            ):
+                self.unknown([word])
         raise UserError(f"{message}; {self.prog} --help lists what it takes")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            name = action.metavar if isinstance(action.metavar, str) else "/".join(action.option_strings)
+            raise UserError(f"unknown {name} {value!r}; {among(value, action.choices, 'choose one of')}")
 
     def unknown(self, words: Sequence[str]) -> NoReturn:
         """Refuse the first word that no option of this command takes."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from simmoe.cli.common import files_used, print_json
 from simmoe.cli.parser import given, options_of
-from simmoe.play import advice, devices, saved
+from simmoe.play import advice, devices, saved, what_if
 from simmoe.play import confidence as bands
 from simmoe.play import ladder as laddering
 from simmoe.play import run as running
@@ -16,9 +17,11 @@ from simmoe.play.calling import load_scenario, scenario_of
 from simmoe.play.plan import Plan
 from simmoe.play.result import Run
 from simmoe.play.scenario import Scenario
+from simmoe.play.what_if import Tried
 from simmoe.play.workload import Workload
 from simmoe.show import files as lanes
 from simmoe.show import tables as show
+from simmoe.show.screen import Screen
 from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.run import Spans
@@ -63,8 +66,17 @@ def _ladder(a: argparse.Namespace, scenario: Scenario, workload: Workload, plan:
     ladder = laddering.climb(workload, plan, scenario.engine)
     if a.json:
         print_json(ladder.to_json())
-    else:
-        show.show_ladder(ladder, plan, files_used(vars(scenario)), show.console())
+        return
+    on_cpu, as_played = list[Tried](), ""
+    if advice.speaks(ladder):
+        held = advice.largest(ladder)
+        start: dict[str, Any] = {"start": held.plan.start, "warm_up": held.plan.warm_up}
+        chosen = start | ({} if a.tokens or a.file else {"tokens": scenario.tokens})
+        given_too = {"start": scenario.start, "warm_up": scenario.warm_up}
+        as_played = what_if.words({name: value for name, value in chosen.items() if value != given_too.get(name)})
+        at = replace(scenario, budget=advice.asked(ladder, held), **start)
+        on_cpu = what_if.measured(at, held, list(what_if.on_the_cpu(held)))
+    show.show_ladder(ladder, plan, on_cpu, as_played, files_used(vars(scenario)), Screen())
 
 
 def _one(a: argparse.Namespace, scenario: Scenario, workload: Workload, plan: Plan) -> None:
@@ -82,16 +94,18 @@ def _one(a: argparse.Namespace, scenario: Scenario, workload: Workload, plan: Pl
     if a.json:
         print_json(result.to_json() | ({"band": found and asdict(found)} if a.band else {}))
         return
-    out = show.console()
-    show.show_run(result, _changes(workload, plan, result), files_used(vars(scenario)), out)
+    out = Screen()
+    show.show_run(result, *_tried(scenario, result), files_used(vars(scenario)), out)
     if found is not None:
         show.show_band(result, found, out)
 
 
-def _changes(workload: Workload, plan: Plan, sample: Run) -> list[tuple[str, float]]:
-    """What single changes would give; the ladder's share of the trace is enough to tell."""
-    enough = laddering.TOKENS + (plan.warm_up or 0)
-    if workload.trace.n_tokens > enough:
-        workload = workload.first(enough)
-        sample = running.play(workload, plan)
-    return advice.gains(workload, plan, sample) if sample.tok_s else []
+def _tried(scenario: Scenario, run: Run) -> tuple[list[Tried], str]:
+    """What changes would give, and on how much of the trace: all that is played where that is short, else a part with decode passes."""
+    if not run.tok_s:
+        return [], ""
+    tokens = laddering.enough_tokens(run.workload.begun.trace, run.workload.warm_up_tokens)
+    if tokens is None:
+        return what_if.tried(scenario, run), ""
+    part = replace(scenario, tokens=tokens)
+    return what_if.tried(part, what_if.played(part)), f"--tokens {tokens}"

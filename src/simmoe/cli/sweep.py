@@ -16,7 +16,7 @@ from simmoe.simulator.errors import UserError
 
 def sweep(a: argparse.Namespace) -> None:
     """simmoe sweep"""
-    from simmoe.show import tables as show
+    from simmoe.show.screen import Screen
     from simmoe.sweeps import report
     from simmoe.sweeps.search import sweep as search
 
@@ -31,12 +31,12 @@ def sweep(a: argparse.Namespace) -> None:
         return
     axes = done.space.axes
     files = files_used({axis: [OPTIONS[axis].parsed(word) for word in words] for axis, words in axes.items()})
-    report.show_sweep(done, a.top, files, show.console())
+    report.show_sweep(done, a.top, files, Screen())
 
 
 def compare(a: argparse.Namespace) -> None:
     """simmoe compare"""
-    from simmoe.show import tables as show
+    from simmoe.show.screen import Screen
     from simmoe.sweeps.compare import compare as play
     from simmoe.sweeps.compare import show_comparison
 
@@ -45,7 +45,7 @@ def compare(a: argparse.Namespace) -> None:
     if a.json:
         print(json.dumps(done.to_json(), indent=1, sort_keys=True))
     else:
-        show_comparison(done, files_used(options), show.console())
+        show_comparison(done, files_used(options), Screen())
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from simmoe.cli.common import print_json
+from simmoe.show.screen import Screen
 
 
 def trace_check(a: argparse.Namespace) -> int:
@@ -15,9 +16,10 @@ def trace_check(a: argparse.Namespace) -> int:
     loaded = trace.load(a.trace)
     stated = "digest ok" if "digest" in loaded.meta else "no digest in meta"
     shape = f"{loaded.n_tokens:,} tokens × {loaded.n_layers} layers × top-{loaded.top_k} of {loaded.n_experts}"
-    print(f"{trace.find(a.trace).name}: trace format v1, {shape}, {stated}")
+    screen = Screen()
+    screen.line(f"{trace.find(a.trace).name}: trace format v1, {shape}, {stated}")
     for doubt in doubts(loaded):
-        print(f"not plausible: {doubt}")
+        screen.line(f"not plausible: {doubt}")
     return 1 if doubts(loaded) else 0
 
 
@@ -29,5 +31,6 @@ def trace_info(a: argparse.Namespace) -> None:
     if a.json:
         print_json(facts)
     else:
+        out = Screen()
         for name, value in facts.items():
-            print(f"{name:24} {value if not isinstance(value, float) else f'{value:.4g}'}")
+            out.line(f"{name:24} {value if not isinstance(value, float) else f'{value:.4g}'}")

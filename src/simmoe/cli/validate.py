@@ -9,7 +9,7 @@ from pathlib import Path
 
 def validate(a: argparse.Namespace) -> None:
     """simmoe validate. A missed bar is a result and no error."""
-    from simmoe.show import tables as show
+    from simmoe.show.screen import Screen
     from simmoe.simulator.files import atomic
     from simmoe.sweeps.validation import case, report, runner
 
@@ -21,6 +21,6 @@ def validate(a: argparse.Namespace) -> None:
     if a.json:
         print(json.dumps(report.to_json(outcomes), indent=1, sort_keys=True))
     elif a.write:
-        print(f"wrote {a.write}")
+        Screen().line(f"wrote {a.write}")
     else:
-        report.show_outcomes(outcomes, bool(a.case), show.console())
+        report.show_outcomes(outcomes, bool(a.case), Screen())

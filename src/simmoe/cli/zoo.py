@@ -6,7 +6,9 @@ import argparse
 import json
 from pathlib import Path
 
+from simmoe.show.grid import Column, Grid
 from simmoe.show.progress import progress
+from simmoe.show.screen import Screen
 from simmoe.simulator.errors import Missing
 from simmoe.workloads.format import trace as trace_format
 from simmoe.workloads.oracle_moe import zoo
@@ -40,25 +42,27 @@ def _make(entry: zoo.Entry, out: Path, work_dir: Path) -> None:
     trace = (
         f"{out}: {made.n_tokens:,} tokens, digest {made.meta['digest'][:12]}" if made else f"{entry.name}: no experts"
     )
-    print(f"{trace}, proxy perplexity {record['quality']['proxy_ppl']:.1f}")
+    Screen().line(f"{trace}, proxy perplexity {record['quality']['proxy_ppl']:.1f}")
 
 
 def zoo_list(a: argparse.Namespace) -> None:
     """simmoe zoo list"""
-    from rich.table import Table
-
-    from simmoe.show import tables as show
-
     rows = [_row(entry) for entry in zoo.entries().values()]
     if a.json:
         print(json.dumps(rows, indent=1, sort_keys=True))
         return
-    table = Table(title="the zoo: models trained on the bundled text (proxy = quality of the small model)", box=None)
-    for column in rows[0]:
-        table.add_column(column.replace("_", " "), no_wrap=True)
-    for row in rows:
-        table.add_row(*("-" if value is None else str(value) for value in row.values()))
-    show.print_whole(table, show.console())
+    out = Screen()
+    out.print("the zoo: models trained on the bundled text (proxy = quality of the small model)")
+    columns = tuple(
+        Column(name.replace("_", " "), rank, name in ("name", "router", "geometry")) for name, rank in RANKS.items()
+    )
+    cells = (tuple("–" if row[name] is None else str(row[name]) for name in RANKS) for row in rows)
+    out.table(Grid(columns, tuple(cells)))
+
+
+RANKS = {  # of the columns: the last leaves first where a terminal is narrow
+    "name": 0, "router": 0, "geometry": 2, "experts": 0, "top_k": 0, "seed": 3, "tokens_trained": 1, "proxy_ppl": 0,
+}  # fmt: skip
 
 
 def _row(entry: zoo.Entry) -> dict[str, str | int | float | None]:

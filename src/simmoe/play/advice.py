@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from dataclasses import replace
-
 from simmoe.play.ladder import Ladder
-from simmoe.play.plan import Plan, memory_of
+from simmoe.play.plan import memory_of
 from simmoe.play.result import Run
-from simmoe.play.run import play
-from simmoe.play.workload import Workload
-from simmoe.simulator.decide.decisions import BOUNDS
-from simmoe.simulator.decide.start import IN_PART
-from simmoe.simulator.errors import DoesNotFit, UserError
-from simmoe.simulator.nouns.hardware import Hardware
+from simmoe.play.what_if import Change, Tried
 from simmoe.simulator.units import nbytes
-
-GIGABYTE = 10**9
 
 
 def shares(run: Run) -> list[tuple[str, float]]:
@@ -64,81 +54,24 @@ def bound_by(run: Run) -> str:
     return f"bound by memory bandwidth: {share:.0%} of decode time is {name}, {waiting[home]:.0%} waits for experts"
 
 
-def faster(hw: Hardware, what: str) -> Hardware:
-    """The machine with one thing twice as good."""
-    unit, memory = hw.device, hw.device_memory
-    if what == "link":
-        up = hw.link.upstream
-        link = replace(
-            hw.link,
-            bytes_per_s=2 * hw.link.bytes_per_s,
-            upstream=up and replace(up, bytes_per_s=2 * up.bytes_per_s),
-        )
-        ways = {
-            name: replace(hw.tiers[name], bytes_per_s=2 * hw.tiers[name].bytes_per_s)
-            for name in {link.src, hw.home.name}
-        }
-        return replace(hw, link=link, tiers={**hw.tiers, **ways})
-    if what == "cpu":
-        cpu = hw.units[hw.cpu.name]  # type: ignore[union-attr]  # asked only where the CPU is waited for
-        host = hw.tiers[cpu.memory]
-        cpu, host = replace(cpu, bytes_per_s=2 * cpu.bytes_per_s), replace(host, bytes_per_s=2 * host.bytes_per_s)
-        return replace(hw, units={**hw.units, cpu.name: cpu}, tiers={**hw.tiers, host.name: host})
-    if what == "launch":
-        unit = replace(unit, launch_ps=unit.launch_ps // 2)
-    elif what == "host":
-        unit = replace(unit, host_wait_ps=unit.host_wait_ps // 2)
-    else:
-        unit = replace(unit, bytes_per_s=2 * unit.bytes_per_s)
-        memory = replace(memory, bytes_per_s=2 * memory.bytes_per_s)
-    return replace(hw, units={**hw.units, unit.name: unit}, tiers={**hw.tiers, memory.name: memory})
-
-
-def gains(workload: Workload, plan: Plan, run: Run) -> list[tuple[str, float]]:
-    """What each single change gives, as a fraction of tok/s; all simulated, largest first. With several devices none is tried."""
-    if plan.device_budgets:
-        return []
-    changes = {
-        f"twice the {workload.hw.home.name} bandwidth": "link",
-        f"twice the {workload.hw.device.memory} bandwidth": "memory",
-        "half the launch overhead": "launch",
-        **({"a CPU that reads twice as fast": "cpu"} if run.counts.on_cpu else {}),
-        **({"half the wait of the host": "host"} if run.clocks.host_ps.any() else {}),
-    }
-    found = []
-    for text, what in changes.items():
-        with suppress(UserError):  # a link that would leave nothing of a shared memory is no proposal
-            found.append((text, _gain(run, play(workload.on(faster(workload.hw, what)), plan))))
-    more = min(plan.budget_bytes + GIGABYTE, memory_of(workload, plan).holds_bytes)
-    start = run.decisions.start  # only equal starts are compared
-    if more > plan.budget_bytes and plan.eviction not in BOUNDS and start != IN_PART:
-        text = f"+{nbytes(more - plan.budget_bytes)} of experts"
-        with suppress(DoesNotFit):  # beside prefetch buffers
-            found.append((text, _gain(run, play(workload, replace(plan, budget_bytes=more, start=start)))))
-    return sorted(found, key=lambda item: -item[1])
-
-
-def _gain(before: Run, after: Run) -> float:
-    return (after.tok_s or 0) / before.tok_s - 1 if before.tok_s else 0.0
-
-
-def sentence(run: Run, changes: list[tuple[str, float]]) -> str:
+def sentence(run: Run, found: list[Tried]) -> str:
     """What bounds the run and what would help most."""
     if run.plan.device_budgets:
         return f"{bound_by(run)}; changes of one of several devices are not tried"
-    best = [f"{what} gives {gain:+.0%}" for what, gain in changes[:2] if gain >= 0.01]
-    return f"{bound_by(run)}; {', '.join(best) or 'no single change of budget, link or memory gives 1 %'}"
+    best = ", ".join(str(one) for one in found[:2] if one.gain >= 0.01)
+    names = ", ".join(one.change.what or one.change.words for one in found)
+    none = f"of the changes tried none gives 1 %: {names}" if found else "no change could be tried"
+    return f"{bound_by(run)}; {best or none}"
 
 
-def ladder_lines(ladder: Ladder) -> list[str]:
-    """What the whole ladder says: the device's own rung, the knee, and the first rung below it."""
-    held = max(ladder.runs, key=lambda run: run.plan.budget_bytes)
-    if held.tok_s is None:  # nothing is decoded
+def ladder_lines(ladder: Ladder, on_cpu: list[Tried], as_played: str = "") -> list[str]:
+    """What the whole ladder says: the device's own rung, the knee, the first rung below it, and experts on the CPU (tried on the
+    device's own rung). as_played: options that the ladder chose and a run by hand needs too."""
+    if not speaks(ladder):
         return []
-    lines = [f"With what this device holds ({nbytes(held.plan.budget_bytes)} of experts): {bound_by(held)}."]
     runs = [run for run in ladder.runs if run.tok_s]
-    if not runs:
-        return lines
+    held = largest(ladder)
+    lines = [f"With what this device holds ({nbytes(held.plan.budget_bytes)} of experts): {bound_by(held)}."]
     best = max(run.tok_s or 0 for run in runs)
     knee = next(run for run in runs if (run.tok_s or 0) >= 0.95 * best)
     share, whose = (
@@ -150,8 +83,36 @@ def ladder_lines(ladder: Ladder) -> list[str]:
     )
     below = runs[max(runs.index(knee) - 1, 0)]
     if below is not knee:
-        step = knee.plan.budget_bytes - below.plan.budget_bytes
-        lines.append(
-            f"One rung lower ({nbytes(below.plan.budget_bytes)}): {sentence(below, [(f'+{nbytes(step)} of experts', _gain(below, knee))])}."
+        step = Tried(
+            Change("", {"budget": asked(ladder, knee)}), knee.tok_s or 0, (knee.tok_s or 0) / (below.tok_s or 1) - 1
         )
-    return lines
+        lines.append(f"One rung lower ({nbytes(below.plan.budget_bytes)}): {sentence(below, [step])}.")
+    lines += _cpu_lines(ladder, held, on_cpu)
+    return [*lines, f"By hand: with {as_played} too, as played here."] if as_played and len(lines) > 2 else lines
+
+
+def _cpu_lines(ladder: Ladder, held: Run, found: list[Tried]) -> list[str]:
+    if not found or held.plan.budget_bytes == ladder.workload.model.all_expert_bytes:
+        return []
+    words = ", ".join(one.change.words for one in found)
+    if found[0].gain < 0.01:
+        return [f"Experts on the CPU give no 1 % there: {words}."]
+    return [f"Experts on the CPU, beside --budget {asked(ladder, held)}: {found[0]}; tried: {words}."]
+
+
+def speaks(ladder: Ladder) -> bool:
+    """Whether there is anything to say: a rung that decodes."""
+    return any(run.tok_s for run in ladder.runs)
+
+
+def largest(ladder: Ladder) -> Run:
+    """The run with the largest budget."""
+    return max(ladder.runs, key=lambda run: run.plan.budget_bytes)
+
+
+def asked(ladder: Ladder, run: Run) -> str:
+    """The budget of a rung as --budget says it."""
+    label = next(rung.label for rung in ladder.rungs if rung.run is run)
+    share = label.partition(" = ")[0].replace(" ", "")
+    every = ladder.workload.model.all_expert_bytes
+    return share if " = " not in label or run.plan.budget_bytes == every else f"{run.plan.budget_bytes}B"

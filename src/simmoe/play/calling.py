@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from inspect import Parameter, Signature, cleandoc, signature
 from pathlib import Path
 from textwrap import fill
 from typing import Any, TypeVar
 
-from simmoe.play.kinds import near
+from simmoe.play.kinds import Switch
+from simmoe.play.options import Declared
 from simmoe.play.scenario import OPTIONS, Scenario
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.nearest import among
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -19,7 +22,7 @@ def scenario_of(options: Mapping[str, Any]) -> Scenario:
     """The scenario of options by name. Raises UserError for a name that is not known and for a value that cannot be."""
     for name in options:
         if name not in OPTIONS:
-            raise UserError(f"unknown option {name!r}{near(name, OPTIONS)}known: {', '.join(OPTIONS)}")
+            raise UserError(f"unknown option {name!r}; {among(name, OPTIONS, listing='help(simmoe.run)')}")
     for name, option in OPTIONS.items():
         if option.required and options.get(name) is None:
             raise UserError(f"{option.flag} is missing: name a {option.about.help.partition(':')[0]}")
@@ -49,6 +52,21 @@ def load_scenario(path: str | Path) -> Scenario:
     return scenario
 
 
+def _in_python(option: Declared) -> str:
+    """The help of an option for a caller of the function: names as Python writes them, no words of the command line."""
+    text = re.sub(r"--([a-z]+(?:-[a-z]+)*)", lambda found: found[1].replace("-", "_"), option.about.help)
+    text = re.sub(r"([a-z_]+) (serial)\b", r"\1='\2'", text) if isinstance(option.about.kind, Switch) else text
+    for word, python in IN_PYTHON.items():
+        text = text.replace(word, python)
+    return text
+
+
+IN_PYTHON = {
+    "none: the same as": "False: the same as", "; may be given again": "; a text, or a list of them",
+    "(default: all; a ladder of the command: see above)": "(default: all, None)", "YAML file, and power mode": "YAML file, and @mode",
+}  # fmt: skip
+
+
 def takes(*but: str) -> Callable[[F], F]:
     """The signature and the help of a function that takes every option `but` those."""
 
@@ -61,12 +79,13 @@ def takes(*but: str) -> Callable[[F], F]:
                     o.name,
                     Parameter.POSITIONAL_OR_KEYWORD if o.required else Parameter.KEYWORD_ONLY,
                     default=Parameter.empty if o.required else o.default,
+                    annotation=Scenario.__annotations__[o.name],
                 )
                 for o in mine
             ],
             return_annotation=returns,
         )
-        lines = [fill(f"{o.name}: {o.about.help}", 110, initial_indent="  ", subsequent_indent="    ") for o in mine]
+        lines = [fill(f"{o.name}: {_in_python(o)}", 110, initial_indent="  ", subsequent_indent="    ") for o in mine]
         function.__doc__ = "\n".join((cleandoc(function.__doc__ or ""), "", "Options:", *lines, ""))
         return function
 

@@ -5,7 +5,6 @@ Nothing here imports numpy, so that --help starts at once.
 
 from __future__ import annotations
 
-import difflib
 import operator
 import os
 import re
@@ -16,6 +15,7 @@ from fractions import Fraction
 from typing import Any
 
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.nearest import among
 from simmoe.simulator.units import parse
 
 OFF = "none"  # the word of a command or a space for an option that is left out
@@ -76,7 +76,7 @@ class Words(Kind):
         if isinstance(value, str) and value in (known := self.choices()):
             return value
         known = self.choices()
-        raise UserError(f"{where}: unknown {reprlib.repr(value)}{near(value, known)}choose one of {', '.join(known)}")
+        raise UserError(f"{where}: unknown {reprlib.repr(value)}; {among(value, known, 'choose one of')}")
 
 
 @dataclass(frozen=True)
@@ -205,9 +205,3 @@ def bytes_of(size: int | str, all_bytes: int | None, where: str) -> int:
     if percent and all_bytes is not None:
         return int(Fraction(percent[1]) / 100 * all_bytes)
     return parse(re.sub(r"(?<=[0-9])(?=[a-zA-Z])", " ", size), "bytes", where)
-
-
-def near(word: object, known: Iterable[str]) -> str:
-    """What stands between a word that is not known and the list of those that are: the nearest, where one is near."""
-    close = difflib.get_close_matches(str(word), list(known), n=1)
-    return f"; did you mean {close[0]!r}? " if close else "; "

@@ -39,6 +39,9 @@ class Rung:
     run: Run | None
     why_not: str = ""
 
+    def __repr__(self) -> str:
+        return f"<Rung {self.label}: {self.why_not or repr(self.run)}>"
+
 
 @dataclass(frozen=True)
 class Ladder:
@@ -49,6 +52,9 @@ class Ladder:
     nothing: Run
     everything: Run
     start: str  # of every rung
+
+    def __repr__(self) -> str:
+        return f"<Ladder {self.workload!r}: {len(self.runs)} of {len(self.rungs)} budgets>"
 
     @property
     def runs(self) -> list[Run]:
@@ -93,6 +99,16 @@ def ladder(hw: str | Path | Hardware | Scenario, trace: str | Path | Trace | Non
 def usual_tokens(trace: Trace) -> int | None:
     """What the command plays unless told: all (None) where the compiled engine makes it short, else the first 2,048."""
     return None if trace.expert_ids.size <= SHORT and not compiled.missing() else TOKENS
+
+
+def enough_tokens(trace: Trace, warm_up: int = 0) -> int | None:
+    """How many of the trace's tokens tell what a change gives: all (None) where that is short, else the warm-up and 2,048 more, and as
+    many as hold 64 decode passes."""
+    if usual_tokens(trace) is None or trace.n_tokens <= TOKENS + warm_up:
+        return None
+    decode = np.flatnonzero((trace.phase == DECODE) & (trace.pass_ptr[:-1] >= warm_up))[:WARM_UP]
+    tokens = max(TOKENS + warm_up, int(trace.pass_ptr[decode[-1] + 1]) if len(decode) else 0)
+    return tokens if tokens < trace.n_tokens else None
 
 
 def usual_warm_up(trace: Trace) -> int | None:

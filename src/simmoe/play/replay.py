@@ -49,6 +49,9 @@ class Replay:
         str, ...
     ] = ()  # what to know beside the numbers: a trace that is not plausible, a policy that looks ahead
 
+    def __repr__(self) -> str:
+        return f"<Replay: {self.hits:,} hits, {self.misses:,} misses, {self.evictions:,} evictions>"
+
 
 def replay(
     trace: str | Path | Trace,

@@ -51,6 +51,11 @@ class Run:
     guesses: Guesses
     serving: ServingLog | None = None  # of a clock-driven schedule
 
+    def __repr__(self) -> str:
+        speed = "nothing decoded" if self.tok_s is None else f"{self.tok_s:.4g} tok/s"
+        share = self.plan.budget_bytes / self.workload.model.all_expert_bytes
+        return f"<Run {self.workload!r}, {self.plan.eviction}, {share:.1%} of experts: {speed}>"
+
     hits = property(lambda self: self.counts.hits)
     misses = property(lambda self: self.counts.misses)
     evictions = property(lambda self: self.counts.evictions)

@@ -10,10 +10,10 @@ from typing import Any
 import yaml
 
 from simmoe.play import inputs
-from simmoe.play.kinds import near
 from simmoe.play.options import Declared
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.files import atomic
+from simmoe.simulator.nearest import among
 from simmoe.simulator.version import VERSION
 from simmoe.workloads import models
 
@@ -62,7 +62,7 @@ def read(path: Path, options: Mapping[str, Declared]) -> tuple[dict[str, Any], d
     known = ("schema", *options, "digests")
     for key in content:
         if key not in known:
-            raise UserError(f"{path.name}: unknown key {key!r}{near(key, known)}known: {', '.join(known)}")
+            raise UserError(f"{path.name}: unknown key {key!r}; {among(key, known, listing=DOC)}")
     digests = content.get("digests", {})
     if not isinstance(digests, dict) or not all(isinstance(one, str) for one in digests.values()):
         raise UserError(f"{path.name}: digests is {digests!r}; it must name a digest for each input ({DOC})")

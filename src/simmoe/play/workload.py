@@ -21,6 +21,7 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.nouns.trace import Trace
+from simmoe.simulator.plain import plain
 from simmoe.simulator.time.engines import Engine, engine
 from simmoe.workloads import models
 from simmoe.workloads.format import trace as traces
@@ -70,6 +71,9 @@ class Workload:
         self.memory = Memory(self.hw, self.model, self.kv_bytes)
         self.graphs = graphs
         self.placements = dict[tuple[str, int], Ints]()  # of play/plan.py, so that each is asked once
+
+    def __repr__(self) -> str:
+        return plain(f"<{self.memory.what} on {self.hw.name}, {self.trace.n_tokens:,} tokens>")
 
     def _most_sequences(self, max_batch: int | None) -> int | None:
         """How many sequences may hold a KV cache under a clock-driven schedule: no more than there are. Raises UserError."""
@@ -162,6 +166,7 @@ def _model_of(trace: Trace, model: str | Path | None, format: str | None) -> Mod
     name = model or trace.meta.get("model")
     if not name:
         raise UserError(
-            f"the trace does not say its model; name a shape with --model, one of {', '.join(models.available())}"
+            f"the trace does not say its model; name a shape with --model, a file or one of the {len(models.available())} that "
+            "`simmoe model list` lists"
         )
     return models.load(name, format)

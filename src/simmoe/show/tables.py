@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.table import Table
+from collections.abc import Iterator
 
 from simmoe.play import advice
 from simmoe.play.cautions import cautions
@@ -12,56 +11,52 @@ from simmoe.play.ladder import Ladder
 from simmoe.play.plan import Plan, memory_of
 from simmoe.play.requests import Served
 from simmoe.play.result import Run
+from simmoe.play.what_if import Tried
 from simmoe.play.workload import Workload
+from simmoe.show.grid import Column, Grid
+from simmoe.show.screen import Screen
 from simmoe.simulator.units import nbytes
 
 COLUMNS = (
-    "experts resident",
-    "memory",
-    "tok/s",
-    "TTFT first",
-    "TTFT warm",
-    "TPOT p50",
-    "p95",
-    "p99",
-    "hit rate",
-    "loaded/token",
-    "waiting",
+    Column("experts resident", text=True),
+    Column("memory", 2),
+    Column("tok/s"),
+    Column("TTFT first", 3),
+    Column("TTFT warm", 7),
+    Column("TPOT p50", 4),
+    Column("p95", 8),
+    Column("p99", 9),
+    Column("hit rate", 1),
+    Column("loaded/token", 6),
+    Column("waiting", 5),
 )
 
 
-def console() -> Console:
-    """Wide enough for the table when the output is not a terminal."""
-    plain = Console()
-    return plain if plain.is_terminal else Console(width=150)
-
-
-def show_ladder(ladder: Ladder, plan: Plan, files: list[str], out: Console) -> None:
+def show_ladder(ladder: Ladder, plan: Plan, on_cpu: list[Tried], as_played: str, files: list[str], out: Screen) -> None:
     heading(ladder.workload, plan, ladder.nothing.engine, files, out)
-    table = _table()
     memory = memory_of(ladder.workload, plan)
-    table.add_row("[dim]bound: nothing[/]", *_cells(ladder.nothing))
-    for rung in ladder.rungs:
-        name = f"{rung.label} ({nbytes(rung.budget_bytes)})"
-        table.add_row(name, *(_cells(rung.run) if rung.run else (rung.why_not, *[""] * (len(COLUMNS) - 2))))
-    table.add_row("[dim]bound: everything[/]", *_cells(ladder.everything))
-    print_whole(table, out)
+    out.table(Grid(COLUMNS, tuple(_ladder_rows(ladder))))
     whose = " left to the device" * bool(plan.placement)
     out.print(
         f"100 % = {nbytes(memory.left_bytes)} of routed experts{whose}. Every rung starts {started(ladder.start)}; the bound everything "
         f"starts full. {empty_slots(ladder.runs)}"
     )
-    for line in advice.ladder_lines(ladder):
+    for line in advice.ladder_lines(ladder, on_cpu, as_played) or [nothing_decoded(ladder.workload)]:
         out.print(line)
 
 
-def show_run(run: Run, changes: list[tuple[str, float]], files: list[str], out: Console) -> None:
+def _ladder_rows(ladder: Ladder) -> Iterator[tuple[str, ...]]:
+    yield "bound: nothing", *_cells(ladder.nothing)
+    for rung in ladder.rungs:
+        name = f"{rung.label} ({nbytes(rung.budget_bytes)})"
+        yield name, *(_cells(rung.run) if rung.run else (rung.why_not,))
+    yield "bound: everything", *_cells(ladder.everything)
+
+
+def show_run(run: Run, found: list[Tried], on: str, files: list[str], out: Screen) -> None:
     heading(run.workload.begun, run.plan, run.engine, files, out)
-    table = _table()
-    memory = memory_of(run.workload, run.plan)
-    share = memory.share(run.plan.budget_bytes)
-    table.add_row(f"{share:.1%} ({nbytes(run.plan.budget_bytes)})", *_cells(run))
-    print_whole(table, out)
+    share = memory_of(run.workload, run.plan).share(run.plan.budget_bytes)
+    out.table(Grid(COLUMNS, ((f"{share:.1%} ({nbytes(run.plan.budget_bytes)})", *_cells(run)),)))
     split = run.memory_bytes
     out.print(f"Starts {started(run.start)}. {empty_slots([run])}")
     out.print(
@@ -75,10 +70,10 @@ def show_run(run: Run, changes: list[tuple[str, float]], files: list[str], out: 
         )
     )
     for tier, held in run.other_memory_bytes.items():
-        out.print(f"  {tier}: {', '.join(f'{part} {nbytes(n)}' for part, n in held.items())}", highlight=False)
+        out.print(f"  {tier}: {', '.join(f'{part} {nbytes(n)}' for part, n in held.items())}")
     for one in run.devices() if run.plan.device_budgets else ():
         parts = ", ".join(f"{name} {nbytes(n)}" for name, n in one["memory_bytes"].items())
-        out.print(f"  {one['name']}: {parts}", highlight=False)
+        out.print(f"  {one['name']}: {parts}")
     if line := not_of_the_device(run):
         out.print(line)
     if run.requests is not None:
@@ -88,9 +83,12 @@ def show_run(run: Run, changes: list[tuple[str, float]], files: list[str], out: 
             "A token's time: "
             + ", ".join(f"{share:.1%} {name}" for name, share in advice.shares(run) if share >= 0.001)
         )
-        out.print(advice.sentence(run, changes)[:1].upper() + advice.sentence(run, changes)[1:] + ".")
+        said = advice.sentence(run, found)
+        out.print(said[:1].upper() + said[1:] + (f", tried with {on}." if on and found else "."))
         if line := energy_line(run):
             out.print(line)
+    else:
+        out.print(nothing_decoded(run.workload))
 
 
 def not_of_the_device(run: Run) -> str:
@@ -119,17 +117,16 @@ def empty_slots(runs: list[Run]) -> str:
     return f"{several}{counts[-1]:,} requests met an empty slot." if counts else ""
 
 
-def show_requests(run: Run, found: Served, out: Console) -> None:
+def show_requests(run: Run, found: Served, out: Screen) -> None:
     """What the requests of a clock-driven run waited for."""
     block = found.to_json()
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(f"{block['n']} requests, waits included", no_wrap=True)
-    for name in ("p50", "p95", "p99", "mean"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name, key in (("TTFT", "ttft_ms"), ("TPOT", "tpot_ms"), ("in all", "e2e_ms"), ("in the queue", "queue_ms")):
-        if block[key] is not None:
-            table.add_row(name, *(seconds(ms / 1e3) for ms in block[key].values()))
-    print_whole(table, out)
+    names = (Column(f"{block['n']} requests, waits included", text=True), *map(Column, ("p50", "p95", "p99", "mean")))
+    rows = tuple(
+        (name, *(seconds(ms / 1e3) for ms in block[key].values()))
+        for name, key in (("TTFT", "ttft_ms"), ("TPOT", "tpot_ms"), ("in all", "e2e_ms"), ("in the queue", "queue_ms"))
+        if block[key] is not None
+    )
+    out.table(Grid(names, rows))
     batch = "" if found.mean_batch is None else f"{number(found.mean_batch)} sequences in a decode pass, "
     out.print(
         f"{number(block['tokens_per_s'])} tokens/s and {number(block['requests_per_s'])} requests/s over "
@@ -138,25 +135,24 @@ def show_requests(run: Run, found: Served, out: Console) -> None:
     )
 
 
-def print_whole(table: Table, out: Console) -> None:
-    """A wide table on a narrow console: let lines run over rather than cut its numbers."""
-    out.width = max(out.width, out.measure(table, options=out.options.update(max_width=10_000)).maximum)
-    out.print(table)
-
-
-def heading(workload: Workload, plan: Plan, engine: str, files: list[str], out: Console) -> None:
-    facts, meta = workload.facts(), workload.trace.meta
-    out.print(f"[bold]Simulated[/] (engine {engine}): {workload.hw.title}", highlight=False)
+def heading(workload: Workload, plan: Plan, engine: str, files: list[str], out: Screen) -> None:
+    facts = workload.facts()
+    out.print(f" (engine {engine}): {workload.hw.title}", lead="Simulated")
     out.print(
-        f"model {workload.memory.what}; trace of router {meta.get('router', '?')} {facts['trace']['digest'][:12]}, {played(workload)}; "
+        f"model {workload.memory.what}; {trace_named(workload)} {facts['trace']['digest'][:12]}, {played(workload)}; "
         f"eviction {plan.eviction}, scope {plan.scope}, timeline {plan.timeline}{extras(workload, plan)}, "
         f"KV for {workload.context:,} positions",
-        highlight=False,
     )
-    out.print(inputs(files), highlight=False)
+    out.print(inputs(files))
     for note in (small_model(workload), *cautions(workload, plan)):
         if note:
-            out.print(note, highlight=False, markup=False)
+            out.print(note)
+
+
+def trace_named(workload: Workload) -> str:
+    """The trace by its router, where it says one."""
+    router = workload.trace.meta.get("router")
+    return f"trace of router {router}" if router else "trace"
 
 
 def extras(workload: Workload, plan: Plan) -> str:
@@ -174,13 +170,18 @@ def extras(workload: Workload, plan: Plan) -> str:
     return "".join(f", {word}" for word in words)
 
 
-def show_band(run: Run, found: Band, out: Console) -> None:
+def show_band(run: Run, found: Band, out: Screen) -> None:
     """The ranges around tok/s."""
     (slow, fast), (low, high) = found.hardware, found.text
     out.print(
         f"Simulated {number(run.tok_s)} tok/s: {number(slow)} to {number(fast)} at the ends of the profile's ranges, "
         f"{number(low)} to {number(high)} over texts like this one (90 %, block bootstrap of the decode passes)."
     )
+
+
+def nothing_decoded(workload: Workload) -> str:
+    """Why there is no speed of decoding, and no advice on it."""
+    return f"No decode pass is played ({how_much(workload)}): there is no tok/s, and no advice on it; play more with --tokens."
 
 
 def energy_line(run: Run) -> str:
@@ -221,26 +222,21 @@ def small_model(workload: Workload) -> str:
     return "The trace was recorded from a small trained model of this geometry; bytes and times are those of the full shape."
 
 
-def _table() -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for number, name in enumerate(COLUMNS):
-        table.add_column(name, justify="left" if number == 0 else "right", no_wrap=True)
-    return table
-
-
 def _cells(run: Run) -> tuple[str, ...]:
     split, ttft = run.memory_bytes, run.ttft_s
-    waiting = run.where_ps()["waiting for experts"] / max(int(run.pass_ps[run.decode_passes].sum()), 1)
-    rate = run.decode.hit_rate
+    decode_ps, rate = int(run.pass_ps[run.decode_passes].sum()), run.decode.hit_rate
+    waiting = f"{run.where_ps()['waiting for experts'] / decode_ps:.1%}" if decode_ps else "–"
     return (
         nbytes(split["total"]), number(run.tok_s), seconds(ttft["first"]), seconds(ttft["warm"]),
         *(seconds(None if (ms := run.tpot_ms(p)) is None else ms / 1e3) for p in (50, 95, 99)),
-        "–" if rate is None else f"{rate:.2%}", "–" if run.bytes_per_token is None else nbytes(run.bytes_per_token), f"{waiting:.1%}",
+        "–" if rate is None else f"{rate:.2%}", "–" if run.bytes_per_token is None else nbytes(run.bytes_per_token), waiting,
     )  # fmt: skip
 
 
 def number(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.1f}" if value < 1000 else f"{value:,.0f}"
+    if value is None:
+        return "–"
+    return f"{value:.3g}" if value < 1 else f"{value:,.1f}" if value < 1000 else f"{value:,.0f}"
 
 
 def seconds(value: float | None) -> str:

@@ -1,0 +1,64 @@
+"""Where everything that a command prints for people goes: text of others is made plain here, and here only, and a table fits."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import replace
+
+from rich.console import Console
+from rich.text import Text
+
+from simmoe.show.grid import Grid, fitted, lines
+from simmoe.simulator.plain import plain
+
+PIPE = 150  # width of prose where the output is no terminal
+
+
+class Screen:
+    """Standard output: a terminal of some width, or a pipe or file, in which a row of a table is one line."""
+
+    def __init__(self) -> None:
+        self.width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        self._console = Console(width=self.width or PIPE, markup=False, emoji=False, highlight=False)
+
+    def print(self, text: str = "", lead: str = "") -> None:
+        """A paragraph, in lines that fit; `lead` stands before it in bold."""
+        self._console.print(Text.assemble((plain(lead), "bold"), plain(text)), overflow="fold")
+
+    def line(self, text: str) -> None:
+        """What a program may read: a paragraph on a terminal, one line elsewhere."""
+        if self.width is None:
+            self._line(plain(text))
+        else:
+            self.print(text)
+
+    def command(self, text: str) -> None:
+        """A command to copy: one line, or several that a shell reads as one."""
+        words, line = plain(text).split(" "), ""
+        for word in words:
+            if self.width is not None and line and len(line) + len(word) + 3 > self.width:
+                self._line(f"{line} \\")
+                line = f"    {word}"
+            else:
+                line = f"{line} {word}" if line else word
+        self._line(line)
+
+    def table(self, grid: Grid) -> None:
+        """The table; below it what had no room in it."""
+        columns = tuple(replace(column, name=plain(column.name)) for column in grid.columns)
+        grid = replace(grid, columns=columns, rows=tuple(tuple(map(plain, row)) for row in grid.rows))
+        for one in fitted(grid, self.width):
+            heading, *rows = lines(one.grid, self.width)
+            self._line(heading, "bold")
+            for row in rows:
+                self._line(row)
+            for note in one.notes:
+                self.print(note)
+            if one.gone:
+                self.print(
+                    f"Not shown at {self.width} columns: {', '.join(one.gone)}. A wider terminal or a pipe shows all."
+                )
+
+    def _line(self, text: str, style: str = "") -> None:
+        self._console.print(Text(text, style), soft_wrap=True)
