@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from simmoe import policies
 from simmoe.show import tables as show
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.time import compile as compiled
@@ -29,14 +29,19 @@ SHOWN = {"memory_bytes", "tok_s", "ttft_cold_s", "hit_rate"}  # metrics with a c
 def show_sweep(sweep: Sweep, top: int | None, files: list[str], out: Console) -> None:
     _heading(sweep, files, out)
     aims = ", ".join(f"{metric} {direction}" for metric, direction in sweep.space.objectives.items())
-    front = _front(sweep.front, f"Pareto front over all machines ({aims})", sweep.space, top, out)
-    for trial in front:
+    equal = {values: len(trials) for values, trials in sweep.equals().items()}
+    shown = _front(sweep, sweep.front, f"Pareto front over all machines ({aims})", equal, top, out)
+    for trial in shown:
         out.print(f"#{trial.number}", end=" ", highlight=False)
         out.print(trial.user_attrs["command"], soft_wrap=True, markup=False, highlight=False)
     if len(sweep.space.axes["hw"]) > 1:
         for hw in sweep.space.axes["hw"]:
-            _front(sweep.front_on(hw), f"Pareto front on {hw}", sweep.space, top, out)
+            shown += _front(sweep, sweep.front_on(hw), f"Pareto front on {hw}", equal, top, out)
         out.print("--json gives every trial with its command.", highlight=False)
+    if any(equal[tuple(trial.values)] > 1 for trial in shown):
+        out.print(
+            "equal: so many other scenarios have the same values of all objectives; --json names them.", highlight=False
+        )
 
 
 def _heading(sweep: Sweep, files: list[str], out: Console) -> None:
@@ -64,9 +69,9 @@ def _heading(sweep: Sweep, files: list[str], out: Console) -> None:
 
 def _cautions(sweep: Sweep) -> list[str]:
     """What a reader of the front must know."""
-    names = sweep.space.axes.get("eviction", ())
-    seers = [name for name in names if "next_use" in getattr(policies.load("eviction", name), "NEEDS", ())]
-    lines = [f"{name} reads the future of the trace: a bound, not a policy that a machine can run" for name in seers]
+    lines = []
+    if code := sweep.space.code:
+        lines.append(f"The space names Python code, which was executed: {', '.join(code)}")
     cannot = [trial for trial in sweep.trials if trial.state == TrialState.PRUNED]
     if cannot:
         lines.append(
@@ -75,14 +80,27 @@ def _cautions(sweep: Sweep) -> list[str]:
     return lines
 
 
-def _front(trials: Sequence[FrozenTrial], title: str, space: Space, top: int | None, out: Console) -> list[FrozenTrial]:
-    """Print a front by rising memory, each scenario once; what was shown."""
-    distinct = list({str(trial.user_attrs["point"]): trial for trial in reversed(trials)}.values())
-    rows = _spread(sorted(distinct, key=lambda t: (t.user_attrs["memory_bytes"], t.number)), top or ROWS)
-    part = f"{len(rows)} of {len(distinct)}; --top {len(distinct)} shows all" if len(rows) < len(distinct) else "all"
+def _front(
+    sweep: Sweep,
+    trials: Sequence[FrozenTrial],
+    title: str,
+    equal: Mapping[tuple[float, ...], int],
+    top: int | None,
+    out: Console,
+) -> list[FrozenTrial]:
+    """Print a front by rising memory, and the bounds of its scenarios below it; what was shown."""
+    rows = _spread(sorted(trials, key=lambda t: (t.user_attrs["memory_bytes"], t.number)), top or ROWS)
+    part = f"{len(rows)} of {len(trials)}; --top {len(trials)} shows all" if len(rows) < len(trials) else "all"
     out.print(f"\n[bold]{title}[/]: {part}" if rows else f"\n[bold]{title}[/]: nothing could run", highlight=False)
     if rows:
-        show.print_whole(_table(rows, space), out)
+        others = [equal[tuple(trial.values)] - 1 for trial in rows]
+        facts = [(str(trial.number), trial.user_attrs) for trial in rows]
+        show.print_whole(_table(facts, sweep.space, others if any(others) else None), out)
+    if rows and (beside := sweep.bounds(rows)):
+        names = ", ".join(sweep.scenarios.bounds)
+        line = f"Bound at the same settings, on no front: {names} reads the future of the trace, which no machine can"
+        out.print(line, markup=False, highlight=False)
+        show.print_whole(_table([(str(bound.beside), bound.facts) for bound in beside], sweep.space, None), out)
     return rows
 
 
@@ -93,19 +111,30 @@ def _spread(rows: list[FrozenTrial], top: int) -> list[FrozenTrial]:
     return [rows[round(i * (len(rows) - 1) / max(top - 1, 1))] for i in range(top)]
 
 
-def _table(rows: list[FrozenTrial], space: Space) -> Table:
+def _table(rows: Sequence[tuple[str, Mapping[str, Any]]], space: Space, equal: Sequence[int] | None) -> Table:
+    """rows: number and facts of each trial. equal: how many other scenarios have its values; None leaves the column out."""
     axes = [axis for axis in COLUMNS if axis in space.axes and (axis in ALWAYS or len(space.axes[axis]) > 1)]
     extra = [metric for metric in space.objectives if metric not in SHOWN]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("#", *axes, "budget", "memory", "tok/s", "TTFT cold", "hit rate", *extra):
+    for name in (
+        "#",
+        *axes,
+        "budget",
+        "memory",
+        "tok/s",
+        "TTFT cold",
+        "hit rate",
+        *extra,
+        *(["equal"] if equal else []),
+    ):
         table.add_column(name, justify="left" if name in axes else "right", no_wrap=True)
-    for trial in rows:
-        facts = trial.user_attrs
+    for i, (number, facts) in enumerate(rows):
         point, rate = facts["point"], facts["hit_rate"]
         asked, held = next((point[axis] for axis in SIZES if axis in point), ""), nbytes(facts["budget_bytes"])
         table.add_row(
-            str(trial.number), *(escape(point[axis]) for axis in axes), f"{asked} ({held})" if asked else held,
+            number, *(escape(point[axis]) for axis in axes), f"{asked} ({held})" if asked else held,
             nbytes(facts["memory_bytes"]), show.number(facts["tok_s"]), show.seconds(facts["ttft_cold_s"]),
             "–" if rate is None else f"{rate:.2%}", *(f"{facts[metric]:.4g}" for metric in extra),
+            *([f"+{equal[i]}" if equal[i] else ""] if equal else []),
         )  # fmt: skip
     return table
