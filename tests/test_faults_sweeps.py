@@ -16,11 +16,12 @@ import pytest
 import yaml
 
 import simmoe
+from simmoe import policies
 from simmoe.cli.main import main
 
 SPACE = {
     "schema": 1, "name": "faults", "trace": ["oracle", "switch"], "hw": ["jetson_orin", "a100"], "eviction": ["fifo", "lru"],
-    "budget": {"low": "2.5%", "high": "100%", "step": "2.5%"}, "tokens": 48,
+    "budget": {"low": "2.5%", "high": "100%", "step": "2.5%"}, "tokens": 256,
     "objectives": {"tok_s": "maximize", "memory_bytes": "minimize"},
 }  # fmt: skip
 
@@ -179,8 +180,7 @@ def test_fault_35_a_sweep_waits_for_the_one_that_has_the_journal_and_goes_on_whe
 
 def test_fault_37_a_space_that_names_code_says_that_it_was_executed(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    lru = Path(simmoe.__file__).parents[2] / "policies" / "eviction" / "fifo.py"
-    (tmp_path / "mine.py").write_text(lru.read_text())
+    (tmp_path / "mine.py").write_text((policies.FOLDER / "eviction" / "fifo.py").read_text())
     (tmp_path / "speed.py").write_text("def value(run):\n    return run.tok_s\n")
     path = written(tmp_path, eviction=["lru", "mine.py"], objectives={"speed.py": "maximize"})
     out = told(capsys, path, "--trials", "2")
