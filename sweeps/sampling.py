@@ -100,6 +100,7 @@ class Nsga2(NSGAIISampler):
     def get_parent_population(self, study: Study, generation: int) -> list[FrozenTrial]:
         parents = self._generations.parents
         while len(parents) <= generation:
+            # by number, as Optuna reads them back: it alone draws the first child of each generation from another order
             parents.append(sorted(self.select_parent(study, len(parents)), key=lambda trial: trial.number))
         return parents[generation]
 

@@ -15,9 +15,11 @@ import pytest
 import yaml
 
 from simmoe.cli.main import main
+from simmoe.play.result import Run
 from simmoe.simulator.errors import UserError
 from simmoe.sweeps import metrics
 from simmoe.workloads.format.trace import names
+from tests.test_house import ROOT
 
 pytestmark = pytest.mark.skipif("oracle" not in names(), reason="the bundled traces are not made yet")
 SPACE = """
@@ -221,6 +223,22 @@ def test_the_table(space, capsys, tmp_path, monkeypatch):
                  "distinct of 64 scenarios", "executed: waiting_ps.py"):  # fmt: skip
         assert part in out, part
     assert "sweep: 20 of 20 trials, 0 cannot run" in err and "Optuna" not in err and "[I " not in err
+
+
+def test_the_whole_files_of_the_page_on_metrics_play(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "extending" / "metric.md").read_text("utf-8")
+    files = dict(re.findall(r"^```(?:python|yaml)\n# (\S+)\n(.*?)^```$", text, re.M | re.S))
+    assert files.keys() == {"wait_share.py", "waiting.yaml"}
+    for name, source in files.items():
+        (tmp_path / name).write_text(source, "utf-8")
+    (line,) = re.search(r"^```sh\n(.*?)^```$", text, re.M | re.S)[1].splitlines()
+    found = sweep(capsys, *shlex.split(line)[2:])
+    shares = {t["point"]["budget"]: t["wait_share.py"] for t in found["trials"] if t["point"]["trace"] == "switch"}
+    assert len(found["trials"]) == 12 and 1 > shares["25%"] > shares["50%"] > shares["75%"] > 0
+    assert {name for name in re.findall(r"`run\.(\w+)", text) if not hasattr(Run, name)} <= set(
+        Run.__dataclass_fields__
+    )
 
 
 def test_without_numba_the_recurrence_is_interpreted_and_says_so(space, monkeypatch, capsys):
