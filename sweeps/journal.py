@@ -24,7 +24,7 @@ from simmoe.sweeps.space import Space
 
 START = b'{"op_code":'  # of every line
 LOCK_S = 3  # Optuna's lock for one line, which a killed process left, is taken over after this long
-DIGEST, FORMAT = "space_digest", "simmoe_journal"  # attributes of the study
+DIGEST, FORMAT, SAMPLED = "space_digest", "simmoe_journal", "sampled_by"  # attributes of the study
 JOURNAL = 2  # FORMAT: 1, which 0.1.0 wrote without saying so, holds numbers that are others now
 NEW = "name a new --study file"
 
@@ -38,6 +38,15 @@ def open_study(path: Path, space: Space, digest: str) -> Iterator[optuna.Study]:
     with _owned(path):
         _repair(path)
         yield _study(path, space, digest)
+
+
+def note_sampler(study: optuna.Study, sampler: str, plays: bool) -> list[str]:
+    """Which samplers the study's trials are of, this one too if it `plays` any."""
+    said = list(study.user_attrs.get(SAMPLED, []))
+    if plays and sampler not in said:
+        said.append(sampler)
+        study.set_user_attr(SAMPLED, said)
+    return said
 
 
 @contextmanager

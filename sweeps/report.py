@@ -49,7 +49,7 @@ def _heading(sweep: Sweep, files: list[str], out: Console) -> None:
     engines = sorted({trial.user_attrs["engine"] for trial in trials if "engine" in trial.user_attrs})
     distinct = len({str(trial.user_attrs["point"]) for trial in trials})
     count = f"{len(trials):,} trials of {escape(space.name)}, {distinct:,} distinct of {space.size:,} scenarios"
-    by = f"sampler {sweep.sampler}, seed {sweep.seed}"
+    by = f"sampler {', then '.join(sweep.sampled_by)}"
     out.print(f"[bold]Simulated[/] (engine {', '.join(engines) or 'none'}): {count}; {by}", highlight=False)
     first = {axis: values[0] for axis, values in space.axes.items()}
     workloads = {}

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from simmoe.play.result import versions
 from simmoe.simulator.errors import UserError
 from simmoe.sweeps.front import front
-from simmoe.sweeps.journal import open_study
+from simmoe.sweeps.journal import note_sampler, open_study
 from simmoe.sweeps.sampling import SAMPLERS, Draws, key
 from simmoe.sweeps.scenarios import Outcome, Scenarios
 from simmoe.sweeps.space import Point, Space, load
@@ -40,6 +40,7 @@ class Sweep:
     sampler: str
     seed: int
     study: optuna.Study  # in memory
+    sampled_by: tuple[str, ...]  # sampler and seed of the trials, one after another: a study may go on with others
 
     @property
     def space(self) -> Space:
@@ -87,6 +88,7 @@ class Sweep:
             "schema": 1, "kind": "simulated", "versions": {**versions(), "optuna": optuna.__version__},
             "space": {"name": self.space.name, "digest": self.scenarios.digest, "scenarios": self.space.size, "tokens": self.space.tokens},
             "objectives": dict(self.space.objectives), "sampler": self.sampler, "seed": self.seed,
+            "sampled_by": list(self.sampled_by),
             "trials": [
                 {"number": t.number, "state": "played" if t.state == TrialState.COMPLETE else "cannot run", **t.user_attrs}
                 for t in self.trials
@@ -134,13 +136,15 @@ def sweep(
     with _quiet():
         working = optuna.create_study(directions=list(chosen.objectives.values()))
         journal = open_study(Path(study), chosen, scenarios.digest) if study else nullcontext()
+        sampled_by = [f"{sampler}, seed {seed}"]
         with journal as kept:
             if kept:
                 working.add_trials(kept.get_trials(deepcopy=False, states=FINISHED))
+                sampled_by = note_sampler(kept, sampled_by[0], len(working.get_trials(deepcopy=False)) < wanted)
             for finished in play_trials(working, scenarios, sampler, seed, wanted, report):
                 if kept:
                     kept.add_trial(finished)
-    return Sweep(scenarios, sampler, seed, working)
+    return Sweep(scenarios, sampler, seed, working, tuple(sampled_by))
 
 
 def play_trials(

@@ -72,6 +72,15 @@ def test_fault_19_a_sweep_that_was_stopped_goes_on_as_the_same_sweep(sampler, st
     assert resumed == whole
 
 
+def test_fault_19_a_study_that_goes_on_with_another_sampler_says_so(capsys, tmp_path):
+    """The kind: a heading that is true of the last trials only."""
+    path, journal = written(tmp_path), str(tmp_path / "two.journal")
+    told(capsys, path, "--study", journal, "--trials", "3", "--sampler", "random")
+    both = told(capsys, path, "--study", journal, "--trials", "5", "--sampler", "tpe", "--seed", "7")
+    assert "sampler random, seed 0, then tpe, seed 7" in both
+    assert told(capsys, path, "--study", journal, "--trials", "5", "--sampler", "grid") == both  # it played nothing
+
+
 def test_fault_22_eviction_and_budget_are_no_required_axes(capsys, tmp_path):
     path = written(tmp_path, eviction=None, budget=None)
     trials = found(capsys, path, "--sampler", "grid")["trials"]
