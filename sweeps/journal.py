@@ -8,6 +8,7 @@ the half line and could not read the file from then on).
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -76,8 +77,20 @@ def _repair(path: Path) -> None:
     if content[: len(START)] != START[: len(content)]:
         raise UserError(f"{path} is not a study journal; {NEW}")
     whole = content.rfind(b"\n") + 1
+    for number, line in enumerate(
+        content[:whole].splitlines(), 1
+    ):  # Optuna meets a bad last line when it has written behind it
+        if not _is_object(line):
+            raise UserError(f"{path} is damaged: line {number} is no JSON object; {NEW}")
     if whole < len(content):
         os.truncate(path, whole)
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _study(path: Path, space: Space, digest: str) -> optuna.Study:
@@ -110,5 +123,7 @@ def _storage(path: Path) -> JournalStorage:
     # Optuna's default lock is a symbolic link. One that a kill left behind is never taken over for a relative path in a folder.
     try:
         return JournalStorage(JournalFileBackend(str(path), JournalFileOpenLock(str(path), grace_period=LOCK_S)))
+    except OSError:
+        raise
     except Exception as error:  # whatever Optuna makes of lines that it did not write
         raise UserError(f"{path} is damaged: {' '.join(repr(error).split())[:200]}; {NEW}") from None

@@ -139,7 +139,18 @@ def test_fault_22_one_scenario_in_two_spellings_is_played_once(capsys, tmp_path,
 
 
 @pytest.mark.parametrize(
-    "line", ["[]", "7", '{"op_code":99}', '{"op_code":"4"}', '{"op_code":5,"trial_id":{}}', '{"op_code":null}']
+    "line",
+    [
+        "[]",
+        "7",
+        '{"op_code":4',
+        "[" * 100_000,
+        '{"op_code":99}',
+        '{"op_code":"4"}',
+        '{"op_code":5,"trial_id":{}}',
+        '{"op_code":null}',
+    ],
+    ids=lambda line: line[:30],
 )
 def test_fault_33_a_journal_with_json_of_another_kind_is_refused_in_one_line(line, capsys, tmp_path):
     path, journal = written(tmp_path), tmp_path / "odd.journal"
