@@ -12,6 +12,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -196,6 +197,45 @@ def test_fault_35_a_sweep_waits_for_the_one_that_has_the_journal_and_goes_on_whe
     out, _ = second.communicate(timeout=60)
     trials = json.loads(out)["trials"]
     assert [t["number"] for t in trials] == list(range(trial_lines(journal))) and kept - 1 <= len(trials) <= kept
+
+
+PEAK = """
+import resource, runpy, sys
+try:
+    runpy.run_module("simmoe", run_name="__main__", alter_sys=True)
+except SystemExit as ended:
+    print(ended.code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def peak_kib(*arguments: str) -> tuple[int, int]:
+    """(exit code, most memory) of a command."""
+    done = subprocess.run([sys.executable, "-c", PEAK, *arguments], capture_output=True, text=True, check=True)
+    code, kib = done.stdout.splitlines()[-1].split()
+    return int(code), int(kib)
+
+
+@pytest.mark.slow
+def test_fault_36_what_does_not_fit_is_refused_before_the_trace_is_expanded(tmp_path):
+    tokens, layers, top_k, experts = 20_000, 48, 8, 128  # 7.7 M accesses
+    ids = (np.arange(tokens * layers).reshape(tokens, layers, 1) * 7 + np.arange(top_k)) % experts
+    meta = {
+        "schema_version": 1,
+        "model": "qwen3-30b-a3b",
+        "router": "made up",
+        "n_experts": experts,
+        "top_k": top_k,
+        "null_experts": False,
+    }
+    np.savez(
+        tmp_path / "long.npz", expert_ids=ids.astype(np.int16), layer_index=np.arange(layers, dtype=np.int16),
+        pass_ptr=np.arange(tokens + 1), phase=np.ones(tokens, np.int8), sequence=np.zeros(tokens, np.int32),
+        position=np.arange(tokens, dtype=np.int32), meta=np.array(json.dumps(meta)),
+    )  # fmt: skip
+    trace = str(tmp_path / "long.npz")
+    checked, read = peak_kib("trace", "check", trace)
+    code, most = peak_kib("run", "--hw", "rtx_3090", "--trace", trace, "--budget", "100%")
+    assert (checked, code) == (0, 2) and most < 1.5 * read, (read, most)
 
 
 def test_fault_37_a_space_that_names_code_says_that_it_was_executed(capsys, tmp_path, monkeypatch):
