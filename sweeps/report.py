@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -28,13 +29,16 @@ SHOWN = {"memory_bytes", "tok_s", "ttft_first_s", "hit_rate"}  # metrics with a 
 def show_sweep(sweep: Sweep, top: int | None, files: list[str], out: Screen) -> None:
     _heading(sweep, files, out)
     aims = ", ".join(f"{metric} {direction}" for metric, direction in sweep.space.objectives.items())
-    front = _front(sweep.front, f"Pareto front over all machines ({aims})", sweep.space, top, out)
-    for trial in front:
+    equal = {values: len(trials) for values, trials in sweep.equals().items()}
+    shown = _front(sweep, sweep.front, f"Pareto front over all machines ({aims})", equal, top, out)
+    for trial in shown:
         out.command(f"#{trial.number} {trial.user_attrs['command']}")
     if len(sweep.space.axes["hw"]) > 1:
         for hw in sweep.space.axes["hw"]:
-            _front(sweep.front_on(hw), f"Pareto front on {hw}", sweep.space, top, out)
+            shown += _front(sweep, sweep.front_on(hw), f"Pareto front on {hw}", equal, top, out)
         out.print("--json gives every trial with its command.")
+    if any(equal[tuple(trial.values)] > 1 for trial in shown):
+        out.print("equal: so many other scenarios have the same values of all objectives; --json names them.")
 
 
 def _heading(sweep: Sweep, files: list[str], out: Screen) -> None:
@@ -42,7 +46,7 @@ def _heading(sweep: Sweep, files: list[str], out: Screen) -> None:
     engines = sorted({trial.user_attrs["engine"] for trial in trials if "engine" in trial.user_attrs})
     distinct = len({str(trial.user_attrs["point"]) for trial in trials})
     count = f"{len(trials):,} trials of {space.name}, {distinct:,} distinct of {space.size:,} scenarios"
-    by = f"sampler {sweep.sampler}, seed {sweep.seed}"
+    by = f"sampler {', then '.join(sweep.sampled_by)}"
     out.print(f" (engine {', '.join(engines) or 'none'}): {count}; {by}", lead="Simulated")
     first = {axis: values[0] for axis, values in space.axes.items()}
     workloads = {}
@@ -64,6 +68,8 @@ def _heading(sweep: Sweep, files: list[str], out: Screen) -> None:
 def _cautions(sweep: Sweep) -> list[str]:
     """What a reader of the front must know."""
     lines = sweep.scenarios.cautions()
+    if code := sweep.space.code:
+        lines.append(f"The space names Python code, which was executed: {', '.join(code)}")
     cannot = [trial for trial in sweep.trials if trial.state == TrialState.PRUNED]
     if cannot:
         lines.append(
@@ -72,15 +78,24 @@ def _cautions(sweep: Sweep) -> list[str]:
     return lines
 
 
-def _front(trials: Sequence[FrozenTrial], title: str, space: Space, top: int | None, out: Screen) -> list[FrozenTrial]:
-    """Print a front by rising memory, each scenario once; what was shown."""
-    distinct = list({str(trial.user_attrs["point"]): trial for trial in reversed(trials)}.values())
-    rows = _spread(sorted(distinct, key=lambda t: (t.user_attrs["memory_bytes"], t.number)), top or ROWS)
-    part = f"{len(rows)} of {len(distinct)}; --top {len(distinct)} shows all" if len(rows) < len(distinct) else "all"
+def _front(
+    sweep: Sweep, trials: Sequence[FrozenTrial], title: str, equal: Mapping[tuple[float, ...], int], top: int | None, out: Screen
+) -> list[FrozenTrial]:  # fmt: skip
+    """Print a front by rising memory, and the bounds of its scenarios below it; what was shown."""
+    rows = _spread(sorted(trials, key=lambda t: (t.user_attrs["memory_bytes"], t.number)), top or ROWS)
+    part = f"{len(rows)} of {len(trials)}; --top {len(trials)} shows all" if len(rows) < len(trials) else "all"
     out.print()
     out.print(f": {part}" if rows else ": nothing could run", lead=title)
     if rows:
-        out.table(_table(rows, space))
+        others = [equal[tuple(trial.values)] - 1 for trial in rows]
+        facts = [(str(trial.number), trial.user_attrs) for trial in rows]
+        out.table(_table(facts, sweep.space, others if any(others) else None))
+    if rows and (beside := sweep.bounds(rows)):
+        names = ", ".join(sweep.scenarios.bounds)
+        out.print(
+            f"Bound at the same settings, on no front: {names} reads the future of the trace, which no machine can"
+        )
+        out.table(_table([(str(bound.beside), bound.facts) for bound in beside], sweep.space, None))
     return rows
 
 
@@ -91,22 +106,25 @@ def _spread(rows: list[FrozenTrial], top: int) -> list[FrozenTrial]:
     return [rows[round(i * (len(rows) - 1) / max(top - 1, 1))] for i in range(top)]
 
 
-def _table(rows: list[FrozenTrial], space: Space) -> Grid:
+def _table(rows: Sequence[tuple[str, Mapping[str, Any]]], space: Space, equal: Sequence[int] | None) -> Grid:
+    """rows: number and facts of each trial. equal: how many other scenarios have its values; None leaves the column out."""
     axes = [axis for axis in COLUMNS if axis in space.axes and (axis in ALWAYS or len(space.axes[axis]) > 1)]
     extra = [metric for metric in space.objectives if metric not in SHOWN]
     columns = (
         Column("#"), *(Column(axis, 0 if axis in ALWAYS else 5 + i, text=True) for i, axis in enumerate(axes)), Column("budget", 2),
         Column("memory", 1), Column("tok/s"), Column("TTFT first", 4), Column("hit rate", 3), *(Column(metric) for metric in extra),
+        *([Column("equal")] if equal else []),
     )  # fmt: skip
-    return Grid(columns, tuple(_cells(trial, axes, extra) for trial in rows))
+    ties = [(f"+{count}" if count else "",) for count in equal] if equal else [()] * len(rows)
+    cells = (_cells(number, facts, axes, extra) for number, facts in rows)
+    return Grid(columns, tuple((*row, *tie) for row, tie in zip(cells, ties)))
 
 
-def _cells(trial: FrozenTrial, axes: list[str], extra: list[str]) -> tuple[str, ...]:
-    facts = trial.user_attrs
+def _cells(number: str, facts: Mapping[str, Any], axes: list[str], extra: list[str]) -> tuple[str, ...]:
     point, rate = facts["point"], facts["hit_rate"]
     asked, held = next((point[axis] for axis in SIZES if axis in point), ""), nbytes(facts["budget_bytes"])
     return (
-        str(trial.number), *(point[axis] for axis in axes), f"{asked} ({held})" if asked else held, nbytes(facts["memory_bytes"]),
+        number, *(point[axis] for axis in axes), f"{asked} ({held})" if asked else held, nbytes(facts["memory_bytes"]),
         show.number(facts["tok_s"]), show.seconds(facts["ttft_first_s"]), "–" if rate is None else f"{rate:.2%}",
         *(f"{facts[metric]:.4g}" for metric in extra),
     )  # fmt: skip

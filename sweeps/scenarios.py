@@ -23,10 +23,9 @@ from simmoe.play.run import play
 from simmoe.play.scenario import Scenario, workload_options
 from simmoe.play.workload import Workload
 from simmoe.simulator.costs import fit_geometry
-from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.time.engines import Engine
-from simmoe.sweeps import metrics
+from simmoe.sweeps import bounds, metrics
 from simmoe.sweeps.space import AXES, Point, Space
 from simmoe.workloads import models
 from simmoe.workloads.format import trace as traces
@@ -48,24 +47,23 @@ class Scenarios:
 
     def __init__(self, space: Space, runs: int) -> None:
         """runs: how many will be played about, which decides whether the compiled engine pays. Raises UserError."""
-        self.space, self.runs = space, runs
-        axes = space.axes
-        for name in set(axes.get("eviction", ())) & set(BOUNDS):
-            raise UserError(f"eviction {name!r} of the space is a bound without a budget and no policy; take it out")
+        self.space, self.bounds = bounds.split(space)
+        self.runs, axes = runs, self.space.axes
         self.hw = {name: hardware_profiles.load(name) for name in axes["hw"]}
         self._traces = {name: traces.load(name) for name in axes["trace"]}
         self._policies: dict[str, dict[str, str]] = {}
-        for kind, value, name in space.policies:
+        for kind, value, name in self.space.policies:
             self._policies.setdefault(kind, {})[value] = (
                 placement_identity(value) if kind == "placement" else policy_identity(kind, name)
             )
         self._models = {key: self._model(*key) for key in self._shapes()}
         for axis in DOUBTFUL:
-            for value in space.given(axis):
+            for value in self.space.given(axis):
                 self._require(axis, value)
         self._made_of = workload_options()
         self._workloads: dict[str, Workload] = {}
         self._engines: dict[str, Engine] = {}
+        self._measured: dict[tuple[str, Plan], dict[str, Any]] = {}
 
     def _shapes(self) -> list[tuple[str, str, str]]:
         return [(trace, model, form) for trace in self.space.axes["trace"] for model in self.space.axes.get("model", ("",))
@@ -125,26 +123,32 @@ class Scenarios:
         return hashlib.sha256(json.dumps([said, inputs], sort_keys=True).encode()).hexdigest()
 
     def outcome(self, point: Point) -> Outcome:
-        """Play one scenario and keep what a report needs."""
+        """Play one scenario and keep what a report needs. Scenarios that mean the same are played once, however they are written."""
         facts: dict[str, Any] = {"point": point, "command": self.command(point)}
         try:
-            run = self.play(point)
+            plan = self._scenario(point).plan(self.workload(point))
+            run = None if (same := (self._inputs(point), plan)) in self._measured else self.play(point, plan)
         except UserError as error:
             return Outcome(None, {**facts, "why_not": str(error)})
-        found = {name: metrics.measure(name, run) for name in dict.fromkeys((*metrics.names(), *self.space.objectives))}
-        facts |= {**found, "budget_bytes": run.plan.budget_bytes, "engine": run.engine, "digest": run.digest}
-        null = [name for name in self.space.objectives if found[name] is None]
+        if run:
+            self._measured[same] = self._facts(run)
+        facts |= self._measured[same]
+        null = [name for name in self.space.objectives if facts[name] is None]
         if null:
-            why = "" if run.decode_passes.any() else ": no decode pass is played"
+            why = "" if facts["tok_s"] else ": no decode pass is played"
             return Outcome(None, {**facts, "why_not": f"a run of trace {point['trace']} has no {null[0]}{why}"})
-        return Outcome([float(found[name] or 0) for name in self.space.objectives], facts)
+        return Outcome([float(facts[name] or 0) for name in self.space.objectives], facts)
 
-    def play(self, point: Point) -> Run:
+    def _facts(self, run: Run) -> dict[str, Any]:
+        found = {name: metrics.measure(name, run) for name in dict.fromkeys((*metrics.names(), *self.space.objectives))}
+        return {**found, "budget_bytes": run.plan.budget_bytes, "engine": run.engine, "digest": run.digest}
+
+    def play(self, point: Point, plan: Plan) -> Run:
         """Raises UserError where the scenario does not fit on its machine."""
         workload = self.workload(point)
         engine = self._engines.get(key := self._inputs(point)) or workload.engine(runs=self.runs)
         self._engines[key] = engine
-        return play(workload, self._scenario(point).plan(workload), engine)
+        return play(workload, plan, engine)
 
     def workload(self, point: Point) -> Workload:
         """Once per machine, trace and model; all but the budget and the policies."""

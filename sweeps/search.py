@@ -1,36 +1,36 @@
-"""`simmoe.sweep`: an Optuna study over a space: which scenario is played next, and which ones nothing beats (the Pareto front)."""
+"""`simmoe.sweep`: an Optuna study over a space, and the scenarios that nothing beats (the Pareto front)."""
 
 from __future__ import annotations
 
-import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import optuna
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from simmoe.play.result import versions
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.plain import plain
-from simmoe.sweeps.journal import open_study
+from simmoe.sweeps.front import front
+from simmoe.sweeps.journal import note_sampler, open_study
+from simmoe.sweeps.sampling import SAMPLERS, Draws, key
 from simmoe.sweeps.scenarios import Outcome, Scenarios
-from simmoe.sweeps.space import Point, Space, Steps, load
+from simmoe.sweeps.space import Point, Space, load
 
-SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
-    "nsga2": lambda seed: NSGAIISampler(seed=seed),
-    "tpe": lambda seed: TPESampler(seed=seed),
-    "random": lambda seed: RandomSampler(seed=seed),
-    "grid": lambda seed: RandomSampler(seed=seed),  # every point is enqueued, so this one is never asked
-}
 TRIALS = 100  # unless told; a grid plays all
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)  # pruned = it cannot run
 Report = Callable[[int, int, int], None]  # finished, wanted, of these cannot run
+
+
+class Bound(NamedTuple):
+    """What a policy that reads the future gives in the scenario of a trial. `facts` is what a trial has in `user_attrs`."""
+
+    beside: int  # number of the trial
+    facts: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,14 @@ class Sweep:
     sampler: str
     seed: int
     study: optuna.Study  # in memory
+    sampled_by: tuple[str, ...]  # sampler and seed of the trials, one after another: a study may go on with others
 
     def __repr__(self) -> str:
         return plain(f"<Sweep of {self.space.name}: {len(self.trials):,} trials, {len(self.front)} on the front>")
 
     @property
     def space(self) -> Space:
+        """What was searched: the space without its bounds."""
         return self.scenarios.space
 
     @property
@@ -55,28 +57,53 @@ class Sweep:
 
     @property
     def front(self) -> list[FrozenTrial]:
-        """Optuna's Pareto front over all trials."""
-        return self.study.best_trials
+        """The Pareto front over all trials; of trials with the same values the first."""
+        return front(self.trials, list(self.space.objectives.values()))
 
     def front_on(self, hw: str) -> list[FrozenTrial]:
         """The front among the trials on one machine: a fast machine hides all others in the common one."""
-        mine = [trial for trial in self.trials if trial.user_attrs["point"]["hw"] == hw]
-        part = _study(self.space)
-        part.add_trials(mine)
-        return [mine[trial.number] for trial in part.best_trials]
+        mine = (trial for trial in self.trials if trial.user_attrs["point"]["hw"] == hw)
+        return front(mine, list(self.space.objectives.values()))
+
+    def equals(self) -> dict[tuple[float, ...], list[FrozenTrial]]:
+        """Objective values -> the trials that have them, each scenario once."""
+        found: dict[tuple[float, ...], dict[str, FrozenTrial]] = {}
+        for trial in self.trials:
+            if trial.state == TrialState.COMPLETE:
+                found.setdefault(tuple(trial.values), {}).setdefault(key(trial.user_attrs["point"]), trial)
+        return {values: list(trials.values()) for values, trials in found.items()}
+
+    def bounds(self, trials: Sequence[FrozenTrial]) -> list[Bound]:
+        """What each bound of the space gives in the scenarios of `trials`, where it can run there: played now, told to no study."""
+        asked: dict[str, tuple[int, Point]] = {}
+        for trial in trials:
+            for name in self.scenarios.bounds:
+                point = {**trial.user_attrs["point"], "eviction": name}
+                asked.setdefault(key(point), (trial.number, point))
+        played = ((number, self.scenarios.outcome(point)) for number, point in asked.values())
+        return [Bound(number, outcome.facts) for number, outcome in played if outcome.values is not None]
 
     def to_json(self) -> dict[str, Any]:
         """Plain data without wall-clock time: the same space, seed and number of trials give the same bytes."""
+        equals, best = self.equals(), self.front
+        on = {hw: self.front_on(hw) for hw in self.space.axes["hw"]}
+        every = {trial.number: trial for one in (best, *on.values()) for trial in one}
         return {
             "schema": 1, "kind": "simulated", "versions": {**versions(), "optuna": optuna.__version__},
             "space": {"name": self.space.name, "digest": self.scenarios.digest, "scenarios": self.space.size, "tokens": self.space.tokens},
             "objectives": dict(self.space.objectives), "sampler": self.sampler, "seed": self.seed,
+            "sampled_by": list(self.sampled_by),
             "trials": [
                 {"number": t.number, "state": "played" if t.state == TrialState.COMPLETE else "cannot run", **t.user_attrs}
                 for t in self.trials
             ],
-            "front": [t.number for t in self.front],
-            "front_by_hw": {hw: [t.number for t in self.front_on(hw)] for hw in self.space.axes["hw"]},
+            "front": [t.number for t in best],
+            "front_by_hw": {hw: [t.number for t in trials] for hw, trials in on.items()},
+            "equal": {
+                str(number): [other.number for other in equals[tuple(trial.values)] if other.number != number]
+                for number, trial in sorted(every.items())
+            },
+            "bounds": [{"beside": bound.beside, **bound.facts} for bound in self.bounds(list(every.values()))],
         }  # fmt: skip
 
 
@@ -91,8 +118,10 @@ def sweep(
 ) -> Sweep:
     """Play scenarios of `space` until the study holds `trials` finished ones.
 
-    space: a bundled name, the path of a YAML file, or the content of one as a mapping (docs/sweeps.md).
-    study: a journal file that keeps every finished trial; a sweep that was killed goes on from it. None: in memory only.
+    space: a bundled name, the path of a YAML file, or the content of one as a mapping (docs/sweeps.md). A policy or metric file that
+    it names is Python code and is executed.
+    study: a journal file that keeps every finished trial; a sweep that was killed goes on from it, and one that finds it in use waits.
+    None: in memory only.
     trials: how many in all, those in the journal included; default 100, or the whole space for the grid.
     sampler: "nsga2", "tpe", "random" or "grid". seed: the same one gives the same trials. report: called after each trial with
     (finished, wanted, of these cannot run).
@@ -104,93 +133,59 @@ def sweep(
         raise UserError(f"--trials {trials} plays nothing; give 1 or more")
     if not 0 <= seed < 2**32:
         raise UserError(f"--seed {seed} is out of range; give 0 to {2**32 - 1}")
-    chosen = load(space)
+    named = load(space)
+    scenarios = Scenarios(named, trials or (named.size if sampler == "grid" else TRIALS))
+    chosen = scenarios.space
     wanted = trials or (chosen.size if sampler == "grid" else TRIALS)
-    scenarios = Scenarios(chosen, wanted)
     with _quiet():
-        working = _study(chosen)
-        kept = study and open_study(
-            Path(study), chosen.name, list(chosen.objectives.values()), list(chosen.objectives), scenarios.digest
-        )
-        if kept:
-            working.add_trials(kept.get_trials(deepcopy=False, states=FINISHED))
-        for finished in _trials(working, scenarios, sampler, seed, wanted, report):
+        working = optuna.create_study(directions=list(chosen.objectives.values()))
+        journal = open_study(Path(study), chosen, scenarios.digest) if study else nullcontext()
+        sampled_by = [f"{sampler}, seed {seed}"]
+        with journal as kept:
             if kept:
-                kept.add_trial(finished)
-    return Sweep(scenarios, sampler, seed, working)
+                working.add_trials(kept.get_trials(deepcopy=False, states=FINISHED))
+                sampled_by = note_sampler(kept, sampled_by[0], len(working.get_trials(deepcopy=False)) < wanted)
+            for finished in play_trials(working, scenarios, sampler, seed, wanted, report):
+                if kept:
+                    kept.add_trial(finished)
+    return Sweep(scenarios, sampler, seed, working, tuple(sampled_by))
 
 
-def _study(space: Space) -> optuna.Study:
-    with _quiet():
-        return optuna.create_study(directions=list(space.objectives.values()))
-
-
-def _trials(
+def play_trials(
     study: optuna.Study, scenarios: Scenarios, sampler: str, seed: int, wanted: int, report: Report | None
 ) -> Iterator[FrozenTrial]:
-    """Finish trials until the study holds `wanted`.
-
-    The sampler of each trial is seeded by its number, so that a sweep that was stopped goes on as if it had not been.
-    """
-    known = {_key(trial.user_attrs["point"]): trial for trial in study.trials}
-    cannot = sum(trial.state == TrialState.PRUNED for trial in study.trials)
-    ahead = _grid(scenarios.space, seed, wanted, known) if sampler == "grid" else None
-    for number in range(len(study.trials), wanted):
-        if ahead is not None and not _enqueue_next(study, ahead):
-            return
-        study.sampler = SAMPLERS[sampler](int(np.random.SeedSequence((seed, number)).generate_state(1)[0]))
-        finished = _finish(study, scenarios, known)
-        known[_key(finished.user_attrs["point"])] = finished
+    """Finish trials until the study holds `wanted`."""
+    draws = Draws(scenarios.space, sampler, seed)
+    before, known = study.get_trials(deepcopy=False), dict[str, FrozenTrial]()
+    for trial in before:
+        draws.told(trial)
+        known[key(trial.user_attrs["point"])] = trial
+    cannot = sum(trial.state == TrialState.PRUNED for trial in before)
+    ahead = draws.grid(known) if sampler == "grid" else None
+    for number in range(len(before), wanted):
+        if ahead is not None:
+            parameters = next(ahead, None)
+            if parameters is None:
+                return
+            study.enqueue_trial(parameters)
+        study.sampler = draws.sampler(number)
+        finished = _finish(study, scenarios, draws, known)
+        draws.told(finished)
+        known[key(finished.user_attrs["point"])] = finished
         cannot += finished.state == TrialState.PRUNED
         yield finished
         if report:
             report(number + 1, wanted, cannot)
 
 
-def _finish(study: optuna.Study, scenarios: Scenarios, known: Mapping[str, FrozenTrial]) -> FrozenTrial:
-    trial = study.ask()
-    point = {axis: _suggest(trial, axis, values) for axis, values in scenarios.space.axes.items()}
-    before = known.get(_key(point))  # a sampler may ask for the same scenario again
+def _finish(study: optuna.Study, scenarios: Scenarios, draws: Draws, known: Mapping[str, FrozenTrial]) -> FrozenTrial:
+    trial = study.ask(draws.distributions)
+    point = draws.point(trial.params)
+    before = known.get(key(point))  # a sampler may ask for the same scenario again
     outcome = Outcome(before.values, before.user_attrs) if before else scenarios.outcome(point)
     for name, fact in outcome.facts.items():
         trial.set_user_attr(name, fact)
     return study.tell(trial, outcome.values, TrialState.COMPLETE if outcome.values else TrialState.PRUNED)
-
-
-def _suggest(trial: Trial, axis: str, values: Sequence[str]) -> str:
-    if isinstance(values, Steps):
-        low, high, step = (float(x) for x in (values.low, values.low + (len(values) - 1) * values.step, values.step))
-        return values[round((trial.suggest_float(_parameter(axis, values), low, high, step=step) - low) / step)]
-    return trial.suggest_categorical(axis, list(values))
-
-
-def _parameter(axis: str, values: Sequence[str]) -> str:
-    if isinstance(values, Steps):
-        return f"{axis}_percent" if values.unit == "%" else f"{axis}_bytes"
-    return axis
-
-
-def _grid(space: Space, seed: int, wanted: int, known: Mapping[str, FrozenTrial]) -> Iterator[dict[str, Any]]:
-    """Parameters of the points that are not known yet, shuffled, so that a part of the grid is spread over it."""
-    for number in random.Random(seed).sample(range(space.size), min(space.size, wanted)):
-        indices = space.indices(number)
-        if _key({axis: space.axes[axis][i] for axis, i in indices.items()}) not in known:
-            yield {_parameter(axis, space.axes[axis]): _value(space.axes[axis], i) for axis, i in indices.items()}
-
-
-def _value(values: Sequence[str], i: int) -> float | str:
-    return float(values.low + i * values.step) if isinstance(values, Steps) else values[i]
-
-
-def _enqueue_next(study: optuna.Study, ahead: Iterator[dict[str, Any]]) -> bool:
-    parameters = next(ahead, None)
-    if parameters is not None:
-        study.enqueue_trial(parameters)
-    return parameters is not None
-
-
-def _key(point: Point) -> str:
-    return repr(sorted(point.items()))
 
 
 @contextmanager

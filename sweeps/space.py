@@ -10,6 +10,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, Literal, get_args, overload
 
+from simmoe import policies
 from simmoe.play.kinds import OFF, Count, Policy, Size, Switch, Words
 from simmoe.play.options import Declared
 from simmoe.play.scenario import OPTIONS
@@ -72,6 +73,15 @@ class Space:
         """(kind, value, name) of each policy: a placement is a name and an amount, such as popular=50%."""
         kinds = {axis: kind for axis, option in AXES.items() if isinstance(kind := option.about.kind, Policy)}
         return [(axis, value, kind.name(value)) for axis, kind in kinds.items() for value in self.given(axis)]
+
+    @property
+    def code(self) -> list[str]:
+        """The files of the user's that are executed: policies and metrics."""
+        found = [policies.find(kind, name) for kind, _, name in self.policies] + [
+            metrics.find(name) for name in self.objectives
+        ]
+        bundled = {policies.FOLDER, metrics.FOLDER}
+        return list(dict.fromkeys(str(path) for path in found if bundled.isdisjoint(path.parents)))
 
     def given(self, axis: str) -> list[str]:
         """The values of an axis that are not its word for none."""

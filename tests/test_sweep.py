@@ -15,9 +15,11 @@ import pytest
 import yaml
 
 from simmoe.cli.main import main
+from simmoe.play.result import Run
 from simmoe.simulator.errors import UserError
 from simmoe.sweeps import metrics
 from simmoe.workloads.format.trace import names
+from tests.test_house import ROOT
 
 pytestmark = pytest.mark.skipif("oracle" not in names(), reason="the bundled traces are not made yet")
 SPACE = """
@@ -119,11 +121,17 @@ def test_the_front_is_optunas(space, tmp_path, capsys):
     journal = tmp_path / "front.journal"
     found = sweep(capsys, space(), "--study", str(journal), "--trials", "30", "--sampler", "random")
     study = plain(journal)
-    assert found["front"] == [trial.number for trial in study.best_trials] != []
+    assert found["front"] == firsts([(trial.number, trial.values) for trial in study.best_trials]) != []
     for hw, front in found["front_by_hw"].items():
         mine = [t for t in found["trials"] if t["point"]["hw"] == hw and t["state"] == "played"]
-        assert front == [t["number"] for t in mine if not any(beats(other, t) for other in mine)] != []
+        best = [t for t in mine if not any(beats(other, t) for other in mine)]
+        assert front == firsts([(t["number"], [t["tok_s"], t["memory_bytes"]]) for t in best]) != []
     assert study.metric_names == ["tok_s", "memory_bytes"]
+
+
+def firsts(trials: list) -> list[int]:
+    """The first number of each combination of values."""
+    return sorted({tuple(values): number for number, values in reversed(trials)}.values())
 
 
 def beats(a: dict, b: dict) -> bool:
@@ -152,8 +160,7 @@ def test_a_seed_gives_the_same_trials(sampler, space, capsys, tmp_path):
     assert one == two and one["trials"] != other["trials"]
     journal = str(tmp_path / "parts.journal")
     sweep(capsys, *arguments[:1], "--trials", "5", "--sampler", sampler, "--seed", "1", "--study", journal)
-    if sampler != "grid":  # whose shuffle depends on how much of it is wanted
-        assert sweep(capsys, *arguments, "--seed", "1", "--study", journal) == one
+    assert sweep(capsys, *arguments, "--seed", "1", "--study", journal) == one
 
 
 def test_the_grid_plays_every_scenario_once_whatever_is_known(space, capsys, tmp_path):
@@ -211,10 +218,27 @@ def test_the_table(space, capsys, tmp_path, monkeypatch):
     path = space(eviction="[lru, belady]", objectives="{waiting_ps.py: minimize, memory_bytes: minimize}")
     assert main(["sweep", path, "--trials", "20", "--top", "2"]) == 0
     out, err = capsys.readouterr()
-    for part in ("Simulated (engine ", "20 trials of small", "distinct of 128 scenarios", "first 256 of 12,544 tokens", "inputs: bundled",
-                 "2 of ", "Pareto front on a100", "tok/s", "simmoe run --hw ", "waiting_ps.py", "belady reads the future"):  # fmt: skip
+    for part in ("Simulated (engine ", "20 trials of small", "first 256 of 12,544 tokens", "inputs: bundled",
+                 "2 of ", "Pareto front on a100", "tok/s", "simmoe run --hw ", "waiting_ps.py", "belady reads the future",
+                 "distinct of 64 scenarios", "executed: waiting_ps.py"):  # fmt: skip
         assert part in out, part
     assert "sweep: 20 of 20 trials, 0 cannot run" in err and "Optuna" not in err and "[I " not in err
+
+
+def test_the_whole_files_of_the_page_on_metrics_play(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "extending" / "metric.md").read_text("utf-8")
+    files = dict(re.findall(r"^```(?:python|yaml)\n# (\S+)\n(.*?)^```$", text, re.M | re.S))
+    assert files.keys() == {"wait_share.py", "waiting.yaml"}
+    for name, source in files.items():
+        (tmp_path / name).write_text(source, "utf-8")
+    (line,) = re.search(r"^```sh\n(.*?)^```$", text, re.M | re.S)[1].splitlines()
+    found = sweep(capsys, *shlex.split(line)[2:])
+    shares = {t["point"]["budget"]: t["wait_share.py"] for t in found["trials"] if t["point"]["trace"] == "switch"}
+    assert len(found["trials"]) == 12 and 1 > shares["25%"] > shares["50%"] > shares["75%"] > 0
+    assert {name for name in re.findall(r"`run\.(\w+)", text) if not hasattr(Run, name)} <= set(
+        Run.__dataclass_fields__
+    )
 
 
 def test_without_numba_the_recurrence_is_interpreted_and_says_so(space, monkeypatch, capsys):

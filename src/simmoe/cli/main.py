@@ -102,9 +102,16 @@ def _add_sweep(commands: Commands) -> None:
         "other one beats. With --study, a sweep that was stopped or killed goes on where it was.",
     )  # fmt: skip
     sweep.add_argument(
-        "space", metavar="SPACE", help="search space: YAML file or bundled name (oracle_vs_switch, experts_on_the_cpu)"
+        "space",
+        metavar="SPACE",
+        help="search space: YAML file or bundled name (oracle_vs_switch, experts_on_the_cpu). A policy or metric file that "
+        "it names is Python code and is executed: read it first",
     )
-    sweep.add_argument("--study", metavar="FILE", help="journal that keeps every finished trial (default: none)")
+    sweep.add_argument(
+        "--study",
+        metavar="FILE",
+        help="journal that keeps every finished trial (default: none); one that is in use is waited for",
+    )
     sweep.add_argument(
         "--trials", type=int, metavar="N", help="finished trials in all (default 100; grid: the whole space)"
     )

@@ -85,7 +85,7 @@ def _one(a: argparse.Namespace, scenario: Scenario, workload: Workload, plan: Pl
             f"--band is about the speed of decoding, and no decode pass is played ({show.played(workload)}); leave --band out"
         )
     spans = Spans() if a.perfetto else None
-    result = running.play(workload, plan, workload.engine(scenario.engine, spans=spans is not None), spans)
+    result = running.play(workload, plan, spans=spans, wish=scenario.engine)
     if a.per_token:
         lanes.write_per_token(result, Path(a.per_token))
     if spans is not None:

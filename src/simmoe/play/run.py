@@ -45,17 +45,20 @@ def run(hw: str | Path | Hardware | Scenario, trace: str | Path | Trace | None =
     """
     scenario = called(hw, trace, options)
     workload = scenario.workload()
-    return play(workload, scenario.plan(workload), workload.engine(scenario.engine))
+    return play(workload, scenario.plan(workload), wish=scenario.engine)
 
 
-def play(workload: Workload, plan: Plan, engine: Engine | None = None, spans: Spans | None = None) -> Run:
-    """Decide, then time; without `engine` by the one that pays."""
-    engine = engine or workload.engine(spans=spans is not None)
+def play(
+    workload: Workload, plan: Plan, engine: Engine | None = None, spans: Spans | None = None, wish: str = "auto"
+) -> Run:
+    """Decide, then time; without `engine` by the one that is wished for, or that pays."""
     one_of("scope", plan.scope, SCOPES)
+    if not plan.device_budgets and plan.eviction not in BOUNDS:
+        # before an engine is chosen: that expands the trace, to gigabytes of a long one
+        memory_of(workload, plan).require(plan.budget_bytes, plan.page_cache_bytes, plan.started == COLD)
+    engine = engine or workload.engine(wish, spans=spans is not None)
     if plan.device_budgets:
         return _on_several(workload, plan, engine, spans)
-    if plan.eviction not in BOUNDS:
-        memory_of(workload, plan).require(plan.budget_bytes, plan.page_cache_bytes, plan.started == COLD)
     if workload.clock_driven is not None:
         return _finished(*played(workload, plan, engine, spans), plan, engine)
     if plan.arrivals is not None:
