@@ -36,6 +36,8 @@ def open_study(
         )
     if held:
         study = optuna.load_study(study_name=name, storage=storage)
+        if any(not isinstance(trial.user_attrs.get("point"), dict) for trial in study.trials):
+            raise UserError(f"{path} is damaged: a trial says no scenario; name a new --study file")
     else:
         study = optuna.create_study(storage=storage, study_name=name, directions=directions)
     if study.user_attrs.get(DIGEST) is None:
@@ -50,8 +52,11 @@ def _storage(path: Path) -> JournalStorage:
     # Optuna's default lock is a symbolic link. One that a kill left behind is never taken over for a relative path in a folder.
     try:
         return JournalStorage(JournalFileBackend(str(path), JournalFileOpenLock(str(path), grace_period=LOCK_S)))
-    except (ValueError, KeyError) as error:
-        raise UserError(f"{path} is damaged: {' '.join(str(error).split())[:200]}; name a new --study file") from None
+    except OSError:
+        raise
+    except Exception as error:  # JSON of another kind is whatever Optuna stumbles over
+        why = " ".join(f"{type(error).__name__} {error}".split())[:200]
+        raise UserError(f"{path} is damaged: {why}; name a new --study file") from None
 
 
 def _repair(path: Path) -> None:

@@ -15,9 +15,9 @@ from simmoe.play.options import Declared
 from simmoe.play.scenario import OPTIONS
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.files import resolve
+from simmoe.simulator.plain import read_yaml
 from simmoe.simulator.units import parse
 from simmoe.sweeps import metrics
-from simmoe.workloads import models
 
 FOLDER = Path(__file__).parent / "spaces"
 DOC = "docs/sweeps.md"
@@ -89,7 +89,7 @@ def load(space: str | Path | Mapping[str, Any]) -> Space:
     if isinstance(space, Mapping):
         return _space(space, "space")
     path = resolve(space, FOLDER, ".yaml", "space", f"to search your own, write a YAML file ({DOC})")
-    return _space(models.read_yaml(path), path.name)
+    return _space(read_yaml(path), path.name)
 
 
 def _space(data: Any, where: str) -> Space:

@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from simmoe.simulator import files
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.plain import read_yaml
 
 FOLDER = Path(__file__).parent / "cases"
 NEEDED = ("title", "kind", "source", "setup", "fitted", "unit", "bar")
@@ -67,14 +66,15 @@ def names() -> list[str]:
     return files.available(FOLDER, ".yaml")
 
 
+def find(name: str | Path) -> Path:
+    """The file of a bundled case, or a file of one's own."""
+    return files.resolve(name, FOLDER, ".yaml", "case", "add one as sweeps/validation/cases/NAME.yaml or give a path")
+
+
 def load(name: str | Path) -> Case:
     """A bundled case by name, or a file."""
-    path = files.resolve(name, FOLDER, ".yaml", "case", "add one as sweeps/validation/cases/NAME.yaml or give a path")
-    try:
-        data = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{path.name} is not a plain YAML file: {' '.join(str(error).split())[:300]}") from None
-    return read(data, path.stem, path.parent)
+    path = find(name)
+    return read(read_yaml(path), path.stem, path.parent)
 
 
 def read(data: object, name: str, folder: Path = FOLDER) -> Case:

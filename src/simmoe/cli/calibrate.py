@@ -123,7 +123,7 @@ def _explain(a: argparse.Namespace) -> None:
         if getattr(a, option) and not a.out:
             raise UserError(f"--{option} is about the profile that --out writes: add --out FILE, or leave it out")
     if a.out:
-        profile.writable(Path(a.out), a.force)
+        profile.writable(Path(a.out), a.force, [file, *(one for one in (a.hw, a.trace, a.model, a.eviction) if one)])
     name, run = again(Path(file), Given(a.hw, a.trace, a.model, a.eviction))
     found = observed.explain(name, run, float(match[1]))
     print(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
+import reprlib
 from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -41,6 +43,13 @@ class Parser(argparse.ArgumentParser):
             getattr(import_module(f"simmoe.cli.{module}"), name)(arguments)
 
         self.set_defaults(command=command, parser=self)
+
+
+def integer(word: str) -> int:
+    """What `type=int` reads, but for the digits of other scripts, underscores and numbers without an end."""
+    if not re.fullmatch(r"[+-]?[0-9]{1,20}", word):
+        raise argparse.ArgumentTypeError(f"{reprlib.repr(word)} is no whole number")
+    return int(word)
 
 
 def add_scenario(parser: Parser, several: bool = False) -> None:

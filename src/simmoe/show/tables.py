@@ -30,10 +30,16 @@ COLUMNS = (
 )
 
 
+class _Output(Console):
+    def on_broken_pipe(self) -> None:
+        """The reader of the output has gone: the command ends as usual, where rich would end it with status 1."""
+        raise BrokenPipeError
+
+
 def console() -> Console:
     """Wide enough for the table when the output is not a terminal."""
-    plain = Console()
-    return plain if plain.is_terminal else Console(width=150)
+    plain = _Output()
+    return plain if plain.is_terminal else _Output(width=150)
 
 
 def show_ladder(ladder: Ladder, plan: Plan, files: list[str], out: Console) -> None:
