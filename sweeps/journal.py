@@ -16,6 +16,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.plain import parse_json
 from simmoe.sweeps.space import Direction
 
 START = b'{"op_code":'  # of every line
@@ -71,5 +72,11 @@ def _repair(path: Path) -> None:
     if content[: len(START)] != START[: len(content)]:
         raise UserError(f"{path} is not a study journal; name a new --study file")
     whole = content.rfind(b"\n") + 1
+    for number, line in enumerate(
+        content[:whole].splitlines(), 1
+    ):  # Optuna meets a bad last line only after it has written behind it
+        entry = parse_json(line, f"{path}, line {number},")
+        if not isinstance(entry, dict):
+            raise UserError(f"{path} is damaged: line {number} is no object; name a new --study file")
     if whole < len(content):
         os.truncate(path, whole)

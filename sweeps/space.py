@@ -101,7 +101,7 @@ def _space(data: Any, where: str) -> Space:
     for key in REQUIRED:
         if key not in data:
             raise UserError(f"{where}: missing key {key!r}; required: {', '.join(REQUIRED)}")
-    if data["schema"] != 1:
+    if type(data["schema"]) is not int or data["schema"] != 1:
         raise UserError(f"{where}: schema is {data['schema']!r}; this release reads 1")
     if not isinstance(data["name"], str) or not data["name"].strip():
         raise UserError(f"{where}: name is {data['name']!r}; give the study a name, in quotes where YAML sees a number")

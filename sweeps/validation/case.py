@@ -85,9 +85,9 @@ def read(data: object, name: str, folder: Path = FOLDER) -> Case:
         if key not in KNOWN:
             raise UserError(f"case {name}: unknown key {key!r}; known: {', '.join(KNOWN)}")
     for key in NEEDED:
-        if not isinstance(data.get(key), dict if key == "bar" else str):
+        if not isinstance(data.get(key), dict if key == "bar" else str) or not data[key]:
             raise UserError(
-                f"case {name}: {key!r} is missing or of the wrong type; it must be a {'mapping' if key == 'bar' else 'text'}"
+                f"case {name}: {key!r} is missing, empty or of the wrong type; it must be a {'mapping' if key == 'bar' else 'text'}"
             )
     group = data.get("group", "runs")
     if group not in GROUPS:
