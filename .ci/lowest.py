@@ -1,6 +1,7 @@
-"""Prints the lowest versions that pyproject.toml allows, as exact ones for pip: python .ci/lowest.py EXTRA …
+"""Prints what pip is to install for a leg of CI: python .ci/lowest.py [--newest] EXTRA …
 
-They are read from pyproject.toml each time, so no list of them can grow old.
+Without --newest the lowest versions that pyproject.toml allows, as exact ones. They are read from it each time, so that no list of them
+can grow old.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from pathlib import Path
 FLOOR = re.compile(r"([A-Za-z0-9_.-]+)\s*>=\s*([0-9][0-9.]*)")
 
 
-def lowest(extras: list[str]) -> list[str]:
-    """`name==floor` of each dependency that has a floor, and the others as they stand."""
+def requirements(extras: list[str], newest: bool) -> list[str]:
+    """The dependencies and those of the extras, each once."""
     project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text("utf-8"))["project"]
     asked = project["dependencies"] + [one for extra in extras for one in project["optional-dependencies"][extra]]
-    return sorted({FLOOR.sub(r"\1==\2", one, count=1) for one in asked})
+    return sorted({one if newest else FLOOR.sub(r"\1==\2", one, count=1) for one in asked})
 
 
 if __name__ == "__main__":
-    print("\n".join(lowest(sys.argv[1:])))
+    print("\n".join(requirements([one for one in sys.argv[1:] if one != "--newest"], "--newest" in sys.argv)))

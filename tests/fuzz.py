@@ -194,7 +194,7 @@ SMALL = ["--model", "shape.yaml", "--budget", "50%", "--engine", "plain"]
 TRACE = ["--trace", "good.npz"]
 SPACE = b"schema: 1\nname: small\nhw: [a100, jetson_orin]\ntrace: [good.npz]\nmodel: [shape.yaml]\neviction: [lru, lfu]\nprefetch: [none]\nbudget: {low: 40%, high: 80%, step: 20%}\nminimum: 1\ntokens: 12\nobjectives: {tok_s: maximize, memory_bytes: minimize}\n".replace(
     b"minimum: 1\n", b""
-)  # noqa: E501
+)
 CONFIG = {
     "model_type": "mixtral", "num_hidden_layers": 2, "hidden_size": 64, "vocab_size": 100, "num_attention_heads": 4,
     "num_key_value_heads": 2, "intermediate_size": 128, "num_local_experts": 4, "num_experts_per_tok": 2,
@@ -301,7 +301,7 @@ def inputs() -> list[Input]:
         ["locality", FILE],
         ["run", "--hw", "a100", "--trace", FILE, *SMALL],
     ]
-    scenario = b"schema: 1\nhw: a100\ntrace: ./good.npz\nmodel: ./shape.yaml\neviction: lru\nbudget: 50%\nplacement: random=50%\ntokens: 12\nseed: 3\ngraphs: true\nset:\n- link.bandwidth=12 GB/s\n"  # noqa: E501
+    scenario = b"schema: 1\nhw: a100\ntrace: ./good.npz\nmodel: ./shape.yaml\neviction: lru\nbudget: 50%\nplacement: random=50%\ntokens: 12\nseed: 3\ngraphs: true\nset:\n- link.bandwidth=12 GB/s\n"
     index = json.dumps({"metadata": {"total_size": 5}, "weight_map": {"lm_head.weight": "model.safetensors"}}).encode()
     shape = [["run", "--hw", "h100", *TRACE, "--model", FILE, "--budget", "50%", "--engine", "plain"]]
     sweep = [["sweep", FILE, "--trials", "1", "--sampler", sampler] for sampler in ("random", "nsga2", "tpe")]
@@ -314,7 +314,7 @@ def inputs() -> list[Input]:
         "config.json": ("config.json", config, in_json, [take]),
         "another config.json": ("config.json", json.dumps(DEEPSEEK).encode(), in_json, [take]),
         "GGUF": ("m.gguf", good_gguf(), in_bytes, [take]),
-        "journal": ("study", b'{"op_code":0,"worker_id":"a","study_name":"small","directions":[2, 1]}\n', in_bytes, [["sweep", "space.yaml", "--trials", "1", "--study", FILE]]),  # noqa: E501
+        "journal": ("study", b'{"op_code":0,"worker_id":"a","study_name":"small","directions":[2, 1]}\n', in_bytes, [["sweep", "space.yaml", "--trials", "1", "--study", FILE]]),
     }  # fmt: skip
     found = [Input(*one[:3], tuple(one[3])) for one in of_files.values()]
     found += [
@@ -343,7 +343,7 @@ def inputs() -> list[Input]:
         ("placement", "popular"),
         ("timeline", "serial"),
         ("schedule", "recorded"),
-    ):  # noqa: E501
+    ):
         amount = "=50%" if kind == "placement" else ""
         text = (policies.FOLDER / kind / f"{name}.py").read_bytes()
         found.append(Input("p.py", text, in_text, ([*run, f"--{kind}", FILE + amount],)))

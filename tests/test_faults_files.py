@@ -604,3 +604,19 @@ def test_fault_38_the_benchmarks_need_no_activated_environment(tmp_path):
     done = subprocess.run(words, cwd=ROOT, env=where, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert all(seconds > 0 for seconds in json.loads(done.stdout).values()) and len(json.loads(done.stdout)) == 5
+
+
+def test_fault_34_the_lowest_versions_are_those_of_pyproject():
+    """What CI installs for its leg of the lowest versions: an exact version for every floor, and each package once."""
+    import re
+    import tomllib
+
+    words = [sys.executable, str(ROOT / ".ci" / "lowest.py"), "fast", "sweep", "test"]
+    lines = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split("\n")[:-1]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = [one for extra in ("fast", "sweep", "test") for one in project["optional-dependencies"][extra]]
+    floors = dict(re.findall(r"([\w-]+)>=([\d.]+)", " ".join(project["dependencies"] + extras)))
+    exact = dict(re.findall(r"([\w-]+)==([\d.]+)", " ".join(lines)))
+    assert exact == floors and len(floors) > 12
+    names = [re.match(r"[\w-]+", line)[0] for line in lines]  # type: ignore[index]
+    assert len(names) == len(set(names)), "a package stands with two floors"
