@@ -74,9 +74,9 @@ def play(case: Case) -> Outcome:
         ValueError,
         ArithmeticError,
     ) as error:  # of the file, since each kind reads its own keys
+        why = f"{type(error).__name__}: {error}"
         raise UserError(
-            f"case {case.name}: what the kind {case.kind} reads of it is missing or of another type ({type(error).__name__}: {error}); compare it "
-            "with a bundled case of that kind"
+            f"case {case.name}: what the kind {case.kind} reads is missing or of another type ({why}); compare it with a bundled case"
         ) from None
 
 
