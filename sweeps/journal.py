@@ -72,11 +72,18 @@ def _repair(path: Path) -> None:
     if content[: len(START)] != START[: len(content)]:
         raise UserError(f"{path} is not a study journal; name a new --study file")
     whole = content.rfind(b"\n") + 1
-    for number, line in enumerate(
-        content[:whole].splitlines(), 1
-    ):  # Optuna meets a bad last line only after it has written behind it
-        entry = parse_json(line, f"{path}, line {number},")
-        if not isinstance(entry, dict):
-            raise UserError(f"{path} is damaged: line {number} is no object; name a new --study file")
+    for number, line in enumerate(content[:whole].splitlines(), 1):
+        _check_line(line, f"line {number}", path)  # Optuna meets a bad last line only after it has written behind it
     if whole < len(content):
         os.truncate(path, whole)
+
+
+def _check_line(line: bytes, what: str, path: Path) -> None:
+    """Raises UserError for a line that is no JSON object."""
+    try:
+        if isinstance(parse_json(line, what), dict):
+            return
+        why = f"{what} is no object"
+    except UserError as error:
+        why = str(error)
+    raise UserError(f"{path} is damaged: {why}; name a new --study file")

@@ -161,7 +161,7 @@ def test_a_case_that_proves_nothing_is_refused(change, message):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("a: [", "mine.yaml is not a plain YAML file: "),
+        ("a: [", "mine.yaml: line 1: not valid YAML: "),
         ("[1]", "case mine is [1]; it must be a mapping with the keys title, kind, "),
         ("titel: x", "case mine: unknown key 'titel'; known: title, kind, "),
         (yaml.safe_dump(TEXTS), "case mine: 'kind' is missing, empty or of the wrong type; it must be a text"),

@@ -85,7 +85,7 @@ def read(data: object, name: str, folder: Path = FOLDER) -> Case:
         if key not in KNOWN:
             raise UserError(f"case {name}: unknown key {key!r}; known: {', '.join(KNOWN)}")
     for key in NEEDED:
-        if not isinstance(data.get(key), dict if key == "bar" else str) or not data[key]:
+        if not isinstance(data.get(key), dict if key == "bar" else str) or data[key] == "":
             raise UserError(
                 f"case {name}: {key!r} is missing, empty or of the wrong type; it must be a {'mapping' if key == 'bar' else 'text'}"
             )
