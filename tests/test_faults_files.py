@@ -139,8 +139,8 @@ def test_fault_30_a_device_stays_a_device(tmp_path, capsys):
 
 
 def test_fault_30_new_files_obey_the_umask(tmp_path):
-    done = call(*ONE, "--per-token", tmp_path / "new.csv", umask=0o027)
-    assert done.returncode == 0 and stat.S_IMODE((tmp_path / "new.csv").stat().st_mode) == 0o640
+    done = call(*ONE, "--per-token", tmp_path / "new.csv", umask=0o007)
+    assert done.returncode == 0 and stat.S_IMODE((tmp_path / "new.csv").stat().st_mode) == 0o660
 
 
 @pytest.mark.parametrize("option", [*OPTIONS, "--save"])
@@ -493,6 +493,7 @@ JOURNALS = {
     "a study without a name": '{"op_code":0}\n',
     "a study of the wrong types": '{"op_code":0,"study_name":5,"directions":3,"worker_id":"x"}\n',
     "a number behind the first line": '{"op_code":0,"worker_id":"x","study_name":"small","directions":[2]}\n5\n',
+    "half of an entry, and the end of a line": '{"op_code":0,"worker_id":"x","study_name":"small","directions":[2]}\n{"op_co\n',
     "levels without end": '{"op_code":' + "[" * 100_000 + "\n",
 }
 
