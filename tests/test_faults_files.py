@@ -248,18 +248,21 @@ def cache(filled, tmp_path):
 
 @needs_numba
 @pytest.mark.slow
-@pytest.mark.parametrize("damage", ["cut", "bits"])
+@pytest.mark.parametrize("damage", ["cut", "bits", "longer"])
 @pytest.mark.parametrize("suffix", [".py", ".nbi", ".nbc"])
 def test_fault_31_a_damaged_file_is_made_again(suffix, damage, cache, filled):
     files = list(cache.rglob(f"*{suffix}"))
     assert files
+    damaged: dict[Path, bytes] = {}
     for file in files:
         content = bytearray(file.read_bytes())
         middle = len(content) // 2
         content[middle] ^= 0xFF
-        file.write_bytes(content if damage == "bits" else content[:middle])
+        damaged[file] = bytes({"cut": content[:middle], "bits": content, "longer": file.read_bytes() + b"x"}[damage])
+        file.write_bytes(damaged[file])
     done = call(*COMPILED, env={"SIMMOE_CACHE": str(cache)})
     assert (done.returncode, done.stderr) == (0, "") and done.stdout == filled[1]
+    assert all(file.read_bytes() != content for file, content in damaged.items())
     assert call(*COMPILED, env={"SIMMOE_CACHE": str(cache)}).stdout == filled[1]
 
 
