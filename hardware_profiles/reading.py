@@ -12,7 +12,7 @@ from simmoe.hardware_profiles.schema import Checked, dimension_of
 from simmoe.hardware_profiles.words import DOC, hint
 from simmoe.simulator import files
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.plain import check_chain, parse_yaml, read_yaml
+from simmoe.simulator.reading import check_chain, parse_yaml, read_yaml
 
 FOLDER = Path(__file__).parent
 

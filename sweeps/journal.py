@@ -16,7 +16,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.plain import parse_json
+from simmoe.simulator.reading import parse_json
 from simmoe.sweeps.space import Direction
 
 START = b'{"op_code":'  # of every line

@@ -15,7 +15,7 @@ from simmoe.play.options import Declared
 from simmoe.play.scenario import OPTIONS
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.files import resolve
-from simmoe.simulator.plain import read_yaml
+from simmoe.simulator.reading import read_yaml
 from simmoe.simulator.units import parse
 from simmoe.sweeps import metrics
 

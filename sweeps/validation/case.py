@@ -14,7 +14,7 @@ from typing import Any
 
 from simmoe.simulator import files
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.plain import read_yaml
+from simmoe.simulator.reading import read_yaml
 
 FOLDER = Path(__file__).parent / "cases"
 NEEDED = ("title", "kind", "source", "setup", "fitted", "unit", "bar")

@@ -16,7 +16,7 @@ import numpy as np
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.files import atomic, available, resolve
 from simmoe.simulator.nouns.trace import Trace
-from simmoe.simulator.plain import parse_json
+from simmoe.simulator.reading import parse_json
 from simmoe.workloads.format.rules import check_rules
 
 BUNDLED = Path(__file__).parent.parent / "traces"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.plain import parse_json
+from simmoe.simulator.reading import parse_json
 from simmoe.workloads.importers.config import architecture, import_config, name_of, read_json
 from simmoe.workloads.importers.tensors import LayerFacts, Tensor, collect
 from simmoe.workloads.models.architecture import expand, flops_per_position, kv_elements

@@ -13,7 +13,7 @@ from pathlib import Path
 from simmoe.simulator import files
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape, Part
-from simmoe.simulator.plain import check_chain, read_yaml
+from simmoe.simulator.reading import check_chain, read_yaml
 from simmoe.workloads.models.architecture import expand
 from simmoe.workloads.models.formats import DEFAULT, FORMATS, STORED, Scope, known, kv_element_bytes, nbytes
 from simmoe.workloads.models.parts import LayerParts, Parts, Weights

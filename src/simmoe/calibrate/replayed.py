@@ -16,7 +16,7 @@ from simmoe.play.run import run as play
 from simmoe.play.scenario import Scenario
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Hardware
-from simmoe.simulator.plain import read_json
+from simmoe.simulator.reading import read_json
 from simmoe.workloads import models
 from simmoe.workloads.format import trace as traces
 

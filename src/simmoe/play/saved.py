@@ -13,7 +13,7 @@ from simmoe.play.kinds import near
 from simmoe.play.options import Declared
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.files import atomic, check_outputs
-from simmoe.simulator.plain import read_yaml
+from simmoe.simulator.reading import read_yaml
 from simmoe.simulator.version import VERSION
 
 SCHEMA = 1

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.plain import read_json
+from simmoe.simulator.reading import read_json
 from simmoe.sweeps.validation.case import Case, Row, number
 
 BESIDE = "simplest predictor"
