@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -100,12 +99,11 @@ def equality(rounds: int) -> Figures:
 
 def start(rounds: int) -> Figures:
     """CPU seconds of whole commands: help, the user's command warm, and its first run with an empty kernel cache."""
-    own = shutil.which("simmoe", path=os.path.dirname(sys.executable))  # beside this interpreter, activated or not
-    simmoe = own or "simmoe"
-    users = [simmoe, "run", "--hw", "jetson_orin.yaml", "--trace", "oracle.npz"]
+    simmoe = [sys.executable, "-m", "simmoe"]  # a command on the PATH may be missing, or of another environment
+    users = [*simmoe, "run", "--hw", "jetson_orin.yaml", "--trace", "oracle.npz"]
     command_cpu_s([*users, "--tokens", "all"], 1)  # fill the kernel cache
     return {
-        "simmoe --help, CPU s": command_cpu_s([simmoe, "--help"], rounds),
+        "simmoe --help, CPU s": command_cpu_s([*simmoe, "--help"], rounds),
         **{
             f"user's command, engine {engine}, 2,048 tokens, CPU s": command_cpu_s(
                 [*users, "--engine", engine, "--tokens", "2048"], rounds

@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from simmoe.hardware_profiles.figures import NUMBERS
 from simmoe.hardware_profiles.schema import Checked, dimension_of
 from simmoe.hardware_profiles.words import DOC, hint
 from simmoe.simulator import files
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nearest import among
+from simmoe.simulator.reading import check_chain, parse_yaml, read_yaml
 
 FOLDER = Path(__file__).parent
 LISTING = "`simmoe hw list`"
@@ -36,14 +35,12 @@ def split(name_or_path: str | Path) -> tuple[Path, str]:
 
 def merged(path: Path, chain: tuple[Path, ...] = ()) -> Any:
     """The content of a file on top of what it extends."""
-    chain = (*chain, path.resolve())
+    chain = (*chain, path)
+    check_chain(chain)
     content = _read(path)
     if not isinstance(content, Mapping) or "extends" not in content:
         return content
     base = _base(path, content["extends"])
-    if base.resolve() in chain:
-        loop = " -> ".join(link.stem for link in (*chain, base))
-        raise UserError(f"{path.name}: extends: {loop} is a loop; a chain must end in a profile that extends nothing")
     for key in ("name", "title"):
         if key not in content:
             raise UserError(
@@ -110,8 +107,8 @@ WORDS = ("link.duplex", "link.host_memory", "link.upstream.pipelined")  # what c
 def _plain(value: str) -> Any:
     """A number, a word, yes or no, as YAML reads it."""
     try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError:
+        return parse_yaml(value, value)
+    except UserError:
         return value
 
 
@@ -123,20 +120,7 @@ def _put(content: dict[str, Any], path: str, value: Any) -> None:
 
 
 def _read(path: Path) -> Any:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.constructor.ConstructorError as error:  # a tag such as !!python/object, or a key that is no text
-        raise UserError(f"{path.name}{_line(error)}: {error.problem}; only plain YAML is read: remove it") from None
-    except yaml.YAMLError as error:
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise UserError(f"{path.name}{_line(error)}: not valid YAML: {problem}; check indents and quotes") from None
-    except (OSError, ValueError) as error:  # unreadable, not UTF-8, an impossible date
-        raise UserError(f"{path.name}: cannot be read as a YAML file: {error}; see {DOC}") from None
+    content = read_yaml(path)
     if content is None:
         raise UserError(f"{path.name}: the file is empty; start from a bundled profile ({DOC})")
     return content
-
-
-def _line(error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None)
-    return f": line {mark.line + 1}" if mark else ""

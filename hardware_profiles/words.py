@@ -35,5 +35,5 @@ def check_keys(node: Any, shape: Mapping[str, Any], at: str) -> None:
 
 
 def check_word(node: Any, known: Collection[object], at: str) -> None:
-    if node not in known:
+    if isinstance(node, bool) or node not in known:  # True is 1 to Python
         raise UserError(f"{at}: unknown {node!r}{hint(node, known)}; known: {', '.join(map(str, known))}")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterator
+import secrets
+import stat
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nearest import among
+
+LONGEST_SHOWN = 300  # characters of a name in a message
 
 
 def available(folder: Path, suffix: str) -> list[str]:
@@ -24,28 +27,102 @@ def resolve(name: str | Path, folder: Path, suffix: str, what: str, add: str, li
     Raises UserError (what exists, where to add one) for neither. listing: the command that lists them, where they are many.
     """
     path = Path(name)
-    if path.is_file():
-        return path
+    try:
+        if path.is_file():
+            return path
+    except OSError:  # a name that is too long, a folder that may not be entered: no file that can be read
+        pass
     stem = path.name.removesuffix(suffix)
     if len(path.parts) == 1 and stem in available(folder, suffix):
         return folder / f"{stem}{suffix}"
     known = among(stem, available(folder, suffix), "bundled:", listing)
-    raise UserError(f"unknown {what} {str(name)!r}: no such file or bundled name; {known}; {add}")
+    raise UserError(f"unknown {what} {_shown(str(name))}: no such file or bundled name; {known}; {add}")
+
+
+def _shown(name: str) -> str:
+    return repr(name) if len(name) <= LONGEST_SHOWN else f"{name[:LONGEST_SHOWN]!r}… of {len(name):,} characters"
+
+
+def check_outputs(outputs: Mapping[str, str | Path | None], inputs: Iterable[str | Path] = ()) -> None:
+    """Raises UserError for an output, by its option, that cannot be written, or that is an input or another output.
+
+    For before the work: what is written afterwards would else be lost, or take away what was read.
+    """
+    named = {option: Path(path) for option, path in outputs.items() if path is not None}
+    read = [Path(path) for path in inputs]
+    for option, path in named.items():
+        where = _target(path)
+        for other in read:
+            if _same(path, other):
+                raise UserError(f"{option} {path} would overwrite {other}, which is read; name another file")
+        for before, other in named.items():
+            if before != option and where is not None and where == _target(other):
+                raise UserError(f"{before} and {option} name the same file {path}; name two")
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):
+        return False
+
+
+def _target(path: Path) -> Path | None:
+    """The regular file to be written, behind all symbolic links; None for a pipe or a device. Raises UserError."""
+    try:
+        there = path.stat() if path.exists() else None
+        target = Path(os.path.realpath(path))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot write {path}: {_why(error)}") from None
+    if there is not None and stat.S_ISDIR(there.st_mode):
+        raise UserError(f"cannot write {path}: it is a folder; name a file")
+    if there is not None and not stat.S_ISREG(there.st_mode):
+        return None
+    if not target.parent.is_dir():
+        raise UserError(f"cannot write {path}: folder {target.parent} does not exist; create it first")
+    if target.is_symlink():
+        raise UserError(f"cannot write {path}: its symbolic links lead in a circle; name a file")
+    if there is not None and not os.access(target, os.W_OK):
+        raise UserError(f"cannot write {path}: the file is read-only; name another one")
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise UserError(f"cannot write {path}: the folder {target.parent} is read-only; name a file in another one")
+    return target
 
 
 @contextmanager
 def atomic(path: Path, mode: str = "w") -> Iterator[IO]:  # type: ignore[type-arg]
-    """A file beside `path` that takes its name only when everything has been written."""
-    if not path.parent.is_dir():
-        raise UserError(f"cannot write {path}: folder {path.parent} does not exist; create it first")
-    if path.is_dir():
-        raise UserError(f"cannot write {path}: it is a folder; name a file")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """A stream into `path`: every output is written through here. mode: "w" or "wb".
+
+    A regular file is whole or as it was: what is written stands beside it and takes its name, and its mode, at the end. Symbolic
+    links stay, and the file that they lead to is written. A pipe or a device is written to as it is. Raises UserError.
+    """
+    target = _target(path)
+    text = {} if "b" in mode else {"encoding": "utf-8", "errors": "backslashreplace"}
     try:
-        with os.fdopen(handle, mode, **({} if "b" in mode else {"encoding": "utf-8"})) as stream:  # type: ignore[call-overload]
-            yield stream
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        if target is None:
+            with open(path, mode, **text) as stream:  # type: ignore[call-overload]
+                yield stream
+        else:
+            with _beside(target) as handle, os.fdopen(handle, mode, **text) as stream:  # type: ignore[call-overload]
+                yield stream
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {_why(error)}") from None
+
+
+@contextmanager
+def _beside(target: Path) -> Iterator[int]:
+    """A handle of a new file in the folder of `target`, which takes its place when all went well."""
+    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}")
+    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        if target.exists():
+            os.fchmod(handle, stat.S_IMODE(target.stat().st_mode))
+        yield handle
+        os.replace(temporary, target)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
+
+
+def _why(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import reprlib
 from decimal import Decimal
 from fractions import Fraction
 from typing import NoReturn
@@ -42,6 +43,8 @@ EXAMPLE = {
     "temperature": "92 C",
     "price": "1999 USD",
 }
+LONGEST = 60  # characters of a quantity
+LARGEST = 2**62  # base units; twice that overflows int64
 _PCIE = re.compile(r"PCIe ([345])(?:\.0)? x(1|2|4|8|16)")
 _GIGA_TRANSFERS = {"3": 8, "4": 16, "5": 32}
 _NUMBER = re.compile(r"([+-]?[0-9]+(?:\.[0-9]+)?)\s*(\S*)")
@@ -55,9 +58,11 @@ def parse(text: object, dimension: str, where: str = "value") -> int:
     pcie = _PCIE.fullmatch(text.strip()) if dimension == "bandwidth" and isinstance(text, str) else None
     if pcie:
         return pcie_bytes_per_s(_GIGA_TRANSFERS[pcie[1]], int(pcie[2])) // 1000 * 1000
-    match = _NUMBER.fullmatch(text.strip()) if isinstance(text, str) else None
+    match = _NUMBER.fullmatch(text.strip()) if isinstance(text, str) and len(text) <= LONGEST else None
     if match is None or not match[2]:
-        raise UserError(f"{where}: {text!r} is not a quantity with a unit; write it like {EXAMPLE[dimension]!r}")
+        raise UserError(
+            f"{where}: {reprlib.repr(text)} is not a quantity with a unit; write it like {EXAMPLE[dimension]!r}"
+        )
     number, unit = Fraction(match[1]), match[2]
     factor = UNITS[dimension].get(unit)
     if factor is None and dimension in _BITS and (bits := _BITS[dimension].fullmatch(unit)):
@@ -69,6 +74,10 @@ def parse(text: object, dimension: str, where: str = "value") -> int:
     value = number * factor
     if value < 0:
         raise UserError(f"{where}: {text!r} is negative; it must be zero or more")
+    if value > LARGEST:
+        raise UserError(
+            f"{where}: {text!r} is more than any machine has and the simulator counts ({LARGEST} base units); is the unit right?"
+        )
     if value.denominator != 1:
         raise UserError(f"{where}: {text!r} is not a whole number of base units; write fewer digits or a smaller unit")
     return int(value)

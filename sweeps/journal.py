@@ -8,7 +8,6 @@ the half line and could not read the file from then on).
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState
 
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.reading import parse_json
 from simmoe.sweeps.space import Space
 
 START = b'{"op_code":'  # of every line
@@ -80,17 +80,19 @@ def _repair(path: Path) -> None:
     for number, line in enumerate(
         content[:whole].splitlines(), 1
     ):  # Optuna meets a bad last line when it has written behind it
-        if not _is_object(line):
-            raise UserError(f"{path} is damaged: line {number} is no JSON object; {NEW}")
+        _check_line(line, f"line {number}", path)
     if whole < len(content):
         os.truncate(path, whole)
 
 
-def _is_object(line: bytes) -> bool:
+def _check_line(line: bytes, what: str, path: Path) -> None:
+    """Raises UserError for a line that is no JSON object."""
     try:
-        return isinstance(json.loads(line), dict)
-    except (ValueError, RecursionError):
-        return False
+        why = "" if isinstance(parse_json(line, what), dict) else f"{what} is no JSON object"
+    except UserError as error:
+        why = str(error)
+    if why:
+        raise UserError(f"{path} is damaged: {why}; {NEW}")
 
 
 def _study(path: Path, space: Space, digest: str) -> optuna.Study:

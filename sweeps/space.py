@@ -17,9 +17,9 @@ from simmoe.play.scenario import OPTIONS
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.files import resolve
 from simmoe.simulator.nearest import among
+from simmoe.simulator.reading import read_yaml
 from simmoe.simulator.units import parse
 from simmoe.sweeps import metrics
-from simmoe.workloads import models
 
 FOLDER = Path(__file__).parent / "spaces"
 DOC = "docs/sweeps.md"
@@ -100,7 +100,7 @@ def load(space: str | Path | Mapping[str, Any]) -> Space:
     if isinstance(space, Mapping):
         return _space(space, "space")
     path = resolve(space, FOLDER, ".yaml", "space", f"to search your own, write a YAML file ({DOC})")
-    return _space(models.read_yaml(path), path.name)
+    return _space(read_yaml(path), path.name)
 
 
 def _space(data: Any, where: str) -> Space:
@@ -112,7 +112,7 @@ def _space(data: Any, where: str) -> Space:
     for key in REQUIRED:
         if key not in data:
             raise UserError(f"{where}: missing key {key!r}; required: {', '.join(REQUIRED)}")
-    if data["schema"] != 1:
+    if type(data["schema"]) is not int or data["schema"] != 1:
         raise UserError(f"{where}: schema is {data['schema']!r}; this release reads 1")
     if not isinstance(data["name"], str) or not data["name"].strip():
         raise UserError(f"{where}: name is {data['name']!r}; give the study a name, in quotes where YAML sees a number")

@@ -205,8 +205,8 @@ def test_digest_is_of_the_content_not_of_the_layout(tmp_path: Path) -> None:
         ("name: box\n  title: x: y\n", "box.yaml: line 2: not valid YAML: mapping values are not allowed here"),
         ("name: [box\n", "box.yaml: line 2: not valid YAML"),
         ("name: \x01", "box.yaml: not valid YAML: unacceptable character"),
-        ("a: 2020-13-45", "box.yaml: cannot be read as a YAML file: month must be in 1..12"),
-        ("? [a, b]\n: c\n", "box.yaml: line 1: found unhashable key; only plain YAML is read"),
+        ("a: 2020-13-45", "box.yaml: not valid YAML: month must be in 1..12"),
+        ("? [a, b]\n: c\n", "box.yaml: line 1: a list or a mapping is no key; write a text"),
     ],
 )
 def test_what_is_not_a_profile_at_all(tmp_path: Path, text: str, message: str) -> None:
@@ -216,14 +216,14 @@ def test_what_is_not_a_profile_at_all(tmp_path: Path, text: str, message: str) -
 def test_a_python_tag_is_refused_and_not_run(tmp_path: Path) -> None:
     victim = tmp_path / "ran"
     message = refused(tmp_path, f"schema: 1\nname: !!python/object/apply:pathlib.Path.touch ['{victim}']\n")
-    assert "line 2: could not determine a constructor for the tag" in message
-    assert message.endswith("only plain YAML is read: remove it")
+    assert "line 2: the tag tag:yaml.org,2002:python/object/apply:pathlib.Path.touch is not read" in message
+    assert message.endswith("only plain YAML: remove it")
     assert not victim.exists()
 
 
 def test_a_file_that_is_not_text(tmp_path: Path) -> None:
     (tmp_path / "box.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match=r"^box.yaml: cannot be read as a YAML file: 'utf-8' codec"):
+    with pytest.raises(UserError, match=r"^box.yaml cannot be read as a YAML file: byte 0 is no UTF-8"):
         load(tmp_path / "box.yaml")
 
 

@@ -16,7 +16,7 @@ FOLDERS = {
 }
 HEAVY = {"torch", "optuna", "numba", "plotly", "tokenizers", "transformers", "scipy"}
 FLOORS = (  # a folder (or file) imports from itself and from what stands before it in this list, never from what stands behind
-    tuple(f"simulator/{name}.py" for name in ("arrays", "errors", "files", "nearest", "plain", "version")),
+    tuple(f"simulator/{name}.py" for name in ("arrays", "errors", "nearest", "files", "plain", "reading", "version")),
     ("simulator/nouns", "simulator/physics"), ("simulator",), ("simulator/decide",), ("simulator/lower",), ("simulator/time",),
     ("policies", "hardware_profiles", "workloads"),
     ("src/simmoe/play",), ("src/simmoe/show", "src/simmoe/calibrate"), ("sweeps",), ("src/simmoe/cli",), ("src/simmoe",),

@@ -251,8 +251,8 @@ def test_without_numba_the_recurrence_is_interpreted_and_says_so(space, monkeypa
 
 BAD = {
     "not a mapping": ("- 1\n", r"space.yaml: \[1\] is not a mapping"),
-    "no YAML": ("a: [1\n", r"space.yaml is not a plain YAML file"),
-    "Python tag": ("a: !!python/object/apply:os.system [exit]\n", r"not a plain YAML file"),
+    "no YAML": ("a: [1\n", r"space.yaml: line 2: not valid YAML"),
+    "Python tag": ("a: !!python/object/apply:os.system [exit]\n", r"is not read, only plain YAML: remove it"),
     "unknown key": ({"evictoin": "lru"}, r"unknown key 'evictoin'; did you mean 'eviction'"),
     "missing key": (SPACE.replace("name: small\n", ""), r"missing key 'name'; required: schema, name"),
     "another schema": ({"schema": "2"}, r"schema is 2; this release reads 1"),

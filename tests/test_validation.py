@@ -163,11 +163,11 @@ def test_a_case_that_proves_nothing_is_refused(change, message):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("a: [", "mine.yaml is not a plain YAML file: "),
+        ("a: [", "mine.yaml: line 1: not valid YAML: "),
         ("[1]", "case mine is [1]; it must be a mapping with the keys title, kind, "),
         ("titel: x", "case mine: unknown key 'titel'; known: title, kind, "),
-        (yaml.safe_dump(TEXTS), "case mine: 'kind' is missing or of the wrong type; it must be a text"),
-        (yaml.safe_dump({**TEXTS, "kind": "x", "bar": 3}), "case mine: 'bar' is missing or of the wrong type; it must be a mapping"),
+        (yaml.safe_dump(TEXTS), "case mine: 'kind' is missing, empty or of the wrong type; it must be a text"),
+        (yaml.safe_dump({**TEXTS, "kind": "x", "bar": 3}), "case mine: 'bar' is missing, empty or of the wrong type; it must be a mapping"),
         (yaml.safe_dump({**TEXTS, "kind": "x", "bar": {}, "rows": [{"id": 1}]}), "row 1: measured is None; it must be a number above 0"),
         (yaml.safe_dump({**TEXTS, "kind": "x", "bar": {}, "rows": [3]}), "row 1 is 3; it must be a mapping with id and measured"),
         (yaml.safe_dump({**TEXTS, "kind": "x", "bar": {}, "group": "y"}), "group is 'y'; it must be one of runs, kernels, counts"),

@@ -28,16 +28,18 @@ from simmoe.simulator.decide.guard import counted, whole_answers, whole_victims
 from simmoe.simulator.decide.names import HOOKS, SERVE
 from simmoe.simulator.decide.player import Player
 from simmoe.simulator.decide.policy_file import imported, is_bundled
-from simmoe.simulator.errors import Missing
+from simmoe.simulator.errors import Missing, UserError
 from simmoe.simulator.files import atomic
 from simmoe.simulator.lower import layer
 from simmoe.simulator.time import inline, rates, serve
 from simmoe.simulator.time.inline import inlined
+from simmoe.simulator.time.kept import Kept
 
 ENTRIES = {"play", "run_passes"}  # compiled and cached
 CALLED = {"launch", "judge", "judge_answer", "soft_excess", "remember"}  # long or seldom on the way
 # Kernels allocate nothing, and counting references to their arrays costs ten times the work itself: no runtime (_nrt).
-AS_ENTRY = "_nrt=False, cache=True, nogil=True"
+KEPT = "cache=True, "
+AS_ENTRY = f"_nrt=False, {KEPT}nogil=True"
 AS_CALL = "_nrt=False"
 INLINED = "_nrt=False, forceinline=True"  # by LLVM: what could not be put into the text of its callers
 CHECKED = "_nrt=False, forceinline=True, boundscheck=True"
@@ -101,17 +103,31 @@ def clock(timeline: ModuleType, prefetching: bool, on_cpu: bool, hops: bool) -> 
 def _compiled(sources: Sequence[Source], unused: Set[str]) -> ModuleType:
     """The module of their text, imported from a folder that the digest of all that makes the text names.
 
-    The text itself is made once: parsing and putting functions into each other takes longer than importing what is there.
+    What stands there is compared with the text that belongs there and never run itself. Where nothing can be kept (an unwritable
+    folder, a full disk) the text is compiled without being kept.
     """
     how = [sorted(unused), *((one.checked is None, sorted(one.lacks), one.prefix) for one in sources)]
     name = _digest([one.module for one in sources], repr(how))
-    path = _folder() / f"simmoe_kernel_{name}" / "kernel.py"
-    if not _is_whole_file(path):
-        text = _text(sources, unused)
+    text = _text(sources, unused)
+    folder = _folder()
+    path = folder and _kept(text, folder / f"simmoe_kernel_{name}" / "kernel.py")
+    return _module(f"simmoe_kernel_{name}", text, path)
+
+
+def _kept(text: str, path: Path) -> Path | None:
+    """The file, once it holds that text; None where it cannot be written."""
+    try:
+        if path.read_bytes() == text.encode():
+            return path
+    except OSError:
+        pass  # it is not there, or unreadable: it is written
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic(path) as stream:
-            stream.write(f"# {_sha256(text)}\n{text}")
-    return _imported(path)
+            stream.write(text)
+    except (OSError, UserError):
+        return None
+    return path
 
 
 def _digest(sources: Sequence[ModuleType], how: str) -> str:
@@ -126,19 +142,6 @@ def _digest(sources: Sequence[ModuleType], how: str) -> str:
     for path in (*makers, *(Path(inspect.getfile(source)) for source in sources)):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:24]
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _is_whole_file(path: Path) -> bool:
-    """Whether the file is there as it was written: its first line is the digest of the rest."""
-    try:
-        first, _, rest = path.read_text("utf-8").partition("\n")
-    except (OSError, UnicodeDecodeError):
-        return False
-    return first == f"# {_sha256(rest)}"
 
 
 @cache
@@ -244,24 +247,30 @@ def _is_whole(value: object) -> bool:
     return bool(values) and all(isinstance(one, int) for one in values)
 
 
-def _imported(path: Path) -> ModuleType:
-    """The module of a kernel file."""
-    name = path.parent.name
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+def _module(name: str, text: str, path: Path | None) -> ModuleType:
+    """The module of a kernel's text, which is never read back; `path` holds it for numba, or None: nothing is kept."""
+    module = ModuleType(name)
+    module.__file__ = str(path) if path else f"<{name}>"
     sys.modules[name] = module  # numba looks its functions up by module name
-    spec.loader.exec_module(module)
+    try:
+        exec(
+            compile(text if path else text.replace(KEPT, ""), module.__file__, "exec", dont_inherit=True), vars(module)
+        )
+    except RuntimeError:  # numba found no folder in which it can keep what it compiles
+        return _module(name, text, None)
+    for entry in ENTRIES & vars(module).keys() if path else ():
+        kernel: Any = getattr(module, entry)
+        kernel._cache = Kept(kernel._cache)
     return module
 
 
 @cache
-def _folder() -> Path:
-    """Where kernels are kept: $SIMMOE_CACHE, else the user's cache folder, else a temporary one when that cannot be written."""
+def _folder() -> Path | None:
+    """Where kernels are kept: $SIMMOE_CACHE, else the user's cache folder; None where that cannot be written."""
     home = os.environ.get("SIMMOE_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "simmoe"
     try:
         Path(home).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=home):
-            return Path(home)
-    except OSError:
-        return Path(tempfile.mkdtemp(prefix="simmoe-"))
+            return Path(home).resolve()
+    except (OSError, RuntimeError):  # RuntimeError: no home folder is known
+        return None

@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from simmoe.simulator import files
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.reading import read_yaml
 
 FOLDER = Path(__file__).parent / "cases"
 NEEDED = ("title", "kind", "source", "setup", "fitted", "unit", "bar")
@@ -67,9 +66,9 @@ def names() -> list[str]:
     return files.available(FOLDER, ".yaml")
 
 
-def load(name: str | Path) -> Case:
-    """A bundled case by name, or a file."""
-    path = files.resolve(
+def find(name: str | Path) -> Path:
+    """The file of a bundled case, or a file of one's own."""
+    return files.resolve(
         name,
         FOLDER,
         ".yaml",
@@ -77,11 +76,12 @@ def load(name: str | Path) -> Case:
         "add one as sweeps/validation/cases/NAME.yaml or give a path",
         "docs/validation.md",
     )
-    try:
-        data = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{path.name} is not a plain YAML file: {' '.join(str(error).split())[:300]}") from None
-    return read(data, path.stem, path.parent)
+
+
+def load(name: str | Path) -> Case:
+    """A bundled case by name, or a file."""
+    path = find(name)
+    return read(read_yaml(path), path.stem, path.parent)
 
 
 def read(data: object, name: str, folder: Path = FOLDER) -> Case:
@@ -92,9 +92,9 @@ def read(data: object, name: str, folder: Path = FOLDER) -> Case:
         if key not in KNOWN:
             raise UserError(f"case {name}: unknown key {key!r}; known: {', '.join(KNOWN)}")
     for key in NEEDED:
-        if not isinstance(data.get(key), dict if key == "bar" else str):
+        if not isinstance(data.get(key), dict if key == "bar" else str) or data[key] == "":
             raise UserError(
-                f"case {name}: {key!r} is missing or of the wrong type; it must be a {'mapping' if key == 'bar' else 'text'}"
+                f"case {name}: {key!r} is missing, empty or of the wrong type; it must be a {'mapping' if key == 'bar' else 'text'}"
             )
     group = data.get("group", "runs")
     if group not in GROUPS:

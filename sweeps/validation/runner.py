@@ -63,6 +63,24 @@ def kind_of(case: Case) -> ModuleType:
 
 def play(case: Case) -> Outcome:
     """Fit, predict, judge. Raises UserError for a case that says something impossible."""
+    try:
+        return _played(case)
+    except UserError:
+        raise
+    except (
+        LookupError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        ArithmeticError,
+    ) as error:  # of the file, since each kind reads its own keys
+        why = f"{type(error).__name__}: {error}"
+        raise UserError(
+            f"case {case.name}: what the kind {case.kind} reads is missing or of another type ({why}); compare it with a bundled case"
+        ) from None
+
+
+def _played(case: Case) -> Outcome:
     kind = kind_of(case)
     why_not = kind.why_not(case) if hasattr(kind, "why_not") else ""
     if why_not:

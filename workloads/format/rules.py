@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
 
 Array = np.ndarray[Any, Any]
+MOST_EXPERTS = 2**15  # ids are int16
+TEXTS = ("model", "router", "digest")  # of meta, where they are there
+show = reprlib.repr
 
 
 def check_rules(trace: Trace, where: str) -> None:
@@ -46,12 +50,16 @@ def _shapes(trace: Trace) -> str | None:
 
 def _meta(trace: Trace) -> str | None:
     meta, k = trace.meta, trace.expert_ids.shape[2]
-    if not isinstance(meta.get("n_experts"), int) or meta["n_experts"] < 1:
-        return f"meta.n_experts is {meta.get('n_experts')!r}; it must be a whole number of experts per layer"
-    if meta.get("schema_version", 1) != 1:
-        return f"meta.schema_version is {meta['schema_version']!r}; this release reads version 1"
-    if meta.get("top_k", k) != k:
-        return f"meta.top_k is {meta['top_k']!r} but expert_ids has {k} slots per token"
+    n_experts, version, top_k = meta.get("n_experts"), meta.get("schema_version", 1), meta.get("top_k", k)
+    if type(n_experts) is not int or not 1 <= n_experts <= MOST_EXPERTS:  # bool is an int to isinstance
+        return f"meta.n_experts is {show(n_experts)}; it must be a whole number of experts per layer, from 1 to {MOST_EXPERTS}"
+    if type(version) is not int or version != 1:
+        return f"meta.schema_version is {show(version)}; this release reads version 1"
+    if type(top_k) is not int or top_k != k:
+        return f"meta.top_k is {show(top_k)} but expert_ids has {k} slots per token"
+    for key in TEXTS:
+        if (text := meta.get(key)) is not None and not isinstance(text, str):
+            return f"meta.{key} is {show(text)}; it must be a text"
     return None
 
 

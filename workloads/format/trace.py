@@ -17,6 +17,7 @@ import numpy as np
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.files import atomic, available, resolve
 from simmoe.simulator.nouns.trace import Trace
+from simmoe.simulator.reading import parse_json
 from simmoe.workloads.format.rules import check_rules
 
 BUNDLED = Path(__file__).parent.parent / "traces"
@@ -102,7 +103,7 @@ def _read(path: Path) -> dict[str, np.ndarray[Any, Any]]:
         raise UserError(f"{path}: is no npz archive; is it truncated? write it with numpy.savez_compressed")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+            return {name: archive[name] for name in archive.files if name in DTYPES or name == "meta"}
     except ValueError as error:
         if "pickle" in str(error) or "Object arrays" in str(error):
             raise UserError(
@@ -127,13 +128,10 @@ def _from_arrays(raw: Mapping[str, np.ndarray[Any, Any]], path: Path) -> Trace:
             raise UserError(
                 f"{path}: {name} has dtype {raw[name].dtype}; format v1 wants {want}: use .astype(numpy.{want})"
             )
-    try:
-        meta = json.loads(str(raw["meta"][()]))
-        assert isinstance(meta, dict)
-    except (ValueError, AssertionError):
-        raise UserError(
-            f"{path}: meta is not a JSON object in a 0-d unicode array; write numpy.array(json.dumps(...))"
-        ) from None
+    text = raw["meta"]
+    meta = parse_json(str(text[()]), f"{path}: meta") if text.ndim == 0 and text.dtype.kind == "U" else None
+    if not isinstance(meta, dict):
+        raise UserError(f"{path}: meta is not a JSON object in a 0-d unicode array; write numpy.array(json.dumps(...))")
     return Trace(meta=meta, **{name: raw[name] for name in DTYPES if name in raw})
 
 

@@ -7,7 +7,6 @@ plain decoding, and published totals leave them out too.
 
 from __future__ import annotations
 
-import json
 import re
 import reprlib
 from collections.abc import Mapping
@@ -47,10 +46,7 @@ class Config:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object, or one line that says why the file is none."""
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path.name} is not a JSON file: {str(error)[:200]}") from None
+    content = reading.read_json(path)
     if not isinstance(content, dict):
         raise UserError(f"{path.name} holds a {type(content).__name__}; a config.json or an index is an object {{...}}")
     return content

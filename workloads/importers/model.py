@@ -5,14 +5,13 @@ Only headers are read, never weights. docs/models.md lists what each source says
 
 from __future__ import annotations
 
-import contextlib
-import os
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.files import atomic
 from simmoe.workloads import models
 from simmoe.workloads.importers.config import import_config, read_json
 from simmoe.workloads.importers.gguf_file import import_gguf
@@ -53,11 +52,5 @@ def write_shape(data: dict[str, Any], out: Path, force: bool = False) -> None:
     if out.exists() and not force:
         raise UserError(f"{out} exists; choose another name or overwrite it with --force")
     text = HEADER + yaml.safe_dump(data, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, "utf-8")
-        os.replace(temporary, out)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise UserError(f"{out} cannot be written: {error.strerror}") from None
+    with atomic(out) as stream:
+        stream.write(text)

@@ -6,7 +6,6 @@ how many experts a token uses stand in config.json only.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import reprlib
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.reading import parse_json
 from simmoe.workloads.importers import attention
 from simmoe.workloads.importers.config import architecture, import_config, name_of, read_json
 from simmoe.workloads.importers.tensors import LayerFacts, Tensor, collect
@@ -134,9 +134,11 @@ def read_entries(path: Path) -> list[Entry]:
             )
         text = file.read(length)
     try:
-        header = json.loads(text)
+        header = parse_json(text, f"the header of {path.name}")
         return [_entry(name, info) for name, info in header.items() if name != "__metadata__"]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except UserError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path.name} has a damaged header: {type(error).__name__} {str(error)[:200]}") from None
 
 

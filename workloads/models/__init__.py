@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
 from pathlib import Path
-
-import yaml
 
 from simmoe.simulator import files
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape, Part
+from simmoe.simulator.reading import check_chain, read_yaml
 from simmoe.workloads.models.architecture import expand
 from simmoe.workloads.models.formats import DEFAULT, FORMATS, STORED, Scope, known, kv_element_bytes, nbytes
 from simmoe.workloads.models.parts import LayerParts, Parts, Weights
@@ -46,13 +46,18 @@ def load(name_or_path: str | Path, format: str | None = None) -> ModelShape:
 
 def _merged(path: Path, below: tuple[Path, ...] = ()) -> object:
     """The content of a model file, laid over the one that it extends; a null removes a key."""
+    chain = (*below, path)
+    check_chain(chain)
     data = read_yaml(path)
     if not isinstance(data, dict) or "extends" not in data:
         return data
-    if path in below:
-        raise UserError(f"{path.name} extends itself, through {below[-1].name}; take out one `extends`")
-    base = path.parent / str(data.pop("extends"))
-    return _over(_merged(find(base if base.is_file() else base.name), (*below, path)), data)
+    base = data.pop("extends")
+    if not isinstance(base, str) or not base.strip():
+        raise UserError(
+            f"{path.name}: extends is {reprlib.repr(base)}; name a model file beside it, or a bundled model"
+        )
+    beside = path.parent / base
+    return _over(_merged(find(beside if beside.is_file() else beside.name), chain), data)
 
 
 def _over(base: object, change: object) -> object:
@@ -60,17 +65,6 @@ def _over(base: object, change: object) -> object:
         return change
     merged = {**base, **{key: _over(base.get(key), value) for key, value in change.items()}}
     return {key: value for key, value in merged.items() if value is not None}
-
-
-def read_yaml(path: Path) -> object:
-    """The content of a YAML file; safe_load only, so a Python tag is an error and never runs."""
-    try:
-        return yaml.safe_load(path.read_text("utf-8"))
-    except OSError as error:
-        raise UserError(f"{path.name} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{path.name} is not a plain YAML file: {reason}") from None
 
 
 def shape(data: object, where: str, format: str | None = None) -> ModelShape:

@@ -9,7 +9,6 @@ and a run that stopped goes on from its last checkpoint to the same result.
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from simmoe.simulator.files import atomic
 from simmoe.workloads.oracle_moe import routers
 from simmoe.workloads.oracle_moe.backbone import GPT, next_token_loss
 from simmoe.workloads.oracle_moe.recipe import Recipe, digest
@@ -42,9 +42,8 @@ class Checkpoint:
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        torch.save(self.__dict__, temporary)
-        temporary.replace(path)
+        with atomic(path, "wb") as stream:
+            torch.save(self.__dict__, stream)
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:

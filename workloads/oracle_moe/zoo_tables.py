@@ -15,6 +15,7 @@ from math import log
 from pathlib import Path
 from typing import Any
 
+from simmoe.simulator.files import atomic
 from simmoe.workloads.format import trace
 from simmoe.workloads.oracle_moe import zoo
 from simmoe.workloads.oracle_moe.recipe import PRESETS
@@ -216,4 +217,6 @@ def filled(page: str, found: dict[str, str]) -> str:
 
 if __name__ == "__main__":
     for path in map(Path, sys.argv[1:]):
-        path.write_text(filled(path.read_text("utf-8"), tables(records())), "utf-8")
+        text = filled(path.read_text("utf-8"), tables(records()))
+        with atomic(path) as stream:
+            stream.write(text)

@@ -6,9 +6,8 @@ beside loads as it did when both were measured together.
 
 from __future__ import annotations
 
-import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from simmoe.calibrate.rows import Row, Rows, machine_of, microseconds, of, sampl
 from simmoe.hardware_profiles.plausible import peaks_of
 from simmoe.hardware_profiles.schema import W
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.files import atomic, check_outputs
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.units import nbytes, parse
 
@@ -197,29 +197,23 @@ def _copies(rows: Rows, what: str) -> Rows:
     return found
 
 
-def writable(path: Path, force: bool) -> None:
-    """Raises UserError for a file that exists, unless `force`, and for a folder that does not."""
+def writable(path: Path, force: bool, inputs: Iterable[str | Path] = ()) -> None:
+    """Raises UserError for a file that exists, unless `force`, and for what cannot be written or is one of the inputs."""
     if path.exists() and not force:
         raise UserError(f"{path} exists; name another file with --out, or overwrite it with --force")
-    if not path.parent.is_dir():
-        raise UserError(f"cannot write {path}: folder {path.parent} does not exist; create it first")
+    check_outputs({"--out": path}, inputs)
 
 
 def write(profile: Mapping[str, Any], path: Path, force: bool) -> Hardware:
     """The machine, loaded from the file before it takes its name. Raises UserError."""
     writable(path, force)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=".yaml")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            yaml.safe_dump(
-                dict(profile), stream, sort_keys=False, width=140, allow_unicode=True, default_flow_style=None
-            )
-        hw = hardware_profiles.load(temporary)
-        if not force and (wrong := hardware_profiles.doubts(hw)):
-            raise Impossible(f"{'; '.join(wrong)}. Nothing was written; --force writes it all the same")
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    text = yaml.safe_dump(dict(profile), sort_keys=False, width=140, allow_unicode=True, default_flow_style=None)
+    with tempfile.TemporaryDirectory() as folder:
+        checked = Path(folder, f"{path.stem}.yaml")
+        checked.write_text(text, "utf-8")
+        hw = hardware_profiles.load(checked)
+    if not force and (wrong := hardware_profiles.doubts(hw)):
+        raise Impossible(f"{'; '.join(wrong)}. Nothing was written; --force writes it all the same")
+    with atomic(path) as stream:
+        stream.write(text)
     return hw

@@ -16,6 +16,7 @@ from simmoe.play.run import run as play
 from simmoe.play.scenario import Scenario
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Hardware
+from simmoe.simulator.reading import read_json
 from simmoe.workloads import models
 from simmoe.workloads.format import trace as traces
 
@@ -65,10 +66,7 @@ def again(file: Path, given: Given) -> tuple[str, Run]:
 
 
 def _scenario(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text("utf-8"))
-    except ValueError as error:
-        raise UserError(f"{file.name}: not JSON: {error}; write it with: simmoe run … --json > {file.name}") from None
+    content = read_json(file)
     if not isinstance(content, dict) or not isinstance(content.get("scenario"), dict):
         raise UserError(
             f"{file.name}: holds no single run; write one with the memory that was used: simmoe run … --budget SIZE --json > {file.name}"

@@ -19,6 +19,7 @@ from simmoe.show import tables as show
 from simmoe.show.grid import Column, Grid
 from simmoe.show.screen import Screen
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.files import atomic, check_outputs
 from simmoe.simulator.units import nbytes
 
 OF_OBSERVED = ("hw", "trace", "model", "eviction")
@@ -58,9 +59,11 @@ def _write_profile(a: argparse.Namespace) -> None:
     profile.writable(out, a.force)
     if a.save_rows:
         profile.writable(Path(a.save_rows), a.force)
+        check_outputs({"--out": out, "--save-rows": a.save_rows}, [a.rows] if a.rows else [])
     found = rows.read(Path(a.rows)) if a.rows else _measure(a)
     if a.save_rows:
-        Path(a.save_rows).write_text(rows.text_of(found), "utf-8")
+        with atomic(Path(a.save_rows)) as stream:
+            stream.write(rows.text_of(found))
     screen = Screen()
     if not a.rows:
         screen.print("median, and 10 % and 90 % quantiles of the samples")
@@ -151,7 +154,7 @@ def _explain(a: argparse.Namespace) -> None:
         if getattr(a, option) and not a.out:
             raise UserError(f"--{option} is about the profile that --out writes: add --out FILE, or leave it out")
     if a.out:
-        profile.writable(Path(a.out), a.force)
+        profile.writable(Path(a.out), a.force, [file, *(one for one in (a.hw, a.trace, a.model, a.eviction) if one)])
     name, run = again(Path(file), Given(a.hw, a.trace, a.model, a.eviction))
     found = observed.explain(name, run, float(match[1]))
     screen = Screen()

@@ -11,12 +11,14 @@ def locality(a: argparse.Namespace) -> None:
     """simmoe locality"""
     from simmoe.show.grid import Column, Grid
     from simmoe.show.screen import Screen
+    from simmoe.simulator.files import check_outputs
     from simmoe.workloads import locality as measures
     from simmoe.workloads.format import trace as traces
     from simmoe.workloads.locality import page, report
 
     plotly_js = page.script() if a.html else ""
     files = [traces.find(name) for name in a.trace]
+    check_outputs({"--html": a.html}, files)
     named = [(file.stem, measures.locality(file)) for file in files]
     if a.html:
         page.write(Path(a.html), named, plotly_js)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from simmoe.cli.parser import Parser, add_scenario
+from simmoe.cli.parser import Parser, add_scenario, integer
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.version import VERSION
 
@@ -17,24 +19,45 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 on success, 1 for what a check found, 2 with one line on standard error for a user's mistake."""
+    _open_streams()
+    code: int | None = None
     try:
-        arguments, rest = parser().parse_known_args(argv)
-        if rest:
-            arguments.parser.unknown(rest)
-        code: int | None = arguments.command(arguments)
-        sys.stdout.flush()
+        try:
+            arguments, rest = parser().parse_known_args(argv)
+            if rest:
+                arguments.parser.unknown(rest)
+            code = arguments.command(arguments)
+        finally:  # --help and --version end in SystemExit, and a full disk is noticed here
+            sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output has gone: nothing is wrong
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        _drop_output()
     except KeyboardInterrupt:
         print("simmoe: interrupted", file=sys.stderr)
         return 130
     except (UserError, OSError) as error:
         from simmoe.simulator.plain import plain
 
+        if isinstance(error, OSError) and error.filename is None:  # standard output cannot be written to
+            _drop_output()
         print(f"simmoe: {plain(str(error))}", file=sys.stderr)
         return 2
     return code or 0
+
+
+def _drop_output() -> None:
+    """What is still to be printed goes nowhere: Python would try again at its end, and fail with a traceback."""
+    with contextlib.suppress(OSError):  # a caller's stream has no number
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _open_streams() -> None:
+    """Standard output and error that were closed before the start go nowhere; a character that they cannot show is escaped."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  (until the end)
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def parser() -> Parser:
@@ -113,11 +136,13 @@ def _add_sweep(commands: Commands) -> None:
         help="journal that keeps every finished trial (default: none); one that is in use is waited for",
     )
     sweep.add_argument(
-        "--trials", type=int, metavar="N", help="finished trials in all (default 100; grid: the whole space)"
+        "--trials", type=integer, metavar="N", help="finished trials in all (default 100; grid: the whole space)"
     )
     sweep.add_argument("--sampler", default="nsga2", help="nsga2 (default), tpe, random or grid")
-    sweep.add_argument("--seed", type=int, default=0, help="the same seed gives the same trials (default 0)")
-    sweep.add_argument("--top", type=int, metavar="N", help="rows of each front, spread evenly over it (default 12)")
+    sweep.add_argument("--seed", type=integer, default=0, help="the same seed gives the same trials (default 0)")
+    sweep.add_argument(
+        "--top", type=integer, metavar="N", help="rows of each front, spread evenly over it (default 12)"
+    )
     sweep.add_argument("--json", action="store_true", help="print all trials and the fronts as JSON")
     sweep.runs("sweep", "sweep")
 
@@ -149,8 +174,10 @@ def _add_trace(commands: Commands) -> None:
     make.add_argument("--router", required=True, metavar="NAME|FILE", help="oracle, switch, … or a router file")
     make.add_argument("--out", metavar="FILE", help="the npz to write (default ROUTER.npz)")
     make.add_argument("--preset", default="9x24", help="recipe: 9x24 (default), 2x4, 4x8, 8x16, 12x64 or tiny")
-    make.add_argument("--steps", type=int, help="training steps, warm-up and branch together (default: the preset's)")
-    make.add_argument("--seed", type=int, default=0)
+    make.add_argument(
+        "--steps", type=integer, help="training steps, warm-up and branch together (default: the preset's)"
+    )
+    make.add_argument("--seed", type=integer, default=0)
     _add_work(make)
     make.runs("trace_make", "zoo")
 

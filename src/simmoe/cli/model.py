@@ -39,10 +39,12 @@ def model_list(a: argparse.Namespace) -> None:
 def model_import(a: argparse.Namespace) -> None:
     """simmoe model import"""
     from simmoe.show.screen import Screen
+    from simmoe.simulator.files import check_outputs
     from simmoe.simulator.units import nbytes
     from simmoe.workloads import models
     from simmoe.workloads.importers import model as importer
 
+    check_outputs({"--out": a.out}, [a.file])
     shape = importer.import_model(Path(a.file))
     if a.name:
         shape["name"] = a.name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
+import reprlib
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -63,6 +64,13 @@ class Parser(argparse.ArgumentParser):
             return code
 
         self.set_defaults(command=command, parser=self)
+
+
+def integer(word: str) -> int:
+    """What `type=int` reads, but for the digits of other scripts, underscores and numbers without an end."""
+    if not re.fullmatch(r"[+-]?[0-9]{1,20}", word):
+        raise argparse.ArgumentTypeError(f"{reprlib.repr(word)} is no whole number")
+    return int(word)
 
 
 def add_scenario(parser: Parser, several: bool = False) -> None:

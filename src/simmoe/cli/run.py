@@ -9,14 +9,14 @@ from typing import Any
 
 from simmoe.cli.common import files_used, print_json
 from simmoe.cli.parser import given, options_of
-from simmoe.play import advice, devices, saved, what_if
+from simmoe.play import advice, devices, inputs, saved, what_if
 from simmoe.play import confidence as bands
 from simmoe.play import ladder as laddering
 from simmoe.play import run as running
 from simmoe.play.calling import load_scenario, scenario_of
 from simmoe.play.plan import Plan
 from simmoe.play.result import Run
-from simmoe.play.scenario import Scenario
+from simmoe.play.scenario import OPTIONS, Scenario
 from simmoe.play.what_if import Tried
 from simmoe.play.workload import Workload
 from simmoe.show import files as lanes
@@ -24,6 +24,7 @@ from simmoe.show import tables as show
 from simmoe.show.screen import Screen
 from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.files import check_outputs
 from simmoe.simulator.nouns.run import Spans
 from simmoe.simulator.nouns.trace import DECODE
 from simmoe.workloads.format import trace as traces
@@ -40,6 +41,8 @@ def run(a: argparse.Namespace) -> None:
         raise UserError("--force overwrites the file of --save: add --save FILE, or leave it out")
     if a.save is not None:
         saved.writable(Path(a.save), a.force)
+    outputs = {"--per-token": a.per_token, "--perfetto": a.perfetto, "--save": a.save}
+    check_outputs(outputs, [*inputs.files(OPTIONS, vars(scenario)), *([a.file] if a.file else [])])
     trace = traces.given(scenario.trace)
     if not one and a.file is None and a.tokens is None:  # of what a file holds nothing is left open
         scenario = replace(scenario, tokens=laddering.usual_tokens(trace))

@@ -10,10 +10,11 @@ from pathlib import Path
 def validate(a: argparse.Namespace) -> None:
     """simmoe validate. A missed bar is a result and no error."""
     from simmoe.show.screen import Screen
-    from simmoe.simulator.files import atomic
+    from simmoe.simulator.files import atomic, check_outputs
     from simmoe.sweeps.validation import case, report, runner
 
     cases = [case.load(name) for name in a.case or case.names()]  # a typo stops here, before anything is played
+    check_outputs({"--write": a.write}, map(case.find, a.case))
     outcomes = [runner.play(one) for one in cases]
     if a.write:
         with atomic(Path(a.write)) as stream:

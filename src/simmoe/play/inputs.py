@@ -43,6 +43,11 @@ def of_the_user(option: Declared, value: str) -> bool:
     return find(option, value).parent != FOLDERS.get(option.name, policies.FOLDER / option.name)
 
 
+def files(options: Mapping[str, Declared], values: Mapping[str, Any]) -> list[Path]:
+    """The files that are named, bundled ones too."""
+    return [find(*one) for one in named(options, values) if isinstance(one[1], str)]
+
+
 def users_files(options: Mapping[str, Declared], values: Mapping[str, Any]) -> list[str]:
     """The user's own files among those that are named."""
     own = [str(find(*one)) for one in named(options, values) if isinstance(one[1], str) and of_the_user(*one)]

@@ -20,6 +20,7 @@ from simmoe.simulator.units import parse
 
 OFF = "none"  # the word of a command or a space for an option that is left out
 LONGEST = 40  # characters of a size
+MOST_BYTES = 2**62  # twice that overflows int64
 LARGEST = 2**31 - 1  # count: positions of a trace are int32
 
 
@@ -126,7 +127,7 @@ class Size(Kind):
 
     def check(self, value: Any, where: str) -> int | str:
         number = whole(value)
-        if number is not None and number >= 0:
+        if number is not None and 0 <= number <= MOST_BYTES:
             return number
         if not isinstance(value, str):
             example = "'2 GB' or '25%'" if self.percent else "'2 GB'"

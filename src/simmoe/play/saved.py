@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,10 @@ import yaml
 from simmoe.play import inputs
 from simmoe.play.options import Declared
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.files import atomic
+from simmoe.simulator.files import atomic, check_outputs
 from simmoe.simulator.nearest import among
+from simmoe.simulator.reading import read_yaml
 from simmoe.simulator.version import VERSION
-from simmoe.workloads import models
 
 SCHEMA = 1
 DOC = "docs/scenario.md"
@@ -26,16 +25,9 @@ def writable(path: Path, force: bool) -> None:
     """Raises UserError for a place where no file can be written, and for a file that exists, unless `force`."""
     if not path.name or path.is_dir():
         raise UserError(f"--save {str(path)!r} is a folder; name the file to write, such as run.yaml")
-    if not path.parent.is_dir():
-        raise UserError(
-            f"--save {path}: the folder {path.parent} does not exist; make it, or name the file in another one"
-        )
-    if not os.access(path.parent, os.W_OK):
-        raise UserError(f"--save {path}: the folder {path.parent} cannot be written to; name the file in another one")
-    if (path.exists() or path.is_symlink()) and not force:
+    if (path.is_file() or path.is_symlink()) and not force:
         raise UserError(f"{path} exists; name another file with --save, or overwrite it with --force")
-    if path.exists() and not path.is_file():
-        raise UserError(f"--save {path} is no regular file; name another one")
+    check_outputs({"--save": path})
 
 
 def write(
@@ -43,10 +35,7 @@ def write(
 ) -> None:
     """Every value that is not the default, files as they are named from the folder of `path`. Raises UserError."""
     writable(path, force)
-    named = [(o, value) for o, value in inputs.named(options, values) if isinstance(value, str | Path)]
-    for option, file in ((o, inputs.find(o, str(value))) for o, value in named):
-        if path.exists() and path.samefile(file):
-            raise UserError(f"--save {path} would overwrite the file of {option.flag}; name another one")
+    check_outputs({"--save": path}, inputs.files(options, values))
     said = {name: value for name, value in values.items() if value != options[name].default}
     said |= {option.name: inputs.beside(option, value, path.parent) for option, value in inputs.named(options, said)}
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in said.items()}
@@ -75,7 +64,7 @@ def read(path: Path, options: Mapping[str, Declared]) -> tuple[dict[str, Any], d
 def _content(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"no file {path}; write one with: simmoe run … --save {path}")
-    content = models.read_yaml(path)
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise UserError(f"{path.name} is no scenario: it holds no keys; {DOC} shows one")
     if type(content.get("schema")) is not int or content["schema"] != SCHEMA:

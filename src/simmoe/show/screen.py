@@ -15,12 +15,18 @@ from simmoe.simulator.plain import plain
 PIPE = 150  # width of prose where the output is no terminal
 
 
+class _Output(Console):
+    def on_broken_pipe(self) -> None:
+        """The reader of the output has gone: the command ends as usual, where rich would end it with status 1."""
+        raise BrokenPipeError
+
+
 class Screen:
     """Standard output: a terminal of some width, or a pipe or file, in which a row of a table is one line."""
 
     def __init__(self) -> None:
         self.width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        self._console = Console(width=self.width or PIPE, markup=False, emoji=False, highlight=False)
+        self._console = _Output(width=self.width or PIPE, markup=False, emoji=False, highlight=False)
 
     def print(self, text: str = "", lead: str = "") -> None:
         """A paragraph, in lines that fit; `lead` stands before it in bold."""

@@ -7,11 +7,11 @@ A file is what `python -m simmoe.sweeps.validation.offload_study` writes:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.reading import read_json
 from simmoe.sweeps.validation.case import Case, Row, number
 
 BESIDE = "simplest predictor"
@@ -24,10 +24,7 @@ def why_not(case: Case) -> str:
 def rows(case: Case) -> list[Row]:
     found = []
     for path in sorted(case.folder.glob(case.setting["files"])):
-        try:
-            data: Any = json.loads(path.read_text("utf-8"))
-        except ValueError as error:
-            raise UserError(f"case {case.name}: {path.name} is not JSON: {error}") from None
+        data = read_json(path)
         listed = data.get("rows") if isinstance(data, dict) else None
         if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
             raise UserError(f"case {case.name}: {path.name} must hold a list of rows under 'rows'")

@@ -16,6 +16,7 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
+from simmoe.simulator.files import atomic
 from simmoe.workloads.oracle_moe.text.readers import READERS
 
 PACKAGES = {
@@ -108,10 +109,12 @@ def train_tokenizer(rows: list[dict[str, Any]], text: str, path: Path) -> None:
 def main(sources: Path) -> None:
     here = Path(__file__).parent
     rows, text = collect(sources)
-    (here / "corpus.txt.xz").write_bytes(lzma.compress(text.encode("ascii"), preset=9 | lzma.PRESET_EXTREME))
+    with atomic(here / "corpus.txt.xz", "wb") as stream:
+        stream.write(lzma.compress(text.encode("ascii"), preset=9 | lzma.PRESET_EXTREME))
     packages, lines = json.dumps(PACKAGES, indent=1), ",\n  ".join(json.dumps(row) for row in rows)
     listing = f'{{"sources": {packages},\n "documents": [\n  {lines}\n ]}}\n'
-    (here / "documents.json").write_text(listing, encoding="ascii")
+    with atomic(here / "documents.json") as stream:
+        stream.write(listing)
     train_tokenizer(rows, text, here / "tokenizer.json")
     for domain in READERS:
         mine = [r for r in rows if r["domain"] == domain]
