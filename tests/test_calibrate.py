@@ -558,7 +558,7 @@ def test_bad_options_are_one_line(tmp_path, capsys):
         ("--observed", "tok_s=0", run): r"write tok_s=NUMBER",
         ("--observed", "tok_s=1", str(tmp_path / "none.json")): r"no file .*none\.json; write it with: simmoe run",
         ("--observed", "tok_s=1", ladder): r"ladder\.json: holds no single run; write one with",
-        ("--observed", "tok_s=1", str(tmp_path / "text.json")): r"text\.json: not JSON",
+        ("--observed", "tok_s=1", str(tmp_path / "text.json")): r"text\.json is not a plain JSON file",
         ("--observed", "tok_s=1", other): r"other\.json: the context is not the one of the run",
         ("--observed", "tok_s=1e9", run): r"write tok_s=NUMBER",
         ("--observed", "tok_s=999999999", run): r"no one factor on the bandwidths explains tok_s=1e\+09",

@@ -216,9 +216,9 @@ def test_a_link_faster_than_its_memory_runs_at_that_rate_and_the_result_says_so(
         for rate in ("68GB/s", "90GB/s")
     )
     assert as_fast.pass_ps.tolist() == faster.pass_ps.tolist() and as_fast.counts == faster.counts
-    (note,) = faster.to_json()["notes"]
+    (note,) = (note for note in faster.to_json()["notes"] if "link" in note and "prompt" not in note)
     assert "The link could carry 90,000,000,000 B/s, more than the 68,000,000,000 B/s of host_dram" in note
-    assert "notes" not in as_fast.to_json()
+    assert not any("could carry" in note for note in as_fast.to_json().get("notes", []))
 
 
 def test_a_link_over_which_nothing_moves_slows_nobody():

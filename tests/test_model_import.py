@@ -215,10 +215,10 @@ def test_a_bad_config_is_one_line(tmp_path: Path, change: dict[str, Any], messag
 @pytest.mark.parametrize(
     "name, text, message",
     [
-        ("config.json", b"", "config.json is not a JSON file"),
-        ("config.json", b'{"model_type": "mixtral"', "config.json is not a JSON file"),
-        ("config.json", b"\xff\xfe", "config.json is not a JSON file"),
-        ("config.json", b"[" * 200_000, "config.json is not a JSON file"),
+        ("config.json", b"", "config.json is not a plain JSON file"),
+        ("config.json", b'{"model_type": "mixtral"', "config.json is not a plain JSON file"),
+        ("config.json", b"\xff\xfe", "config.json cannot be read as a JSON file"),
+        ("config.json", b"[" * 200_000, "config.json is not a plain JSON file"),
         ("config.json", b"[1]", "config.json holds a list"),
         ("model.bin", b"x", "model.bin: cannot tell what it is; give config.json, *.gguf"),
         ("model.gguf", b"", "model.gguf is not a GGUF file: it starts with b''"),
@@ -755,12 +755,12 @@ def test_writing_refuses_to_overwrite_and_leaves_no_half_file(tmp_path: Path, mo
     with pytest.raises(UserError, match="the key 'name' is missing"):
         write_shape({k: v for k, v in data.items() if k != "name"}, out, force=True)
     monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(UserError, match="cannot be written: No space left on device"):
+    with pytest.raises(UserError, match=r"cannot write .*: No space left on device"):
         write_shape(data, out, force=True)
     assert out.read_text() == "mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m", "m.yaml"]
     monkeypatch.undo()
     write_shape(data, out, force=True)
     assert models.load(str(out)).total_params == 46_702_792_704
-    with pytest.raises(UserError, match="cannot be written: No such file or directory"):
+    with pytest.raises(UserError, match=r"cannot write .*: folder .* does not exist"):
         write_shape(data, tmp_path / "no" / "m.yaml")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from simmoe.simulator import reading
 from simmoe.simulator.errors import UserError
 from simmoe.workloads.importers import attention
 

@@ -208,10 +208,12 @@ def write(profile: Mapping[str, Any], path: Path, force: bool) -> Hardware:
     """The machine, loaded from the file before it takes its name. Raises UserError."""
     writable(path, force)
     text = yaml.safe_dump(dict(profile), sort_keys=False, width=140, allow_unicode=True, default_flow_style=None)
-    with tempfile.TemporaryDirectory() as folder:
-        checked = Path(folder, f"{path.stem}.yaml")
-        checked.write_text(text, "utf-8")
-        hw = hardware_profiles.load(checked)
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, prefix=f".{path.stem}.", suffix=".yaml", encoding="utf-8"
+    ) as checked:
+        checked.write(text)  # beside the profile: it may extend another file there
+        checked.flush()
+        hw = hardware_profiles.load(checked.name)
     if not force and (wrong := hardware_profiles.doubts(hw)):
         raise Impossible(f"{'; '.join(wrong)}. Nothing was written; --force writes it all the same")
     with atomic(path) as stream:

@@ -79,7 +79,7 @@ def _refuse_busy(why: str, force: bool) -> None:
     if why and not force:
         raise UserError(why)
     if why:
-        print(f"note: {why}")
+        Screen().print(f"note: {why}")
 
 
 def _measure(a: argparse.Namespace) -> list[Row]:
@@ -87,7 +87,7 @@ def _measure(a: argparse.Namespace) -> list[Row]:
         raise UserError("--disk is for experts on a disk; leave it out, or --home memory")
     device, (library, note) = cuda.choose(a.device), backend.choose()
     if note:
-        print(note)
+        Screen().print(note)
     before = Watch()
     time.sleep(LISTEN)
     _refuse_busy(profile.too_busy(before.foreign()), a.force)

@@ -136,7 +136,8 @@ def hw_check(a: argparse.Namespace) -> int:
         facts = {"name": hw.name, "ok": not wrong, "figures": kinds, "modes": list(hw.modes), "digest": hw.digest}
         _print_json({"schema": 1, **facts, **({"impossible": list(wrong)} if wrong else {})})
     elif wrong:
-        print("\n".join(f"{file}: {line}" for line in wrong))
+        for line in wrong:
+            Screen().line(f"{file}: {line}")
     else:
         said = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
         modes = f"; modes {', '.join(hw.modes)}" if hw.modes else ""

@@ -56,4 +56,4 @@ def model_import(a: argparse.Namespace) -> None:
         f"{nbytes(model.dense_bytes)} dense + {nbytes(model.all_expert_bytes)} of routed experts"
     )
     if model.caution:
-        print(model.caution)
+        Screen().print(model.caution)
