@@ -157,8 +157,8 @@ def blocks_left(model: ModelShape, budget_bytes: int) -> int:
 
 
 def _size(count: int) -> str:
-    """Bytes as an option says them: whole megabytes of much, not more than there are."""
-    return f"{count // MEGABYTE}MB" if count >= GIGABYTE else f"{count}B"
+    """Bytes as an option says them: whole megabytes of many, not more than there are."""
+    return f"{count // MEGABYTE}MB" if count >= 100 * MEGABYTE else f"{count}B"
 
 
 def _link(hw: Hardware) -> dict[str, int]:
