@@ -24,6 +24,7 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.units import nbytes
+from simmoe.simulator.version import RESULT_SCHEMA
 from simmoe.workloads.format import trace as traces
 
 CENTS = 100  # prices are in US cents
@@ -85,7 +86,7 @@ class Comparison:
             }
             for row in self.rows
         ]  # fmt: skip
-        return {"schema": 1, "kind": "simulated", "versions": versions(), "rows": rows}
+        return {"schema": RESULT_SCHEMA, "kind": "simulated", "versions": versions(), "rows": rows}
 
 
 @takes()

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from simmoe.play.result import versions
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.plain import plain
+from simmoe.simulator.version import RESULT_SCHEMA
 from simmoe.sweeps.front import front
 from simmoe.sweeps.journal import note_sampler, open_study
 from simmoe.sweeps.sampling import SAMPLERS, Draws, key
@@ -89,7 +90,7 @@ class Sweep:
         on = {hw: self.front_on(hw) for hw in self.space.axes["hw"]}
         every = {trial.number: trial for one in (best, *on.values()) for trial in one}
         return {
-            "schema": 1, "kind": "simulated", "versions": {**versions(), "optuna": optuna.__version__},
+            "schema": RESULT_SCHEMA, "kind": "simulated", "versions": {**versions(), "optuna": optuna.__version__},
             "space": {"name": self.space.name, "digest": self.scenarios.digest, "scenarios": self.space.size, "tokens": self.space.tokens},
             "objectives": dict(self.space.objectives), "sampler": self.sampler, "seed": self.seed,
             "sampled_by": list(self.sampled_by),

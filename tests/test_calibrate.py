@@ -525,6 +525,8 @@ def test_bad_options_are_one_line(tmp_path, capsys):
         (tmp_path / f"{name}.jsonl").write_text(text)
     (tmp_path / "half.jsonl").write_text('{"kind": "machine"}')
     there = str(tmp_path / "there.yaml")
+    old = tmp_path / "old.json"
+    old.write_text(json.dumps({**json.loads(Path(run).read_text()), "schema": 1}))
     for options, line in {
         ("--out", there): r"there\.yaml exists; name another file with --out, or overwrite it with --force",
         ("--out", str(tmp_path / "no" / "x.yaml")): r"folder .*no does not exist; create it first",
@@ -557,6 +559,7 @@ def test_bad_options_are_one_line(tmp_path, capsys):
         ("--observed", "tok_s=fast", run): r"--observed 'tok_s=fast': write tok_s=NUMBER",
         ("--observed", "tok_s=0", run): r"write tok_s=NUMBER",
         ("--observed", "tok_s=1", str(tmp_path / "none.json")): r"no file .*none\.json; write it with: simmoe run",
+        ("--observed", "tok_s=1", str(old)): r"old\.json: a result of schema 1, and this version writes 2",
         ("--observed", "tok_s=1", ladder): r"ladder\.json: holds no single run; write one with",
         ("--observed", "tok_s=1", str(tmp_path / "text.json")): r"text\.json is not a plain JSON file",
         ("--observed", "tok_s=1", other): r"other\.json: the context is not the one of the run",

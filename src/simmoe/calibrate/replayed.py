@@ -17,6 +17,7 @@ from simmoe.play.scenario import Scenario
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.reading import read_json
+from simmoe.simulator.version import RESULT_SCHEMA
 from simmoe.workloads import models
 from simmoe.workloads.format import trace as traces
 
@@ -70,6 +71,11 @@ def _scenario(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not isinstance(content.get("scenario"), dict):
         raise UserError(
             f"{file.name}: holds no single run; write one with the memory that was used: simmoe run … --budget SIZE --json > {file.name}"
+        )
+    if content.get("schema") != RESULT_SCHEMA:
+        raise UserError(
+            f"{file.name}: a result of schema {content.get('schema')!r}, and this version writes {RESULT_SCHEMA}, with other numbers; "
+            "write it again"
         )
     scenario: dict[str, Any] = content["scenario"]
     return scenario

@@ -23,6 +23,7 @@ from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.trace import DECODE, Trace
 from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.time.engines import Engine
+from simmoe.simulator.version import RESULT_SCHEMA
 
 RUNGS = tuple(Fraction(n, 8) for n in range(1, 9))  # of the bytes of all routed experts
 TOKENS = 2048  # played by default where the whole trace would take long
@@ -67,7 +68,7 @@ class Ladder:
         ]
         bounds = {"nothing": self.nothing.to_json(), "everything": self.everything.to_json()}
         return {
-            "schema": 1,
+            "schema": RESULT_SCHEMA,
             "kind": "simulated",
             "versions": versions(),
             **self.workload.facts(),

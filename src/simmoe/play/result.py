@@ -31,7 +31,7 @@ from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import Clocks, Counts
 from simmoe.simulator.nouns.serving import ServingLog
 from simmoe.simulator.nouns.trace import DECODE, PREFILL
-from simmoe.simulator.version import VERSION
+from simmoe.simulator.version import RESULT_SCHEMA, VERSION
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ class Run:
         notes = {"notes": self.notes} if self.notes else {}
         emits = {} if self.workload.trace.emitted is None else {"emitted": self.emitted}
         return {
-            "schema": 1, "kind": "simulated", "engine": self.engine, "versions": versions(), "scenario": self.scenario(),
+            "schema": RESULT_SCHEMA, "kind": "simulated", "engine": self.engine, "versions": versions(), "scenario": self.scenario(),
             "digest": self.digest, "start": self.start, "cold_misses": self.cold_misses,
             "hits": self.hits, "misses": self.misses, "evictions": self.evictions, "bytes": self.bytes,
             "prefill": {**asdict(self.prefill), "hit_rate": self.prefill.hit_rate},
