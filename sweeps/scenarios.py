@@ -17,7 +17,7 @@ from simmoe.play.cautions import cautions
 from simmoe.play.identity import placement_identity, policy_identity, sees_the_future
 from simmoe.play.kinds import OFF
 from simmoe.play.options import Declared
-from simmoe.play.plan import Plan, guesses_of, missing_of
+from simmoe.play.plan import Plan, guesses_of, missing_of, streamed
 from simmoe.play.result import Run
 from simmoe.play.run import play
 from simmoe.play.scenario import Scenario, workload_options
@@ -181,8 +181,11 @@ class Scenarios:
             for hw in axes["hw"]:
                 point = {**first, "trace": trace, "hw": hw, **placed}
                 with suppress(UserError):  # a scenario that cannot run says so in its trial
-                    placement = AXES["placement"].parsed(word) if placed else None
-                    found |= dict.fromkeys(cautions(self.workload(point), Plan(0, placement=placement)))
+                    plan = Plan(0, placement=AXES["placement"].parsed(word) if placed else None)
+                    workload = self.workload(point)
+                    # what holds for one budget only, and what the heading says of each machine by its name
+                    other = {*streamed(workload, plan), *hardware_profiles.doubts(workload.hw)}
+                    found |= dict.fromkeys(line for line in cautions(workload, plan) if line not in other)
                     break
         return list(found)
 

@@ -251,6 +251,16 @@ def test_fault_37_a_space_that_names_code_says_that_it_was_executed(capsys, tmp_
     assert "Python code and is executed" in " ".join(capsys.readouterr().out.split())
 
 
+def test_a_heading_says_nothing_of_one_budget_and_nothing_twice(capsys, tmp_path):
+    figure = '{value: 1978 TFLOP/s, kind: nominal, source: "with sparsity"}'
+    box = tmp_path / "box.yaml"
+    box.write_text(f"name: box\ntitle: a box\nextends: h200\nunits: {{gpu: {{flops: {{bf16: {figure}}}}}}}\n")
+    out = told(capsys, written(tmp_path, hw=["rtx_4090"], placement=["n_cpu_moe=8"], trace="switch"), "--trials", "1")
+    assert "llama.cpp would refuse" not in out
+    out = told(capsys, written(tmp_path, hw=[str(box)], trace="switch"), "--trials", "1")
+    assert out.count("1978 TFLOP/s") == 1
+
+
 def test_a_journal_of_another_version_is_refused_in_one_line(capsys, tmp_path):
     path, journal = written(tmp_path), tmp_path / "old.journal"
     found(capsys, path, "--trials", "2", "--study", str(journal))

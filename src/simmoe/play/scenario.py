@@ -161,8 +161,8 @@ class Scenario:
     )  # fmt: skip
     placement: str | None = option(
         Policy(amount=True), None, group=POLICY, metavar="NAME=N", off=True,
-        help="experts left to the CPU for good: n_cpu_moe=4 (layers), or all but popular=50% (by use; popular=50%:TRACE: by use in "
-        "another trace; popular=50%:first=20%: in the first rows, which are not played) or random=50% of each layer; or to each of "
+        help="experts left to the CPU for good: n_cpu_moe=4 (of the first 4 blocks), or all but popular=50% (by use; popular=50%:TRACE: by "
+        "use in another trace; popular=50%:first=20%: in the first rows, which are not played) or random=50% of each layer; or to each of "
         "several devices: layer_split=3/1, expert_split=1/1",
     )  # fmt: skip
     write_back: bool = option(
@@ -188,7 +188,7 @@ class Scenario:
     )  # fmt: skip
     budget: int | str | None = option(
         Size(percent=True), None, group=MEMORY, metavar="SIZE",
-        help="memory for routed experts alone, such as 2GB or 25% of all of them",
+        help="memory for routed experts alone, such as 2GB, or 25% of those that the placement leaves to the device",
     )  # fmt: skip
     memory: int | str | None = option(
         Size(), None, group=MEMORY, metavar="SIZE", help="memory for dense weights + KV cache + experts"
