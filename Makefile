@@ -30,9 +30,11 @@ test:
 real:
 	$(PYTEST) -rs -m "real or traces"
 
-# Damaged inputs for 20 minutes (at least 20,000), then the property tests with ten times the examples of CI; other ones each time.
+# Damaged inputs for 20 minutes (at least 20,000), 100 kills of sweeps (6 minutes), then the property tests with ten times the examples of
+# CI; other ones each time.
 fuzz:
 	$(PYTHON) -m tests.fuzz --seconds 1200 --keep fuzzed
+	$(PYTHON) -m tests.test_sweep_kills 100
 	$(PYTEST) --hypothesis-profile fuzz -m "hypothesis and not train"
 
 # Where numbers have moved for a reason: writes anew what the examples print and what README, results.md and sweeps.md show.

@@ -1,7 +1,8 @@
-"""Policies of a space that read the future of the trace. No machine can run them, so that a search must not choose them."""
+"""Words of a space that know the text that they are scored on. No machine can play them, so that a search must not choose them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from simmoe import policies
@@ -9,23 +10,45 @@ from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.errors import UserError
 from simmoe.sweeps.space import Space
 
+Bound = tuple[str, str]  # axis and word, such as ("eviction", "belady")
+WHY = {
+    "eviction": "reads the future of the trace, which no machine can",
+    "placement": "counts the very text that it is scored on, which no machine can",
+}
+INSTEAD = {"eviction": "lru", "placement": "popular=50%:first=20%"}
 
-def split(space: Space) -> tuple[Space, tuple[str, ...]]:
-    """The space that is searched, and the bounds that are shown beside its fronts. Raises UserError where nothing else is left."""
-    names = space.axes.get("eviction", ())
-    for name in set(names) & set(BOUNDS):
+
+def split(space: Space, counts_own_text: Callable[[str], bool]) -> tuple[Space, tuple[Bound, ...]]:
+    """The space that is searched, and the bounds that are shown beside its fronts. Raises UserError where an axis has nothing else.
+
+    counts_own_text: whether a placement goes by the use of experts in a trace of the space.
+    """
+    for name in set(space.axes.get("eviction", ())) & set(BOUNDS):
         raise UserError(f"eviction {name!r} of the space is a bound without a budget and no policy; take it out")
-    bounds = tuple(name for name in names if is_bound(name))
-    if not bounds:
-        return space, ()
-    left = tuple(name for name in names if name not in bounds)
+    is_bound = {"eviction": reads_ahead, "placement": counts_own_text}
+    bounds = tuple((axis, word) for axis, known in is_bound.items() for word in space.given(axis) if known(word))
+    axes = {axis: _left(axis, words, bounds) for axis, words in space.axes.items()}
+    return replace(space, axes=axes), bounds
+
+
+def _left(axis: str, words: Sequence[str], bounds: tuple[Bound, ...]) -> Sequence[str]:
+    mine = [word for one, word in bounds if one == axis]
+    if not mine:
+        return words
+    left = tuple(word for word in words if word not in mine)
     if not left:
         raise UserError(
-            f"eviction {', '.join(bounds)} of the space reads the future of the trace, a bound and no policy; name a policy beside it, "
-            "such as lru"
+            f"{axis} {', '.join(mine)} of the space {WHY[axis]}: a bound and no policy; name a policy beside it, such as "
+            f"{INSTEAD[axis]}"
         )
-    return replace(space, axes={**space.axes, "eviction": left}), bounds
+    return left
 
 
-def is_bound(eviction: str) -> bool:
+def reads_ahead(eviction: str) -> bool:
     return "next_use" in getattr(policies.load("eviction", eviction), "NEEDS", ())
+
+
+def said(bounds: tuple[Bound, ...]) -> str:
+    """Which bounds there are, and why each is one."""
+    words = {axis: ", ".join(word for one, word in bounds if one == axis) for axis in dict(bounds)}
+    return "; ".join(f"{mine} {WHY[axis]}" for axis, mine in words.items())

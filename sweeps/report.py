@@ -15,8 +15,9 @@ from simmoe.show.screen import Screen
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.units import nbytes
+from simmoe.sweeps import bounds
 from simmoe.sweeps.search import Sweep
-from simmoe.sweeps.space import AXES, Space
+from simmoe.sweeps.space import AXES
 
 ROWS = 12  # of a front, unless told
 ALWAYS = ("trace", "hw", "eviction")  # columns of a front, where the space names them; the others where it varies them
@@ -89,13 +90,10 @@ def _front(
     if rows:
         others = [equal[tuple(trial.values)] - 1 for trial in rows]
         facts = [(str(trial.number), trial.user_attrs) for trial in rows]
-        out.table(_table(facts, sweep.space, others if any(others) else None))
+        out.table(_table(facts, sweep, others if any(others) else None))
     if rows and (beside := sweep.bounds(rows)):
-        names = ", ".join(sweep.scenarios.bounds)
-        out.print(
-            f"Bound at the same settings, on no front: {names} reads the future of the trace, which no machine can"
-        )
-        out.table(_table([(str(bound.beside), bound.facts) for bound in beside], sweep.space, None))
+        out.print(f"Bound at the same settings, on no front: {bounds.said(sweep.scenarios.bounds)}")
+        out.table(_table([(str(bound.beside), bound.facts) for bound in beside], sweep, None))
     return rows
 
 
@@ -106,9 +104,11 @@ def _spread(rows: list[FrozenTrial], top: int) -> list[FrozenTrial]:
     return [rows[round(i * (len(rows) - 1) / max(top - 1, 1))] for i in range(top)]
 
 
-def _table(rows: Sequence[tuple[str, Mapping[str, Any]]], space: Space, equal: Sequence[int] | None) -> Grid:
+def _table(rows: Sequence[tuple[str, Mapping[str, Any]]], sweep: Sweep, equal: Sequence[int] | None) -> Grid:
     """rows: number and facts of each trial. equal: how many other scenarios have its values; None leaves the column out."""
-    axes = [axis for axis in COLUMNS if axis in space.axes and (axis in ALWAYS or len(space.axes[axis]) > 1)]
+    space, bounded = sweep.space, dict(sweep.scenarios.bounds)
+    varied = {axis for axis, words in space.axes.items() if axis in ALWAYS or axis in bounded or len(words) > 1}
+    axes = [axis for axis in COLUMNS if axis in varied]
     extra = [metric for metric in space.objectives if metric not in SHOWN]
     columns = (
         Column("#"), *(Column(axis, 0 if axis in ALWAYS else 5 + i, text=True) for i, axis in enumerate(axes)), Column("budget", 2),

@@ -12,18 +12,20 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from simmoe import hardware_profiles
+from simmoe.play import popularity
 from simmoe.play.calling import scenario_of
 from simmoe.play.cautions import cautions
-from simmoe.play.identity import placement_identity, policy_identity, sees_the_future
+from simmoe.play.identity import placement_identity, policy_identity
 from simmoe.play.kinds import OFF
 from simmoe.play.options import Declared
-from simmoe.play.plan import Plan, guesses_of, missing_of, streamed
+from simmoe.play.plan import Plan, counts_use, guesses_of, missing_of, streamed, units_of
 from simmoe.play.result import Run
 from simmoe.play.run import play
 from simmoe.play.scenario import Scenario, workload_options
 from simmoe.play.workload import Workload
 from simmoe.simulator.costs import fit_geometry
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.time.engines import Engine
 from simmoe.sweeps import bounds, metrics
 from simmoe.sweeps.space import AXES, Point, Space
@@ -33,6 +35,8 @@ from simmoe.workloads.format.trace import first_tokens
 
 # what a machine or a trace may be unable to do: a value that fails on all of them stops the sweep
 DOUBTFUL = ("set", "prefetch", "miss", "placement", "graphs", "page_cache")
+
+OTHER_ROWS = "Placements that count the first rows play the others alone: their rates are of another part of the text than the rest"
 
 
 class Outcome(NamedTuple):
@@ -47,18 +51,18 @@ class Scenarios:
 
     def __init__(self, space: Space, runs: int) -> None:
         """runs: how many will be played about, which decides whether the compiled engine pays. Raises UserError."""
-        self.space, self.bounds = bounds.split(space)
-        self.runs, axes = runs, self.space.axes
+        self.space, self.runs, axes = space, runs, space.axes
         self.hw = {name: hardware_profiles.load(name) for name in axes["hw"]}
         self._traces = {name: traces.load(name) for name in axes["trace"]}
+        self._models = {key: self._model(*key) for key in self._shapes()}
+        self.space, self.bounds = bounds.split(space, self._counts_own_text)
         self._policies: dict[str, dict[str, str]] = {}
         for kind, value, name in self.space.policies:
             self._policies.setdefault(kind, {})[value] = (
                 placement_identity(value) if kind == "placement" else policy_identity(kind, name)
             )
-        self._models = {key: self._model(*key) for key in self._shapes()}
         for axis in DOUBTFUL:
-            for value in self.space.given(axis):
+            for value in [*self.space.given(axis), *(word for one, word in self.bounds if one == axis)]:
                 self._require(axis, value)
         self._made_of = workload_options()
         self._workloads: dict[str, Workload] = {}
@@ -81,14 +85,17 @@ class Scenarios:
     def _require(self, axis: str, value: str) -> None:
         """Raises UserError for a value that no machine and trace of the space can play, such as a policy that needs a CPU.
 
-        One pass tells. What fails on some of them only is left to its trials, which say why.
+        One pass tells, or all where rows are counted and the others played. What fails on some of them only is left to its trials,
+        which say why.
         """
         reasons = []
         for hw, (trace, model, form), beside in product(self.hw, self._shapes(), self._beside(axis)):
             try:
-                one_pass, shape = first_tokens(self._traces[trace], 1), self._models[trace, model, form]
-                options = {name: AXES[name].parsed(word) for name, word in {**beside, axis: value}.items()}
-                scenario = scenario_of({"hw": hw, "trace": one_pass, "model": shape, "budget": 0, **options})
+                point, shape = {**beside, axis: value}, self._models[trace, model, form]
+                options = {name: AXES[name].parsed(word) for name, word in point.items()}
+                counted = popularity.source(point.get("placement")).startswith(popularity.FIRST)
+                text = self._traces[trace] if counted else first_tokens(self._traces[trace], 1)
+                scenario = scenario_of({"hw": hw, "trace": text, "model": shape, "budget": 0, **options})
                 workload = scenario.workload()
                 plan = scenario.plan(workload)
                 guesses_of(workload, plan)
@@ -98,6 +105,19 @@ class Scenarios:
             else:
                 return
         raise UserError(f"{axis} {value!r} of the space works with none of its machines and traces: {reasons[0]}")
+
+    def _counts_own_text(self, placement: str) -> bool:
+        """Whether a placement goes by the use of experts in a trace of the space, as far as a machine of it can play that."""
+        other = popularity.other_trace(placement)
+        own = _digest(traces.load(other)) in self._digests.values() if other else not popularity.source(placement)
+        if not own:
+            return False
+        for hw, (trace, model, form) in product(self.hw.values(), self._shapes()):
+            with suppress(UserError):  # what none of them can play is refused by _require
+                one_pass = Workload(hw, first_tokens(self._traces[trace], 1), self._models[trace, model, form])
+                units_of(one_pass, placement, 0)  # raises where its amount is none
+                return counts_use(one_pass, placement, 0)
+        return False
 
     def _beside(self, axis: str) -> list[Point]:
         """Values of the other axes without which several devices play nothing."""
@@ -109,11 +129,15 @@ class Scenarios:
         return [dict(zip(axes, words)) for words in product(*axes.values())]
 
     @cached_property
+    def _digests(self) -> dict[str, str]:
+        return {name: _digest(loaded) for name, loaded in self._traces.items()}
+
+    @cached_property
     def digest(self) -> str:
         """sha256 of what the space says and of what it names: a study must not mix results of different inputs."""
         inputs = {
             "hw": {name: hw.digest for name, hw in self.hw.items()},
-            "trace": {name: loaded.meta.get("digest") or traces.digest(loaded) for name, loaded in self._traces.items()},
+            "trace": self._digests,
             **self._policies,
             "model": [[*key, shape.digest] for key, shape in self._models.items()],
             "metric": {name: hashlib.sha256(metrics.find(name).read_bytes()).hexdigest() for name in self.space.objectives},
@@ -171,10 +195,8 @@ class Scenarios:
         return repr([point.get(name) for name in self._made_of])
 
     def cautions(self) -> list[str]:
-        """What a reader of a front must know of the traces and policies of the space, on the first machine that plays them."""
+        """What a reader of a front must know of the traces and placements of the space, on the first machine that plays them."""
         axes, found = self.space.axes, dict[str, None]()
-        for name in axes.get("eviction", ()):
-            found |= dict.fromkeys(sees_the_future(name))
         first = {axis: values[0] for axis, values in axes.items()}
         for trace, word in product(axes["trace"], axes.get("placement", (OFF,))):
             placed = {"placement": word} if "placement" in axes else {}
@@ -187,6 +209,10 @@ class Scenarios:
                     other = {*streamed(workload, plan), *hardware_profiles.doubts(workload.hw)}
                     found |= dict.fromkeys(line for line in cautions(workload, plan) if line not in other)
                     break
+        sources = map(popularity.source, axes.get("placement", ()))
+        cut = {source if source.startswith(popularity.FIRST) else "" for source in sources}
+        if len(cut) > 1 or (any(cut) and self.bounds):
+            found[OTHER_ROWS] = None
         return list(found)
 
     def command(self, point: Point) -> str:
@@ -208,6 +234,10 @@ def _words(option: Declared, word: str) -> list[str]:
     if option.about.off and word == OFF:
         return []
     return [option.flag] if option.default is False else [option.flag, word]
+
+
+def _digest(trace: Trace) -> str:
+    return trace.meta.get("digest") or traces.digest(trace)
 
 
 def _shape(point: Point) -> tuple[str, str, str]:

@@ -28,7 +28,7 @@ Report = Callable[[int, int, int], None]  # finished, wanted, of these cannot ru
 
 
 class Bound(NamedTuple):
-    """What a policy that reads the future gives in the scenario of a trial. `facts` is what a trial has in `user_attrs`."""
+    """What a word that knows the text beforehand gives in the scenario of a trial. `facts` is what a trial has in `user_attrs`."""
 
     beside: int  # number of the trial
     facts: dict[str, Any]
@@ -78,8 +78,8 @@ class Sweep:
         """What each bound of the space gives in the scenarios of `trials`, where it can run there: played now, told to no study."""
         asked: dict[str, tuple[int, Point]] = {}
         for trial in trials:
-            for name in self.scenarios.bounds:
-                point = {**trial.user_attrs["point"], "eviction": name}
+            for axis, word in self.scenarios.bounds:
+                point = {**trial.user_attrs["point"], axis: word}
                 asked.setdefault(key(point), (trial.number, point))
         played = ((number, self.scenarios.outcome(point)) for number, point in asked.values())
         return [Bound(number, outcome.facts) for number, outcome in played if outcome.values is not None]

@@ -20,6 +20,7 @@ from simmoe.simulator.time import compile as compiled
 # the chance of another; `make fuzz` searches long. --hypothesis-profile NAME chooses another than the usual one.
 settings.register_profile("dev", max_examples=20, deadline=None, print_blob=True)
 settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True)
+settings.register_profile("versions", max_examples=10, deadline=None, derandomize=True)  # other versions of packages
 settings.register_profile("fuzz", max_examples=1000, deadline=None, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "dev")
 

@@ -13,6 +13,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import zipfile
 from pathlib import Path
@@ -188,27 +189,23 @@ def test_fault_30_a_circle_of_links(tmp_path, refused):
     refused(*ONE, "--per-token", tmp_path / "a", line="symbolic links")
 
 
-def test_fault_30_a_read_only_folder_is_one_line(tmp_path):
-    """Root may write everywhere, so it becomes nobody once all is imported."""
-    out = tmp_path / "x.csv"
-    code = f"""
+def test_fault_30_a_read_only_folder_is_one_line():
+    """Root may write everywhere, so it becomes nobody once all is imported; nobody cannot enter the folders of pytest."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        code = f"""
 import os, sys
 from simmoe.cli.main import main
 assert main({ONE}) == 0
-for folder in {[str(one) for one in (tmp_path, *tmp_path.parents[:2])]}:
-    os.chmod(folder, 0o555)
+os.chmod({str(folder)!r}, 0o555)
 if os.geteuid() == 0:
     os.setuid(65534)
-sys.exit(main({[*ONE, "--per-token", str(out)]}))
+sys.exit(main({[*ONE, "--per-token", str(folder / "x.csv")]}))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         folder.chmod(0o755)
-    assert (
-        done.returncode == 2
-        and done.stderr
-        == f"simmoe: cannot write {out}: the folder {tmp_path} is read-only; name a file in another one\n"
-    )
+    line = f"simmoe: cannot write {folder / 'x.csv'}: the folder {folder} is read-only; name a file in another one\n"
+    assert (done.returncode, done.stderr) == (2, line)
 
 
 def small_files() -> None:

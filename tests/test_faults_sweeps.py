@@ -114,6 +114,43 @@ def test_fault_22_a_bound_is_on_no_front_and_no_sampler_is_told_of_it(capsys, tm
     )
 
 
+def test_fault_22_a_placement_that_counts_the_scored_text_is_a_bound_too(capsys, tmp_path):
+    """The kind: 0.1.0 gave popular=50%, which counts the very text that it is scored on, to the sampler and had it on the front."""
+    own = ["popular=50%", "popular=25%:switch"]
+    keys = {"trace": "switch", "hw": "rtx_4090", "eviction": ["lru", "belady"], "budget": ["20%"], "tokens": 256}
+    path = written(tmp_path, **keys, placement=["none", *own])
+    sweep = found(capsys, path, "--sampler", "grid")
+    assert [(t["point"]["eviction"], t["point"]["placement"]) for t in sweep["trials"]] == [("lru", "none")]
+    assert sweep["front"] == [0] and sweep["space"]["scenarios"] == 1
+    points = [(bound["point"]["eviction"], bound["point"]["placement"]) for bound in sweep["bounds"]]
+    assert points == [("belady", "none"), ("lru", own[0]), ("lru", own[1])]
+    for bound in sweep["bounds"]:
+        assert main([*bound["command"].split()[1:], "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["tok_s"] == bound["tok_s"]
+    front, below = told(capsys, path, "--sampler", "grid").split("Bound at the same settings, on no front: ")
+    assert "belady" not in front and "popular" not in front and re.match("belady reads the future", below)
+    assert re.search(r"popular=50%, popular=25%:switch counts\s+the\s+very\s+text", below)
+    assert all(re.search(rf"^0 .* {re.escape(word)} .*%$", below, re.M) for word in own)
+    line = refused(capsys, written(tmp_path, **keys, placement=own[0]))
+    assert re.search("placement popular=50% of the space counts the very text.*such as popular=50%:first=20%", line)
+
+
+def test_fault_22_a_placement_that_counts_other_rows_is_searched(capsys, tmp_path):
+    """The first rows or another trace can be known beforehand; what is played of the text is said. 0.1.0 knew neither."""
+    other, switch = str(tmp_path / "other.npz"), simmoe.load_trace("switch")
+    simmoe.save_trace(switch.taken(slice(switch.pass_ptr[40]), switch.pass_ptr[:41], switch.phase[:40]), other)
+    keys = {"trace": "switch", "hw": "rtx_4090", "eviction": "lru", "budget": ["20%"], "tokens": 256}
+    placements = ["popular=50%:first=20%", f"popular=50%:{other}", "random=50%", "n_cpu_moe=4"]
+    for beside, rows_differ in (([], False), (placements[1:], True)):
+        path = written(tmp_path, **keys, placement=[placements[0], *beside])
+        sweep = found(capsys, path, "--sampler", "grid")
+        assert sweep["bounds"] == [] and all(trial["state"] == "played" for trial in sweep["trials"])
+        assert {trial["point"]["placement"] for trial in sweep["trials"]} == {placements[0], *beside}
+        out = " ".join(told(capsys, path, "--sampler", "grid").split())
+        assert "counted the first 2,509 of 12,544 tokens, which are not played" in out
+        assert ("their rates are of another part of the text" in out) == rows_differ
+
+
 def test_fault_22_scenarios_with_equal_values_are_one_row_with_a_count(capsys, tmp_path):
     path = written(
         tmp_path, eviction=["fifo", "lru", "random"], budget=["20%", "100%"], trace="switch", hw="a100", tokens=256

@@ -40,7 +40,7 @@ OTHER = {
     "scope": ("layer", "layer", {}), "timeline": ("serial", "serial", {}), "overlap": ("none", False, {}),
     "prefetch": ("next_layer", "next_layer", {}),
     "prefetch_into": ("buffers", "buffers", {"prefetch": "next_layer"}), "miss": ("cpu", "cpu", {}),
-    "placement": ("popular=50%", "popular=50%", {}), "write_back": ("on", True, {}), "cold_per_sequence": ("on", True, {}),
+    "placement": ("random=50%", "random=50%", {}), "write_back": ("on", True, {}), "cold_per_sequence": ("on", True, {}),
     "start": ("cold", "cold", {}), "warm_up": ("64", 64, {"tokens": 200}),
     "graphs": ("on", True, {}), "page_cache": ("4GB", "4GB", NVME), "budget": ("50%", "50%", {}),
     "memory": ("2GB", "2GB", {"budget": None}), "engine": (ENGINE, ENGINE, {}), "seed": ("7", 7, {"eviction": "random"}),

@@ -110,11 +110,14 @@ def test_kills_at_random_moments_lose_nothing(sampler: str, tmp_path: Path) -> N
 
 
 def main() -> None:
-    kills = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+    kills, wrong = int(sys.argv[1]) if len(sys.argv) > 1 else 100, 0
     for number, sampler in enumerate(SAMPLERS):
         share = kills * (number + 1) // len(SAMPLERS) - kills * number // len(SAMPLERS)
         with tempfile.TemporaryDirectory() as folder:
-            print(sampler, killed_sweeps(share, sampler, int(time.time()), Path(folder)), flush=True)
+            found = killed_sweeps(share, sampler, int(time.time()), Path(folder))
+            print(sampler, found, flush=True)
+        wrong += found.lost + abs(found.doubled) + found.other_sweeps
+    sys.exit(bool(wrong))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ SPACE = {
 EACH = {
     "prefetch": ["none", "next_layer", "whole_layer"],
     "miss": ["fetch", "cpu", "idle_cheaper", "balanced"],
-    "placement": ["none", "popular=50%", "n_cpu_moe=4", "random=25%"],
+    "placement": ["none", "popular=50%:first=20%", "n_cpu_moe=4", "random=25%"],
     "graphs": ["none", "on"],
     "batch": ["none", 2],
     "prefill_chunk": ["none", 16],
@@ -134,7 +134,7 @@ def told(capsys, tmp_path, **axes) -> str:
 
 def test_a_column_for_what_the_space_varies_and_only_that(capsys, tmp_path):
     varied = told(
-        capsys, tmp_path, miss=["fetch", "balanced"], placement=["none", "popular=50%"], prefetch="next_layer"
+        capsys, tmp_path, miss=["fetch", "balanced"], placement=["none", "popular=50%:first=20%"], prefetch="next_layer"
     )
     (header,) = (line for line in varied.splitlines() if "eviction" in line and "tok/s" in line)
     assert header.split()[:8] == ["#", "trace", "hw", "eviction", "miss", "placement", "budget", "memory"]
@@ -210,4 +210,4 @@ def test_rare_experts_are_better_left_to_the_cpu_until_most_fit():
         share: max((trial.values[0], point["placement"]) for trial in trials if (point := trial.user_attrs["point"])["budget"] == size)[1]
         for size, share in sizes.items()
     }  # fmt: skip
-    assert fastest == {10: "popular=25%", 70: "popular=75%", 90: "none"}
+    assert fastest == {10: "popular=25%:first=20%", 70: "popular=75%:first=20%", 90: "none"}
