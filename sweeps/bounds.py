@@ -51,4 +51,5 @@ def reads_ahead(eviction: str) -> bool:
 def said(bounds: tuple[Bound, ...]) -> str:
     """Which bounds there are, and why each is one."""
     words = {axis: ", ".join(word for one, word in bounds if one == axis) for axis in dict(bounds)}
-    return "; ".join(f"{mine} {WHY[axis]}" for axis, mine in words.items())
+    of_less = " (a budget in percent is of what that leaves to the device)" * ("placement" in words)
+    return "; ".join(f"{mine} {WHY[axis]}" for axis, mine in words.items()) + of_less

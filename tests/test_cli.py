@@ -29,7 +29,7 @@ def output(capsys, *arguments: str) -> str:
 def test_the_users_command(capsys):
     text = output(capsys, *RUN)
     for part in ("Simulated", "Jetson AGX Orin", "12.5 %", "100 % = device holds", "bound: nothing", "bound: everything", "hit rate",
-                 "tokens; eviction lru", "inputs: bundled", "reaches 95 % of the best speed", "With what this device holds"):  # fmt: skip
+                 "tokens; eviction lru", "inputs: bundled", "reaches 95 % of the best rung", "With what this device holds"):  # fmt: skip
         assert part in text, part
 
 

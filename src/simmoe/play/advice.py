@@ -70,17 +70,19 @@ def ladder_lines(ladder: Ladder, on_cpu: list[Tried], as_played: str = "") -> li
     if not speaks(ladder):
         return []
     runs = [run for run in ladder.runs if run.tok_s]
-    held = largest(ladder)
-    lines = [f"With what this device holds ({nbytes(held.plan.budget_bytes)} of experts): {bound_by(held)}."]
+    held, full = largest(ladder), holds_all(ladder)
+    what = (
+        f"{nbytes(held.plan.budget_bytes)} of experts"
+        + ", which is all: it starts full, as in the row everything" * full
+    )
+    lines = [f"With what this device holds ({what}): {bound_by(ladder.everything if full else held)}."]
     best = max(run.tok_s or 0 for run in runs)
     knee = next(run for run in runs if (run.tok_s or 0) >= 0.95 * best)
     share, whose = (
         memory_of(knee.workload, knee.plan).share(knee.plan.budget_bytes),
         " left to the device" * bool(knee.plan.placement),
     )
-    lines.append(
-        f"{share:.1%} of the experts{whose} ({nbytes(knee.plan.budget_bytes)}) reaches 95 % of the best speed here."
-    )
+    lines.append(f"{share:.1%} of the experts{whose} ({nbytes(knee.plan.budget_bytes)}) reaches 95 % of the best rung.")
     below = runs[max(runs.index(knee) - 1, 0)]
     if below is not knee:
         step = Tried(
@@ -92,7 +94,7 @@ def ladder_lines(ladder: Ladder, on_cpu: list[Tried], as_played: str = "") -> li
 
 
 def _cpu_lines(ladder: Ladder, held: Run, found: list[Tried]) -> list[str]:
-    if not found or held.plan.budget_bytes == ladder.workload.model.all_expert_bytes:
+    if not found or holds_all(ladder):
         return []
     words = ", ".join(one.change.words for one in found)
     if found[0].gain < 0.01:
@@ -110,9 +112,14 @@ def largest(ladder: Ladder) -> Run:
     return max(ladder.runs, key=lambda run: run.plan.budget_bytes)
 
 
+def holds_all(ladder: Ladder) -> bool:
+    """Whether the device holds all experts that the placement left to it."""
+    plan = largest(ladder).plan
+    return plan.budget_bytes == memory_of(ladder.workload, plan).left_bytes
+
+
 def asked(ladder: Ladder, run: Run) -> str:
     """The budget of a rung as --budget says it."""
     label = next(rung.label for rung in ladder.rungs if rung.run is run)
     share = label.partition(" = ")[0].replace(" ", "")
-    every = ladder.workload.model.all_expert_bytes
-    return share if " = " not in label or run.plan.budget_bytes == every else f"{run.plan.budget_bytes}B"
+    return share if " = " not in label or holds_all(ladder) else f"{run.plan.budget_bytes}B"

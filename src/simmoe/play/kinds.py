@@ -204,5 +204,7 @@ def bytes_of(size: int | str, all_bytes: int | None, where: str) -> int:
         raise UserError(f"{where}: {reprlib.repr(size)} has {len(size):,} characters; write a size like '2 GB'")
     percent = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*", size)
     if percent and all_bytes is not None:
+        if Fraction(percent[1]) > 100:
+            raise UserError(f"{where} {size.strip()} is more than all experts; write 100% or less")
         return int(Fraction(percent[1]) / 100 * all_bytes)
     return parse(re.sub(r"(?<=[0-9])(?=[a-zA-Z])", " ", size), "bytes", where)

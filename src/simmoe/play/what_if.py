@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from simmoe.hardware_profiles import doubts
 from simmoe.play.kinds import bytes_of, changes
 from simmoe.play.plan import memory_of
 from simmoe.play.result import Run
@@ -45,10 +46,14 @@ class Tried:
     change: Change
     tok_s: float
     gain: float  # as a fraction of the speed without it
+    beyond: bool = False  # above what the machine can have: another machine
 
     def __str__(self) -> str:
-        what = f"{self.change.what} ({self.change.words})" if self.change.what else self.change.words
-        return f"{what} gives {self.gain:+.0%} ({speed(self.tok_s)} tok/s)"
+        change = self.change
+        what = f"{change.what} ({change.words})" if change.what else change.words
+        what += ", in place of --memory," * ("memory" in change.options)
+        other = ", another machine: this one's peak is lower" * self.beyond
+        return f"{what} gives {self.gain:+.0%} ({speed(self.tok_s)} tok/s{other})"
 
 
 def words(options: Mapping[str, Any]) -> str:
@@ -69,13 +74,16 @@ def tried(scenario: Scenario, run: Run) -> list[Tried]:
 def measured(scenario: Scenario, run: Run, wanted: list[Change]) -> list[Tried]:
     found = []
     for change in wanted:
+        if scenario.memory is None:
+            change = replace(change, options={name: it for name, it in change.options.items() if name != "memory"})
         with suppress(UserError):  # what the machine or the schedule refuses is no proposal
             after = played(changed(scenario, change), len(wanted))
             if after.decisions.start != run.decisions.start:  # only equal starts are compared
                 change = replace(change, options={**change.options, "start": run.decisions.start})
                 after = played(changed(scenario, change), len(wanted))
             if after.tok_s and run.tok_s:
-                found.append(Tried(change, after.tok_s, after.tok_s / run.tok_s - 1))
+                beyond = len(doubts(after.workload.hw)) > len(doubts(run.workload.hw))
+                found.append(Tried(change, after.tok_s, after.tok_s / run.tok_s - 1, beyond))
     return sorted(found, key=lambda one: -one.gain)
 
 
