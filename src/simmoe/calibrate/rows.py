@@ -131,9 +131,10 @@ def _check(row: Any, at: str) -> None:
 
 def _check_agreement(row: Row, at: str) -> None:
     """Figures of one row that say the same thing twice must say the same."""
-    median = next((key for key in MEDIANS if key in row), None)
-    low, middle, high = (row.get(key, row.get(median, 1)) for key in ("lo", median, "hi"))
-    if not low <= middle <= high:
+    median = next((key for key in MEDIANS if key in row), "us")
+    middle = row.get(median, 0)
+    low, high = (row.get(key, middle) for key in ("lo", "hi"))
+    if median in row and not low <= middle <= high:
         said = f"{at}: {median} is {middle:g} and not between lo {low:g} and hi {high:g}"
         raise UserError(f"{said}, which are the low and the high sample around the median")
     if {"bytes", "us", "gbs"} <= row.keys():
