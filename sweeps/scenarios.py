@@ -38,6 +38,10 @@ DOUBTFUL = ("set", "prefetch", "miss", "placement", "graphs", "page_cache")
 
 OTHER_ROWS = "Placements that count the first rows play the others alone: their rates are of another part of the text than the rest"
 
+OTHER_WARM_UPS = (
+    "Scenarios with another warm_up time other passes: their rates are of another part of the text than the rest"
+)
+
 
 class Outcome(NamedTuple):
     """What a trial keeps. `values` is None where the scenario cannot run; `facts` then says why."""
@@ -213,6 +217,8 @@ class Scenarios:
         cut = {source if source.startswith(popularity.FIRST) else "" for source in sources}
         if len(cut) > 1 or (any(cut) and self.bounds):
             found[OTHER_ROWS] = None
+        if len(axes.get("warm_up", ())) > 1:
+            found[OTHER_WARM_UPS] = None
         return list(found)
 
     def command(self, point: Point) -> str:

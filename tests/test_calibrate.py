@@ -521,6 +521,8 @@ def test_bad_options_are_one_line(tmp_path, capsys):
         ("number", "5"),
         ("zero", '{"kind": "launch", "what": "x", "us": 0}'),
         ("copy", '{"kind": "other", "us": 1}'),
+        ("beside", '{"kind": "beside", "other": "load", "per_s": 48, "lo": 15, "hi": 17}'),
+        ("faster", bare.replace("}", ', "depth": 1, "us": 100, "gbs": 3}')),
     ):
         (tmp_path / f"{name}.jsonl").write_text(text)
     (tmp_path / "half.jsonl").write_text('{"kind": "machine"}')
@@ -541,6 +543,11 @@ def test_bad_options_are_one_line(tmp_path, capsys):
         ("--rows", str(tmp_path / "text.json")): r"text\.json: line 1: not JSON",
         ("--rows", str(tmp_path / "number.jsonl")): r"number\.jsonl: line 1: '5' is no row",
         ("--rows", str(tmp_path / "zero.jsonl")): r"zero\.jsonl: line 1: us is 0; it must be a number above 0",
+        ("--rows", str(tmp_path / "beside.jsonl")): r"line 1: per_s is 48 and not between lo 15 and hi 17",
+        (
+            "--rows",
+            str(tmp_path / "faster.jsonl"),
+        ): r"line 1: gbs is 3, and 4,096 bytes in 100 us are 0\.04096; correct",
         ("--rows", str(tmp_path / "copy.jsonl")): r"copy\.jsonl: 0 rows of kind machine; write exactly one",
         (
             "--rows",

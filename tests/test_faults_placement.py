@@ -450,3 +450,28 @@ def test_fault_04_a_placement_of_nothing_is_no_placement(
     for said in (one, other):
         said.pop("notes", None)  # what a placement streams, whose text it counts
     assert one == other
+
+
+def noted(found: dict[str, Any], words: str) -> list[str]:
+    return [note for note in found.get("notes", ()) if words in note]
+
+
+@pytest.mark.parametrize("placement", ["n_cpu_moe=1", "n_cpu_moe=2", "popular=97%", "random=97%"])
+def test_fault_04_a_placement_that_leaves_no_expert_to_the_cpu_says_so(play: Play, placement: str):
+    """The model's blocks with experts are 2, 5, 8 and 11, and 97 % of 8 experts are all 8."""
+    words = ("--hw", "rtx_4090", "--trace", "oracle-4x8", "--tokens", 200, "--budget", "25%")
+    found = play(*words, "--placement", placement)
+    (note,) = noted(found, "leaves no expert to the CPU")
+    assert note.startswith(placement) and ("first block with experts is number 2" in note) == ("n_cpu" in note)
+    assert found["decode"]["placed"] == 0 and found["tok_s"] == play(*words)["tok_s"]
+    assert not noted(play(*words, "--placement", "n_cpu_moe=3"), "leaves no expert")
+
+
+@pytest.mark.parametrize("other", ["switch-4x8", "oracle-4x8-seed1"])
+def test_fault_04_use_counted_in_a_trace_of_other_weights_says_so(play: Play, other: str):
+    """Expert 3 of a model that was trained apart is another expert: what its trace uses most says nothing of this one."""
+    words = ("--hw", "rtx_4090", "--trace", "oracle-4x8", "--tokens", 200, "--budget", "25%")
+    (note,) = noted(play(*words, "--placement", f"popular=50%:{other}"), "another model")
+    assert note.startswith(f"popular=50%:{other} counts the experts of another model")
+    for same in ("popular=50%:oracle-4x8", "popular=50%:first=20%", "popular=50%"):
+        assert not noted(play(*words, "--placement", same), "another model")

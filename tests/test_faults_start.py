@@ -126,3 +126,52 @@ links:
 devices: [gpu, gpu1]
 fabric: {bandwidth: {value: 20 GB/s, kind: nominal, source: test}, latency: {value: 5 us, kind: assumed, source: test}}
 """
+
+
+PAGED = ("run", "--hw", "rtx_4090_nvme", "--trace", "oracle-4x8", "--tokens", "300")
+FULL_CACHE = "The page cache holds all experts that may be loaded, 302 MB, before the run, so nvme is not read"
+
+
+def test_fault_03_the_rungs_of_a_ladder_and_the_bound_below_them_start_with_the_same_page_cache(capsys):
+    """The bound `nothing` met a full page cache where every rung met an empty one: its first token was the sooner of the two."""
+    words = (*PAGED, "--page-cache", "1GB", "--start", "cold")
+    ladder, alone = played(capsys, *words), played(capsys, *words, "--eviction", "nothing")
+    nothing, least = ladder["bounds"]["nothing"], ladder["rungs"][0]["run"]
+    for same in ("tok_s", "ttft_s", "link_busy_ps", "total_ps"):
+        assert nothing[same] == alone[same], same
+    assert nothing["ttft_s"]["first"] >= least["ttft_s"]["first"] and nothing["tok_s"] < least["tok_s"]
+
+
+@pytest.mark.parametrize(
+    ("size", "words", "full"),
+    [
+        ("1GB", ("--budget", "25%"), True),
+        ("1GB", ("--eviction", "nothing"), True),
+        ("1GB", ("--budget", "25%", "--warm-up", "100"), True),
+        ("1GB", ("--budget", "25%", "--start", "cold"), False),
+        ("1GB", ("--budget", "25%", "--cold-per-sequence"), False),
+        ("300MB", ("--budget", "25%"), False),
+        ("1GB", ("--budget", "100%"), False),  # nothing is loaded
+    ],
+)
+def test_fault_03_a_page_cache_that_is_full_before_the_run_is_named(capsys, size, words, full):
+    """Such a run starts cold by its slots alone, and takes the time of a machine whose experts live in host memory."""
+    run = played(capsys, *PAGED, "--page-cache", size, *words)
+    notes = [note for note in run.get("notes", ()) if "page cache" in note]
+    assert notes == [f"{FULL_CACHE}; with --start cold it starts empty"] * full
+    host = played(capsys, *PAGED[:2], "rtx_4090", *PAGED[3:], *words)
+    assert (run["total_ps"] == host["total_ps"]) == (full or "100%" in words)
+
+
+def test_fault_03_a_ladder_whose_page_cache_starts_empty_names_no_full_one(capsys):
+    """On a device that does not hold all experts, so that its last rung loads too."""
+    assert main([*PAGED, "--page-cache", "1GB", "--set", "tiers.gddr.capacity=1.5GB"]) == 0
+    table = capsys.readouterr().out
+    assert "device holds" in table and "100 % = device holds" not in table and FULL_CACHE not in " ".join(table.split())
+
+
+def test_fault_03_a_page_cache_below_one_expert_is_refused(capsys):
+    """It kept nothing, and the run was the same as without it, without a word."""
+    assert main([*PAGED, "--budget", "25%", "--page-cache", "9444863B"]) == 2
+    assert capsys.readouterr().err.startswith("simmoe: --page-cache 9444863B is below one expert, 9,444,864 B")
+    assert played(capsys, *PAGED, "--budget", "25%", "--page-cache", "9444864B")["hits"] > 0

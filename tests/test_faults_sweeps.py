@@ -307,3 +307,11 @@ def test_a_journal_of_another_version_is_refused_in_one_line(capsys, tmp_path):
     journal.write_bytes(old)
     assert "old.journal is of another version of simmoe" in refused(capsys, path, "--study", str(journal))
     assert journal.read_bytes() == old
+
+
+def test_fault_22_scenarios_with_another_warm_up_are_of_another_part_of_the_text(capsys, tmp_path):
+    """The sibling of a placement that counts the first rows: the passes behind 100 tokens are not those behind 300."""
+    keys = {"trace": "switch-4x8", "hw": "a100", "eviction": "lru", "budget": ["25%"], "tokens": 400}
+    said = "another warm_up time other passes"
+    assert said in " ".join(told(capsys, written(tmp_path, **keys, warm_up=["none", 100]), "--sampler", "grid").split())
+    assert said not in " ".join(told(capsys, written(tmp_path, **keys, warm_up=[100]), "--sampler", "grid").split())

@@ -34,6 +34,7 @@ POSITIVE = (
     "load_gbs",
     "n",
 )
+MEDIANS = ("us", "per_s", "tflops")  # what lo and hi of a row lie around
 MACHINE: dict[str, Any] = {
     "unit": ("cpu", "gpu"), "unified": (True, False), "home": ("disk", "memory"), "device": str, "library": str, "day": str,
     "llc_bytes": int, "host_llc_bytes": int, "threads": int, "memory_bytes": list, "device_bytes": list, "disk_bytes": int,
@@ -125,6 +126,23 @@ def _check(row: Any, at: str) -> None:
     for key, known in (("format", WIDTH), ("how", HOWS)):
         if row.get(key, next(iter(known))) not in tuple(known):
             raise UserError(f"{at}: unknown {key} {row[key]!r}; known: {', '.join(known)}")
+    _check_agreement(row, at)
+
+
+def _check_agreement(row: Row, at: str) -> None:
+    """Figures of one row that say the same thing twice must say the same."""
+    median = next((key for key in MEDIANS if key in row), "us")
+    middle = row.get(median, 0)
+    low, high = (row.get(key, middle) for key in ("lo", "hi"))
+    if median in row and not low <= middle <= high:
+        said = f"{at}: {median} is {middle:g} and not between lo {low:g} and hi {high:g}"
+        raise UserError(f"{said}, which are the low and the high sample around the median")
+    if {"bytes", "us", "gbs"} <= row.keys():
+        rate = row["bytes"] / row["us"] / 1e3
+        if not 0.75 <= row["gbs"] / rate <= 1.25:  # it may be the best rate, and us the median
+            raise UserError(
+                f"{at}: gbs is {row['gbs']:g}, and {row['bytes']:,} bytes in {row['us']:g} us are {rate:g}; correct one of them"
+            )
 
 
 def _check_machine(row: Row, at: str) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 
 from simmoe import policies
 from simmoe.hardware_profiles import doubts
-from simmoe.play import popularity
+from simmoe.play import asked, popularity
 from simmoe.play.identity import sees_the_future
-from simmoe.play.plan import Plan, counts_use, memory_of, placed, streamed
+from simmoe.play.plan import UNITS, Plan, cached, counts_use, memory_of, placed, streamed
 from simmoe.simulator.link_time import about_links
 from simmoe.simulator.nouns.trace import PREFILL
 from simmoe.simulator.units import nbytes
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from simmoe.play.workload import Workload
     from simmoe.simulator.nouns.hardware import Hardware
 
+OF_WEIGHTS = ("model", "router", "recipe_digest")  # of a trace's meta: where two of them differ, so do the weights
 LARGE_PASS = 32  # tokens: GGML_OP_OFFLOAD_MIN_BATCH of llama.cpp, below which it computes where the weights are
 
 
@@ -29,7 +30,8 @@ def cautions(workload: Workload, plan: Plan) -> list[str]:
     """One sentence each."""
     model = [workload.model.caution] * bool(workload.model.caution)
     return [
-        *plausible.notes(workload.recorded), *model, *foresight(workload, plan), *_prompts_on_the_cpu(workload, plan),
+        *plausible.notes(workload.recorded), *model, *foresight(workload, plan), *_counts_other_experts(workload, plan),
+        *_leaves_none(workload, plan), *_prompts_on_the_cpu(workload, plan), *_full_page_cache(workload, plan),
         *_pinned(workload, plan), *of_machine(workload, plan),
     ]  # fmt: skip
 
@@ -54,8 +56,7 @@ def _counts(workload: Workload, plan: Plan) -> list[str]:
     name, counted = plan.placement, workload.counted
     if name is None or not counts_use(workload, name, plan.seed):
         return []
-    path, sign, amount = name.partition("=")
-    short = Path(path).stem + sign + amount.partition(":")[0]
+    short = _short(name)
     if counted is not None:
         return [
             f"{short}:{popularity.source(name)} counted the first {counted.rows:,} of {counted.of_rows:,} tokens, which are not played"
@@ -67,6 +68,47 @@ def _counts(workload: Workload, plan: Plan) -> list[str]:
     return [
         f"{said} {short}:TRACE counts another trace, {short}:first=20% the first fifth of this one and plays the others"
     ]
+
+
+def _short(placement: str) -> str:
+    """Without folders, and without the trace that it counts: notes hold no paths."""
+    path, sign, amount = placement.partition("=")
+    return Path(path).stem + sign + amount.partition(":")[0]
+
+
+def _counts_other_experts(workload: Workload, plan: Plan) -> list[str]:
+    """Whether the placement counts a trace of other weights, whose expert 3 is another expert than the one that is played."""
+    other = popularity.other_trace(plan.placement)
+    if other is None:
+        return []
+    counted, played = traces.load(other).meta, workload.recorded.meta
+    for key in OF_WEIGHTS:
+        one, two = counted.get(key), played.get(key)
+        if None not in (one, two) and one != two:
+            said = f"{_short(str(plan.placement))}:{Path(other).name} counts the experts of another model"
+            return [
+                f"{said}, by its {key} {str(one)[:12]} in place of {str(two)[:12]}: equal numbers are not equal experts"
+            ]
+    return []
+
+
+def _leaves_none(workload: Workload, plan: Plan) -> list[str]:
+    """Whether a placement that may leave experts to the CPU leaves it none."""
+    if plan.placement is None or len(workload.hw.devices) > 1 or placed(workload, plan).any():
+        return []
+    said = f"{_short(plan.placement)} leaves no expert to the CPU"
+    if asked.unit(policies.load("placement", plan.placement.partition("=")[0]), UNITS) == "blocks":
+        said += f": the model's first block with experts is number {workload.model.moe_layers[0]}, counted from 0"
+    return [said]
+
+
+def _full_page_cache(workload: Workload, plan: Plan) -> list[str]:
+    """Whether loads are answered by a page cache that was full before the run, though the slots start empty."""
+    left = memory_of(workload, plan).left_bytes if plan.page_cache_bytes else 0
+    if not left or plan.eviction == "everything" or plan.budget_bytes >= left or not len(cached(workload, plan)):
+        return []
+    said = f"The page cache holds all experts that may be loaded, {nbytes(left)}, before the run, so {workload.hw.home.name} is not read"
+    return [f"{said}; with --start cold it starts empty"]
 
 
 def _prompts_on_the_cpu(workload: Workload, plan: Plan) -> list[str]:

@@ -156,12 +156,12 @@ def climb(workload: Workload, plan: Plan, wish: str = "auto") -> Ladder:
                 eviction=which,
                 prefetch=None,
                 scope="global",
-                start="auto",
-                budget_bytes=0 if which == "nothing" else every,
+                start=start,
+                budget_bytes=budget,
             ),
             engine,
         )
-        for which in ("nothing", "everything")
+        for which, start, budget in (("nothing", COLD, 0), ("everything", "auto", every))
     )
     return Ladder(workload, tuple(rows), nothing, everything, nothing.start)
 

@@ -196,8 +196,11 @@ def bound_of(memory: Memory, which: str, budget: int | str | None, total: int | 
     return memory.left_bytes
 
 
-def page_cache_of(hw: Hardware, size: int | str) -> int:
-    """Bytes that --page-cache gives to what was read from a store behind the link's memory; 0 = no page cache."""
+def page_cache_of(hw: Hardware, size: int | str, least_bytes: int) -> int:
+    """Bytes that --page-cache gives to what was read from a store behind the link's memory; 0 = no page cache.
+
+    least_bytes: the smallest expert. Raises UserError.
+    """
     count_bytes, host = bytes_of(size, None, "--page-cache"), hw.tiers[hw.link.src]
     if count_bytes and hw.link.upstream is None:
         raise UserError(
@@ -207,5 +210,9 @@ def page_cache_of(hw: Hardware, size: int | str) -> int:
     if count_bytes > host.capacity_bytes:
         raise UserError(
             f"--page-cache {size} is more than {host.name} of {hw.name} has, {nbytes(host.capacity_bytes)}; lower it"
+        )
+    if 0 < count_bytes < least_bytes:
+        raise UserError(
+            f"--page-cache {size} is below one expert, {least_bytes:,} B, so it would keep nothing; raise it, or leave it out"
         )
     return count_bytes

@@ -302,7 +302,7 @@ class Scenario:
             budget_bytes=bound_of(memory, self.eviction, self.budget, self.memory)
             if self.eviction in BOUNDS
             else budget_of(memory, self.budget, self.memory),
-            page_cache_bytes=page_cache_of(workload.hw, self.page_cache or 0),
+            page_cache_bytes=page_cache_of(workload.hw, self.page_cache or 0, int(workload.model.expert_bytes.min())),
             **self._of(Plan),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from simmoe.play import advice
 from simmoe.play.cautions import cautions
@@ -15,6 +16,7 @@ from simmoe.play.what_if import Tried
 from simmoe.play.workload import Workload
 from simmoe.show.grid import Column, Grid
 from simmoe.show.screen import Screen
+from simmoe.simulator.decide.start import COLD
 from simmoe.simulator.units import nbytes
 
 COLUMNS = (
@@ -33,7 +35,7 @@ COLUMNS = (
 
 
 def show_ladder(ladder: Ladder, plan: Plan, on_cpu: list[Tried], as_played: str, files: list[str], out: Screen) -> None:
-    heading(ladder.workload, plan, ladder.nothing.engine, files, out)
+    heading(ladder.workload, replace(plan, start=COLD), ladder.nothing.engine, files, out)
     memory = memory_of(ladder.workload, plan)
     out.table(Grid(COLUMNS, tuple(_ladder_rows(ladder))))
     whose = " left to the device" * bool(plan.placement)
