@@ -116,7 +116,8 @@ def empty_slots(runs: list[Run]) -> str:
     """How many requests of the device met an empty slot."""
     counts = sorted({run.cold_misses for run in runs})
     several = f"{counts[0]:,} to " if len(counts) > 1 else ""
-    return f"{several}{counts[-1]:,} requests met an empty slot." if counts else ""
+    noun = "request" if counts == [1] else "requests"
+    return f"{several}{counts[-1]:,} {noun} met an empty slot." if counts else ""
 
 
 def show_requests(run: Run, found: Served, out: Screen) -> None:
