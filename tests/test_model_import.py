@@ -699,7 +699,11 @@ def damaged_sets() -> Iterator[tuple[str, Any, str]]:
     yield "a file is missing", lambda f: (f / first).unlink(), f"{first} is not beside {index} though other files"
     yield "cut length", lambda f: (f / first).write_bytes(b"\1\2"), f"{first} is truncated or no safetensors file"
     yield "cut header", lambda f: (f / first).write_bytes((f / first).read_bytes()[:999]), f"{first} is truncated"
-    yield "no JSON", lambda f: (f / first).write_bytes(b"\4" + bytes(7) + b"oops"), f"{first} has a damaged header"
+    yield (
+        "no JSON",
+        lambda f: (f / first).write_bytes(b"\4" + bytes(7) + b"oops"),
+        f"the header of {first} is not a plain JSON file",
+    )
     yield "a list", lambda f: (f / first).write_bytes(b"\2" + bytes(7) + b"[]"), f"{first} has a damaged header"
     packed = header_of({"model.layers.0.mlp.experts.0.w1.qweight": ("I32", (8, 8))})
     yield "packed", lambda f: (f / first).write_bytes(packed), "has the type I32, whose weights cannot be counted"

@@ -606,7 +606,7 @@ def test_a_speed_is_explained_with_the_schedule_of_the_run(tmp_path):
         (tmp_path / "run.json").write_text(json.dumps(made.to_json()))
         assert again(tmp_path / "run.json", Given())[1].clocks == made.clocks
     made = {**made.to_json()["scenario"], "schedule": "mine sha256:0"}
-    (tmp_path / "run.json").write_text(json.dumps({"scenario": made}))
+    (tmp_path / "run.json").write_text(json.dumps({"schema": 2, "scenario": made}))
     with pytest.raises(
         UserError, match=r"run\.json: the schedule policy was the file mine\.py; only that of --eviction can"
     ):
