@@ -385,7 +385,9 @@ def test_fault_29_the_help_of_a_function_speaks_python() -> None:
 # --- 9: advice ----------------------------------------------------------------------------------------------------------
 
 EXAMPLES = max(20 * int(os.environ.get("SIMMOE_EXAMPLES_PERCENT", settings().max_examples)) // 100, 10)
-GIVES = re.compile(r"(?:\(((?:--[^()]+))\)|(--[^(,:;]+?)) gives [+-][\d,]+% \(([\d,.e+-]+) tok/s\)")
+GIVES = re.compile(
+    r"(?:\(((?:--[^()]+))\)|(--[^(,:;]+?)) gives [+-][\d,]+% \(([\d,.e+-]+) tok/s(?:, another machine: this one.s peak is lower)?\)"
+)
 
 
 def advised(text: str) -> list[tuple[list[str], float]]:
