@@ -74,7 +74,7 @@ class Timed:
 class KnownGpu:
     """A device that takes the time of its laws, as `gpu` measures it."""
 
-    name, library, unified, cache_bytes = "NVIDIA H200", "a library on NVIDIA H200", False, CACHE
+    name, made_by, unified, cache_bytes = "NVIDIA H200", "a library on NVIDIA H200", False, CACHE
 
     def __init__(self, known: Known) -> None:
         self.known, self.seed = known, 0
@@ -161,7 +161,7 @@ def known_rows(known: Known, home: str, unified: bool) -> list[rows.Row]:
     device = KnownGpu(known)
     if unified:
         return [machine_row(home=home), *host_rows(known)]
-    facts = {"device": device.name, "library": device.library, "device_bytes": list(device.memory())}
+    facts = {"device": device.name, "library": device.made_by, "device_bytes": list(device.memory())}
     return [
         machine_row(home=home, unit="gpu", unified=False, **facts),
         *gpu.kernels(device, 0.0), *gpu.copies(device, 0.0), *host_rows(known),

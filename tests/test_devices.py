@@ -38,6 +38,7 @@ from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.time.engines import named
 from simmoe.simulator.time.laws import check, check_causes
 from tests.conftest import PAIRS
+from tests.machines import TWO
 from tests.scenarios import TB, Case, cases, examples, tiny_trace
 from tests.test_engines import guesses_of
 
@@ -240,29 +241,6 @@ def test_rows_are_sent_once_to_each_device():
     case_slots = np.array([0, 1, 2])  # top_k 2: row 0 twice, row 1 once
     requests = SimpleNamespace(n_events=1, use_ptr=np.array([0, 3]), use_slot=case_slots)
     assert rows_sent(requests, 2).tolist() == [2]
-
-
-TWO = """
-extends: a100
-name: two
-title: an a100 and a slower card
-tiers:
-  slow: {capacity: {value: 24 GiB, kind: nominal, source: test}, bandwidth: {value: 400 GB/s, kind: nominal, source: test}}
-units:
-  gpu1:
-    memory: slow
-    bandwidth: {value: 400 GB/s, kind: nominal, source: test}
-    launch: {value: 4 us, kind: assumed, source: test}
-    flops: {fp16: {value: 50 TFLOP/s, kind: assumed, source: test}}
-links:
-  gpu1:
-    from: host_dram
-    to: slow
-    bandwidth: {value: 12 GB/s, kind: nominal, source: test}
-    latency: {value: 8 us, kind: assumed, source: test}
-devices: [gpu, gpu1]
-fabric: {bandwidth: {value: 20 GB/s, kind: nominal, source: test}, latency: {value: 5 us, kind: assumed, source: test}}
-"""
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 
 import simmoe
 from simmoe.cli.main import main
+from tests.machines import TWO
 
 
 def played(capsys, *words: str) -> dict:
@@ -103,29 +104,6 @@ def test_fault_03_a_result_says_how_it_started(capsys):
     assert (cold["start"], cold["cold_misses"]) == ("cold", len(asked))
     rows = played(capsys, "compare", *words, "--budget", "100%")["rows"]
     assert rows[0]["run"]["start"] == "warm" and rows[0]["run"]["cold_misses"] == 0
-
-
-TWO = """
-extends: a100
-name: two
-title: an a100 and a slower card
-tiers:
-  slow: {capacity: {value: 24 GiB, kind: nominal, source: test}, bandwidth: {value: 400 GB/s, kind: nominal, source: test}}
-units:
-  gpu1:
-    memory: slow
-    bandwidth: {value: 400 GB/s, kind: nominal, source: test}
-    launch: {value: 4 us, kind: assumed, source: test}
-    flops: {fp16: {value: 50 TFLOP/s, kind: assumed, source: test}}
-links:
-  gpu1:
-    from: host_dram
-    to: slow
-    bandwidth: {value: 12 GB/s, kind: nominal, source: test}
-    latency: {value: 8 us, kind: assumed, source: test}
-devices: [gpu, gpu1]
-fabric: {bandwidth: {value: 20 GB/s, kind: nominal, source: test}, latency: {value: 5 us, kind: assumed, source: test}}
-"""
 
 
 PAGED = ("run", "--hw", "rtx_4090_nvme", "--trace", "oracle-4x8", "--tokens", "300")

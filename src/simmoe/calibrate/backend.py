@@ -21,7 +21,7 @@ class Numpy:
     formats: tuple[str, ...] = ("fp32",)
 
     def __init__(self) -> None:
-        self.library = f"numpy {np.__version__} on the CPU"
+        self.made_by = f"numpy {np.__version__} on the CPU"
 
     def use(self, threads: int) -> bool:
         """Whether products run on so many threads from now on."""
@@ -44,7 +44,7 @@ class Torch(Numpy):
         import torch
 
         self.torch = torch
-        self.library = f"torch {torch.__version__.split('+')[0]} on the CPU"
+        self.made_by = f"torch {torch.__version__.split('+')[0]} on the CPU"
 
     def use(self, threads: int) -> bool:
         self.torch.set_num_threads(threads)

@@ -20,7 +20,7 @@ class Cuda:
 
         self.torch, facts = torch, torch.cuda.get_device_properties(0)
         self.name, self.unified = str(facts.name), bool(getattr(facts, "is_integrated", False))
-        self.library = f"torch {torch.__version__.split('+')[0]} on {self.name}"
+        self.made_by = f"torch {torch.__version__.split('+')[0]} on {self.name}"
         self.cache_bytes = int(facts.L2_cache_size)
 
     def memory(self) -> tuple[int, int]:

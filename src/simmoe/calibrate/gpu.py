@@ -21,7 +21,7 @@ class Device(Protocol):
     """What `cuda.Cuda` offers."""
 
     name: str
-    library: str
+    made_by: str
     unified: bool
     cache_bytes: int
 

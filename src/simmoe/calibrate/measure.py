@@ -26,7 +26,7 @@ Say = Callable[[str, int, int], None]  # what is measured now, its number, how m
 class Asked:
     """What is measured: the CPU by a library, a GPU or none, and where the experts live."""
 
-    library: Numpy
+    backend: Numpy
     device: gpu.Device | None
     home: str  # disk or memory
     folder: Path
@@ -49,10 +49,10 @@ def _steps(asked: Asked) -> list[tuple[str, Callable[[float], list[Row]]]]:
     device, cache, free = asked.device, cache_bytes(), memory().available
     steps: list[tuple[str, Callable[[float], list[Row]]]] = []
     if device:
-        steps.append((f"kernels: {device.library}", lambda s: gpu.kernels(device, 2 * s)))
+        steps.append((f"kernels: {device.made_by}", lambda s: gpu.kernels(device, 2 * s)))
     if not device or not device.unified:
-        what = f"products by threads and format: {asked.library.library}"
-        steps.append((what, lambda s: cpu.products(asked.library, cache, free, s)))
+        what = f"products by threads and format: {asked.backend.made_by}"
+        steps.append((what, lambda s: cpu.products(asked.backend, cache, free, s)))
         steps.append(("reads of memory", lambda s: cpu.reads(cache, s / 4)))
     if device:
         steps.append(("copies by size", lambda s: gpu.copies(device, s)))
@@ -111,7 +111,7 @@ def _beside(asked: Asked, load: Call, seconds: float) -> list[Row]:
         calls, clock = asked.device.products("bf16", rows * 2, COLUMNS, 8, 1), asked.device.eager
         alone = beside.both(lambda: clock(calls, 0.0)[0], BESIDE, load, EXPERT, seconds)
     else:
-        product = _round(asked.library.products("fp32", rows, 8, 1))
+        product = _round(asked.backend.products("fp32", rows, 8, 1))
         alone = beside.both(lambda: timed(product), BESIDE, load, EXPERT, seconds)
     kernel, loads = f"one token, {BESIDE} B", alone.loading
     return [
@@ -127,7 +127,7 @@ def _facts(asked: Asked, watch: Watch) -> Row:
     disk_bytes = shutil.disk_usage(asked.folder).total if asked.home == "disk" else 0
     return {
         "kind": "machine", "unit": "gpu" if device else "cpu", "unified": device is None or device.unified, "home": asked.home,
-        "device": device.name if device else "", "library": device.library if device else asked.library.library,
+        "device": device.name if device else "", "library": device.made_by if device else asked.backend.made_by,
         "day": datetime.date.today().isoformat(), "llc_bytes": device.cache_bytes if device else cache_bytes(),
         "host_llc_bytes": cache_bytes(), "threads": cores(), "memory_bytes": [found.total, found.available],
         "device_bytes": list(device.memory()) if device else [0, 0], "disk_bytes": disk_bytes, "foreign": watch.foreign(),
