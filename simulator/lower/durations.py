@@ -108,13 +108,15 @@ def on_cpu(costs: Costs, requests: Requests, decisions: Decisions, guesses: Gues
     cpu, event = costs.cpu, requests.event_of_request[decisions.cpu]
     experts = np.bincount(event, minlength=requests.n_events)
     slots = np.bincount(event, requests.tokens[decisions.cpu], requests.n_events).astype(np.int64)
-    asked = list(zip(requests.event_layer.tolist(), experts.tolist(), slots.tolist()))
+    each = np.stack((requests.event_layer, experts, slots), axis=1)
+    few, alike = np.unique(each, axis=0, return_inverse=True)  # of many events few differ
+    asked, alike = list(zip(few[:, 0].tolist(), few[:, 1].tolist(), few[:, 2].tolist())), alike.ravel()
     ps, slow_ps = (
-        np.array([cpu.ps(*one, rate) if one[1] else 0 for one in asked])
+        np.array([cpu.ps(*one, rate) if one[1] else 0 for one in asked])[alike]
         for rate in (cpu.rate, cpu.beside_loads if costs.contended else cpu.rate)
     )
-    work = ints([cpu.read_bytes(column, count) * WORK_PER_BYTE for column, count, _ in asked])
-    flop_ps = np.array([cpu.compute_ps(column, n) for column, _, n in asked])
+    work = ints([cpu.read_bytes(column, count) * WORK_PER_BYTE for column, count, _ in asked])[alike]
+    flop_ps = np.array([cpu.compute_ps(column, n) for column, _, n in asked])[alike]
     return OnCpu(experts, slots, ps, slow_ps, _moving(requests, decisions, guesses), work, flop_ps)
 
 

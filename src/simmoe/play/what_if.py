@@ -22,6 +22,7 @@ from simmoe.simulator.link_time import link_bytes_per_s
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.units import text
+from simmoe.workloads.format import trace as traces
 
 GIGABYTE, MEGABYTE = 10**9, 10**6
 
@@ -72,7 +73,7 @@ def tried(scenario: Scenario, run: Run) -> list[Tried]:
 
 
 def measured(scenario: Scenario, run: Run, wanted: list[Change]) -> list[Tried]:
-    found = []
+    found, scenario = [], replace(scenario, trace=traces.given(scenario.trace))  # opened once
     for change in wanted:
         if scenario.memory is None:
             change = replace(change, options={name: it for name, it in change.options.items() if name != "memory"})
