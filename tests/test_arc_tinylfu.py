@@ -277,6 +277,7 @@ def test_tinylfu_equals_the_papers_rules(ids: list[int], room: int, size: int) -
     assert ours("w_tinylfu", ids, room, size) == paper_tinylfu(ids, room)
 
 
+@pytest.mark.slow
 def test_tinylfu_with_a_window_of_several() -> None:
     rng = np.random.default_rng(4)
     for room in (120, 250, 399):

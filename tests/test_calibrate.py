@@ -625,6 +625,7 @@ def test_a_machine_at_seventy_percent_is_recognised(tmp_path, capsys):
     assert simmoe.run(str(out), "switch", tokens=300, budget="50%").tok_s == pytest.approx(seen, rel=0.01)
 
 
+@pytest.mark.slow
 def test_no_gap_and_a_gap_too_wide(tmp_path):
     run = simmoe.run("a100", "switch", tokens=100, budget="25%")
     same = observed.explain("a100", run, run.tok_s)
@@ -635,6 +636,7 @@ def test_no_gap_and_a_gap_too_wide(tmp_path):
     assert "one constant does not explain this" in observed.cautions(wide)[0]
 
 
+@pytest.mark.slow
 def test_runs_on_files_of_ones_own_are_replayed_by_name(tmp_path, capsys):
     mine = tmp_path / "mine.yaml"
     mine.write_text("extends: a100\nname: mine\ntitle: My box\n")

@@ -98,6 +98,7 @@ def test_the_results_are_what_the_commands_print() -> None:
     assert blocks(text) == text, "make examples writes it anew"
 
 
+@pytest.mark.slow
 @WHOLE_TRACES
 @pytest.mark.parametrize("hw", ["a100", "jetson_orin"])
 def test_oracle_is_faster_than_switch_until_nearly_everything_is_resident(hw: str) -> None:

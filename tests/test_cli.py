@@ -64,6 +64,7 @@ def test_json_is_the_same_bytes_each_time_and_names_no_place(capsys):
     assert run["decode"]["hits"] + run["decode"]["misses"] == run["decode"]["requests"]
 
 
+@pytest.mark.slow
 @needs_traces
 def test_per_token_and_perfetto(capsys, tmp_path):
     table, lanes = tmp_path / "tokens.csv", tmp_path / "lanes.json"
@@ -97,6 +98,7 @@ def test_help_and_version_start_without_the_heavy_packages():
         assert done.returncode == 0 and done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_core_commands_do_not_import_the_optional_packages(tmp_path):
     script = "import sys\nfor name in ('torch', 'numba', 'plotly', 'tokenizers', 'optuna'): sys.modules[name] = None\n" \
              "from simmoe.cli.main import main\nsys.exit(main(sys.argv[1:]))"  # fmt: skip

@@ -19,6 +19,7 @@ def compare(capsys, *arguments: str) -> list[dict]:
     return json.loads(capsys.readouterr().out)["rows"]
 
 
+@pytest.mark.slow
 def test_every_combination_is_a_row_with_the_numbers_of_run(capsys):
     options = ("--budget", "12.5%", "--scope", "layer")
     rows = compare(capsys, "--hw", "a100", "--hw", "jetson_orin", "--trace", "oracle", "--trace", "switch", "--eviction", "lru",

@@ -347,6 +347,7 @@ def test_with_prefetched_hits_a_pass_ends_later_by_their_launches_at_most(case, 
         assert (scenario.on(faster).end_ps <= before + np.cumsum(bound)).all(), what
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @settings(max_examples=examples(300), deadline=None)
 @given(cases(prefetching=False), STEPS)

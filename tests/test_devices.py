@@ -103,6 +103,7 @@ def played(case: Case, layout: Layout, engine: str, start: str = "cold"):
     return clocks, laid, guesses, decisions
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @pytest.mark.parametrize("names", PAIRS)
 @pytest.mark.parametrize("prefetching", [None, pytest.param(True, marks=pytest.mark.slow)])
@@ -121,6 +122,7 @@ def test_all_engines_are_equal_on_several_devices(prefetching, names):
     assert seen > {1}
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 def test_the_times_are_those_of_a_program_of_its_own():
     @settings(max_examples=examples(300), deadline=None)
@@ -196,6 +198,7 @@ def part_by_hand(event, column, size, costs, q, v, moved, free, d, begins, at_ho
     return now
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 def test_one_rank_is_one_machine():
     """A second device that has nothing changes nothing, whatever the fabric; and with one device distributed is overlapped."""
@@ -362,6 +365,7 @@ ANOTHER = {  # a value other than the default that changes a run of one device; 
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_every_option_changes_a_run_over_several_devices_or_is_refused(two):
     assert set(ANOTHER) == set(SCENARIO)
     plain = {"placement": "layer_split=1/1", **OPTIONS, "tokens": 600}

@@ -204,6 +204,7 @@ def test_the_tokens_of_a_sequence_share_all_of_its_time_up_to_the_last_one(steps
     assert (times * tokens).sum() == pytest.approx(sum(ps for _, ps in steps[: last + 1]))
 
 
+@pytest.mark.slow
 @given(drafted(), st.data())
 @settings(max_examples=examples(50))
 def test_rejecting_more_rows_never_raises_a_speed(trace: Trace, data: st.DataObject):

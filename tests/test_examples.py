@@ -51,6 +51,7 @@ def printed(example: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_an_example_prints_what_is_recorded(example: Path) -> None:
     assert printed(example) == example.with_suffix(".out").read_text("utf-8"), "make examples writes the outputs anew"

@@ -212,6 +212,7 @@ def small_files() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", OPTIONS)
 def test_fault_30_a_full_disk_leaves_the_old_file(option, tmp_path):
     out = tmp_path / "out"
@@ -355,18 +356,21 @@ def test_fault_32_a_key_twice_deep_down(tmp_path, refused):
     refused("hw", "check", tmp_path / "twice.yaml", line="line 11: the key 'memory' stands in line 10 too")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", READS)
 def test_fault_32_aliases_that_unfold_without_end(kind, tmp_path):
     (tmp_path / "bomb.yaml").write_text(BOMB)
     assert "aliases" in in_time(*READS[kind], tmp_path / "bomb.yaml").stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", READS)
 def test_fault_32_five_hundred_levels(kind, tmp_path):
     (tmp_path / "deep.yaml").write_text("schema: 1\nname: " + "[" * 500 + "]" * 500 + "\n")
     assert "levels" in in_time(*READS[kind], tmp_path / "deep.yaml").stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["profile", "shape"])
 def test_fault_32_a_long_chain_of_extends(kind, tmp_path):
     for number in range(1300):
@@ -527,6 +531,7 @@ def test_fault_33_config_of_a_model(name, tmp_path, refused):
     refused("model", "import", tmp_path / "config.json", "--out", tmp_path / "out.yaml", line=line)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
 def test_fault_33_closed_streams_are_a_quiet_exit(closed):
     words = " ".join([sys.executable, "-m", "simmoe", *ONE])
@@ -534,6 +539,7 @@ def test_fault_33_closed_streams_are_a_quiet_exit(closed):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["--version"], ["hw", "list", "--json"], ONE])
 def test_fault_33_output_that_cannot_be_written_is_one_line(command):
     with open("/dev/full", "w") as full:

@@ -160,6 +160,7 @@ def numbers(found: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in found.items() if key not in ("scenario", "digest", "engine", "versions")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("base", BASES)
 def test_fault_01_every_option_changes_the_result_or_is_refused(play: Play, tmp_path: Path, base: str):
     trace, budget = recorded(tmp_path, (2, 5, 8, 11), 16, 4, "oracle-moe-4x16-k4", tokens=16), {"--budget": ("25%",)}

@@ -234,6 +234,7 @@ def test_fault_16_a_trace_that_is_no_recording(name: str, tmp_path: Path, capsys
     assert line in " ".join(simmoe.replay(str(trace), [1] * 24, 100).notes)
 
 
+@pytest.mark.slow
 def test_fault_16_every_result_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trace = str(write_trace(tmp_path / "t.npz", stuck(), 32, prompt=24))
     given = ("--hw", "rtx_4090", "--trace", trace, "--model", "gpt-oss-20b")
@@ -249,6 +250,7 @@ def test_fault_16_every_result_says_so(tmp_path: Path, capsys: pytest.CaptureFix
     assert line in said(capsys, "sweep", str(space), "--trials", "1", "--sampler", "grid")[1]
 
 
+@pytest.mark.slow
 def test_fault_16_no_bundled_trace_is_questioned(capsys: pytest.CaptureFixture[str]) -> None:
     import simmoe.workloads
 
@@ -458,6 +460,7 @@ def test_fault_11_bundled_shapes_say_what_they_leave_out(
     assert line in notes and bool(line) == ("counted as full attention" in notes)
 
 
+@pytest.mark.slow
 def test_fault_12_prompts_on_the_cpu_are_said_to_take_too_long(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -470,6 +473,7 @@ def test_fault_12_prompts_on_the_cpu_are_said_to_take_too_long(
     assert line not in said(capsys, *given, "--placement", "n_cpu_moe=8", "--prefill-chunk", "31")[1]
 
 
+@pytest.mark.slow
 def test_fault_23_more_pinned_than_half_of_the_host(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trace = str(write_trace(tmp_path / "t.npz", moving(8), 32))
     given = (
@@ -516,6 +520,7 @@ def figures(capsys: pytest.CaptureFixture[str], name: str) -> dict[str, Any]:
     return {path: value for path, value in found.items() if path != "price" and not path.startswith("modes.")}
 
 
+@pytest.mark.slow
 def test_fault_24_no_two_profiles_are_one_machine(capsys: pytest.CaptureFixture[str]) -> None:
     import simmoe.hardware_profiles
 

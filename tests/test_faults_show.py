@@ -462,6 +462,7 @@ def test_fault_09_every_change_that_is_advised_gives_by_hand_what_was_promised(
         assert speed(applied(command, changes)) == pytest.approx(promised, rel=0.01), (command, changes)
 
 
+@pytest.mark.slow
 def test_fault_09_a_ladder_gives_by_hand_what_it_promises(capsys: pytest.CaptureFixture[str]) -> None:
     for hw, more in (("rtx_3060", ["--set", "tiers.gddr.capacity=3GB"]), ("a100", [])):
         command = ["run", "--hw", hw, "--trace", "oracle", "--tokens", "600", *more]
@@ -519,6 +520,7 @@ def test_fault_09_the_advice_names_each_figure_that_it_changed(capsys: pytest.Ca
     assert alone < 0.9 * promised and speed(applied(command, shlex.split(words))) == pytest.approx(promised, rel=0.01)
 
 
+@pytest.mark.slow
 def test_fault_09_experts_on_the_cpu_are_among_the_changes(capsys: pytest.CaptureFixture[str]) -> None:
     """A slow link and a fast CPU: a run and a ladder both name it."""
     machine = [

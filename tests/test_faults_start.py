@@ -57,6 +57,7 @@ def test_fault_03_what_n_cpu_moe_leaves_to_the_device_is_resident_before_the_run
     assert all(more["tok_s"] > less["tok_s"] for more, less in pairwise(runs))
 
 
+@pytest.mark.slow
 def test_fault_03_the_rows_of_a_ladder_start_alike(capsys):
     """Behind one warm-up, the row with all experts misses only what no earlier pass asked for; it is as fast as the bound."""
     ladder = played(capsys, "run", "--hw", "a100", "--trace", "switch", "--tokens", "2000")

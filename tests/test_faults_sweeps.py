@@ -82,6 +82,7 @@ def test_fault_19_a_study_that_goes_on_with_another_sampler_says_so(capsys, tmp_
     assert told(capsys, path, "--study", journal, "--trials", "5", "--sampler", "grid") == both  # it played nothing
 
 
+@pytest.mark.slow
 def test_fault_22_eviction_and_budget_are_no_required_axes(capsys, tmp_path):
     path = written(tmp_path, eviction=None, budget=None)
     trials = found(capsys, path, "--sampler", "grid")["trials"]
@@ -114,6 +115,7 @@ def test_fault_22_a_bound_is_on_no_front_and_no_sampler_is_told_of_it(capsys, tm
     )
 
 
+@pytest.mark.slow
 def test_fault_22_a_placement_that_counts_the_scored_text_is_a_bound_too(capsys, tmp_path):
     """The kind: 0.1.0 gave popular=50%, which counts the very text that it is scored on, to the sampler and had it on the front."""
     own = ["popular=50%", "popular=25%:switch"]
@@ -135,6 +137,7 @@ def test_fault_22_a_placement_that_counts_the_scored_text_is_a_bound_too(capsys,
     assert re.search("placement popular=50% of the space counts the very text.*such as popular=50%:first=20%", line)
 
 
+@pytest.mark.slow
 def test_fault_22_a_placement_that_counts_other_rows_is_searched(capsys, tmp_path):
     """The first rows or another trace can be known beforehand; what is played of the text is said. 0.1.0 knew neither."""
     other, switch = str(tmp_path / "other.npz"), simmoe.load_trace("switch")

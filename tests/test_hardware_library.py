@@ -87,6 +87,7 @@ def test_a_profile_that_extends_another_states_its_own_bandwidth_and_peak(name: 
     assert set(own) >= {"name", "title", "tiers", "units"}
 
 
+@pytest.mark.slow
 def test_a_measured_figure_of_one_gpu_is_not_passed_on_to_another() -> None:
     """What a profile inherits about its device and link is no measurement of it."""
     for name in NAMES:
@@ -399,6 +400,7 @@ def test_a_mode_replaces_figures() -> None:
         load("a100@1")
 
 
+@pytest.mark.slow
 @for_each("name", NAMES)
 def test_a_mode_is_never_faster_than_the_machine_without_cap(name: str) -> None:
     whole = load(name)

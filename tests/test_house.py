@@ -100,6 +100,7 @@ def _same_room(mine: Path, other: Path) -> bool:
     return near[0] == near[1]
 
 
+@pytest.mark.slow
 def test_no_circle_of_files():
     left = arrows()
     while leaves := {name for name, wanted in left.items() if not wanted & left.keys()}:

@@ -153,6 +153,7 @@ def test_a_host_that_does_not_wait_is_the_default_timeline(case, name):
     assert synced == plain
 
 
+@pytest.mark.slow
 def test_the_host_is_named_as_what_a_run_waits_for():
     """30 us for each of the layers of the trace; a machine that states no host_wait cannot play that timeline."""
     options = {"budget": "25%", "tokens": 300, "engine": "plain"}

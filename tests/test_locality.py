@@ -433,6 +433,7 @@ def output(capsys, *arguments: str) -> str:
     return capsys.readouterr().out
 
 
+@pytest.mark.slow
 @needs_traces
 def test_table(capsys):
     text = output(capsys, "oracle", "switch")
@@ -442,6 +443,7 @@ def test_table(capsys):
         assert part in text, part
 
 
+@pytest.mark.slow
 @needs_traces
 def test_json_is_the_same_bytes_each_time_and_names_no_place(capsys, tmp_path):
     file = save(simmoe.load_trace("switch"), tmp_path / "mine.npz") and tmp_path / "mine.npz"

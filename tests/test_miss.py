@@ -258,6 +258,7 @@ def test_a_rule_reads_what_the_second_tier_holds_when_the_event_happens(engine, 
                     tier.popitem(last=False)
 
 
+@pytest.mark.slow
 def test_a_load_out_of_the_page_cache_is_worth_it_where_one_from_the_drive_is_not():
     """Each layer's one missing expert goes to the CPU, but to the link once it lies in memory."""
     options = {"hw": "rtx_4090_nvme", "trace": "switch", "tokens": 300, "budget": "10%"}
@@ -310,6 +311,7 @@ def tok_s(out: str) -> float:
     return float(json.loads(out[out.index("{") :])["tok_s"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("miss", MISSES)
 @pytest.mark.parametrize(
     "also",

@@ -375,6 +375,7 @@ def check_counts(case: Case) -> None:
         assert sum(timed.pass_ps) >= timed.link_busy_ps
 
 
+@pytest.mark.slow
 @settings(max_examples=scenarios.examples(150), deadline=None)
 @given(scenarios.cases())
 def test_timed_and_plain_oracle_agree_in_counts(case: Case) -> None:

@@ -357,6 +357,7 @@ def test_batches_of_one_are_what_was_recorded_but_for_the_digest():
     assert plain.digest != one.digest
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("switch" not in names(), reason="the bundled traces are not made yet")
 def test_the_command_line_says_which_passes_and_refuses_what_cannot_be(capsys):
     assert (

@@ -15,6 +15,7 @@ from tests.scenarios import Case, cases, examples
 POLICIES = ("lru", "fifo", "lfu_resident", "belady")
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(300), deadline=None)
 @given(cases(prefetching=False))
 def test_replay_equals_the_plain_oracle(case: Case):

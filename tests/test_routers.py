@@ -286,6 +286,7 @@ def test_noise_is_new_in_every_step_and_absent_in_evaluation() -> None:
     assert float(many.noisy.detach().std()) == pytest.approx(math.log(2), rel=0.03)
 
 
+@pytest.mark.slow
 def test_noisy_top_k_starts_with_equal_chances() -> None:
     router = noisy_top_k.Router(replace(TINY, n_experts=4, d_model=6), noisy_top_k.SETTINGS).train()
     load = torch.bincount(router(inputs(torch.ones(40, 50, 6)), None).experts.flatten(), minlength=4) / 2000

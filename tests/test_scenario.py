@@ -76,6 +76,7 @@ def test_every_option_has_a_case_here():
     assert list(OTHER) == list(OPTIONS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name == "max_batch" else name for name in OTHER]
 )
@@ -257,6 +258,7 @@ RUNS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name == "a ladder" else name for name in RUNS]
 )
@@ -274,6 +276,7 @@ def test_a_saved_scenario_is_played_again_to_the_byte(name, own, capsys, monkeyp
     assert str(own.parent) not in Path(file).read_text()
 
 
+@pytest.mark.slow
 def test_a_ladder_that_was_cut_short_says_so_and_stays_cut(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(laddering, "TOKENS", 128)
@@ -288,6 +291,7 @@ def test_a_ladder_that_was_cut_short_says_so_and_stays_cut(tmp_path, capsys, mon
     assert played(capsys, "run", "cut.yaml") == cut and played(capsys, "run", "told.yaml") == every
 
 
+@pytest.mark.slow
 def test_a_ladder_of_all_tokens_is_not_cut_when_it_is_played_again(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arguments = (
@@ -353,6 +357,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", CHANGES)
 def test_an_input_that_has_changed_is_refused_before_it_is_executed(what, own, capsys):
     assert main(["run", *OWN, "--tokens", "100", "--budget", "25%", "--save", "s.yaml"]) == 0
@@ -412,6 +417,7 @@ def test_a_file_without_digests_is_played_as_it_stands(tmp_path, capsys, monkeyp
     assert played(capsys, "run", "s.yaml") == simmoe.run(**BASE, overlap=False).to_json()
 
 
+@pytest.mark.slow
 def test_saving_refuses_what_is_there_and_writes_all_or_nothing(own, capsys):
     plain = ("run", *words(BASE))
     Path("there.yaml").write_text("mine\n")
@@ -433,6 +439,7 @@ def test_saving_refuses_what_is_there_and_writes_all_or_nothing(own, capsys):
     assert "no/such does not exist; create it first" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_nothing_but_output_options_stands_beside_a_file(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["run", *words(BASE), "--save", "s.yaml"]) == 0

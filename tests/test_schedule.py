@@ -114,6 +114,7 @@ def everything(run: Run):
     return run.clocks, run.counts, [np.asarray(one).tolist() for one in same]
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @pytest.mark.parametrize("names", PAIRS)
 def test_all_engines_are_equal_bit_for_bit(prefetcher, names):
@@ -163,6 +164,7 @@ def by_hand(trace: Trace, arrival: list[int], most: int, lasted: list[int]) -> l
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 def test_continuous_batching_is_what_plain_lists_say(prefetcher):
     @settings(max_examples=examples(300), deadline=None)
@@ -184,6 +186,7 @@ def test_continuous_batching_is_what_plain_lists_say(prefetcher):
     compare()
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 def test_a_run_played_again_as_recorded_gives_the_same_decisions_and_times(prefetcher):
     """Its passes are known by now; what the schedule waited for are gates."""
@@ -209,6 +212,7 @@ def test_a_run_played_again_as_recorded_gives_the_same_decisions_and_times(prefe
     compare()
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 def test_what_is_reserved_pass_by_pass_is_what_the_whole_run_reserves(prefetcher):
     @settings(max_examples=examples(150), deadline=None)
@@ -262,6 +266,7 @@ def one_by_one(trace: Trace) -> Trace:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @pytest.mark.parametrize("name", ["simpy", "plain", pytest.param("fast", marks=[COMPILED, pytest.mark.slow])])
 def test_without_load_the_passes_are_those_of_the_sequences_one_after_the_other(name):
@@ -304,6 +309,7 @@ def test_one_place_is_lindleys_queue():
     compare()
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 def test_requests_and_tokens_are_conserved_and_obey_littles_law():
     @settings(max_examples=examples(150), deadline=None)
@@ -598,6 +604,7 @@ def test_the_command_shows_what_requests_waited_for(capsys, tmp_path):
     assert "schedule continuous" in out and f"{block['n']} requests" in out and "TTFT" in out and "poisson:20/s" in out
 
 
+@pytest.mark.slow
 @BUNDLED
 def test_a_speed_is_explained_with_the_schedule_of_the_run(tmp_path):
     options = {"schedule": "continuous", "budget": "25%", "tokens": 600}

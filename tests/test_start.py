@@ -59,6 +59,7 @@ def refused(line: str, **options) -> None:
 # --- what fits starts resident ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @pytest.mark.parametrize("engine", ENGINES)
 def test_with_everything_resident_every_policy_is_the_bound(engine, prefetcher):
@@ -166,6 +167,7 @@ def test_the_page_cache_follows_the_same_rule():
     assert ruled[0].misses > ruled[1].misses  # a load out of the page cache is quick: the rule asks for more of them
 
 
+@pytest.mark.slow
 def test_each_of_several_devices_starts_by_its_own_budget(two_cards):
     options = {"trace": "switch", "tokens": 300, "timeline": "distributed", "placement": "layer_split=2/1"}
     full = simmoe.run(two_cards, **options, budget="100%")
@@ -226,6 +228,7 @@ def warmed(draw: st.DrawFn):
     return case, plan, wants, int(case.trace.pass_ptr[cut])
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 def test_what_follows_a_warm_up_is_the_rest_of_the_whole_run(prefetcher):
     """The decisions are its tail, and hits, loads, evictions and bytes are what the whole run counts there. The engines agree."""
@@ -291,6 +294,7 @@ def resident(machine: Workload, run, event: int) -> int:
     return int(run.decisions.used[event - 1])
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 def test_requests_that_met_an_empty_slot(prefetcher):
     """Counted by sets in plain Python: what was never resident since slots were last emptied, of the device's experts."""
@@ -366,6 +370,7 @@ def test_a_warm_up_takes_whole_passes_and_at_least_one():
 # --- ladders -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_rungs_of_a_ladder_start_alike_and_only_a_bound_starts_full():
     ladder = simmoe.ladder("a100", "switch", tokens=2000)
     trace = ladder.workload.trace
@@ -399,6 +404,7 @@ def test_the_warm_up_that_nobody_asked_for(prompt, decode, passes):
     assert (laddering.usual_warm_up(trace) or 0) == passes
 
 
+@pytest.mark.slow
 def test_more_experts_are_advised_only_from_an_equal_start(capsys):
     """What the machine holds more is all of them: what it gives is the gain of a run that starts empty too."""
     words = ["--hw", "a100", "--trace", "switch", "--tokens", "2000"]
@@ -412,6 +418,7 @@ def test_more_experts_are_advised_only_from_an_equal_start(capsys):
 # --- what a result says ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_result_says_how_it_started(capsys):
     words = ["--hw", "a100", "--trace", "switch", "--tokens", "600"]
     assert main(["run", *words, "--budget", "100%"]) == 0

@@ -84,6 +84,7 @@ def test_a_killed_sweep_goes_on_as_if_it_had_not_been(space, tmp_path, capsys):
     assert journal.read_bytes() == done
 
 
+@pytest.mark.slow
 def test_a_last_line_that_was_cut_costs_that_trial_only(space, tmp_path, capsys):
     journal, path = tmp_path / "cut.journal", space()
     whole = sweep(capsys, path, "--study", str(journal), "--trials", "6")
@@ -117,6 +118,7 @@ def plain(journal: Path):
     return optuna.load_study(study_name=None, storage=storage)
 
 
+@pytest.mark.slow
 def test_the_front_is_optunas(space, tmp_path, capsys):
     journal = tmp_path / "front.journal"
     found = sweep(capsys, space(), "--study", str(journal), "--trials", "30", "--sampler", "random")
@@ -139,6 +141,7 @@ def beats(a: dict, b: dict) -> bool:
     return ours != theirs and all(x >= y for x, y in zip(ours, theirs))
 
 
+@pytest.mark.slow
 def test_each_command_gives_its_number(space, capsys):
     lines = {"scope": "[global, layer]", "format": "[fp16, fp32]", "overlap": "[on, none]", "budget": "[7.5%, 600MB]"}
     found = sweep(capsys, space(**lines, tokens="300"), "--trials", "8", "--sampler", "random")
@@ -171,6 +174,7 @@ def test_the_grid_plays_every_scenario_once_whatever_is_known(space, capsys, tmp
     assert len(points) == len(set(points)) == found["space"]["scenarios"] == 8
 
 
+@pytest.mark.slow
 def test_what_cannot_run_is_a_finished_trial_with_its_reason(space, capsys):
     path = space(hw="[jetson_xavier_nx]", format="[fp16, fp32]", budget="[0.01%, 10%, 100%]", tokens="256")
     found = sweep(capsys, path, "--sampler", "grid")
@@ -183,6 +187,7 @@ def test_what_cannot_run_is_a_finished_trial_with_its_reason(space, capsys):
     assert "12 trials cannot run, such as #" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["nsga2", "tpe"])
 def test_samplers_go_on_past_what_cannot_run(sampler, space, capsys, tmp_path, monkeypatch):
     from simmoe import hardware_profiles

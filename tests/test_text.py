@@ -105,6 +105,7 @@ def test_held_out_windows_come_from_several_documents_of_each_domain() -> None:
         assert len(sources) >= 3
 
 
+@pytest.mark.slow
 @with_tokenizer
 def test_training_batches_are_a_function_of_seed_and_step() -> None:
     from simmoe.workloads.oracle_moe.text.windows import training_batch
