@@ -60,7 +60,7 @@ class Loop:
         decisions = self.decider.decide(requests, guesses)
         cpu = self.lowered.with_cpu
         loads = loading(self.costs, requests, decisions, guesses, write_back=self.write_back, with_cpu=cpu)
-        self.lowered.add(pass_sizes(trace)[0], requests, decisions, guesses, loads)
+        self.lowered.add(pass_sizes(trace, self.costs.spans)[0], requests, decisions, guesses, loads)
         self._rows.append(rows)
         self._phase.append(following.phase)
         self._guesses.append(guesses)

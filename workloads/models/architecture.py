@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from simmoe.workloads.models.parts import EMPTY, LayerParts, Parts, Weights
+from simmoe.workloads.models.parts import EMPTY, CacheParts, LayerParts, Parts, Weights
 from simmoe.workloads.models.schema import Architecture, Attention, Ffn, LatentAttention
 
 
 def expand(model: Architecture) -> Parts:
     """The model as parts; without stored bytes, since no file is behind it."""
-    dense, moe = _layer(model, is_moe=False), _layer(model, is_moe=True)
-    indices = set(model.moe_indices)
+    indices, kind_of = set(model.moe_indices), model.attention.kind_of
+    kinds = [(kind_of(i), i in indices) for i in range(model.layers)]
+    made = {kind: _layer(model, *kind) for kind in dict.fromkeys(kinds)}
     table, norm = model.vocab * model.d_model, _norm(model)
     return Parts(
         top_k=model.ffn.top_k,
         head=Weights(matrix_params=table, vector_params=norm),
         embedding=Weights(matrix_params=table * (not model.tied_embeddings) + model.learned_positions * model.d_model),
-        layers=tuple(moe if i in indices else dense for i in range(model.layers)),
+        layers=tuple(made[kind] for kind in kinds),
         width=model.d_model,
     )
 
@@ -26,22 +27,47 @@ def _norm(model: Architecture) -> int:
     return model.d_model * (2 if model.norm == "layer" else 1)
 
 
-def _layer(model: Architecture, is_moe: bool) -> LayerParts:
+def _layer(model: Architecture, kind: str, is_moe: bool) -> LayerParts:
     ffn, d_model, attention = model.ffn, model.d_model, model.attention
-    matrices, vectors = attention_params(attention, d_model)
+    recurrent = attention.recurrent if kind == "recurrent" else None
+    matrices, vectors = _mixer_params(attention, kind, d_model)
     weights = Weights(
         matrix_params=matrices,
         router_params=d_model * ffn.n_experts * is_moe,
-        vector_params=vectors + 2 * _norm(model) + ffn.n_experts * (ffn.router_bias and is_moe),
+        vector_params=vectors + (2 - (kind == "none")) * _norm(model) + ffn.n_experts * (ffn.router_bias and is_moe),
     )
     return LayerParts(
         attention=weights,
-        kv_elements_per_position=kv_elements(attention),
-        flops_per_position=flops_per_position(attention),
+        caches=caches(attention, kind),
+        state_elements=recurrent.state_elements if recurrent else 0,
+        state_bits=recurrent.state_bits if recurrent else 32,
         ffn=EMPTY if is_moe else _ffn(ffn, d_model, ffn.dense_d_ff),
         shared=_shared(ffn, d_model) if is_moe else EMPTY,
         expert=_ffn(ffn, d_model, ffn.expert_d_ff) if is_moe else EMPTY,
         n_experts=ffn.n_experts * is_moe,
+    )
+
+
+def _mixer_params(a: Attention | LatentAttention, kind: str, d_model: int) -> tuple[int, int]:
+    """Parameters of attention or of what stands in its place, matrices and vectors."""
+    if kind == "none":
+        return 0, 0
+    if kind == "recurrent" and a.recurrent:
+        return a.recurrent.matrix_params, a.recurrent.vector_params
+    return attention_params(a, d_model)
+
+
+def caches(a: Attention | LatentAttention, kind: str) -> tuple[CacheParts, ...]:
+    """What a layer of a kind keeps of each position."""
+    if kind in ("recurrent", "none"):
+        return ()
+    return (
+        CacheParts(
+            elements_per_position=kv_elements(a),
+            flops_per_position=flops_per_position(a),
+            kept={"window": a.window, "chunk": a.chunk}.get(kind, 0),
+            chunked=kind == "chunk",
+        ),
     )
 
 

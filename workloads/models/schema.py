@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from simmoe.simulator.errors import UserError
-from simmoe.workloads.models.parts import Parts
+from simmoe.workloads.models.parts import Parts, Weights
 from simmoe.workloads.models.reader import (
     MOST,
     Count,
@@ -30,8 +30,42 @@ from simmoe.workloads.models.reader import (
 # --- architecture: the model's own words ----------------------------------------------------------------------------
 
 
+KINDS = ("full", "window", "chunk", "recurrent", "none")
+
+
 @dataclass(frozen=True, kw_only=True)
-class Attention:
+class Recurrent:
+    """What stands in place of attention in layers of kind recurrent, such as a gated delta rule or Mamba: it keeps a state."""
+
+    matrix_params: Positive
+    vector_params: Count = 0
+    state_elements: Positive  # numbers that a layer keeps of a sequence, its convolution's too
+    state_bits: Positive = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByLayer:
+    """Kinds of attention by layer, and their sizes."""
+
+    layers: Annotated[tuple[str, ...], many(one_of(*KINDS))] = ("full",)  # repeated to the last layer
+    window: Count = 0  # positions, its own too, that a token of a layer of kind window attends to
+    chunk: Count = 0  # positions of a chunk; a token of a layer of kind chunk attends within its own
+    recurrent: Annotated[Recurrent | None, nested(Recurrent)] = None
+
+    def __post_init__(self) -> None:
+        for kind, size in (("window", self.window), ("chunk", self.chunk), ("recurrent", self.recurrent)):
+            if (kind in self.layers) != bool(size):
+                found = "not given" if kind in self.layers else "given"
+                raise UserError(
+                    f"layers names {', '.join(dict.fromkeys(self.layers))} but {kind} is {found}; give both or neither"
+                )
+
+    def kind_of(self, layer: int) -> str:
+        return self.layers[layer % len(self.layers)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attention(ByLayer):
     """Multi-head (mha) or grouped-query (gqa) attention; the cache holds one key and one value per KV head."""
 
     kind: Annotated[str, one_of("mha", "gqa", "mla")]
@@ -44,6 +78,7 @@ class Attention:
     sinks: Flag = False  # one learned logit per head (gpt-oss)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.kind == "mha" and self.kv_heads:
             raise UserError(f"kv_heads is {self.kv_heads} but kind is mha, one per head; drop it, or write kind: gqa")
         if self.kind == "gqa" and (not self.kv_heads or self.heads % self.kv_heads):
@@ -55,7 +90,7 @@ class Attention:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LatentAttention:
+class LatentAttention(ByLayer):
     """Multi-head latent attention (mla, DeepSeek-V2): the cache holds one compressed row and one rotary key."""
 
     kind: Annotated[str, one_of("mha", "gqa", "mla")]
@@ -112,7 +147,7 @@ def _moe_layers(data: object, where: str) -> Rule | tuple[int, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """A decoder whose layers all have the same attention, and one of two kinds of FFN."""
+    """A decoder whose layers have attention of one width, or something in its place, and one of two kinds of FFN."""
 
     layers: PositiveNumber
     moe_layers: Annotated[Rule | tuple[int, ...], _moe_layers]
@@ -164,5 +199,16 @@ class ModelFile:
         for figure in needed:
             if figure not in self.sources:
                 raise UserError(f"sources has no {figure!r}; say where its figures come from")
-        if self.parts and any(w.params and not w.stored_bytes for w in self.parts.all_weights()):
-            raise UserError("a part has parameters but no stored_bytes; parts carry the real bytes of a file")
+        if self.has_bytes and any(w.params and not w.stored_bytes for w in self._weights):
+            raise UserError(
+                "some parts have stored_bytes and some with parameters have none; give them to all parts or to none"
+            )
+
+    @property
+    def _weights(self) -> list[Weights]:
+        return self.parts.all_weights() if self.parts else []
+
+    @property
+    def has_bytes(self) -> bool:
+        """Whether it carries the real bytes of a file; else a format gives them."""
+        return any(w.stored_bytes for w in self._weights)
