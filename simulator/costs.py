@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from itertools import chain, repeat
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -19,9 +19,10 @@ from simmoe.simulator.cpu_costs import CpuCosts, flops_per_s
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.link_time import hops_ps, link_bytes_per_s, load_ps, reads_ps
 from simmoe.simulator.nouns.hardware import Hardware
-from simmoe.simulator.nouns.model import Layer, ModelShape, Part, Span
+from simmoe.simulator.nouns.model import Layer, ModelShape, Part
 from simmoe.simulator.nouns.trace import Trace
-from simmoe.simulator.physics.attention import attended, attention_bytes, attention_flops, reached
+from simmoe.simulator.pass_sizes import PassSize, pass_sizes
+from simmoe.simulator.physics.attention import attention_bytes, attention_flops
 from simmoe.simulator.physics.gemm import flops_ps, soft_excess_ps
 from simmoe.simulator.physics.grouped import looked_up_ps, soft_shares
 from simmoe.simulator.physics.launch import launch_ps
@@ -44,15 +45,6 @@ class Chain(NamedTuple):
 
     ps: int
     pieces: tuple[Piece, ...]
-
-
-class PassSize(NamedTuple):
-    """What the cost of a pass depends on, beside its routing."""
-
-    tokens: int
-    sequences: int  # rows of the LM head
-    kv_positions: tuple[int, ...]  # of each span of the model's caches: positions read, summed over sequences
-    attended: tuple[int, ...]  # the same: (token, position) pairs
 
 
 class Costs:
@@ -231,30 +223,6 @@ class Costs:
     def sizes(self) -> list[PassSize]:
         """PassSize of every pass."""
         return pass_sizes(self.trace, self.spans)
-
-
-def pass_sizes(trace: Trace, spans: Sequence[Span]) -> list[PassSize]:
-    """PassSize of every pass of a trace, for a model whose caches have these spans."""
-    tokens = np.diff(trace.pass_ptr)
-    number = np.repeat(np.arange(trace.n_passes), tokens)
-    order = np.lexsort((trace.position, trace.sequence, number))
-    number, position = number[order], trace.position[order].astype(np.int64)
-    begins = np.ones(len(order) + 1, bool)  # of the rows of a sequence in a pass, and behind the last row
-    begins[1:-1] = (np.diff(number) != 0) | (np.diff(trace.sequence[order]) != 0)
-    rows = np.flatnonzero(begins)
-    sequences = np.bincount(number[rows[:-1]], minlength=trace.n_passes)
-    ends, starts = np.cumsum(sequences), rows[:-1]
-    columns = [_positions(span, position, starts, rows[1:] - 1, ends - sequences) for span in spans]
-    read, pairs = (zip(*(column[i] for column in columns)) if spans else repeat(()) for i in (0, 1))
-    return [PassSize(*size) for size in zip(tokens.tolist(), sequences.tolist(), read, pairs)]
-
-
-def _positions(span: Span, position: Ints, first: Ints, last: Ints, passes: Ints) -> tuple[list[int], list[int]]:
-    """Of each pass: positions read and (token, position) pairs. `first`, `last`: rows of each sequence in a pass; `passes`: where in
-    these those of a pass begin."""
-    pairs = np.add.reduceat(attended(position, *span), first)
-    read = reached(position[first], position[last], pairs, span.kept, span.chunked)
-    return np.add.reduceat(read, passes).tolist(), np.add.reduceat(pairs, passes).tolist()
 
 
 def _has_ffn(layer: Layer) -> bool:
