@@ -11,8 +11,7 @@ import pytest
 
 import simmoe
 from simmoe.cli.main import main
-from tests.test_faults_policies import write_trace
-from tests.test_model_import import F32, Q8, Tensors, experts, gqa, write_gguf
+from tests.test_faults_policies import gguf, write_trace
 
 GB = 10**9
 
@@ -37,17 +36,13 @@ def routed(path: Path, layers: int, n_experts: int, top_k: int, positions: tuple
 def gemma(path: Path) -> Path:
     """The layers of Gemma 4 26B: 25 of 30 have a window of 1,024 and 8 KV heads of 256, every sixth has 2 of 512 and no window."""
     short = [(i + 1) % 6 != 0 for i in range(30)]
-    fields = {
-        "block_count": 30, "embedding_length": 256, "expert_count": 4, "expert_used_count": 2, "context_length": 262144,
+    said = {
         "attention.head_count": 16, "attention.head_count_kv": [8 if one else 2 for one in short],
         "attention.key_length": 512, "attention.value_length": 512,
         "attention.key_length_swa": 256, "attention.value_length_swa": 256,
         "attention.sliding_window": 1024, "attention.sliding_window_pattern": short,
     }  # fmt: skip
-    tensors: Tensors = [("token_embd.weight", (1024, 256), Q8), ("output_norm.weight", (256,), F32)]
-    for i, one in enumerate(short):
-        tensors += gqa(i, 256, 4096 if one else 8192, 2048 if one else 1024, Q8) + experts(i, 256, 64, 4, Q8, Q8)
-    return write_gguf(path, "gemma4", fields, tensors)
+    return gguf(path, "gemma4", 30, **said)
 
 
 @pytest.fixture
@@ -140,19 +135,17 @@ def test_fault_11_a_file_without_a_latent_cache_keeps_every_head(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """llama.cpp caches keys and values of all heads for a GGUF file that was made before it had latent caches."""
-    kept = []
-    for new in ({}, {"attention.key_length_mla": 48}):
-        widths = {"attention.key_length": 48, "attention.value_length": 24, "attention.head_count_kv": 2}
-        latent = {"attention.key_length": 16, "attention.value_length": 8, "attention.head_count_kv": 1, **new}
-        fields = {
-            "block_count": 2, "embedding_length": 64, "expert_count": 4, "expert_used_count": 2, "attention.head_count": 2,
-            "attention.kv_lora_rank": 8, "rope.dimension_count": 8, **(latent if new else widths),
-        }  # fmt: skip
-        tensors: Tensors = [("token_embd.weight", (1024, 64), Q8), ("output_norm.weight", (64,), F32)]
-        for i in range(2):
-            tensors += gqa(i, 64, 96, 64, Q8) + experts(i, 64, 64, 4, Q8, Q8)
-        model, trace = str(tmp_path / "m.yaml"), routed(tmp_path / "t.npz", 2, 4, 2)
-        path = write_gguf(tmp_path / "old.gguf", "deepseek2", fields, tensors)
+    latent = {"attention.kv_lora_rank": 8, "rope.dimension_count": 8}
+    old = {"attention.key_length": 48, "attention.value_length": 24}
+    new = {
+        "attention.key_length": 16,
+        "attention.value_length": 8,
+        "attention.head_count_kv": 1,
+        "attention.key_length_mla": 48,
+    }
+    kept, model, trace = [], str(tmp_path / "m.yaml"), routed(tmp_path / "t.npz", 2, 4, 2)
+    for widths in (old, new):
+        path = gguf(tmp_path / "old.gguf", "deepseek2", 2, **latent, **widths)
         assert main(["model", "import", str(path), "--out", model, "--force"]) == 0
         capsys.readouterr()
         found = played(

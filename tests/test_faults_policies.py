@@ -304,8 +304,10 @@ def gguf(path: Path, family: str, layers: int, expert_type: int = 8, **said: Any
     def entry(key: str, value: Any) -> bytes:
         if isinstance(value, str):
             return text(key) + struct.pack("<I", 8) + text(value)
-        if isinstance(value, list):
+        if isinstance(value, list) and isinstance(value[0], bool):
             return text(key) + struct.pack("<IIQ", 9, 7, len(value)) + bytes(value)
+        if isinstance(value, list):
+            return text(key) + struct.pack(f"<IIQ{len(value)}I", 9, 4, len(value), *value)
         return text(key) + struct.pack("<II", 4, value)
 
     shape = {
