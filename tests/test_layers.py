@@ -205,6 +205,26 @@ def test_an_architecture_names_the_kinds_of_its_layers() -> None:
     assert layer.attention.flops_per_token == 2 * (100 + 4 * 8) + 5 * 6
 
 
+DEEPSEEK = {
+    "kind": "mla", "heads": 128, "kv_lora_rank": 512, "q_lora_rank": 1536, "qk_nope": 128, "qk_rope": 64, "v_head_dim": 128,
+}  # fmt: skip
+
+
+def test_latent_attention_with_an_indexer_or_without_a_latent_cache() -> None:
+    """DeepSeek-V3.2: 64 heads of 128 pick 2,048 positions."""
+    latent = changed(changed(TINY, "architecture.d_model", 7168), "architecture.attention", DEEPSEEK)
+    plain, sparse, expanded = (
+        shape(changed(latent, "architecture.attention", {**DEEPSEEK, **more}), "x").layers[0]
+        for more in ({}, {"indexer": {"topk": 2048, "heads": 64, "head_dim": 128}}, {"latent_cache": False})
+    )
+    per_position = 2 * 128 * (512 + 64 + 512)
+    assert plain.caches == (Cache(2 * 576, per_position),)
+    assert sparse.caches == (Cache(2 * 576, per_position, read=2048), Cache(2 * 128, 2 * 64 * 128))
+    assert sparse.attention.params - plain.attention.params == 64 * 128 * 1536 + 7168 * (128 + 64) + 2 * 128
+    assert expanded.caches == (Cache(2 * 128 * (192 + 128), 2 * 128 * (192 + 128)),)
+    assert expanded.attention == plain.attention
+
+
 def test_parts_name_caches_and_states() -> None:
     keys = {"kv_elements_per_position": None, "flops_per_position": None}
     data = STORED
@@ -239,6 +259,14 @@ MISTAKES = [
     (
         by_layer(layers=["sliding"]),
         r"attention.layers\[0\] is 'sliding'; it must be one of full, window, chunk, recurrent, none",
+    ),
+    (
+        changed(
+            TINY,
+            "architecture.attention",
+            {**DEEPSEEK, "window": 3, "layers": ["window"], "indexer": {"topk": 2, "heads": 1, "head_dim": 1}},
+        ),
+        "an indexer picks in layers of kind full, but layers names window",
     ),
     (changed(STORED, "parts.layers.0.caches", []), r"parts.layers\[0\]: a layer has either caches"),
     (changed(STORED, "parts.layers.0.flops_per_position", None), r"parts.layers\[0\]: a layer has either caches"),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from simmoe.workloads.models.attention import Attention, Indexer, LatentAttention
 from simmoe.workloads.models.parts import EMPTY, CacheParts, LayerParts, Parts, Weights
-from simmoe.workloads.models.schema import Architecture, Attention, Ffn, LatentAttention
+from simmoe.workloads.models.schema import Architecture, Ffn
 
 
 def expand(model: Architecture) -> Parts:
@@ -61,14 +62,20 @@ def caches(a: Attention | LatentAttention, kind: str) -> tuple[CacheParts, ...]:
     """What a layer of a kind keeps of each position."""
     if kind in ("recurrent", "none"):
         return ()
-    return (
-        CacheParts(
-            elements_per_position=kv_elements(a),
-            flops_per_position=flops_per_position(a),
-            kept={"window": a.window, "chunk": a.chunk}.get(kind, 0),
-            chunked=kind == "chunk",
-        ),
+    indexer = a.indexer if isinstance(a, LatentAttention) and kind == "full" else None
+    main = CacheParts(
+        elements_per_position=kv_elements(a),
+        flops_per_position=flops_per_position(a),
+        kept={"window": a.window, "chunk": a.chunk}.get(kind, 0),
+        read=indexer.topk if indexer else 0,
+        chunked=kind == "chunk",
     )
+    return (main, _indexed(indexer)) if indexer else (main,)
+
+
+def _indexed(a: Indexer) -> CacheParts:
+    """The keys of an indexer, one for all its heads; each head scores each of them."""
+    return CacheParts(elements_per_position=a.head_dim, flops_per_position=2 * a.heads * a.head_dim)
 
 
 def _ffn(ffn: Ffn, d_model: int, d_ff: int) -> Weights:
@@ -99,13 +106,23 @@ def _latent_params(a: LatentAttention, d_model: int) -> tuple[int, int]:
     down = d_model * (a.kv_lora_rank + a.qk_rope)
     up = a.kv_lora_rank * a.heads * (a.qk_nope + a.v_head_dim)
     output = a.heads * a.v_head_dim * d_model
-    return query_params + down + up + output, a.kv_lora_rank + a.q_lora_rank  # one norm on each compressed row
+    matrices, vectors = _indexer_params(a, d_model)
+    # one norm on each compressed row
+    return query_params + down + up + output + matrices, a.kv_lora_rank + a.q_lora_rank + vectors
+
+
+def _indexer_params(a: LatentAttention, d_model: int) -> tuple[int, int]:
+    """Queries from the compressed row, one key and a weight for each head from the input; a LayerNorm on the key."""
+    if a.indexer is None:
+        return 0, 0
+    heads, width = a.indexer.heads, a.indexer.head_dim
+    return (a.q_lora_rank or d_model) * heads * width + d_model * (width + heads), 2 * width
 
 
 def kv_elements(a: Attention | LatentAttention) -> int:
     """Numbers that one layer caches for one position."""
     if isinstance(a, LatentAttention):
-        return a.kv_lora_rank + a.qk_rope
+        return a.kv_lora_rank + a.qk_rope if a.latent_cache else a.heads * (a.qk_nope + a.qk_rope + a.v_head_dim)
     return 2 * a.cached_heads * a.head_dim
 
 
@@ -115,6 +132,8 @@ def flops_per_position(a: Attention | LatentAttention) -> int:
     Latent attention is counted as it runs on the compressed cache: the up-projections are absorbed into the query and
     the output (DeepSeek-V2, section 2.1.2), so both products run over the compressed row.
     """
+    if isinstance(a, LatentAttention) and not a.latent_cache:
+        return 2 * a.heads * (a.qk_nope + a.qk_rope + a.v_head_dim)
     if isinstance(a, LatentAttention):
         return latent_flops(a.heads, a.kv_lora_rank, a.qk_rope)
     return 2 * a.heads * (a.head_dim + a.head_dim)
