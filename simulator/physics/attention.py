@@ -16,16 +16,15 @@ import numpy as np
 from simmoe.simulator.arrays import Ints
 
 
-def first_attended(position: Ints, kept: int, chunked: bool) -> Ints:
-    """The first position that a token at `position` may attend to: of the last `kept`, of its chunk of `kept`, or (0) of all."""
-    if not kept:
-        return np.zeros_like(position)
-    return position - position % kept if chunked else np.maximum(position - kept + 1, 0)
-
-
 def attended(position: Ints, kept: int, read: int, chunked: bool) -> Ints:
-    """How many positions a token at `position` attends to, its own too; `read` (0 = all) of them at most."""
-    within = position - first_attended(position, kept, chunked) + 1
+    """How many positions a token at `position` attends to, its own too: of all, of the last `kept`, or of its chunk of `kept`; `read`
+    (0 = all) of them at most."""
+    if not kept:
+        within = position + 1
+    elif chunked:
+        within = position % kept + 1
+    else:
+        within = np.minimum(position + 1, kept)
     return np.minimum(within, read) if read else within
 
 
@@ -35,7 +34,7 @@ def reached(first: Ints, last: Ints, pairs: Ints, kept: int, chunked: bool) -> I
     Tokens that attend to the same position read it once. So these are the positions from the first that the first token may attend
     to, but no more than `pairs`: an indexer picks few of them for each token.
     """
-    between: Ints = last - first_attended(first, kept, chunked) + 1
+    between: Ints = attended(first, kept, 0, chunked) + (last - first)
     return np.minimum(between, pairs)
 
 
