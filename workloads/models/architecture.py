@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from simmoe.workloads.models.parts import EMPTY, LayerParts, Parts, Weights
-from simmoe.workloads.models.schema import Architecture, Attention, Ffn, LatentAttention
+from simmoe.workloads.models.attention import Attention, Indexer, LatentAttention
+from simmoe.workloads.models.parts import EMPTY, CacheParts, LayerParts, Parts, Weights
+from simmoe.workloads.models.schema import Architecture, Ffn
 
 
 def expand(model: Architecture) -> Parts:
     """The model as parts; without stored bytes, since no file is behind it."""
-    dense, moe = _layer(model, is_moe=False), _layer(model, is_moe=True)
-    indices = set(model.moe_indices)
+    indices, kind_of = set(model.moe_indices), model.attention.kind_of
+    kinds = [(kind_of(i), i in indices) for i in range(model.layers)]
+    made = {kind: _layer(model, *kind) for kind in dict.fromkeys(kinds)}
     table, norm = model.vocab * model.d_model, _norm(model)
     return Parts(
         top_k=model.ffn.top_k,
         head=Weights(matrix_params=table, vector_params=norm),
         embedding=Weights(matrix_params=table * (not model.tied_embeddings) + model.learned_positions * model.d_model),
-        layers=tuple(moe if i in indices else dense for i in range(model.layers)),
+        layers=tuple(made[kind] for kind in kinds),
         width=model.d_model,
     )
 
@@ -26,23 +28,54 @@ def _norm(model: Architecture) -> int:
     return model.d_model * (2 if model.norm == "layer" else 1)
 
 
-def _layer(model: Architecture, is_moe: bool) -> LayerParts:
+def _layer(model: Architecture, kind: str, is_moe: bool) -> LayerParts:
     ffn, d_model, attention = model.ffn, model.d_model, model.attention
-    matrices, vectors = attention_params(attention, d_model)
+    recurrent = attention.recurrent if kind == "recurrent" else None
+    matrices, vectors = _mixer_params(attention, kind, d_model)
     weights = Weights(
         matrix_params=matrices,
         router_params=d_model * ffn.n_experts * is_moe,
-        vector_params=vectors + 2 * _norm(model) + ffn.n_experts * (ffn.router_bias and is_moe),
+        vector_params=vectors + (2 - (kind == "none")) * _norm(model) + ffn.n_experts * (ffn.router_bias and is_moe),
     )
     return LayerParts(
         attention=weights,
-        kv_elements_per_position=kv_elements(attention),
-        flops_per_position=flops_per_position(attention),
+        caches=caches(attention, kind),
+        state_elements=recurrent.state_elements if recurrent else 0,
+        state_bits=recurrent.state_bits if recurrent else 32,
         ffn=EMPTY if is_moe else _ffn(ffn, d_model, ffn.dense_d_ff),
         shared=_shared(ffn, d_model) if is_moe else EMPTY,
         expert=_ffn(ffn, d_model, ffn.expert_d_ff) if is_moe else EMPTY,
         n_experts=ffn.n_experts * is_moe,
     )
+
+
+def _mixer_params(a: Attention | LatentAttention, kind: str, d_model: int) -> tuple[int, int]:
+    """Parameters of attention or of what stands in its place, matrices and vectors."""
+    if kind == "none":
+        return 0, 0
+    if kind == "recurrent" and a.recurrent:
+        return a.recurrent.matrix_params, a.recurrent.vector_params
+    return attention_params(a, d_model)
+
+
+def caches(a: Attention | LatentAttention, kind: str) -> tuple[CacheParts, ...]:
+    """What a layer of a kind keeps of each position."""
+    if kind in ("recurrent", "none"):
+        return ()
+    indexer = a.indexer if isinstance(a, LatentAttention) and kind == "full" else None
+    main = CacheParts(
+        elements_per_position=kv_elements(a),
+        flops_per_position=flops_per_position(a),
+        kept={"window": a.window, "chunk": a.chunk}.get(kind, 0),
+        read=indexer.topk if indexer else 0,
+        chunked=kind == "chunk",
+    )
+    return (main, _indexed(indexer)) if indexer else (main,)
+
+
+def _indexed(a: Indexer) -> CacheParts:
+    """The keys of an indexer, one for all its heads; each head scores each of them."""
+    return CacheParts(elements_per_position=a.head_dim, flops_per_position=2 * a.heads * a.head_dim)
 
 
 def _ffn(ffn: Ffn, d_model: int, d_ff: int) -> Weights:
@@ -73,13 +106,23 @@ def _latent_params(a: LatentAttention, d_model: int) -> tuple[int, int]:
     down = d_model * (a.kv_lora_rank + a.qk_rope)
     up = a.kv_lora_rank * a.heads * (a.qk_nope + a.v_head_dim)
     output = a.heads * a.v_head_dim * d_model
-    return query_params + down + up + output, a.kv_lora_rank + a.q_lora_rank  # one norm on each compressed row
+    matrices, vectors = _indexer_params(a, d_model)
+    # one norm on each compressed row
+    return query_params + down + up + output + matrices, a.kv_lora_rank + a.q_lora_rank + vectors
+
+
+def _indexer_params(a: LatentAttention, d_model: int) -> tuple[int, int]:
+    """Queries from the compressed row, one key and a weight for each head from the input; a LayerNorm on the key."""
+    if a.indexer is None:
+        return 0, 0
+    heads, width = a.indexer.heads, a.indexer.head_dim
+    return (a.q_lora_rank or d_model) * heads * width + d_model * (width + heads), 2 * width
 
 
 def kv_elements(a: Attention | LatentAttention) -> int:
     """Numbers that one layer caches for one position."""
     if isinstance(a, LatentAttention):
-        return a.kv_lora_rank + a.qk_rope
+        return a.kv_lora_rank + a.qk_rope if a.latent_cache else a.heads * (a.qk_nope + a.qk_rope + a.v_head_dim)
     return 2 * a.cached_heads * a.head_dim
 
 
@@ -89,6 +132,8 @@ def flops_per_position(a: Attention | LatentAttention) -> int:
     Latent attention is counted as it runs on the compressed cache: the up-projections are absorbed into the query and
     the output (DeepSeek-V2, section 2.1.2), so both products run over the compressed row.
     """
+    if isinstance(a, LatentAttention) and not a.latent_cache:
+        return 2 * a.heads * (a.qk_nope + a.qk_rope + a.v_head_dim)
     if isinstance(a, LatentAttention):
         return latent_flops(a.heads, a.kv_lora_rank, a.qk_rope)
     return 2 * a.heads * (a.head_dim + a.head_dim)

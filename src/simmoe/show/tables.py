@@ -144,7 +144,7 @@ def heading(workload: Workload, plan: Plan, engine: str, files: list[str], out: 
     out.print(
         f"model {workload.memory.what}; {trace_named(workload)} {facts['trace']['digest'][:12]}, {played(workload)}; "
         f"eviction {plan.eviction}, scope {plan.scope}, timeline {plan.timeline}{extras(workload, plan)}, "
-        f"KV for {workload.context:,} positions",
+        f"{workload.kv_for}",
     )
     out.print(inputs(files))
     for note in (small_model(workload), *cautions(workload, plan)):
