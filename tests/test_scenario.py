@@ -34,7 +34,7 @@ NVME = {"hw": "rtx_4090_nvme"}
 OTHER = {
     "hw": ("h100", "h100", {}), "trace": ("oracle", "oracle", {}), "set": ("link.bandwidth=12GB/s", ["link.bandwidth=12GB/s"], {}),
     "model": ("oracle-moe-9x24", "oracle-moe-9x24", {"format": "fp32"}), "format": ("q4_k", "q4_k", {}), "tokens": ("300", 300, {}),
-    "context": ("512", 512, {}), "batch": ("3", 3, {}), "prefill_chunk": ("16", 16, {}),
+    "kv_format": ("q8_0", "q8_0", {}), "context": ("512", 512, {}), "batch": ("3", 3, {}), "prefill_chunk": ("16", 16, {}),
     "schedule": ("continuous", "continuous", {}), "arrivals": ("every:500ms", "every:500ms", {"schedule": "continuous"}),
     "max_batch": ("1", 1, {"schedule": "continuous", "tokens": 600}), "eviction": ("lfu", "lfu", {}),
     "scope": ("layer", "layer", {}), "timeline": ("serial", "serial", {}), "overlap": ("none", False, {}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from simmoe.workloads.models.parts import EMPTY, LayerParts, Parts, Weights
+from simmoe.workloads.models.roles import Role, matrices, total
 from simmoe.workloads.models.schema import Architecture, Attention, Ffn, LatentAttention
 
 
@@ -12,11 +13,14 @@ def expand(model: Architecture) -> Parts:
     """The model as parts; without stored bytes, since no file is behind it."""
     dense, moe = _layer(model, is_moe=False), _layer(model, is_moe=True)
     indices = set(model.moe_indices)
-    table, norm = model.vocab * model.d_model, _norm(model)
+    words, width = model.vocab, model.d_model
+    tables = matrices(
+        token_embd=(width, words * (not model.tied_embeddings)), position_embd=(width, model.learned_positions)
+    )
     return Parts(
         top_k=model.ffn.top_k,
-        head=Weights(matrix_params=table, vector_params=norm),
-        embedding=Weights(matrix_params=table * (not model.tied_embeddings) + model.learned_positions * model.d_model),
+        head=Weights(matrix_params=words * width, vector_params=_norm(model), roles=matrices(output=(width, words))),
+        embedding=Weights(matrix_params=total(tables), roles=tables),
         layers=tuple(moe if i in indices else dense for i in range(model.layers)),
         width=model.d_model,
     )
@@ -28,9 +32,10 @@ def _norm(model: Architecture) -> int:
 
 def _layer(model: Architecture, is_moe: bool) -> LayerParts:
     ffn, d_model, attention = model.ffn, model.d_model, model.attention
-    matrices, vectors = attention_params(attention, d_model)
+    found, vectors = attention_params(attention, d_model)
     weights = Weights(
-        matrix_params=matrices,
+        matrix_params=total(found),
+        roles=found,
         router_params=d_model * ffn.n_experts * is_moe,
         vector_params=vectors + 2 * _norm(model) + ffn.n_experts * (ffn.router_bias and is_moe),
     )
@@ -49,7 +54,9 @@ def _ffn(ffn: Ffn, d_model: int, d_ff: int) -> Weights:
     if not d_ff:
         return EMPTY
     biases = (ffn.matrices - 1) * d_ff + d_model  # one value per output row of each matrix
-    return Weights(matrix_params=ffn.matrices * d_model * d_ff, vector_params=biases * ffn.bias)
+    gate = (d_model, d_ff * (ffn.matrices == 3))
+    found = matrices(ffn_gate=gate, ffn_up=(d_model, d_ff), ffn_down=(d_ff, d_model))
+    return Weights(matrix_params=total(found), vector_params=biases * ffn.bias, roles=found)
 
 
 def _shared(ffn: Ffn, d_model: int) -> Weights:
@@ -57,23 +64,29 @@ def _shared(ffn: Ffn, d_model: int) -> Weights:
     return replace(weights, router_params=d_model * ffn.shared_gate)
 
 
-def attention_params(a: Attention | LatentAttention, d_model: int) -> tuple[int, int]:
-    """Parameters of the matrices, and of the biases, norms and sinks."""
+def attention_params(a: Attention | LatentAttention, d_model: int) -> tuple[tuple[Role, ...], int]:
+    """The matrices, and the parameters of the biases, norms and sinks."""
     if isinstance(a, LatentAttention):
         return _latent_params(a, d_model)
     query, keys = a.heads * a.head_dim, a.cached_heads * a.head_dim
     biases = (query + 2 * keys) * a.qkv_bias + d_model * a.output_bias
     norms = {"none": 0, "head": 2 * a.head_dim, "full": query + keys}[a.qk_norm]
-    return d_model * (2 * query + 2 * keys), biases + norms + a.heads * a.sinks
+    found = matrices(
+        attn_q=(d_model, query), attn_k=(d_model, keys), attn_v=(d_model, keys), attn_output=(query, d_model)
+    )
+    return found, biases + norms + a.heads * a.sinks
 
 
-def _latent_params(a: LatentAttention, d_model: int) -> tuple[int, int]:
-    query = a.heads * (a.qk_nope + a.qk_rope)
-    query_params = (d_model + query) * a.q_lora_rank if a.q_lora_rank else d_model * query
-    down = d_model * (a.kv_lora_rank + a.qk_rope)
-    up = a.kv_lora_rank * a.heads * (a.qk_nope + a.v_head_dim)
-    output = a.heads * a.v_head_dim * d_model
-    return query_params + down + up + output, a.kv_lora_rank + a.q_lora_rank  # one norm on each compressed row
+def _latent_params(a: LatentAttention, d_model: int) -> tuple[tuple[Role, ...], int]:
+    query, rank = a.heads * (a.qk_nope + a.qk_rope), a.q_lora_rank
+    queries = matrices(attn_q_a=(d_model, rank), attn_q_b=(rank, query)) or matrices(attn_q=(d_model, query))
+    rest = matrices(
+        attn_kv_a_mqa=(d_model, a.kv_lora_rank + a.qk_rope),
+        attn_k_b=(a.qk_nope, a.heads * a.kv_lora_rank),
+        attn_v_b=(a.kv_lora_rank, a.heads * a.v_head_dim),
+        attn_output=(a.heads * a.v_head_dim, d_model),
+    )
+    return queries + rest, a.kv_lora_rank + rank  # one norm on each compressed row
 
 
 def kv_elements(a: Attention | LatentAttention) -> int:
