@@ -15,9 +15,12 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.model import ModelShape
 from simmoe.workloads import models
 from simmoe.workloads.models import mixes
+from simmoe.workloads.models.architecture import expand
 from simmoe.workloads.models.blocks import BLOCKS, FALLBACK, fitting
 from simmoe.workloads.models.formats import FORMATS, KV_FORMATS, known, known_kv, kv_bytes
 from simmoe.workloads.models.mixes import MIXES, Place, block_of
+from simmoe.workloads.models.reader import read
+from simmoe.workloads.models.schema import ModelFile
 
 PUBLISHED = yaml.safe_load((Path(__file__).parent / "published_sizes.yaml").read_text("utf-8"))
 SIZES = [
@@ -165,6 +168,31 @@ def test_the_types_of_head_and_embedding(mix: str, output: str, embedding: str) 
     assert block_of(mix, "output", 2048, mixes.OUTSIDE) == output
     assert block_of(mix, "token_embd", 2048, mixes.OUTSIDE) == embedding
     assert block_of(mix, "output", 2880, mixes.OUTSIDE) == "Q8_0"  # 45 blocks of 64, but no whole blocks of 256
+
+
+@pytest.mark.parametrize(
+    "name, n_values, grouped, n_experts, downs",
+    [
+        ("qwen3-30b-a3b", 48, 8, 128, [0, 1, 2]),
+        ("olmoe-1b-7b", 16, 1, 64, [0, 1, 2]),
+        ("mixtral-8x7b", 32, 4, 8, [0, 1, 2]),
+        (
+            "deepseek-v2-lite",
+            0,
+            1,
+            64,
+            [0, 1, 3],
+        ),  # a dense layer, then routed and shared experts; no attn_v of its own
+    ],
+)
+def test_where_a_layer_stands(name: str, n_values: int, grouped: int, n_experts: int, downs: list[int]) -> None:
+    data = yaml.safe_load((models.FOLDER / f"{name}.yaml").read_text("utf-8"))
+    found = mixes.places(expand(read(ModelFile, data, name).architecture))
+    assert {(at.n_values, at.grouped, at.n_experts, at.n_layers) for at in found} == {
+        (n_values, grouped, n_experts, len(found))
+    }
+    assert [at.downs for at in found[:3]] == downs and [at.layer for at in found] == list(range(len(found)))
+    assert [at.values for at in found] == (list(range(n_values)) or [0] * len(found))
 
 
 def test_bytes_of_a_layer_follow_its_matrices() -> None:

@@ -51,9 +51,9 @@ def places(parts: Parts) -> list[Place]:
     """One for each layer."""
     found, values, downs = list[Place](), 0, 0
     n_values = sum(_has_values(layer) for layer in parts.layers)
-    n_experts = max(layer.n_experts for layer in parts.layers)
+    n_experts, grouped = max(layer.n_experts for layer in parts.layers), _grouped(parts)
     for index, layer in enumerate(parts.layers):
-        found.append(Place(index, len(parts.layers), values, n_values, downs, n_experts, _grouped(parts)))
+        found.append(Place(index, len(parts.layers), values, n_values, downs, n_experts, grouped))
         values += _has_values(layer)
         downs += sum("ffn_down" in part.by_role for part in (layer.ffn, layer.expert, layer.shared))
     return found
