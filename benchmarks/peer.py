@@ -86,7 +86,11 @@ def built(said: dict[str, Any]) -> tuple[Any, Any, Any]:
 
     def layer(one: dict[str, Any]) -> Any:
         parts = {name: part(one[name]) for name in ("ffn", "shared", "expert")}
-        return n.Layer(part(one["attention"]), one["kv"], one["score"], n_experts=one["n_experts"], **parts)
+        of_positions = (one["kv"], one["score"])
+        kept = (
+            ((n.Cache(*of_positions),),) if hasattr(n, "Cache") else of_positions
+        )  # 0.1.0 has one cache of all positions
+        return n.Layer(part(one["attention"]), *kept, n_experts=one["n_experts"], **parts)
 
     def pairs(curve: list[list[float]]) -> tuple[tuple[int, float], ...]:
         return tuple((int(at), share) for at, share in curve)

@@ -21,6 +21,7 @@ from simmoe.simulator.link_time import hops_ps, link_bytes_per_s, load_ps, reads
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.model import Layer, ModelShape, Part
 from simmoe.simulator.nouns.trace import Trace
+from simmoe.simulator.pass_sizes import PassSize, pass_sizes
 from simmoe.simulator.physics.attention import attention_bytes, attention_flops
 from simmoe.simulator.physics.gemm import flops_ps, soft_excess_ps
 from simmoe.simulator.physics.grouped import looked_up_ps, soft_shares
@@ -44,15 +45,6 @@ class Chain(NamedTuple):
 
     ps: int
     pieces: tuple[Piece, ...]
-
-
-class PassSize(NamedTuple):
-    """What the cost of a pass depends on, beside its routing."""
-
-    tokens: int
-    sequences: int  # rows of the LM head
-    kv_positions: int  # positions of KV cache read, summed over sequences
-    attended: int  # (token, position) pairs
 
 
 class Costs:
@@ -85,6 +77,7 @@ class Costs:
         self.places = trace.n_layers  # (MoE layer, device) pairs (simulator/several.py)
         self.homes: tuple[int, ...] = (0,) * (trace.n_layers + 1)  # device that runs what stands before each MoE layer
         self.kinds = list(dict.fromkeys(model.layers))  # layers of one shape cost the same
+        self.spans = list(dict.fromkeys(cache.span for layer in self.kinds for cache in layer.caches))
         self.gaps = _gaps(model.layers, self.kinds)
         self.n_pieces = self.gaps[-1][-1] + 1  # the head is the last
         self._pieces: dict[PassSize, list[Piece]] = {}
@@ -204,14 +197,24 @@ class Costs:
 
     def _dense_pieces(self, layer: Layer, size: PassSize) -> list[Piece]:
         """Attention, and the FFN of a dense layer."""
-        attention = self.piece("attention", *_attention(layer, size))
-        return [attention] if layer.n_experts else [attention, self.weights("ffn", layer.ffn, size.tokens)]
+        attention = self.piece("attention", *self._attention(layer, size))
+        return [attention, self.weights("ffn", layer.ffn, size.tokens)] if _has_ffn(layer) else [attention]
+
+    def _attention(self, layer: Layer, size: PassSize) -> tuple[int, int]:
+        """(bytes, FLOPs) of one layer's attention, or of what stands in its place, norms and router in a pass."""
+        part, places = layer.attention, [(cache, self.spans.index(cache.span)) for cache in layer.caches]
+        read = ((size.kv_positions[i], cache.bytes_per_position) for cache, i in places)
+        pairs = ((size.attended[i], cache.flops_per_position) for cache, i in places)
+        return (
+            attention_bytes(part.bytes, read, size.sequences * layer.state_bytes),
+            attention_flops(size.tokens, part.flops_per_token, pairs),
+        )
 
     def traffic(self, size: PassSize) -> tuple[int, int]:
         """(bytes read, FLOPs) of a pass in everything but its routed experts."""
         total_bytes, flops = self.model.head.bytes, size.sequences * self.model.head.flops_per_token
         for layer in self.model.layers:
-            read, computed = _attention(layer, size)
+            read, computed = self._attention(layer, size)
             total_bytes += read + layer.ffn.bytes + layer.shared.bytes
             flops += computed + size.tokens * (layer.ffn.flops_per_token + layer.shared.flops_per_token)
         return total_bytes, flops
@@ -219,30 +222,11 @@ class Costs:
     @cached_property
     def sizes(self) -> list[PassSize]:
         """PassSize of every pass."""
-        return pass_sizes(self.trace)
+        return pass_sizes(self.trace, self.spans)
 
 
-def pass_sizes(trace: Trace) -> list[PassSize]:
-    """PassSize of every pass of a trace."""
-    starts, tokens = trace.pass_ptr[:-1], np.diff(trace.pass_ptr)
-    seen = trace.position.astype(np.int64) + 1
-    number = np.repeat(np.arange(trace.n_passes), tokens)
-    order = np.lexsort((seen, trace.sequence, number))
-    last = np.ones(len(order), bool)  # the largest position of each (pass, sequence)
-    last[:-1] = (np.diff(number[order]) != 0) | (np.diff(trace.sequence[order]) != 0)
-    sequences = np.bincount(number[order][last], minlength=trace.n_passes)
-    kv = np.bincount(number[order][last], seen[order][last], minlength=trace.n_passes).astype(np.int64)
-    attended = np.add.reduceat(seen, starts)
-    return [PassSize(*row) for row in zip(tokens.tolist(), sequences.tolist(), kv.tolist(), attended.tolist())]
-
-
-def _attention(layer: Layer, size: PassSize) -> tuple[int, int]:
-    """(bytes, FLOPs) of one layer's attention, norms and router in a pass."""
-    part = layer.attention
-    return (
-        attention_bytes(part.bytes, size.kv_positions, layer.kv_bytes_per_position),
-        attention_flops(size.tokens, part.flops_per_token, size.attended, layer.flops_per_position),
-    )
+def _has_ffn(layer: Layer) -> bool:
+    return not layer.n_experts and layer.ffn.bytes > 0
 
 
 def _chain(pieces: list[Piece]) -> Chain:
@@ -253,7 +237,7 @@ def _gaps(layers: tuple[Layer, ...], kinds: list[Layer]) -> list[tuple[int, ...]
     """Indices into Costs.pieces of the launches up to the decisions of each MoE layer, and (last) of those behind the last one."""
     index, columns = 0, {}
     for kind in kinds:
-        columns[kind] = range(index, index := index + (1 if kind.n_experts else 2))
+        columns[kind] = range(index, index := index + 1 + _has_ffn(kind))
     gaps: list[tuple[int, ...]] = []
     gap: list[int] = []
     for layer in layers:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from simmoe.simulator.costs import Chain, Costs, PassSize, Piece
+from simmoe.simulator.costs import Chain, Costs, Piece
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.layout import Layout
 from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.nouns.trace import Trace
+from simmoe.simulator.pass_sizes import PassSize
 from simmoe.simulator.physics.link import transfer_ps
 
 ACTIVATION_BYTES = 2  # of one number that devices hand on: 16 bit

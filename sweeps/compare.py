@@ -153,8 +153,8 @@ def show_comparison(comparison: Comparison, files: list[str], out: Screen) -> No
     machines = dict.fromkeys(row.workload.hw.title for row in rows)
     out.print(f" (engine {', '.join(engines) or 'none'}): {'; '.join(machines)}", lead="Simulated")
     for name, workload in {row.trace: row.workload for row in rows}.items():
-        router, positions = workload.trace.meta.get("router"), f"KV for {workload.context:,} positions"
-        model = f"model {workload.memory.what}, {show.played(workload)}{_beyond(comparison)}, {positions}"
+        router = workload.trace.meta.get("router")
+        model = f"model {workload.memory.what}, {show.played(workload)}{_beyond(comparison)}, {workload.kv_for}"
         out.print(f"{name}: {f'router {router}, ' if router else ''}{model}")
     out.print(show.inputs(files))
     for note in dict.fromkeys(note for row in rows for note in _notes(row) if note):

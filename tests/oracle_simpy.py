@@ -17,7 +17,7 @@ from typing import Any
 import simpy
 
 from simmoe.simulator.nouns.hardware import Hardware
-from simmoe.simulator.nouns.model import Layer, ModelShape, Part
+from simmoe.simulator.nouns.model import Cache, Layer, ModelShape, Part
 from simmoe.simulator.nouns.trace import Trace
 from tests import oracles
 
@@ -69,9 +69,7 @@ class MoEEvent:
 class Pass:
     index: int
     tokens: int
-    context: int  # sum over the pass's sequences of (largest position + 1)
-    attended: int  # sum over its tokens of (position + 1)
-    n_sequences: int
+    positions: list[list[int]]  # of the tokens of each of its sequences
 
 
 class Machine:
@@ -381,17 +379,23 @@ class Machine:
 
     def forward(self, step: Pass, prefetch: Sequence[Sequence[int]] | None) -> Process:
         for index, layer in enumerate(self.model.layers):
-            yield from self.compute(
-                layer.attention.bytes + layer.kv_bytes_per_position * step.context,
-                layer.attention.flops_per_token * step.tokens + layer.flops_per_position * step.attended,
-            )
+            count_bytes = layer.attention.bytes + 2 * layer.state_bytes * len(step.positions)
+            flops = layer.attention.flops_per_token * step.tokens
+            for cache in layer.caches:
+                seen = [[attends(cache, position) for position in tokens] for tokens in step.positions]
+                pairs = [sum(min(len(one), cache.read or len(one)) for one in tokens) for tokens in seen]
+                read = [min(len(set().union(*tokens)), most) for tokens, most in zip(seen, pairs)]
+                count_bytes += cache.bytes_per_position * sum(read)
+                flops += cache.flops_per_position * sum(pairs)
+            yield from self.compute(count_bytes, flops)
             if not layer.n_experts:
-                yield from self.compute_part(layer.ffn, step.tokens)
+                if layer.ffn.bytes > 0:
+                    yield from self.compute_part(layer.ffn, step.tokens)
                 continue
             column = self.column_of[index]
             candidates = prefetch[step.index * self.trace.n_layers + column] if prefetch is not None else ()
             yield from self.moe(layer, step, column, candidates)
-        yield from self.compute_part(self.model.head, step.n_sequences)
+        yield from self.compute_part(self.model.head, len(step.positions))
 
     def run(self, cold: set[int], prefetch: Sequence[Sequence[int]] | None) -> Process:
         for step in passes(self.trace):
@@ -404,15 +408,21 @@ class Machine:
             self.log.pass_ps.append(self.now_ps - began_ps)
 
 
+def attends(cache: Cache, position: int) -> set[int]:
+    """Positions out of which a token attends."""
+    if cache.chunked:
+        return {one for one in range(position + 1) if one // cache.kept == position // cache.kept}
+    return {one for one in range(position + 1) if not cache.kept or position - one < cache.kept}
+
+
 def passes(trace: Trace) -> list[Pass]:
     steps = []
     ptr, sequence, position = trace.pass_ptr.tolist(), trace.sequence.tolist(), trace.position.tolist()
     for index, (start, stop) in enumerate(pairwise(ptr)):
-        reach: dict[int, int] = {}
+        positions: dict[int, list[int]] = {}
         for row in range(start, stop):
-            reach[sequence[row]] = max(reach.get(sequence[row], 0), position[row] + 1)
-        attended = sum(position[row] + 1 for row in range(start, stop))
-        steps.append(Pass(index, stop - start, sum(reach.values()), attended, len(reach)))
+            positions.setdefault(sequence[row], []).append(position[row])
+        steps.append(Pass(index, stop - start, list(positions.values())))
     return steps
 
 

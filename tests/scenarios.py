@@ -16,7 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware, Link, Tier, Upstream
-from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape, Part
+from simmoe.simulator.nouns.model import NO_PART, Cache, Layer, ModelShape, Part
 from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
 from simmoe.workloads import models as models_of
 
@@ -82,7 +82,11 @@ def show_model(model: ModelShape) -> list[str]:
 
     lines = []
     for i, x in enumerate(model.layers):
-        text = f"attention={part(x.attention)} kv={x.kv_bytes_per_position} score={x.flops_per_position}"
+        caches = " ".join(
+            f"{c.bytes_per_position}B/{c.flops_per_position}F of {c.kept}{'c' if c.chunked else ''}/{c.read}"
+            for c in x.caches
+        )
+        text = f"attention={part(x.attention)} caches=[{caches}] state={x.state_bytes}"
         moe = f"shared={part(x.shared)} {x.n_experts} experts of {part(x.expert)}"
         lines.append(f"  layer {i}: {text} {moe if x.n_experts else 'ffn=' + part(x.ffn)}")
     return [*lines, f"  head={part(model.head)}"]
@@ -236,18 +240,36 @@ def parts(draw: st.DrawFn, scale: int, least: int = 0) -> Part:
 
 
 @st.composite
-def models(draw: st.DrawFn, n_experts: int, top_k: int, scale: int = 1) -> ModelShape:
+def kept_of_positions(draw: st.DrawFn, scale: int) -> dict[str, Any]:
+    """Caches of full attention, a window, chunks, or picked positions (with a cache of what picks them); or a state, or neither."""
     per_position = st.sampled_from((0, 0, 0, 1, 2))  # rarely: it grows with the trace and drives ties apart
+    state = draw(st.sampled_from((0, 0, 0, 0, 1)))
+    if state:
+        return {"state_bytes": state * scale}
+    found = []
+    for _ in range(draw(st.sampled_from((0, 1, 1, 1, 1, 2)))):
+        kept, chunked = draw(
+            st.sampled_from(((0, False), (0, False), (1, False), (3, False), (2, True), (3, True), (99, False)))
+        )
+        read = draw(st.sampled_from((0, 0, 0, 1, 2)))
+        found.append(
+            Cache(draw(per_position) * scale, draw(per_position) * scale, kept, min(read, kept or read), chunked)
+        )
+    return {"caches": tuple(found)}
+
+
+@st.composite
+def models(draw: st.DrawFn, n_experts: int, top_k: int, scale: int = 1) -> ModelShape:
     is_moe = draw(st.lists(st.booleans(), min_size=1, max_size=4).filter(any))
     layers = []
     for moe in is_moe:
-        attention, kv, score = draw(parts(scale)), draw(per_position) * scale, draw(per_position) * scale
+        attention, kept = draw(parts(scale)), draw(kept_of_positions(scale))
         if moe:
             shared = draw(st.one_of(st.just(NO_PART), parts(scale, least=1)))
             expert = draw(parts(scale, least=1))
-            layers.append(Layer(attention, kv, score, shared=shared, expert=expert, n_experts=n_experts))
+            layers.append(Layer(attention, **kept, shared=shared, expert=expert, n_experts=n_experts))
         else:
-            layers.append(Layer(attention, kv, score, ffn=draw(parts(scale))))
+            layers.append(Layer(attention, **kept, ffn=draw(st.one_of(st.just(NO_PART), parts(scale, least=1)))))
     return ModelShape("tiny", "fp16", "fp16", tuple(layers), top_k, draw(parts(scale)), NO_PART)
 
 

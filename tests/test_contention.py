@@ -70,7 +70,7 @@ def host(memory: int = TB, link: int = TB // 4, own: int = TB, latency_ps: int =
     return Hardware("tiny", "a machine", False, tiers, units, Link("home", "hbm", link, latency_ps), ("gpu",), 0, 1)
 
 
-LAYER = Layer(Part(1, 1, 0), 0, 0, expert=Part(100, 100, 0), n_experts=4)
+LAYER = Layer(Part(1, 1, 0), expert=Part(100, 100, 0), n_experts=4)
 MODEL = ModelShape("tiny", "fp16", "fp16", (LAYER,), 3, NO_PART, NO_PART)
 
 
@@ -145,7 +145,7 @@ def test_a_cpu_in_unified_memory_is_settled_when_the_event_is_decided(engine):
 def test_a_transfer_that_ends_when_the_event_is_decided_has_ended(engine, guesses, cpu_ps):
     """Loads take 34 ps and leave the GPU what it can read. Expert 0 is computed in 102 ps, attention in 34: four of the guesses end in
     them, the last of these at the very picosecond at which pass 1 is decided."""
-    layer = Layer(Part(34, 34, 0), 0, 0, expert=Part(102, 102, 0), n_experts=7)
+    layer = Layer(Part(34, 34, 0), expert=Part(102, 102, 0), n_experts=7)
     case = Case(
         unified(4 * TB), replace(MODEL, layers=(layer,)),
         tiny_trace([[[0, -1, -1]], [[1, -1, -1]]], n_experts=7), 1000, prefetch=[list(range(2, 2 + guesses)), []],
@@ -377,7 +377,7 @@ def anomalous(link: int = TB // 20, launch_ps: int = 1000, rate: int = TB) -> Ha
 
 
 MISSED = ModelShape(
-    "tiny", "fp16", "fp16", (Layer(Part(800, 800, 0), 0, 0, expert=Part(100, 100, 0), n_experts=4),), 3, Part(100, 100, 0), NO_PART
+    "tiny", "fp16", "fp16", (Layer(Part(800, 800, 0), expert=Part(100, 100, 0), n_experts=4),), 3, Part(100, 100, 0), NO_PART
 )  # fmt: skip
 
 

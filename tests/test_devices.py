@@ -355,7 +355,8 @@ def test_the_ends_of_every_range_reach_all_links_and_the_fabric(two):
 
 ANOTHER = {  # a value other than the default that changes a run of one device; None: it names an input or who plays
     "hw": None, "trace": None, "model": None, "engine": None, "set": ("link.bandwidth=2GB/s",), "format": "q4_k", "tokens": 300,
-    "kv_format": "q8_0", "context": 999, "batch": 2, "prefill_chunk": 7, "schedule": "continuous", "arrivals": "every:1ms", "max_batch": 2,
+    "kv_format": "q8_0", "context": 999, "microbatch": 0, "batch": 2, "prefill_chunk": 7, "schedule": "continuous",
+    "arrivals": "every:1ms", "max_batch": 2,
     "eviction": "fifo", "scope": "layer", "timeline": "serial", "overlap": False, "prefetch": "whole_layer",
     "prefetch_into": "buffers", "miss": "cpu", "placement": "expert_split=1/2", "write_back": True, "cold_per_sequence": True,
     "start": "warm", "warm_up": 64, "graphs": True, "page_cache": "1GB", "budget": "30%", "memory": "1GB", "seed": None,
@@ -462,7 +463,7 @@ def test_the_operations_are_those_of_the_golden_file():
 def lowered() -> Ops:
     """Two passes of two layers on two devices: the second device has layer 1, and expert 1 of layer 0."""
     part = Part(1, 1, 1)
-    moe = Layer(part, 0, 0, shared=part, expert=part, n_experts=4)
+    moe = Layer(part, shared=part, expert=part, n_experts=4)
     hw, trace = hand_made(), tiny_trace([[[0, 1]], [[1, 2], [1, 3]]], n_experts=4, n_layers=2)
     model = ModelShape("tiny", "fp16", "fp16", (moe, moe), 2, part, NO_PART, width=8)
     layout = Layout(2, np.array([[0, 1, 0, 0], [1, 1, 1, 1]]))

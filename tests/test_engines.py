@@ -239,7 +239,7 @@ def test_a_transfer_into_a_full_memory_is_refused():
 def test_a_run_beyond_what_the_clock_counts_is_refused_in_one_line(name, seconds, passes):
     """2**63 ps are 9,223,372 seconds; loads that take so long one after the other, the last exactly or not at all."""
     trace = tiny_trace([[[i]] for i in range(passes)], n_experts=8)
-    layer = Layer(NO_PART, 0, 0, expert=Part(1000, 1000, 0), n_experts=8)
+    layer = Layer(NO_PART, expert=Part(1000, 1000, 0), n_experts=8)
     hw = Hardware(
         "slow", "a slow machine", False, {"dram": Tier("dram", 10**15, 10**12), "home": Tier("home", 10**15, 10**12)},
         {"gpu": ComputeUnit("gpu", "dram", 10**12, 0, {"fp16": 10**12})}, Link("home", "dram", 10**12, seconds * 10**12), ("gpu",), 0, 1,
@@ -255,7 +255,7 @@ def test_a_run_beyond_what_the_clock_counts_is_refused_in_one_line(name, seconds
         play(workload, Plan(8000, start="cold"), named(name))
 
 
-ONE_LAYER = Layer(Part(15, 15, 0), 0, 0, expert=Part(1, 1, 0), n_experts=4)
+ONE_LAYER = Layer(Part(15, 15, 0), expert=Part(1, 1, 0), n_experts=4)
 TINY = ModelShape("tiny", "fp16", "fp16", (ONE_LAYER,), 2, Part(1, 1, 0), NO_PART)
 
 
@@ -323,7 +323,7 @@ def test_what_arrives_at_the_picosecond_of_the_launch_has_arrived(name):
         {"gpu": ComputeUnit("gpu", "dram", 10**12, 1, {"fp16": 10**15})}, Link("home", "dram", 10**11, 0), ("gpu",), 0, 1,
     )  # fmt: skip
     one = Part(1, 1, 0)
-    layer = Layer(Part(15, 15, 0), 0, 0, expert=one, n_experts=4)
+    layer = Layer(Part(15, 15, 0), expert=one, n_experts=4)
     model = ModelShape("tiny", "fp16", "fp16", (layer,), 2, one, NO_PART)
     case = Case(hw, model, tiny_trace([[[0, -1]], [[1, 2]]], n_experts=4), 4, prefetch=[[1, 2], []])
     clocks = run(case, named(name))[0]

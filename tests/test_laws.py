@@ -244,7 +244,7 @@ def test_experts_on_the_cpu_of_a_unified_machine_slow_its_gpu_as_the_closed_form
 
     changes = {"units.cpu.launch": "0 us", "units.gpu.launch": "0 us", "units.cpu.bandwidth": "50 GB/s"}
     hw, nothing = hardware_profiles.load("strix_halo", changes), Part(0, 0, 0)
-    layer = Layer(nothing, 0, 0, expert=Part(10**9, 10**9, 0), n_experts=2)
+    layer = Layer(nothing, expert=Part(10**9, 10**9, 0), n_experts=2)
     model = simmoe.ModelShape("tiny", "fp16", "fp16", (layer,), 2, nothing, nothing)
     w = Workload(hw, tiny_trace([[[0, 1]]] * 3, n_experts=2), model)
     run = play(w, Plan(10**9, placement="random=50%"))  # one expert stays on the CPU, the other on the GPU
@@ -278,9 +278,9 @@ def _part(count_bytes: int):
 
 
 def _moe_layer():
-    from simmoe.simulator.nouns.model import Layer
+    from simmoe.simulator.nouns.model import Cache, Layer
 
-    return Layer(_part(200), 8, 4, expert=_part(1000), n_experts=4)
+    return Layer(_part(200), (Cache(8, 4),), expert=_part(1000), n_experts=4)
 
 
 def test_littles_law_on_the_link():

@@ -65,7 +65,7 @@ def lowered(name: str, other_timeline: str | None = None, host_wait_ps: int = 1)
     passes, slots, timeline, wanted, shared, on_cpu = CASES[name]
     trace = tiny_trace(passes, n_experts=4, n_layers=1)
     part = Part(1, 1, 1)
-    moe = Layer(part, 0, 0, shared=part if shared else NO_PART, expert=part, n_experts=4)
+    moe = Layer(part, shared=part if shared else NO_PART, expert=part, n_experts=4)
     costs = Costs(
         machine(host_wait_ps, "unified" in name, name if "hops" in name else ""),
         ModelShape("tiny", "fp16", "fp16", (moe,), 2, part, NO_PART),

@@ -123,7 +123,7 @@ def single_events(draw):
     token = st.lists(st.integers(0, n_experts - 1), min_size=top_k, max_size=top_k, unique=True)
     size, flops = draw(st.integers(1, 4)), draw(st.integers(0, 3))
     shared = draw(st.sampled_from((NO_PART, Part(2, 2, 1))))
-    layer = Layer(Part(1, 1, 0), 0, 0, shared=shared, expert=Part(size, size, flops), n_experts=n_experts)
+    layer = Layer(Part(1, 1, 0), shared=shared, expert=Part(size, size, flops), n_experts=n_experts)
     model = ModelShape("tiny", "fp16", "fp16", (layer,), top_k, Part(1, 1, 0), NO_PART)
     return hw, model, tiny_trace([draw(st.lists(token, min_size=rows, max_size=rows))], n_experts)
 

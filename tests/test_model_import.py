@@ -329,6 +329,7 @@ def gpt_oss() -> tuple[dict[str, Any], Tensors]:
         "attention.head_count_kv": 8,
         "attention.key_length": 64,
         "attention.value_length": 64,
+        "attention.sliding_window": 128,
     }
     tensors: Tensors = [
         ("token_embd.weight", (201088, 2880), Q8),
@@ -363,6 +364,7 @@ def deepseek(mtp: int = 0) -> tuple[dict[str, Any], Tensors]:
         "attention.head_count_kv": 1,
         "attention.key_length": 576,
         "attention.value_length": 512,
+        "attention.key_length_mla": 192,  # made with a latent cache
         "attention.kv_lora_rank": 512,
         "rope.dimension_count": 64,
         "nextn_predict_layers": mtp,
@@ -456,7 +458,7 @@ def test_kv_heads_by_layer(tmp_path: Path) -> None:
     fields, tensors = qwen3(2)
     fields["attention.head_count_kv"] = [4, 2]
     model = models.shape(import_model(write_gguf(tmp_path / "m.gguf", "qwen3moe", fields, tensors)), "m")
-    assert [layer.kv_bytes_per_position for layer in model.layers] == [2048, 1024]
+    assert [layer.caches[0].bytes_per_position for layer in model.layers] == [2048, 1024]
 
 
 def test_a_split_model_needs_all_its_files(tmp_path: Path) -> None:

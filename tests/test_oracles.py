@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware, Link, Tier
-from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape, Part
+from simmoe.simulator.nouns.model import NO_PART, Cache, Layer, ModelShape, Part
 from simmoe.simulator.nouns.trace import DECODE, Trace
 from tests import oracles, real_traces, scenarios
 from tests.oracle_simpy import OracleRun, simulate
@@ -258,7 +258,7 @@ def part(n_bytes: int, flops: int = 0) -> Part:
     return Part(n_bytes, n_bytes, flops)
 
 
-MOE = Layer(part(8), 0, 0, shared=part(4), expert=part(10), n_experts=4)
+MOE = Layer(part(8), shared=part(4), expert=part(10), n_experts=4)
 
 
 def play(trace: Trace, model: ModelShape, hw: Hardware, room: int, **options: object) -> OracleRun:
@@ -339,7 +339,7 @@ def test_loads_that_leave_no_bandwidth_are_refused() -> None:
 
 def test_parts_of_a_pass() -> None:
     # A dense layer, then an MoE layer; three rows of two sequences, then one row.
-    dense = Layer(part(2, 1), kv_bytes_per_position=4, flops_per_position=3, ffn=part(6, 2))
+    dense = Layer(part(2, 1), (Cache(bytes_per_position=4, flops_per_position=3),), ffn=part(6, 2))
     model = shape(dense, replace(MOE, shared=NO_PART, expert=part(10, 7)), head=part(2, 5))
     rows = [[[0, 1]], [[0, -1]], [[0, -1]], [[-1, -1]]]
     trace = scenarios.build_trace(rows, [3, 1], [0, 1], [0, 0, 1, 0], 4, [1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,8 +95,31 @@ def test_the_soft_maximum_mends_the_corner_that_a_hard_one_cuts():
 
 
 def test_attention_reads_weights_once_and_every_position():
-    assert attention.attention_bytes(100, 7, 3) == 121
-    assert attention.attention_flops(2, 10, 7, 5) == 55
+    assert attention.attention_bytes(100, [(7, 3)]) == 121
+    assert attention.attention_bytes(100, [(7, 3), (2, 5)], state_bytes=4) == 139  # a state is read and written
+    assert attention.attention_flops(2, 10, [(7, 5)]) == 55
+
+
+@pytest.mark.parametrize(
+    ("kept", "read", "chunked", "each", "reached"),  # of tokens at 0 … 7, and of a pass with those at 5, 6 and 7
+    [
+        (0, 0, False, [1, 2, 3, 4, 5, 6, 7, 8], 8),
+        (3, 0, False, [1, 2, 3, 3, 3, 3, 3, 3], 5),  # 3 … 7
+        (3, 3, False, [1, 2, 3, 3, 3, 3, 3, 3], 5),
+        (4, 0, True, [1, 2, 3, 4, 1, 2, 3, 4], 4),  # 4 … 7
+        (3, 0, True, [1, 2, 3, 1, 2, 3, 1, 2], 5),  # 3 … 7: the chunk of 5, and that of 6 and 7
+        (0, 2, False, [1, 2, 2, 2, 2, 2, 2, 2], 6),  # two for each of the three tokens
+        (0, 4, False, [1, 2, 3, 4, 4, 4, 4, 4], 8),  # more than there are
+        (99, 0, False, [1, 2, 3, 4, 5, 6, 7, 8], 8),
+    ],
+)
+def test_positions_that_a_token_and_a_pass_attend_to(kept, read, chunked, each, reached):
+    positions = np.arange(8)
+    found = attention.attended(positions, kept, read, chunked)
+    assert found.tolist() == each
+    one = attention.reached(positions, positions, found, kept, chunked)
+    assert one.tolist() == each  # a pass of one token
+    assert attention.reached(np.array([5]), np.array([7]), found[5:].sum(keepdims=True), kept, chunked) == [reached]
 
 
 def test_launches_gain_from_graphs_only_with_a_figure():

@@ -29,12 +29,14 @@ from tests.test_house import ROOT
 pytestmark = pytest.mark.skipif("switch" not in traces.names(), reason="the bundled traces are not made yet")
 BASE = {"hw": "a100", "trace": "switch", "tokens": 200, "budget": "25%"}
 ENGINE = "simpy" if compiled.missing() else "fast"  # what auto would not choose for a trace this short
+WINDOWED = str(ROOT / "tests" / "windowed.yaml")
 NVME = {"hw": "rtx_4090_nvme"}
 # option -> the word of the command, the value in Python, what the options beside it must be
 OTHER = {
     "hw": ("h100", "h100", {}), "trace": ("oracle", "oracle", {}), "set": ("link.bandwidth=12GB/s", ["link.bandwidth=12GB/s"], {}),
     "model": ("oracle-moe-9x24", "oracle-moe-9x24", {"format": "fp32"}), "format": ("q4_k", "q4_k", {}), "tokens": ("300", 300, {}),
-    "kv_format": ("q8_0", "q8_0", {}), "context": ("512", 512, {}), "batch": ("3", 3, {}), "prefill_chunk": ("16", 16, {}),
+    "kv_format": ("q8_0", "q8_0", {}), "context": ("512", 512, {}), "microbatch": ("0", 0, {"model": WINDOWED}), "batch": ("3", 3, {}),
+    "prefill_chunk": ("16", 16, {}),
     "schedule": ("continuous", "continuous", {}), "arrivals": ("every:500ms", "every:500ms", {"schedule": "continuous"}),
     "max_batch": ("1", 1, {"schedule": "continuous", "tokens": 600}), "eviction": ("lfu", "lfu", {}),
     "scope": ("layer", "layer", {}), "timeline": ("serial", "serial", {}), "overlap": ("none", False, {}),

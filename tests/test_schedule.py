@@ -332,7 +332,7 @@ def test_requests_and_tokens_are_conserved_and_obey_littles_law():
 
 # --- by hand -------------------------------------------------------------------------------------------------------------
 
-ONE_LAYER = Layer(Part(9, 9, 0), 0, 0, expert=Part(4, 4, 0), n_experts=4)
+ONE_LAYER = Layer(Part(9, 9, 0), expert=Part(4, 4, 0), n_experts=4)
 TINY = ModelShape("tiny", "fp16", "fp16", (ONE_LAYER,), 1, Part(1, 1, 0), NO_PART)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from simmoe.simulator.arrays import Ints, small
-from simmoe.simulator.costs import Costs, PassSize
+from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.grown import Grown
 from simmoe.simulator.lower.durations import Loading
@@ -27,6 +27,7 @@ from simmoe.simulator.lower.tables import (
     work_of,
 )
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
+from simmoe.simulator.pass_sizes import PassSize
 
 Arrays = Callable[[Any], Any]
 CPU_TIMES = ("cpu_ps", "cpu_slow_ps", "cpu_moves", "cpu_work", "cpu_flop_ps")  # of Work, by event

@@ -8,13 +8,14 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from simmoe.simulator.arrays import Ints, ints, small
-from simmoe.simulator.costs import Costs, PassSize
+from simmoe.simulator.costs import Costs
 from simmoe.simulator.cpu_costs import WAITS
 from simmoe.simulator.decide.devices import rows_sent
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.lower.durations import Loading, on_cpu
 from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
+from simmoe.simulator.pass_sizes import PassSize
 
 # Numbers of the resources: the unit of each device, the link into each, the CPU, the way to the memory before the link, the fabric
 # and its way back.

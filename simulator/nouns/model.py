@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,13 +23,40 @@ class Part:
 NO_PART = Part(0, 0, 0)
 
 
+class Span(NamedTuple):
+    """Which positions a token attends to in a cache; simulator/physics/attention.py has the laws."""
+
+    kept: int  # the last so many, or with `chunked` those of its own chunk of so many; 0 = all
+    read: int  # of these at most so many; 0 = all
+    chunked: bool
+
+
+@dataclass(frozen=True)
+class Cache:
+    """What a layer keeps of each position of a sequence, such as its keys and values; it grows up to `kept` positions."""
+
+    bytes_per_position: int
+    flops_per_position: int  # score and value products, for each (token, attended position)
+    kept: int = 0
+    read: int = 0
+    chunked: bool = False
+
+    @property
+    def span(self) -> Span:
+        return Span(self.kept, self.read, self.chunked)
+
+    def nbytes(self, context: int, microbatch: int) -> int:
+        """Reserved for one sequence of `context` positions; a window also holds the positions of the pass that is running."""
+        return self.bytes_per_position * (min(context, self.kept + microbatch) if self.kept else context)
+
+
 @dataclass(frozen=True)
 class Layer:
-    """One transformer layer. A dense layer has `ffn` and no experts; an MoE layer has `n_experts` > 0."""
+    """One transformer layer. A dense layer has `ffn` and no experts; an MoE layer has `n_experts` > 0; a layer may have neither."""
 
-    attention: Part  # attention, norms and router: timeline part (a)
-    kv_bytes_per_position: int  # KV cache of one position of one sequence
-    flops_per_position: int  # score and value products, for each (token, attended position)
+    attention: Part  # attention or what stands in its place, norms and router: timeline part (a)
+    caches: tuple[Cache, ...] = ()  # none in a layer without attention, and in a recurrent one
+    state_bytes: int = 0  # of a recurrent layer, for each sequence; a pass reads and writes it once
     ffn: Part = NO_PART  # dense FFN
     shared: Part = NO_PART  # shared experts, all of them together
     expert: Part = NO_PART  # ONE routed expert
@@ -39,8 +67,12 @@ class Layer:
         """All routed experts together."""
         return self.n_experts * self.expert.bytes
 
+    def kv_bytes(self, context: int, microbatch: int) -> int:
+        """Caches and state of one sequence."""
+        return sum(cache.nbytes(context, microbatch) for cache in self.caches) + self.state_bytes
 
-NO_LAYER = Layer(NO_PART, 0, 0)
+
+NO_LAYER = Layer(NO_PART)
 
 
 @dataclass(frozen=True)
@@ -98,4 +130,14 @@ class ModelShape:
 
     @property
     def kv_bytes_per_position(self) -> int:
-        return sum(layer.kv_bytes_per_position for layer in self.layers)
+        """Of one position while every cache keeps it."""
+        return sum(cache.bytes_per_position for layer in self.layers for cache in layer.caches)
+
+    @property
+    def has_windows(self) -> bool:
+        """Whether a cache keeps less than all positions, so that the microbatch matters."""
+        return any(cache.kept for layer in self.layers for cache in layer.caches)
+
+    def kv_bytes(self, context: int, microbatch: int) -> int:
+        """KV cache and recurrent state to reserve for one sequence of `context` positions that is read `microbatch` tokens at a time."""
+        return sum(layer.kv_bytes(context, microbatch) for layer in self.layers)

@@ -9,7 +9,7 @@ from types import ModuleType
 import numpy as np
 
 from simmoe.simulator.arrays import Ints
-from simmoe.simulator.costs import Costs, pass_sizes
+from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide.gather import Requests, requests_of
 from simmoe.simulator.decide.pass_by_pass import Decider
 from simmoe.simulator.lower.durations import loading
@@ -17,6 +17,7 @@ from simmoe.simulator.lower.occupancy import Occupancy
 from simmoe.simulator.lower.pass_by_pass import Arrays, Lowered
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.trace import Trace
+from simmoe.simulator.pass_sizes import pass_sizes
 from simmoe.simulator.time.serving import Serving
 
 Asked = Callable[[Trace, Requests], Guesses]  # what is wanted early in a pass
@@ -60,7 +61,7 @@ class Loop:
         decisions = self.decider.decide(requests, guesses)
         cpu = self.lowered.with_cpu
         loads = loading(self.costs, requests, decisions, guesses, write_back=self.write_back, with_cpu=cpu)
-        self.lowered.add(pass_sizes(trace)[0], requests, decisions, guesses, loads)
+        self.lowered.add(pass_sizes(trace, self.costs.spans)[0], requests, decisions, guesses, loads)
         self._rows.append(rows)
         self._phase.append(following.phase)
         self._guesses.append(guesses)

@@ -120,7 +120,7 @@ def machine(load_ns: float, expert_ns: float, slowdown: float, expert_bytes: int
 def shape(constants: Constants, hw: Hardware, trace: Trace, expert_bytes: int) -> ModelShape:
     """The model as MoE layers alone; the dense work of a layer as the bytes that take as long to read."""
     dense_bytes = round((constants.dense + constants.decide) * hw.device.bytes_per_s / 1e9)
-    layer = Layer(Part(0, dense_bytes, 0), 0, 0, expert=Part(0, expert_bytes, 0), n_experts=trace.n_experts)
+    layer = Layer(Part(0, dense_bytes, 0), expert=Part(0, expert_bytes, 0), n_experts=trace.n_experts)
     return ModelShape("recorded", "fp32", "fp32", (layer,) * trace.n_layers, trace.top_k, NO_PART, NO_PART)
 
 

@@ -1,7 +1,8 @@
-"""What a model's own files say of attention that a shape does not hold yet: windows, layers without a growing cache, other caches.
+"""What a model's own files say of attention by layer: windows and chunks, which a shape holds, and what no importer reads yet.
 
-A shape counts KV and attention as full attention in every layer. Each function gives the sentence that every result of the model then
-shows, with the factor by which that is wrong at the longest context of the model; an empty text where full attention is what the files say.
+For layers without a growing cache, indexers and windows in layers that a file does not name, a function gives the sentence that every
+result of the model then shows, with the factor by which the KV cache is wrong where it is known; an empty text where there is nothing
+to say.
 
 Keys: configuration_<family>.py of https://github.com/huggingface/transformers, and gguf-py/gguf/constants.py of
 https://github.com/ggml-org/llama.cpp. Its src/llama-model.cpp has the patterns that some headers leave out.
@@ -25,17 +26,41 @@ NO_CACHE = ("linear_num_key_heads", "linear_key_head_dim", "mamba_d_state", "ssm
 INDEXER = ("index_topk", "index_n_heads", "indexer_types")
 
 
-def of_config(fields: Mapping[str, Any]) -> str:
-    """Of a config.json."""
-    layers, context = _whole(fields.get("num_hidden_layers")), _whole(fields.get("max_position_embeddings"))
-    kinds = fields.get("layer_types")
-    kinds = kinds if isinstance(kinds, list) and len(kinds) == layers else []
-    named = next((key for key in WINDOWS if _whole(fields.get(key))), None)
+def config_windows(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Which layers of a config.json have a window or chunks, in the words of an architecture; empty where none has or it does not say."""
+    named, limited = _windows(fields)
+    if not any(limited):
+        return {}
+    kind = "chunk" if named == "attention_chunk_size" else "window"
+    kinds = [kind if short else "full" for short in limited]
+    period = next(n for n in range(1, len(kinds) + 1) if all(one == kinds[i % n] for i, one in enumerate(kinds)))
+    return {kind: fields[named], "layers": kinds[:period]}
+
+
+def _windows(fields: Mapping[str, Any]) -> tuple[str, list[bool]]:
+    """The key with the positions of a window or chunk, empty = none; and which layers have it, empty = the file does not say."""
+    named = next((key for key in WINDOWS if _whole(fields.get(key))), "")
     used = fields.get("use_sliding_window", not str(fields.get("model_type")).startswith("qwen"))
-    if named and used and not (kinds and all(kind == "full_attention" for kind in kinds)):
-        window = _whole(fields[named])
-        limited = [kind in LIMITED for kind in kinds] or _by_rule(fields, layers)
-        return windows(f"{named} ({window:,})", limited, [1] * layers, [1] * layers, window, context)
+    if not named or not used:
+        return "", []
+    return named, [kind in LIMITED for kind in _kinds(fields)] or _by_rule(fields, _layers(fields))
+
+
+def _kinds(fields: Mapping[str, Any]) -> list[Any]:
+    kinds = fields.get("layer_types")
+    return kinds if isinstance(kinds, list) and len(kinds) == _layers(fields) else []
+
+
+def _layers(fields: Mapping[str, Any]) -> int:
+    return _whole(fields.get("num_hidden_layers"))
+
+
+def of_config(fields: Mapping[str, Any]) -> str:
+    """Of a config.json, beside `config_windows`."""
+    layers, kinds = _layers(fields), _kinds(fields)
+    named, limited = _windows(fields)
+    if named and not limited:
+        return unlisted(f"{named} ({fields[named]:,})")
     interval = _whole(fields.get("full_attention_interval"))
     if interval > 1:
         return without_cache(f"full_attention_interval ({interval})", [bool((i + 1) % interval) for i in range(layers)])
@@ -60,39 +85,40 @@ def _by_rule(fields: Mapping[str, Any], layers: int) -> list[bool]:
     return [True] * layers if fields.get("model_type") == "mixtral" else []
 
 
-def of_gguf(fields: Mapping[str, Any], layers: int, heads: Sequence[int], kv: Sequence[int]) -> str:
-    """Of the metadata of a GGUF file; kv: elements for each position that the shape counts in each layer."""
-    family = str(fields.get("general.architecture", ""))
-    said = {key.removeprefix(f"{family}."): value for key, value in fields.items()}
-    context = _whole(said.get("context_length"))
-    window = _whole(said.get("attention.sliding_window")) or CHUNK_OF_LLAMA4 * (family == "llama4")
-    if window:
-        named = (
-            f"{family}.attention.sliding_window ({window:,})"
-            if "attention.sliding_window" in said
-            else f"{family} (chunks of {window:,})"
-        )
-        limited = _pattern(said.get("attention.sliding_window_pattern"), family, layers)
-        true = [_swa(said, n) if short else n for n, short in zip(kv, limited)] if limited else list(kv)
-        return windows(named, limited, kv, true, window, context)
+def gguf_window(fields: Mapping[str, Any], layers: int) -> tuple[int, bool, list[bool]]:
+    """Of the metadata of a GGUF file: positions of a window or (True) of a chunk, and which layers have it. An empty list: the file does
+    not say which; 0 positions: no window."""
+    family, said = _under_family(fields)
+    if family == "llama4":
+        return CHUNK_OF_LLAMA4, True, _pattern(None, family, layers)
+    window = _whole(said.get("attention.sliding_window"))
+    return window, False, _pattern(said.get("attention.sliding_window_pattern"), family, layers) if window else []
+
+
+def of_gguf(fields: Mapping[str, Any], layers: int, cached: bool) -> str:
+    """Of the metadata of a GGUF file. cached: the shape counts a growing cache in every layer."""
+    family, said = _under_family(fields)
+    window, _, limited = gguf_window(fields, layers)
+    if window and not limited:
+        return unlisted(f"{family}.attention.sliding_window ({window:,})")
     interval = _whole(said.get("full_attention_interval"))
-    if interval > 1 and all(kv):
+    if interval > 1 and cached:
         return without_cache(
             f"{family}.full_attention_interval ({interval})", [bool((i + 1) % interval) for i in range(layers)]
         )
-    if any(key.startswith(("ssm.", "kda.", "wkv.")) for key in said) and all(kv):
+    if any(key.startswith(("ssm.", "kda.", "wkv.")) for key in said) and cached:
         return unknown("the header names recurrent layers, which have a state in place of a growing cache")
     if any(key.startswith("attention.indexer.") for key in said):
         return unknown(
             "the header names an indexer: attention reads only what it picks, and the indexer has a cache of its own"
         )
-    if (
-        said.get("attention.kv_lora_rank")
-        and not said.get("attention.key_length_mla")
-        and said.get("attention.key_length")
-    ):
-        return _old_latent(said, heads, kv)
     return ""
+
+
+def _under_family(fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The model's family, and what stands under its name."""
+    family = str(fields.get("general.architecture", ""))
+    return family, {key.removeprefix(f"{family}."): value for key, value in fields.items()}
 
 
 def _pattern(said: object, family: str, layers: int) -> list[bool]:
@@ -103,43 +129,11 @@ def _pattern(said: object, family: str, layers: int) -> list[bool]:
     return [bool((i + 1) % every) for i in range(layers)] if every else []
 
 
-def _swa(said: Mapping[str, Any], counted: int) -> int:
-    """Elements for each position of a layer with a window, whose heads may have widths of their own."""
-    full, short = (
-        _whole(said.get(f"attention.key_length{end}")) + _whole(said.get(f"attention.value_length{end}"))
-        for end in ("", "_swa")
-    )
-    return counted * short // full if short and full else counted
-
-
-def _old_latent(said: Mapping[str, Any], heads: Sequence[int], kv: Sequence[int]) -> str:
-    """A file made before latent caches: llama.cpp keeps keys and values of every head for it."""
-    true = heads[0] * (_whole(said.get("attention.key_length")) + _whole(said.get("attention.value_length")))
-    if true <= kv[0]:
-        return ""
+def unlisted(named: str) -> str:
+    """Windows of which a file does not say which layers have them."""
     return (
-        "KV cache is counted as latent, but the header has no attention.key_length_mla: for such a file llama.cpp caches the keys and "
-        f"values of every head, and the cache counted here is too small by {true / kv[0]:.1f} times. Convert the model again"
+        f"{COUNTED}, but {named} in the file says that not all are; it does not say which: too much for longer contexts"
     )
-
-
-def windows(
-    named: str, limited: Sequence[bool], counted: Sequence[int], true: Sequence[int], window: int, context: int
-) -> str:
-    """Layers that attend to so many positions at most."""
-    if not limited:
-        return f"{COUNTED}, but {named} in the file says that not all are; it does not say which: too much for longer contexts"
-    if not any(limited) or (context and context <= window):
-        return ""
-    which = f"{COUNTED}, but {named} in the file limits {sum(limited)} of {len(limited)} layers"
-    if not context:
-        return f"{which}: too much for longer contexts"
-    factor = (
-        sum(counted)
-        * context
-        / sum(n * (min(window, context) if short else context) for n, short in zip(true, limited))
-    )
-    return f"{which}: too much by up to {factor:.1f} times (at {context:,} positions)"
 
 
 def without_cache(named: str, limited: Sequence[bool]) -> str:

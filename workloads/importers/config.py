@@ -81,12 +81,14 @@ def architecture(content: Mapping[str, Any], where: str) -> Described:
             f"{', '.join(FAMILIES)}; others can be written by hand (docs/models.md)"
         )
     config = Config(content, where)
+    found = FAMILIES[family](config)
     return {
         "layers": config.number("num_hidden_layers"),
         "d_model": config.number("hidden_size"),
         "vocab": config.number("vocab_size"),
         "tied_embeddings": config.flag("tie_word_embeddings"),
-        **FAMILIES[family](config),
+        **found,
+        "attention": {**found["attention"], **attention.config_windows(content)},
     }
 
 

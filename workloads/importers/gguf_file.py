@@ -17,6 +17,7 @@ from simmoe.workloads.importers.config import name_of
 from simmoe.workloads.importers.gguf_header import Header, TensorInfo, read_header
 from simmoe.workloads.importers.tensors import LayerFacts, Tensor, collect
 from simmoe.workloads.models.architecture import latent_flops
+from simmoe.workloads.models.parts import CacheParts
 
 LAYER = re.compile(r"blk\.(\d+)\.(.+)")
 SPLIT = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
@@ -61,12 +62,7 @@ def import_gguf(path: Path) -> dict[str, Any]:
     match = SPLIT.fullmatch(path.name)
     stem = match[1] if match else path.stem
     facts = _facts(metadata)
-    caution = attention.of_gguf(
-        header.metadata,
-        len(facts),
-        metadata.numbers("attention.head_count", len(facts)),
-        [f.kv_elements for f in facts],
-    )
+    caution = attention.of_gguf(header.metadata, len(facts), all(fact.caches for fact in facts))
     return {
         "schema": 1,
         "name": name_of(stem),
@@ -108,13 +104,36 @@ def _facts(metadata: Metadata) -> Sequence[LayerFacts]:
     if not 0 < count <= 32_767:
         raise UserError(f"{metadata.where}: {count} layers; a model has 1 to 32767")
     heads = metadata.numbers("attention.head_count", count)
-    if rank := metadata.number("attention.kv_lora_rank", default=0):
+    if (rank := metadata.number("attention.kv_lora_rank", default=0)) and not _old_latent(metadata):
         rope = metadata.number("rope.dimension_count")
-        return [LayerFacts(rank + rope, latent_flops(n, rank, rope)) for n in heads]
+        return [_fact(rank + rope, latent_flops(n, rank, rope)) for n in heads]
     kv_heads = metadata.numbers("attention.head_count_kv", count, default=heads[0])
-    even = metadata.number("embedding_length") // max(heads[0], 1)
-    key, value = (metadata.number(f"attention.{name}_length", default=even) for name in ("key", "value"))
-    return [LayerFacts(kv * (key + value), 2 * n * (key + value)) for n, kv in zip(heads, kv_heads)]
+    window, chunked, limited = attention.gguf_window(metadata.fields, count)
+    facts = []
+    for n, kv, short in zip(heads, kv_heads, limited or [False] * count):
+        widths = sum(_length(metadata, name, heads[0], short and not chunked) for name in ("key", "value"))
+        facts.append(_fact(kv * widths, 2 * n * widths, window * short, chunked and short))
+    return facts
+
+
+def _old_latent(metadata: Metadata) -> bool:
+    """Whether the file was made before latent caches: llama.cpp keeps keys and values of every head for it."""
+    return bool(metadata.number("attention.key_length", default=0)) and not metadata.number(
+        "attention.key_length_mla", default=0
+    )
+
+
+def _length(metadata: Metadata, name: str, heads: int, short: bool) -> int:
+    """Width of a key or a value; heads of layers with a window may have one of their own."""
+    even = metadata.number("embedding_length") // max(heads, 1)
+    full = metadata.number(f"attention.{name}_length", default=even)
+    return metadata.number(f"attention.{name}_length_swa", default=full) if short else full
+
+
+def _fact(elements: int, flops: int, kept: int = 0, chunked: bool = False) -> LayerFacts:
+    """Of a layer with one cache, or with none where it has no KV heads."""
+    one = CacheParts(elements_per_position=elements, flops_per_position=flops, kept=kept, chunked=chunked)
+    return LayerFacts((one,) if elements else ())
 
 
 def _tensor(info: TensorInfo, tied: bool) -> Tensor:

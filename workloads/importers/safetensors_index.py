@@ -19,7 +19,7 @@ from simmoe.simulator.reading import parse_json
 from simmoe.workloads.importers import attention
 from simmoe.workloads.importers.config import architecture, import_config, name_of, read_json
 from simmoe.workloads.importers.tensors import LayerFacts, Tensor, collect
-from simmoe.workloads.models.architecture import expand, flops_per_position, kv_elements
+from simmoe.workloads.models.architecture import expand
 from simmoe.workloads.models.parts import Parts
 from simmoe.workloads.models.reader import read
 from simmoe.workloads.models.schema import Architecture
@@ -94,12 +94,14 @@ def _import(path: Path, shards: Iterable[Path]) -> dict[str, Any]:
         )
     config = read_json(config_path)
     shape = read(Architecture, architecture(config, config_path.name), config_path.name)
-    fact = LayerFacts(kv_elements(shape.attention), flops_per_position(shape.attention))
+    expected = expand(shape)
     entries = [entry for shard in shards for entry in read_entries(shard)]
     tied = all(entry.name != "lm_head.weight" for entry in entries)
     tensors = [_tensor(entry, shape.ffn.n_experts, tied, path.name) for entry in entries]
-    parts = collect(tensors, [fact] * shape.layers, shape.ffn.top_k, shape.d_model, path.name)
-    _compare(read(Parts, parts, path.name), expand(shape), path.name)
+    parts = collect(
+        tensors, [LayerFacts(layer.all_caches) for layer in expected.layers], shape.ffn.top_k, shape.d_model, path.name
+    )
+    _compare(read(Parts, parts, path.name), expected, path.name)
     return {
         "schema": 1,
         "name": name_of(path.resolve().parent.name),

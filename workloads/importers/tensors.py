@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from simmoe.simulator.errors import UserError
+from simmoe.workloads.models.parts import CacheParts
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,7 @@ class Tensor:
 class LayerFacts:
     """What a layer's attention keeps and computes; tensors alone do not say it."""
 
-    kv_elements: int
-    flops_per_position: int
+    caches: tuple[CacheParts, ...]
 
 
 def collect(
@@ -57,14 +57,26 @@ def _layer(groups: dict[tuple[int, str], list[Tensor]], i: int, fact: LayerFacts
         raise UserError(f"{where}: layer {i} has no attention or no feed-forward tensors; is a file missing?")
     layer: dict[str, Any] = {
         "attention": _weights(attention),
-        "kv_elements_per_position": fact.kv_elements,
-        "flops_per_position": fact.flops_per_position,
+        **_kept(fact.caches),
     }
     if not experts:
         return {**layer, "ffn": _weights(groups[i, "ffn"])}
     if always := groups[i, "shared"] + groups[i, "ffn"]:  # an FFN beside the experts runs for every token too
         layer["shared"] = _weights(always)
     return {**layer, "expert": _one_expert(experts, f"{where}: layer {i}"), "n_experts": experts[0].n_experts}
+
+
+def _kept(caches: tuple[CacheParts, ...]) -> dict[str, Any]:
+    """The caches of a layer as a file says them, in the short form where it can."""
+    if len(caches) == 1 and not caches[0].kept and not caches[0].read:
+        (one,) = caches
+        return {"kv_elements_per_position": one.elements_per_position, "flops_per_position": one.flops_per_position}
+    return {"caches": [_cache(one) for one in caches]}
+
+
+def _cache(one: CacheParts) -> dict[str, Any]:
+    limits = {name: value for name in ("kept", "read", "chunked") if (value := getattr(one, name))}
+    return {"elements_per_position": one.elements_per_position, "flops_per_position": one.flops_per_position, **limits}
 
 
 def _weights(tensors: Iterable[Tensor]) -> dict[str, int]:

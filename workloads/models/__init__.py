@@ -13,7 +13,7 @@ from pathlib import Path
 
 from simmoe.simulator import files
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape, Part
+from simmoe.simulator.nouns.model import NO_PART, Cache, Layer, ModelShape, Part
 from simmoe.simulator.reading import check_chain, read_yaml
 from simmoe.workloads.models.architecture import expand
 from simmoe.workloads.models.formats import (
@@ -29,12 +29,15 @@ from simmoe.workloads.models.formats import (
     nbytes,
 )
 from simmoe.workloads.models.mixes import OUTSIDE, Place, places
-from simmoe.workloads.models.parts import LayerParts, Parts, Weights
+from simmoe.workloads.models.parts import CacheParts, LayerParts, Parts, Weights
 from simmoe.workloads.models.reader import read
 from simmoe.workloads.models.schema import ModelFile
 
 FOLDER = Path(__file__).parent
 LARGEST_SUM = 2**62
+STATE_FLOPS = (
+    5  # per token, of each number of a recurrent state: decayed, a product added, a product with the query summed
+)
 
 
 def available() -> list[str]:
@@ -86,8 +89,8 @@ def shape(data: object, where: str, format: str | None = None, kv: str | None = 
         raise UserError(f"{where} is empty; copy one of workloads/models/*.yaml and change it")
     file = read(ModelFile, data, where)
     parts = _parts(file)
-    chosen = known(format or (STORED if file.parts else DEFAULT))
-    if chosen == STORED and not file.parts:
+    chosen = known(format or (STORED if file.has_bytes else DEFAULT))
+    if chosen == STORED and not file.has_bytes:
         raise UserError(f"{where}: format 'stored' needs the real bytes of a file; choose one of {', '.join(FORMATS)}")
     check_roles(parts, chosen, where)
     usual = kv_default(chosen)
@@ -117,15 +120,22 @@ def _parts(file: ModelFile) -> Parts:
 
 
 def _layer(layer: LayerParts, format: str, kv: str, at: Place) -> Layer:
+    attention = _part(layer.attention, format, Scope.LAYERS, at)
+    flops = attention.flops_per_token + STATE_FLOPS * layer.state_elements
     return Layer(
-        attention=_part(layer.attention, format, Scope.LAYERS, at),
-        kv_bytes_per_position=kv_bytes(layer.kv_elements_per_position, kv),
-        flops_per_position=layer.flops_per_position,
+        attention=replace(attention, flops_per_token=flops),
+        caches=tuple(_cache(cache, kv) for cache in layer.all_caches),
+        state_bytes=-(-layer.state_elements * layer.state_bits // 8),
         ffn=_part(layer.ffn, format, Scope.LAYERS, at),
         shared=_part(layer.shared, format, Scope.LAYERS, at),
         expert=_part(layer.expert, format, Scope.EXPERTS, replace(at, routed=True)),
         n_experts=layer.n_experts,
     )
+
+
+def _cache(cache: CacheParts, kv: str) -> Cache:
+    count_bytes = kv_bytes(cache.elements_per_position, kv)
+    return Cache(count_bytes, cache.flops_per_position, cache.kept, cache.read, cache.chunked)
 
 
 def _part(weights: Weights, format: str, scope: Scope, at: Place = OUTSIDE, free: bool = False) -> Part:
@@ -139,8 +149,10 @@ def _part(weights: Weights, format: str, scope: Scope, at: Place = OUTSIDE, free
 def _checked(model: ModelShape, where: str) -> ModelShape:
     """The model, once its sums are known to fit into int64 with room for a factor of two."""
     total_bytes = model.dense_bytes + model.all_expert_bytes
-    attention = sum(layer.flops_per_position for layer in model.layers)
-    largest = max(total_bytes, 2 * model.total_params, model.kv_bytes_per_position, attention)
+    caches = [cache for layer in model.layers for cache in layer.caches]
+    kv = sum(max(cache.bytes_per_position, cache.flops_per_position) for cache in caches)
+    state = sum(max(layer.state_bytes, layer.attention.flops_per_token) for layer in model.layers)
+    largest = max(total_bytes, 2 * model.total_params, kv, state)
     if largest > LARGEST_SUM:
         raise UserError(f"{where}: the model has {model.total_params} parameters; sums above {LARGEST_SUM} do not fit")
     return model

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from simmoe.workloads.models.parts import EMPTY, LayerParts, Parts, Weights
+from simmoe.workloads.models.attention import Attention, Indexer, LatentAttention
+from simmoe.workloads.models.parts import EMPTY, CacheParts, LayerParts, Parts, Weights
 from simmoe.workloads.models.roles import Role, matrices, total
-from simmoe.workloads.models.schema import Architecture, Attention, Ffn, LatentAttention
+from simmoe.workloads.models.schema import Architecture, Ffn
 
 
 def expand(model: Architecture) -> Parts:
     """The model as parts; without stored bytes, since no file is behind it."""
-    dense, moe = _layer(model, is_moe=False), _layer(model, is_moe=True)
-    indices = set(model.moe_indices)
+    indices, kind_of = set(model.moe_indices), model.attention.kind_of
+    kinds = [(kind_of(i), i in indices) for i in range(model.layers)]
+    made = {kind: _layer(model, *kind) for kind in dict.fromkeys(kinds)}
     words, width = model.vocab, model.d_model
     tables = matrices(
         token_embd=(width, words * (not model.tied_embeddings)), position_embd=(width, model.learned_positions)
@@ -21,7 +23,7 @@ def expand(model: Architecture) -> Parts:
         top_k=model.ffn.top_k,
         head=Weights(matrix_params=words * width, vector_params=_norm(model), roles=matrices(output=(width, words))),
         embedding=Weights(matrix_params=total(tables), roles=tables),
-        layers=tuple(moe if i in indices else dense for i in range(model.layers)),
+        layers=tuple(made[kind] for kind in kinds),
         width=model.d_model,
     )
 
@@ -30,24 +32,55 @@ def _norm(model: Architecture) -> int:
     return model.d_model * (2 if model.norm == "layer" else 1)
 
 
-def _layer(model: Architecture, is_moe: bool) -> LayerParts:
+def _layer(model: Architecture, kind: str, is_moe: bool) -> LayerParts:
     ffn, d_model, attention = model.ffn, model.d_model, model.attention
-    found, vectors = attention_params(attention, d_model)
+    recurrent = attention.recurrent if kind == "recurrent" else None
+    found, vectors = _mixer_params(attention, kind, d_model)
     weights = Weights(
         matrix_params=total(found),
         roles=found,
         router_params=d_model * ffn.n_experts * is_moe,
-        vector_params=vectors + 2 * _norm(model) + ffn.n_experts * (ffn.router_bias and is_moe),
+        vector_params=vectors + (2 - (kind == "none")) * _norm(model) + ffn.n_experts * (ffn.router_bias and is_moe),
     )
     return LayerParts(
         attention=weights,
-        kv_elements_per_position=kv_elements(attention),
-        flops_per_position=flops_per_position(attention),
+        caches=caches(attention, kind),
+        state_elements=recurrent.state_elements if recurrent else 0,
+        state_bits=recurrent.state_bits if recurrent else 32,
         ffn=EMPTY if is_moe else _ffn(ffn, d_model, ffn.dense_d_ff),
         shared=_shared(ffn, d_model) if is_moe else EMPTY,
         expert=_ffn(ffn, d_model, ffn.expert_d_ff) if is_moe else EMPTY,
         n_experts=ffn.n_experts * is_moe,
     )
+
+
+def _mixer_params(a: Attention | LatentAttention, kind: str, d_model: int) -> tuple[tuple[Role, ...], int]:
+    """The matrices of attention or of what stands in its place, and the parameters of its vectors."""
+    if kind == "none":
+        return (), 0
+    if kind == "recurrent" and a.recurrent:
+        return (Role("other", 0, a.recurrent.matrix_params),), a.recurrent.vector_params  # 0: rows of several lengths
+    return attention_params(a, d_model)
+
+
+def caches(a: Attention | LatentAttention, kind: str) -> tuple[CacheParts, ...]:
+    """What a layer of a kind keeps of each position."""
+    if kind in ("recurrent", "none"):
+        return ()
+    indexer = a.indexer if isinstance(a, LatentAttention) and kind == "full" else None
+    main = CacheParts(
+        elements_per_position=kv_elements(a),
+        flops_per_position=flops_per_position(a),
+        kept={"window": a.window, "chunk": a.chunk}.get(kind, 0),
+        read=indexer.topk if indexer else 0,
+        chunked=kind == "chunk",
+    )
+    return (main, _indexed(indexer)) if indexer else (main,)
+
+
+def _indexed(a: Indexer) -> CacheParts:
+    """The keys of an indexer, one for all its heads; each head scores each of them."""
+    return CacheParts(elements_per_position=a.head_dim, flops_per_position=2 * a.heads * a.head_dim)
 
 
 def _ffn(ffn: Ffn, d_model: int, d_ff: int) -> Weights:
@@ -86,13 +119,27 @@ def _latent_params(a: LatentAttention, d_model: int) -> tuple[tuple[Role, ...], 
         attn_v_b=(a.kv_lora_rank, a.heads * a.v_head_dim),
         attn_output=(a.heads * a.v_head_dim, d_model),
     )
-    return queries + rest, a.kv_lora_rank + rank  # one norm on each compressed row
+    found, vectors = _indexer_params(a, d_model)
+    return queries + rest + found, a.kv_lora_rank + rank + vectors  # one norm on each compressed row
+
+
+def _indexer_params(a: LatentAttention, d_model: int) -> tuple[tuple[Role, ...], int]:
+    """Queries from the compressed row, one key and a weight for each head from the input; a LayerNorm on the key."""
+    if a.indexer is None:
+        return (), 0
+    heads, width = a.indexer.heads, a.indexer.head_dim
+    found = matrices(
+        indexer_attn_q_b=(a.q_lora_rank or d_model, heads * width),
+        indexer_attn_k=(d_model, width),
+        indexer_proj=(d_model, heads),
+    )
+    return found, 2 * width
 
 
 def kv_elements(a: Attention | LatentAttention) -> int:
     """Numbers that one layer caches for one position."""
     if isinstance(a, LatentAttention):
-        return a.kv_lora_rank + a.qk_rope
+        return a.kv_lora_rank + a.qk_rope if a.latent_cache else a.heads * (a.qk_nope + a.qk_rope + a.v_head_dim)
     return 2 * a.cached_heads * a.head_dim
 
 
@@ -102,6 +149,8 @@ def flops_per_position(a: Attention | LatentAttention) -> int:
     Latent attention is counted as it runs on the compressed cache: the up-projections are absorbed into the query and
     the output (DeepSeek-V2, section 2.1.2), so both products run over the compressed row.
     """
+    if isinstance(a, LatentAttention) and not a.latent_cache:
+        return 2 * a.heads * (a.qk_nope + a.qk_rope + a.v_head_dim)
     if isinstance(a, LatentAttention):
         return latent_flops(a.heads, a.kv_lora_rank, a.qk_rope)
     return 2 * a.heads * (a.head_dim + a.head_dim)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from simmoe.simulator.errors import UserError
-from simmoe.workloads.models.reader import Count, Number, PositiveNumber, many, nested
+from simmoe.workloads.models.reader import Count, Flag, Number, Positive, PositiveNumber, many, nested, several, whole
 from simmoe.workloads.models.roles import Role, roles, total
 
 
@@ -42,22 +42,56 @@ Part = Annotated[Weights, nested(Weights)]
 
 
 @dataclass(frozen=True, kw_only=True)
+class CacheParts:
+    """What a layer keeps of each position, and what attention computes with it."""
+
+    elements_per_position: Count
+    flops_per_position: Count  # of one token with one attended position
+    kept: Count = 0  # positions that are kept at most; 0 = all
+    read: Count = 0  # positions that attention reads at most; 0 = all that are kept
+    chunked: Flag = False  # a token attends within its own chunk of `kept` positions, not to the last `kept` ones
+
+    def __post_init__(self) -> None:
+        if self.chunked and not self.kept:
+            raise UserError("chunked is true but kept is 0; give the positions of a chunk as kept")
+        if self.kept and self.read > self.kept:
+            raise UserError(f"read is {self.read} but only {self.kept} positions are kept; lower read, or leave it out")
+
+
+@dataclass(frozen=True, kw_only=True)
 class LayerParts:
     """One layer: its parts, and what its attention keeps and computes for every position."""
 
-    attention: Part  # attention, norms, router
-    kv_elements_per_position: Count
-    flops_per_position: Count
+    attention: Part  # attention or what stands in its place, norms, router
+    caches: Annotated[tuple[CacheParts, ...] | None, several(nested(CacheParts))] = None
+    kv_elements_per_position: Annotated[int | None, whole(0)] = None  # with the next key: one cache that keeps all
+    flops_per_position: Annotated[int | None, whole(0)] = None
+    state_elements: Count = 0  # of a recurrent layer, for each sequence
+    state_bits: Positive = 32  # of one of them
     ffn: Part = EMPTY  # dense FFN
     shared: Part = EMPTY  # all shared experts
     expert: Part = EMPTY  # ONE routed expert
     n_experts: Number = 0
 
     def __post_init__(self) -> None:
+        short = [self.kv_elements_per_position, self.flops_per_position]
+        if short.count(None) != (2 if self.caches is not None else 0):
+            raise UserError(
+                "a layer has either caches (a list, [] for none) or kv_elements_per_position and flops_per_position for one cache of all "
+                "positions; give one of the two"
+            )
         if bool(self.n_experts) != bool(self.expert.params):
             raise UserError(f"n_experts is {self.n_experts} but expert has {self.expert.params} parameters; give both")
         if self.n_experts and self.ffn.params:
             raise UserError("a layer has a dense ffn and routed experts; count what every token uses as shared")
+
+    @property
+    def all_caches(self) -> tuple[CacheParts, ...]:
+        """The caches, the short form spelled out."""
+        if self.caches is not None:
+            return self.caches
+        elements, flops = self.kv_elements_per_position or 0, self.flops_per_position or 0
+        return (CacheParts(elements_per_position=elements, flops_per_position=flops),) if elements or flops else ()
 
 
 @dataclass(frozen=True, kw_only=True)

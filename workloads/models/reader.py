@@ -62,6 +62,18 @@ def many(check: Check) -> Check:
     def check_all(value: object, where: str) -> tuple[Any, ...]:
         if not isinstance(value, list) or not value:
             raise UserError(f"{where} is {reprlib.repr(value)}; it must be a list with at least one entry")
+        found: tuple[Any, ...] = several(check)(value, where)
+        return found
+
+    return check_all
+
+
+def several(check: Check) -> Check:
+    """Any number, none too."""
+
+    def check_all(value: object, where: str) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            raise UserError(f"{where} is {reprlib.repr(value)}; it must be a list, [] for none")
         return tuple(check(item, f"{where}[{i}]") for i, item in enumerate(value))
 
     return check_all

@@ -15,6 +15,7 @@ from simmoe.simulator.errors import UserError
 ROLES = (
     "attn_q", "attn_k", "attn_v", "attn_qkv", "attn_output", "attn_gate",
     "attn_q_a", "attn_q_b", "attn_kv_a_mqa", "attn_kv_b", "attn_k_b", "attn_v_b",
+    "indexer_attn_q_b", "indexer_attn_k", "indexer_proj",
     "ffn_gate", "ffn_up", "ffn_down", "ssm_in", "ssm_x", "ssm_dt", "ssm_ba", "ssm_alpha", "ssm_beta", "ssm_out",
     "token_embd", "position_embd", "output", "other",
 )  # fmt: skip
@@ -24,7 +25,7 @@ class Role(NamedTuple):
     """One matrix, or several with rows of the same length."""
 
     name: str
-    columns: int  # weights of a row: ne[0] of ggml
+    columns: int  # weights of a row: ne[0] of ggml; 0 = not known, or not one length
     params: int
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from simmoe.simulator.errors import UserError
-from simmoe.workloads.models.parts import Parts
+from simmoe.workloads.models.attention import Attention, LatentAttention, attention
+from simmoe.workloads.models.parts import Parts, Weights
 from simmoe.workloads.models.reader import (
     MOST,
     Count,
@@ -28,48 +29,6 @@ from simmoe.workloads.models.reader import (
 )
 
 # --- architecture: the model's own words ----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Attention:
-    """Multi-head (mha) or grouped-query (gqa) attention; the cache holds one key and one value per KV head."""
-
-    kind: Annotated[str, one_of("mha", "gqa", "mla")]
-    heads: Positive
-    kv_heads: Positive = 0  # gqa only
-    head_dim: Positive
-    qkv_bias: Flag = False
-    output_bias: Flag = False
-    qk_norm: Annotated[str, one_of("none", "head", "full")] = "none"  # one norm for all heads, or over the whole row
-    sinks: Flag = False  # one learned logit per head (gpt-oss)
-
-    def __post_init__(self) -> None:
-        if self.kind == "mha" and self.kv_heads:
-            raise UserError(f"kv_heads is {self.kv_heads} but kind is mha, one per head; drop it, or write kind: gqa")
-        if self.kind == "gqa" and (not self.kv_heads or self.heads % self.kv_heads):
-            raise UserError(f"kv_heads is {self.kv_heads or 'missing'}; gqa needs a divisor of heads, {self.heads}")
-
-    @property
-    def cached_heads(self) -> int:
-        return self.kv_heads or self.heads
-
-
-@dataclass(frozen=True, kw_only=True)
-class LatentAttention:
-    """Multi-head latent attention (mla, DeepSeek-V2): the cache holds one compressed row and one rotary key."""
-
-    kind: Annotated[str, one_of("mha", "gqa", "mla")]
-    heads: Positive
-    kv_lora_rank: Positive
-    q_lora_rank: Count  # 0: the query is projected directly
-    qk_nope: Positive
-    qk_rope: Positive
-    v_head_dim: Positive
-
-
-def _attention(data: object, where: str) -> Attention | LatentAttention:
-    latent = isinstance(data, dict) and data.get("kind") == "mla"
-    return read(LatentAttention, data, where) if latent else read(Attention, data, where)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +71,7 @@ def _moe_layers(data: object, where: str) -> Rule | tuple[int, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """A decoder whose layers all have the same attention, and one of two kinds of FFN."""
+    """A decoder whose layers have attention of one width, or something in its place, and one of two kinds of FFN."""
 
     layers: PositiveNumber
     moe_layers: Annotated[Rule | tuple[int, ...], _moe_layers]
@@ -121,7 +80,7 @@ class Architecture:
     tied_embeddings: Flag = False
     learned_positions: Count = 0
     norm: Annotated[str, one_of("rms", "layer")] = "rms"  # layer: LayerNorm, which has a bias
-    attention: Annotated[Attention | LatentAttention, _attention]
+    attention: Annotated[Attention | LatentAttention, attention]
     ffn: Annotated[Ffn, nested(Ffn)]
 
     def __post_init__(self) -> None:
@@ -164,5 +123,16 @@ class ModelFile:
         for figure in needed:
             if figure not in self.sources:
                 raise UserError(f"sources has no {figure!r}; say where its figures come from")
-        if self.parts and any(w.params and not w.stored_bytes for w in self.parts.all_weights()):
-            raise UserError("a part has parameters but no stored_bytes; parts carry the real bytes of a file")
+        if self.has_bytes and any(w.params and not w.stored_bytes for w in self._weights):
+            raise UserError(
+                "some parts have stored_bytes and some with parameters have none; give them to all parts or to none"
+            )
+
+    @property
+    def _weights(self) -> list[Weights]:
+        return self.parts.all_weights() if self.parts else []
+
+    @property
+    def has_bytes(self) -> bool:
+        """Whether it carries the real bytes of a file; else a format gives them."""
+        return any(w.stored_bytes for w in self._weights)

@@ -57,7 +57,7 @@ def again(file: Path, given: Given) -> tuple[str, Run]:
             Scenario(
                 hw, traces.load(loaded), model=shape, tokens=trace["tokens"], context=scenario["context"], graphs=scenario["graphs"],
                 prefill_chunk=trace["prefill_chunk"], batch=trace["batch"], schedule=scenario.get("schedule", "recorded"),
-                max_batch=scenario.get("max_batch"), **options,
+                max_batch=scenario.get("max_batch"), microbatch=scenario.get("microbatch"), **options,
             )
         )  # fmt: skip
     except (KeyError, TypeError, AttributeError) as error:
@@ -117,7 +117,7 @@ def _trace(wanted: dict[str, Any], given: str | None) -> str:
 
 def _same(file: Path, wanted: dict[str, Any], found: dict[str, Any]) -> None:
     """Refuses a scenario that is not the one of the file."""
-    for part in ("hardware", "model", "trace", "plan", "context", "graphs", "schedule", "max_batch"):
+    for part in ("hardware", "model", "trace", "plan", "context", "graphs", "schedule", "max_batch", "microbatch"):
         if wanted.get(part) != found.get(part):
             option = {"plan": "eviction", "context": "trace"}.get(part, part)
             raise UserError(

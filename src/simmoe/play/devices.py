@@ -90,7 +90,7 @@ def memories(workload: Workload, layout: Layout) -> list[Memory]:
     for number, name in enumerate(workload.hw.devices):
         model = part_of(workload.model, layout, number)
         hw = replace(workload.hw.alone(number), name=f"{name} of {workload.hw.name}")
-        found.append(Memory(hw, model, kv_bytes(model, workload.trace, workload.context)))
+        found.append(Memory(hw, model, kv_bytes(model, workload.trace, workload.context, None, workload.microbatch)))
     return found
 
 
@@ -102,7 +102,7 @@ def part_of(model: ModelShape, layout: Layout, device: int) -> ModelShape:
     for layer in model.layers:
         here, experts = homes[column] == device, int(held[column]) if layer.n_experts else 0
         kept = (
-            layer if here else replace(layer, attention=NO_PART, kv_bytes_per_position=0, ffn=NO_PART, shared=NO_PART)
+            layer if here else replace(layer, attention=NO_PART, caches=(), state_bytes=0, ffn=NO_PART, shared=NO_PART)
         )
         layers.append(replace(kept, n_experts=experts))
         column += layer.n_experts > 0

@@ -14,16 +14,20 @@ from simmoe.simulator.nouns.model import NO_LAYER, ModelShape
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.units import nbytes
 
+MICROBATCH = 512  # tokens that an engine reads at a time: llama.cpp's -ub, its default
 
-def kv_bytes(model: ModelShape, trace: Trace, context: int, sequences: int | None = None) -> int:
-    """KV cache of `context` positions for so many sequences; None means as many as the widest pass holds."""
+
+def kv_bytes(
+    model: ModelShape, trace: Trace, context: int, sequences: int | None = None, microbatch: int = MICROBATCH
+) -> int:
+    """KV cache and recurrent state of so many sequences of `context` positions; None means as many as the widest pass holds."""
     if context < 1:
         raise UserError(f"--context {context} is not a number of positions; give 1 or more")
-    if sequences is not None:
-        return model.kv_bytes_per_position * context * sequences
-    number = np.repeat(np.arange(trace.n_passes), np.diff(trace.pass_ptr))
-    pairs = np.unique(np.stack((number, trace.sequence)), axis=1)
-    return model.kv_bytes_per_position * context * int(np.bincount(pairs[0]).max())
+    if sequences is None:
+        number = np.repeat(np.arange(trace.n_passes), np.diff(trace.pass_ptr))
+        pairs = np.unique(np.stack((number, trace.sequence)), axis=1)
+        sequences = int(np.bincount(pairs[0]).max())
+    return model.kv_bytes(context, microbatch) * sequences
 
 
 @dataclass(frozen=True)

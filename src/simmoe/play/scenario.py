@@ -115,6 +115,11 @@ class Scenario:
         Count("number of positions"), None, group=MEMORY, metavar="N", off=True,
         help="positions to reserve KV memory for (default: as the trace needs)",
     )  # fmt: skip
+    microbatch: int | None = option(
+        Count("number of tokens", 0), None, group=MEMORY, metavar="N", off=True,
+        help="positions that a window of attention keeps beside its own, for the tokens that an engine reads at a time (default: 512, as "
+        "llama.cpp; 0: none)",
+    )  # fmt: skip
     batch: int | None = option(
         Count("number of sequences"), None, group=WORKLOAD, metavar="N", off=True,
         help="decode N sequences of the trace together (default: as recorded)",

@@ -12,7 +12,7 @@ import numpy as np
 from simmoe import hardware_profiles
 from simmoe.play import popularity
 from simmoe.play.identity import policy_identity
-from simmoe.play.memory import Memory, kv_bytes
+from simmoe.play.memory import MICROBATCH, Memory, kv_bytes
 from simmoe.play.passes import clock_driven, scheduled
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.costs import Costs
@@ -42,6 +42,7 @@ class Workload:
         kv_format: str | None = None,
         tokens: int | None = None,
         context: int | None = None,
+        microbatch: int | None = None,
         graphs: bool = False,
         prefill_chunk: int | None = None,
         batch: int | None = None,
@@ -49,10 +50,10 @@ class Workload:
         max_batch: int | None = None,
         placement: str | None = None,
     ) -> None:
-        """tokens: play the first so many (whole passes). context: positions to reserve KV memory for. graphs: launches come from
-        CUDA graphs. prefill_chunk, batch, schedule: other passes than recorded (policies/schedule). max_batch: how many sequences
-        a clock-driven schedule may run together (default: all). placement: one such as popular=50%:first=20% takes the rows that it
-        counts out of what is played. Raises UserError."""
+        """tokens: play the first so many (whole passes). context: positions to reserve KV memory for. microbatch: what a window keeps
+        beside its own (default 512). graphs: launches come from CUDA graphs. prefill_chunk, batch, schedule: other passes than recorded
+        (policies/schedule). max_batch: how many sequences a clock-driven schedule may run together (default: all). placement: one such
+        as popular=50%:first=20% takes the rows that it counts out of what is played. Raises UserError."""
         self.hw = hw if isinstance(hw, Hardware) else hardware_profiles.load(hw)
         self.recorded = traces.given(trace)
         whole = scheduled(self.recorded, schedule, prefill_chunk, batch)
@@ -69,7 +70,8 @@ class Workload:
         self.max_batch = self._most_sequences(max_batch)
         self.model = model if isinstance(model, ModelShape) else _model_of(whole, model, format, kv_format)
         self.context = int(whole.position.max()) + 1 if context is None else context
-        self.kv_bytes = kv_bytes(self.model, whole, self.context, self.max_batch)
+        self.microbatch = self._beside_windows(microbatch)
+        self.kv_bytes = kv_bytes(self.model, whole, self.context, self.max_batch, self.microbatch)
         self.memory = Memory(self.hw, self.model, self.kv_bytes)
         self.graphs = graphs
         self.placements = dict[tuple[str, int], Ints]()  # of play/plan.py, so that each is asked once
@@ -88,6 +90,14 @@ class Workload:
             return None
         held = len(np.unique(self.trace.sequence))
         return held if max_batch is None else min(max_batch, held)
+
+    def _beside_windows(self, microbatch: int | None) -> int:
+        """Positions that a window keeps beside its own. Raises UserError for a model without windows."""
+        if microbatch is not None and not self.model.has_windows:
+            raise UserError(
+                f"--microbatch {microbatch}: no layer of {self.model.name} has a window or chunks, so nothing would change; leave it out"
+            )
+        return MICROBATCH if microbatch is None else microbatch
 
     @cached_property
     def trace_digest(self) -> str:
@@ -141,10 +151,26 @@ class Workload:
         return self.begun.trace.n_tokens - self.trace.n_tokens
 
     def _again(self, hw: Hardware, trace: Trace) -> Workload:
-        same = {} if self.clock_driven is None else {"schedule": self.schedule, "max_batch": self.max_batch}
-        other = Workload(hw, trace, self.model, context=self.context, graphs=self.graphs, **same)  # type: ignore[arg-type]
+        same: dict[str, Any] = (
+            {} if self.clock_driven is None else {"schedule": self.schedule, "max_batch": self.max_batch}
+        )
+        if self.model.has_windows:
+            same["microbatch"] = self.microbatch
+        other = Workload(hw, trace, self.model, context=self.context, graphs=self.graphs, **same)
         other.counted = self.counted
         return other
+
+    @property
+    def kv_format(self) -> str:
+        """The storage format of the KV cache; empty where it is the usual one beside these weights."""
+        return "" if self.model.kv_format == kv_default(self.model.format) else self.model.kv_format
+
+    @property
+    def kv_for(self) -> str:
+        """What the KV cache is reserved for, in words."""
+        beside = f", windows with {self.microbatch:,} more" if self.model.has_windows else ""
+        stored = f" in {self.kv_format}" if self.kv_format else ""
+        return f"KV{stored} for {self.context:,} positions{beside}"
 
     def facts(self) -> dict[str, Any]:
         """What was played, by name and digest."""
@@ -154,8 +180,9 @@ class Workload:
         )
         if self.max_batch is not None:
             said["max_batch"] = self.max_batch
-        usual = self.model.kv_format == kv_default(self.model.format)
-        kv = {} if usual else {"kv_format": self.model.kv_format}
+        if self.model.has_windows:
+            said["microbatch"] = self.microbatch
+        kv = {"kv_format": self.kv_format} if self.kv_format else {}
         return {
             "hardware": {"name": self.hw.name, "digest": self.hw.digest},
             "model": {"name": self.model.name, "format": self.model.format, **kv, "digest": self.model.digest},

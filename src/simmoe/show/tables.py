@@ -140,12 +140,11 @@ def show_requests(run: Run, found: Served, out: Screen) -> None:
 
 def heading(workload: Workload, plan: Plan, engine: str, files: list[str], out: Screen) -> None:
     facts = workload.facts()
-    kv = f" in {facts['model']['kv_format']}" if "kv_format" in facts["model"] else ""
     out.print(f" (engine {engine}): {workload.hw.title}", lead="Simulated")
     out.print(
         f"model {workload.memory.what}; {trace_named(workload)} {facts['trace']['digest'][:12]}, {played(workload)}; "
         f"eviction {plan.eviction}, scope {plan.scope}, timeline {plan.timeline}{extras(workload, plan)}, "
-        f"KV{kv} for {workload.context:,} positions",
+        f"{workload.kv_for}",
     )
     out.print(inputs(files))
     for note in (small_model(workload), *cautions(workload, plan)):

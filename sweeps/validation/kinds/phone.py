@@ -78,5 +78,5 @@ def model(case: Case, trace: Trace) -> ModelShape:
     sizes = recorded.arrays(case.setting["trace"])["expert_bytes_per_layer"].tolist()
     dense = int(number(case.setting, "file_bytes", case.name)) - trace.n_experts * sum(sizes)
     part = Part(0, dense // len(sizes), 0)
-    layers = tuple(Layer(part, 0, 0, expert=Part(0, int(size), 0), n_experts=trace.n_experts) for size in sizes)
+    layers = tuple(Layer(part, expert=Part(0, int(size), 0), n_experts=trace.n_experts) for size in sizes)
     return ModelShape(case.name, "stored", "fp16", layers, trace.top_k, NO_PART, NO_PART)
