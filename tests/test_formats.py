@@ -318,6 +318,34 @@ def test_wrong_roles_are_one_line(change: Any, line: str) -> None:
         models.shape(data, "file.yaml", "Q4_K_M")
 
 
+def test_a_mix_sizes_an_indexer_and_what_stands_in_place_of_attention() -> None:
+    """Every kind of layer says its matrices: rows of an indexer by their length, those of a recurrent layer as the type of the rest."""
+    data = yaml.safe_load((models.FOLDER / "deepseek-v2-lite.yaml").read_text("utf-8"))
+    data["architecture"]["attention"]["indexer"] = {"topk": 64, "heads": 4, "head_dim": 128}
+    plain, picked = models.load("deepseek-v2-lite", "Q4_K_M"), models.shape(data, "picked", "Q4_K_M")
+    more = picked.layers[5].attention.bytes - plain.layers[5].attention.bytes
+    assert more == 2048 * (4 * 128 + 128 + 4) * 4.5 / 8 + 2 * 128 * 4
+    data = yaml.safe_load((models.FOLDER / "qwen3-30b-a3b.yaml").read_text("utf-8"))
+    recurrent = {"matrix_params": 2**20, "state_elements": 1024}
+    data["architecture"]["attention"] |= {
+        "layers": ["recurrent", "recurrent", "recurrent", "full"],
+        "recurrent": recurrent,
+    }
+    mixed = models.shape(data, "mixed", "Q4_K_M")
+    assert mixed.layers[0].attention.bytes == 2**20 * 4.5 / 8 + 4 * (128 * 2048 + 2 * 2048)
+    values = [
+        layer.attention.bytes for layer in mixed.layers[3::4]
+    ]  # 12 layers have values: the first is finer, the second is not
+    assert values[0] > values[1] == plain_attention(data)
+
+
+def plain_attention(data: dict[str, Any]) -> float:
+    """Bytes of the attention of Qwen3-30B with every matrix in Q4_K."""
+    a = data["architecture"]["attention"]
+    heads = a["head_dim"] * (2 * a["heads"] + 2 * a["kv_heads"])
+    return 2048 * heads * 4.5 / 8 + 4 * (128 * 2048 + 2 * 2048 + 2 * a["head_dim"])
+
+
 # --- the KV cache ---------------------------------------------------------------------------------------------------
 
 
