@@ -255,6 +255,7 @@ MISTAKES = [
     (by_layer(window=3), r"attention: layers names full but window is given; give both or neither"),
     (by_layer(layers=["window"]), r"attention: layers names window but window is not given; give both or neither"),
     (by_layer(layers=["recurrent"]), r"layers names recurrent but recurrent is not given"),
+    (by_layer(window=3, layers=["full"] * 4 + ["window"]), "attention.layers names 5 layers but there are 4"),
     (by_layer(layers=[]), r"attention.layers is \[\]; it must be a list with at least one entry"),
     (
         by_layer(layers=["sliding"]),

@@ -87,6 +87,11 @@ class Architecture:
         moe = self.moe_indices
         if not moe or max(moe) >= self.layers or len(set(moe)) < len(moe):
             raise UserError(f"moe_layers names {list(moe)}; it needs different layers from 0 to {self.layers - 1}")
+        if len(self.attention.layers) > self.layers:
+            raise UserError(
+                f"attention.layers names {len(self.attention.layers)} layers but there are {self.layers}; give the kinds that repeat, or "
+                "one for each layer"
+            )
         if len(moe) < self.layers and not self.ffn.dense_d_ff:
             raise UserError(f"ffn.dense_d_ff is 0 but only {len(moe)} of {self.layers} layers are MoE; add it")
 
