@@ -133,8 +133,9 @@ BASES: dict[str, dict[str, tuple[str, ...]]] = {
 }
 VALUES: dict[str, tuple[str, ...]] = {  # of each option one value that is not the usual one
     "--hw": ("rtx_3060",), "--set": ("units.gpu.bandwidth=500GB/s",), "--model": ("mixtral-8x7b",),
-    "--format": ("fp32",), "--tokens": ("20",), "--context": ("4096",), "--microbatch": ("0",), "--batch": ("2",), "--prefill-chunk": ("2",),
-    "--schedule": ("continuous",), "--arrivals": ("every:10s",), "--max-batch": ("1",), "--eviction": ("random",), "--scope": ("layer",),
+    "--format": ("fp32",), "--tokens": ("20",), "--context": ("4096",), "--microbatch": ("0",), "--batch": ("2",),
+    "--prefill-chunk": ("2",), "--schedule": ("continuous",), "--arrivals": ("every:10s",), "--max-batch": ("1",),
+    "--eviction": ("random",), "--scope": ("layer",),
     "--timeline": ("sync",), "--overlap": ("none",), "--prefetch": ("whole_layer",), "--prefetch-into": ("buffers",), "--miss": ("cpu",),
     "--placement": ("random=50%",), "--write-back": (), "--cold-per-sequence": (), "--graphs": (), "--page-cache": ("20MB",),
     "--budget": ("50%",), "--memory": ("120MB",), "--engine": ("simpy",), "--seed": ("5",), "--start": ("cold",),
