@@ -14,6 +14,7 @@ from simmoe.simulator import files
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nearest import among
 from simmoe.simulator.reading import check_chain, parse_yaml, read_yaml
+from simmoe.simulator.units import parse
 
 FOLDER = Path(__file__).parent
 LISTING = "`simmoe hw list`"
@@ -33,32 +34,33 @@ def split(name_or_path: str | Path) -> tuple[Path, str]:
     return files.resolve(name, FOLDER, ".yaml", "hardware", add, LISTING), mode
 
 
-def merged(path: Path, chain: tuple[Path, ...] = ()) -> Any:
-    """The content of a file on top of what it extends."""
+def merged(path: Path, chain: tuple[Path, ...] = (), folder: Path = FOLDER) -> Any:
+    """The content of a file on top of what it extends. folder: of the bundled files of its kind."""
     chain = (*chain, path)
     check_chain(chain)
     content = _read(path)
     if not isinstance(content, Mapping) or "extends" not in content:
         return content
-    base = _base(path, content["extends"])
+    base = _base(path, content["extends"], folder)
     for key in ("name", "title"):
         if key not in content:
             raise UserError(
                 f"{path.name}: missing key {key!r}; a profile that extends another has a name and title of its own"
             )
     own = {key: value for key, value in content.items() if key != "extends"}
-    return _merge(merged(base, chain), own)
+    return _merge(merged(base, chain, folder), own)
 
 
-def _base(path: Path, name: Any) -> Path:
-    """A file beside `path`, or a bundled profile."""
+def _base(path: Path, name: Any, folder: Path) -> Path:
+    """A file beside `path`, or a bundled one."""
+    bundled = files.available(folder, ".yaml")
     if isinstance(name, str) and name.strip():
         if (path.parent / name).is_file():
             return path.parent / name
-        if name.removesuffix(".yaml") in available():
-            return FOLDER / f"{name.removesuffix('.yaml')}.yaml"
+        if name.removesuffix(".yaml") in bundled:
+            return folder / f"{name.removesuffix('.yaml')}.yaml"
     raise UserError(
-        f"{path.name}: extends: {name!r} is no file beside it and no bundled profile; {among(name, available(), 'bundled:', LISTING)}"
+        f"{path.name}: extends: {name!r} is no file beside it and no bundled profile; {among(name, bundled, 'bundled:', LISTING)}"
     )
 
 
@@ -97,8 +99,23 @@ def changed(content: dict[str, Any], changes: Mapping[str, str], checked: Checke
         else:
             near = hint(path, [*checked.figures, *WORDS])
             raise UserError(f"{checked.file}: no figure {path!r} to change{near}; `simmoe hw show` lists them")
+    _keep_pageable_below(content, changes)
     said = ", ".join(f"{path} = {value}" for path, value in changes.items())
     return {**content, "title": f"{content['title']}, {said}"}
+
+
+def _keep_pageable_below(content: dict[str, Any], changes: Mapping[str, str]) -> None:
+    """A link that was made slower than its copies out of pageable memory is the bound of these too."""
+    for at, link in {
+        "link": content["link"],
+        **{f"links.{name}": one for name, one in content.get("links", {}).items()},
+    }.items():
+        if f"{at}.bandwidth" not in changes or f"{at}.pageable" in changes or "pageable" not in link:
+            continue
+        now, was = link["bandwidth"]["value"], link["pageable"]["value"]
+        if parse(was, "bandwidth") > parse(now, "bandwidth", f"{at}.bandwidth"):
+            source = f"no faster than {at}.bandwidth, which was changed on the command line (was {was})"
+            link["pageable"] = {"value": now, "kind": "assumed", "source": source}
 
 
 WORDS = ("link.duplex", "link.host_memory", "link.upstream.pipelined")  # what can be changed beside the figures
