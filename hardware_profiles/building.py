@@ -91,6 +91,7 @@ def _link(at: str, link: Mapping[str, Any], n: Mapping[str, int], curves: Mappin
         host_memory=link.get("host_memory", "pinned"),
         managed=managed,
         queue_depth=n.get(f"{at}.queue_depth"),
+        pinned_capacity_bytes=n.get(f"{at}.pinned_capacity"),
     )
 
 
@@ -185,11 +186,28 @@ def _check_use(hw: Hardware, path: str, file: str) -> None:
             f"{file}: {path}.host_memory is {link.host_memory!r}, but the profile has no {path}.{link.host_memory} that says how "
             f"fast that is; add it ({DOC}), or write pinned"
         )
+    if link.pinned_capacity_bytes is not None:
+        _check_pinned(link, path, file)
     if link.queue_depth is not None and not hw.home.queue:
         raise UserError(
             f"{file}: {path}.queue_depth is {link.queue_depth}, but tiers.{hw.home.name}.queue does not say what that gives; add "
             f"the curve ({DOC}), or remove {path}.queue_depth"
         )
+
+
+def _check_pinned(link: Link, path: str, file: str) -> None:
+    """A limit of pinned memory is about experts that lie in host memory, and needs the rate of those beyond it."""
+    at = f"{file}: {path}.pinned_capacity"
+    if link.pageable_bytes_per_s is None:
+        raise UserError(
+            f"{at}: missing key '{path}.pageable', the rate of what is not pinned; add it, such as --set {path}.pageable=6GB/s"
+        )
+    if link.host_memory != "pinned":
+        raise UserError(
+            f"{at}: {path}.host_memory is {link.host_memory!r}, so nothing is pinned; remove the one or the other"
+        )
+    if link.upstream:
+        raise UserError(f"{at}: the experts live on {link.upstream.src!r}, not in host memory; remove it")
 
 
 def _check_upstream(hw: Hardware, up: Upstream, file: str) -> None:

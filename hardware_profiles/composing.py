@@ -112,7 +112,7 @@ def _link(link: Mapping[str, Any], share: Fraction, host: Mapping[str, Any]) -> 
     found = {**link, **rates, "pageable": _least(host["pageable"], rates["bandwidth"])}
     if "managed" in link:
         found["managed"] = {**link["managed"], "bandwidth": _slower(link["managed"]["bandwidth"], share, slot)}
-    if "pinned_capacity" in host:
+    if "pinned_capacity" in host and "upstream" not in link:
         found["pinned_capacity"] = host["pinned_capacity"]
     return found
 

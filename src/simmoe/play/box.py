@@ -17,7 +17,7 @@ def joined(options: Mapping[str, Any]) -> dict[str, Any]:
     rest = {name: value for name, value in options.items() if name not in PARTS}
     if not said:
         return rest
-    if rest.get("hw") is not None:
+    if rest.pop("hw", None) is not None:
         raise UserError(
             f"--hw names a whole machine, and --{next(iter(said))} a part of one: give --hw, or --gpu and --host"
         )

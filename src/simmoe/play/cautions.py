@@ -12,7 +12,7 @@ from simmoe.hardware_profiles import doubts
 from simmoe.play import asked, popularity
 from simmoe.play.identity import sees_the_future
 from simmoe.play.plan import UNITS, Plan, cached, counts_use, memory_of, placed, streamed
-from simmoe.simulator.link_time import about_links
+from simmoe.simulator.link_time import about_links, pinned_experts
 from simmoe.simulator.nouns.trace import PREFILL
 from simmoe.simulator.units import nbytes
 from simmoe.workloads.format import plausible
@@ -133,8 +133,25 @@ def _pinned(workload: Workload, plan: Plan) -> list[str]:
     if hw.unified or hw.link.upstream is not None or hw.link.host_memory != "pinned" or plan.device_budgets:
         return []
     left = memory_of(workload, plan).left_bytes
-    if plan.eviction == "everything" or plan.budget_bytes >= left or 2 * left <= host.capacity_bytes:
+    if plan.eviction == "everything" or plan.budget_bytes >= left:
+        return []
+    if hw.link.pinned_capacity_bytes is not None:
+        return _beyond_the_limit(workload)
+    if 2 * left <= host.capacity_bytes:
         return []
     said = f"All {nbytes(left)} of experts count as pinned, more than half of the {nbytes(host.capacity_bytes)} of {host.name}"
-    how = "--set link.host_memory=pageable shows that for all of them"
+    how = "--set link.pinned_capacity=SIZE says how much, where the profile has link.pageable"
     return [f"{said}; systems often pin less, and the rest is loaded at the pageable rate: {how}"]
+
+
+def _beyond_the_limit(workload: Workload) -> list[str]:
+    """Which experts are not pinned, and how fast they come."""
+    hw, model = workload.hw, workload.model
+    sizes, counts = model.expert_bytes.tolist(), [model.layers[layer].n_experts for layer in model.moe_layers]
+    pinned = pinned_experts(sizes, counts, hw.link)
+    total, fast = (sum(size * n for size, n in zip(sizes, many)) for many in (counts, pinned))
+    if fast == total:
+        return []
+    rate, rest = nbytes(hw.link.pageable_bytes_per_s or 0), sum(counts) - sum(pinned)
+    said = f"Of {nbytes(total)} of experts {nbytes(fast)} are in pinned host memory (link.pinned_capacity), in the order of the layers"
+    return [f"{said}; the other {rest:,} of {sum(counts):,} experts are loaded at the pageable rate, {rate}/s"]
