@@ -10,12 +10,14 @@ from typing import Any
 
 from simmoe.hardware_profiles import host
 from simmoe.hardware_profiles.plausible import SOLD_AS
+from simmoe.hardware_profiles.reading import FOLDER, merged
 from simmoe.hardware_profiles.reports import GIB, Facts, Gpu
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.units import parse
 
 CARDS = SOLD_AS | {"Instinct MI300X": "mi300x", "AMD Instinct MI300X": "mi300x", "AMD Instinct MI300X OAM": "mi300x"}
 WHOLE = {  # chips with one memory for CPU and GPU -> their machine
-    "Apple M2 Max": "m2_max", "Apple M2 Ultra": "m2_ultra", "Apple M3 Ultra": "m3_ultra", "Apple M4 Max": "m4_max",
+    "Apple M4 Max": "m4_max", "Apple M3 Ultra": "m3_ultra", "Apple M2 Ultra": "m2_ultra", "Apple M2 Max": "m2_max",
     "AMD RYZEN AI MAX+ 395*": "strix_halo", "Cortex-X925*": "dgx_spark", "NVIDIA GB10*": "dgx_spark",
 }  # fmt: skip
 LIKE = 0.6  # of the letters of two names that agree
@@ -85,8 +87,16 @@ def _gpu(gpus: tuple[Gpu, ...]) -> Part | None:
         return Part(CARDS[card.name], said, True)
     name = max(CARDS, key=lambda known: _alike(known, card.name))
     if _alike(name, card.name) < LIKE:
-        return None
+        if card.memory_bytes is None:
+            return None
+        name = min(CARDS, key=lambda known: abs(_memory(CARDS[known]) - (card.memory_bytes or 0)))
     return Part(CARDS[name], said, False, (f"the rates of the {card.name}: those of the {name} stand in their place",))
+
+
+def _memory(name: str) -> int:
+    """Bytes of the memory of a bundled card."""
+    content = merged(FOLDER / f"{name}.yaml")
+    return parse(content["tiers"][content["link"]["to"]]["capacity"]["value"], "size")
 
 
 def _alike(one: str, other: str) -> float:
@@ -98,25 +108,21 @@ def _sized(name: str, count_bytes: int | None) -> str:
 
 
 def _host(facts: Facts) -> Part | None:
-    """By the memory modules, where they are reported, and the CPU; else by the memory that the CPU usually has."""
+    """By the CPU and the memory modules, where they are reported; else by the memory that the CPU usually has."""
     if facts.cpu is None:
         return None
     kinds = {name: host.load(name)[0]["is"] for name in host.available()}
-    cpu, sockets = facts.cpu, facts.sockets or 1
-    fits = [name for name, kind in kinds.items() if kind["sockets"] == sockets and _has(kind, cpu)]
-    memory = [name for name, kind in kinds.items() if kind["sockets"] == sockets and _reads(kind, facts, fits, kinds)]
-    said = f"{cpu.partition(' (family')[0]}, {sockets} socket{'s' * (sockets > 1)}{_modules(facts)}"
-    if both := [name for name in memory if name in fits] or (memory if facts.dram else []):
-        return Part(
-            both[0],
-            said,
-            True,
-            () if facts.dram else ("its memory modules: these are usual for the CPU (dmidecode -t memory)",),
-        )
-    if fits:
-        return Part(
-            fits[0], said, False, (f"the rate of its memory: that of {fits[0]} is scaled by the speed of the modules",)
-        )
+    sockets = facts.sockets or 1
+    cpu = [name for name, kind in kinds.items() if kind["sockets"] == sockets and _has(kind, facts.cpu)]
+    memory = [name for name, kind in kinds.items() if kind["sockets"] == sockets and _reads(kind, facts, kinds, cpu)]
+    said = f"{facts.cpu.partition(' (family')[0]}, {sockets} socket{'s' * (sockets > 1)}{_modules(facts)}"
+    if both := [name for name in cpu if facts.dram is None or name in memory]:
+        usual = "its memory modules: these are usual for the CPU (dmidecode -t memory, as root, names them)"
+        return Part(both[0], said, True, () if facts.dram else (usual,))
+    if like := [name for name in cpu if kinds[name]["dram"] == facts.dram]:
+        return Part(like[0], said, False, ("the rate of its memory: that of the bundled one is scaled to its modules",))
+    if memory:
+        return Part(memory[0], said, False, ("this CPU: no bundled host has it with this memory",))
     near = max(kinds, key=lambda name: (kinds[name]["sockets"] == sockets, *_near(kinds[name], facts)))
     return Part(near, said, False, ("this CPU: no bundled host has it, and the nearest has other rates",))
 
@@ -125,11 +131,9 @@ def _has(kind: Mapping[str, Any], cpu: str) -> bool:
     return any(fnmatchcase(cpu, pattern) for pattern in kind["cpus"])
 
 
-def _reads(kind: Mapping[str, Any], facts: Facts, fits: list[str], kinds: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Whether the modules are those of the host; how many channels a CPU has is known where the report does not count them."""
-    if facts.dram is None:
-        return kind in [kinds[name] for name in fits]
-    usual = kinds[fits[0]]["channels"] if fits else None
+def _reads(kind: Mapping[str, Any], facts: Facts, kinds: Mapping[str, Mapping[str, Any]], cpu: list[str]) -> bool:
+    """Whether the modules are those of the host; where their channels are not reported, the CPU fills the channels that it has."""
+    usual = kinds[cpu[0]]["channels"] if cpu else None
     channels = facts.channels // kind["sockets"] if facts.channels else usual
     return (kind["dram"], kind["mega_transfers"], kind["channels"]) == (facts.dram, facts.mega_transfers, channels)
 

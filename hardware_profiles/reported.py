@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 from simmoe import hardware_profiles
@@ -40,8 +41,8 @@ def _as_reported(kind: dict[str, Any], facts: Facts, part: Part) -> dict[str, An
     memory = dict(kind["memory"])
     if facts.memory_bytes:
         memory["capacity"] = _size(facts.memory_bytes)
-    if not part.exact and facts.mega_transfers and facts.dram == kind["is"]["dram"]:
-        memory["bandwidth"] = _scaled(memory["bandwidth"], facts.mega_transfers, kind["is"]["mega_transfers"])
+    if not part.exact and facts.dram == kind["is"]["dram"]:
+        memory["bandwidth"] = _scaled(memory["bandwidth"], facts, kind["is"])
     rate = memory["bandwidth"]
     cpu = dict(kind["cpu"])
     if parse(cpu["bandwidth"]["value"], "bandwidth") > parse(rate["value"], "bandwidth"):
@@ -49,13 +50,14 @@ def _as_reported(kind: dict[str, Any], facts: Facts, part: Part) -> dict[str, An
     return {**kind, "is": {**kind["is"], "slot": slot}, "memory": memory, "cpu": cpu}
 
 
-def _scaled(figure: Mapping[str, Any], now: int, was: int) -> dict[str, Any]:
-    value = text(parse(figure["value"], "bandwidth") * now // was // 1000 * 1000, "bandwidth")
-    return {
-        "value": value,
-        "kind": "assumed",
-        "source": f"{figure['value']} x {now} / {was} MT/s; was: {figure['source']}",
-    }
+def _scaled(figure: Mapping[str, Any], facts: Facts, kind: Mapping[str, Any]) -> dict[str, Any]:
+    """The rate by the speed of the modules and by the channels that hold one, as far as they are reported."""
+    was = kind["channels"] * kind["sockets"]
+    now, speed = facts.channels or was, facts.mega_transfers or kind["mega_transfers"]
+    share = Fraction(now * speed, was * kind["mega_transfers"])
+    value = text(int(parse(figure["value"], "bandwidth") * share) // 1000 * 1000, "bandwidth")
+    how = f"{figure['value']} x {now} channels of {speed} MT/s / {was} of {kind['mega_transfers']}"
+    return {"value": value, "kind": "assumed", "source": f"{how}; was {figure['kind']}: {figure['source']}"}
 
 
 def _size(count_bytes: int) -> dict[str, Any]:

@@ -21,7 +21,9 @@ _INSTRUCTIONS = {"amx_tile": "amx", "avx512f": "avx512", "avx2": "avx2", "asimd"
 _LSCPU = re.compile(
     r"^[ \t]*(Model name|Socket\(s\)|Core\(s\) per socket|CPU family|Model|Flags|Hypervisor vendor):[ \t]+(\S.*)$", re.M
 )
-_GPU_LINE = re.compile(r"(?:^[ \t]*|configuration ?: )GPU (\d+): ([^\n(]+?)(?: \(UUID[^\n]*)?[ \t]*$", re.M)
+_GPU_LINE = re.compile(
+    r"(?:^[ \t]*|configuration ?: )(?:GPU (\d+): |(?=AMD Instinct))([^\n(]+?)(?: \([^\n]*)?[ \t]*$", re.M
+)
 _CHANNEL = re.compile(r"(?:P(\d+).*?)?CHANNEL[ _]*([A-Z0-9])", re.I)
 _GENERATIONS = {"2.5": 1, "5.0": 2, "8.0": 3, "16.0": 4, "32.0": 5, "64.0": 6}  # GT/s
 
@@ -54,10 +56,12 @@ class Facts:
 
 
 def read(texts: Iterable[str]) -> Facts:
-    """All that the outputs say; where two say the same thing, the first that says it counts."""
+    """All that the outputs say; where two say the same thing, the first that says it counts, of cards the one with sizes."""
     found = Facts()
     for text in texts:
         for facts in _read(text):
+            if facts.gpus and found.gpus and facts.gpus[0].memory_bytes and not found.gpus[0].memory_bytes:
+                found = replace(found, gpus=facts.gpus)
             news = {f.name: getattr(facts, f.name) for f in fields(Facts) if getattr(found, f.name) in (None, ())}
             found = replace(found, **news)
     return found
@@ -67,7 +71,12 @@ def _read(text: str) -> Iterator[Facts]:
     if "<nvidia_smi_log>" in text:
         yield Facts(gpus=tuple(_nvidia_xml(text)))
     elif text.lstrip().startswith("{"):
-        yield from _json(text)
+        try:
+            yield from list(_json(text))
+        except (AttributeError, IndexError, KeyError, TypeError) as error:
+            raise UserError(
+                f"a report of lscpu -J or rocm-smi --json has another form than these write ({error!r}); write it again"
+            ) from None
     else:
         yield Facts(gpus=tuple(Gpu(name) for name in dict(_GPU_LINE.findall(text)).values()))
         yield _lscpu({key: value.strip() for key, value in reversed(_LSCPU.findall(text))})

@@ -32,7 +32,10 @@ ENGINE = "simpy" if compiled.missing() else "fast"  # what auto would not choose
 NVME = {"hw": "rtx_4090_nvme"}
 # option -> the word of the command, the value in Python, what the options beside it must be
 OTHER = {
-    "hw": ("h100", "h100", {}), "trace": ("oracle", "oracle", {}), "set": ("link.bandwidth=12GB/s", ["link.bandwidth=12GB/s"], {}),
+    "hw": ("h100", "h100", {}), "trace": ("oracle", "oracle", {}),
+    "gpu": ("rtx_3060", "rtx_3060", {"hw": None, "gpu": "rtx_4090", "host": "ddr4_3200_2ch"}),
+    "host": ("ddr4_2133_4ch", "ddr4_2133_4ch", {"hw": None, "gpu": "rtx_4090", "host": "ddr4_3200_2ch"}),
+    "set": ("link.bandwidth=12GB/s", ["link.bandwidth=12GB/s"], {}),
     "model": ("oracle-moe-9x24", "oracle-moe-9x24", {"format": "fp32"}), "format": ("q4_k", "q4_k", {}), "tokens": ("300", 300, {}),
     "context": ("512", 512, {}), "batch": ("3", 3, {}), "prefill_chunk": ("16", 16, {}),
     "schedule": ("continuous", "continuous", {}), "arrivals": ("every:500ms", "every:500ms", {"schedule": "continuous"}),

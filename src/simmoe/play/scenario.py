@@ -94,12 +94,12 @@ class Scenario:
     )
     _: KW_ONLY
     gpu: str | None = option(
-        Text(), None, group=MACHINE, metavar="NAME|FILE[@MODE]", several=True,
-        help="in place of --hw: the profile whose GPU is taken, put into --host (docs/hardware_format.md)",
+        Text(), None, group=MACHINE, metavar="NAME|FILE[@MODE]", axis=False, several=True,
+        help="a profile whose GPU is put into --host, both in place of --hw (docs/hardware_format.md)",
     )  # fmt: skip
     host: str | None = option(
-        Text(), None, group=MACHINE, metavar=NAME, several=True,
-        help="in place of --hw: what the GPU is plugged into, such as ddr4_3200_2ch; simmoe hw list --hosts lists them",
+        Text(), None, group=MACHINE, metavar=NAME, axis=False, several=True,
+        help="what the GPU is plugged into: memory, CPU and slot, such as ddr4_3200_2ch; simmoe hw list --hosts lists them",
     )  # fmt: skip
     set: tuple[str, ...] = option(
         Changes(), (), group=MACHINE, metavar="PATH=VALUE", off=True,
