@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -99,23 +99,35 @@ def changed(content: dict[str, Any], changes: Mapping[str, str], checked: Checke
         else:
             near = hint(path, [*checked.figures, *WORDS])
             raise UserError(f"{checked.file}: no figure {path!r} to change{near}; `simmoe hw show` lists them")
-    _keep_pageable_below(content, changes)
+    _follow(content, changes, checked.file)
     said = ", ".join(f"{path} = {value}" for path, value in changes.items())
     return {**content, "title": f"{content['title']}, {said}"}
 
 
-def _keep_pageable_below(content: dict[str, Any], changes: Mapping[str, str]) -> None:
-    """A link that was made slower than its copies out of pageable memory is the bound of these too."""
-    for at, link in {
-        "link": content["link"],
-        **{f"links.{name}": one for name, one in content.get("links", {}).items()},
-    }.items():
-        if f"{at}.bandwidth" not in changes or f"{at}.pageable" in changes or "pageable" not in link:
+def _follow(content: dict[str, Any], changes: Mapping[str, str], file: str) -> None:
+    """A rate that was made lower lowers those that it bounds: a link its pageable copies, a memory what reads it."""
+    for (at, rates, key), (bound, most) in _bounded(content):
+        if bound not in changes or f"{at}.{key}" in changes or key not in rates:
             continue
-        now, was = link["bandwidth"]["value"], link["pageable"]["value"]
-        if parse(was, "bandwidth") > parse(now, "bandwidth", f"{at}.bandwidth"):
-            source = f"no faster than {at}.bandwidth, which was changed on the command line (was {was})"
-            link["pageable"] = {"value": now, "kind": "assumed", "source": source}
+        now, was = most["value"], rates[key]["value"]
+        if parse(was, "bandwidth") > parse(now, "bandwidth", f"{file}: {bound}.value"):
+            source = f"no faster than {bound}, which was changed on the command line (was {was})"
+            rates[key] = {"value": now, "kind": "assumed", "source": source}
+
+
+def _bounded(content: dict[str, Any]) -> Iterator[tuple[tuple[str, dict[str, Any], str], tuple[str, dict[str, Any]]]]:
+    """Each rate that the loader bounds (path of its mapping, the mapping, its key), and what bounds it."""
+    tiers = {name: (f"tiers.{name}.bandwidth", tier["bandwidth"]) for name, tier in content["tiers"].items()}
+    links = {"link": content["link"], **{f"links.{name}": link for name, link in content.get("links", {}).items()}}
+    for name, unit in content["units"].items():
+        for key in ("bandwidth", "grouped_bandwidth"):
+            yield (f"units.{name}", unit, key), tiers[unit["memory"]]
+    for at, link in links.items():
+        if content["memory"] == "unified":
+            yield (at, link, "bandwidth"), tiers[link["from"]]
+        if "upstream" in link:
+            yield (f"{at}.upstream", link["upstream"], "bandwidth"), tiers[link["upstream"]["from"]]
+        yield (at, link, "pageable"), (f"{at}.bandwidth", link["bandwidth"])
 
 
 WORDS = ("link.duplex", "link.host_memory", "link.upstream.pipelined")  # what can be changed beside the figures

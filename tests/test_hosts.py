@@ -310,6 +310,29 @@ def test_fault_23_a_slow_link_needs_one_set(capsys):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("hw", "path", "value", "lowered"),
+    [
+        ("rtx_4090", "link.bandwidth", "4 GB/s", ["link.pageable"]),
+        ("rtx_4090", "tiers.gddr.bandwidth", "500 GB/s", ["units.gpu.bandwidth"]),
+        ("rtx_4090", "tiers.host_dram.bandwidth", "30 GB/s", ["units.cpu.bandwidth"]),
+        ("rtx_4090_nvme", "tiers.nvme.bandwidth", "3 GB/s", ["link.upstream.bandwidth"]),
+        ("jetson_orin", "tiers.flash.bandwidth", "1 GB/s", ["link.bandwidth"]),
+        ("a100", "tiers.hbm.bandwidth", "1000 GB/s", ["units.gpu.bandwidth", "units.gpu.grouped_bandwidth"]),
+    ],
+)
+def test_fault_23_a_rate_that_is_made_lower_lowers_what_it_bounds(hw, path, value, lowered, capsys):
+    """0.1.0 asks for one --set after the other: … is more than …; lower the one or raise the other."""
+    before, after = hardware_profiles.load(hw), hardware_profiles.load(hw, {path: value})
+    moved = {p for p in before.figures if before.figures[p].value != after.figures[p].value}
+    assert moved == {path, *(p for p in lowered if p in before.figures)}
+    assert all(after.figures[p].text == value and path in after.figures[p].source for p in moved - {path})
+    higher = {path: f"{2 * before.figures[path].value} B/s"}
+    assert [f.value for p, f in hardware_profiles.load(hw, higher).figures.items() if p != path] == [
+        f.value for p, f in before.figures.items() if p != path
+    ]
+
+
 @with_traces
 @pytest.mark.parametrize("limit", ["28GiB", "1GiB", "1B"])
 def test_fault_23_experts_beyond_the_pinned_memory_come_at_the_pageable_rate(limit, capsys):
@@ -376,3 +399,14 @@ def test_a_host_may_state_its_limit_of_pinned_memory(tmp_path):
     )
     assert hardware_profiles.load(f"rtx_3060+{tmp_path / 'w.yaml'}").link.pinned_capacity_bytes == GIB
     assert hardware_profiles.load(f"rtx_4090_nvme+{tmp_path / 'w.yaml'}").link.pinned_capacity_bytes is None
+
+
+@with_traces
+def test_a_speed_that_was_seen_on_two_parts_is_explained(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    mine = played(capsys, "run", *PAIR, *PLAY)
+    Path("run.json").write_text(json.dumps(mine))
+    assert main(["calibrate", "--observed", f"tok_s={mine['tok_s']}", "run.json"]) == 0
+    assert "on rtx_3060+ddr4_3200_2ch" in " ".join(capsys.readouterr().out.split())
+    assert main(["calibrate", "--observed", f"tok_s={mine['tok_s']}", "run.json", "--out", "x.yaml"]) == 2
+    assert "write them with simmoe hw compose rtx_3060 ddr4_3200_2ch --out FILE" in capsys.readouterr().err
