@@ -169,6 +169,10 @@ def test_this_machine_is_asked_and_names_its_host(monkeypatch, capsys):
     assert line.count("\n") == 1 and "no report names a GPU or a CPU" in line
 
 
+def test_a_card_is_called_by_its_product_and_not_by_its_chip(capsys):
+    assert detected(capsys, "--from", REPORTS / "four_mi100")["gpu"]["reported"] == "Instinct MI100, 32 GiB"
+
+
 def test_a_virtual_machine_is_said_to_have_a_share(capsys):
     assert main(["hw", "detect", "--from", str(REPORTS / "cloud_xeon_8481c")]) == 0
     assert "a virtual machine: the figures are those of the whole host" in " ".join(capsys.readouterr().out.split())

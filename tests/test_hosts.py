@@ -122,7 +122,8 @@ def test_reads_that_cross_the_sockets_slow_the_cpu_by_the_measured_factor():
     assert "cross the sockets" in machine.figures["units.cpu.bandwidth"].source
 
 
-def test_two_cards_keep_their_links_and_both_stand_in_the_same_host(tmp_path):
+@with_traces
+def test_two_cards_keep_their_links_and_both_stand_in_the_same_host(tmp_path, capsys):
     one = {key: {"value": value, "kind": "assumed", "source": "a test"} for key, value in
            {"capacity": "12 GiB", "bandwidth": "350 GB/s"}.items()}  # fmt: skip
     unit = {"memory": "gddr1", "bandwidth": one["bandwidth"], "launch": {**one["bandwidth"], "value": "4 us"},
@@ -136,6 +137,11 @@ def test_two_cards_keep_their_links_and_both_stand_in_the_same_host(tmp_path):
     machine = hardware_profiles.load(f"{tmp_path / 'two.yaml'}+ddr4_2133_4ch")
     assert machine.devices == ("gpu", "gpu1") and machine.cpu and machine.cpu.bytes_per_s == 46 * GB
     assert [one.bytes_per_s for one in machine.links] == pytest.approx([12.8 * GB, 10 * GB], rel=1e-3)
+    how = ("--timeline", "distributed", "--placement", "expert_split=1/1", *PLAY)
+    bare = ("run", "--gpu", str(tmp_path / "two.yaml"), "--host", "ddr4_2133_4ch", *how)
+    mine = played(capsys, *bare, "--set", "link.pinned_capacity=1GiB")
+    assert "the other 153 of 216 experts are loaded at the pageable rate" in mine["notes"][-1]  # as on one card
+    assert mine["link_busy_ps"] > played(capsys, *bare)["link_busy_ps"]
 
 
 @with_traces

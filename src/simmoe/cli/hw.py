@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from typing import Any
 
 from simmoe import hardware_profiles
 from simmoe.cli import hw_parts
+from simmoe.cli.common import print_json
 from simmoe.play.box import joined
 from simmoe.show import tables as show
 from simmoe.show.grid import Column, Grid
@@ -27,7 +27,7 @@ def hw_list(a: argparse.Namespace) -> None:
         return
     rows = [_summary(hardware_profiles.load(name)) for name in hardware_profiles.available()]
     if a.json:
-        _print_json({"schema": 1, "profiles": rows})
+        print_json({"schema": 1, "profiles": rows})
         return
     out = Screen()
     out.table(Grid(COLUMNS, tuple(map(_listed, rows))))
@@ -97,7 +97,7 @@ def hw_show(a: argparse.Namespace) -> None:
         ),
     ]
     if a.json:
-        _print_json({"schema": 1, **_summary(hw), **_facts(hw), "figures": rows})
+        print_json({"schema": 1, **_summary(hw), **_facts(hw), "figures": rows})
         return
     out = Screen()
     out.print(lead=hw.title)
@@ -150,7 +150,7 @@ def hw_check(a: argparse.Namespace) -> int:
     file = " in ".join(path.name for path in hardware_profiles.found(a.name))
     if a.json:
         facts = {"name": hw.name, "ok": not wrong, "figures": kinds, "modes": list(hw.modes), "digest": hw.digest}
-        _print_json({"schema": 1, **facts, **({"impossible": list(wrong)} if wrong else {})})
+        print_json({"schema": 1, **facts, **({"impossible": list(wrong)} if wrong else {})})
     elif wrong:
         for line in wrong:
             Screen().line(f"{file}: {line}")
@@ -166,7 +166,7 @@ def hw_diff(a: argparse.Namespace) -> None:
     one, other = (hardware_profiles.load(name) for name in (a.a, a.b))
     rows = _differences(one, other)
     if a.json:
-        _print_json({"schema": 1, "a": one.name, "b": other.name, "differences": rows})
+        print_json({"schema": 1, "a": one.name, "b": other.name, "differences": rows})
         return
     out = Screen()
     if not rows:
@@ -195,7 +195,3 @@ def _differences(one: Hardware, other: Hardware) -> list[dict[str, Any]]:
             ratio = b / a if isinstance(a, int) and isinstance(b, int) and a else None
             rows.append({"path": path, "a": sides[0].get(path), "b": sides[1].get(path), "ratio": ratio})
     return rows
-
-
-def _print_json(data: Any) -> None:
-    print(json.dumps(data, indent=1, sort_keys=True))
