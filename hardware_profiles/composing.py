@@ -11,6 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from simmoe.hardware_profiles.reading import FOLDER, merged
 from simmoe.hardware_profiles.schema import PCIE
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.physics.link import pcie_bytes_per_s
@@ -18,6 +19,7 @@ from simmoe.simulator.units import parse, text
 
 JOIN = "+"  # between the names of a GPU and of a host
 CPU = "cpu"
+BARE = "desktop_ddr5_2ch"  # the bundled machine without a GPU that the others extend
 _GIGA_TRANSFERS = {"3": 8, "4": 16, "5": 32, "6": 64}
 _MOST_PCIE = 126 * 10**9  # 16 lanes of PCIe 6.0; what is faster is no slot
 
@@ -54,6 +56,20 @@ def compose(gpu: Mapping[str, Any], host: Mapping[str, Any], file: str) -> dict[
     if "links" in gpu:
         content["links"] = {name: _link(link, share, host) for name, link in gpu["links"].items()}
     return content
+
+
+def alone(host: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a profile of a host without a GPU: its CPU computes, and experts come from a drive as the bundled ones have it."""
+    bare = merged(FOLDER / f"{BARE}.yaml")
+    memory = bare["units"][CPU]["memory"]
+    rest = {key: value for key, value in bare.items() if key not in ("notes", "peak")}
+    return rest | {
+        "name": host["name"],
+        "title": f"Without GPU: {host['title']}",
+        "tiers": {**bare["tiers"], memory: host["memory"]},
+        "units": {CPU: {"memory": memory, **_cpu(host)}},
+        "peak": host["peak"],
+    }
 
 
 def _card_bytes_per_s(gpu: Mapping[str, Any], file: str) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 from simmoe import hardware_profiles
 from simmoe.hardware_profiles import host
-from simmoe.hardware_profiles.composing import compose
+from simmoe.hardware_profiles.composing import alone, compose
 from simmoe.hardware_profiles.detecting import Found, Part
 from simmoe.hardware_profiles.reports import Facts
 from simmoe.hardware_profiles.schema import PCIE
@@ -18,25 +18,26 @@ from simmoe.simulator.units import parse, text
 
 def profile(found: Found, facts: Facts, name: str) -> dict[str, Any]:
     """The content of a profile of the machine, with the sizes that it reports. Raises UserError where a part is missing."""
-    if found.name is None:
-        what = "GPU" if found.gpu is None else "host"
+    if found.machine:
+        content = hardware_profiles.content(found.machine.name)[0]
+        whole: dict[str, Any] = {key: value for key, value in content.items() if key != "modes"}
+        return _named(whole, whole["link"]["to"], facts.memory_bytes, found, name)
+    if found.host is None or (found.gpu is None and facts.gpus):
+        what = "host" if found.host is None else "GPU"
         raise UserError(
             f"no {what} was recognised, so there is no machine to write; name one: simmoe hw compose GPU HOST --out FILE"
         )
-    if found.machine:
-        content = hardware_profiles.content(found.name)[0]
-        whole: dict[str, Any] = {key: value for key, value in content.items() if key != "modes"}
-        return _named(whole, whole["link"]["to"], facts.memory_bytes, found, name)
-    assert found.gpu and found.host
-    gpu, checked = hardware_profiles.content(found.gpu.name)
     kind = _as_reported(host.load(found.host.name)[0], facts, found.host)
-    card = facts.gpus[0]
-    return _named(compose(gpu, kind, checked.file), gpu["link"]["to"], card.memory_bytes, found, name)
+    if found.gpu is None:
+        without = alone(kind)
+        return _named(without, without["link"]["to"], facts.memory_bytes, found, name)
+    gpu, checked = hardware_profiles.content(found.gpu.name)
+    return _named(compose(gpu, kind, checked.file), gpu["link"]["to"], facts.gpus[0].memory_bytes, found, name)
 
 
 def _as_reported(kind: dict[str, Any], facts: Facts, part: Part) -> dict[str, Any]:
     """The host with the slot, the size and the speed of the memory that were reported."""
-    said = facts.gpus[0].slot or ""
+    said = (facts.gpus[0].slot if facts.gpus else None) or ""
     slot = said if PCIE.fullmatch(said) else kind["is"]["slot"]  # a link that sleeps may report less than its slot
     memory = dict(kind["memory"])
     if facts.memory_bytes:

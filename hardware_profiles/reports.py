@@ -24,6 +24,9 @@ _LSCPU = re.compile(
 _GPU_LINE = re.compile(
     r"(?:^[ \t]*|configuration ?: )(?:GPU (\d+): |(?=AMD Instinct))([^\n(]+?)(?: \([^\n]*)?[ \t]*$", re.M
 )
+_TABLE = re.compile(
+    r"^\|\s+(\d+)\s+((?:NVIDIA|Tesla|Quadro|GeForce) [^|]*?)\s+(?:On|Off)\s+\|[^\n]*\n\|[^\n]*?/\s*(\d+MiB)", re.M
+)
 _CHANNEL = re.compile(r"(?:P(\d+).*?)?CHANNEL[ _]*([A-Z0-9])", re.I)
 _GENERATIONS = {"2.5": 1, "5.0": 2, "8.0": 3, "16.0": 4, "32.0": 5, "64.0": 6}  # GT/s
 
@@ -78,6 +81,7 @@ def _read(text: str) -> Iterator[Facts]:
                 f"a report of lscpu -J or rocm-smi --json has another form than these write ({error!r}); write it again"
             ) from None
     else:
+        yield Facts(gpus=tuple(Gpu(name, _bytes(size)) for _, name, size in _TABLE.findall(text) if "..." not in name))
         yield Facts(gpus=tuple(Gpu(name) for name in dict(_GPU_LINE.findall(text)).values()))
         yield _lscpu({key: value.strip() for key, value in reversed(_LSCPU.findall(text))})
         yield _dmidecode(text)
@@ -180,5 +184,5 @@ def _dmidecode(text: str) -> Facts:
 
 def _bytes(text: str) -> int | None:
     """Bytes of "12288 MiB", "48 GB" or "32 GiB"; None for no size. All are binary."""
-    found = re.fullmatch(r"(\d+) ([KMGT]?)i?B", str(text).strip())
+    found = re.fullmatch(r"(\d+) ?([KMGT]?)i?B", str(text).strip())
     return int(found[1]) * _SIZES[f"{found[2]}B"] if found else None

@@ -23,6 +23,7 @@ PARTS = {
     "rtx_3060": (("rtx_3060", True), None),
     "rtx_3090": (("rtx_3090", True), None),
     "tesla_t4": (("t4", True), None),
+    "two_rtx_5090": (("rtx_5090", True), None),
     "mi300x": (("mi300x", True), None),
     "four_mi100": (("mi300x", False), None),
     "radeon_rx_6700_xt": (("rtx_3060", False), None),  # the card with the same memory
@@ -134,8 +135,33 @@ def test_a_whole_machine_is_written_with_its_memory(tmp_path, capsys):
     assert mac.device_memory.capacity_bytes == 48 * GIB and mac.units == bundled.units and mac.unified
 
 
+def test_a_host_without_a_gpu_is_written_too(tmp_path, capsys):
+    (tmp_path / "meminfo").write_text("MemTotal:       131072000 kB\n")
+    words = (
+        "--from",
+        str(REPORTS / "two_xeon_silver_4410y"),
+        str(tmp_path / "meminfo"),
+        "--out",
+        str(tmp_path / "x.yaml"),
+    )
+    assert main(["hw", "detect", *words]) == 0
+    machine = hardware_profiles.load(tmp_path / "x.yaml")
+    assert (
+        machine.unified
+        and machine.devices == ("cpu",)
+        and machine.device.bytes_per_s == pytest.approx(330.8e9 / 1.82, rel=1e-6)
+    )
+    assert machine.device_memory.capacity_bytes == 131072000 * 1024 and machine.device_memory.bytes_per_s == int(
+        330.8e9
+    )
+    assert main(["hw", "check", str(tmp_path / "x.yaml")]) == 0
+    capsys.readouterr()
+
+
 def test_a_file_may_hold_several_reports_and_the_richer_one_of_a_card_counts():
     facts = reports.read([(REPORTS / "eight_rtx_4090_two_epyc_7543/collect_env.txt").read_text()])
+    table = reports.read([(REPORTS / "two_rtx_5090/nvidia-smi.txt").read_text()])
+    assert table.gpus == (Gpu("NVIDIA GeForce RTX 5090", 32607 * 2**20),) * 2
     assert (len(facts.gpus), facts.sockets, facts.cores, facts.instructions) == (8, 2, 32, "avx2")
     texts = ["GPU 0: NVIDIA GeForce RTX 3060 (UUID: GPU-1)\n", (REPORTS / "rtx_3060/nvidia-smi.xml").read_text()]
     for order in (texts, texts[::-1]):
@@ -218,8 +244,9 @@ def test_a_report_that_is_none_is_refused_in_one_line(content, line, tmp_path, c
 
 
 def test_a_machine_without_a_part_is_not_written(tmp_path, capsys):
-    for name, what in (("rtx_3060", "host"), ("graviton4", "GPU")):
-        assert main(["hw", "detect", "--from", str(REPORTS / name), "--out", str(tmp_path / "x.yaml")]) == 2
+    (tmp_path / "strange.txt").write_text("GPU 0: Moore Threads\nModel name: Neoverse-V2\nSocket(s): 1\n")
+    for path, what in ((REPORTS / "rtx_3060", "host"), (tmp_path / "strange.txt", "GPU")):
+        assert main(["hw", "detect", "--from", str(path), "--out", str(tmp_path / "x.yaml")]) == 2
         assert f"no {what} was recognised, so there is no machine to write" in capsys.readouterr().err
         assert not (tmp_path / "x.yaml").exists()
     assert main(["hw", "detect", "--from", str(tmp_path / "nowhere")]) == 2

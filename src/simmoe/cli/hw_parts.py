@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -134,10 +135,12 @@ def _text(path: Path) -> str:
 
 
 def _ask() -> Iterator[str]:
-    """What this machine says of itself."""
+    """What this machine says of itself, in English: lscpu translates its fields."""
     for command in ASKED:
         try:
-            done = subprocess.run(command.split(), capture_output=True, text=True, timeout=SECONDS, check=False)
+            done = subprocess.run(
+                command.split(), capture_output=True, text=True, timeout=SECONDS, check=False, env={**os.environ, "LC_ALL": "C"}
+            )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired):
             continue
         if done.returncode == 0:
