@@ -6,7 +6,6 @@ files may have any name, and one file may hold several outputs, as bug reports d
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
@@ -14,6 +13,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.reading import parse_json
 
 GIB, MIB, KIB = 2**30, 2**20, 2**10
 _SIZES = {"B": 1, "KB": KIB, "MB": MIB, "GB": GIB, "TB": 2**40}  # dmidecode and Apple write GB for GiB
@@ -85,7 +85,7 @@ def _read(text: str) -> Iterator[Facts]:
         yield Facts(gpus=tuple(Gpu(name) for name in dict(_GPU_LINE.findall(text)).values()))
         yield _lscpu({key: value.strip() for key, value in reversed(_LSCPU.findall(text))})
         yield _dmidecode(text)
-        if total := re.search(r"^MemTotal:\s+(\d+) kB", text, re.M):
+        if total := re.search(r"^MemTotal:\s+([0-9]{1,15}) kB", text, re.M):
             yield Facts(memory_bytes=int(total[1]) * KIB)
 
 
@@ -102,24 +102,17 @@ def _nvidia_xml(text: str) -> Iterator[Gpu]:
         generation, width = (
             gpu.findtext(f"{link}/{path}", "") for path in ("pcie_gen/max_link_gen", "link_widths/max_link_width")
         )
-        slot = (
-            f"PCIe {generation}.0 x{width.removesuffix('x')}" if generation.isdigit() and width.endswith("x") else None
-        )
+        slot = f"PCIe {generation}.0 x{width.removesuffix('x')}" if _whole(generation) and width.endswith("x") else None
         yield Gpu(gpu.findtext("product_name", "").strip(), _bytes(memory), slot)
 
 
 def _json(text: str) -> Iterator[Facts]:
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise UserError(
-            f"a report is no JSON ({error}); write it again with the commands of docs/hardware_format.md"
-        ) from None
+    content = parse_json(text, "a report")
     if "lscpu" in content:
         yield _lscpu({key.rstrip(":"): value for key, value in _flat(content["lscpu"])})
     if "SPHardwareDataType" in content:
         hardware = content["SPHardwareDataType"][0]
-        yield Facts(chip=hardware.get("chip_type"), memory_bytes=_bytes(hardware.get("physical_memory", "")))
+        yield Facts(chip=str(hardware["chip_type"]), memory_bytes=_bytes(hardware.get("physical_memory", "")))
     cards = [card for name, card in content.items() if re.fullmatch(r"card\d+", name)]
     yield Facts(gpus=tuple(map(_rocm, cards)))
 
@@ -140,19 +133,18 @@ def _rocm(card: Mapping[str, str]) -> Gpu:
     )
     slot = f"PCIe {_GENERATIONS[level[1]]}.0 x{level[2]}" if level and level[1] in _GENERATIONS else None
     bracket = re.search(r"\[([^\]]+)\]", name)
-    return Gpu(bracket[1] if bracket else name, int(total) if total.isdigit() else None, slot)
+    return Gpu(bracket[1] if bracket else name, _whole(total), slot)
 
 
 def _lscpu(said: Mapping[str, str]) -> Facts:
     if "Model name" not in said:
         return Facts()
-    sockets, cores = (said.get(key, "") for key in ("Socket(s)", "Core(s) per socket"))
     flags = said.get("Flags", "").split()
     family, model = said.get("CPU family", "?"), said.get("Model", "?")
     return Facts(
         cpu=f"{said['Model name']} (family {family} model {model} )",
-        sockets=int(sockets) if sockets.isdigit() else None,
-        cores=int(cores) if cores.isdigit() else None,
+        sockets=_whole(said.get("Socket(s)")),
+        cores=_whole(said.get("Core(s) per socket")),
         instructions=next((name for flag, name in _INSTRUCTIONS.items() if flag in flags), None),
         virtual="Hypervisor vendor" in said if said.get("Socket(s)") else None,
     )
@@ -168,7 +160,9 @@ def _dmidecode(text: str) -> Facts:
     if not filled:
         return Facts()
     speeds = [
-        re.match(r"(\d+) M", d.get("Configured Memory Speed") or d.get("Configured Clock Speed") or d.get("Speed", ""))
+        re.match(
+            r"([0-9]{1,6}) M", d.get("Configured Memory Speed") or d.get("Configured Clock Speed") or d.get("Speed", "")
+        )
         for d in filled
     ]
     places = [_CHANNEL.search(d.get("Bank Locator", "")) or _CHANNEL.search(d.get("Locator", "")) for d in filled]
@@ -182,7 +176,12 @@ def _dmidecode(text: str) -> Facts:
     )
 
 
+def _whole(text: object) -> int | None:
+    """A count; None for anything else, such as the dash that lscpu writes for what it does not know."""
+    return int(str(text)) if re.fullmatch(r"[1-9][0-9]{0,17}", str(text).strip()) else None
+
+
 def _bytes(text: str) -> int | None:
     """Bytes of "12288 MiB", "48 GB" or "32 GiB"; None for no size. All are binary."""
-    found = re.fullmatch(r"(\d+) ?([KMGT]?)i?B", str(text).strip())
+    found = re.fullmatch(r"([0-9]{1,9}) ?([KMGT]?)i?B", str(text).strip())
     return int(found[1]) * _SIZES[f"{found[2]}B"] if found else None

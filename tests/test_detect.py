@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from simmoe import hardware_profiles
 from simmoe.cli import hw_parts
 from simmoe.cli.main import main
-from simmoe.hardware_profiles import detecting, reported, reports
+from simmoe.hardware_profiles import detecting, host, reported, reports
 from simmoe.hardware_profiles.reports import Facts, Gpu
+from simmoe.simulator.errors import UserError
+from simmoe.simulator.plain import plain
 from tests.test_house import ROOT
 
 REPORTS = ROOT / "tests/detect"  # README.md there says where they are from
@@ -227,7 +231,7 @@ def test_a_cpu_that_is_not_bundled_gets_the_nearest_host():
             "<!DOCTYPE x [<!ENTITY a 'b'>]><nvidia_smi_log></nvidia_smi_log>",
             r"holds an XML entity, which nvidia-smi never writes",
         ),
-        ('{"lscpu": [', r"a report is no JSON"),
+        ('{"lscpu": [', r"a report is not a plain JSON file"),
         ("nothing that anybody knows\n", r"no report names a GPU or a CPU"),
         ("", r"no report names a GPU or a CPU"),
         ("[1, 2]", r"no report names a GPU or a CPU"),
@@ -241,6 +245,30 @@ def test_a_report_that_is_none_is_refused_in_one_line(content, line, tmp_path, c
     assert main(["hw", "detect", "--from", str(tmp_path / "r.txt")]) == 2
     out = capsys.readouterr()
     assert out.out == "" and out.err.count("\n") == 1 and re.search(line, out.err), out.err
+
+
+def test_reports_that_are_cut_and_garbled_end_in_an_answer_or_in_one_line(monkeypatch):
+    random, read = Random(12), host.load
+    monkeypatch.setattr(host, "load", cache(read))  # 26 files, read again for each report
+    texts = [path.read_text() for path in sorted(REPORTS.rglob("*.*")) if path.name != "README.md"]
+    ends = {"answer": 0, "refused": 0}
+    for _ in range(400):
+        text = random.choice(texts)
+        for _ in range(random.randint(1, 4)):
+            at, length = random.randrange(len(text) + 1), random.choice([1, 3, 40])
+            text = (
+                text[:at]
+                + random.choice(["", "9" * 30, "²", "<gpu>", "\n", '"', "-1", "{}", "\x1b[31m"])
+                + text[at + length :]
+            )
+        try:
+            facts = reports.read([text])
+            reported.profile(detecting.detect(facts), facts, "mine")
+            ends["answer"] += 1
+        except UserError as error:
+            assert "\n" not in plain(str(error))
+            ends["refused"] += 1
+    assert min(ends.values()) > 40
 
 
 def test_a_machine_without_a_part_is_not_written(tmp_path, capsys):
