@@ -10,8 +10,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from simmoe.hardware_profiles import host
 from simmoe.hardware_profiles.building import build
+from simmoe.hardware_profiles.composing import compose, parts
 from simmoe.hardware_profiles.figures import KINDS
 from simmoe.hardware_profiles.plausible import doubts
 from simmoe.hardware_profiles.ranges import bounds
@@ -19,7 +22,22 @@ from simmoe.hardware_profiles.reading import FOLDER, available, changed, in_mode
 from simmoe.hardware_profiles.schema import Checked
 from simmoe.simulator.nouns.hardware import Hardware
 
-__all__ = ["FOLDER", "KINDS", "available", "bounds", "doubts", "find", "load", "merged"]
+__all__ = [
+    "FOLDER",
+    "FOLDERS",
+    "KINDS",
+    "available",
+    "bounds",
+    "content",
+    "doubts",
+    "find",
+    "found",
+    "load",
+    "merged",
+    "parts",
+]
+
+FOLDERS = (FOLDER, host.HOSTS)  # of the bundled files
 
 
 def find(name_or_path: str | Path) -> Path:
@@ -27,19 +45,40 @@ def find(name_or_path: str | Path) -> Path:
     return split(name_or_path)[0]
 
 
+def found(name_or_path: str | Path) -> list[Path]:
+    """The files behind a name: of "GPU+HOST" the profile and the host."""
+    pair = parts(name_or_path)
+    return [find(pair[0]), host.find(pair[1])] if pair else [find(name_or_path)]
+
+
+def content(name_or_path: str | Path) -> tuple[dict[str, Any], Checked]:
+    """What a profile says, checked: all that it extends, its mode, its host. Raises UserError with one line."""
+    pair = parts(name_or_path)
+    if pair is None:
+        return _one(name_or_path)
+    gpu, checked = _one(pair[0])
+    machine = compose(gpu, host.load(pair[1])[0], checked.file)
+    return machine, Checked(machine, machine["name"])
+
+
+def _one(name_or_path: str | Path) -> tuple[dict[str, Any], Checked]:
+    path, mode = split(name_or_path)
+    said = merged(path)
+    checked = Checked(said, path.name)
+    if mode:
+        said = in_mode(said, mode, path.name)
+        checked = Checked(said, f"{path.name}@{mode}")
+    return said, checked
+
+
 def load(name_or_path: str | Path, changes: Mapping[str, str] | None = None) -> Hardware:
-    """One machine, checked: by the path of a YAML file or by the name of a bundled profile, either with `@mode`.
+    """One machine, checked: by the path of a YAML file or by the name of a bundled profile, either with `@mode`, or as "GPU+HOST".
 
     changes: dotted path of a figure -> its new value, such as {"link.bandwidth": "128 GB/s"}. Raises UserError with one line.
     """
-    path, mode = split(name_or_path)
-    content = merged(path)
-    checked = Checked(content, path.name)
-    if mode:
-        content = in_mode(content, mode, path.name)
-        checked = Checked(content, f"{path.name}@{mode}")
+    said, checked = content(name_or_path)
     if changes:
-        content = changed(content, changes, checked)
-        checked = Checked(content, checked.file)
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return build(content, checked, hashlib.sha256(canonical.encode()).hexdigest())
+        said = changed(said, changes, checked)
+        checked = Checked(said, checked.file)
+    canonical = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return build(said, checked, hashlib.sha256(canonical.encode()).hexdigest())

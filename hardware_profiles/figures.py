@@ -14,7 +14,7 @@ from simmoe.simulator.nouns.hardware import Curve, Figure
 from simmoe.simulator.units import EXAMPLE, parse
 
 KINDS = ("nominal", "measured", "fitted", "assumed")
-NUMBERS = ("count", "exponent")  # dimensions without a unit
+NUMBERS = ("count", "exponent", "factor")  # dimensions without a unit
 _FIGURE = {"value": "", "kind": "", "source": "", "range?": ""}
 _CURVE = {"points": "", "kind": "", "source": ""}
 _POSITIVE = {"size", "bandwidth", "compute", "count", "resistance"}  # the others may be zero: reserved bytes, launch, …
@@ -65,13 +65,14 @@ def _value(text: Any, dimension: str, at: str) -> int:
 
 
 def _plain(number: Any, dimension: str, at: str) -> int:
-    """A count as it is, an exponent in thousandths."""
+    """A count as it is, an exponent or a factor in thousandths."""
     if dimension == "count":
         if type(number) is not int:  # bool is an int to Python and a mistake here
             raise UserError(f"{at}: {number!r} is not a whole number; write a count without a unit, such as 1")
         return int(number)
     if type(number) not in (int, float) or not 1 <= number <= 1000 or (Fraction(str(number)) * 1000).denominator != 1:
-        raise UserError(f"{at}: {number!r} is no exponent of a soft maximum; write a number from 1 to 1000, such as 4")
+        what, example = ("exponent of a soft maximum", "4") if dimension == "exponent" else ("factor", "1.5")
+        raise UserError(f"{at}: {number!r} is no {what}; write a number from 1 to 1000, such as {example}")
     return int(Fraction(str(number)) * 1000)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from simmoe.simulator import files
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nearest import among
 from simmoe.simulator.reading import check_chain, parse_yaml, read_yaml
+from simmoe.simulator.units import parse
 
 FOLDER = Path(__file__).parent
 LISTING = "`simmoe hw list`"
@@ -33,32 +34,33 @@ def split(name_or_path: str | Path) -> tuple[Path, str]:
     return files.resolve(name, FOLDER, ".yaml", "hardware", add, LISTING), mode
 
 
-def merged(path: Path, chain: tuple[Path, ...] = ()) -> Any:
-    """The content of a file on top of what it extends."""
+def merged(path: Path, chain: tuple[Path, ...] = (), folder: Path = FOLDER) -> Any:
+    """The content of a file on top of what it extends. folder: of the bundled files of its kind."""
     chain = (*chain, path)
     check_chain(chain)
     content = _read(path)
     if not isinstance(content, Mapping) or "extends" not in content:
         return content
-    base = _base(path, content["extends"])
+    base = _base(path, content["extends"], folder)
     for key in ("name", "title"):
         if key not in content:
             raise UserError(
                 f"{path.name}: missing key {key!r}; a profile that extends another has a name and title of its own"
             )
     own = {key: value for key, value in content.items() if key != "extends"}
-    return _merge(merged(base, chain), own)
+    return _merge(merged(base, chain, folder), own)
 
 
-def _base(path: Path, name: Any) -> Path:
-    """A file beside `path`, or a bundled profile."""
+def _base(path: Path, name: Any, folder: Path) -> Path:
+    """A file beside `path`, or a bundled one."""
+    bundled = files.available(folder, ".yaml")
     if isinstance(name, str) and name.strip():
         if (path.parent / name).is_file():
             return path.parent / name
-        if name.removesuffix(".yaml") in available():
-            return FOLDER / f"{name.removesuffix('.yaml')}.yaml"
+        if name.removesuffix(".yaml") in bundled:
+            return folder / f"{name.removesuffix('.yaml')}.yaml"
     raise UserError(
-        f"{path.name}: extends: {name!r} is no file beside it and no bundled profile; {among(name, available(), 'bundled:', LISTING)}"
+        f"{path.name}: extends: {name!r} is no file beside it and no bundled profile; {among(name, bundled, 'bundled:', LISTING)}"
     )
 
 
@@ -97,8 +99,35 @@ def changed(content: dict[str, Any], changes: Mapping[str, str], checked: Checke
         else:
             near = hint(path, [*checked.figures, *WORDS])
             raise UserError(f"{checked.file}: no figure {path!r} to change{near}; `simmoe hw show` lists them")
+    _follow(content, changes, checked.file)
     said = ", ".join(f"{path} = {value}" for path, value in changes.items())
     return {**content, "title": f"{content['title']}, {said}"}
+
+
+def _follow(content: dict[str, Any], changes: Mapping[str, str], file: str) -> None:
+    """A rate that was made lower lowers those that it bounds: a link its pageable copies, a memory what reads it."""
+    for (at, rates, key), (bound, most) in _bounded(content):
+        if bound not in changes or f"{at}.{key}" in changes or key not in rates:
+            continue
+        now, was = most["value"], rates[key]["value"]
+        if parse(was, "bandwidth") > parse(now, "bandwidth", f"{file}: {bound}.value"):
+            source = f"no faster than {bound}, which was changed on the command line (was {was})"
+            rates[key] = {"value": now, "kind": "assumed", "source": source}
+
+
+def _bounded(content: dict[str, Any]) -> Iterator[tuple[tuple[str, dict[str, Any], str], tuple[str, dict[str, Any]]]]:
+    """Each rate that the loader bounds (path of its mapping, the mapping, its key), and what bounds it."""
+    tiers = {name: (f"tiers.{name}.bandwidth", tier["bandwidth"]) for name, tier in content["tiers"].items()}
+    links = {"link": content["link"], **{f"links.{name}": link for name, link in content.get("links", {}).items()}}
+    for name, unit in content["units"].items():
+        for key in ("bandwidth", "grouped_bandwidth"):
+            yield (f"units.{name}", unit, key), tiers[unit["memory"]]
+    for at, link in links.items():
+        if content["memory"] == "unified":
+            yield (at, link, "bandwidth"), tiers[link["from"]]
+        if "upstream" in link:
+            yield (f"{at}.upstream", link["upstream"], "bandwidth"), tiers[link["upstream"]["from"]]
+        yield (at, link, "pageable"), (f"{at}.bandwidth", link["bandwidth"])
 
 
 WORDS = ("link.duplex", "link.host_memory", "link.upstream.pipelined")  # what can be changed beside the figures

@@ -16,10 +16,11 @@ from simmoe.simulator.nouns.hardware import Curve, Figure
 from simmoe.simulator.units import UNITS
 
 W = "dram_bytes_per_loaded_byte"
+PCIE = re.compile(r"PCIe ([3-6])\.0 x(1|2|4|8|16)")
 
 _FLOPS = {"fp32?": "compute", "fp16?": "compute", "bf16?": "compute", "fp8?": "compute", "int8?": "compute"}
-_TIER = {"capacity": "size", "bandwidth": "bandwidth", "queue?": "curve of requests"}
-_UNIT = {
+TIER = {"capacity": "size", "bandwidth": "bandwidth", "queue?": "curve of requests"}
+UNIT = {
     "memory": "text", "bandwidth": "bandwidth", "launch": "time", "flops": _FLOPS, "softness?": "exponent",
     "grouped_launch?": "time", "grouped_bandwidth?": "bandwidth", "grouped_softness?": "exponent", "graph_launch?": "time",
     "host_wait?": "time", "hand_over?": "time", "kernel_floor?": "time", "graph_kernel_floor?": "time",
@@ -29,7 +30,7 @@ _MANAGED = {"bandwidth": "bandwidth", "page": "size", "fault": "time"}
 _LINK = {
     "from": "text", "to": "text", "bandwidth": "bandwidth", "latency": "time", "efficiency?": "curve of bytes",
     "pageable?": "bandwidth", "duplex?": ("full", "half"), "upstream?": _UPSTREAM, "write_bandwidth?": "bandwidth",
-    "host_memory?": ("pinned", "pageable", "managed"), "managed?": _MANAGED, "queue_depth?": "count",
+    "host_memory?": ("pinned", "pageable", "managed"), "managed?": _MANAGED, "queue_depth?": "count", "pinned_capacity?": "size",
 }  # fmt: skip
 _FABRIC = {"bandwidth": "bandwidth", "latency": "time"}
 _POWER = {"idle?": "power", "max?": "power", "per_byte?": "energy", "per_link_byte?": "energy", "per_flop?": "energy"}
@@ -41,8 +42,8 @@ SHAPE: dict[str, Any] = {
     "title": "text",
     "notes?": "text",
     "memory": ("discrete", "unified"),
-    "tiers": {"*": _TIER},
-    "units": {"*": _UNIT},
+    "tiers": {"*": TIER},
+    "units": {"*": UNIT},
     "link": _LINK,
     "links?": {"*": _LINK},
     "fabric?": _FABRIC,
@@ -60,12 +61,12 @@ SHAPE: dict[str, Any] = {
 class Checked:
     """The numbers of a file by their dotted path."""
 
-    def __init__(self, content: Any, file: str) -> None:
+    def __init__(self, content: Any, file: str, shape: Mapping[str, Any] = SHAPE) -> None:
         """Raises UserError for the first mistake in `content`."""
         self.figures: dict[str, Figure] = {}
         self.curves: dict[str, Curve] = {}
         self.file = file
-        self._check(content, SHAPE, "")
+        self._check(content, shape, "")
         for mode, changes in content.get("modes", {}).items():
             self._check_mode(mode, changes)
 
@@ -107,6 +108,15 @@ LEAVES: dict[str, tuple[Any, str]] = {  # shape -> rule, what to say where it is
         lambda x: isinstance(x, list) and x and all(isinstance(name, str) for name in x) and len(set(x)) == len(x),
         "must list the compute units that run the model, each once, such as [gpu]",
     ),
+    "texts": (
+        lambda x: isinstance(x, list) and x and all(isinstance(word, str) and word.strip() for word in x),
+        "is no list of texts; write them in quotes, in brackets",
+    ),
+    "slot": (
+        lambda x: isinstance(x, str) and PCIE.fullmatch(x),
+        "is no PCIe slot; write generation and lanes like PCIe 4.0 x16",
+    ),
+    "number": (lambda x: type(x) is int and x > 0, "is no whole number above 0; write it without unit or quotes"),
     "flag": (lambda x: isinstance(x, bool), "is neither yes nor no; write one of them, without quotes"),
     "modes": (
         lambda x: isinstance(x, Mapping) and x, f"is not a filled mapping; its keys: names of power modes ({DOC})"

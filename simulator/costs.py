@@ -17,7 +17,7 @@ import numpy as np
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.cpu_costs import CpuCosts, flops_per_s
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.link_time import hops_ps, link_bytes_per_s, load_ps, reads_ps
+from simmoe.simulator.link_time import layer_hops_ps, link_bytes_per_s, load_ps, reads_ps
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.model import Layer, ModelShape, Part
 from simmoe.simulator.nouns.trace import Trace
@@ -71,8 +71,12 @@ class Costs:
                     f"{hw.name}: loads at {hw.link.bytes_per_s:,} B/s × {hw.dram_bytes_per_loaded_byte} leave nothing of the "
                     f"{hw.device_memory.bytes_per_s:,} B/s of {hw.device.memory}; a slower link or a faster memory is needed"
                 )
-        self.transfer_ps = [load_ps(int(b), hw) for b in model.expert_bytes]
         self.moe_layers = [model.layers[i] for i in model.moe_layers]
+        self.transfer_ps = (
+            [load_ps(int(b), hw) for b in model.expert_bytes]
+            if hw.link.pinned_capacity_bytes is None
+            else self.hops_ps[1].tolist()
+        )
         self.devices = 1
         self.places = trace.n_layers  # (MoE layer, device) pairs (simulator/several.py)
         self.homes: tuple[int, ...] = (0,) * (trace.n_layers + 1)  # device that runs what stands before each MoE layer
@@ -182,7 +186,8 @@ class Costs:
     @cached_property
     def hops_ps(self) -> Ints:
         """int64 [2, layers]: time of each hop of one load of an expert of each MoE layer, alone; the first is 0 where there is one."""
-        return np.array([hops_ps(int(count), self.hw) for count in self.model.expert_bytes], np.int64).T
+        counts = [layer.n_experts for layer in self.moe_layers]
+        return np.array(layer_hops_ps(self.model.expert_bytes.tolist(), counts, self.hw), np.int64).T
 
     @cached_property
     def reads_ps(self) -> Ints:

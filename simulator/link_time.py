@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from simmoe.simulator.nouns.hardware import Hardware, Link, Tier
 from simmoe.simulator.physics.gemv import read_ps
 from simmoe.simulator.physics.link import efficiency, managed_ps, transfer_ps, two_hops_ps
@@ -23,6 +26,31 @@ def hops_ps(count_bytes: int, hw: Hardware) -> tuple[int, int]:
     link, up = hw.link, hw.link.upstream
     last = _last_hop_ps(count_bytes, link, link_bytes_per_s(hw))
     return transfer_ps(count_bytes, _queued(up.bytes_per_s, hw.home, link), up.latency_ps) if up else 0, last
+
+
+def pinned_experts(expert_bytes: Sequence[int], experts: Sequence[int], link: Link) -> list[int]:
+    """How many of the `experts` of each MoE layer are in pinned host memory, which is filled in the order of the layers."""
+    if link.pinned_capacity_bytes is None:
+        return list(experts)
+    left, found = link.pinned_capacity_bytes, list[int]()
+    for size, count in zip(expert_bytes, experts):
+        found.append(min(count, left // size))
+        left -= found[-1] * size
+    return found
+
+
+def layer_hops_ps(expert_bytes: Sequence[int], experts: Sequence[int], hw: Hardware) -> list[tuple[int, int]]:
+    """`hops_ps` of an expert of each MoE layer. Of a layer that is pinned in part every expert takes the mean: which of them are
+    pinned is not known."""
+    link, found = hw.link, [hops_ps(size, hw) for size in expert_bytes]
+    if link.pinned_capacity_bytes is None:
+        return found
+    paged = replace(hw, link=replace(link, host_memory="pageable"))
+    pinned = pinned_experts(expert_bytes, experts, link)
+    return [
+        (first, (last * fast + hops_ps(size, paged)[1] * (count - fast)) // count)
+        for (first, last), size, count, fast in zip(found, expert_bytes, experts, pinned)
+    ]
 
 
 def _last_hop_ps(count_bytes: int, link: Link, rate: int) -> int:

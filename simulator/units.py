@@ -101,10 +101,10 @@ def _refuse_bits(number: str, text: object, bits: re.Match[str], dimension: str,
 def text(value: int, dimension: str) -> str:
     """A quantity in base units as people write it, exactly: 204800000000, "bandwidth" -> '204.8 GB/s'.
 
-    A dimension that has no units is a number in its own base: thousandths for "exponent", ones for "count".
+    A dimension that has no units is a number in its own base: thousandths for "exponent" and "factor", ones for "count".
     """
     if dimension not in UNITS:
-        return _decimal(Fraction(value, 1000 if dimension == "exponent" else 1))
+        return _decimal(Fraction(value, 1000 if dimension in ("exponent", "factor") else 1))
     units = [(factor, unit) for unit, factor in UNITS[dimension].items() if "i" not in unit]  # decimal ones
     factor, unit = max((pair for pair in units if pair[0] <= value), default=min(units))
     return f"{_decimal(Fraction(value, factor))} {unit}"

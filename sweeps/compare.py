@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from simmoe.play import advice, cautions
+from simmoe.play.box import joined
 from simmoe.play.calling import scenario_of, takes
 from simmoe.play.identity import eviction_identity
 from simmoe.play.plan import memory_of
@@ -98,7 +99,8 @@ def compare(
     budget, memory: the same for every machine; neither: each plays with what it holds.
     A combination that cannot run is a row with its reason. Raises UserError with one line for a mistake that concerns all of them.
     """
-    machines, recordings = _several("hw", hw), _several("trace", trace)
+    options = joined({"hw": hw, **options})
+    machines, recordings = _several("hw", options.pop("hw")), _several("trace", trace)
     policies = _several("eviction", options.pop("eviction", OPTIONS["eviction"].default))
     first = scenario_of({"hw": machines[0], "trace": recordings[0], **options})
     for policy in policies:

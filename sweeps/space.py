@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, overload
 
 from simmoe import policies
+from simmoe.play.box import joined
 from simmoe.play.kinds import OFF, Count, Policy, Size, Switch, Words
 from simmoe.play.options import Declared
 from simmoe.play.scenario import OPTIONS
@@ -106,6 +107,7 @@ def load(space: str | Path | Mapping[str, Any]) -> Space:
 def _space(data: Any, where: str) -> Space:
     if not isinstance(data, Mapping):
         raise UserError(f"{where}: {data!r} is not a mapping; a space has the keys {', '.join(REQUIRED)} ({DOC})")
+    data = joined(data)
     for key in data:
         if key not in KEYS:
             raise UserError(f"{where}: unknown key {key!r}; {among(key, KEYS, listing=DOC)}")

@@ -33,7 +33,10 @@ WINDOWED = str(ROOT / "tests" / "windowed.yaml")
 NVME = {"hw": "rtx_4090_nvme"}
 # option -> the word of the command, the value in Python, what the options beside it must be
 OTHER = {
-    "hw": ("h100", "h100", {}), "trace": ("oracle", "oracle", {}), "set": ("link.bandwidth=12GB/s", ["link.bandwidth=12GB/s"], {}),
+    "hw": ("h100", "h100", {}), "trace": ("oracle", "oracle", {}),
+    "gpu": ("rtx_3060", "rtx_3060", {"hw": None, "gpu": "rtx_4090", "host": "ddr4_3200_2ch"}),
+    "host": ("ddr4_2133_4ch", "ddr4_2133_4ch", {"hw": None, "gpu": "rtx_4090", "host": "ddr4_3200_2ch"}),
+    "set": ("link.bandwidth=12GB/s", ["link.bandwidth=12GB/s"], {}),
     "model": ("oracle-moe-9x24", "oracle-moe-9x24", {"format": "fp32"}), "format": ("q4_k", "q4_k", {}), "tokens": ("300", 300, {}),
     "kv_format": ("q8_0", "q8_0", {}), "context": ("512", 512, {}), "microbatch": ("0", 0, {"model": WINDOWED}), "batch": ("3", 3, {}),
     "prefill_chunk": ("16", 16, {}),

@@ -75,6 +75,7 @@ class Link:
     host_memory: str = "pinned"  # how the engine allocates what it loads from: pinned, pageable or managed
     managed: Managed | None = None
     queue_depth: int | None = None  # reads that the engine keeps in flight; None = enough for bytes_per_s
+    pinned_capacity_bytes: int | None = None  # of pinned host memory; what does not fit is pageable; None: no limit
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,11 @@ def cautions(found: Explained) -> list[str]:
 
 def profile(found: Explained, out: Path, name: str) -> dict[str, Any]:
     """A profile on top of the one that was used, its bandwidths multiplied."""
+    if pair := hardware_profiles.parts(found.hw):
+        raise UserError(
+            f"--out extends one profile, and the run used two parts: write them with simmoe hw compose {pair[0]} {pair[1]} --out FILE, "
+            "play the run again on that, and explain it"
+        )
     base, mode = split(found.hw)
     bundled = base.parent == hardware_profiles.FOLDER
     if not bundled and base.parent.resolve() != out.parent.resolve():

@@ -90,7 +90,9 @@ def _known(what: str, given: str | None, name: str, bundled: list[str]) -> str:
 
 def _hardware(file: Path, wanted: dict[str, str], given: str | None) -> tuple[str, Hardware]:
     name = wanted["name"]
-    if given is None:
+    if given is None and hardware_profiles.parts(name):
+        given = name
+    elif given is None:
         mode = name.partition("@")[1:]
         given = _known("hw", None, name.partition("@")[0], hardware_profiles.available()) + "".join(mode)
     hw = hardware_profiles.load(given)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from typing import Any
 
 from simmoe import hardware_profiles
+from simmoe.cli import hw_parts
+from simmoe.cli.common import print_json
+from simmoe.play.box import joined
 from simmoe.show import tables as show
 from simmoe.show.grid import Column, Grid
 from simmoe.show.screen import Screen
+from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Figure, Hardware
 from simmoe.simulator.units import nbytes, text
 
@@ -19,9 +22,12 @@ FACTS = ("memory", "device", "link.from", "link.to", "link.duplex")  # what a ma
 
 def hw_list(a: argparse.Namespace) -> None:
     """simmoe hw list"""
+    if a.hosts:
+        hw_parts.list_hosts(a.json)
+        return
     rows = [_summary(hardware_profiles.load(name)) for name in hardware_profiles.available()]
     if a.json:
-        _print_json({"schema": 1, "profiles": rows})
+        print_json({"schema": 1, "profiles": rows})
         return
     out = Screen()
     out.table(Grid(COLUMNS, tuple(map(_listed, rows))))
@@ -29,7 +35,9 @@ def hw_list(a: argparse.Namespace) -> None:
         "capacity, bandwidth: of the memory that the device reads. link: along which an expert is loaded. measured: share of the figures "
         "that somebody measured on this machine."
     )
-    out.print("`simmoe hw show NAME` prints each figure with its source.")
+    out.print(
+        "`simmoe hw show NAME` prints each figure with its source; `simmoe hw list --hosts` lists what a GPU can be plugged into."
+    )
 
 
 COLUMNS = (
@@ -74,7 +82,10 @@ def _size(count: int) -> str:
 
 def hw_show(a: argparse.Namespace) -> None:
     """simmoe hw show"""
-    hw = hardware_profiles.load(a.name)
+    if a.host and not a.gpu and not a.name:
+        hw_parts.show_host(a.host, a.json)
+        return
+    hw = hardware_profiles.load(joined({"hw": a.name, "gpu": a.gpu, "host": a.host})["hw"] or _nothing_named())
     rows = [
         *(
             {"path": path, "value": f.text, "kind": f.kind, "range": _range(f), "source": f.source}
@@ -86,7 +97,7 @@ def hw_show(a: argparse.Namespace) -> None:
         ),
     ]
     if a.json:
-        _print_json({"schema": 1, **_summary(hw), **_facts(hw), "figures": rows})
+        print_json({"schema": 1, **_summary(hw), **_facts(hw), "figures": rows})
         return
     out = Screen()
     out.print(lead=hw.title)
@@ -102,6 +113,10 @@ def hw_show(a: argparse.Namespace) -> None:
     for path in hw.curves:
         out.print(f"{path}: {_points(hw, path)}")
     out.print(", ".join(f"{count} {kind}" for kind, count in _kinds(hw).most_common()))
+
+
+def _nothing_named() -> str:
+    raise UserError("no machine is named: simmoe hw show NAME, or --gpu NAME --host NAME; `simmoe hw list` lists them")
 
 
 def _short(hw: Hardware, row: dict[str, Any]) -> str:
@@ -131,10 +146,11 @@ def hw_check(a: argparse.Namespace) -> int:
     wrong = dict.fromkeys(hardware_profiles.doubts(hw))
     for mode in hw.modes:
         wrong |= dict.fromkeys(hardware_profiles.doubts(hardware_profiles.load(f"{a.name}@{mode}")))
-    kinds, file = dict(_kinds(hw).most_common()), hardware_profiles.find(a.name).name
+    kinds = dict(_kinds(hw).most_common())
+    file = " in ".join(path.name for path in hardware_profiles.found(a.name))
     if a.json:
         facts = {"name": hw.name, "ok": not wrong, "figures": kinds, "modes": list(hw.modes), "digest": hw.digest}
-        _print_json({"schema": 1, **facts, **({"impossible": list(wrong)} if wrong else {})})
+        print_json({"schema": 1, **facts, **({"impossible": list(wrong)} if wrong else {})})
     elif wrong:
         for line in wrong:
             Screen().line(f"{file}: {line}")
@@ -150,7 +166,7 @@ def hw_diff(a: argparse.Namespace) -> None:
     one, other = (hardware_profiles.load(name) for name in (a.a, a.b))
     rows = _differences(one, other)
     if a.json:
-        _print_json({"schema": 1, "a": one.name, "b": other.name, "differences": rows})
+        print_json({"schema": 1, "a": one.name, "b": other.name, "differences": rows})
         return
     out = Screen()
     if not rows:
@@ -179,7 +195,3 @@ def _differences(one: Hardware, other: Hardware) -> list[dict[str, Any]]:
             ratio = b / a if isinstance(a, int) and isinstance(b, int) and a else None
             rows.append({"path": path, "a": sides[0].get(path), "b": sides[1].get(path), "ratio": ratio})
     return rows
-
-
-def _print_json(data: Any) -> None:
-    print(json.dumps(data, indent=1, sort_keys=True))

@@ -83,7 +83,8 @@ def parser() -> Parser:
 def _add_run(commands: Commands) -> None:
     run = commands.add_parser(
         "run", help="simulate a trace on a machine: speed, where a token's time goes, what would help",
-        usage="simmoe run --hw NAME|FILE[@MODE] --trace NAME|FILE [OPTION …]\n       simmoe run FILE.yaml [--json …]",
+        usage="simmoe run --hw NAME|FILE[@MODE] --trace NAME|FILE [OPTION …]\n       simmoe run --gpu NAME --host NAME --trace NAME|FILE "
+        "[OPTION …]\n       simmoe run FILE.yaml [--json …]",
         description="With neither --budget nor --memory: a ladder of budgets (12.5 … 100 % of the expert bytes, and what the device "
         "really holds), over all tokens where numba is installed and the trace is short, else over the first 2,048. "
         "With one of them: that budget, all tokens.",
@@ -225,17 +226,40 @@ def _add_model(commands: Commands) -> None:
 def _add_hw(commands: Commands) -> None:
     hw = commands.add_parser("hw", help="hardware profiles: list, show, check, compare their figures")
     actions = hw.add_subparsers(metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="the bundled machines")
+    listing = actions.add_parser("list", help="the bundled machines, or the hosts that a GPU can be put into")
+    listing.add_argument("--hosts", action="store_true", help="list the hosts")
     show = actions.add_parser("show", help="every figure of a machine with kind, range and source")
-    show.add_argument("name", metavar="NAME|FILE[@MODE]")
+    show.add_argument("name", nargs="?", metavar="NAME|FILE[@MODE]")
+    show.add_argument(
+        "--gpu", metavar="NAME|FILE[@MODE]", help="in place of a name: the profile whose GPU is put into --host"
+    )
+    show.add_argument("--host", metavar="NAME|FILE", help="the host; without --gpu its own figures")
     check = actions.add_parser("check", help="say whether a profile is complete, consistent and can be true")
     check.add_argument("name", metavar="FILE")
     diff = actions.add_parser("diff", help="what differs between two machines, and by how much")
     for which in ("a", "b"):
         diff.add_argument(which, metavar="NAME|FILE[@MODE]")
-    for action, name in ((listing, "hw_list"), (show, "hw_show"), (check, "hw_check"), (diff, "hw_diff")):
+    detect = actions.add_parser(
+        "detect", help="name the parts of this machine, or of another by its reports, and write its profile",
+        description="Runs nvidia-smi, rocm-smi, lscpu, dmidecode (as root) and system_profiler, as far as they are there, and reads names, "
+        "counts and sizes in their output; nothing leaves the machine. docs/hardware_format.md says what to ask another machine.",
+    )  # fmt: skip
+    detect.add_argument(
+        "--from", dest="from_", nargs="+", metavar="FILE|FOLDER", help="outputs of another machine, under any name"
+    )
+    compose = actions.add_parser("compose", help="write the profile of a GPU in a host, to change by hand")
+    for part in ("gpu", "host"):
+        compose.add_argument(part, metavar=part.upper())
+    for action, required in ((detect, False), (compose, True)):
+        action.add_argument("--out", metavar="FILE", required=required, help="the profile to write")
+        action.add_argument("--force", action="store_true", help="overwrite it; write it with what cannot be true")
+    compose.runs("hw_compose", "hw_parts")
+    for action, name, module in (
+        (listing, "hw_list", "hw"), (show, "hw_show", "hw"), (check, "hw_check", "hw"), (diff, "hw_diff", "hw"),
+        (detect, "hw_detect", "hw_parts"),
+    ):  # fmt: skip
         action.add_argument("--json", action="store_true", help="print the same as JSON")
-        action.runs(name, "hw")
+        action.runs(name, module)
 
 
 def _add_calibrate(commands: Commands) -> None:

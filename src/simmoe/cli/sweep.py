@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from simmoe.cli.common import files_used
 from simmoe.cli.parser import options_of
+from simmoe.play.box import joined
 from simmoe.play.scenario import OPTIONS
 from simmoe.simulator.errors import UserError
 
@@ -40,7 +41,7 @@ def compare(a: argparse.Namespace) -> None:
     from simmoe.sweeps.compare import compare as play
     from simmoe.sweeps.compare import show_comparison
 
-    options = options_of(a, several=True)
+    options = joined(options_of(a, several=True))
     done = play(**options)
     if a.json:
         print(json.dumps(done.to_json(), indent=1, sort_keys=True))

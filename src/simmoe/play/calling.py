@@ -9,6 +9,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any, TypeVar
 
+from simmoe.play.box import joined
 from simmoe.play.kinds import Switch
 from simmoe.play.options import Declared
 from simmoe.play.scenario import OPTIONS, Scenario
@@ -23,6 +24,7 @@ def scenario_of(options: Mapping[str, Any]) -> Scenario:
     for name in options:
         if name not in OPTIONS:
             raise UserError(f"unknown option {name!r}; {among(name, OPTIONS, listing='help(simmoe.run)')}")
+    options = joined(options)
     for name, option in OPTIONS.items():
         if option.required and options.get(name) is None:
             raise UserError(f"{option.flag} is missing: name a {option.about.help.partition(':')[0]}")

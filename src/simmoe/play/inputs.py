@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from simmoe import hardware_profiles, policies
+from simmoe.hardware_profiles.composing import JOIN
 from simmoe.play import popularity
 from simmoe.play.kinds import Policy
 from simmoe.play.options import Declared
@@ -16,8 +17,8 @@ from simmoe.simulator.errors import UserError
 from simmoe.workloads import models
 from simmoe.workloads.format import trace as traces
 
-FINDERS = {"hw": hardware_profiles.find, "trace": traces.find, "model": models.find}  # of all that is no policy
-FOLDERS = {"hw": hardware_profiles.FOLDER, "trace": traces.BUNDLED, "model": models.FOLDER}
+FINDERS = {"trace": traces.find, "model": models.find}  # of all that is no machine and no policy
+FOLDERS = {"hw": hardware_profiles.FOLDERS, "trace": (traces.BUNDLED,), "model": (models.FOLDER,)}
 
 
 def named(options: Mapping[str, Declared], values: Mapping[str, Any]) -> Iterator[tuple[Declared, Any]]:
@@ -26,31 +27,39 @@ def named(options: Mapping[str, Declared], values: Mapping[str, Any]) -> Iterato
         value = values.get(name)
         if (
             value is not None
-            and (name in FINDERS or _is_policy(option))
+            and (name in FOLDERS or _is_policy(option))
             and not (name == "eviction" and value in BOUNDS)
         ):
             yield option, value
 
 
-def find(option: Declared, value: str) -> Path:
-    """The file that a value names. Raises UserError."""
+def find(option: Declared, value: str) -> list[Path]:
+    """The files that a value names, one but for a machine of two parts. Raises UserError."""
     kind = option.about.kind
-    return policies.find(option.name, kind.name(value)) if isinstance(kind, Policy) else FINDERS[option.name](value)
+    if isinstance(kind, Policy):
+        return [policies.find(option.name, kind.name(value))]
+    return hardware_profiles.found(value) if option.name == "hw" else [FINDERS[option.name](value)]
 
 
-def of_the_user(option: Declared, value: str) -> bool:
+def of_the_user(option: Declared, file: Path) -> bool:
     """Whether the file is the user's, in place of a bundled one."""
-    return find(option, value).parent != FOLDERS.get(option.name, policies.FOLDER / option.name)
+    return file.parent not in FOLDERS.get(option.name, (policies.FOLDER / option.name,))
 
 
 def files(options: Mapping[str, Declared], values: Mapping[str, Any]) -> list[Path]:
     """The files that are named, bundled ones too."""
-    return [find(*one) for one in named(options, values) if isinstance(one[1], str)]
+    return [file for one in named(options, values) if isinstance(one[1], str) for file in find(*one)]
 
 
 def users_files(options: Mapping[str, Declared], values: Mapping[str, Any]) -> list[str]:
     """The user's own files among those that are named."""
-    own = [str(find(*one)) for one in named(options, values) if isinstance(one[1], str) and of_the_user(*one)]
+    own = [
+        str(file)
+        for option, value in named(options, values)
+        if isinstance(value, str)
+        for file in find(option, value)
+        if of_the_user(option, file)
+    ]
     counted = {traces.find(trace) for one in named(options, values) if (trace := _counted(*one))}
     return own + [str(file) for file in counted if file.parent != traces.BUNDLED]
 
@@ -58,18 +67,26 @@ def users_files(options: Mapping[str, Declared], values: Mapping[str, Any]) -> l
 def content(option: Declared, value: str) -> bytes:
     """What the file says that a value names, and the trace that a placement counts."""
     counted = _counted(option, value)
-    return find(option, value).read_bytes() + (traces.find(counted).read_bytes() if counted else b"")
+    return b"".join(file.read_bytes() for file in find(option, value)) + (
+        traces.find(counted).read_bytes() if counted else b""
+    )
 
 
 def beside(option: Declared, value: Any, folder: Path) -> str:
     """The value as a file in `folder` says it: a bundled name, or the way from there, which begins with a dot."""
     if not isinstance(value, str):
         raise UserError(f"{option.name} is a loaded object, and a scenario file holds names: save it and name its file")
-    file, tail = find(option, value), _tail(option, value)
+    found, tail = [_named(option, file, folder) for file in find(option, value)], _tail(option, value)
+    if len(found) == 2:  # GPU+HOST, and the mode belongs to the GPU
+        return f"{found[0]}{_tail(option, value.rpartition(JOIN)[0])}{JOIN}{found[1]}"
     counted = _counted(option, value)
     if counted is not None and traces.find(counted).parent != traces.BUNDLED:
         tail = tail.removesuffix(counted) + _way(traces.find(counted), folder)
-    return (_way(file, folder) if of_the_user(option, value) else file.stem) + tail
+    return found[0] + tail
+
+
+def _named(option: Declared, file: Path, folder: Path) -> str:
+    return _way(file, folder) if of_the_user(option, file) else file.stem
 
 
 def _way(file: Path, folder: Path) -> str:
@@ -86,6 +103,8 @@ def from_beside(option: Declared, value: Any, folder: Path) -> Any:
     """What a file in `folder` names, as it is named from here."""
     if not isinstance(value, str):
         return value  # whoever checks it says so
+    if option.name == "hw" and not (folder / value).is_file() and (pair := hardware_profiles.parts(value)):
+        return JOIN.join(from_beside(option, part, folder) for part in pair)
     tail = _tail(option, value) if not (folder / value).is_file() else ""
     head, counted = value.removesuffix(tail), _counted(option, value)
     if counted is not None and "/" in counted:

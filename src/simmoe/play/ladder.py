@@ -79,7 +79,9 @@ class Ladder:
 
 
 @takes("budget", "memory")
-def ladder(hw: str | Path | Hardware | Scenario, trace: str | Path | Trace | None = None, **options: Any) -> Ladder:
+def ladder(
+    hw: str | Path | Hardware | Scenario | None = None, trace: str | Path | Trace | None = None, **options: Any
+) -> Ladder:
     """Simulate 12.5 … 100 % of the expert bytes and what the device really holds.
 
     The rungs start alike: behind the same warm-up (unless told the first tenth of the passes) that begins with empty slots, or, with

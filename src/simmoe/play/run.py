@@ -35,7 +35,9 @@ from simmoe.simulator.time.laws import check, check_causes, check_requests, chec
 
 
 @takes()
-def run(hw: str | Path | Hardware | Scenario, trace: str | Path | Trace | None = None, **options: Any) -> Run:
+def run(
+    hw: str | Path | Hardware | Scenario | None = None, trace: str | Path | Trace | None = None, **options: Any
+) -> Run:
     """Simulate one scenario, or the Scenario that is given in place of all options.
 
     budget and memory: neither means what the device holds. Sizes are whole bytes or texts such as "2 GB". overlap and other switches

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from simmoe.play import inputs
+from simmoe.play.box import joined
 from simmoe.play.options import Declared
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.files import atomic, check_outputs
@@ -55,7 +56,7 @@ def read(path: Path, options: Mapping[str, Declared]) -> tuple[dict[str, Any], d
     digests = content.get("digests", {})
     if not isinstance(digests, dict) or not all(isinstance(one, str) for one in digests.values()):
         raise UserError(f"{path.name}: digests is {digests!r}; it must name a digest for each input ({DOC})")
-    values = {name: value for name, value in content.items() if name in options}
+    values = joined({name: value for name, value in content.items() if name in options})
     for option, value in inputs.named(options, values):
         values[option.name] = inputs.from_beside(option, value, path.parent)
     return values, digests

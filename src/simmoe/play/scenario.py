@@ -12,6 +12,7 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simmoe.play.box import PARTS, joined
 from simmoe.play.kinds import Arrivals, Changes, Count, Input, Policy, Size, Switch, Words, changes
 from simmoe.play.kinds import Kind as Text
 from simmoe.play.options import declared, option
@@ -92,6 +93,14 @@ class Scenario:
         Input(_trace), group=WORKLOAD, metavar=NAME, several=True, help="routing trace: bundled name or npz file"
     )
     _: KW_ONLY
+    gpu: str | None = option(
+        Text(), None, group=MACHINE, metavar="NAME|FILE[@MODE]", axis=False, several=True,
+        help="a profile whose GPU is put into --host, both in place of --hw (docs/hardware_format.md)",
+    )  # fmt: skip
+    host: str | None = option(
+        Text(), None, group=MACHINE, metavar=NAME, axis=False, several=True,
+        help="what the GPU is plugged into: memory, CPU and slot, such as ddr4_3200_2ch; simmoe hw list --hosts lists them",
+    )  # fmt: skip
     set: tuple[str, ...] = option(
         Changes(), (), group=MACHINE, metavar="PATH=VALUE", off=True,
         help="change a figure of the hardware, such as link.bandwidth=12GB/s; may be given again",
@@ -216,6 +225,10 @@ class Scenario:
     )
 
     def __post_init__(self) -> None:
+        for name, value in joined({name: getattr(self, name) for name in ("hw", *PARTS)}).items():
+            object.__setattr__(self, name, value)
+        for name in PARTS:
+            object.__setattr__(self, name, None)
         for name, field in OPTIONS.items():
             object.__setattr__(self, name, _bare(name, field.checked(getattr(self, name))))
         if not self.overlap:
