@@ -107,7 +107,7 @@ def test_an_option_does_the_same_through_every_door_and_is_never_dropped(name, c
         axis = [value if isinstance(value, int) else word, *(int(one) if one.isdigit() else one for one in usual)]
         done = sweep({**given, **space, name: axis}, sampler="grid")
         found = {trial.params[name]: trial.user_attrs for trial in done.trials}
-        assert len(found) == len(axis) == (1 if name in ("model", "format", "memory") else 2)
+        assert len(found) == len(axis) == (1 if name in ("model", "format", "memory", "routing") else 2)
         for one, expected in zip((word, *usual), (mine, plain)):
             assert (found[one]["tok_s"], found[one]["digest"]) == (expected["tok_s"], expected["digest"])
             assert played(capsys, *found[one]["command"].split()[1:]) == expected
