@@ -100,15 +100,14 @@ def compare(
     A combination that cannot run is a row with its reason. Raises UserError with one line for a mistake that concerns all of them.
     """
     options = joined({"hw": hw, **options})
-    machines, recordings = _several("hw", options.pop("hw")), _several("trace", trace)
+    machines = _several("hw", options.pop("hw"))
+    recordings = [None] if trace is None else _several("trace", trace)
     policies = _several("eviction", options.pop("eviction", OPTIONS["eviction"].default))
     first = scenario_of({"hw": machines[0], "trace": recordings[0], **options})
     for policy in policies:
         eviction_identity(OPTIONS["eviction"].checked(policy))  # a typo stops here and is no row
     opened = [replace(first, hw=machine).machine() for machine in machines]
-    traced = {
-        str(t) if isinstance(t, str | Path) else f"trace {i}": traces.given(t) for i, t in enumerate(recordings, 1)
-    }
+    traced = {_named(t, i): t if t is None else traces.given(t) for i, t in enumerate(recordings, 1)}
     runs, rows = len(opened) * len(traced) * len(policies), []
     for machine, (name, loaded) in product(opened, traced.items()):
         workload = replace(first, hw=machine, set=(), trace=loaded).workload()
@@ -117,6 +116,13 @@ def compare(
     if len(reasons) == 1 and "" not in reasons:  # the same mistake everywhere
         raise UserError(reasons.pop())
     return Comparison(tuple(rows))
+
+
+def _named(trace: Recording | None, number: int) -> str:
+    """A trace as the rows name it."""
+    if trace is None:
+        return "drawn"
+    return str(trace) if isinstance(trace, str | Path) else f"trace {number}"
 
 
 def _several(option: str, given: Any) -> list[Any]:

@@ -51,9 +51,10 @@ def _heading(sweep: Sweep, files: list[str], out: Screen) -> None:
     out.print(f" (engine {', '.join(engines) or 'none'}): {count}; {by}", lead="Simulated")
     first = {axis: values[0] for axis, values in space.axes.items()}
     workloads = {}
-    for trace in space.axes["trace"]:
+    for trace in space.axes.get("trace", ("",)):
         with suppress(UserError):  # a scenario that cannot run says so in its trial
-            workloads[trace] = sweep.scenarios.workload({**first, "trace": trace})
+            point = {**first, "trace": trace} if trace else first
+            workloads[trace or "drawn routing"] = sweep.scenarios.workload(point)
     said = show.how_much if any(len(space.axes.get(axis, ())) > 1 for axis in PASSES) else show.played
     lines = ["; ".join(f"{name}: {said(workload)}" for name, workload in workloads.items()), show.inputs(files)]
     lines += dict.fromkeys(filter(None, map(show.small_model, workloads.values())))

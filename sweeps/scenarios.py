@@ -29,7 +29,7 @@ from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.time.engines import Engine
 from simmoe.sweeps import bounds, metrics
 from simmoe.sweeps.space import AXES, Point, Space
-from simmoe.workloads import models
+from simmoe.workloads import models, synthetic
 from simmoe.workloads.format import trace as traces
 from simmoe.workloads.format.trace import first_tokens
 
@@ -59,7 +59,7 @@ class Scenarios:
         """runs: how many will be played about, which decides whether the compiled engine pays. Raises UserError."""
         self.space, self.runs, axes = space, runs, space.axes
         self.hw = {name: hardware_profiles.load(name) for name in axes["hw"]}
-        self._traces = {name: traces.load(name) for name in axes["trace"]}
+        self._traces = {name: traces.load(name) for name in axes.get("trace", ())}
         self._models = {key: self._model(*key) for key in self._shapes()}
         self.space, self.bounds = bounds.split(space, self._counts_own_text)
         self._policies: dict[str, dict[str, str]] = {}
@@ -76,17 +76,25 @@ class Scenarios:
         self._measured: dict[tuple[str, Plan], dict[str, Any]] = {}
 
     def _shapes(self) -> list[Shape]:
-        model, form, kv = (self.space.axes.get(axis, ("",)) for axis in ("model", "format", "kv_format"))
-        return list(product(self.space.axes["trace"], model, form, kv))
+        texts, model, form, kv = (self.space.axes.get(axis, ("",)) for axis in ("trace", "model", "format", "kv_format"))
+        return list(product(texts, model, form, kv))
 
     def _model(self, trace: str, model: str, form: str, kv: str) -> Any:
-        loaded = self._traces[trace]
-        name = model or loaded.meta.get("model")
+        loaded = self._traces.get(trace)
+        name = model or (loaded.meta.get("model") if loaded else None)
         if not name:
-            raise UserError(f"trace {trace} does not say its model; name shapes with the key model of the space")
+            said = f"trace {trace} does not say its model" if trace else "the space names neither a trace nor a model"
+            raise UserError(f"{said}; name shapes with the key model of the space")
         shape = models.load(name, form or None, kv or None)
-        fit_geometry(shape, loaded)
+        if loaded:
+            fit_geometry(shape, loaded)
         return shape
+
+    def _text(self, trace: str, whole: bool = False) -> dict[str, Any]:
+        """Options for one pass of a trace, or for the whole of it; without a trace for one drawn token."""
+        if not trace:
+            return {} if whole else {"prompt": 1, "generate": 0}
+        return {"trace": self._traces[trace] if whole else first_tokens(self._traces[trace], 1)}
 
     def _require(self, axis: str, value: str) -> None:
         """Raises UserError for a value that no machine and trace of the space can play, such as a policy that needs a CPU.
@@ -100,8 +108,7 @@ class Scenarios:
                 trace, point, shape = key[0], {**beside, axis: value}, self._models[key]
                 options = {name: AXES[name].parsed(word) for name, word in point.items()}
                 counted = popularity.source(point.get("placement")).startswith(popularity.FIRST)
-                text = self._traces[trace] if counted else first_tokens(self._traces[trace], 1)
-                scenario = scenario_of({"hw": hw, "trace": text, "model": shape, "budget": 0, **options})
+                scenario = scenario_of({"hw": hw, "model": shape, "budget": 0, **options, **self._text(trace, counted)})
                 workload = scenario.workload()
                 plan = scenario.plan(workload)
                 guesses_of(workload, plan)
@@ -120,7 +127,7 @@ class Scenarios:
             return False
         for hw, key in product(self.hw.values(), self._shapes()):
             with suppress(UserError):  # what none of them can play is refused by _require
-                one_pass = Workload(hw, first_tokens(self._traces[key[0]], 1), self._models[key])
+                one_pass = Workload(hw, model=self._models[key], **self._text(key[0]))
                 units_of(one_pass, placement, 0)  # raises where its amount is none
                 return counts_use(one_pass, placement, 0)
         return False
@@ -144,6 +151,7 @@ class Scenarios:
         inputs = {
             "hw": {name: hw.digest for name, hw in self.hw.items()},
             "trace": self._digests,
+            "routing": {name: synthetic.digest(name) for name in self.space.given("routing")},
             **self._policies,
             "model": [[*key, shape.digest] for key, shape in self._models.items()],
             "metric": {name: hashlib.sha256(metrics.find(name).read_bytes()).hexdigest() for name in self.space.objectives},
@@ -166,7 +174,7 @@ class Scenarios:
         null = [name for name in self.space.objectives if facts[name] is None]
         if null:
             why = "" if facts["tok_s"] else ": no decode pass is played"
-            return Outcome(None, {**facts, "why_not": f"a run of trace {point['trace']} has no {null[0]}{why}"})
+            return Outcome(None, {**facts, "why_not": f"a run of {_trace_of(point)} has no {null[0]}{why}"})
         return Outcome([float(facts[name] or 0) for name in self.space.objectives], facts)
 
     def _facts(self, run: Run) -> dict[str, Any]:
@@ -186,7 +194,7 @@ class Scenarios:
         if key not in self._workloads:
             named = self._scenario({axis: word for axis, word in point.items() if axis in self._made_of})
             hw = named.machine() if named.set else self.hw[point["hw"]]
-            trace, shape = self._traces[point["trace"]], self._models[_shape(point)]
+            trace, shape = self._traces.get(point.get("trace", "")), self._models[_shape(point)]
             opened = replace(named, hw=hw, set=(), trace=trace, model=shape, format=None, kv_format=None)
             self._workloads[key] = opened.workload()
         return self._workloads[key]
@@ -204,10 +212,10 @@ class Scenarios:
         """What a reader of a front must know of the traces and placements of the space, on the first machine that plays them."""
         axes, found = self.space.axes, dict[str, None]()
         first = {axis: values[0] for axis, values in axes.items()}
-        for trace, word in product(axes["trace"], axes.get("placement", (OFF,))):
+        for trace, word in product(axes.get("trace", ("",)), axes.get("placement", (OFF,))):
             placed = {"placement": word} if "placement" in axes else {}
             for hw in axes["hw"]:
-                point = {**first, "trace": trace, "hw": hw, **placed}
+                point = {**first, **({"trace": trace} if trace else {}), "hw": hw, **placed}
                 with suppress(UserError):  # a scenario that cannot run says so in its trial
                     plan = Plan(0, placement=AXES["placement"].parsed(word) if placed else None)
                     workload = self.workload(point)
@@ -249,4 +257,8 @@ def _digest(trace: Trace) -> str:
 
 
 def _shape(point: Point) -> Shape:
-    return point["trace"], point.get("model", ""), point.get("format", ""), point.get("kv_format", "")
+    return point.get("trace", ""), point.get("model", ""), point.get("format", ""), point.get("kv_format", "")
+
+
+def _trace_of(point: Point) -> str:
+    return f"trace {point['trace']}" if "trace" in point else "drawn routing"

@@ -139,7 +139,7 @@ VALUES: dict[str, tuple[str, ...]] = {  # of each option one value that is not t
     "--timeline": ("sync",), "--overlap": ("none",), "--prefetch": ("whole_layer",), "--prefetch-into": ("buffers",), "--miss": ("cpu",),
     "--placement": ("random=50%",), "--write-back": (), "--cold-per-sequence": (), "--graphs": (), "--page-cache": ("20MB",),
     "--budget": ("50%",), "--memory": ("120MB",), "--engine": ("simpy",), "--seed": ("5",), "--start": ("cold",),
-    "--warm-up": ("4",),
+    "--warm-up": ("4",), "--prompt": ("5",), "--generate": ("7",), "--depth": ("100",),
 }  # fmt: skip
 OUTPUT = {
     "--help",
@@ -192,7 +192,7 @@ def test_fault_01_the_table_of_options_is_whole(capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit):
         main(["run", "--help"])
     known = set(re.findall(r"(?m)^\s*(--[a-z-]+)", capsys.readouterr().out))
-    assert known - OUTPUT == {*VALUES, "--trace"}
+    assert known - OUTPUT == {*VALUES, "--trace", "--routing"}  # no routing is drawn beside a trace
 
 
 @pytest.mark.parametrize("bound", ["nothing", "everything"])

@@ -82,12 +82,14 @@ def parser() -> Parser:
 
 def _add_run(commands: Commands) -> None:
     run = commands.add_parser(
-        "run", help="simulate a trace on a machine: speed, where a token's time goes, what would help",
-        usage="simmoe run --hw NAME|FILE[@MODE] --trace NAME|FILE [OPTION …]\n       simmoe run --gpu NAME --host NAME --trace NAME|FILE "
-        "[OPTION …]\n       simmoe run FILE.yaml [--json …]",
+        "run", help="simulate a model or a trace on a machine: speed, where a token's time goes, what would help",
+        usage="simmoe run --hw NAME|FILE[@MODE] --trace NAME|FILE [OPTION …]\n"
+        "       simmoe run --hw NAME|FILE[@MODE] --model NAME|FILE [OPTION …]\n"
+        "       simmoe run --gpu NAME --host NAME --model NAME|FILE [OPTION …]\n       simmoe run FILE.yaml [--json …]",
         description="With neither --budget nor --memory: a ladder of budgets (12.5 … 100 % of the expert bytes, and what the device "
         "really holds), over all tokens where numba is installed and the trace is short, else over the first 2,048. "
-        "With one of them: that budget, all tokens.",
+        "With one of them: that budget, all tokens. Without a trace: routing is drawn in the geometry of --model, a prompt of 512 tokens "
+        "and 128 generated ones, and the device holds what fits; ranges say what the drawn routing and the machine's figures leave open.",
     )  # fmt: skip
     run.add_argument(
         "file", nargs="?", metavar="FILE.yaml",

@@ -11,6 +11,7 @@ from simmoe.cli.common import files_used, print_json
 from simmoe.cli.parser import given, options_of
 from simmoe.play import advice, devices, inputs, saved, what_if
 from simmoe.play import confidence as bands
+from simmoe.play import guess as guessing
 from simmoe.play import ladder as laddering
 from simmoe.play import run as running
 from simmoe.play.calling import load_scenario, scenario_of
@@ -33,7 +34,7 @@ from simmoe.workloads.format import trace as traces
 def run(a: argparse.Namespace) -> None:
     """simmoe run"""
     scenario = _scenario(a)
-    one = scenario.budget is not None or scenario.memory is not None or scenario.eviction in BOUNDS
+    one = _one_budget(scenario)
     for option in ("per_token", "perfetto", "band"):
         if getattr(a, option) and not one:
             raise UserError(f"--{option.replace('_', '-')} shows one run: add --budget or --memory")
@@ -43,16 +44,30 @@ def run(a: argparse.Namespace) -> None:
         saved.writable(Path(a.save), a.force)
     outputs = {"--per-token": a.per_token, "--perfetto": a.perfetto, "--save": a.save}
     check_outputs(outputs, [*inputs.files(OPTIONS, vars(scenario)), *([a.file] if a.file else [])])
-    trace = traces.given(scenario.trace)
-    if not one and a.file is None and a.tokens is None:  # of what a file holds nothing is left open
-        scenario = replace(scenario, tokens=laddering.usual_tokens(trace))
-    workload = replace(scenario, trace=trace).workload()
+    opened = scenario
+    if scenario.trace is not None:
+        opened = replace(scenario, trace=(trace := traces.given(scenario.trace)))
+        if not one and a.file is None and a.tokens is None and not _says_lengths(scenario):  # of a file nothing is left open
+            scenario = replace(scenario, tokens=laddering.usual_tokens(trace))
+            opened = replace(opened, tokens=scenario.tokens)
+    workload = opened.workload()
     plan = scenario.plan(workload)
     if a.perfetto:
         devices.refuse(plan, workload.hw, "--perfetto (a lane for one device and its link)")
     (_one if one else _ladder)(a, scenario, workload, plan)
     if a.save:
         scenario.save(a.save, force=a.force)
+
+
+def _one_budget(scenario: Scenario) -> bool:
+    """Whether one budget is played, in place of a ladder of them: one that is said, or, without a trace, what the device holds."""
+    said = scenario.budget is not None or scenario.memory is not None
+    return said or scenario.eviction in BOUNDS or scenario.trace is None
+
+
+def _says_lengths(scenario: Scenario) -> bool:
+    """Whether the options say how many tokens are played."""
+    return scenario.trace is None or scenario.prompt is not None or scenario.generate is not None
 
 
 def _scenario(a: argparse.Namespace) -> Scenario:
@@ -93,12 +108,16 @@ def _one(a: argparse.Namespace, scenario: Scenario, workload: Workload, plan: Pl
         lanes.write_per_token(result, Path(a.per_token))
     if spans is not None:
         lanes.write_perfetto(result, spans, Path(a.perfetto))
-    found = bands.band(result) if a.band else None
+    banded = a.band or scenario.trace is None
+    found, left_open = bands.band(result) if banded else None, guessing.guess(scenario, result)
     if a.json:
-        print_json(result.to_json() | ({"band": found and asdict(found)} if a.band else {}))
+        beside = {"band": found and asdict(found)} if banded else {}
+        print_json(result.to_json() | beside | ({"routing": left_open.to_json()} if left_open else {}))
         return
     out = Screen()
     show.show_run(result, *_tried(scenario, result), files_used(vars(scenario)), out)
+    if left_open is not None:
+        show.show_guess(left_open, out)
     if found is not None:
         show.show_band(result, found, out)
 

@@ -79,7 +79,7 @@ def takes(*but: str) -> Callable[[F], F]:
             [
                 Parameter(
                     o.name,
-                    Parameter.POSITIONAL_OR_KEYWORD if o.required else Parameter.KEYWORD_ONLY,
+                    Parameter.KEYWORD_ONLY if o.by_name else Parameter.POSITIONAL_OR_KEYWORD,
                     default=Parameter.empty if o.required else o.default,
                     annotation=Scenario.__annotations__[o.name],
                 )

@@ -30,10 +30,15 @@ def cautions(workload: Workload, plan: Plan) -> list[str]:
     """One sentence each."""
     model = [workload.model.caution] * bool(workload.model.caution)
     return [
-        *plausible.notes(workload.recorded), *model, *foresight(workload, plan), *_counts_other_experts(workload, plan),
+        *workload.text.notes, *_of_trace(workload), *model, *foresight(workload, plan), *_counts_other_experts(workload, plan),
         *_leaves_none(workload, plan), *_prompts_on_the_cpu(workload, plan), *_full_page_cache(workload, plan),
         *_pinned(workload, plan), *of_machine(workload, plan),
     ]  # fmt: skip
+
+
+def _of_trace(workload: Workload) -> list[str]:
+    """What is implausible in a recorded trace."""
+    return [] if workload.text.routing is not None else plausible.notes(workload.recorded)
 
 
 def of_machine(workload: Workload, plan: Plan) -> list[str]:

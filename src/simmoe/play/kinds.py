@@ -120,6 +120,15 @@ class Count(Kind):
 
 
 @dataclass(frozen=True)
+class Positions(Count):
+    """A whole number of tokens or positions; k stands for 1,024 of them."""
+
+    def check(self, value: Any, where: str) -> int | None:
+        thousands = re.fullmatch(r"([0-9]{1,10})[kK]", value.strip()) if isinstance(value, str) else None
+        return super().check(1024 * int(thousands[1]) if thousands else value, where)
+
+
+@dataclass(frozen=True)
 class Size(Kind):
     """Bytes: a whole number of them in Python, a text with a unit, or a percentage where there is something to take it of."""
 

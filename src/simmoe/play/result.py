@@ -131,6 +131,13 @@ class Run:
         return self.emitted * 1e12 / total if total else None
 
     @property
+    def prompt_tok_s(self) -> float | None:
+        """Prompt tokens per second of prefill-pass time; null for a trace without prompts."""
+        mine = self.workload.trace.phase == PREFILL
+        total, tokens = int(self.pass_ps[mine].sum()), int(np.diff(self.workload.trace.pass_ptr)[mine].sum())
+        return tokens * 1e12 / total if total else None
+
+    @property
     def ttft_s(self) -> dict[str, float | None]:
         """Time to first token, the prefill passes of a sequence: the first sequence, median of the others (warm). Of sequences that a
         warm-up does not cut."""
@@ -205,7 +212,8 @@ class Run:
             "hits": self.hits, "misses": self.misses, "evictions": self.evictions, "bytes": self.bytes,
             "prefill": {**asdict(self.prefill), "hit_rate": self.prefill.hit_rate},
             "decode": {**asdict(self.decode), **emits, "hit_rate": self.decode.hit_rate},
-            "tok_s": self.tok_s, "ttft_s": self.ttft_s, "tpot_ms": {f"p{p}": self.tpot_ms(p) for p in (50, 95, 99)},
+            "tok_s": self.tok_s, "prompt_tok_s": self.prompt_tok_s, "ttft_s": self.ttft_s,
+            "tpot_ms": {f"p{p}": self.tpot_ms(p) for p in (50, 95, 99)},
             "bytes_per_token": self.bytes_per_token, "decode_time_ps": where, "total_ps": int(self.pass_ps.sum()),
             "link_busy_ps": self.clocks.link_busy_ps, "memory_bytes": self.memory_bytes,
             "other_memory_bytes": self.other_memory_bytes, **shares,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simmoe.play.box import PARTS, joined
-from simmoe.play.kinds import Arrivals, Changes, Count, Input, Policy, Size, Switch, Words, changes
+from simmoe.play.kinds import Arrivals, Changes, Count, Input, Policy, Positions, Size, Switch, Words, changes
 from simmoe.play.kinds import Kind as Text
 from simmoe.play.options import declared, option
 from simmoe.simulator.errors import UserError
@@ -89,9 +89,10 @@ class Scenario:
         Input(_hardware), group=MACHINE, metavar="NAME|FILE[@MODE]", several=True,
         help="hardware profile: bundled name or YAML file, and power mode",
     )  # fmt: skip
-    trace: str | Path | Trace = option(
-        Input(_trace), group=WORKLOAD, metavar=NAME, several=True, help="routing trace: bundled name or npz file"
-    )
+    trace: str | Path | Trace | None = option(
+        Input(_trace), None, group=WORKLOAD, metavar=NAME, several=True,
+        help="routing trace: bundled name or npz file (default: none, and routing is drawn in the geometry of --model)",
+    )  # fmt: skip
     _: KW_ONLY
     gpu: str | None = option(
         Text(), None, group=MACHINE, metavar="NAME|FILE[@MODE]", axis=False, several=True,
@@ -106,7 +107,11 @@ class Scenario:
         help="change a figure of the hardware, such as link.bandwidth=12GB/s; may be given again",
     )  # fmt: skip
     model: str | Path | ModelShape | None = option(
-        Input(_model), None, group=WORKLOAD, metavar=NAME, help="model shape (default: the one that the trace names)"
+        Input(_model),
+        None,
+        group=WORKLOAD,
+        metavar=NAME,
+        help="model: bundled name or file (default: the one that the trace names)",
     )
     format: str | None = option(
         Text(), None, group=WORKLOAD, metavar="FORMAT",
@@ -120,9 +125,26 @@ class Scenario:
         Text(), None, group=MEMORY, metavar="FORMAT",
         help="storage format of the KV cache: f16 (default), bf16, f32, fp8, q8_0, q5_1, q5_0, q4_1, q4_0 or iq4_nl",
     )  # fmt: skip
+    prompt: int | None = option(
+        Positions("number of tokens", 0), None, group=WORKLOAD, metavar="N", off=True,
+        help="tokens of each prompt, 1k = 1,024; of a trace its rows are taken (default: as recorded; without a trace 512)",
+    )  # fmt: skip
+    generate: int | None = option(
+        Positions("number of tokens", 0), None, group=WORKLOAD, metavar="N", off=True,
+        help="tokens that are generated after each prompt (default: as recorded; without a trace 128)",
+    )  # fmt: skip
+    depth: int | None = option(
+        Positions("number of positions", 0), None, group=WORKLOAD, metavar="N", off=True,
+        help="positions that each sequence holds before its first token, 8k = 8,192 (default: none)",
+    )  # fmt: skip
+    routing: str | None = option(
+        Text(), None, group=WORKLOAD, metavar="CLASS|FILE",
+        help="without a trace: what routing is drawn from, such as uniform, like:qwen3-30b, or the file of a twin that `simmoe trace fit` "
+        "wrote (default: the class that is nearest to the model)",
+    )  # fmt: skip
     context: int | None = option(
-        Count("number of positions"), None, group=MEMORY, metavar="N", off=True,
-        help="positions to reserve KV memory for (default: as the trace needs)",
+        Positions("number of positions"), None, group=MEMORY, metavar="N", off=True,
+        help="positions to reserve KV memory for, 32k = 32,768 (default: as the trace needs)",
     )  # fmt: skip
     microbatch: int | None = option(
         Count("number of tokens", 0), None, group=MEMORY, metavar="N", off=True,
@@ -131,7 +153,7 @@ class Scenario:
     )  # fmt: skip
     batch: int | None = option(
         Count("number of sequences"), None, group=WORKLOAD, metavar="N", off=True,
-        help="decode N sequences of the trace together (default: as recorded)",
+        help="decode N sequences together (default: as recorded; without a trace 1)",
     )  # fmt: skip
     prefill_chunk: int | None = option(
         Count("number of tokens"), None, group=WORKLOAD, metavar="N", off=True,
@@ -221,7 +243,7 @@ class Scenario:
         0,
         group=POLICY,
         metavar="N",
-        help="of what is drawn: a policy, a placement, arrivals (default 0)",
+        help="of what is drawn: routing, a policy, a placement, arrivals (default 0)",
     )
 
     def __post_init__(self) -> None:
@@ -245,6 +267,10 @@ class Scenario:
                         f"--schedule {name} needs a number: give {OPTIONS[beside].flag} N, which is enough alone"
                     )
                 object.__setattr__(self, "schedule", "recorded")
+        if self.trace is None and self.model is None:
+            raise UserError(
+                "--trace and --model are missing: name a model, for which routing is drawn, or a routing trace, which says its model"
+            )
         if self.budget is not None and self.memory is not None:
             raise UserError("give --budget (experts only) or --memory (dense weights + KV cache + experts), not both")
         if self.prefetch is None and self.prefetch_into != "cache":

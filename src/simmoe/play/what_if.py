@@ -73,7 +73,9 @@ def tried(scenario: Scenario, run: Run) -> list[Tried]:
 
 
 def measured(scenario: Scenario, run: Run, wanted: list[Change]) -> list[Tried]:
-    found, scenario = [], replace(scenario, trace=traces.given(scenario.trace))  # opened once
+    found = list[Tried]()
+    if scenario.trace is not None:
+        scenario = replace(scenario, trace=traces.given(scenario.trace))  # opened once
     for change in wanted:
         if scenario.memory is None:
             change = replace(change, options={name: it for name, it in change.options.items() if name != "memory"})

@@ -12,6 +12,7 @@ import numpy as np
 from simmoe import hardware_profiles
 from simmoe.play import popularity
 from simmoe.play.identity import policy_identity
+from simmoe.play.lengths import Lengths, Text, drawn, recorded
 from simmoe.play.memory import MICROBATCH, Memory, kv_bytes
 from simmoe.play.passes import clock_driven, scheduled
 from simmoe.simulator.arrays import Ints
@@ -35,7 +36,7 @@ class Workload:
     def __init__(
         self,
         hw: str | Path | Hardware,
-        trace: str | Path | Trace,
+        trace: str | Path | Trace | None = None,
         model: str | Path | ModelShape | None = None,
         *,
         format: str | None = None,
@@ -49,14 +50,27 @@ class Workload:
         schedule: str = "recorded",
         max_batch: int | None = None,
         placement: str | None = None,
+        prompt: int | None = None,
+        generate: int | None = None,
+        depth: int | None = None,
+        routing: str | None = None,
+        seed: int = 0,
     ) -> None:
-        """tokens: play the first so many (whole passes). context: positions to reserve KV memory for. microbatch: what a window keeps
-        beside its own (default 512). graphs: launches come from CUDA graphs. prefill_chunk, batch, schedule: other passes than recorded
-        (policies/schedule). max_batch: how many sequences a clock-driven schedule may run together (default: all). placement: one such
-        as popular=50%:first=20% takes the rows that it counts out of what is played. Raises UserError."""
+        """trace: None draws routing of the class `routing` with `seed`, in the geometry of `model`. prompt, generate, depth: lengths of
+        each sequence in tokens, and positions that it holds before them (play/lengths.py). tokens: play the first so many (whole
+        passes). context: positions to reserve KV memory for. microbatch: what a window keeps beside its own (default 512). graphs:
+        launches come from CUDA graphs. prefill_chunk, batch, schedule: other passes than recorded (policies/schedule). max_batch: how
+        many sequences a clock-driven schedule may run together (default: all). placement: one such as popular=50%:first=20% takes the
+        rows that it counts out of what is played. Raises UserError."""
         self.hw = hw if isinstance(hw, Hardware) else hardware_profiles.load(hw)
-        self.recorded = traces.given(trace)
-        whole = scheduled(self.recorded, schedule, prefill_chunk, batch)
+        self.lengths = Lengths(prompt, generate, batch, depth)
+        self.model, self.text = _opened(trace, model, format, kv_format, self.lengths, routing, seed)
+        self.recorded = self.text.trace
+        if self.lengths.asked and clock_driven(schedule) is not None:
+            raise UserError(
+                f"--schedule {schedule} plays the requests of a trace as they are: leave --prompt and --generate out"
+            )
+        whole = scheduled(self.recorded, schedule, prefill_chunk, None if batch == 1 and self.text.made else batch)
         if popularity.source(placement).startswith(popularity.FIRST) and clock_driven(schedule) is not None:
             raise UserError(
                 f"--placement {placement} counts the first passes, and which come first under --schedule {schedule} is not known "
@@ -68,7 +82,6 @@ class Workload:
         self.prefill_chunk, self.batch, self.schedule = prefill_chunk, batch, schedule
         self.clock_driven = clock_driven(schedule)
         self.max_batch = self._most_sequences(max_batch)
-        self.model = model if isinstance(model, ModelShape) else _model_of(whole, model, format, kv_format)
         self.context = int(whole.position.max()) + 1 if context is None else context
         self.microbatch = self._beside_windows(microbatch)
         self.kv_bytes = kv_bytes(self.model, whole, self.context, self.max_batch, self.microbatch)
@@ -157,7 +170,7 @@ class Workload:
         if self.model.has_windows:
             same["microbatch"] = self.microbatch
         other = Workload(hw, trace, self.model, context=self.context, graphs=self.graphs, **same)
-        other.counted = self.counted
+        other.counted, other.text, other.lengths = self.counted, self.text, self.lengths
         return other
 
     @property
@@ -182,6 +195,10 @@ class Workload:
             said["max_batch"] = self.max_batch
         if self.model.has_windows:
             said["microbatch"] = self.microbatch
+        lengths = {name: getattr(self.lengths, name) for name in ("prompt", "generate", "depth")}
+        said |= {name: tokens for name, tokens in lengths.items() if tokens is not None}
+        if self.text.routing is not None:
+            said["routing"] = self.text.routing
         kv = {"kv_format": self.kv_format} if self.kv_format else {}
         return {
             "hardware": {"name": self.hw.name, "digest": self.hw.digest},
@@ -191,6 +208,28 @@ class Workload:
                       "prefill_chunk": self.prefill_chunk, "batch": self.batch},
             "context": self.context, "graphs": self.graphs, **said,
         }  # fmt: skip
+
+
+def _opened(
+    trace: str | Path | Trace | None,
+    model: str | Path | ModelShape | None,
+    format: str | None,
+    kv_format: str | None,
+    lengths: Lengths,
+    routing: str | None,
+    seed: int,
+) -> tuple[ModelShape, Text]:
+    """The model, and what is played. Raises UserError where neither a trace nor a model is named."""
+    if trace is not None:
+        if routing is not None:
+            raise UserError(f"--routing {routing} is drawn where there is no trace: leave --routing or --trace out")
+        whole = traces.given(trace)
+        shape = model if isinstance(model, ModelShape) else _model_of(whole, model, format, kv_format)
+        return shape, recorded(whole, lengths)
+    if model is None:
+        raise TypeError("a workload needs a trace or a model")
+    shape = model if isinstance(model, ModelShape) else models.load(model, format, kv_format)
+    return shape, drawn(shape, routing, lengths, seed)
 
 
 def _model_of(trace: Trace, model: str | Path | None, format: str | None, kv_format: str | None) -> ModelShape:

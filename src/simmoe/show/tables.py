@@ -8,6 +8,7 @@ from dataclasses import replace
 from simmoe.play import advice
 from simmoe.play.cautions import cautions
 from simmoe.play.confidence import Band
+from simmoe.play.guess import Guess
 from simmoe.play.ladder import Ladder
 from simmoe.play.plan import Plan, memory_of
 from simmoe.play.requests import Served
@@ -80,6 +81,8 @@ def show_run(run: Run, found: list[Tried], on: str, files: list[str], out: Scree
         out.print(line)
     if run.requests is not None:
         show_requests(run, run.requests, out)
+    if run.prompt_tok_s:
+        out.print(f"Prompts are read at {number(run.prompt_tok_s)} tok/s.")
     if run.tok_s:
         out.print(
             "A token's time: "
@@ -180,6 +183,21 @@ def show_band(run: Run, found: Band, out: Screen) -> None:
         f"Simulated {number(run.tok_s)} tok/s: {number(slow)} to {number(fast)} at the ends of the profile's ranges, "
         f"{number(low)} to {number(high)} over texts like this one (90 %, block bootstrap of the decode passes)."
     )
+
+
+def show_guess(found: Guess, out: Screen) -> None:
+    """What the drawn routing leaves open."""
+    others, parts = " and ".join(found.others), list[str]()
+    if found.tok_s is not None and not found.exact:
+        parts.append(f"{number(found.tok_s[0])} to {number(found.tok_s[1])} tok/s")
+    if found.ttft_first_s is not None:
+        parts.append(f"TTFT {seconds(found.ttft_first_s[0])} to {seconds(found.ttft_first_s[1])}")
+    if found.exact:
+        out.print(
+            "Decoding takes this time with any routing: nothing is loaded, and the experts of each layer are all on one unit."
+        )
+    if parts:
+        out.print(f"With the routing {found.routing}, {others}: {', '.join(parts)}.")
 
 
 def nothing_decoded(workload: Workload) -> str:

@@ -1,0 +1,132 @@
+"""The text that is played when its lengths are asked for: prompts and answers of so many tokens, from a trace or drawn without one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from simmoe.simulator.arrays import Ints
+from simmoe.simulator.errors import UserError
+from simmoe.simulator.nouns.model import ModelShape
+from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
+from simmoe.workloads import synthetic
+
+PROMPT, GENERATE = 512, 128  # of what is asked without the other, or without a trace
+MOST_POSITIONS = 2**31 - 1  # positions of a trace are int32
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """What a request looks like, in tokens; None = as the trace has it."""
+
+    prompt: int | None = None
+    generate: int | None = None
+    sequences: int | None = None
+    depth: int | None = None  # positions that a sequence holds before its prompt
+
+    @property
+    def asked(self) -> bool:
+        return self.prompt is not None or self.generate is not None
+
+    @property
+    def each(self) -> tuple[int, int]:
+        """(prompt, generate) of every sequence. Raises UserError for a request of nothing."""
+        prompt = PROMPT if self.prompt is None else self.prompt
+        generate = GENERATE if self.generate is None else self.generate
+        if not prompt + generate:
+            raise UserError("--prompt 0 --generate 0 plays nothing; give one of them a number of tokens")
+        return prompt, generate
+
+
+@dataclass(frozen=True)
+class Text:
+    """A trace to play, and what of it was drawn, reused or put together; empty where it is as recorded."""
+
+    trace: Trace
+    routing: str | None  # class that the routing was drawn from; None = recorded
+    notes: tuple[str, ...] = ()
+    made: bool = False  # its passes were made here, a prompt and then single tokens, sequence by sequence
+
+
+def drawn(model: ModelShape, routing: str | None, lengths: Lengths, seed: int) -> Text:
+    """Without a trace: routing of a class, in the geometry of the model."""
+    name = routing or synthetic.usual(model)
+    prompt, generate = lengths.each
+    trace = synthetic.routing_for(model, name, prompt, generate, lengths.sequences or 1, seed)
+    said = f"Routing is synthetic, drawn from {name}: no trace was given"
+    return Text(deeper(trace, lengths.depth), name, (said,), made=True)
+
+
+def recorded(trace: Trace, lengths: Lengths) -> Text:
+    """From a trace: as it is, or its rows as requests of the lengths that are asked for."""
+    notes = tuple[str, ...]()
+    if lengths.asked:
+        trace, notes = requests_of(trace, *lengths.each, lengths.sequences or 1)
+    return Text(deeper(trace, lengths.depth), None, notes, made=lengths.asked)
+
+
+def deeper(trace: Trace, depth: int | None) -> Trace:
+    """The trace behind so many positions that each sequence already holds. Raises UserError."""
+    if not depth:
+        return trace
+    last = int(trace.position.max()) + depth
+    if last > MOST_POSITIONS:
+        raise UserError(f"--depth {depth} ends at position {last:,}; at most {MOST_POSITIONS:,}")
+    meta = {key: value for key, value in trace.meta.items() if key != "digest"}
+    return replace(trace, position=(trace.position + depth).astype(np.int32), meta=meta)
+
+
+def requests_of(trace: Trace, prompt: int, generate: int, sequences: int) -> tuple[Trace, tuple[str, ...]]:
+    """Requests of `prompt` and `generate` tokens out of the rows of a trace, one request after the other, and notes of what that took.
+
+    Request i begins where sequence i of the trace does, and goes on with the sequences behind it, around to the first one: a row stays
+    what it routed, wherever it stands now. Raises UserError for a trace of verify passes, whose rows stay together.
+    """
+    if trace.emitted is not None:
+        raise UserError(
+            "--prompt and --generate make other passes than recorded, but the trace says which rows of its verify passes were kept "
+            "(emitted), and those stay together; leave them out"
+        )
+    rows, begins = _sequence_by_sequence(trace)
+    length, held = prompt + generate, len(begins)
+    at = (begins[np.arange(sequences) % held, None] + np.arange(length)) % len(rows)
+    row = rows[at]
+    passes = np.array([prompt] * bool(prompt) + [1] * generate)
+    pass_ptr = np.concatenate(([0], np.cumsum(np.tile(passes, sequences))))
+    phase = np.tile(np.array([PREFILL] * bool(prompt) + [DECODE] * generate, np.int8), sequences)
+    taken = trace.taken(row.ravel(), pass_ptr, phase)
+    taken = replace(
+        taken,
+        sequence=np.repeat(np.arange(sequences, dtype=np.int32), length),
+        position=np.tile(np.arange(length, dtype=np.int32), sequences),
+    )
+    was_decode = np.repeat(trace.phase, np.diff(trace.pass_ptr))[row] == DECODE
+    return taken, tuple(_said(trace, at, was_decode, prompt, sequences, held))
+
+
+def _sequence_by_sequence(trace: Trace) -> tuple[Ints, Ints]:
+    """Rows of the trace in order of their sequences (of first appearance) and positions, and where each sequence begins among them."""
+    _, first, inverse = np.unique(trace.sequence, return_index=True, return_inverse=True)
+    rank = np.argsort(np.argsort(first))[inverse]
+    rows = np.lexsort((np.arange(trace.n_tokens), rank))
+    return rows, np.searchsorted(rank[rows], np.arange(len(first)))
+
+
+def _said(trace: Trace, at: Ints, was_decode: Ints, prompt: int, sequences: int, held: int) -> list[str]:
+    """What had to be reused or taken for something else."""
+    asked, found = at.size, list[str]()
+    if again := asked - len(np.unique(at)):
+        found.append(
+            f"{again:,} of the {asked:,} tokens that are asked for are played again: the trace has {trace.n_tokens:,}"
+        )
+    if decoded := int(was_decode[:, :prompt].sum()):
+        found.append(f"{decoded:,} of {sequences * prompt:,} prompt tokens were recorded in decoding")
+    if read := int((~was_decode[:, prompt:]).sum()):
+        found.append(f"{read:,} of {asked - sequences * prompt:,} generated tokens were recorded in prompts")
+    begin = np.searchsorted(_sequence_by_sequence(trace)[1], at, side="right")
+    if crossing := int((begin != begin[:, :1]).any(axis=1).sum()):
+        found.append(
+            f"{crossing:,} of {sequences:,} requests go on with the next of the {held:,} sequences of the trace"
+        )
+    return [f"Lengths of --prompt and --generate: {'; '.join(found)}"] if found else []
