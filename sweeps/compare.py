@@ -189,7 +189,7 @@ def _beyond(comparison: Comparison) -> str:
 
 COLUMNS = (
     Column("machine", text=True), Column("trace", text=True), Column("policy", text=True), Column("experts resident", 8),
-    Column("memory", 4), Column("tok/s"), Column("ratio", 1), Column("TTFT first", 7), Column("warm", 10), Column("TPOT p95", 9),
+    Column("memory", 4), Column("tok/s"), Column("ratio", 1), Column("TTFT first", 7), Column("TTFT later", 10), Column("TPOT p95", 9),
     Column("hit rate", 2), Column("waiting", 6), Column("bound by", 5, text=True), Column("price", 11), Column("per 1000 USD", 3),
 )  # fmt: skip
 
@@ -213,7 +213,7 @@ def _cells(row: Row, comparison: Comparison) -> list[str]:
     return [
         f"{memory_of(row.workload, run.plan).share(budget):.1%} ({nbytes(budget)})",
         nbytes(run.memory_bytes["total"]), show.number(run.tok_s), "–" if ratio is None else f"{ratio:.3g}",
-        show.seconds(run.ttft_s["first"]), show.seconds(run.ttft_s["warm"]), show.seconds(None if tpot is None else tpot / 1e3),
+        show.seconds(run.ttft_s["first"]), show.seconds(run.ttft_s["later"]), show.seconds(None if tpot is None else tpot / 1e3),
         "–" if rate is None else f"{rate:.2%}", "–" if row.waiting is None else f"{row.waiting:.1%}", bound,
     ]  # fmt: skip
 

@@ -24,6 +24,7 @@ ALWAYS = ("trace", "hw", "eviction")  # columns of a front, where the space name
 PASSES = ("prefill_chunk", "batch", "schedule", "max_batch")  # which rows run in which pass
 SIZES = ("budget", "memory")  # one column together
 COLUMNS = (*ALWAYS[:2], *(axis for axis in AXES if axis not in (*ALWAYS[:2], *SIZES)))
+LEAST = 3 + len(COLUMNS)  # rank of what leaves before any axis
 SHOWN = {"memory_bytes", "tok_s", "ttft_first_s", "hit_rate"}  # metrics with a column of their own
 
 
@@ -110,10 +111,13 @@ def _table(rows: Sequence[tuple[str, Mapping[str, Any]]], sweep: Sweep, equal: S
     varied = {axis for axis, words in space.axes.items() if axis in ALWAYS or axis in bounded or len(words) > 1}
     axes = [axis for axis in COLUMNS if axis in varied]
     extra = [metric for metric in space.objectives if metric not in SHOWN]
+    beside = {
+        metric: 0 if metric in space.objectives else LEAST for metric in SHOWN
+    }  # axes tell rows apart and stay longer
     columns = (
-        Column("#"), *(Column(axis, 0 if axis in ALWAYS else 5 + i, text=True) for i, axis in enumerate(axes)), Column("budget", 2),
-        Column("memory", 1), Column("tok/s"), Column("TTFT first", 4), Column("hit rate", 3), *(Column(metric) for metric in extra),
-        *([Column("equal")] if equal else []),
+        Column("#"), *(Column(axis, 0 if axis in ALWAYS else 3 + i, text=True) for i, axis in enumerate(axes)), Column("budget", 2),
+        Column("memory", 1), Column("tok/s"), Column("TTFT first", beside["ttft_first_s"]), Column("hit rate", beside["hit_rate"]),
+        *(Column(metric) for metric in extra), *([Column("equal")] if equal else []),
     )  # fmt: skip
     ties = [(f"+{count}" if count else "",) for count in equal] if equal else [()] * len(rows)
     cells = (_cells(number, facts, axes, extra) for number, facts in rows)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from simmoe.play.kinds import Changes, Switch
 from simmoe.play.options import Declared
 from simmoe.play.scenario import OPTIONS
+from simmoe.show.wrap import wrapped
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nearest import among
 
@@ -23,10 +24,23 @@ if TYPE_CHECKING:
     Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 
+class Help(argparse.HelpFormatter):
+    """The help of argparse, in lines that break between words only."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return wrapped(" ".join(text.split()), width)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n".join(f"{indent}{line}" for line in self._split_lines(text, width - len(indent)))
+
+
 class Parser(argparse.ArgumentParser):
     """argparse, but for what a mistake prints."""
 
     _words: Sequence[str] = ()  # what this parser was given
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"formatter_class": Help, **options})
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         self._words = list(sys.argv[1:] if args is None else args)

@@ -24,7 +24,7 @@ COLUMNS = (
     Column("memory", 2),
     Column("tok/s"),
     Column("TTFT first", 3),
-    Column("TTFT warm", 7),
+    Column("TTFT later", 7),
     Column("TPOT p50", 4),
     Column("p95", 8),
     Column("p99", 9),
@@ -230,7 +230,7 @@ def _cells(run: Run) -> tuple[str, ...]:
     decode_ps, rate = int(run.pass_ps[run.decode_passes].sum()), run.decode.hit_rate
     waiting = f"{run.where_ps()['waiting for experts'] / decode_ps:.1%}" if decode_ps else "–"
     return (
-        nbytes(split["total"]), number(run.tok_s), seconds(ttft["first"]), seconds(ttft["warm"]),
+        nbytes(split["total"]), number(run.tok_s), seconds(ttft["first"]), seconds(ttft["later"]),
         *(seconds(None if (ms := run.tpot_ms(p)) is None else ms / 1e3) for p in (50, 95, 99)),
         "–" if rate is None else f"{rate:.2%}", "–" if run.bytes_per_token is None else nbytes(run.bytes_per_token), waiting,
     )  # fmt: skip

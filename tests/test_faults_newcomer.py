@@ -1,0 +1,134 @@
+"""What a newcomer and an attacker met in 0.1.0 and after it, through the command line and the public names only."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import simmoe
+from simmoe.cli.main import main
+from tests.test_faults_show import output, refused, shown
+
+OBJECTIVES = {"tok_s": "maximize", "memory_bytes": "minimize"}
+SPACE: dict[str, Any] = {
+    "schema": 1, "name": "small", "hw": "rtx_3090", "trace": "oracle-2x4", "eviction": ["lru", "lfu"], "tokens": 300,
+    "objectives": OBJECTIVES,
+}  # fmt: skip
+
+
+def space(folder: Path, **changes: Any) -> str:
+    file = folder / "mine.yaml"
+    file.write_text(yaml.safe_dump({**SPACE, **changes}))
+    return str(file)
+
+
+def flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def rows(text: str, head: str) -> list[list[str]]:
+    """The cells of the first table whose heading begins with that word, the heading among them."""
+    lines = text.splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith(head))
+    cells = [re.split(r"  +", line.strip()) for line in lines[first:]]
+    return cells[: next((i for i, row in enumerate(cells) if len(row) != len(cells[0])), len(cells))]
+
+
+# --- 25: which columns leave -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_fault_25_on_a_narrow_terminal_the_rows_of_a_front_still_differ(tmp_path: Path) -> None:
+    """Five axes that vary and two that do not, in 80 columns: what is the same in every row leaves first and is said once."""
+    file = space(
+        tmp_path, miss=["fetch", "cpu"], placement=["none", "n_cpu_moe=6"], start=["cold"], budget=["30%", "60%"],
+        timeline=["overlapped", "serial"],
+    )  # fmt: skip
+    ((text,),) = shown([["sweep", file, "--sampler", "grid"]], tmp_path, (80,))
+    head, *found = rows(text, "#  ")
+    assert found and "trace" not in head and "hw" not in head
+    assert "hw rtx_3090" in flat(text) and "trace oracle-2x4" in flat(text) and "all rows: " in text
+    front = [[cell for name, cell in zip(head, row) if name not in ("#", "memory", "tok/s", "equal")] for row in found]
+    assert len({tuple(row) for row in front}) == len(front), text
+    assert max(map(len, text.splitlines())) <= 80 or "simmoe run" in max(text.splitlines(), key=len)
+
+
+@pytest.mark.slow
+def test_fault_25_a_column_that_says_the_same_in_every_row_leaves_before_others(tmp_path: Path) -> None:
+    command = [
+        "compare",
+        "--hw",
+        "rtx_3090",
+        "--hw",
+        "rtx_4090",
+        "--trace",
+        "oracle-2x4",
+        "--tokens",
+        "300",
+        "--budget",
+        "50%",
+    ]
+    (narrow,), (wide,) = shown([command], tmp_path, (80, 200))
+    assert {"trace", "policy"} <= set(rows(wide, "machine")[0]) and "all rows" not in wide
+    assert not {"trace", "policy"} & set(rows(narrow, "machine")[0])
+    assert re.search(r"^all rows: .*trace oracle-2x4, policy lru", narrow, re.M)
+    gone = flat(narrow).partition("Not shown at 80 columns: ")[2].partition(". ")[0].split(", ")
+    assert not {"trace", "policy"} & set(gone)
+
+
+# --- 25: where prose breaks ------------------------------------------------------------------------------------------
+
+OPTION = re.compile(r"(?:^|[\s(])--[a-z][a-z-]*\n *(?=\w)|-\n *(?=\w)")  # at the end of a line that goes on
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [80, None])
+def test_fault_25_no_line_ends_inside_a_word_or_between_an_option_and_its_value(
+    width: int | None, tmp_path: Path
+) -> None:
+    """A path of 200 characters stays whole in a pipe; a terminal breaks what is wider than it, and nothing else."""
+    folder = tmp_path / ("long-" * 30)
+    folder.mkdir()
+    simmoe.save_trace(simmoe.load_trace("oracle-2x4"), folder / "mine.npz")
+    commands = [["run", "--hw", "rtx_4090", "--trace", str(folder / "mine.npz"), "--tokens", "300", "--budget", f"{share}%"]
+                for share in (13, 25, 38, 50)]  # fmt: skip
+    (texts,) = shown(commands, tmp_path, (width,) if width else ())
+    for text in texts:
+        assert " gives " in flat(text)
+        assert width or str(folder / "mine.npz") in text
+        found = OPTION.search(text.replace(str(folder), "") if width is None else re.sub(r"long-\n", "long-", text))
+        assert not found, text
+
+
+@pytest.mark.parametrize("width", [*range(50, 70), 80, 100])
+def test_fault_25_the_help_breaks_between_words(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    for command in ("run", "sweep", "calibrate"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        text = capsys.readouterr().out.partition("\n\n")[2]  # behind the usage
+        assert not re.findall(r"(?:.*[\s(]--[a-z][a-z-]*|.*-)\n {10,}(?=\w).*", text)
+
+
+# --- 29: words -------------------------------------------------------------------------------------------------------
+
+
+def test_fault_29_the_later_requests_are_not_called_warm(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A run that starts cold has a time to first token of the later requests; `warm` is the name of a start only."""
+    command = ["run", "--hw", "rtx_3090", "--trace", "oracle", "--tokens", "2048", "--start", "cold", "--budget", "50%"]
+    text = output(capsys, *command)
+    assert "TTFT later" in text and "warm" not in text
+    found = json.loads(output(capsys, *command, "--json"))["ttft_s"]
+    assert set(found) == {"first", "later"} and found["first"] > found["later"] > 0
+    assert "TTFT later" in output(capsys, "compare", *command[1:]).partition("\nratio")[0]
+    file = space(tmp_path, objectives={"ttft_warm_s": "minimize"})
+    assert "the metric ttft_warm_s is now called ttft_later_s" in refused(capsys, "sweep", file)
+    file = space(tmp_path, trace="oracle", tokens=2048, budget="50%", objectives={"ttft_later_s": "minimize"})
+    assert "ttft_later_s" in output(capsys, "sweep", file, "--sampler", "grid")
