@@ -132,3 +132,37 @@ def test_fault_29_the_later_requests_are_not_called_warm(capsys: pytest.CaptureF
     assert "the metric ttft_warm_s is now called ttft_later_s" in refused(capsys, "sweep", file)
     file = space(tmp_path, trace="oracle", tokens=2048, budget="50%", objectives={"ttft_later_s": "minimize"})
     assert "ttft_later_s" in output(capsys, "sweep", file, "--sampler", "grid")
+
+
+@pytest.mark.parametrize(("arguments", "line"), [
+    ("--hw a100 --trace gpt-oss-20b", "unknown trace 'gpt-oss-20b': a model has that name, which --model takes; `simmoe zoo list` lists "),
+    ("--hw a100 --trace gpt-oss-20b.yaml", "'gpt-oss-20b.yaml': a model has that name, which --model takes"),
+    ("--hw oracle --trace oracle", "unknown hardware 'oracle': a trace has that name, which --trace takes; `simmoe hw list` lists "),
+    ("--hw a100 --trace oracle --model a100", "unknown model 'a100': a machine has that name, which --hw takes"),
+    ("--hw a100 --trace oracle --eviction next_layer", "a prefetch policy has that name, which --prefetch takes; bundled: arc, belady"),
+    ("--hw a100 --trace oracle --prefetch lru", "an eviction policy has that name, which --eviction takes; bundled: "),
+])  # fmt: skip
+def test_fault_29_a_name_of_another_kind_says_which_option_takes_it(
+    arguments: str, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refused(capsys, "run", *arguments.split())
+    assert line in said and "nearest" not in said and "did you mean" not in said
+
+
+def test_fault_29_a_path_is_told_what_is_there_and_no_bundled_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "traces").mkdir()
+    simmoe.save_trace(simmoe.load_trace("oracle-2x4"), tmp_path / "traces" / "mine.npz")
+    for name, line in {
+        "traces": "it is a folder; name a file in it, such as mine.npz",
+        "traces/mini.npz": f"no such file; did you mean {str(tmp_path / 'traces/mine.npz')!r}?",
+        "traces/other-name.npz": "no such file; make one",
+        "none/mine.npz": f"there is no folder {str(tmp_path / 'none')!r}",
+    }.items():
+        for command in (["run", "--hw", "a100", "--trace"], ["locality"]):
+            said = refused(capsys, *command, str(tmp_path / name))
+            assert line in said and "nearest" not in said and "oracle" not in said
+    assert "no such file" in refused(capsys, "run", "--trace", "oracle", "--hw", str(tmp_path / "a100.yaml"))
+    assert "did you mean" not in refused(capsys, "sweep", str(tmp_path / "oracle_vs_switch"))
+    assert "nearest: oracle" in refused(capsys, "run", "--hw", "a100", "--trace", "oracl")  # of names it still is
