@@ -44,7 +44,9 @@ def resolve(name: str | Path, folder: Path, suffix: str, what: str, add: str, li
         return folder / f"{stem}{suffix}"
     why = _not_there(str(name), path, suffix)
     if not why and (why := _of_another_kind(path.name)):
-        why += f"; {listing} lists the bundled ones" if listing else f"; bundled: {', '.join(available(folder, suffix))}"
+        why += (
+            f"; {listing} lists the bundled ones" if listing else f"; bundled: {', '.join(available(folder, suffix))}"
+        )
     why = why or f"no such file or bundled name; {among(stem, available(folder, suffix), 'bundled:', listing)}"
     raise UserError(f"unknown {what} {_shown(str(name))}: {why}; {add}")
 
@@ -64,7 +66,9 @@ def _not_there(name: str, path: Path, suffix: str) -> str:
             return ""
         if not path.parent.is_dir():
             return f"there is no folder {_shown(str(path.parent))}"
-        close = difflib.get_close_matches(path.name, [one.name for one in path.parent.iterdir() if one.suffix == suffix], n=1)
+        close = difflib.get_close_matches(
+            path.name, [one.name for one in path.parent.iterdir() if one.suffix == suffix], n=1
+        )
     except OSError:
         close = []
     return "no such file" + (f"; did you mean {str(path.parent / close[0])!r}?" if close else "")

@@ -166,3 +166,74 @@ def test_fault_29_a_path_is_told_what_is_there_and_no_bundled_name(
     assert "no such file" in refused(capsys, "run", "--trace", "oracle", "--hw", str(tmp_path / "a100.yaml"))
     assert "did you mean" not in refused(capsys, "sweep", str(tmp_path / "oracle_vs_switch"))
     assert "nearest: oracle" in refused(capsys, "run", "--hw", "a100", "--trace", "oracl")  # of names it still is
+
+
+# --- 15: times and rates that cannot be true -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("hw", "path", "value", "said"), [
+    ("a100", "link.latency", "90 ps", "the least is 260 ns"),
+    ("a100", "link.latency", "15 s", "the most is 10 ms"),
+    ("a100", "units.gpu.launch", "10 ns", "the least is 300 ns"),
+    ("a100", "units.gpu.launch", "2 s", "the most is 10 ms"),
+    ("a100", "units.gpu.graph_launch", "1 ns", "the least is 300 ns"),
+    ("a100", "units.gpu.host_wait", "1 s", "the most is 100 ms"),
+    ("a100", "units.cpu.launch", "90 ps", "the least is 10 ns"),
+    ("jetson_orin", "link.latency", "1 us", "the least is 3 us"),
+    ("jetson_orin", "link.latency", "20 s", "the most is 100 ms"),
+    ("rtx_4090_nvme", "link.upstream.latency", "90 ps", "the least is 3 us"),
+    ("jetson_orin_nano", "units.gpu.flops.fp32", "90 TFLOP/s", "the most is 62 TFLOP/s"),
+    ("m4_max", "peak.flops.fp16", "600 TFLOP/s", "the most is 518 TFLOP/s"),
+    ("desktop_ddr5_2ch", "units.cpu.flops.bf16", "2000 TFLOP/s", "the most is 1.7 PFLOP/s"),
+    ("a100", "units.cpu.flops.fp32", "120 TFLOP/s", "the most is 100 TFLOP/s"),
+])  # fmt: skip
+def test_fault_15_a_time_or_a_rate_that_no_machine_has_is_named(
+    hw: str, path: str, value: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node: dict[str, Any] = {"value": value, "kind": "measured", "source": "a slip of the unit"}
+    for key in reversed(path.split(".")):
+        node = {key: node}
+    file = tmp_path / "box.yaml"
+    file.write_text(yaml.safe_dump({"schema": 1, "name": "box", "title": "Mine", "extends": hw, **node}))
+    assert main(["hw", "check", str(file)]) == 1
+    line = capsys.readouterr().out
+    assert line.startswith(f"box.yaml: {path}: {value} (measured) cannot be true: {said}, ")
+    run = ["run", "--hw", str(file), "--trace", "oracle-2x4", "--tokens", "60", "--budget", "50%"]
+    assert f"{path}: {value} (measured) cannot be true" in flat(output(capsys, *run))
+
+
+def test_fault_15_no_bundled_machine_is_questioned(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["hw", "list", "--json"]) == 0
+    for one in json.loads(capsys.readouterr().out)["profiles"]:
+        assert main(["hw", "check", one["name"]]) == 0, one["name"]
+
+
+# --- 29: options of others, options twice ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("words", "like"), [
+    ("--n-cpu-moe 25", "--placement n_cpu_moe=25"), ("--n-cpu-moe=25", "--placement n_cpu_moe=25"), ("-ncmoe 25", "--placement n_cpu_moe=25"),
+    ("--cpu-moe", "--placement n_cpu_moe=99"), ("-ngl 20", "--placement n_cpu_moe=N"), ("-ot exps=CPU", "--placement n_cpu_moe=N"),
+    ("-c 4096", "--context 4096"), ("--max-model-len 4096", "--context 4096"), ("-ts 3,1", "--placement layer_split=3/1"),
+    ("-np 4", "--batch 4"),
+])  # fmt: skip
+def test_fault_29_an_option_of_another_engine_is_told_in_words_of_this_one(
+    words: str, like: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    option = words.split()[0].partition("=")[0]
+    for command in ("run", "compare"):
+        for line in (f"--hw a100 --trace oracle {words}", f"{words} --hw a100 --trace oracle"):
+            said = refused(capsys, command, *line.split())
+            assert said.startswith(f"simmoe: unknown option {option}; here: ") and like in said, said
+    assert "here:" not in refused(capsys, "sweep", "oracle_vs_switch", *words.split())
+    if "N" not in like and "layer_split" not in like:  # what is named is taken
+        assert main(["run", "--hw", "a100", "--trace", "oracle-2x4", "--tokens", "60", "--budget", "50%", *like.split()]) == 0
+
+
+@pytest.mark.parametrize("command", [
+    "sweep oracle_vs_switch --seed 3 --seed 4", "calibrate --rows a.jsonl --rows b.jsonl", "locality oracle --html a --html b",
+    "run --hw a100 --trace oracle --budget 50% --per-token a.csv --per-token b.csv", "model import x --out a --out b",
+])  # fmt: skip
+def test_fault_29_an_option_that_is_given_twice_is_refused(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    option = command.split()[-2]
+    assert f"{option} is given more than once; give it once" in refused(capsys, *command.split())

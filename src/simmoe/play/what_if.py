@@ -47,13 +47,13 @@ class Tried:
     change: Change
     tok_s: float
     gain: float  # as a fraction of the speed without it
-    beyond: bool = False  # above what the machine can have: another machine
+    beyond: bool = False  # a figure that this machine cannot have: another machine
 
     def __str__(self) -> str:
         change = self.change
         what = f"{change.what} ({change.words})" if change.what else change.words
         what += ", in place of --memory," * ("memory" in change.options)
-        other = ", another machine: this one's peak is lower" * self.beyond
+        other = ", another machine: this one cannot do that" * self.beyond
         return f"{what} gives {self.gain:+.0%} ({speed(self.tok_s)} tok/s{other})"
 
 
