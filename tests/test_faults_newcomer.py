@@ -237,3 +237,21 @@ def test_fault_29_an_option_of_another_engine_is_told_in_words_of_this_one(
 def test_fault_29_an_option_that_is_given_twice_is_refused(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     option = command.split()[-2]
     assert f"{option} is given more than once; give it once" in refused(capsys, *command.split())
+
+
+def test_fault_15_joined_rows_and_rows_of_no_machine_name_the_files_that_a_user_knows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.test_faults_calibrate import calibrated, known_rows  # here: 0.1.0 has no rows
+
+    one, other = known_rows("memory", True), known_rows("memory", False)
+    assert calibrated(tmp_path, [*one, *(row for row in other if row["kind"] != "machine")]) == 2
+    line = capsys.readouterr().err
+    assert re.match(r"simmoe: rows\.jsonl: lines \d+ and \d+ time the same, \{.*\}; keep the rows of one run\n$", line), line
+    for row in one:
+        if row["kind"] == "machine":
+            row["memory_bytes"] = [10**9, 0]  # no byte was free
+    assert calibrated(tmp_path, one) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("simmoe: made.yaml: tiers.host_buffer.capacity.value: '0 B' must be more than zero"), line
+    assert not (tmp_path / "made.yaml").exists()
