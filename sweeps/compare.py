@@ -18,6 +18,7 @@ from simmoe.play.scenario import OPTIONS, Scenario
 from simmoe.play.workload import Workload
 from simmoe.show import tables as show
 from simmoe.show.grid import Column, Grid
+from simmoe.show.legend import legend
 from simmoe.show.screen import Screen
 from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.errors import UserError
@@ -159,15 +160,14 @@ def show_comparison(comparison: Comparison, files: list[str], out: Screen) -> No
     out.print(show.inputs(files))
     for note in dict.fromkeys(note for row in rows for note in _notes(row) if note):
         out.print(note)
-    out.table(_table(comparison))
+    grid = _table(comparison)
+    out.table(grid)
     for number, row in enumerate(rows, 1):
         if row.run is None:
             out.print(f"Row {number}, {row.workload.hw.name}: {row.why_not}")
     for line in _starts(comparison):
         out.print(line)
-    out.print(
-        "ratio: tok/s relative to the first row that ran. waiting: share of decode time spent waiting for experts. per 1000 USD: tok/s."
-    )
+    out.print(legend(grid))
 
 
 def _starts(comparison: Comparison) -> list[str]:

@@ -8,9 +8,9 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from simmoe.hardware_profiles import doubts, load
 from simmoe.show import tables as show
 from simmoe.show.grid import Column, Grid
+from simmoe.show.legend import legend
 from simmoe.show.screen import Screen
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.time import compile as compiled
@@ -39,6 +39,8 @@ def show_sweep(sweep: Sweep, top: int | None, files: list[str], out: Screen) -> 
         for hw in sweep.space.axes["hw"]:
             shown += _front(sweep, sweep.front_on(hw), f"Pareto front on {hw}", equal, top, out)
         out.print("--json gives every trial with its command.")
+    if shown:
+        out.print(legend(_table([(str(trial.number), trial.user_attrs) for trial in shown], sweep, None)))
     if any(equal[tuple(trial.values)] > 1 for trial in shown):
         out.print("equal: so many other scenarios have the same values of all objectives; --json names them.")
 
@@ -58,7 +60,6 @@ def _heading(sweep: Sweep, files: list[str], out: Screen) -> None:
     said = show.how_much if any(len(space.axes.get(axis, ())) > 1 for axis in PASSES) else show.played
     lines = ["; ".join(f"{name}: {said(workload)}" for name, workload in workloads.items()), show.inputs(files)]
     lines += dict.fromkeys(filter(None, map(show.small_model, workloads.values())))
-    lines += [f"{name}: {line}" for name in space.axes["hw"] for line in doubts(load(name))]
     if "plain" in engines and compiled.missing():
         lines.append(
             "numba is not installed: the engine ran interpreted; pip install 'simmoe[fast]' gives the same numbers sooner"

@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 from simmoe import hardware_profiles
 from simmoe.play import popularity
 from simmoe.play.calling import scenario_of
-from simmoe.play.cautions import cautions
+from simmoe.play.cautions import about, cautions, of_machine
 from simmoe.play.identity import placement_identity, policy_identity
-from simmoe.play.kinds import OFF
+from simmoe.play.kinds import OFF, changes
+from simmoe.play.memory import page_cache_of
 from simmoe.play.options import Declared
-from simmoe.play.plan import Plan, counts_use, guesses_of, missing_of, streamed, units_of
+from simmoe.play.plan import Plan, counts_use, guesses_of, missing_of, units_of
 from simmoe.play.result import Run
 from simmoe.play.run import play
 from simmoe.play.scenario import Scenario, workload_options
@@ -199,18 +200,16 @@ class Scenarios:
         return repr([point.get(name) for name in self._made_of])
 
     def cautions(self) -> list[str]:
-        """What a reader of a front must know of the traces and placements of the space, on the first machine that plays them."""
-        axes, found = self.space.axes, dict[str, None]()
+        """What a reader of a front must know of the machines, and of what is played, on the first machine that plays it."""
+        axes, found = self.space.axes, dict.fromkeys(self._of_machines())
         first = {axis: values[0] for axis, values in axes.items()}
-        for trace, word in product(axes["trace"], axes.get("placement", (OFF,))):
-            placed = {"placement": word} if "placement" in axes else {}
+        for trace, words in product(axes["trace"], self._spoken_of()):
             for hw in axes["hw"]:
-                point = {**first, "trace": trace, "hw": hw, **placed}
+                point = {**first, **words, "trace": trace, "hw": hw}
                 with suppress(UserError):  # a scenario that cannot run says so in its trial
-                    plan = Plan(0, placement=AXES["placement"].parsed(word) if placed else None)
                     workload = self.workload(point)
-                    # what holds for one budget only, and what the heading says of each machine by its name
-                    other = {*streamed(workload, plan), *hardware_profiles.doubts(workload.hw)}
+                    plan = self._without_budget(self._scenario(point), workload)
+                    other = of_machine(workload, plan)  # what holds for one budget only is among them
                     found |= dict.fromkeys(line for line in cautions(workload, plan) if line not in other)
                     break
         sources = map(popularity.source, axes.get("placement", ()))
@@ -220,6 +219,29 @@ class Scenarios:
         if len(axes.get("warm_up", ())) > 1:
             found[OTHER_WARM_UPS] = None
         return list(found)
+
+    def _of_machines(self) -> list[str]:
+        """What is to be known of each machine, by its name."""
+        found = list[str]()
+        for name, change in product(self.space.axes["hw"], self.space.axes.get("set", (OFF,))):
+            with suppress(UserError):  # a figure that this machine does not have
+                hw = hardware_profiles.load(name, changes(AXES["set"].parsed(change)))
+                found += [f"{hw.name}: {line}" for line in about(hw)]
+        return found
+
+    def _spoken_of(self) -> list[Point]:
+        """Words of the axes that a caution may be about: each placement and miss rule, and each page cache with each start."""
+        varied = [{axis: word} for axis in ("placement", "miss") for word in self.space.axes.get(axis, ())]
+        both = {axis: self.space.axes[axis] for axis in ("page_cache", "start") if axis in self.space.axes}
+        return [*varied, *(dict(zip(both, words)) for words in product(*both.values()))]
+
+    @staticmethod
+    def _without_budget(named: Scenario, workload: Workload) -> Plan:
+        """What cautions go by, for whatever budget."""
+        return Plan(
+            0, placement=named.placement, miss=named.miss, start=named.start, cold_per_sequence=named.cold_per_sequence,
+            page_cache_bytes=page_cache_of(workload.hw, named.page_cache or 0, 0),
+        )  # fmt: skip
 
     def command(self, point: Point) -> str:
         """The `simmoe run` that gives this scenario's numbers; without a budget it would play a ladder."""

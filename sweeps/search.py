@@ -86,14 +86,14 @@ class Sweep:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data without wall-clock time: the same space, seed and number of trials give the same bytes."""
-        equals, best = self.equals(), self.front
+        equals, best, notes = self.equals(), self.front, self.scenarios.cautions()
         on = {hw: self.front_on(hw) for hw in self.space.axes["hw"]}
         every = {trial.number: trial for one in (best, *on.values()) for trial in one}
         return {
             "schema": RESULT_SCHEMA, "kind": "simulated", "versions": {**versions(), "optuna": optuna.__version__},
             "space": {"name": self.space.name, "digest": self.scenarios.digest, "scenarios": self.space.size, "tokens": self.space.tokens},
             "objectives": dict(self.space.objectives), "sampler": self.sampler, "seed": self.seed,
-            "sampled_by": list(self.sampled_by),
+            "sampled_by": list(self.sampled_by), **({"notes": notes} if notes else {}),
             "trials": [
                 {"number": t.number, "state": "played" if t.state == TrialState.COMPLETE else "cannot run", **t.user_attrs}
                 for t in self.trials

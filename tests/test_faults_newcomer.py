@@ -255,3 +255,91 @@ def test_fault_15_joined_rows_and_rows_of_no_machine_name_the_files_that_a_user_
     line = capsys.readouterr().err
     assert line.startswith("simmoe: made.yaml: tiers.host_buffer.capacity.value: '0 B' must be more than zero"), line
     assert not (tmp_path / "made.yaml").exists()
+
+
+# --- 29: what a reader must know -------------------------------------------------------------------------------------
+
+
+def small(folder: Path, name: str, capacity: str = "3 GB", **figures: str) -> str:
+    """An RTX 3060 with less memory, and figures that a user has changed."""
+    node: dict[str, Any] = {"schema": 1, "name": name, "title": name, "extends": "rtx_3060"}
+    for path, value in {"tiers.gddr.capacity": capacity, **figures}.items():
+        *parents, last = path.split(".")
+        at = node
+        for key in parents:
+            at = at.setdefault(key, {})
+        at[last] = {"value": value, "kind": "measured", "source": "mine"}
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump(node))
+    return str(folder / f"{name}.yaml")
+
+
+def test_fault_22_a_sweep_says_what_a_run_of_its_scenarios_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A page cache that is full before the run, and a machine with a figure that cannot be: the last of the words of their axes."""
+    bad = small(tmp_path, "bad", **{"link.latency": "90 ps"})
+    file = space(
+        tmp_path, hw=["rtx_4090_nvme", bad], trace="oracle", page_cache=["none", "4GB"], budget=["25%", "50%"], eviction="lru",
+        start=["cold", "auto"],
+    )  # fmt: skip
+    run = ["run", "--hw", "rtx_4090_nvme", "--trace", "oracle", "--tokens", "300", "--budget", "25%", "--page-cache", "4GB", "--json"]
+    full = next(note for note in json.loads(output(capsys, *run))["notes"] if note.startswith("The page cache holds all"))
+    impossible = "bad: link.latency: 90 ps (measured) cannot be true: "
+    for sampler in ("grid", "random"):
+        text = flat(output(capsys, "sweep", file, "--sampler", sampler, "--trials", "4"))
+        assert full in text and impossible in text
+        notes = json.loads(output(capsys, "sweep", file, "--sampler", sampler, "--trials", "4", "--json"))["notes"]
+        assert full in notes and any(note.startswith(impossible) for note in notes) and len(notes) == len(set(notes))
+    file = space(tmp_path, hw="rtx_4090_nvme", trace="oracle", page_cache="4GB", budget=["25%"], start="cold")
+    assert "notes" not in json.loads(output(capsys, "sweep", file, "--sampler", "grid", "--json"))
+
+
+@pytest.mark.parametrize("table", ["run", "ladder", "compare", "sweep"])
+def test_fault_29_below_each_table_stands_what_its_columns_are(
+    table: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--hw", "rtx_3090", "--trace", "oracle-2x4", "--tokens", "300"]
+    command = {
+        "run": ["run", *options, "--budget", "50%"], "ladder": ["run", *options], "compare": ["compare", *options],
+        "sweep": ["sweep", space(tmp_path, budget=["50%", "100%"]), "--sampler", "grid"],
+    }[table]  # fmt: skip
+    text = flat(output(capsys, *command))
+    first = "time to the first token of the first sequence"
+    assert f"TTFT first: {first}; " in text and "hit rate: of the expert requests in decode" in text
+    assert ("waiting: share of decode time spent waiting for experts" in text) == (table != "sweep")
+    assert ("TPOT p95: " in text, "TPOT p50: " in text) == (table == "compare", table in ("run", "ladder"))
+
+
+def test_fault_01_the_bound_everything_is_marked_where_it_does_not_fit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """3,652 MB of experts on 3 GB, and on 12 GB."""
+    options = ["--trace", "oracle", "--tokens", "300"]
+    for hw, fits in ((small(tmp_path, "box"), False), ("rtx_3060", True)):
+        text = output(capsys, "run", "--hw", hw, *options)
+        assert bool(re.search(r"^bound: everything, does not fit  ", text, re.M)) is not fits
+        note = f"The bound everything does not fit on box: {'2.39 GB'} are missing beside the usable "
+        assert (note in flat(output(capsys, "run", "--hw", hw, *options, "--eviction", "everything"))) is not fits
+        ladder = json.loads(output(capsys, "run", "--hw", hw, *options, "--json"))["bounds"]
+        assert any(one.startswith(note) for one in ladder["everything"].get("notes", [])) is not fits
+        assert "notes" not in ladder["nothing"]
+
+
+def test_fault_04_a_budget_above_all_experts_says_that_it_holds_all(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--hw", "rtx_3090", "--trace", "oracle", "--tokens", "300"]
+    note = "The budget is 496 GB more than all experts: the run holds them all, 3.63 GB"
+    assert note in flat(output(capsys, "run", *options, "--budget", "500GB"))
+    assert note in json.loads(output(capsys, "run", *options, "--budget", "500GB", "--json"))["notes"]
+    assert note in flat(output(capsys, "compare", *options, "--budget", "500GB"))
+    one, other = (json.loads(output(capsys, "run", *options, "--budget", size, "--json")) for size in ("500GB", "100%"))
+    assert "notes" not in other and {**one, "notes": 0} == {**other, "notes": 0}  # the same run, of the same digest
+    placed = [*options, "--placement", "n_cpu_moe=8", "--budget", "500GB"]
+    assert "more than all experts that the placement left to the device" in flat(output(capsys, "run", *placed))
+
+
+def test_fault_11_a_context_that_is_smaller_than_what_is_played_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--hw", "rtx_3090", "--trace", "oracle", "--budget", "50%"]
+    line = refused(capsys, "run", *options, "--tokens", "300", "--context", "255")
+    assert "--context 255 reserves KV memory for fewer positions than are played, 256; " in line
+    assert main(["run", *options, "--tokens", "300", "--context", "256"]) == 0
+    assert main(["run", *options, "--tokens", "64", "--context", "64"]) == 0  # what is not played needs no room

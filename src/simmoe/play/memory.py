@@ -184,6 +184,11 @@ def budget_of(memory: Memory, budget: int | str | None, total: int | str | None)
     return memory.holds_bytes
 
 
+def beyond_of(memory: Memory, budget: int | str | None) -> int:
+    """Bytes that --budget asks for beyond all experts that the placement left to the device."""
+    return 0 if budget is None else max(bytes_of(budget, memory.left_bytes, "--budget") - memory.left_bytes, 0)
+
+
 def bound_of(memory: Memory, which: str, budget: int | str | None, total: int | str | None) -> int:
     """Bytes of the device's routed experts that a bound keeps resident. Raises UserError for a budget that does not hold them."""
     if which == "nothing":

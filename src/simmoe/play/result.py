@@ -216,7 +216,7 @@ class Run:
 
     def scenario(self) -> dict[str, Any]:
         plan = asdict(self.plan)
-        del plan["device_budgets"]  # they follow from the budget and the placement
+        del plan["device_budgets"], plan["beyond_bytes"]  # they follow from the budget and the placement
         if self.plan.arrivals is None:
             del plan["arrivals"]
         plan["eviction"] = eviction_identity(self.plan.eviction)

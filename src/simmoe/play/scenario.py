@@ -281,7 +281,7 @@ class Scenario:
     def plan(self, workload: Workload) -> Plan:
         """What may stay resident on the machine of `workload`. Raises UserError for what that machine cannot do."""
         from simmoe.play import devices
-        from simmoe.play.memory import bound_of, budget_of, page_cache_of
+        from simmoe.play.memory import beyond_of, bound_of, budget_of, page_cache_of
         from simmoe.play.plan import Plan, placed_memory
         from simmoe.simulator.decide.decisions import BOUNDS
 
@@ -302,6 +302,7 @@ class Scenario:
             budget_bytes=bound_of(memory, self.eviction, self.budget, self.memory)
             if self.eviction in BOUNDS
             else budget_of(memory, self.budget, self.memory),
+            beyond_bytes=beyond_of(memory, self.budget),
             page_cache_bytes=page_cache_of(workload.hw, self.page_cache or 0, int(workload.model.expert_bytes.min())),
             **self._of(Plan),
         )
