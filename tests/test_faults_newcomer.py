@@ -212,7 +212,8 @@ def test_fault_15_no_bundled_machine_is_questioned(capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize(("words", "like"), [
-    ("--n-cpu-moe 25", "--placement n_cpu_moe=25"), ("--n-cpu-moe=25", "--placement n_cpu_moe=25"), ("-ncmoe 25", "--placement n_cpu_moe=25"),
+    ("--n-cpu-moe 25", "--placement n_cpu_moe=25"), ("--n-cpu-moe=25", "--placement n_cpu_moe=25"),
+    ("-ncmoe 25", "--placement n_cpu_moe=25"),
     ("--cpu-moe", "--placement n_cpu_moe=99"), ("-ngl 20", "--placement n_cpu_moe=N"), ("-ot exps=CPU", "--placement n_cpu_moe=N"),
     ("-c 4096", "--context 4096"), ("--max-model-len 4096", "--context 4096"), ("-ts 3,1", "--placement layer_split=3/1"),
     ("-np 4", "--batch 4"),
@@ -227,7 +228,10 @@ def test_fault_29_an_option_of_another_engine_is_told_in_words_of_this_one(
             assert said.startswith(f"simmoe: unknown option {option}; here: ") and like in said, said
     assert "here:" not in refused(capsys, "sweep", "oracle_vs_switch", *words.split())
     if "N" not in like and "layer_split" not in like:  # what is named is taken
-        assert main(["run", "--hw", "a100", "--trace", "oracle-2x4", "--tokens", "60", "--budget", "50%", *like.split()]) == 0
+        assert (
+            main(["run", "--hw", "a100", "--trace", "oracle-2x4", "--tokens", "60", "--budget", "50%", *like.split()])
+            == 0
+        )
 
 
 @pytest.mark.parametrize("command", [
@@ -247,7 +251,9 @@ def test_fault_15_joined_rows_and_rows_of_no_machine_name_the_files_that_a_user_
     one, other = known_rows("memory", True), known_rows("memory", False)
     assert calibrated(tmp_path, [*one, *(row for row in other if row["kind"] != "machine")]) == 2
     line = capsys.readouterr().err
-    assert re.match(r"simmoe: rows\.jsonl: lines \d+ and \d+ time the same, \{.*\}; keep the rows of one run\n$", line), line
+    assert re.match(
+        r"simmoe: rows\.jsonl: lines \d+ and \d+ time the same, \{.*\}; keep the rows of one run\n$", line
+    ), line
     for row in one:
         if row["kind"] == "machine":
             row["memory_bytes"] = [10**9, 0]  # no byte was free
@@ -282,8 +288,23 @@ def test_fault_22_a_sweep_says_what_a_run_of_its_scenarios_says(
         tmp_path, hw=["rtx_4090_nvme", bad], trace="oracle", page_cache=["none", "4GB"], budget=["25%", "50%"], eviction="lru",
         start=["cold", "auto"],
     )  # fmt: skip
-    run = ["run", "--hw", "rtx_4090_nvme", "--trace", "oracle", "--tokens", "300", "--budget", "25%", "--page-cache", "4GB", "--json"]
-    full = next(note for note in json.loads(output(capsys, *run))["notes"] if note.startswith("The page cache holds all"))
+    run = [
+        "run",
+        "--hw",
+        "rtx_4090_nvme",
+        "--trace",
+        "oracle",
+        "--tokens",
+        "300",
+        "--budget",
+        "25%",
+        "--page-cache",
+        "4GB",
+        "--json",
+    ]
+    full = next(
+        note for note in json.loads(output(capsys, *run))["notes"] if note.startswith("The page cache holds all")
+    )
     impossible = "bad: link.latency: 90 ps (measured) cannot be true: "
     for sampler in ("grid", "random"):
         text = flat(output(capsys, "sweep", file, "--sampler", sampler, "--trials", "4"))
@@ -343,3 +364,57 @@ def test_fault_11_a_context_that_is_smaller_than_what_is_played_is_refused(capsy
     assert "--context 255 reserves KV memory for fewer positions than are played, 256; " in line
     assert main(["run", *options, "--tokens", "300", "--context", "256"]) == 0
     assert main(["run", *options, "--tokens", "64", "--context", "64"]) == 0  # what is not played needs no room
+
+
+# --- 4: what would fit -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("options", "kinds"), [
+    ("--budget 100%", {"--budget", "--format", "--placement"}),
+    ("--budget 3GB", {"--budget", "--format", "--placement"}),
+    ("--budget 100% --placement n_cpu_moe=4", {"--budget", "--format", "--placement"}),
+    ("--budget 10% --context 100000", {"--context"}),
+    ("--context 100000", {"--context"}),
+    ("--context 9000 --format fp32", {"--format", "--context"}),
+    ("--budget 100% --set tiers.host_dram.capacity=2GB", {"--format"}),
+])  # fmt: skip
+def test_fault_04_what_does_not_fit_names_the_nearest_that_does(
+    options: str, kinds: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every way that is named is played by hand, and the next blocks, positions or format before it are refused."""
+    command = ["run", "--hw", small(tmp_path, "box"), "--trace", "oracle", "--tokens", "100", *options.split()]
+    line = refused(capsys, *command)
+    found = dict(re.findall(r"(--[a-z]+) ([^\s,]+)", line.partition("usable")[2]))
+    assert set(found) == kinds, line
+    for option, value in found.items():
+        assert main(applied(command, option, value)) == 0, (option, value, capsys.readouterr().err)
+        for nearer in NEARER[option](value):
+            assert "fit" in refused(capsys, *applied(command, option, nearer)), (option, nearer)
+    for play in (simmoe.run, simmoe.ladder):  # the ladder's own needs room for one expert alone
+        with pytest.raises(ValueError, match=r"; what would fit: --context 12690$"):
+            play(command[2], "oracle", tokens=100, context=100_000)
+
+
+FORMATS = ("fp32", "fp16", "q8_0", "q6_k", "q4_k")  # of oracle-moe-9x24 by their bytes, where all matrices are covered
+NEARER = {
+    "--budget": lambda value: [f"{int(value.removesuffix('MB')) + 2}MB"],
+    "--format": lambda value: [FORMATS[FORMATS.index(value) - 1]],
+    "--context": lambda value: [str(int(value) + 1)],
+    "--placement": lambda value: [f"n_cpu_moe={int(value.partition('=')[2]) - 1}"],
+}
+
+
+def applied(command: list[str], option: str, value: str) -> list[str]:
+    """The command with that option in place of what it had."""
+    if option in command:
+        at = command.index(option)
+        command = command[:at] + command[at + 2 :]
+    return [*command, option, value]
+
+
+def test_fault_04_what_nothing_makes_fit_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["run", "--hw", small(tmp_path, "tiny", "1.1 GB"), "--trace", "oracle", "--tokens", "100"]
+    line = refused(capsys, *command)
+    assert line.endswith(
+        "no other --format, --context or --placement n_cpu_moe=N alone would fit: name a larger machine\n"
+    )

@@ -113,7 +113,9 @@ def _check_twice(found: Rows, name: str) -> None:
         timed = json.dumps({key: value for key, value in row.items() if key not in RESULTS}, sort_keys=True)
         if row["kind"] in NEEDS and timed in first:
             what = timed if len(timed) <= LONGEST_SHOWN else f"{timed[:LONGEST_SHOWN]}…"
-            raise UserError(f"{name}: lines {first[timed]} and {number} time the same, {what}; keep the rows of one run")
+            raise UserError(
+                f"{name}: lines {first[timed]} and {number} time the same, {what}; keep the rows of one run"
+            )
         first.setdefault(timed, number)
 
 

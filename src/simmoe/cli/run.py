@@ -19,6 +19,7 @@ from simmoe.play.result import Run
 from simmoe.play.scenario import OPTIONS, Scenario
 from simmoe.play.what_if import Tried
 from simmoe.play.workload import Workload
+from simmoe.play.would_fit import told
 from simmoe.show import files as lanes
 from simmoe.show import tables as show
 from simmoe.show.screen import Screen
@@ -46,11 +47,12 @@ def run(a: argparse.Namespace) -> None:
     trace = traces.given(scenario.trace)
     if not one and a.file is None and a.tokens is None:  # of what a file holds nothing is left open
         scenario = replace(scenario, tokens=laddering.usual_tokens(trace))
-    workload = replace(scenario, trace=trace).workload()
-    plan = scenario.plan(workload)
-    if a.perfetto:
-        devices.refuse(plan, workload.hw, "--perfetto (a lane for one device and its link)")
-    (_one if one else _ladder)(a, scenario, workload, plan)
+    with told(opened := replace(scenario, trace=trace)):
+        workload = opened.workload()
+        plan = scenario.plan(workload)
+        if a.perfetto:
+            devices.refuse(plan, workload.hw, "--perfetto (a lane for one device and its link)")
+        (_one if one else _ladder)(a, scenario, workload, plan)
     if a.save:
         scenario.save(a.save, force=a.force)
 

@@ -138,12 +138,12 @@ class Memory:
             expert = f" and one expert {nbytes(one)}" if one else ""
             raise DoesNotFit(
                 f"{self.what} does not fit on {self.hw.name}: {self.rest}{expert} exceed the usable {nbytes(self.usable_bytes)} by "
-                f"{nbytes(self.short_by(one))}; choose a smaller --format or --context, or a larger machine"
+                f"{nbytes(self.short_by(one))}"
             )
         if self.short_by(budget_bytes):
             raise DoesNotFit(
                 f"{nbytes(budget_bytes)} of experts do not fit on {self.hw.name}: short by {nbytes(self.short_by(budget_bytes))} of "
-                f"{nbytes(self.usable_bytes)} usable ({self.rest}); --budget {self.room_bytes // 10**6}MB would fit"
+                f"{nbytes(self.usable_bytes)} usable ({self.rest})"
             )
         for name, held in self.others(budget_bytes, page_cache_bytes, emptied).items():
             total = held.pop("total")
@@ -151,7 +151,7 @@ class Memory:
                 what = ", ".join(f"{part} {nbytes(count)}" for part, count in held.items())
                 raise DoesNotFit(
                     f"{self.what} does not fit on {name} of {self.hw.name}: {what} are short by {nbytes(short)} of "
-                    f"{nbytes(self.hw.tiers[name].capacity_bytes)}; choose a smaller --format or a larger {name}"
+                    f"{nbytes(self.hw.tiers[name].capacity_bytes)}"
                 )
 
     def require_buffers(self, budget_bytes: int, buffer_bytes: int) -> None:

@@ -133,10 +133,11 @@ def residency(run: Run) -> Iterator[Change]:
     if plan.device_budgets or plan.eviction in BOUNDS:
         return
     memory = memory_of(workload, plan)
-    more = min(plan.budget_bytes + GIGABYTE, memory.holds_bytes)
-    if more > plan.budget_bytes:
-        size = "100%" if more == memory.left_bytes else _size(more)
-        yield Change("more of the experts", {"budget": size, "memory": None})
+    every, more = memory.left_bytes, min(plan.budget_bytes + GIGABYTE, memory.holds_bytes)
+    if memory.holds_bytes == every > plan.budget_bytes:
+        yield Change("all of the experts", {"budget": "100%", "memory": None})
+    elif more > plan.budget_bytes:
+        yield Change("more of the experts", {"budget": _size(more), "memory": None})
     if not workload.graphs and workload.hw.device.graph_launch_ps is not None:
         yield Change("", {"graphs": True})
 
