@@ -86,26 +86,28 @@ class Scenario:
 
     hw: str | Path | Hardware = option(
         Input(_hardware), group=MACHINE, metavar="NAME|FILE[@MODE]", several=True,
-        help="hardware profile: bundled name or YAML file, and power mode",
+        help="hardware profile: bundled name (`simmoe hw list`) or YAML file, and power mode",
     )  # fmt: skip
     trace: str | Path | Trace = option(
-        Input(_trace), group=WORKLOAD, metavar=NAME, several=True, help="routing trace: bundled name or npz file"
-    )
+        Input(_trace), group=WORKLOAD, metavar=NAME, several=True,
+        help="routing trace: bundled name (`simmoe zoo list`) or npz file",
+    )  # fmt: skip
     _: KW_ONLY
     set: tuple[str, ...] = option(
         Changes(), (), group=MACHINE, metavar="PATH=VALUE", off=True,
         help="change a figure of the hardware, such as link.bandwidth=12GB/s; may be given again",
     )  # fmt: skip
     model: str | Path | ModelShape | None = option(
-        Input(_model), None, group=WORKLOAD, metavar=NAME, help="model shape (default: the one that the trace names)"
-    )
+        Input(_model), None, group=WORKLOAD, metavar=NAME,
+        help="model shape: bundled name (`simmoe model list`) or YAML file (default: as the trace says)",
+    )  # fmt: skip
     format: str | None = option(
         Text(), None, group=WORKLOAD, metavar="FORMAT",
         help="storage format of the weights: fp32, fp16 (default), q4_k, … or stored",
     )  # fmt: skip
     tokens: int | None = option(
         Count("number of tokens", all=True), None, group=WORKLOAD, metavar="N|all", axis=False,
-        help="play the first N tokens (default: all; a ladder of the command: see above)",
+        help="play the first N tokens (default: all, but for the ladder of `simmoe run`)",
     )  # fmt: skip
     context: int | None = option(
         Count("number of positions"), None, group=MEMORY, metavar="N", off=True,
