@@ -16,6 +16,7 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.units import nbytes
 from simmoe.sweeps import bounds
+from simmoe.sweeps.cautions import of_sweep
 from simmoe.sweeps.search import Sweep
 from simmoe.sweeps.space import AXES
 
@@ -70,7 +71,7 @@ def _heading(sweep: Sweep, files: list[str], out: Screen) -> None:
 
 def _cautions(sweep: Sweep) -> list[str]:
     """What a reader of the front must know."""
-    lines = sweep.scenarios.cautions()
+    lines = of_sweep(sweep.scenarios)
     if code := sweep.space.code:
         lines.append(f"The space names Python code, which was executed: {', '.join(code)}")
     cannot = [trial for trial in sweep.trials if trial.state == TrialState.PRUNED]

@@ -14,10 +14,8 @@ from typing import Any, NamedTuple
 from simmoe import hardware_profiles
 from simmoe.play import popularity
 from simmoe.play.calling import scenario_of
-from simmoe.play.cautions import about, cautions, of_machine
 from simmoe.play.identity import placement_identity, policy_identity
-from simmoe.play.kinds import OFF, changes
-from simmoe.play.memory import page_cache_of
+from simmoe.play.kinds import OFF
 from simmoe.play.options import Declared
 from simmoe.play.plan import Plan, counts_use, guesses_of, missing_of, units_of
 from simmoe.play.result import Run
@@ -36,12 +34,6 @@ from simmoe.workloads.format.trace import first_tokens
 
 # what a machine or a trace may be unable to do: a value that fails on all of them stops the sweep
 DOUBTFUL = ("set", "prefetch", "miss", "placement", "graphs", "page_cache")
-
-OTHER_ROWS = "Placements that count the first rows play the others alone: their rates are of another part of the text than the rest"
-
-OTHER_WARM_UPS = (
-    "Scenarios with another warm_up time other passes: their rates are of another part of the text than the rest"
-)
 
 
 class Outcome(NamedTuple):
@@ -155,7 +147,7 @@ class Scenarios:
         """Play one scenario and keep what a report needs. Scenarios that mean the same are played once, however they are written."""
         facts: dict[str, Any] = {"point": point, "command": self.command(point)}
         try:
-            plan = self._scenario(point).plan(self.workload(point))
+            plan = self.scenario(point).plan(self.workload(point))
             run = None if (same := (self._inputs(point), plan)) in self._measured else self.play(point, plan)
         except UserError as error:
             return Outcome(None, {**facts, "why_not": str(error)})
@@ -183,14 +175,15 @@ class Scenarios:
         """Once per machine, trace and model; all but the budget and the policies."""
         key = self._inputs(point)
         if key not in self._workloads:
-            named = self._scenario({axis: word for axis, word in point.items() if axis in self._made_of})
+            named = self.scenario({axis: word for axis, word in point.items() if axis in self._made_of})
             hw = named.machine() if named.set else self.hw[point["hw"]]
             trace, shape = self._traces[point["trace"]], self._models[_shape(point)]
             opened = replace(named, hw=hw, set=(), trace=trace, model=shape, format=None)
             self._workloads[key] = opened.workload()
         return self._workloads[key]
 
-    def _scenario(self, point: Point) -> Scenario:
+    def scenario(self, point: Point) -> Scenario:
+        """What a point says, with the tokens of the space."""
         return scenario_of(
             {"tokens": self.space.tokens, **{axis: AXES[axis].parsed(word) for axis, word in point.items()}}
         )
@@ -198,50 +191,6 @@ class Scenarios:
     def _inputs(self, point: Point) -> str:
         """What makes a workload."""
         return repr([point.get(name) for name in self._made_of])
-
-    def cautions(self) -> list[str]:
-        """What a reader of a front must know of the machines, and of what is played, on the first machine that plays it."""
-        axes, found = self.space.axes, dict.fromkeys(self._of_machines())
-        first = {axis: values[0] for axis, values in axes.items()}
-        for trace, words in product(axes["trace"], self._spoken_of()):
-            for hw in axes["hw"]:
-                point = {**first, **words, "trace": trace, "hw": hw}
-                with suppress(UserError):  # a scenario that cannot run says so in its trial
-                    workload = self.workload(point)
-                    plan = self._without_budget(self._scenario(point), workload)
-                    other = of_machine(workload, plan)  # what holds for one budget only is among them
-                    found |= dict.fromkeys(line for line in cautions(workload, plan) if line not in other)
-                    break
-        sources = map(popularity.source, axes.get("placement", ()))
-        cut = {source if source.startswith(popularity.FIRST) else "" for source in sources}
-        if len(cut) > 1 or (any(cut) and self.bounds):
-            found[OTHER_ROWS] = None
-        if len(axes.get("warm_up", ())) > 1:
-            found[OTHER_WARM_UPS] = None
-        return list(found)
-
-    def _of_machines(self) -> list[str]:
-        """What is to be known of each machine, by its name."""
-        found = list[str]()
-        for name, change in product(self.space.axes["hw"], self.space.axes.get("set", (OFF,))):
-            with suppress(UserError):  # a figure that this machine does not have
-                hw = hardware_profiles.load(name, changes(AXES["set"].parsed(change)))
-                found += [f"{hw.name}: {line}" for line in about(hw)]
-        return found
-
-    def _spoken_of(self) -> list[Point]:
-        """Words of the axes that a caution may be about: each placement and miss rule, and each page cache with each start."""
-        varied = [{axis: word} for axis in ("placement", "miss") for word in self.space.axes.get(axis, ())]
-        both = {axis: self.space.axes[axis] for axis in ("page_cache", "start") if axis in self.space.axes}
-        return [*varied, *(dict(zip(both, words)) for words in product(*both.values()))]
-
-    @staticmethod
-    def _without_budget(named: Scenario, workload: Workload) -> Plan:
-        """What cautions go by, for whatever budget."""
-        return Plan(
-            0, placement=named.placement, miss=named.miss, start=named.start, cold_per_sequence=named.cold_per_sequence,
-            page_cache_bytes=page_cache_of(workload.hw, named.page_cache or 0, 0),
-        )  # fmt: skip
 
     def command(self, point: Point) -> str:
         """The `simmoe run` that gives this scenario's numbers; without a budget it would play a ladder."""
@@ -251,7 +200,7 @@ class Scenarios:
                 words += _words(option, point[axis])
         if not {"budget", "memory"} & set(point):
             with suppress(UserError):  # what cannot run has no budget
-                words += ["--budget", f"{self._scenario(point).plan(self.workload(point)).budget_bytes}B"]
+                words += ["--budget", f"{self.scenario(point).plan(self.workload(point)).budget_bytes}B"]
         if self.space.tokens is not None:
             words += ["--tokens", str(self.space.tokens)]
         return shlex.join(words)

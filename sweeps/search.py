@@ -16,6 +16,7 @@ from simmoe.play.result import versions
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.plain import plain
 from simmoe.simulator.version import RESULT_SCHEMA
+from simmoe.sweeps.cautions import of_sweep
 from simmoe.sweeps.front import front
 from simmoe.sweeps.journal import note_sampler, open_study
 from simmoe.sweeps.sampling import SAMPLERS, Draws, key
@@ -86,7 +87,7 @@ class Sweep:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data without wall-clock time: the same space, seed and number of trials give the same bytes."""
-        equals, best, notes = self.equals(), self.front, self.scenarios.cautions()
+        equals, best, notes = self.equals(), self.front, of_sweep(self.scenarios)
         on = {hw: self.front_on(hw) for hw in self.space.axes["hw"]}
         every = {trial.number: trial for one in (best, *on.values()) for trial in one}
         return {
