@@ -20,9 +20,9 @@ class Ends(NamedTuple):
     why_most: str
 
 
-PCIE = "half of what a round trip over PCIe takes at its best (520 ns: Neugebauer et al., SIGCOMM 2018)"
+PCIE = "about half of the shortest round trips over PCIe (pcie-bench: Neugebauer et al., SIGCOMM 2018)"
 STORE = Ends(
-    3 * US, 100 * MS, "below any drive: the data sheet of the Optane P5800X says 5 us", "several seeks of a hard disk"
+    3 * US, 100 * MS, "a third of a read of an Optane P4800X, 8.9 us (AnandTech, 2017)", "several seeks of a hard disk"
 )
 LINK = Ends(260 * NS, 10 * MS, PCIE, "what a link needs to start is microseconds")
 COPY = Ends(50 * NS, 10 * MS, "one access to memory behind all caches", LINK.why_most)
