@@ -1,4 +1,5 @@
-"""What cannot be true of a machine: a rate above its data sheet's peak, or above what its kind of memory or link can carry.
+"""What cannot be true of a machine: a rate above its data sheet's peak, or above what its kind of memory, link or unit can do; a time that
+no machine needs, or that none takes (delays.py).
 
 The loader refuses what does not fit together. What is asked here is whether a figure could be that of any machine. The bound of a
 rate is the first of these that is known: the profile's own `peak`; what the words of the title or source say of channels or lanes; the
@@ -11,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from simmoe.hardware_profiles import delays
 from simmoe.hardware_profiles.reading import FOLDER, merged
 from simmoe.hardware_profiles.schema import Checked
 from simmoe.simulator.nouns.hardware import Figure, Hardware
@@ -39,6 +41,20 @@ FASTEST = {  # by kind of memory or link
     "fp8": Bound(35_000 * 10**12, "twice the fastest dense matrix units announced in 2026"),
 }
 FASTEST |= {"bf16": FASTEST["fp16"], "int8": FASTEST["fp8"]}
+_BOX = "twice a Jetson AGX Thor or DGX Spark, the fastest GPUs on LPDDR in 2026 by their data sheets, dense"
+_CPU = "two sockets of the most cores sold in 2026"
+SLOWER = {  # units that read no HBM or GDDR, by kind of unit and number
+    "box fp32": Bound(62 * 10**12, _BOX), "box fp16": Bound(518 * 10**12, _BOX), "box fp8": Bound(1_035 * 10**12, _BOX),
+    "cpu fp32": Bound(100 * 10**12, f"{_CPU}: 384 x 64 FLOP a clock at 4 GHz (AVX-512)"),
+    "cpu fp16": Bound(1_700 * 10**12, f"{_CPU}: 256 x 2,048 FLOP a clock at 3.2 GHz (AMX)"),
+    "cpu fp8": Bound(3_400 * 10**12, f"{_CPU}: 256 x 4,096 operations a clock at 3.2 GHz (AMX)"),
+}  # fmt: skip
+SLOWER |= {
+    f"{kind} {number}": SLOWER[f"{kind} {like}"]
+    for kind in ("box", "cpu")
+    for number, like in (("bf16", "fp16"), ("int8", "fp8"))
+}
+FASTEST |= SLOWER
 KINDS = {"hbm": "hbm", "gddr": "gddr", "flash|nvme|ssd|disk|drive|ufs|emmc": "store", "ddr|dram|host": "dram"}
 BOOST_PERCENT = 105  # a peak in FLOP/s is stated at a boost clock, which cards exceed: 1.2 % were seen on an RTX 4090
 SOLD_AS = {  # what the driver calls a device -> the bundled profile with its data sheet
@@ -66,7 +82,9 @@ def doubts(hw: Hardware) -> list[str]:
         if figure.value * 100 > bound.most * percent:
             most = text(bound.most, figure.dimension)
             found.append(f"{path}: {figure.text} ({figure.kind}) cannot be true: the most is {most}, {bound.why}")
-    return found
+    stores = frozenset(name for name in hw.tiers if _memory(hw, name) == "store")
+    cpus = frozenset(name for name in hw.units if _kind_of_unit(hw, name) == "cpu ")
+    return found + delays.doubts(hw, stores, cpus)
 
 
 def peaks_of(device: str) -> Mapping[str, Figure]:
@@ -103,7 +121,8 @@ def _bounded(hw: Hardware) -> Iterator[tuple[str, str, str]]:
         for rate in ("bandwidth", "grouped_bandwidth"):
             yield f"units.{name}.{rate}", _memory(hw, unit.memory), peak_of.get(unit.memory, "")
         for number in unit.flops_per_s:
-            yield f"units.{name}.flops.{number}", number, f"peak.flops.{number}" if name == first else ""
+            kind = f"{_kind_of_unit(hw, name)}{number}"
+            yield f"units.{name}.flops.{number}", kind, f"peak.flops.{number}" if name == first else ""
     for path in ("link", *(f"links.{name}" for name in hw.more_links)):
         kind = _memory(hw, hw.home.name) if hw.unified else "link"
         for rate in ("bandwidth", "write_bandwidth", "managed.bandwidth"):
@@ -114,7 +133,14 @@ def _bounded(hw: Hardware) -> Iterator[tuple[str, str, str]]:
     yield "peak.link_bandwidth", _memory(hw, hw.home.name) if hw.unified else "link", ""
     for path in hw.figures:
         if path.startswith("peak.flops."):
-            yield path, path.rpartition(".")[2], ""
+            yield path, f"{_kind_of_unit(hw, first)}{path.rpartition('.')[2]}", ""
+
+
+def _kind_of_unit(hw: Hardware, name: str) -> str:
+    """The word of SLOWER for a unit: the kind of its memory and its name say it; empty for what reads HBM or GDDR."""
+    if _memory(hw, hw.units[name].memory) != "dram":
+        return ""
+    return "box " if "gpu" in name.lower() else "cpu "
 
 
 def _memory(hw: Hardware, tier: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import secrets
 import stat
@@ -14,6 +15,12 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.nearest import among
 
 LONGEST_SHOWN = 300  # characters of a name in a message
+ROOT = Path(__file__).parent.parent
+POLICIES = ("eviction", "miss", "placement", "prefetch", "schedule", "timeline")
+KINDS = {  # option -> what it takes, and where the bundled ones lie
+    "--hw": ("machine", "hardware_profiles", ".yaml"), "--model": ("model", "workloads/models", ".yaml"),
+    "--trace": ("trace", "workloads/traces", ".npz"), **{f"--{kind}": (f"{kind} policy", f"policies/{kind}", ".py") for kind in POLICIES},
+}  # fmt: skip
 
 
 def available(folder: Path, suffix: str) -> list[str]:
@@ -35,8 +42,44 @@ def resolve(name: str | Path, folder: Path, suffix: str, what: str, add: str, li
     stem = path.name.removesuffix(suffix)
     if len(path.parts) == 1 and stem in available(folder, suffix):
         return folder / f"{stem}{suffix}"
-    known = among(stem, available(folder, suffix), "bundled:", listing)
-    raise UserError(f"unknown {what} {_shown(str(name))}: no such file or bundled name; {known}; {add}")
+    why = _not_there(str(name), path, suffix)
+    if not why and (why := _of_another_kind(path.name)):
+        why += (
+            f"; {listing} lists the bundled ones" if listing else f"; bundled: {', '.join(available(folder, suffix))}"
+        )
+    why = why or f"no such file or bundled name; {among(stem, available(folder, suffix), 'bundled:', listing)}"
+    raise UserError(f"unknown {what} {_shown(str(name))}: {why}; {add}")
+
+
+def _is_way(name: str) -> bool:
+    """Whether a name leads through folders, and so is no bundled one."""
+    return "/" in name or os.sep in name
+
+
+def _not_there(name: str, path: Path, suffix: str) -> str:
+    """Why there is no file at that path, with the nearest one beside it; empty for what is no path."""
+    try:
+        if name and path.is_dir():
+            inside = sorted(one.name for one in path.iterdir() if one.suffix == suffix)
+            return "it is a folder; name a file in it" + (f", such as {inside[0]}" if inside else "")
+        if not _is_way(name):
+            return ""
+        if not path.parent.is_dir():
+            return f"there is no folder {_shown(str(path.parent))}"
+        close = difflib.get_close_matches(
+            path.name, [one.name for one in path.parent.iterdir() if one.suffix == suffix], n=1
+        )
+    except OSError:
+        close = []
+    return "no such file" + (f"; did you mean {str(path.parent / close[0])!r}?" if close else "")
+
+
+def _of_another_kind(name: str) -> str:
+    """Whether another option takes that bundled name; empty where none does."""
+    for option, (noun, folder, suffix) in KINDS.items():
+        if name.removesuffix(suffix) in available(ROOT / folder, suffix):
+            return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun} has that name, which {option} takes"
+    return ""
 
 
 def _shown(name: str) -> str:

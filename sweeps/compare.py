@@ -19,6 +19,7 @@ from simmoe.play.scenario import OPTIONS, Scenario
 from simmoe.play.workload import Workload
 from simmoe.show import tables as show
 from simmoe.show.grid import Column, Grid
+from simmoe.show.legend import legend
 from simmoe.show.screen import Screen
 from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.errors import UserError
@@ -167,15 +168,14 @@ def show_comparison(comparison: Comparison, files: list[str], out: Screen) -> No
     out.print(show.inputs(files))
     for note in dict.fromkeys(note for row in rows for note in _notes(row) if note):
         out.print(note)
-    out.table(_table(comparison))
+    grid = _table(comparison)
+    out.table(grid)
     for number, row in enumerate(rows, 1):
         if row.run is None:
             out.print(f"Row {number}, {row.workload.hw.name}: {row.why_not}")
     for line in _starts(comparison):
         out.print(line)
-    out.print(
-        "ratio: tok/s relative to the first row that ran. waiting: share of decode time spent waiting for experts. per 1000 USD: tok/s."
-    )
+    out.print(legend(grid))
 
 
 def _starts(comparison: Comparison) -> list[str]:
@@ -197,7 +197,7 @@ def _beyond(comparison: Comparison) -> str:
 
 COLUMNS = (
     Column("machine", text=True), Column("trace", text=True), Column("policy", text=True), Column("experts resident", 8),
-    Column("memory", 4), Column("tok/s"), Column("ratio", 1), Column("TTFT first", 7), Column("warm", 10), Column("TPOT p95", 9),
+    Column("memory", 4), Column("tok/s"), Column("ratio", 1), Column("TTFT first", 7), Column("TTFT later", 10), Column("TPOT p95", 9),
     Column("hit rate", 2), Column("waiting", 6), Column("bound by", 5, text=True), Column("price", 11), Column("per 1000 USD", 3),
 )  # fmt: skip
 
@@ -221,7 +221,7 @@ def _cells(row: Row, comparison: Comparison) -> list[str]:
     return [
         f"{memory_of(row.workload, run.plan).share(budget):.1%} ({nbytes(budget)})",
         nbytes(run.memory_bytes["total"]), show.number(run.tok_s), "–" if ratio is None else f"{ratio:.3g}",
-        show.seconds(run.ttft_s["first"]), show.seconds(run.ttft_s["warm"]), show.seconds(None if tpot is None else tpot / 1e3),
+        show.seconds(run.ttft_s["first"]), show.seconds(run.ttft_s["later"]), show.seconds(None if tpot is None else tpot / 1e3),
         "–" if rate is None else f"{rate:.2%}", "–" if row.waiting is None else f"{row.waiting:.1%}", bound,
     ]  # fmt: skip
 

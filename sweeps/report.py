@@ -8,14 +8,15 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from simmoe.hardware_profiles import doubts, load
 from simmoe.show import tables as show
 from simmoe.show.grid import Column, Grid
+from simmoe.show.legend import legend
 from simmoe.show.screen import Screen
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.units import nbytes
 from simmoe.sweeps import bounds
+from simmoe.sweeps.cautions import of_sweep
 from simmoe.sweeps.search import Sweep
 from simmoe.sweeps.space import AXES
 
@@ -24,6 +25,7 @@ ALWAYS = ("trace", "hw", "eviction")  # columns of a front, where the space name
 PASSES = ("prefill_chunk", "batch", "schedule", "max_batch")  # which rows run in which pass
 SIZES = ("budget", "memory")  # one column together
 COLUMNS = (*ALWAYS[:2], *(axis for axis in AXES if axis not in (*ALWAYS[:2], *SIZES)))
+LEAST = 3 + len(COLUMNS)  # rank of what leaves before any axis
 SHOWN = {"memory_bytes", "tok_s", "ttft_first_s", "hit_rate"}  # metrics with a column of their own
 
 
@@ -38,6 +40,8 @@ def show_sweep(sweep: Sweep, top: int | None, files: list[str], out: Screen) -> 
         for hw in sweep.space.axes["hw"]:
             shown += _front(sweep, sweep.front_on(hw), f"Pareto front on {hw}", equal, top, out)
         out.print("--json gives every trial with its command.")
+    if shown:
+        out.print(legend(_table([(str(trial.number), trial.user_attrs) for trial in shown], sweep, None)))
     if any(equal[tuple(trial.values)] > 1 for trial in shown):
         out.print("equal: so many other scenarios have the same values of all objectives; --json names them.")
 
@@ -58,7 +62,6 @@ def _heading(sweep: Sweep, files: list[str], out: Screen) -> None:
     said = show.how_much if any(len(space.axes.get(axis, ())) > 1 for axis in PASSES) else show.played
     lines = ["; ".join(f"{name}: {said(workload)}" for name, workload in workloads.items()), show.inputs(files)]
     lines += dict.fromkeys(filter(None, map(show.small_model, workloads.values())))
-    lines += [f"{name}: {line}" for name in space.axes["hw"] for line in doubts(load(name))]
     if "plain" in engines and compiled.missing():
         lines.append(
             "numba is not installed: the engine ran interpreted; pip install 'simmoe[fast]' gives the same numbers sooner"
@@ -69,7 +72,7 @@ def _heading(sweep: Sweep, files: list[str], out: Screen) -> None:
 
 def _cautions(sweep: Sweep) -> list[str]:
     """What a reader of the front must know."""
-    lines = sweep.scenarios.cautions()
+    lines = of_sweep(sweep.scenarios)
     if code := sweep.space.code:
         lines.append(f"The space names Python code, which was executed: {', '.join(code)}")
     cannot = [trial for trial in sweep.trials if trial.state == TrialState.PRUNED]
@@ -111,10 +114,13 @@ def _table(rows: Sequence[tuple[str, Mapping[str, Any]]], sweep: Sweep, equal: S
     varied = {axis for axis, words in space.axes.items() if axis in ALWAYS or axis in bounded or len(words) > 1}
     axes = [axis for axis in COLUMNS if axis in varied]
     extra = [metric for metric in space.objectives if metric not in SHOWN]
+    beside = {
+        metric: 0 if metric in space.objectives else LEAST for metric in SHOWN
+    }  # axes tell rows apart and stay longer
     columns = (
-        Column("#"), *(Column(axis, 0 if axis in ALWAYS else 5 + i, text=True) for i, axis in enumerate(axes)), Column("budget", 2),
-        Column("memory", 1), Column("tok/s"), Column("TTFT first", 4), Column("hit rate", 3), *(Column(metric) for metric in extra),
-        *([Column("equal")] if equal else []),
+        Column("#"), *(Column(axis, 0 if axis in ALWAYS else 3 + i, text=True) for i, axis in enumerate(axes)), Column("budget", 2),
+        Column("memory", 1), Column("tok/s"), Column("TTFT first", beside["ttft_first_s"]), Column("hit rate", beside["hit_rate"]),
+        *(Column(metric) for metric in extra), *([Column("equal")] if equal else []),
     )  # fmt: skip
     ties = [(f"+{count}" if count else "",) for count in equal] if equal else [()] * len(rows)
     cells = (_cells(number, facts, axes, extra) for number, facts in rows)

@@ -14,11 +14,10 @@ from typing import Any, NamedTuple
 from simmoe import hardware_profiles
 from simmoe.play import popularity
 from simmoe.play.calling import scenario_of
-from simmoe.play.cautions import cautions
 from simmoe.play.identity import placement_identity, policy_identity
 from simmoe.play.kinds import OFF
 from simmoe.play.options import Declared
-from simmoe.play.plan import Plan, counts_use, guesses_of, missing_of, streamed, units_of
+from simmoe.play.plan import Plan, counts_use, guesses_of, missing_of, units_of
 from simmoe.play.result import Run
 from simmoe.play.run import play
 from simmoe.play.scenario import Scenario, workload_options
@@ -35,12 +34,6 @@ from simmoe.workloads.format.trace import first_tokens
 
 # what a machine or a trace may be unable to do: a value that fails on all of them stops the sweep
 DOUBTFUL = ("set", "prefetch", "miss", "placement", "graphs", "page_cache")
-
-OTHER_ROWS = "Placements that count the first rows play the others alone: their rates are of another part of the text than the rest"
-
-OTHER_WARM_UPS = (
-    "Scenarios with another warm_up time other passes: their rates are of another part of the text than the rest"
-)
 
 Shape = tuple[str, str, str, str]  # trace, model, format, KV format
 
@@ -164,7 +157,7 @@ class Scenarios:
         """Play one scenario and keep what a report needs. Scenarios that mean the same are played once, however they are written."""
         facts: dict[str, Any] = {"point": point, "command": self.command(point)}
         try:
-            plan = self._scenario(point).plan(self.workload(point))
+            plan = self.scenario(point).plan(self.workload(point))
             run = None if (same := (self._inputs(point), plan)) in self._measured else self.play(point, plan)
         except UserError as error:
             return Outcome(None, {**facts, "why_not": str(error)})
@@ -192,14 +185,15 @@ class Scenarios:
         """Once per machine, trace and model; all but the budget and the policies."""
         key = self._inputs(point)
         if key not in self._workloads:
-            named = self._scenario({axis: word for axis, word in point.items() if axis in self._made_of})
+            named = self.scenario({axis: word for axis, word in point.items() if axis in self._made_of})
             hw = named.machine() if named.set else self.hw[point["hw"]]
             trace, shape = self._traces.get(point.get("trace", "")), self._models[_shape(point)]
             opened = replace(named, hw=hw, set=(), trace=trace, model=shape, format=None, kv_format=None)
             self._workloads[key] = opened.workload()
         return self._workloads[key]
 
-    def _scenario(self, point: Point) -> Scenario:
+    def scenario(self, point: Point) -> Scenario:
+        """What a point says, with the tokens of the space."""
         return scenario_of(
             {"tokens": self.space.tokens, **{axis: AXES[axis].parsed(word) for axis, word in point.items()}}
         )
@@ -207,29 +201,6 @@ class Scenarios:
     def _inputs(self, point: Point) -> str:
         """What makes a workload."""
         return repr([point.get(name) for name in self._made_of])
-
-    def cautions(self) -> list[str]:
-        """What a reader of a front must know of the traces and placements of the space, on the first machine that plays them."""
-        axes, found = self.space.axes, dict[str, None]()
-        first = {axis: values[0] for axis, values in axes.items()}
-        for trace, word in product(axes.get("trace", ("",)), axes.get("placement", (OFF,))):
-            placed = {"placement": word} if "placement" in axes else {}
-            for hw in axes["hw"]:
-                point = {**first, **({"trace": trace} if trace else {}), "hw": hw, **placed}
-                with suppress(UserError):  # a scenario that cannot run says so in its trial
-                    plan = Plan(0, placement=AXES["placement"].parsed(word) if placed else None)
-                    workload = self.workload(point)
-                    # what holds for one budget only, and what the heading says of each machine by its name
-                    other = {*streamed(workload, plan), *hardware_profiles.doubts(workload.hw)}
-                    found |= dict.fromkeys(line for line in cautions(workload, plan) if line not in other)
-                    break
-        sources = map(popularity.source, axes.get("placement", ()))
-        cut = {source if source.startswith(popularity.FIRST) else "" for source in sources}
-        if len(cut) > 1 or (any(cut) and self.bounds):
-            found[OTHER_ROWS] = None
-        if len(axes.get("warm_up", ())) > 1:
-            found[OTHER_WARM_UPS] = None
-        return list(found)
 
     def command(self, point: Point) -> str:
         """The `simmoe run` that gives this scenario's numbers; without a budget it would play a ladder."""
@@ -239,7 +210,7 @@ class Scenarios:
                 words += _words(option, point[axis])
         if not {"budget", "memory"} & set(point):
             with suppress(UserError):  # what cannot run has no budget
-                words += ["--budget", f"{self._scenario(point).plan(self.workload(point)).budget_bytes}B"]
+                words += ["--budget", f"{self.scenario(point).plan(self.workload(point)).budget_bytes}B"]
         if self.space.tokens is not None:
             words += ["--tokens", str(self.space.tokens)]
         return shlex.join(words)

@@ -16,6 +16,7 @@ from simmoe.play.result import versions
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.plain import plain
 from simmoe.simulator.version import RESULT_SCHEMA
+from simmoe.sweeps.cautions import of_sweep
 from simmoe.sweeps.front import front
 from simmoe.sweeps.journal import note_sampler, open_study
 from simmoe.sweeps.sampling import SAMPLERS, Draws, key
@@ -86,14 +87,14 @@ class Sweep:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data without wall-clock time: the same space, seed and number of trials give the same bytes."""
-        equals, best = self.equals(), self.front
+        equals, best, notes = self.equals(), self.front, of_sweep(self.scenarios)
         on = {hw: self.front_on(hw) for hw in self.space.axes["hw"]}
         every = {trial.number: trial for one in (best, *on.values()) for trial in one}
         return {
             "schema": RESULT_SCHEMA, "kind": "simulated", "versions": {**versions(), "optuna": optuna.__version__},
             "space": {"name": self.space.name, "digest": self.scenarios.digest, "scenarios": self.space.size, "tokens": self.space.tokens},
             "objectives": dict(self.space.objectives), "sampler": self.sampler, "seed": self.seed,
-            "sampled_by": list(self.sampled_by),
+            "sampled_by": list(self.sampled_by), **({"notes": notes} if notes else {}),
             "trials": [
                 {"number": t.number, "state": "played" if t.state == TrialState.COMPLETE else "cannot run", **t.user_attrs}
                 for t in self.trials

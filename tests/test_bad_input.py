@@ -208,7 +208,7 @@ def test_a_model_that_does_not_fit(tmp_path, capsys):
     refused(
         capsys,
         ["run", "--hw", "jetson_orin", "--trace", str(tmp_path / "mixtral.npz"), "--budget", "100%"],
-        r"90\.2 GB of experts do not fit on jetson_orin: short by .* GB of .* usable .*; --budget \d+MB would fit",
+        r"90\.2 GB of experts do not fit on jetson_orin: short by .* GB of .* usable .*; what would fit: --budget \d+MB",
     )
     refused(
         capsys,
@@ -223,5 +223,5 @@ def test_a_model_that_does_not_fit(tmp_path, capsys):
             "--context",
             "100000",
         ],
-        r"mixtral-8x7b at fp32 does not fit on jetson_xavier_nx: dense weights .* exceed the usable .* by .*; choose a smaller --format",
+        r"mixtral-8x7b at fp32 does not fit on jetson_xavier_nx: dense weights .* exceed the usable .* by .* GB; no other --format",
     )

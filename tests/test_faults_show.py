@@ -386,7 +386,7 @@ def test_fault_29_the_help_of_a_function_speaks_python() -> None:
 
 EXAMPLES = max(20 * int(os.environ.get("SIMMOE_EXAMPLES_PERCENT", settings().max_examples)) // 100, 10)
 GIVES = re.compile(
-    r"(?:\(((?:--[^()]+))\)|(--[^(,:;]+?)) gives [+-][\d,]+% \(([\d,.e+-]+) tok/s(?:, another machine: this one.s peak is lower)?\)"
+    r"(?:\(((?:--[^()]+))\)|(--[^(,:;]+?)) gives [+-][\d,]+% \(([\d,.e+-]+) tok/s(?:, another machine: this one cannot do that)?\)"
 )
 
 

@@ -410,7 +410,7 @@ def test_more_experts_are_advised_only_from_an_equal_start(capsys):
     words = ["--hw", "a100", "--trace", "switch", "--tokens", "2000"]
     assert main(["run", *words, "--budget", "2.7GB"]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    (told,) = re.findall(r"more of the experts \(--budget 100% --start cold\) gives \+(\d+)%", said)
+    (told,) = re.findall(r"all of the experts \(--budget 100% --start cold\) gives \+(\d+)%", said)
     less, more = (simmoe.run("a100", "switch", tokens=2000, budget=b, start="cold").tok_s for b in ("2.7GB", "100%"))
     assert less and more and int(told) == round(100 * (more / less - 1))
 

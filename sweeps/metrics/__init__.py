@@ -16,6 +16,7 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.files import available, resolve
 
 FOLDER = Path(__file__).parent
+RENAMED = {"ttft_warm_s": "ttft_later_s"}  # it was read as the time of a run that starts warm
 
 
 def names() -> list[str]:
@@ -25,6 +26,8 @@ def names() -> list[str]:
 
 def find(name: str) -> Path:
     """The file of a metric; raises UserError with what exists and where to add one."""
+    if name in RENAMED and not Path(name).exists():
+        raise UserError(f"the metric {name} is now called {RENAMED[name]}")
     return resolve(name, FOLDER, ".py", "metric", "add one as sweeps/metrics/NAME.py or give a path")
 
 

@@ -54,7 +54,8 @@ def _checked(trace: Trace, where: str = "trace") -> Trace:
 
 def find(name: str | Path) -> Path:
     """The file that `name` means: a path that exists wins over a bundled name."""
-    return resolve(name, BUNDLED, ".npz", "trace", "make one with 'simmoe trace make'", "`simmoe zoo list`")
+    add = "make one with 'simmoe trace make', or write one from recorded routing (docs/trace_format.md)"
+    return resolve(name, BUNDLED, ".npz", "trace", add, "`simmoe zoo list`")
 
 
 def names() -> list[str]:

@@ -213,7 +213,10 @@ def write(profile: Mapping[str, Any], path: Path, force: bool) -> Hardware:
     ) as checked:
         checked.write(text)  # beside the profile: it may extend another file there
         checked.flush()
-        hw = hardware_profiles.load(checked.name)
+        try:
+            hw = hardware_profiles.load(checked.name)
+        except UserError as error:  # what it says is of the file that would be written
+            raise UserError(str(error).replace(Path(checked.name).name, path.name)) from None
     if not force and (wrong := hardware_profiles.doubts(hw)):
         raise Impossible(f"{'; '.join(wrong)}. Nothing was written; --force writes it all the same")
     with atomic(path) as stream:

@@ -14,6 +14,7 @@ from typing import Any
 from simmoe.calibrate.sampling import spread
 from simmoe.simulator.errors import UserError
 
+LONGEST_SHOWN = 160  # characters of a row in a message
 Row = dict[str, Any]
 Rows = Sequence[Row]
 HOWS = ("eager", "graph", "back to back", "one, waited for by the host", "two streams", "total")
@@ -35,6 +36,7 @@ POSITIVE = (
     "n",
 )
 MEDIANS = ("us", "per_s", "tflops")  # what lo and hi of a row lie around
+RESULTS = {*MEDIANS, "lo", "hi", "n", "gbs", "load_gbs"}  # of the timing; the rest of a row says what was timed
 MACHINE: dict[str, Any] = {
     "unit": ("cpu", "gpu"), "unified": (True, False), "home": ("disk", "memory"), "device": str, "library": str, "day": str,
     "llc_bytes": int, "host_llc_bytes": int, "threads": int, "memory_bytes": list, "device_bytes": list, "disk_bytes": int,
@@ -96,11 +98,25 @@ def read(path: Path) -> list[Row]:
             raise UserError(f"{path.name}: line {number}: not JSON: {error}; each line is one object") from None
         _check(row, f"{path.name}: line {number}")
         found.append(row)
+    _check_twice(found, path.name)
     if len(of(found, "machine")) != 1:
         raise UserError(
             f"{path.name}: {len(of(found, 'machine'))} rows of kind machine; write exactly one (docs/calibrate.md)"
         )
     return found
+
+
+def _check_twice(found: Rows, name: str) -> None:
+    """Raises UserError where two lines time the same thing, as in the joined rows of two machines: no figure could follow both."""
+    first = dict[str, int]()
+    for number, row in enumerate(found, 1):
+        timed = json.dumps({key: value for key, value in row.items() if key not in RESULTS}, sort_keys=True)
+        if row["kind"] in NEEDS and timed in first:
+            what = timed if len(timed) <= LONGEST_SHOWN else f"{timed[:LONGEST_SHOWN]}…"
+            raise UserError(
+                f"{name}: lines {first[timed]} and {number} time the same, {what}; keep the rows of one run"
+            )
+        first.setdefault(timed, number)
 
 
 def _check(row: Any, at: str) -> None:

@@ -86,10 +86,11 @@ def _add_run(commands: Commands) -> None:
         usage="simmoe run --hw NAME|FILE[@MODE] --trace NAME|FILE [OPTION …]\n"
         "       simmoe run --hw NAME|FILE[@MODE] --model NAME|FILE [OPTION …]\n"
         "       simmoe run --gpu NAME --host NAME --model NAME|FILE [OPTION …]\n       simmoe run FILE.yaml [--json …]",
-        description="With neither --budget nor --memory: a ladder of budgets (12.5 … 100 % of the expert bytes, and what the device "
-        "really holds), over all tokens where numba is installed and the trace is short, else over the first 2,048. "
-        "With one of them: that budget, all tokens. Without a trace: routing is drawn in the geometry of --model, a prompt of 512 tokens "
-        "and 128 generated ones, and the device holds what fits; ranges say what the drawn routing and the machine's figures leave open.",
+        description="Plays the passes that a routing trace recorded. With --budget or --memory: one run with that much memory for experts, "
+        "all tokens. With neither: a ladder, one row for each of several budgets (12.5 … 100 % of the expert bytes, and what the device "
+        "really holds), over all tokens where numba is installed and the trace is short, else over the first 2,048. Without a trace: "
+        "routing is drawn in the geometry of --model, for a prompt of 512 tokens and 128 generated ones; one run, in which the device "
+        "holds what fits, with the ranges that the drawn routing and the machine's figures leave open.",
     )  # fmt: skip
     run.add_argument(
         "file", nargs="?", metavar="FILE.yaml",
@@ -124,8 +125,9 @@ def _add_compare(commands: Commands) -> None:
 def _add_sweep(commands: Commands) -> None:
     sweep = commands.add_parser(
         "sweep", help="search a space of machines, traces, policies and budgets; print the Pareto front",
-        description="Plays scenarios of SPACE until the study holds as many finished trials as asked for, then prints those that no "
-        "other one beats. With --study, a sweep that was stopped or killed goes on where it was.",
+        description="A trial is one scenario of SPACE, played. Plays as many as --trials says, then prints those that no other one "
+        "beats in all objectives of the space (the Pareto front), each with its command. With --study, a sweep that was stopped or killed "
+        "goes on where it was.",
     )  # fmt: skip
     sweep.add_argument(
         "space",
@@ -141,8 +143,15 @@ def _add_sweep(commands: Commands) -> None:
     sweep.add_argument(
         "--trials", type=integer, metavar="N", help="finished trials in all (default 100; grid: the whole space)"
     )
-    sweep.add_argument("--sampler", default="nsga2", help="nsga2 (default), tpe, random or grid")
-    sweep.add_argument("--seed", type=integer, default=0, help="the same seed gives the same trials (default 0)")
+    sweep.add_argument(
+        "--sampler",
+        metavar="NAME",
+        default="nsga2",
+        help="which scenarios are tried: nsga2 (default), tpe, random or grid (all)",
+    )
+    sweep.add_argument(
+        "--seed", type=integer, metavar="N", default=0, help="the same seed gives the same trials (default 0)"
+    )
     sweep.add_argument(
         "--top", type=integer, metavar="N", help="rows of each front, spread evenly over it (default 12)"
     )
@@ -176,19 +185,28 @@ def _add_trace(commands: Commands) -> None:
     )
     make.add_argument("--router", required=True, metavar="NAME|FILE", help="oracle, switch, … or a router file")
     make.add_argument("--out", metavar="FILE", help="the npz to write (default ROUTER.npz)")
-    make.add_argument("--preset", default="9x24", help="recipe: 9x24 (default), 2x4, 4x8, 8x16, 12x64 or tiny")
     make.add_argument(
-        "--steps", type=integer, help="training steps, warm-up and branch together (default: the preset's)"
+        "--preset",
+        metavar="NAME",
+        default="9x24",
+        help="recipe, MoE layers x experts: 9x24 (default), 2x4, 4x8, 8x16, 12x64 or tiny",
     )
-    make.add_argument("--seed", type=integer, default=0)
+    make.add_argument(
+        "--steps", type=integer, metavar="N", help="training steps, warm-up and branch together (default: the preset's)"
+    )
+    make.add_argument(
+        "--seed", type=integer, metavar="N", default=0, help="of all that is drawn in training (default 0)"
+    )
     _add_work(make)
     make.runs("trace_make", "zoo")
 
 
 def _add_zoo(commands: Commands) -> None:
-    zoo = commands.add_parser("zoo", help="the bundled models: list them, or train any of them again")
+    zoo = commands.add_parser(
+        "zoo", help="the bundled traces and the small models behind them: list them, or train any again"
+    )
     actions = zoo.add_subparsers(metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="every model with its router, experts, top-k and quality")
+    listing = actions.add_parser("list", help="every trace and model with its router, experts, top-k and quality")
     listing.add_argument("--json", action="store_true", help="print the list as JSON")
     listing.runs("zoo_list", "zoo")
     make = actions.add_parser("make", help="train a model again and record its trace (needs simmoe[moe])")
@@ -237,7 +255,7 @@ def _add_hw(commands: Commands) -> None:
     )
     show.add_argument("--host", metavar="NAME|FILE", help="the host; without --gpu its own figures")
     check = actions.add_parser("check", help="say whether a profile is complete, consistent and can be true")
-    check.add_argument("name", metavar="FILE")
+    check.add_argument("name", metavar="NAME|FILE")
     diff = actions.add_parser("diff", help="what differs between two machines, and by how much")
     for which in ("a", "b"):
         diff.add_argument(which, metavar="NAME|FILE[@MODE]")

@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from simmoe.cli import elsewhere
 from simmoe.play.kinds import Changes, Switch
 from simmoe.play.options import Declared
 from simmoe.play.scenario import OPTIONS
+from simmoe.show.wrap import wrapped
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nearest import among
 
@@ -23,13 +25,39 @@ if TYPE_CHECKING:
     Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 
+class Help(argparse.HelpFormatter):
+    """The help of argparse, in lines that break between words only."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return wrapped(" ".join(text.split()), width)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n".join(f"{indent}{line}" for line in self._split_lines(text, width - len(indent)))
+
+
+class Once(argparse._StoreAction):
+    """An option with one value: given twice, one of the two would be dropped without a word."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        if option_string is not None and self in parser.seen:
+            raise UserError(f"{'/'.join(self.option_strings)} is given more than once; give it once")
+        parser.seen.append(self)
+        super().__call__(parser, namespace, values, option_string)
+
+
 class Parser(argparse.ArgumentParser):
     """argparse, but for what a mistake prints."""
 
     _words: Sequence[str] = ()  # what this parser was given
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"formatter_class": Help, **options})
+        self.seen = list[argparse.Action]()  # while the words are read
+        for name in (None, "store"):
+            self.register("action", name, Once)
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        self._words = list(sys.argv[1:] if args is None else args)
+        self._words, self.seen = list(sys.argv[1:] if args is None else args), []
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
@@ -52,9 +80,16 @@ class Parser(argparse.ArgumentParser):
         word = words[0].partition("=")[0]
         if not word.startswith("-"):
             self.error(f"{word!r} belongs to no option")
+        like = elsewhere.hint(word, self._value_of(words[0])) if "--placement" in self._option_string_actions else ""
         close = difflib.get_close_matches(word, self._option_string_actions, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
+        hint = f"here: {like}; " if like else f"did you mean {close[0]}? " if close else ""
         raise UserError(f"unknown option {word}; {hint}{self.prog} --help lists what it takes")
+
+    def _value_of(self, word: str) -> str:
+        """What stands behind an option that is not known, in its word or in the next."""
+        follows = self._words[self._words.index(word) + 1 :] if word in self._words else []
+        value = word.partition("=")[2] or next(iter(follows), "")
+        return "" if value.startswith("-") else value
 
     def runs(self, name: str, module: str) -> None:
         """The function of simmoe.cli.MODULE that is this command, imported when it runs."""

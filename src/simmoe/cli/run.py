@@ -20,6 +20,7 @@ from simmoe.play.result import Run
 from simmoe.play.scenario import OPTIONS, Scenario
 from simmoe.play.what_if import Tried
 from simmoe.play.workload import Workload
+from simmoe.play.would_fit import told
 from simmoe.show import files as lanes
 from simmoe.show import tables as show
 from simmoe.show.screen import Screen
@@ -50,11 +51,12 @@ def run(a: argparse.Namespace) -> None:
         if not one and a.file is None and a.tokens is None and not _says_lengths(scenario):  # of a file nothing is left open
             scenario = replace(scenario, tokens=laddering.usual_tokens(trace))
             opened = replace(opened, tokens=scenario.tokens)
-    workload = opened.workload()
-    plan = scenario.plan(workload)
-    if a.perfetto:
-        devices.refuse(plan, workload.hw, "--perfetto (a lane for one device and its link)")
-    (_one if one else _ladder)(a, scenario, workload, plan)
+    with told(opened):
+        workload = opened.workload()
+        plan = scenario.plan(workload)
+        if a.perfetto:
+            devices.refuse(plan, workload.hw, "--perfetto (a lane for one device and its link)")
+        (_one if one else _ladder)(a, scenario, workload, plan)
     if a.save:
         scenario.save(a.save, force=a.force)
 

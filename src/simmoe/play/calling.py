@@ -65,7 +65,7 @@ def _in_python(option: Declared) -> str:
 
 IN_PYTHON = {
     "none: the same as": "False: the same as", "; may be given again": "; a text, or a list of them",
-    "(default: all; a ladder of the command: see above)": "(default: all, None)", "YAML file, and power mode": "YAML file, and @mode",
+    "(default: all, but for the ladder of `simmoe run`)": "(default: all, None)", "YAML file, and power mode": "YAML file, and @mode",
 }  # fmt: skip
 
 

@@ -31,7 +31,8 @@ def cautions(workload: Workload, plan: Plan) -> list[str]:
     model = [workload.model.caution] * bool(workload.model.caution)
     return [
         *workload.text.notes, *_of_trace(workload), *model, *foresight(workload, plan), *_counts_other_experts(workload, plan),
-        *_leaves_none(workload, plan), *_prompts_on_the_cpu(workload, plan), *_full_page_cache(workload, plan),
+        *_leaves_none(workload, plan), *_asks_for_more(workload, plan), *_does_not_fit(workload, plan),
+        *_prompts_on_the_cpu(workload, plan), *_full_page_cache(workload, plan),
         *_pinned(workload, plan), *of_machine(workload, plan),
     ]  # fmt: skip
 
@@ -105,6 +106,25 @@ def _leaves_none(workload: Workload, plan: Plan) -> list[str]:
     if asked.unit(policies.load("placement", plan.placement.partition("=")[0]), UNITS) == "blocks":
         said += f": the model's first block with experts is number {workload.model.moe_layers[0]}, counted from 0"
     return [said]
+
+
+def _asks_for_more(workload: Workload, plan: Plan) -> list[str]:
+    """Whether the budget was more than there is to hold."""
+    if not plan.beyond_bytes:
+        return []
+    whose = " that the placement left to the device" * (plan.placement is not None)
+    held = nbytes(plan.budget_bytes)
+    return [f"The budget is {nbytes(plan.beyond_bytes)} more than all experts{whose}: the run holds them all, {held}"]
+
+
+def _does_not_fit(workload: Workload, plan: Plan) -> list[str]:
+    """Whether the bound everything holds more than the device has."""
+    if plan.eviction != "everything" or plan.device_budgets:
+        return []
+    memory = memory_of(workload, plan)
+    short = memory.short_by(plan.budget_bytes)
+    said = f"The bound everything does not fit on {workload.hw.name}"
+    return [f"{said}: {nbytes(short)} are missing beside the usable {nbytes(memory.usable_bytes)}"] * bool(short)
 
 
 def _full_page_cache(workload: Workload, plan: Plan) -> list[str]:

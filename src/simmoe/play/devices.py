@@ -123,7 +123,7 @@ def budgets_of(workload: Workload, layout: Layout, budget: int | str | None) -> 
     if left > (home := workload.hw.home).capacity_bytes:
         raise DoesNotFit(
             f"{nbytes(left)} of experts that are not resident do not fit on {home.name} of {workload.hw.name}, which has "
-            f"{nbytes(home.capacity_bytes)}; choose a smaller --format or a larger {home.name}"
+            f"{nbytes(home.capacity_bytes)}"
         )
     return tuple(found)
 

@@ -16,6 +16,7 @@ from simmoe.play.result import Run, versions
 from simmoe.play.run import play
 from simmoe.play.scenario import Scenario
 from simmoe.play.workload import Workload
+from simmoe.play.would_fit import told
 from simmoe.simulator.decide.decisions import BOUNDS, quotas
 from simmoe.simulator.decide.start import COLD, WARM
 from simmoe.simulator.errors import DoesNotFit, UserError
@@ -95,8 +96,9 @@ def ladder(
         raise UserError(
             f"a ladder plays a policy, and eviction {scenario.eviction!r} is a bound: play it with simmoe.run"
         )
-    workload = scenario.workload()
-    return climb(workload, scenario.plan(workload), scenario.engine)
+    with told(scenario):
+        workload = scenario.workload()
+        return climb(workload, scenario.plan(workload), scenario.engine)
 
 
 def usual_tokens(trace: Trace) -> int | None:

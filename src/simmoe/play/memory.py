@@ -142,12 +142,12 @@ class Memory:
             expert = f" and one expert {nbytes(one)}" if one else ""
             raise DoesNotFit(
                 f"{self.what} does not fit on {self.hw.name}: {self.rest}{expert} exceed the usable {nbytes(self.usable_bytes)} by "
-                f"{nbytes(self.short_by(one))}; choose a smaller --format or --context, or a larger machine"
+                f"{nbytes(self.short_by(one))}"
             )
         if self.short_by(budget_bytes):
             raise DoesNotFit(
                 f"{nbytes(budget_bytes)} of experts do not fit on {self.hw.name}: short by {nbytes(self.short_by(budget_bytes))} of "
-                f"{nbytes(self.usable_bytes)} usable ({self.rest}); --budget {self.room_bytes // 10**6}MB would fit"
+                f"{nbytes(self.usable_bytes)} usable ({self.rest})"
             )
         for name, held in self.others(budget_bytes, page_cache_bytes, emptied).items():
             total = held.pop("total")
@@ -155,7 +155,7 @@ class Memory:
                 what = ", ".join(f"{part} {nbytes(count)}" for part, count in held.items())
                 raise DoesNotFit(
                     f"{self.what} does not fit on {name} of {self.hw.name}: {what} are short by {nbytes(short)} of "
-                    f"{nbytes(self.hw.tiers[name].capacity_bytes)}; choose a smaller --format or a larger {name}"
+                    f"{nbytes(self.hw.tiers[name].capacity_bytes)}"
                 )
 
     def require_buffers(self, budget_bytes: int, buffer_bytes: int) -> None:
@@ -186,6 +186,11 @@ def budget_of(memory: Memory, budget: int | str | None, total: int | str | None)
         return min(bytes_of(budget, memory.left_bytes, "--budget"), memory.left_bytes)
     memory.require(max(memory.holds_bytes, memory.least_bytes))
     return memory.holds_bytes
+
+
+def beyond_of(memory: Memory, budget: int | str | None) -> int:
+    """Bytes that --budget asks for beyond all experts that the placement left to the device."""
+    return 0 if budget is None else max(bytes_of(budget, memory.left_bytes, "--budget") - memory.left_bytes, 0)
 
 
 def bound_of(memory: Memory, which: str, budget: int | str | None, total: int | str | None) -> int:

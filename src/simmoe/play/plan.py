@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import reprlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -52,6 +52,9 @@ class Plan:
     device_budgets: tuple[int, ...] = ()  # of each of several devices
     start: str = "auto"  # what is resident before the run: auto, warm, cold (simulator/decide/start.py)
     warm_up: int | None = None  # the first so many tokens are decided, not timed
+    beyond_bytes: int = field(
+        default=0, compare=False
+    )  # that --budget asks for beyond all experts; nothing is played otherwise
     arrivals: str | None = None  # of requests, under a clock-driven schedule: poisson:2/s, every:500ms; None = all at 0
 
     @property

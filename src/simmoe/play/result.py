@@ -139,11 +139,11 @@ class Run:
 
     @property
     def ttft_s(self) -> dict[str, float | None]:
-        """Time to first token, the prefill passes of a sequence: the first sequence, median of the others (warm). Of sequences that a
-        warm-up does not cut."""
+        """Time to first token, the prefill passes of a sequence: of the first sequence, and the median of the later ones. Of sequences that
+        a warm-up does not cut."""
         times = list(self._prefill_by_sequence().values())
-        warm = float(np.median(times[1:])) / 1e12 if len(times) > 1 else None
-        return {"first": times[0] / 1e12 if times else None, "warm": warm}
+        later = float(np.median(times[1:])) / 1e12 if len(times) > 1 else None
+        return {"first": times[0] / 1e12 if times else None, "later": later}
 
     def _prefill_by_sequence(self) -> dict[int, int]:
         trace, total = self.workload.trace, dict[int, int]()
@@ -224,7 +224,7 @@ class Run:
 
     def scenario(self) -> dict[str, Any]:
         plan = asdict(self.plan)
-        del plan["device_budgets"]  # they follow from the budget and the placement
+        del plan["device_budgets"], plan["beyond_bytes"]  # they follow from the budget and the placement
         if self.plan.arrivals is None:
             del plan["arrivals"]
         plan["eviction"] = eviction_identity(self.plan.eviction)

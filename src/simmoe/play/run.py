@@ -18,6 +18,7 @@ from simmoe.play.result import Run
 from simmoe.play.scenario import Scenario
 from simmoe.play.serving import played
 from simmoe.play.workload import Workload
+from simmoe.play.would_fit import told
 from simmoe.simulator.decide.counts import count, link_bytes_by_pass
 from simmoe.simulator.decide.decisions import BOUNDS, SCOPES
 from simmoe.simulator.decide.start import COLD
@@ -46,8 +47,9 @@ def run(
     Raises UserError with one line for any input that cannot be simulated.
     """
     scenario = called(hw, trace, options)
-    workload = scenario.workload()
-    return play(workload, scenario.plan(workload), wish=scenario.engine)
+    with told(scenario):
+        workload = scenario.workload()
+        return play(workload, scenario.plan(workload), wish=scenario.engine)
 
 
 def play(

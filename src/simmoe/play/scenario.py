@@ -87,11 +87,11 @@ class Scenario:
 
     hw: str | Path | Hardware = option(
         Input(_hardware), group=MACHINE, metavar="NAME|FILE[@MODE]", several=True,
-        help="hardware profile: bundled name or YAML file, and power mode",
+        help="hardware profile: bundled name (`simmoe hw list`) or YAML file, and power mode",
     )  # fmt: skip
     trace: str | Path | Trace | None = option(
         Input(_trace), None, group=WORKLOAD, metavar=NAME, several=True,
-        help="routing trace: bundled name or npz file (default: none, and routing is drawn in the geometry of --model)",
+        help="routing trace: bundled name (`simmoe zoo list`) or npz file (default: none, and routing is drawn in the geometry of --model)",
     )  # fmt: skip
     _: KW_ONLY
     gpu: str | None = option(
@@ -107,19 +107,16 @@ class Scenario:
         help="change a figure of the hardware, such as link.bandwidth=12GB/s; may be given again",
     )  # fmt: skip
     model: str | Path | ModelShape | None = option(
-        Input(_model),
-        None,
-        group=WORKLOAD,
-        metavar=NAME,
-        help="model: bundled name or file (default: the one that the trace names)",
-    )
+        Input(_model), None, group=WORKLOAD, metavar=NAME,
+        help="model: bundled name (`simmoe model list`) or file (default: as the trace says)",
+    )  # fmt: skip
     format: str | None = option(
         Text(), None, group=WORKLOAD, metavar="FORMAT",
         help="storage format of the weights: fp16 (default), Q4_K_M, MXFP4_MOE, fp8_block, awq, … or stored (docs/models.md lists them)",
     )  # fmt: skip
     tokens: int | None = option(
         Count("number of tokens", all=True), None, group=WORKLOAD, metavar="N|all", axis=False,
-        help="play the first N tokens (default: all; a ladder of the command: see above)",
+        help="play the first N tokens (default: all, but for the ladder of `simmoe run`)",
     )  # fmt: skip
     kv_format: str | None = option(
         Text(), None, group=MEMORY, metavar="FORMAT",
@@ -330,7 +327,7 @@ class Scenario:
     def plan(self, workload: Workload) -> Plan:
         """What may stay resident on the machine of `workload`. Raises UserError for what that machine cannot do."""
         from simmoe.play import devices
-        from simmoe.play.memory import bound_of, budget_of, page_cache_of
+        from simmoe.play.memory import beyond_of, bound_of, budget_of, page_cache_of
         from simmoe.play.plan import Plan, placed_memory
         from simmoe.simulator.decide.decisions import BOUNDS
 
@@ -351,6 +348,7 @@ class Scenario:
             budget_bytes=bound_of(memory, self.eviction, self.budget, self.memory)
             if self.eviction in BOUNDS
             else budget_of(memory, self.budget, self.memory),
+            beyond_bytes=beyond_of(memory, self.budget),
             page_cache_bytes=page_cache_of(workload.hw, self.page_cache or 0, int(workload.model.expert_bytes.min())),
             **self._of(Plan),
         )

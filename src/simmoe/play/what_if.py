@@ -47,13 +47,13 @@ class Tried:
     change: Change
     tok_s: float
     gain: float  # as a fraction of the speed without it
-    beyond: bool = False  # above what the machine can have: another machine
+    beyond: bool = False  # a figure that this machine cannot have: another machine
 
     def __str__(self) -> str:
         change = self.change
         what = f"{change.what} ({change.words})" if change.what else change.words
         what += ", in place of --memory," * ("memory" in change.options)
-        other = ", another machine: this one's peak is lower" * self.beyond
+        other = ", another machine: this one cannot do that" * self.beyond
         return f"{what} gives {self.gain:+.0%} ({speed(self.tok_s)} tok/s{other})"
 
 
@@ -135,10 +135,11 @@ def residency(run: Run) -> Iterator[Change]:
     if plan.device_budgets or plan.eviction in BOUNDS:
         return
     memory = memory_of(workload, plan)
-    more = min(plan.budget_bytes + GIGABYTE, memory.holds_bytes)
-    if more > plan.budget_bytes:
-        size = "100%" if more == memory.left_bytes else _size(more)
-        yield Change("more of the experts", {"budget": size, "memory": None})
+    every, more = memory.left_bytes, min(plan.budget_bytes + GIGABYTE, memory.holds_bytes)
+    if memory.holds_bytes == every > plan.budget_bytes:
+        yield Change("all of the experts", {"budget": "100%", "memory": None})
+    elif more > plan.budget_bytes:
+        yield Change("more of the experts", {"budget": _size(more), "memory": None})
     if not workload.graphs and workload.hw.device.graph_launch_ps is not None:
         yield Change("", {"graphs": True})
 

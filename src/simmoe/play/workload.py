@@ -82,7 +82,7 @@ class Workload:
         self.prefill_chunk, self.batch, self.schedule = prefill_chunk, batch, schedule
         self.clock_driven = clock_driven(schedule)
         self.max_batch = self._most_sequences(max_batch)
-        self.context = int(whole.position.max()) + 1 if context is None else context
+        self.context = int(whole.position.max()) + 1 if context is None else self._enough(context)
         self.microbatch = self._beside_windows(microbatch)
         self.kv_bytes = kv_bytes(self.model, whole, self.context, self.max_batch, self.microbatch)
         self.memory = Memory(self.hw, self.model, self.kv_bytes)
@@ -91,6 +91,16 @@ class Workload:
 
     def __repr__(self) -> str:
         return plain(f"<{self.memory.what} on {self.hw.name}, {self.trace.n_tokens:,} tokens>")
+
+    def _enough(self, context: int) -> int:
+        """A context that has room for every position that is played. Raises UserError."""
+        needed = int(self.trace.position.max()) + 1
+        if 1 <= context < needed:
+            raise UserError(
+                f"--context {context} reserves KV memory for fewer positions than are played, {needed:,}; give at least so many, or play "
+                "less with --tokens"
+            )
+        return context
 
     def _most_sequences(self, max_batch: int | None) -> int | None:
         """How many sequences may hold a KV cache under a clock-driven schedule: no more than there are. Raises UserError."""

@@ -1,15 +1,17 @@
 """A table as columns and rows of text, and how it fits into a width: no cell is ever cut.
 
-Where a table is too wide, long words of a text column go to notes below it, then the columns that matter least leave and are named.
+Where a table is too wide, columns that tell no row from another leave and their value is said once; then long words of a text column go to
+notes below it; then the columns that matter least leave and are named.
 """
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from rich.cells import cell_len
+
+from simmoe.show.wrap import wrapped
 
 GAP = 2  # spaces between columns
 LONG, SHORT = 32, 10  # a longer word of a text column goes to a note before, or after, columns leave
@@ -37,10 +39,12 @@ class Grid:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A table that fits. `notes`: long words by their mark. `gone`: names of the columns that left."""
+    """A table that fits. `notes`: long words by their mark. `gone`: names of the columns that left. `same`: name and value of those that
+    left because every row has the same."""
 
     grid: Grid
     notes: tuple[str, ...] = ()
+    same: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
 
 
@@ -74,7 +78,7 @@ def lines(grid: Grid, width: int | None) -> Iterator[str]:
 def _row(cells: Sequence[str], columns: Sequence[Column], column_widths: list[int], width: int | None) -> Iterator[str]:
     parts = [[cell] for cell in cells]
     if width is not None and columns[-1].wraps:
-        parts[-1] = _folded(cells[-1], column_widths[-1]) or [""]
+        parts[-1] = wrapped(cells[-1], column_widths[-1], size=cell_len)
     for number in range(max(map(len, parts))):
         each = [part[number] if number < len(part) else "" for part in parts]
         padded = (
@@ -83,23 +87,34 @@ def _row(cells: Sequence[str], columns: Sequence[Column], column_widths: list[in
         yield (" " * GAP).join(padded).rstrip()
 
 
-def _folded(text: str, width: int) -> list[str]:
-    """`text` in lines of at most that width; a word that is longer is broken."""
-    wide = cell_len(text) > len(text)  # some of its characters take two places
-    return textwrap.wrap(text, max(width // 2, 1) if wide else width, break_on_hyphens=False)
-
-
 def _shrunk(grid: Grid, width: int) -> Fitted:
-    """Long words leave first, then columns, then shorter words; what cannot be helped runs over."""
+    """Columns that say nothing leave first, then long words, then columns, then shorter words; what cannot be helped runs over."""
+    same, gone = list[str](), list[str]()
     grid, notes = _long_rows(grid, width)
+    while _needs(grid) > width and (alike := _alike(grid)):
+        grid, column, value = _without(grid, alike)
+        same.insert(0, f"{column.name} {value}")
     grid, notes = _noted(grid, width, LONG, notes)
-    gone: list[str] = []
-    while _needs(grid) > width and (rank := max(column.rank for column in grid.columns)):
-        last = max(i for i, column in enumerate(grid.columns) if column.rank == rank)
-        gone.insert(0, grid.columns[last].name)
-        grid = only(grid, [i for i in range(len(grid.columns)) if i != last])
+    while _needs(grid) > width and any(column.rank for column in grid.columns):
+        grid, column, _ = _without(grid, [i for i, column in enumerate(grid.columns) if column.rank])
+        gone.insert(0, column.name)
     grid, notes = _noted(grid, width, SHORT, notes)
-    return Fitted(grid, tuple(f"({n}) {word}" for n, word in enumerate(notes, 1)), tuple(gone))
+    return Fitted(grid, tuple(f"({n}) {word}" for n, word in enumerate(notes, 1)), tuple(same), tuple(gone))
+
+
+def _alike(grid: Grid) -> list[int]:
+    """Columns that may leave because several rows have the same value there: not the first, by which a row is called, nor a number that
+    always stays."""
+    whole = [row for row in grid.rows if not _spans(row, grid)]
+    free = [i for i, column in enumerate(grid.columns) if i and (column.rank or column.text) and not column.wraps]
+    return [i for i in free if len(whole) > 1 and len({row[i] for row in whole}) == 1]
+
+
+def _without(grid: Grid, numbers: list[int]) -> tuple[Grid, Column, str]:
+    """The table without the one of those columns that matters least; that column, and its value in the first whole row."""
+    last = max(numbers, key=lambda i: (grid.columns[i].rank, i))
+    value = next((row[last] for row in grid.rows if not _spans(row, grid)), "")
+    return only(grid, [i for i in range(len(grid.columns)) if i != last]), grid.columns[last], value
 
 
 def _long_rows(grid: Grid, width: int) -> tuple[Grid, list[str]]:

@@ -6,10 +6,12 @@ import shutil
 import sys
 from dataclasses import replace
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
 from simmoe.show.grid import Grid, fitted, lines
+from simmoe.show.wrap import wrapped
 from simmoe.simulator.plain import plain
 
 PIPE = 150  # width of prose where the output is no terminal
@@ -29,8 +31,11 @@ class Screen:
         self._console = _Output(width=self.width or PIPE, markup=False, emoji=False, highlight=False)
 
     def print(self, text: str = "", lead: str = "") -> None:
-        """A paragraph, in lines that fit; `lead` stands before it in bold."""
-        self._console.print(Text.assemble((plain(lead), "bold"), plain(text)), overflow="fold")
+        """A paragraph, in lines that fit; `lead` stands before it in bold. Only a terminal breaks a word, one that is wider than it."""
+        bold = len(plain(lead))
+        for line in wrapped(plain(lead) + plain(text), self.width or PIPE, self.width is not None, cell_len):
+            self._console.print(Text.assemble((line[:bold], "bold"), line[bold:]), soft_wrap=True)
+            bold = max(bold - len(line) - 1, 0)
 
     def line(self, text: str) -> None:
         """What a program may read: a paragraph on a terminal, one line elsewhere."""
@@ -61,6 +66,8 @@ class Screen:
                 self._line(row)
             for note in one.notes:
                 self.print(note)
+            if one.same:
+                self.print(f"all rows: {', '.join(one.same)}")
             if one.gone:
                 self.print(
                     f"Not shown at {self.width} columns: {', '.join(one.gone)}. A wider terminal or a pipe shows all."

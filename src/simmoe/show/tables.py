@@ -16,6 +16,7 @@ from simmoe.play.result import Run
 from simmoe.play.what_if import Tried
 from simmoe.play.workload import Workload
 from simmoe.show.grid import Column, Grid
+from simmoe.show.legend import legend
 from simmoe.show.screen import Screen
 from simmoe.simulator.decide.start import COLD
 from simmoe.simulator.units import nbytes
@@ -25,7 +26,7 @@ COLUMNS = (
     Column("memory", 2),
     Column("tok/s"),
     Column("TTFT first", 3),
-    Column("TTFT warm", 7),
+    Column("TTFT later", 7),
     Column("TPOT p50", 4),
     Column("p95", 8),
     Column("p99", 9),
@@ -38,7 +39,9 @@ COLUMNS = (
 def show_ladder(ladder: Ladder, plan: Plan, on_cpu: list[Tried], as_played: str, files: list[str], out: Screen) -> None:
     heading(ladder.workload, replace(plan, start=COLD), ladder.nothing.engine, files, out)
     memory = memory_of(ladder.workload, plan)
-    out.table(Grid(COLUMNS, tuple(_ladder_rows(ladder))))
+    grid = Grid(COLUMNS, tuple(_ladder_rows(ladder)))
+    out.table(grid)
+    out.print(legend(grid))
     whose = " left to the device" * bool(plan.placement)
     out.print(
         f"100 % = {nbytes(memory.left_bytes)} of routed experts{whose}. Every rung starts {started(ladder.start)}; the bound everything "
@@ -53,13 +56,17 @@ def _ladder_rows(ladder: Ladder) -> Iterator[tuple[str, ...]]:
     for rung in ladder.rungs:
         name = f"{rung.label} ({nbytes(rung.budget_bytes)})"
         yield name, *(_cells(rung.run) if rung.run else (rung.why_not,))
-    yield "bound: everything", *_cells(ladder.everything)
+    everything = ladder.everything
+    short = memory_of(ladder.workload, everything.plan).short_by(everything.plan.budget_bytes)
+    yield f"bound: everything{', does not fit' * bool(short)}", *_cells(everything)
 
 
 def show_run(run: Run, found: list[Tried], on: str, files: list[str], out: Screen) -> None:
     heading(run.workload.begun, run.plan, run.engine, files, out)
     share = memory_of(run.workload, run.plan).share(run.plan.budget_bytes)
-    out.table(Grid(COLUMNS, ((f"{share:.1%} ({nbytes(run.plan.budget_bytes)})", *_cells(run)),)))
+    grid = Grid(COLUMNS, ((f"{share:.1%} ({nbytes(run.plan.budget_bytes)})", *_cells(run)),))
+    out.table(grid)
+    out.print(legend(grid))
     split = run.memory_bytes
     out.print(f"Starts {started(run.start)}. {empty_slots([run])}")
     out.print(
@@ -248,7 +255,7 @@ def _cells(run: Run) -> tuple[str, ...]:
     decode_ps, rate = int(run.pass_ps[run.decode_passes].sum()), run.decode.hit_rate
     waiting = f"{run.where_ps()['waiting for experts'] / decode_ps:.1%}" if decode_ps else "–"
     return (
-        nbytes(split["total"]), number(run.tok_s), seconds(ttft["first"]), seconds(ttft["warm"]),
+        nbytes(split["total"]), number(run.tok_s), seconds(ttft["first"]), seconds(ttft["later"]),
         *(seconds(None if (ms := run.tpot_ms(p)) is None else ms / 1e3) for p in (50, 95, 99)),
         "–" if rate is None else f"{rate:.2%}", "–" if run.bytes_per_token is None else nbytes(run.bytes_per_token), waiting,
     )  # fmt: skip

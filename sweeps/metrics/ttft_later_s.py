@@ -6,4 +6,4 @@ from simmoe.play.result import Run
 
 
 def value(run: Run) -> float | None:
-    return run.ttft_s["warm"]
+    return run.ttft_s["later"]
