@@ -25,14 +25,8 @@ def ints(values: Any) -> Ints:
         return np.array(values, object)
 
 
-def least(values: Ints) -> Ints:
-    """A copy in half the memory, where no value is negative or needs more than 32 bits; else the array itself."""
-    fits = not len(values) or (int(values.min()) >= 0 and int(values.max()) < 2**32)
-    return values.astype(np.uint32) if fits else values
-
-
 def blocks(ptr: Ints, most: int) -> Iterator[tuple[int, int]]:
-    """(begin, end) of stretches of what `ptr` points from: each is the longest that points to at most so many items, but of one at least."""
+    """(begin, end) of stretches of what `ptr` points from: the longest that point to at most so many items, but of one at least."""
     begin, n = 0, len(ptr) - 1
     while begin < n:
         end = int(np.searchsorted(ptr, ptr[begin] + most, side="right")) - 1

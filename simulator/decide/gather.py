@@ -102,7 +102,12 @@ def _gathered(trace: Trace, begin: int, end: int, contract: str) -> Requests:
     use_ptr, first, tokens = ptr, use_obj, _ones(len(obj))
     if several.any():
         where, request, count = _distinct(event, obj, n_objects, several)
-        ptr, first, tokens, request = _pointers(event[where], len(event_pass)), use_obj[where], small(count), small(request)
+        ptr, first, tokens, request = (
+            _pointers(event[where], len(event_pass)),
+            use_obj[where],
+            small(count),
+            small(request),
+        )
     every = len(slot) == len(ids) and (counts == 1).all()
     return Requests(
         n_events=len(event_pass), n_objects=n_objects, ptr=ptr, obj=first, tokens=tokens, use_ptr=use_ptr, use_obj=use_obj,

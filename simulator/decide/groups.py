@@ -83,12 +83,11 @@ def _select(requests: Requests, guesses: Guesses, low: int, high: int) -> Part:
 
 def _all_of(requests: Requests, guesses: Guesses) -> Part:
     """All of the run as one group: what is the same is shared."""
-    ptr, obj, held = small(requests.ptr), small(requests.obj), np.zeros(0, np.int64)
+    ptr, obj = small(requests.ptr), small(requests.obj)
     alone = len(requests.use_obj) == len(obj)  # every occurrence is a request: read one memory instead of two
     use_ptr, use_obj = (ptr, obj) if alone else (small(requests.use_ptr), small(requests.use_obj))
-    if guesses.buffered:
-        event = np.repeat(np.arange(requests.n_events), np.diff(guesses.ptr))
-        held = next_of_its_layer(requests, event, guesses.obj)
+    event = np.repeat(np.arange(requests.n_events), np.diff(guesses.ptr))
+    held = next_of_its_layer(requests, event, guesses.obj) if guesses.buffered else np.zeros(0, np.int64)
     return Part(
         small(np.arange(requests.n_events)), 0, requests.n_objects, True, ptr, obj, None, use_ptr, use_obj, small(guesses.ptr),
         small(guesses.obj), np.arange(len(guesses.obj)), held,

@@ -11,7 +11,6 @@ from simmoe.simulator.decide import residency as machine
 from simmoe.simulator.decide.groups import Part
 from simmoe.simulator.decide.residency import Slots, Verdicts
 
-
 AT_ONCE = 2**20  # objects whose sizes are added up: all of a long run would take ten times their memory
 
 

@@ -12,7 +12,7 @@ from simmoe.simulator.arrays import Ints, blocks
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 
-LONGEST = 2**22  # requests of a stretch
+LONGEST = 2**20  # requests of a stretch
 
 
 class Stretch(NamedTuple):
@@ -33,10 +33,15 @@ def stretches(requests: Requests, decisions: Decisions, guesses: Guesses, places
     """The run in stretches of whole passes, `places` events each. A short run is one stretch, and so is one with guesses: what they bring
     may be met in any later pass."""
     if len(guesses.obj) or len(requests.obj) <= LONGEST:
-        yield Stretch(0, requests.n_events, requests, decisions, guesses, slice(0, len(decisions.loads)))
+        yield whole(requests, decisions, guesses)
     else:
         for begin, end in blocks(requests.ptr[::places], LONGEST):
             yield _between(requests, decisions, guesses, begin * places, end * places)
+
+
+def whole(requests: Requests, decisions: Decisions, guesses: Guesses) -> Stretch:
+    """The run as one stretch."""
+    return Stretch(0, requests.n_events, requests, decisions, guesses, slice(0, len(decisions.loads)))
 
 
 def _between(requests: Requests, decisions: Decisions, guesses: Guesses, begin: int, end: int) -> Stretch:

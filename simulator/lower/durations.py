@@ -6,16 +6,16 @@ A load that a second tier answers takes the link alone; a victim that is written
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
-from simmoe.simulator.arrays import Ints, ints, least
+from simmoe.simulator.arrays import Ints, ints
 from simmoe.simulator.costs import WORK_PER_BYTE, Costs
 from simmoe.simulator.decide.gather import Requests
-from simmoe.simulator.decide.stretches import Stretch, stretches
+from simmoe.simulator.decide.stretches import Stretch
 from simmoe.simulator.decide.tiers import Near
 from simmoe.simulator.errors import LATEST_PS, too_long
 from simmoe.simulator.link_time import write_back_ps
@@ -26,19 +26,32 @@ from simmoe.simulator.physics.link import both_ways_ps
 class Loading(NamedTuple):
     """Time on the link of each load, how long of it bytes leave the memory before the link, and the time on the way to that memory."""
 
-    demand_ps: Ints  # [loads], in the order of Decisions.loads
-    guess_ps: Ints  # [guesses], 0 where nothing was prefetched
-    demand_reads_ps: Ints  # [loads]; empty where no CPU reads that memory
-    guess_reads_ps: Ints  # [guesses]; the same
-    demand_up_ps: Ints  # [loads], 0 where a second tier answers; empty where nothing stands before the link
-    guess_up_ps: Ints  # [guesses], the same
+    demand_ps: Ints  # int64 [loads], in the order of Decisions.loads
+    guess_ps: Ints  # int64 [guesses], 0 where nothing was prefetched
+    demand_reads_ps: Ints  # int64 [loads]; empty where no CPU reads that memory
+    guess_reads_ps: Ints  # int64 [guesses]; the same
+    demand_up_ps: Ints  # int64 [loads], 0 where a second tier answers; empty where nothing stands before the link
+    guess_up_ps: Ints  # int64 [guesses], the same
 
-    def within(self, loads: slice) -> Loading:
-        """Of these loads, in 64 bits."""
-        demand, reads, up = (
-            ps[loads].astype(np.int64, copy=False) for ps in (self.demand_ps, self.demand_reads_ps, self.demand_up_ps)
-        )
+    def within(self, stretch: Stretch) -> Loading:
+        """Of the loads of a stretch."""
+        demand, reads, up = (ps[stretch.loads] for ps in (self.demand_ps, self.demand_reads_ps, self.demand_up_ps))
         return self._replace(demand_ps=demand, demand_reads_ps=reads, demand_up_ps=up)
+
+
+class Loads(NamedTuple):
+    """How the loads of a run are to be settled, when its stretches are timed; the arguments of `loading`."""
+
+    costs: Costs
+    near: Near | None
+    write_back: bool
+    with_cpu: bool
+
+    def within(self, stretch: Stretch) -> Loading:
+        """Of the loads of a stretch."""
+        near = self.near and Near(self.near.demand[stretch.loads], self.near.guess)
+        asked = stretch.requests, stretch.decisions, stretch.guesses
+        return loading(self.costs, *asked, near=near, write_back=self.write_back, with_cpu=self.with_cpu)
 
 
 def loading(
@@ -55,21 +68,6 @@ def loading(
     with_cpu: the CPU computes experts in this run, though perhaps none of these decisions."""
     if max(costs.transfer_ps) > LATEST_PS:
         raise too_long()
-    with_cpu |= len(decisions.cpu) > 0
-    parts = [
-        _loading(costs, one, near and Near(near.demand[one.loads], near.guess), write_back, with_cpu)
-        for one in stretches(requests, decisions, guesses)
-    ]
-    return parts[0] if len(parts) == 1 else Loading(*map(_small_together, zip(*parts)))
-
-
-def _small_together(parts: Sequence[Ints]) -> Ints:
-    """The times of all stretches, in the least memory."""
-    return np.concatenate([least(ps) for ps in parts])
-
-
-def _loading(costs: Costs, stretch: Stretch, near: Near | None, write_back: bool, with_cpu: bool) -> Loading:
-    requests, decisions, guesses = stretch.requests, stretch.decisions, stretch.guesses
     n_experts, issued = costs.trace.n_experts, np.flatnonzero(decisions.issued)
     first, plain = costs.hops_ps
     demand = requests.obj[decisions.loads] // n_experts
@@ -81,6 +79,7 @@ def _loading(costs: Costs, stretch: Stretch, near: Near | None, write_back: bool
         demand_bytes, guess_bytes = thrown_out(decisions, len(requests.obj), len(guesses.obj), size)
         both = _both_ways(costs)
         demand_ps, guess_ps = both(demand_ps, demand_bytes[decisions.loads]), both(guess_ps, guess_bytes)
+    with_cpu |= len(decisions.cpu) > 0
     layers = demand, guesses.obj // n_experts if costs.hw.link.upstream or with_cpu else guesses.obj[:0]
     up = [first[of] if costs.hw.link.upstream else first[:0] for of in layers]
     if near is not None and costs.hw.link.upstream:

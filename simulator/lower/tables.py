@@ -62,8 +62,8 @@ def work_of(
 ) -> Work:
     """What was asked and decided. with_cpu: the CPU computes experts in this run, though perhaps none of these decisions."""
     if requests not in _asked:
-        tokens = np.ascontiguousarray(small(requests.tokens))
-        _asked[requests] = small(requests.ptr), small(requests.obj), tokens, small(requests.use_ptr)
+        each = np.ascontiguousarray(requests.tokens, np.uint32)
+        _asked[requests] = small(requests.ptr), small(requests.obj), each, small(requests.use_ptr)
     if guesses not in _guessed:
         _guessed[guesses] = small(guesses.ptr), small(guesses.obj)
     (ptr, obj, tokens, slot_ptr), (guess_ptr, guess_obj) = _asked[requests], _guessed[guesses]

@@ -16,9 +16,9 @@ from simmoe.simulator.decide.stretches import Stretch, stretches
 from simmoe.simulator.errors import LATEST_PS, too_long
 from simmoe.simulator.grown import Grown
 from simmoe.simulator.lower import layer
-from simmoe.simulator.lower.durations import Loading
+from simmoe.simulator.lower.durations import Loading, Loads
 from simmoe.simulator.lower.pass_by_pass import Arrays, Lowered
-from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
+from simmoe.simulator.lower.records import Fixed, Work
 from simmoe.simulator.lower.tables import (
     longest_pass_ps,
     notes_of,
@@ -69,7 +69,7 @@ def simulate(
     requests: Requests,
     decisions: Decisions,
     guesses: Guesses,
-    loads: Loading,
+    loads: Loading | Loads,
     timeline: ModuleType,
     player: Player,
 ) -> Clocks:
@@ -93,7 +93,7 @@ class Asked(NamedTuple):
     requests: Requests
     decisions: Decisions
     guesses: Guesses
-    loads: Loading
+    loads: Loading | Loads
 
     @property
     def with_cpu(self) -> bool:
@@ -105,7 +105,7 @@ class Asked(NamedTuple):
         return with_cpu(fixed, self.costs) if self.with_cpu else fixed
 
     def work(self, stretch: Stretch) -> Work:
-        loads = self.loads.within(stretch.loads)
+        loads = self.loads.within(stretch)
         return work_of(self.costs, stretch.requests, stretch.decisions, stretch.guesses, loads, self.with_cpu)
 
 

@@ -20,7 +20,13 @@ ATTO = 1e-18
 
 
 def energy(
-    workload: Workload, decisions: Decisions, guesses: Guesses, decode: Counts, emitted: int, decode_passes: Flags, pass_ps: Ints
+    workload: Workload,
+    decisions: Decisions,
+    guesses: Guesses,
+    decode: Counts,
+    emitted: int,
+    decode_passes: Flags,
+    pass_ps: Ints,
 ) -> dict[str, Any] | None:
     """Joules per emitted decode token, mean power in decode, and whether the machine can hold it; None without figures, or tokens."""
     power, seconds = _power(workload.hw), int(pass_ps[decode_passes].sum()) / 1e12
