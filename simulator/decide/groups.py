@@ -147,7 +147,7 @@ def renumbered(
 
 def spans(part: Part, starts: Ints) -> list[tuple[int, int, int]]:
     """(event of the run at which the slots are emptied, first, one past the last event of the part) between such emptyings."""
-    cut = np.searchsorted(part.events, starts).tolist()
+    cut = np.searchsorted(part.events, small(starts)).tolist()  # of another type it would copy the events
     return [(end, begin, stop) for end, begin, stop in zip(starts[1:].tolist(), cut, cut[1:]) if begin < stop]
 
 

@@ -12,7 +12,7 @@ from simmoe.simulator.arrays import Ints, blocks
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 
-LONGEST = 2**20  # requests of a stretch
+LONGEST = 2**22  # requests of a stretch
 
 
 class Stretch(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from simmoe.simulator.arrays import Ints
 from simmoe.simulator.binding import bound
 from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide.gather import Requests
@@ -18,7 +19,7 @@ from simmoe.simulator.grown import Grown
 from simmoe.simulator.lower import layer
 from simmoe.simulator.lower.durations import Loading, Loads
 from simmoe.simulator.lower.pass_by_pass import Arrays, Lowered
-from simmoe.simulator.lower.records import Fixed, Work
+from simmoe.simulator.lower.records import Work
 from simmoe.simulator.lower.tables import (
     longest_pass_ps,
     notes_of,
@@ -100,10 +101,6 @@ class Asked(NamedTuple):
         """The CPU computes experts."""
         return len(self.decisions.cpu) > 0
 
-    def fixed(self) -> Fixed:
-        fixed, _ = tables_of(self.costs, self.requests)
-        return with_cpu(fixed, self.costs) if self.with_cpu else fixed
-
     def work(self, stretch: Stretch) -> Work:
         loads = self.loads.within(stretch)
         return work_of(self.costs, stretch.requests, stretch.decisions, stretch.guesses, loads, self.with_cpu)
@@ -152,20 +149,22 @@ def _make_room(clock: Grown[Clock], lowered: Lowered) -> None:
 def _played(asked: Asked, text: Any, arrays: Arrays, *, may_wrap: bool) -> Clocks | None:
     """Times of every pass, stretch by stretch; None when not all can be played. may_wrap: numbers above 64 bits wrap around."""
     costs, requests, passes = asked.costs, asked.requests, len(asked.costs.sizes)
-    fixed, tables, places = asked.fixed(), arrays(tables_of(costs, requests)[1]), requests.n_events // passes
+    fixed, tables = tables_of(costs, requests)
+    fixed, tables, places = with_cpu(fixed, costs) if asked.with_cpu else fixed, arrays(tables), fixed.places
     logs, now, clock = [np.zeros(passes, np.int64) for _ in LOGS], 0, None
     for stretch in stretches(requests, asked.decisions, asked.guesses, places):
         work, mine = asked.work(stretch), slice(stretch.begin // places, stretch.end // places)
-        clock = arrays(_clock(costs, work, mine.stop - mine.start, clock, now))
-        fixed = fixed._replace(latest=_latest_ps(asked, work, clock, now) if may_wrap else LATEST_PS)
-        if fixed.latest < now:
+        clock = arrays(_clock(costs, work, [log[mine] for log in logs], clock, now))
+        latest = _latest_ps(asked, work, clock, now) if may_wrap else LATEST_PS
+        if latest < now:
             return None
         own = tables._replace(size=tables.size[mine]), arrays(work), arrays(notes_of(requests.widest, costs.devices))
-        now = text.run_passes(0, len(clock.end_ps), now, fixed, *own, clock)
+        now = text.run_passes(0, len(clock.end_ps), now, fixed._replace(latest=latest), *own, clock)
         if now != clock.end_ps[-1] or now > LATEST_PS:
             return None
-        for whole, log in zip(logs, clock[-len(LOGS) :]):
-            whole[mine] = log
+        if isinstance(clock.end_ps, list):
+            for log, written in zip(logs, clock[-len(LOGS) :]):
+                log[mine] = written
     return Clocks(*logs, int(clock.at[BUSY]))  # type: ignore[call-arg, arg-type, union-attr]
 
 
@@ -176,14 +175,14 @@ def _latest_ps(asked: Asked, work: Work, clock: Clock, now: int) -> int:
     return LATEST_PS - longest_pass_ps(asked.costs, asked.requests, work) - 2 * behind
 
 
-def _clock(costs: Costs, work: Work, passes: int, before: Clock | None, now: int) -> Clock:
-    """For the next so many passes, with what goes on at `now`, when those have ended that `before` has played."""
+def _clock(costs: Costs, work: Work, logs: list[Ints], before: Clock | None, now: int) -> Clock:
+    """For the next passes, which `logs` are of, with what goes on at `now`, when those have ended that `before` has played."""
     transfers = (
         len(work.loads) + int(np.count_nonzero(work.issued)) if transfers_slow(costs, len(work.cpu_ps) > 0) else 0
     )
     n = resources(costs.devices)
     at, free, ready = (np.zeros(one, np.int64) for one in (FIELDS, n, n))
-    begin = end = np.zeros(transfers, np.int64)
+    begin, end = np.zeros(transfers, np.int64), np.zeros(transfers, np.int64)
     if before is not None:
         at, free, ready, begins, ends = (
             np.array(one, np.int64) for one in (before.at, before.free, before.ready, before.begin, before.end)
@@ -192,4 +191,4 @@ def _clock(costs: Costs, work: Work, passes: int, before: Clock | None, now: int
         begin, end = np.concatenate((begins[known], begin)), np.concatenate((ends[known], end))
         at[HEAD], at[TAIL] = 0, len(begins[known])
     arrival = np.zeros(len(work.issued), np.int64)
-    return Clock(at, free, ready, arrival, begin, end.copy(), *(np.zeros(passes, np.int64) for _ in LOGS))
+    return Clock(at, free, ready, arrival, begin, end, *logs)
