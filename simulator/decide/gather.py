@@ -18,7 +18,7 @@ from simmoe.simulator.arrays import Ints, blocks, small
 from simmoe.simulator.nouns.decisions import Guesses
 from simmoe.simulator.nouns.trace import Trace
 
-SLOTS = 2**19  # of a trace that are gathered at once: it takes ten times the memory of their requests
+SLOTS = 2**21  # of a trace that are gathered at once: it takes ten times the memory of their requests
 
 
 @dataclass(frozen=True, eq=False)
