@@ -1,5 +1,6 @@
 """Integer arrays."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,3 +23,13 @@ def ints(values: Any) -> Ints:
         return np.array(values, np.int64)
     except OverflowError:
         return np.array(values, object)
+
+
+def blocks(ptr: Ints, most: int) -> Iterator[tuple[int, int]]:
+    """(begin, end) of stretches of what `ptr` points from: the longest that point to at most so many items, but of one at least."""
+    begin, n = 0, len(ptr) - 1
+    while begin < n:
+        end = int(np.searchsorted(ptr, ptr[begin] + most, side="right")) - 1
+        end = min(max(end, begin + 1), n)
+        yield begin, end
+        begin = end

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,6 +11,7 @@ from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.groups import next_of_its_layer
 from simmoe.simulator.decide.missing import LOAD
+from simmoe.simulator.decide.stretches import Stretch, stretches
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import Counts
 from simmoe.simulator.nouns.trace import Trace
@@ -28,16 +31,27 @@ def count(
 
     unit_of [objects]: the other unit that the placement left each expert to, 0 = the device (default: all).
     """
-    event_phase = trace.phase[requests.event_pass]
-    chosen = np.ones(requests.n_events, bool) if phase is None else event_phase == phase
-    mine = chosen[requests.event_of_request]
+    passes = np.ones(trace.n_passes, bool) if phase is None else trace.phase == phase
+    found = [
+        _counted(one, passes, expert_bytes, write_back, unit_of) for one in stretches(requests, decisions, guesses)
+    ]
+    total = {one.name: sum(getattr(part, one.name) for part in found) for one in fields(Counts)}
+    return Counts(**total | {"tokens": int(np.diff(trace.pass_ptr)[passes].sum())})
+
+
+def _counted(
+    stretch: Stretch, passes: npt.NDArray[np.bool_], expert_bytes: Ints, write_back: bool, unit_of: Ints | None
+) -> Counts:
+    """Counts of a stretch, but for its tokens. passes [passes of the run]: those that count."""
+    requests, decisions, guesses = stretch.requests, stretch.decisions, stretch.guesses
+    chosen, n_experts = passes[requests.event_pass], requests.n_objects // len(expert_bytes)
+    mine = np.repeat(chosen, np.diff(requests.ptr))
     issued = decisions.issued & np.repeat(chosen, np.diff(guesses.ptr))
     miss, cpu = decisions.loads[mine[decisions.loads]], decisions.cpu[mine[decisions.cpu]]
-    loaded = np.concatenate((requests.obj[miss], guesses.obj[issued])) // trace.n_experts
-    passes = np.ones(trace.n_passes, bool) if phase is None else trace.phase == phase
+    loaded = np.concatenate((requests.obj[miss], guesses.obj[issued])) // n_experts
     evicted = decisions.evicted[chosen[event_of_cause(requests, guesses, decisions.evicted_for)]]
     return Counts(
-        tokens=int(np.diff(trace.pass_ptr)[passes].sum()),
+        tokens=0,
         requests=int(mine.sum()),
         hits=int((mine & decisions.hit).sum()),
         misses=len(miss),
@@ -46,7 +60,7 @@ def count(
         prefetches=int(issued.sum()),
         bytes=int(expert_bytes[loaded].sum()),
         placed=0 if unit_of is None else int((unit_of[requests.obj[cpu]] != LOAD).sum()),
-        write_back_bytes=int(expert_bytes[evicted // trace.n_experts].sum()) if write_back else 0,
+        write_back_bytes=int(expert_bytes[evicted // n_experts].sum()) if write_back else 0,
     )
 
 
@@ -59,7 +73,8 @@ def event_of_cause(requests: Requests, guesses: Guesses, cause: Ints) -> Ints:
 def hit_flags(trace: Trace, requests: Requests, decisions: Decisions) -> npt.NDArray[np.bool_]:
     """bool [tokens, layers, k]: the expert of each occurrence was resident at its event's start; unused slots are False."""
     flags = np.zeros(trace.expert_ids.size, bool)
-    flags[requests.use_slot] = decisions.hit[requests.use_request]
+    slots = slice(None) if requests.slot_of_use is None else requests.slot_of_use
+    flags[slots] = decisions.hit if requests.request_of_use is None else decisions.hit[requests.request_of_use]
     return flags.reshape(trace.expert_ids.shape)
 
 
@@ -67,15 +82,12 @@ def link_bytes_by_pass(
     trace: Trace, requests: Requests, decisions: Decisions, guesses: Guesses, expert_bytes: Ints
 ) -> Ints:
     """int64 [passes]: bytes of the transfers that each pass issued."""
-    events = np.concatenate(
-        (
-            requests.event_of_request[decisions.loads],
-            np.repeat(np.arange(requests.n_events), np.diff(guesses.ptr))[decisions.issued],
-        )
-    )
-    loaded = np.concatenate((requests.obj[decisions.loads], guesses.obj[decisions.issued])) // trace.n_experts
     total = np.zeros(trace.n_passes, np.int64)
-    np.add.at(total, requests.event_pass[events], expert_bytes[loaded])
+    for _, _, asked, decided, wanted, _ in stretches(requests, decisions, guesses):
+        early = np.repeat(np.arange(asked.n_events), np.diff(wanted.ptr))[decided.issued]
+        events = np.concatenate((asked.event_of_request[decided.loads], early))
+        loaded = np.concatenate((asked.obj[decided.loads], wanted.obj[decided.issued])) // trace.n_experts
+        np.add.at(total, asked.event_pass[events], expert_bytes[loaded])
     return total
 
 

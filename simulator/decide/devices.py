@@ -23,12 +23,12 @@ T = TypeVar("T", bound=np.generic)
 def asked_of(requests: Requests, mine: Flags) -> Requests:
     """The requests for the objects of `mine` [objects]; events and objects keep their numbers."""
     kept, used = mine[requests.obj], mine[requests.use_obj]
-    number = np.cumsum(kept) - 1
+    number = None if requests.request_of_use is None else np.cumsum(kept) - 1
     return Requests(
         n_events=requests.n_events, n_objects=requests.n_objects, ptr=_cut(requests.ptr, kept), obj=requests.obj[kept],
         tokens=requests.tokens[kept], use_ptr=_cut(requests.use_ptr, used), use_obj=requests.use_obj[used],
-        use_request=number[requests.use_request[used]], use_slot=requests.use_slot[used], event_pass=requests.event_pass,
-        event_layer=requests.event_layer,
+        request_of_use=None if number is None else number[requests.use_request[used]], slot_of_use=requests.use_slot[used],
+        event_pass=requests.event_pass, event_layer=requests.event_layer,
     )  # fmt: skip
 
 
@@ -54,8 +54,8 @@ def together(asked: Sequence[Requests], guessed: Sequence[Guesses]) -> tuple[Req
     event_pass, event_layer = np.repeat(asked[0].event_pass, devices), np.repeat(asked[0].event_layer, devices)
     requests = Requests(
         n_events=n * devices, n_objects=asked[0].n_objects, ptr=_pointers([one.ptr for one in asked]), obj=obj, tokens=tokens,
-        use_ptr=_pointers(uses), use_obj=_woven(uses, [one.use_obj for one in asked]), use_request=_woven(uses, use_request),
-        use_slot=_woven(uses, [one.use_slot for one in asked]), event_pass=event_pass, event_layer=event_layer,
+        use_ptr=_pointers(uses), use_obj=_woven(uses, [one.use_obj for one in asked]), request_of_use=_woven(uses, use_request),
+        slot_of_use=_woven(uses, [one.use_slot for one in asked]), event_pass=event_pass, event_layer=event_layer,
     )  # fmt: skip
     ptrs = [one.ptr for one in guessed]
     return requests, Guesses(_pointers(ptrs), _woven(ptrs, [one.obj for one in guessed]), guessed[0].buffered)

@@ -5,6 +5,7 @@ Requests stand in order of first occurrence (token-major, slot order within a to
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -13,14 +14,19 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-from simmoe.simulator.arrays import Ints
+from simmoe.simulator.arrays import Ints, blocks, small
 from simmoe.simulator.nouns.decisions import Guesses
 from simmoe.simulator.nouns.trace import Trace
+
+SLOTS = 2**21  # of a trace that are gathered at once: it takes ten times the memory of their requests
 
 
 @dataclass(frozen=True, eq=False)
 class Requests:
-    """Requests and occurrences of every event, flat arrays with one pointer per event."""
+    """Requests and occurrences of every event, flat arrays with one pointer per event.
+
+    They are as small as they can be, and shared where they are equal: a long trace has 10**8 requests.
+    """
 
     n_events: int
     n_objects: int
@@ -29,10 +35,20 @@ class Requests:
     tokens: Ints  # [requests] token slots of the pass that chose this object
     use_ptr: Ints  # [events + 1] into use_obj
     use_obj: Ints  # [occurrences] object, token-major
-    use_request: Ints  # [occurrences] index into obj
-    use_slot: Ints  # [occurrences] flat index into Trace.expert_ids
+    request_of_use: Ints | None  # [occurrences] index into obj; None = each is a request of its own
+    slot_of_use: Ints | None  # [occurrences] flat index into Trace.expert_ids; None = all of them, in order
     event_pass: Ints  # [events] pass of each event
     event_layer: Ints  # [events] column of each event
+
+    @property
+    def use_request(self) -> Ints:
+        """[occurrences] index into obj."""
+        return np.arange(len(self.use_obj)) if self.request_of_use is None else self.request_of_use
+
+    @property
+    def use_slot(self) -> Ints:
+        """[occurrences] flat index into Trace.expert_ids."""
+        return np.arange(len(self.use_obj)) if self.slot_of_use is None else self.slot_of_use
 
     @cached_property
     def widest(self) -> int:
@@ -65,39 +81,79 @@ class Requests:
 
 def requests_of(trace: Trace, contract: str = "event") -> Requests:
     """The requests of `trace`. `contract="sequential"` makes every occurrence an event of its own, as cache simulators do."""
-    slot, event = _occurrences(trace)
-    layers = trace.n_layers
-    layer = (slot // trace.top_k) % layers
-    obj = layer * trace.n_experts + trace.expert_ids.reshape(-1)[slot].astype(np.int64)
-    event_pass, event_layer = np.divmod(np.arange(trace.n_passes * layers), layers)
+    per_row = trace.n_layers * trace.top_k
+    passes = list(blocks(trace.pass_ptr, SLOTS // per_row))
+    slots = [int(trace.pass_ptr[begin]) * per_row for begin, _ in passes]
+    return _joined([_gathered(trace, begin, end, contract) for begin, end in passes], slots)
+
+
+def _gathered(trace: Trace, begin: int, end: int, contract: str) -> Requests:
+    """The requests of the passes begin … end-1; all but passes and objects is numbered from there."""
+    rows, layers, k = trace.pass_ptr[begin : end + 1], trace.n_layers, trace.top_k
+    ids, counts = trace.expert_ids[rows[0] : rows[-1]].reshape(-1), np.diff(rows)
+    slot, event = _occurrences(ids, counts, layers, k)
+    layer, n_objects = (slot // k) % layers, layers * trace.n_experts
+    obj = layer * trace.n_experts + ids[slot]
+    event_pass, event_layer = np.divmod(np.arange(len(counts) * layers), layers)
     if contract == "sequential":
         event_pass, event_layer, event = event_pass[event], layer, np.arange(len(slot))
-    n_events, n_objects = len(event_pass), layers * trace.n_experts
-    several = np.repeat(np.diff(trace.pass_ptr) > 1, np.diff(trace.pass_ptr))[slot // (layers * trace.top_k)]
-    first, request, count = _distinct(event, obj, n_objects, several & (contract == "event"))
+    several = np.repeat(counts > 1, counts)[slot // (layers * k)] & (contract == "event")
+    ptr, use_obj, request = _pointers(event, len(event_pass)), small(obj), None
+    use_ptr, first, tokens = ptr, use_obj, _ones(len(obj))
+    if several.any():
+        where, request, count = _distinct(event, obj, n_objects, several)
+        ptr, first, tokens, request = (
+            _pointers(event[where], len(event_pass)),
+            use_obj[where],
+            small(count),
+            small(request),
+        )
+    every = len(slot) == len(ids) and (counts == 1).all()
     return Requests(
-        n_events=n_events,
-        n_objects=n_objects,
-        ptr=_pointers(event[first], n_events),
-        obj=obj[first],
-        tokens=count,
-        use_ptr=_pointers(event, n_events),
-        use_obj=obj,
-        use_request=request,
-        use_slot=slot,
-        event_pass=event_pass,
-        event_layer=event_layer,
-    )
+        n_events=len(event_pass), n_objects=n_objects, ptr=ptr, obj=first, tokens=tokens, use_ptr=use_ptr, use_obj=use_obj,
+        request_of_use=request, slot_of_use=None if every else small(slot),
+        event_pass=small(event_pass + begin), event_layer=small(event_layer),
+    )  # fmt: skip
 
 
-def _occurrences(trace: Trace) -> tuple[Ints, Ints]:
-    """(flat slot, event) of every used slot, ordered by event and token-major within it."""
-    tokens, layers, k = trace.expert_ids.shape
-    pass_of_token = np.repeat(np.arange(trace.n_passes), np.diff(trace.pass_ptr))
+def _ones(n: int) -> Ints:
+    """One number that is read n times."""
+    return np.broadcast_to(np.uint32(1), n)
+
+
+def _joined(parts: list[Requests], slots: list[int]) -> Requests:
+    """The requests of all parts, which follow each other; slots: the first of each."""
+    if len(parts) == 1:
+        return parts[0]
+    ptr, use_ptr = _ends([one.ptr for one in parts]), None
+    obj = np.concatenate([one.obj for one in parts])
+    tokens, use_obj, request, slot = _ones(len(obj)), obj, None, None
+    if any(one.request_of_use is not None for one in parts):
+        begins = np.cumsum([0, *(len(one.obj) for one in parts)]).tolist()
+        request = np.concatenate([small(one.use_request + begin) for one, begin in zip(parts, begins)])
+        use_ptr, use_obj = _ends([one.use_ptr for one in parts]), np.concatenate([one.use_obj for one in parts])
+        tokens = np.concatenate([one.tokens for one in parts])
+    if any(one.slot_of_use is not None for one in parts):
+        slot = np.concatenate([small(one.use_slot + begin) for one, begin in zip(parts, slots)])
+    return Requests(
+        n_events=len(ptr) - 1, n_objects=parts[0].n_objects, ptr=ptr, obj=obj, tokens=tokens,
+        use_ptr=ptr if use_ptr is None else use_ptr, use_obj=use_obj, request_of_use=request, slot_of_use=slot,
+        event_pass=np.concatenate([one.event_pass for one in parts]), event_layer=np.concatenate([one.event_layer for one in parts]),
+    )  # fmt: skip
+
+
+def _ends(ptrs: Sequence[Ints]) -> Ints:
+    """Pointers of parts that follow each other."""
+    return np.cumsum(np.concatenate([[0], *map(np.diff, ptrs)]))
+
+
+def _occurrences(ids: Ints, counts: Ints, layers: int, k: int) -> tuple[Ints, Ints]:
+    """(flat slot, event) of every used slot, ordered by event and token-major within it. counts: tokens of each pass."""
+    pass_of_token = np.repeat(np.arange(len(counts)), counts)
     event = np.repeat((pass_of_token[:, None] * layers + np.arange(layers)).reshape(-1), k)
-    slot = np.flatnonzero(trace.expert_ids.reshape(-1) >= 0)
+    slot = np.flatnonzero(ids >= 0)
     event = event[slot]
-    if trace.n_passes < tokens:  # some pass has several tokens: bring the occurrences of an event together
+    if len(counts) < len(pass_of_token):  # some pass has several tokens: bring the occurrences of an event together
         order = np.argsort(event, kind="stable")
         slot, event = slot[order], event[order]
     return slot, event

@@ -19,19 +19,24 @@ from simmoe.simulator.nouns.decisions import Decisions, Guesses
 class Part:
     """One scope group: the events that concern it and its objects, renumbered from 0, with where its items stand in the run."""
 
-    events: Ints  # [steps] event of each step
+    events: npt.NDArray[np.uint32]  # [steps] event of each step
     low: int  # first object of the group
     n_objects: int
     whole: bool  # all of the run, with nothing renumbered
     ptr: Ints
     obj: npt.NDArray[np.uint32]
-    request: Ints  # [requests of the part] index into the run's requests
+    index: Ints | None  # [requests of the part] index into the run's requests; None = all of them
     use_ptr: Ints
     use_obj: Ints
     guess_ptr: Ints
     guess_obj: Ints
     guess: Ints  # [guesses of the part] index into the run's guesses
     guess_for: Ints  # [guesses of the part] event of the run for which a buffer holds it; empty without buffers
+
+    @cached_property
+    def request(self) -> Ints:
+        """[requests of the part]: index into the run's requests."""
+        return small(np.arange(len(self.obj))) if self.index is None else self.index
 
     @cached_property
     def future(self) -> tuple[Ints, Ints]:
@@ -54,6 +59,8 @@ def _select(requests: Requests, guesses: Guesses, low: int, high: int) -> Part:
         index = np.flatnonzero((obj >= low) & (obj < high))
         return index, np.repeat(np.arange(len(ptr) - 1), np.diff(ptr))[index]
 
+    if high - low == requests.n_objects and (np.diff(requests.ptr) + np.diff(guesses.ptr) > 0).all():
+        return _all_of(requests, guesses)
     request, request_event = mine(requests.ptr, requests.obj)
     use, use_event = mine(requests.use_ptr, requests.use_obj)
     guess, guess_event = mine(guesses.ptr, guesses.obj)
@@ -62,7 +69,6 @@ def _select(requests: Requests, guesses: Guesses, low: int, high: int) -> Part:
     def pointers(event: Ints) -> npt.NDArray[np.uint32]:
         return small(np.searchsorted(event, np.append(events, requests.n_events)))
 
-    whole = high - low == requests.n_objects and len(events) == requests.n_events
     ptr, obj = pointers(request_event), small(requests.obj[request] - low)
     use_ptr, use_obj = pointers(use_event), small(requests.use_obj[use] - low)
     if len(use_obj) == len(obj):  # every occurrence is a request: read one memory instead of two
@@ -71,7 +77,20 @@ def _select(requests: Requests, guesses: Guesses, low: int, high: int) -> Part:
     none = np.zeros(0, np.int64)
     held = next_of_its_layer(requests, guess_event, guesses.obj[guess]) if guesses.buffered else none
     return Part(
-        events, low, high - low, whole, ptr, obj, request, use_ptr, use_obj, guess_ptr, guess_obj, guess, held
+        small(events), low, high - low, False, ptr, obj, small(request), use_ptr, use_obj, guess_ptr, guess_obj, guess, held
+    )  # fmt: skip
+
+
+def _all_of(requests: Requests, guesses: Guesses) -> Part:
+    """All of the run as one group: what is the same is shared."""
+    ptr, obj = small(requests.ptr), small(requests.obj)
+    alone = len(requests.use_obj) == len(obj)  # every occurrence is a request: read one memory instead of two
+    use_ptr, use_obj = (ptr, obj) if alone else (small(requests.use_ptr), small(requests.use_obj))
+    event = np.repeat(np.arange(requests.n_events), np.diff(guesses.ptr))
+    held = next_of_its_layer(requests, event, guesses.obj) if guesses.buffered else np.zeros(0, np.int64)
+    return Part(
+        small(np.arange(requests.n_events)), 0, requests.n_objects, True, ptr, obj, None, use_ptr, use_obj, small(guesses.ptr),
+        small(guesses.obj), np.arange(len(guesses.obj)), held,
     )  # fmt: skip
 
 
@@ -92,7 +111,9 @@ def renumbered(
     step = np.zeros(requests.n_events + 1, np.int64)  # change of the resident bytes at each event
     evictions: list[tuple[Ints, Ints, Ints]] = []  # (event, object, cause) of each part
     for part, v, began in zip(parts, played, limits.begins):
-        hit[part.request], wait[part.request], issued[part.guess] = v.hit, v.wait, v.issued
+        hit[part.request], issued[part.guess] = v.hit, v.issued
+        waits = np.flatnonzero(v.wait)  # memory that stays zero costs nothing
+        wait[part.request[waits]] = v.wait[waits]
         for end, begin, stop in spans(part, starts):
             step[part.events[begin:stop]] += np.diff(v.used[begin:stop], prepend=began)
             step[end] -= v.used[stop - 1]
@@ -126,7 +147,7 @@ def renumbered(
 
 def spans(part: Part, starts: Ints) -> list[tuple[int, int, int]]:
     """(event of the run at which the slots are emptied, first, one past the last event of the part) between such emptyings."""
-    cut = np.searchsorted(part.events, starts).tolist()
+    cut = np.searchsorted(part.events, small(starts)).tolist()  # of another type it would copy the events
     return [(end, begin, stop) for end, begin, stop in zip(starts[1:].tolist(), cut, cut[1:]) if begin < stop]
 
 

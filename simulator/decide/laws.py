@@ -11,6 +11,8 @@ from simmoe.simulator.decide import residency as machine
 from simmoe.simulator.decide.groups import Part
 from simmoe.simulator.decide.residency import Slots, Verdicts
 
+AT_ONCE = 2**20  # objects whose sizes are added up: all of a long run would take ten times their memory
+
 
 class BrokenLaw(AssertionError):
     """A run broke a law that every run obeys; a defect of simmoe, not of its input."""
@@ -48,8 +50,11 @@ def _moved(
         """Bytes of the objects `index`, or obj[index]; they need not be looked at where all are of one size."""
         if one_size is not None:
             return len(index) * one_size
-        which = np.asarray(index, np.int64)
-        return int(size_bytes[which if obj is None else obj[which]].sum())
+        found = 0
+        for at in range(0, len(index), AT_ONCE):
+            which = np.asarray(index[at : at + AT_ONCE], np.int64)
+            found += int(size_bytes[which if obj is None else obj[which]].sum())
+        return found
 
     took = total(v.loads[before[machine.LOADS] : c.count[machine.LOADS]], part.obj)
     if len(part.guess_for):

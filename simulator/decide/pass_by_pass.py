@@ -153,11 +153,11 @@ class Group:
         self.cache, self.size, self.room, self.player = cache, size, room, player
         n, none = len(size), NONE.astype(np.uint32)
         ptr = np.zeros(1, np.uint32)
-        part = Part(NONE, low, n, False, ptr, none, NONE, ptr, none, ptr, none, NONE, NONE)
+        part = Part(none, low, n, False, ptr, none, NONE, ptr, none, ptr, none, NONE, NONE)
         rule = cache.missing.rule
         unit_of = NONE.astype(np.int8) if cache.missing.unit_of is None else cache.missing.unit_of[low : low + n]
         self.task = Task(part, cache.eviction, size, room, NONE, unit_of, present, rule, cache.seed)
-        self.q = Grown(Stream(ptr, none, NONE, ptr, none, ptr, none, NONE, NONE, NONE, unit_of, present), player.arrays)
+        self.q = Grown(Stream(ptr, none, NONE, ptr, none, ptr, none, NONE, none, NONE, unit_of, present), player.arrays)
         self.m = player.arrays(question(rule, low, n))
         self.v = Grown(verdicts_for(part), player.arrays)
         until, brought = np.full(n * cache.buffered, NEVER), np.zeros(n * cache.prefetching, np.int64)

@@ -71,7 +71,7 @@ class Playing:
         part, n, self.task, self.player = task.part, len(task.size), task, player
         self.extras, following = _extras(part, task.eviction, task.size, task.seed)
         guesses = (part.guess_ptr, part.guess_obj, part.guess_for, part.events)
-        tokens = task.rule.tokens[part.request] if task.rule else np.zeros(0, np.int64)
+        tokens = task.rule.tokens[part.request].astype(np.int64) if task.rule else np.zeros(0, np.int64)
         self.q = player.arrays(
             Stream(
                 part.ptr, part.obj, following, part.use_ptr, part.use_obj, *guesses, tokens, task.unit_of, task.present

@@ -67,8 +67,8 @@ def second_tier(
 
 def _one_by_one(obj: Ints, n_objects: int) -> Requests:
     """Each object an event of its own."""
-    one, ptr = np.arange(len(obj)), np.arange(len(obj) + 1)
+    ptr = np.arange(len(obj) + 1)
     return Requests(
         n_events=len(obj), n_objects=n_objects, ptr=ptr, obj=obj, tokens=np.ones(len(obj), np.int64), use_ptr=ptr, use_obj=obj,
-        use_request=one, use_slot=one, event_pass=one, event_layer=np.zeros(len(obj), np.int64),
+        request_of_use=None, slot_of_use=None, event_pass=ptr[:-1], event_layer=np.zeros(len(obj), np.int64),
     )  # fmt: skip

@@ -11,6 +11,7 @@ from simmoe.simulator.arrays import Flags, Ints
 from simmoe.simulator.decide.counts import event_of_cause
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.groups import next_of_its_layer
+from simmoe.simulator.decide.stretches import Stretch, stretches
 from simmoe.simulator.nouns.decisions import Buffered, Decisions, Guesses
 
 
@@ -22,7 +23,7 @@ def behind(
     request, guess = int(requests.ptr[event]), int(guesses.ptr[event])
     here = decisions.evicted_for >= request
     here |= (decisions.evicted_for < 0) & (decisions.evicted_for <= -1 - guess)
-    cause = decisions.evicted_for[here].astype(np.int64)
+    cause = decisions.evicted_for[here]
     own = (decisions.fresh >= request) & (decisions.fresh_by.astype(np.int64) >= guess)
     begins, met = _resident(requests, decisions, guesses, sizes, event)
     buffered = _buffered(requests, decisions, guesses, event) if guesses.buffered else None
@@ -38,7 +39,8 @@ def behind(
 
 def _from(numbers: Ints, first: int) -> Ints:
     """Those from `first` on, counted from there."""
-    return numbers[numbers >= first].astype(np.int64) - first
+    kept = numbers[numbers >= first]
+    return kept - kept.dtype.type(first)
 
 
 def _resident(
@@ -48,17 +50,19 @@ def _resident(
     earlier = decisions.emptied[decisions.emptied < event]
     since = int(earlier[-1]) if len(earlier) else 0
     met = np.zeros(requests.n_objects, bool) if decisions.met is None or len(earlier) else decisions.met.copy()
-    entered = np.concatenate(
-        [obj[(at >= since) & (at < event)] for obj, at in admissions(requests, decisions, guesses)]
-    ).astype(np.int64)
-    met[entered] = True
-    gone = event_of_cause(requests, guesses, decisions.evicted_for)
-    left = decisions.evicted[(gone >= since) & (gone < event)]
     n, groups = requests.n_objects, len(decisions.rooms)
     group = np.arange(n) * groups // n if decisions.group is None else decisions.group
     change = np.zeros(groups, np.int64)
-    np.add.at(change, group[entered], sizes[entered])
-    np.subtract.at(change, group[left], sizes[left])
+    for begin, _, asked, decided, wanted, _ in stretches(requests, decisions, guesses):
+        low, high = since - begin, event - begin
+        entered = np.concatenate(
+            [obj[(at >= low) & (at < high)] for obj, at in admissions(asked, decided, wanted)]
+        ).astype(np.int64)
+        met[entered] = True
+        gone = event_of_cause(asked, wanted, decided.evicted_for)
+        left = decided.evicted[(gone >= low) & (gone < high)]
+        np.add.at(change, group[entered], sizes[entered])
+        np.subtract.at(change, group[left], sizes[left])
     begins = (0,) * groups if len(earlier) else decisions.begins
     return tuple(begin + more for begin, more in zip(begins, change.tolist())), met
 
@@ -91,20 +95,28 @@ def _buffered(requests: Requests, decisions: Decisions, guesses: Guesses, event:
 def cold_misses(requests: Requests, decisions: Decisions, guesses: Guesses, mine: Flags) -> int:
     """Requests that met an empty slot: for an expert of the device that was never resident since slots were last emptied.
     mine [objects]: those of a device."""
-    missing = np.flatnonzero(~decisions.hit & mine[requests.obj])
-    if len(decisions.emptied) == requests.n_events:
-        return len(missing)
-    obj, at, met, count = requests.obj[missing], requests.event_of_request[missing], decisions.met, 0
-    entered = admissions(requests, decisions, guesses)
+    met = np.zeros(requests.n_objects, bool) if decisions.met is None else decisions.met
+    count, always = 0, len(decisions.emptied) == requests.n_events
+    for one in stretches(requests, decisions, guesses):
+        missing = np.flatnonzero(~one.decisions.hit & mine[one.requests.obj])
+        more, met = (len(missing), met) if always else _cold(one, missing, met)
+        count += more
+    return count
+
+
+def _cold(stretch: Stretch, missing: Ints, met: Flags) -> tuple[int, Flags]:
+    """How many of the requests `missing` met an empty slot; met [objects]: was resident before the stretch, and before its end, since slots
+    were emptied."""
+    requests, decisions, count = stretch.requests, stretch.decisions, 0
+    obj, at = requests.obj[missing], requests.event_of_request[missing]
+    entered = admissions(requests, decisions, stretch.guesses)
     for number, (begin, end) in enumerate(pairwise([0, *decisions.emptied.tolist(), requests.n_events])):
-        first = np.full(requests.n_objects, end)  # event at which each object was resident first
+        first = np.where(met & (number == 0), -1, end)  # event at which each object was resident first
         for which, when in entered:
             some = slice(*np.searchsorted(when, (begin, end)))
             again = np.full(requests.n_objects, end)
             again[which[some][::-1]] = when[some][::-1]
             first = np.minimum(first, again)
-        if number == 0 and met is not None:
-            first[met] = -1
         some = slice(*np.searchsorted(at, (begin, end)))
         count += int((first[obj[some]] >= at[some]).sum())
-    return count
+    return count, first < end

@@ -15,6 +15,7 @@ import numpy as np
 from simmoe.simulator.arrays import Ints, ints
 from simmoe.simulator.costs import WORK_PER_BYTE, Costs
 from simmoe.simulator.decide.gather import Requests
+from simmoe.simulator.decide.stretches import Stretch
 from simmoe.simulator.decide.tiers import Near
 from simmoe.simulator.errors import LATEST_PS, too_long
 from simmoe.simulator.link_time import write_back_ps
@@ -31,6 +32,26 @@ class Loading(NamedTuple):
     guess_reads_ps: Ints  # int64 [guesses]; the same
     demand_up_ps: Ints  # int64 [loads], 0 where a second tier answers; empty where nothing stands before the link
     guess_up_ps: Ints  # int64 [guesses], the same
+
+    def within(self, stretch: Stretch) -> Loading:
+        """Of the loads of a stretch."""
+        demand, reads, up = (ps[stretch.loads] for ps in (self.demand_ps, self.demand_reads_ps, self.demand_up_ps))
+        return self._replace(demand_ps=demand, demand_reads_ps=reads, demand_up_ps=up)
+
+
+class Loads(NamedTuple):
+    """How the loads of a run are to be settled, when its stretches are timed; the arguments of `loading`."""
+
+    costs: Costs
+    near: Near | None
+    write_back: bool
+    with_cpu: bool
+
+    def within(self, stretch: Stretch) -> Loading:
+        """Of the loads of a stretch."""
+        near = self.near and Near(self.near.demand[stretch.loads], self.near.guess)
+        asked = stretch.requests, stretch.decisions, stretch.guesses
+        return loading(self.costs, *asked, near=near, write_back=self.write_back, with_cpu=self.with_cpu)
 
 
 def loading(
@@ -101,9 +122,9 @@ class OnCpu(NamedTuple):
     flop_ps: Ints
 
 
-def on_cpu(costs: Costs, requests: Requests, decisions: Decisions, guesses: Guesses) -> OnCpu:
-    """What the CPU computes of each event."""
-    if not len(decisions.cpu):
+def on_cpu(costs: Costs, requests: Requests, decisions: Decisions, guesses: Guesses, with_cpu: bool = False) -> OnCpu:
+    """What the CPU computes of each event. with_cpu: it computes experts in this run, though perhaps none of these decisions."""
+    if not (with_cpu or len(decisions.cpu)):
         return OnCpu(*[np.zeros(0, np.int64)] * 7)
     cpu, event = costs.cpu, requests.event_of_request[decisions.cpu]
     experts = np.bincount(event, minlength=requests.n_events)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from simmoe.simulator.arrays import Ints, small
+from simmoe.simulator.arrays import Ints
 from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.grown import Grown
@@ -30,7 +30,6 @@ from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.pass_sizes import PassSize
 
 Arrays = Callable[[Any], Any]
-CPU_TIMES = ("cpu_ps", "cpu_slow_ps", "cpu_moves", "cpu_work", "cpu_flop_ps")  # of Work, by event
 
 
 class Lowered:
@@ -50,7 +49,7 @@ class Lowered:
 
     def add(self, size: PassSize, requests: Requests, decisions: Decisions, guesses: Guesses, loads: Loading) -> None:
         """The next pass, numbered from its own beginning; but `fresh_by` are guesses of the run."""
-        work = self._work_of(requests, decisions, guesses, loads)
+        work = work_of(self.costs, requests, decisions, guesses, loads, self.with_cpu)
         self.costs.sizes.append(size)
         if not self._sizes:
             self._begin(size, requests.most_slots)
@@ -86,13 +85,6 @@ class Lowered:
             more |= wider
         for name, most in most_of(more).items():
             self._most[name] = max(self._most[name], most)
-
-    def _work_of(self, requests: Requests, decisions: Decisions, guesses: Guesses, loads: Loading) -> Work:
-        work = work_of(self.costs, requests, decisions, guesses, loads)
-        if self.with_cpu and not len(work.cpu_ps):
-            idle = np.zeros(requests.n_events, np.int64)
-            work = work._replace(cpu_count=small(idle), cpu_slots=small(idle), **dict.fromkeys(CPU_TIMES, idle))
-        return work
 
     def _extend(self, more: Work) -> None:
         n = self.work.length

@@ -58,14 +58,17 @@ def tables_of(costs: Costs, requests: Requests) -> tuple[Fixed, Tables]:
     return made[key]
 
 
-def work_of(costs: Costs, requests: Requests, decisions: Decisions, guesses: Guesses, loads: Loading) -> Work:
-    """What was asked and decided."""
+def work_of(
+    costs: Costs, requests: Requests, decisions: Decisions, guesses: Guesses, loads: Loading, with_cpu: bool = False
+) -> Work:
+    """What was asked and decided. with_cpu: the CPU computes experts in this run, though perhaps none of these decisions."""
     if requests not in _asked:
-        _asked[requests] = small(requests.ptr), small(requests.obj), small(requests.tokens), small(requests.use_ptr)
+        each = np.ascontiguousarray(requests.tokens, np.uint32)
+        _asked[requests] = small(requests.ptr), small(requests.obj), each, small(requests.use_ptr)
     if guesses not in _guessed:
         _guessed[guesses] = small(guesses.ptr), small(guesses.obj)
     (ptr, obj, tokens, slot_ptr), (guess_ptr, guess_obj) = _asked[requests], _guessed[guesses]
-    cpu = on_cpu(costs, requests, decisions, guesses)
+    cpu = on_cpu(costs, requests, decisions, guesses, with_cpu)
     return Work(
         ptr, obj, tokens, slot_ptr, small(decisions.loads), loads.demand_ps, loads.demand_reads_ps, loads.demand_up_ps, decisions.wait,
         decisions.hit.view(np.int8), small(cpu.experts), small(cpu.slots), *cpu[2:], guess_ptr, guess_obj, decisions.issued.view(np.int8),

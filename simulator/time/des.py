@@ -18,9 +18,10 @@ from simmoe.simulator.binding import bound
 from simmoe.simulator.costs import Chain, Costs, Piece
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.player import Player
+from simmoe.simulator.decide.stretches import whole
 from simmoe.simulator.errors import LATEST_PS, too_long
 from simmoe.simulator.lower import layer, oplist
-from simmoe.simulator.lower.durations import Loading
+from simmoe.simulator.lower.durations import Loading, Loads
 from simmoe.simulator.lower.occupancy import Occupancy
 from simmoe.simulator.lower.oplist import FIRST_HOP, LATE, MOVE, ONE, READY, RUN, SEND, WAIT, Ops
 from simmoe.simulator.lower.tables import notes_of, tables_of, work_of
@@ -37,7 +38,7 @@ def simulate(
     requests: Requests,
     decisions: Decisions,
     guesses: Guesses,
-    loads: Loading,
+    loads: Loading | Loads,
     timeline: ModuleType,
     spans: Spans | None = None,
 ) -> Clocks:
@@ -45,7 +46,7 @@ def simulate(
     lists = Player().arrays
     fixed, tables = tables_of(costs, requests)
     work, notes = (
-        lists(work_of(costs, requests, decisions, guesses, loads)),
+        lists(work_of(costs, requests, decisions, guesses, loads.within(whole(requests, decisions, guesses)))),
         lists(notes_of(requests.widest, costs.devices)),
     )
     tables, lower = lists(tables), bound(layer, timeline, oplist).lower_pass

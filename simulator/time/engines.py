@@ -10,7 +10,7 @@ from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.player import Player
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.lower.durations import Loading
+from simmoe.simulator.lower.durations import Loading, Loads
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import Clocks, Spans
 from simmoe.simulator.time import compile as compiled
@@ -35,7 +35,7 @@ class Engine(NamedTuple):
         requests: Requests,
         decisions: Decisions,
         guesses: Guesses,
-        loads: Loading,
+        loads: Loading | Loads,
         timeline: ModuleType,
         spans: Spans | None = None,
     ) -> Clocks:

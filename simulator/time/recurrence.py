@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from simmoe.simulator.arrays import Ints
 from simmoe.simulator.binding import bound
 from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.player import Player
+from simmoe.simulator.decide.stretches import Stretch, stretches
 from simmoe.simulator.errors import LATEST_PS, too_long
 from simmoe.simulator.grown import Grown
 from simmoe.simulator.lower import layer
-from simmoe.simulator.lower.durations import Loading
-from simmoe.simulator.lower.pass_by_pass import Lowered
-from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
+from simmoe.simulator.lower.durations import Loading, Loads
+from simmoe.simulator.lower.pass_by_pass import Arrays, Lowered
+from simmoe.simulator.lower.records import Work
 from simmoe.simulator.lower.tables import (
     longest_pass_ps,
     notes_of,
@@ -32,8 +34,10 @@ from simmoe.simulator.nouns.run import Clocks
 from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.time import rates, serve
 from simmoe.simulator.time.loop import Loop
-from simmoe.simulator.time.rates import BUSY, FIELDS, Clock
+from simmoe.simulator.time.rates import BUSY, FIELDS, HEAD, TAIL, Clock
 from simmoe.simulator.time.trial import may_not_compile
+
+LOGS = Clock._fields[-7:]  # [passes] each
 
 
 class CompiledPlayer(Player):
@@ -66,43 +70,40 @@ def simulate(
     requests: Requests,
     decisions: Decisions,
     guesses: Guesses,
-    loads: Loading,
+    loads: Loading | Loads,
     timeline: ModuleType,
     player: Player,
 ) -> Clocks:
     """Times of every pass. The player says whether the text runs compiled. Raises UserError when the clock would overflow."""
-    fixed, tables = tables_of(costs, requests)
-    work, passes = work_of(costs, requests, decisions, guesses, loads), len(costs.sizes)
-    fixed = with_cpu(fixed, costs) if len(work.cpu_ps) else fixed
-    compiled_to = LATEST_PS - longest_pass_ps(costs, requests, work)  # a pass that starts later might wrap around
-    clock = None
-    if isinstance(player, CompiledPlayer) and compiled_to >= 0:
-        cpu, hops = len(work.cpu_ps) > 0, costs.hw.link.upstream is not None
-        text, fixed = compiled.clock(timeline, len(guesses.obj) > 0, cpu, hops), fixed._replace(latest=compiled_to)
+    asked, clocks = Asked(costs, requests, decisions, guesses, loads), None
+    if isinstance(player, CompiledPlayer):
+        text = compiled.clock(timeline, len(guesses.obj) > 0, asked.with_cpu, costs.hw.link.upstream is not None)
         with may_not_compile(timeline):
-            clock = _played(
-                text,
-                player.arrays,
-                fixed,
-                tables,
-                work,
-                notes_of(requests.widest, costs.devices),
-                _clock(costs, work, passes),
-            )
-    if clock is None:  # Python's numbers do not wrap
-        text, fixed = bound(layer, timeline, rates, serve), fixed._replace(latest=LATEST_PS)
-        clock = _played(
-            text,
-            Player().arrays,
-            fixed,
-            tables,
-            work,
-            notes_of(requests.widest, costs.devices),
-            _clock(costs, work, passes),
-        )
-    if clock is None or clock.end_ps[-1] > LATEST_PS:
+            clocks = _played(asked, text, player.arrays, may_wrap=True)
+    if clocks is None:  # Python's numbers do not wrap
+        clocks = _played(asked, bound(layer, timeline, rates, serve), Player().arrays, may_wrap=False)
+    if clocks is None:
         raise too_long()
-    return Clocks(*(np.asarray(log, np.int64) for log in clock[-7:]), int(clock.at[BUSY]))  # type: ignore[call-arg, arg-type]
+    return clocks
+
+
+class Asked(NamedTuple):
+    """A run that is to be timed."""
+
+    costs: Costs
+    requests: Requests
+    decisions: Decisions
+    guesses: Guesses
+    loads: Loading | Loads
+
+    @property
+    def with_cpu(self) -> bool:
+        """The CPU computes experts."""
+        return len(self.decisions.cpu) > 0
+
+    def work(self, stretch: Stretch) -> Work:
+        loads = self.loads.within(stretch)
+        return work_of(self.costs, stretch.requests, stretch.decisions, stretch.guesses, loads, self.with_cpu)
 
 
 def serve_loop(loop: Loop, player: Player, prefetching: bool) -> Clocks:
@@ -125,7 +126,7 @@ def serve_loop(loop: Loop, player: Player, prefetching: bool) -> Clocks:
         if now > LATEST_PS:
             raise too_long()
         loop.end()
-    logs = (clock.since(name) for name in Clock._fields[-7:])
+    logs = (clock.since(name) for name in LOGS)
     return Clocks(*logs, int(clock.now.at[BUSY]))  # type: ignore[call-arg, arg-type]
 
 
@@ -138,26 +139,56 @@ def _begun() -> Clock:
 def _make_room(clock: Grown[Clock], lowered: Lowered) -> None:
     """For the next pass, its guesses and its transfers."""
     guesses = clock.length["arrival"]
-    more = {"arrival": lowered.work.length["issued"] - guesses} | dict.fromkeys(Clock._fields[-7:], 1)
+    more = {"arrival": lowered.work.length["issued"] - guesses} | dict.fromkeys(LOGS, 1)
     if transfers_slow(lowered.costs, lowered.with_cpu):
         issued = np.count_nonzero(lowered.work.since("issued"))
         more |= dict.fromkeys(("begin", "end"), lowered.work.length["loads"] + int(issued) - clock.length["begin"])
     clock.extend(**{name: np.zeros(n, np.int64) for name, n in more.items()})
 
 
-def _played(
-    text: Any, arrays: Callable[[Any], Any], fixed: Fixed, tables: Tables, work: Work, notes: Notes, clock: Clock
-) -> Clock | None:
-    """The clock behind the last pass; None when it could not play them all."""
-    clock = arrays(clock)
-    end = text.run_passes(0, len(clock.end_ps), 0, fixed, arrays(tables), arrays(work), arrays(notes), clock)
-    return clock if end == clock.end_ps[-1] else None
+def _played(asked: Asked, text: Any, arrays: Arrays, *, may_wrap: bool) -> Clocks | None:
+    """Times of every pass, stretch by stretch; None when not all can be played. may_wrap: numbers above 64 bits wrap around."""
+    costs, requests, passes = asked.costs, asked.requests, len(asked.costs.sizes)
+    fixed, tables = tables_of(costs, requests)
+    fixed, tables, places = with_cpu(fixed, costs) if asked.with_cpu else fixed, arrays(tables), fixed.places
+    logs, now, clock = [np.zeros(passes, np.int64) for _ in LOGS], 0, None
+    for stretch in stretches(requests, asked.decisions, asked.guesses, places):
+        work, mine = asked.work(stretch), slice(stretch.begin // places, stretch.end // places)
+        clock = arrays(_clock(costs, work, [log[mine] for log in logs], clock, now))
+        latest = _latest_ps(asked, work, clock, now) if may_wrap else LATEST_PS
+        if latest < now:
+            return None
+        own = tables._replace(size=tables.size[mine]), arrays(work), arrays(notes_of(requests.widest, costs.devices))
+        now = text.run_passes(0, len(clock.end_ps), now, fixed._replace(latest=latest), *own, clock)
+        if now != clock.end_ps[-1] or now > LATEST_PS:
+            return None
+        if isinstance(clock.end_ps, list):
+            for log, written in zip(logs, clock[-len(LOGS) :]):
+                log[mine] = written
+    return Clocks(*logs, int(clock.at[BUSY]))  # type: ignore[call-arg, arg-type, union-attr]
 
 
-def _clock(costs: Costs, work: Work, passes: int) -> Clock:
+def _latest_ps(asked: Asked, work: Work, clock: Clock, now: int) -> int:
+    """A pass that starts later might end behind what 64 bits count; before `now` resources may have been asked for more than they have
+    served."""
+    behind = max(0, *(int(free) - now for free in clock.free))
+    return LATEST_PS - longest_pass_ps(asked.costs, asked.requests, work) - 2 * behind
+
+
+def _clock(costs: Costs, work: Work, logs: list[Ints], before: Clock | None, now: int) -> Clock:
+    """For the next passes, which `logs` are of, with what goes on at `now`, when those have ended that `before` has played."""
     transfers = (
         len(work.loads) + int(np.count_nonzero(work.issued)) if transfers_slow(costs, len(work.cpu_ps) > 0) else 0
     )
     n = resources(costs.devices)
-    lengths = (FIELDS, n, n, len(work.issued), transfers, transfers, *[passes] * 7)
-    return Clock(*(np.zeros(n, np.int64) for n in lengths))
+    at, free, ready = (np.zeros(one, np.int64) for one in (FIELDS, n, n))
+    begin, end = np.zeros(transfers, np.int64), np.zeros(transfers, np.int64)
+    if before is not None:
+        at, free, ready, begins, ends = (
+            np.array(one, np.int64) for one in (before.at, before.free, before.ready, before.begin, before.end)
+        )
+        known = slice(at[HEAD] + np.searchsorted(ends[at[HEAD] : at[TAIL]], now, side="right"), at[TAIL])
+        begin, end = np.concatenate((begins[known], begin)), np.concatenate((ends[known], end))
+        at[HEAD], at[TAIL] = 0, len(begins[known])
+    arrival = np.zeros(len(work.issued), np.int64)
+    return Clock(at, free, ready, arrival, begin, end, *logs)

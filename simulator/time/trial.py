@@ -22,9 +22,10 @@ from simmoe.simulator.decide.blame import name_of, one_line, reason
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.player import Player
 from simmoe.simulator.decide.policy_file import is_bundled
+from simmoe.simulator.decide.stretches import whole
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.lower import emitter, layer, oplist, records
-from simmoe.simulator.lower.durations import Loading
+from simmoe.simulator.lower.durations import Loading, Loads
 from simmoe.simulator.lower.oplist import LATE, MOVE, ONE, READY, RUN, WAIT, Ops
 from simmoe.simulator.lower.records import Fixed
 from simmoe.simulator.lower.tables import notes_of, tables_of, work_of
@@ -36,7 +37,12 @@ MAY_DEFINE = {"lower_layer", "lower_pass"}
 
 
 def tried(
-    timeline: ModuleType, costs: Costs, requests: Requests, decisions: Decisions, guesses: Guesses, loads: Loading
+    timeline: ModuleType,
+    costs: Costs,
+    requests: Requests,
+    decisions: Decisions,
+    guesses: Guesses,
+    loads: Loading | Loads,
 ) -> None:
     """Raises UserError, one line with file and event, for a timeline of a user's that errs on this run."""
     if is_bundled(timeline):
@@ -46,7 +52,7 @@ def tried(
     lists = Player().arrays
     fixed, tables = tables_of(costs, requests)
     work, notes = (
-        lists(work_of(costs, requests, decisions, guesses, loads)),
+        lists(work_of(costs, requests, decisions, guesses, loads.within(whole(requests, decisions, guesses)))),
         lists(notes_of(requests.widest, costs.devices)),
     )
     tables, lower = lists(tables), bound(layer, timeline, oplist).lower_pass

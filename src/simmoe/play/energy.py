@@ -9,7 +9,8 @@ import numpy as np
 
 from simmoe.play.workload import Workload
 from simmoe.simulator.arrays import Flags, Ints
-from simmoe.simulator.nouns.decisions import Decisions
+from simmoe.simulator.decide.stretches import stretches
+from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.run import Counts
 from simmoe.simulator.physics.energy import Power, joules
@@ -19,13 +20,19 @@ ATTO = 1e-18
 
 
 def energy(
-    workload: Workload, decisions: Decisions, decode: Counts, emitted: int, decode_passes: Flags, pass_ps: Ints
+    workload: Workload,
+    decisions: Decisions,
+    guesses: Guesses,
+    decode: Counts,
+    emitted: int,
+    decode_passes: Flags,
+    pass_ps: Ints,
 ) -> dict[str, Any] | None:
     """Joules per emitted decode token, mean power in decode, and whether the machine can hold it; None without figures, or tokens."""
     power, seconds = _power(workload.hw), int(pass_ps[decode_passes].sum()) / 1e12
     if power is None or not emitted:
         return None
-    memory, flops = _decode_traffic(workload, decisions, decode_passes)
+    memory, flops = _decode_traffic(workload, decisions, guesses, decode_passes)
     link = decode.bytes + decode.write_back_bytes
     total = joules(seconds, memory + link, link, flops, power)
     watts = total / seconds
@@ -43,7 +50,9 @@ def _power(hw: Hardware) -> Power | None:
     return Power(p.idle_uw / 1e6, p.byte_aj * ATTO, (p.link_byte_aj or 0) * ATTO, p.flop_aj * ATTO)
 
 
-def _decode_traffic(workload: Workload, decisions: Decisions, decode_passes: Flags) -> tuple[int, int]:
+def _decode_traffic(
+    workload: Workload, decisions: Decisions, guesses: Guesses, decode_passes: Flags
+) -> tuple[int, int]:
     """(bytes read from the device's memory, FLOPs of the device) in decode."""
     passes = np.flatnonzero(decode_passes)
     sizes = Counter(workload.costs.sizes[number] for number in passes.tolist())
@@ -51,13 +60,14 @@ def _decode_traffic(workload: Workload, decisions: Decisions, decode_passes: Fla
     for size, count in sizes.items():
         read, computed = workload.costs.traffic(size)
         memory, flops = memory + count * read, flops + count * computed
-    requests = workload.requests
-    mine = decode_passes[requests.event_pass[requests.event_of_request]]
-    mine[decisions.cpu] = False  # the CPU reads and computes those
-    column = requests.obj[mine] // workload.trace.n_experts
     experts = [layer.expert for layer in workload.costs.moe_layers]
-    memory += int(np.array([e.bytes for e in experts])[column].sum())
-    flops += int((np.array([e.flops_per_token for e in experts])[column] * requests.tokens[mine]).sum())
+    expert_bytes, expert_flops = np.array([e.bytes for e in experts]), np.array([e.flops_per_token for e in experts])
+    for _, _, requests, decided, _, _ in stretches(workload.requests, decisions, guesses):
+        mine = decode_passes[requests.event_pass[requests.event_of_request]]
+        mine[decided.cpu] = False  # the CPU reads and computes those
+        column = requests.obj[mine] // workload.trace.n_experts
+        memory += int(expert_bytes[column].sum())
+        flops += int((expert_flops[column] * requests.tokens[mine]).sum())
     return memory, flops
 
 

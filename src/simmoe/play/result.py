@@ -192,7 +192,9 @@ class Run:
         """Estimated energy and heat in decode; None where the profile has no figures, or several devices."""
         if self.plan.device_budgets:
             return None
-        return energy(self.workload, self.decisions, self.decode, self.emitted, self.decode_passes, self.pass_ps)
+        return energy(
+            self.workload, self.decisions, self.guesses, self.decode, self.emitted, self.decode_passes, self.pass_ps
+        )
 
     @property
     def requests(self) -> Served | None:

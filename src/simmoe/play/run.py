@@ -25,7 +25,7 @@ from simmoe.simulator.decide.start import COLD
 from simmoe.simulator.decide.tiers import Near, second_tier
 from simmoe.simulator.decide.warm_up import behind
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.lower.durations import Loading, loading
+from simmoe.simulator.lower.durations import Loading, Loads
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.run import Clocks, Spans
@@ -73,7 +73,7 @@ def play(
     return _timed(*_decided(workload, plan, engine), plan, engine, spans)
 
 
-def _decided(workload: Workload, plan: Plan, engine: Engine) -> tuple[Workload, Guesses, Decisions, Loading]:
+def _decided(workload: Workload, plan: Plan, engine: Engine) -> tuple[Workload, Guesses, Decisions, Loads]:
     """What is timed: the passes behind the warm-up, which decisions of the whole trace it has warmed."""
     requests, sizes, trace = workload.requests, workload.model.expert_bytes, workload.trace
     guesses, passes, missing = (
@@ -96,8 +96,7 @@ def _decided(workload: Workload, plan: Plan, engine: Engine) -> tuple[Workload, 
         decisions, guesses = behind(requests, decisions, guesses, np.repeat(sizes, trace.n_experts), passes)
         near = near and Near(near.demand[n_loads - len(decisions.loads) :], near.guess[every - len(guesses.obj) :])
         workload = workload.behind(passes)
-    loads = loading(workload.costs, workload.requests, decisions, guesses, near=near, write_back=plan.write_back)
-    return workload, guesses, decisions, loads
+    return workload, guesses, decisions, Loads(workload.costs, near, plan.write_back, len(decisions.cpu) > 0)
 
 
 def _on_several(workload: Workload, plan: Plan, engine: Engine, spans: Spans | None) -> Run:
@@ -106,7 +105,7 @@ def _on_several(workload: Workload, plan: Plan, engine: Engine, spans: Spans | N
 
 
 def _timed(
-    workload: Workload, guesses: Guesses, decisions: Decisions, loads: Loading, plan: Plan, engine: Engine, spans: Spans | None
+    workload: Workload, guesses: Guesses, decisions: Decisions, loads: Loading | Loads, plan: Plan, engine: Engine, spans: Spans | None
 ) -> Run:  # fmt: skip
     """Time attached to what was decided."""
     timeline = policies.load("timeline", plan.timeline)
