@@ -1,0 +1,99 @@
+"""Routing without a trace: drawn from a class of models, or from a twin of one (docs/synthetic_routing.md)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from simmoe.simulator.errors import UserError
+from simmoe.simulator.nearest import among
+from simmoe.simulator.nouns.model import ModelShape
+from simmoe.simulator.nouns.trace import Trace
+from simmoe.workloads.synthetic import twinfile
+from simmoe.workloads.synthetic.drawing import draw
+from simmoe.workloads.synthetic.scaling import cast, mean, scaled, summary
+from simmoe.workloads.synthetic.twin import Ints, Twin, uniform
+
+UNIFORM, TYPICAL, LIKE = "uniform", "typical", "like:"
+MOST_IDS = 2**28  # of a drawn trace: half a gigabyte
+
+
+def routing_for(
+    model: ModelShape, routing: str | Path, prompt: int, generate: int, sequences: int = 1, seed: int = 0
+) -> Trace:
+    """A trace of the model's geometry: each sequence has one prompt pass, then a decode pass for each generated token.
+
+    routing: uniform, typical, like:CLASS or a file that `simmoe trace fit` wrote. Raises UserError.
+    """
+    trace = _drawn(twin_for(model, routing, seed), routing, prompt, generate, sequences, seed)
+    return replace(trace, meta={**trace.meta, "model": model.name})
+
+
+def routing_of(routing: str | Path, prompt: int, generate: int, sequences: int = 1, seed: int = 0) -> Trace:
+    """The same in the twin's own geometry. Raises UserError for a class, which has none."""
+    if str(routing) in (UNIFORM, TYPICAL) or not (twin := _named(str(routing))).experts_known:
+        raise UserError(
+            f"routing {routing} is a class, which has no layers and experts of its own; name a model with --model"
+        )
+    return _drawn(twin, routing, prompt, generate, sequences, seed)
+
+
+def _drawn(twin: Twin, routing: str | Path, prompt: int, generate: int, sequences: int, seed: int) -> Trace:
+    if sequences < 1 or seed < 0:
+        raise UserError(f"sequences {sequences}, seed {seed}: give at least one sequence, and a seed from 0")
+    if (tokens := sequences * (prompt + generate)) * twin.n_layers * twin.top_k > MOST_IDS:
+        raise UserError(
+            f"{tokens:,} tokens × {twin.n_layers} layers × top-{twin.top_k} are more than {MOST_IDS:,} ids; draw fewer"
+        )
+    trace = draw(twin, [prompt] * sequences, [generate] * sequences, seed)
+    said = str(routing) if str(routing) in (UNIFORM, TYPICAL) or str(routing).startswith(LIKE) else Path(routing).stem
+    return replace(trace, meta={**trace.meta, "router": f"synthetic, {said}"})
+
+
+def twin_for(model: ModelShape, routing: str | Path, seed: int) -> Twin:
+    """The twin that routing of this model is drawn from. The experts of a class are cast by `seed`. Raises UserError."""
+    layer_index, n_experts, top_k = geometry(model)
+    if str(routing) == UNIFORM:
+        return replace(uniform(len(layer_index), n_experts, top_k), layer_index=layer_index)
+    if str(routing) == TYPICAL:
+        return cast(typical(layer_index, n_experts, top_k), seed)
+    found = _named(str(routing))
+    if found.experts_known and (found.n_experts, found.top_k, found.n_layers) == (n_experts, top_k, len(layer_index)):
+        return replace(found, layer_index=layer_index)
+    return cast(scaled(summary(found) if found.experts_known else found, layer_index, n_experts, top_k), seed)
+
+
+def geometry(model: ModelShape) -> tuple[Ints, int, int]:
+    """(model layer of each MoE layer, experts, top-k). Raises UserError for a model that routing cannot be drawn for."""
+    if not model.moe_layers:
+        raise UserError(f"model {model.name} has no MoE layers: there is no routing to draw")
+    counts = {model.layers[layer].n_experts for layer in model.moe_layers}
+    if len(counts) > 1:
+        raise UserError(
+            f"model {model.name} has layers of {', '.join(map(str, sorted(counts)))} experts; routing is drawn for one number"
+        )
+    return np.array(model.moe_layers, np.int64), counts.pop(), model.top_k
+
+
+def _named(routing: str) -> Twin:
+    if routing.startswith(LIKE):
+        return twinfile.load_class(routing.removeprefix(LIKE))
+    if not Path(routing).is_file():
+        known = among(
+            routing,
+            [UNIFORM, TYPICAL, *(LIKE + name for name in twinfile.class_names())],
+            "known:",
+            "docs/synthetic_routing.md",
+        )
+        raise UserError(
+            f"unknown routing {routing!r}: no such class or file; {known}; 'simmoe trace fit' makes one of a trace"
+        )
+    return twinfile.load(Path(routing))
+
+
+def typical(layer_index: Ints, n_experts: int, top_k: int, without: tuple[str, ...] = ()) -> Twin:
+    """The mean of all classes but those `without`, in this geometry."""
+    classes = [twinfile.load_class(name) for name in twinfile.class_names() if name not in without]
+    return mean([scaled(one, layer_index, n_experts, top_k) for one in classes], TYPICAL)
