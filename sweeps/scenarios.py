@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from itertools import product
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from simmoe import hardware_profiles
@@ -69,7 +70,9 @@ class Scenarios:
         self._measured: dict[tuple[str, Plan], dict[str, Any]] = {}
 
     def _shapes(self) -> list[Shape]:
-        texts, model, form, kv = (self.space.axes.get(axis, ("",)) for axis in ("trace", "model", "format", "kv_format"))
+        texts, model, form, kv = (
+            self.space.axes.get(axis, ("",)) for axis in ("trace", "model", "format", "kv_format")
+        )
         return list(product(texts, model, form, kv))
 
     def _model(self, trace: str, model: str, form: str, kv: str) -> Any:
@@ -144,7 +147,7 @@ class Scenarios:
         inputs = {
             "hw": {name: hw.digest for name, hw in self.hw.items()},
             "trace": self._digests,
-            "routing": {name: synthetic.digest(name) for name in self.space.given("routing")},
+            "routing": {name: _of_files(synthetic.files(name)) for name in self.space.given("routing")},
             **self._policies,
             "model": [[*key, shape.digest] for key, shape in self._models.items()],
             "metric": {name: hashlib.sha256(metrics.find(name).read_bytes()).hexdigest() for name in self.space.objectives},
@@ -221,6 +224,10 @@ def _words(option: Declared, word: str) -> list[str]:
     if option.about.off and word == OFF:
         return []
     return [option.flag] if option.default is False else [option.flag, word]
+
+
+def _of_files(files: list[Path]) -> list[str]:
+    return [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
 
 
 def _digest(trace: Trace) -> str:

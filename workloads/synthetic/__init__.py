@@ -65,6 +65,20 @@ def twin_for(model: ModelShape, routing: str | Path, seed: int) -> Twin:
     return cast(scaled(summary(found) if found.experts_known else found, layer_index, n_experts, top_k), seed)
 
 
+def usual(model: ModelShape) -> str:
+    """The routing of a model that nobody named one for: its own class, by the beginning of its name, else the typical one."""
+    own = [name for name in twinfile.class_names() if model.name.lower().startswith(name)]
+    return LIKE + max(own, key=len) if own else TYPICAL
+
+
+def files(routing: str) -> list[Path]:
+    """The files that decide what is drawn; those that are there."""
+    names = {UNIFORM: [], TYPICAL: twinfile.class_names()}.get(routing, [routing.removeprefix(LIKE)])
+    bundled = routing == TYPICAL or routing.startswith(LIKE)
+    found = [twinfile.CLASSES / f"{name}.yaml" if bundled else Path(name) for name in names]
+    return [file for file in found if file.is_file()]
+
+
 def geometry(model: ModelShape) -> tuple[Ints, int, int]:
     """(model layer of each MoE layer, experts, top-k). Raises UserError for a model that routing cannot be drawn for."""
     if not model.moe_layers:

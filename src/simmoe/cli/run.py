@@ -48,7 +48,9 @@ def run(a: argparse.Namespace) -> None:
     opened = scenario
     if scenario.trace is not None:
         opened = replace(scenario, trace=(trace := traces.given(scenario.trace)))
-        if not one and a.file is None and a.tokens is None and not _says_lengths(scenario):  # of a file nothing is left open
+        if (
+            not one and a.file is None and a.tokens is None and not _says_lengths(scenario)
+        ):  # of a file nothing is left open
             scenario = replace(scenario, tokens=laddering.usual_tokens(trace))
             opened = replace(opened, tokens=scenario.tokens)
     with told(opened):

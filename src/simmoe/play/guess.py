@@ -14,6 +14,11 @@ from simmoe.play.scenario import Scenario
 from simmoe.simulator.nouns.trace import DECODE
 from simmoe.workloads import synthetic
 
+EXTREMES = (
+    synthetic.UNIFORM,
+    "like:llama-moe-v2",
+)  # of docs/synthetic_routing.md's classes that with the most locality
+
 
 @dataclass(frozen=True)
 class Guess:
@@ -34,7 +39,7 @@ def guess(scenario: Scenario, run: Run) -> Guess | None:
     routing = run.workload.text.routing
     if routing is None:
         return None
-    others = tuple(name for name in synthetic.EXTREMES if name != routing)
+    others = tuple(name for name in EXTREMES if name != routing)
     runs = [run]
     for name in others:
         workload = replace(scenario, routing=name).workload()

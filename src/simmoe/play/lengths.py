@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -52,10 +53,18 @@ class Text:
 def drawn(model: ModelShape, routing: str | None, lengths: Lengths, seed: int) -> Text:
     """Without a trace: routing of a class, in the geometry of the model."""
     name = routing or synthetic.usual(model)
-    prompt, generate = lengths.each
-    trace = synthetic.routing_for(model, name, prompt, generate, lengths.sequences or 1, seed)
+    written = tuple(file.stat().st_mtime_ns for file in synthetic.files(name))
+    trace = _drawn(model, name, written, *lengths.each, lengths.sequences or 1, seed)
     said = f"Routing is synthetic, drawn from {name}: no trace was given"
     return Text(deeper(trace, lengths.depth), name, (said,), made=True)
+
+
+@lru_cache(maxsize=4)  # what-ifs and ranges play the same routing again
+def _drawn(
+    model: ModelShape, routing: str, written: tuple[int, ...], prompt: int, generate: int, sequences: int, seed: int
+) -> Trace:
+    """written: when each file that decides was."""
+    return synthetic.routing_for(model, routing, prompt, generate, sequences, seed)
 
 
 def recorded(trace: Trace, lengths: Lengths) -> Text:

@@ -67,4 +67,6 @@ class Declared:
 
 def declared(cls: Any) -> Mapping[str, Declared]:
     """The options of a data class by name, in their order."""
-    return {f.name: Declared(f.name, f.default, f.metadata["option"], f.kw_only is True) for f in dataclasses.fields(cls)}
+    return {
+        f.name: Declared(f.name, f.default, f.metadata["option"], f.kw_only is True) for f in dataclasses.fields(cls)
+    }

@@ -136,8 +136,8 @@ class Scenario:
     )  # fmt: skip
     routing: str | None = option(
         Text(), None, group=WORKLOAD, metavar="CLASS|FILE",
-        help="without a trace: what routing is drawn from, such as uniform, like:qwen3-30b, or the file of a twin that `simmoe trace fit` "
-        "wrote (default: the class that is nearest to the model)",
+        help="without a trace: what routing is drawn from: uniform, typical, a class such as like:qwen3-30b, or the file of a twin that "
+        "`simmoe trace fit` wrote (default: the model's own class, else typical)",
     )  # fmt: skip
     context: int | None = option(
         Positions("number of positions"), None, group=MEMORY, metavar="N", off=True,

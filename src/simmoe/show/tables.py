@@ -164,6 +164,8 @@ def heading(workload: Workload, plan: Plan, engine: str, files: list[str], out: 
 
 def trace_named(workload: Workload) -> str:
     """The trace by its router, where it says one."""
+    if workload.text.routing is not None:
+        return f"synthetic routing {workload.text.routing}"
     router = workload.trace.meta.get("router")
     return f"trace of router {router}" if router else "trace"
 
