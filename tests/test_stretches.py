@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from simmoe import policies
 from simmoe.play.energy import _decode_traffic
+from simmoe.play.run import play
+from simmoe.play.scenario import Scenario
 from simmoe.play.workload import Workload
 from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide import gather, stretches
@@ -86,6 +88,20 @@ def test_a_run_in_stretches_is_the_run_in_one(monkeypatch, engine, prefetching):
         assert same(in_one[5], in_many[5]) and same(in_one[6], in_many[6])
 
     compare()
+
+
+@pytest.mark.parametrize("trace", ["switch", "oracle-12x64"])
+def test_a_page_cache_and_emptied_slots_do_not_notice_stretches(monkeypatch, trace):
+    options = {"budget": "15%", "page_cache": "1 GB", "cold_per_sequence": True, "tokens": 1500}
+    scenario = Scenario(hw="rtx_4090_nvme", trace=trace, **options)
+    workload = scenario.workload()
+    plan = replace(scenario.plan(workload), page_cache_bytes=workload.model.all_expert_bytes // 2)
+    in_one = play(workload, plan)
+    assert in_one.cold_misses > 0  # kept from now on
+    monkeypatch.setattr(stretches, "LONGEST", 500)
+    in_many = play(workload, plan)
+    assert in_one.clocks == in_many.clocks and in_one.cold_misses == in_many.cold_misses
+    assert len(list(stretches.stretches(workload.requests, in_many.decisions, in_many.guesses))) > 3
 
 
 def arrays(requests: Requests) -> dict[str, object]:
