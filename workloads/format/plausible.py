@@ -40,10 +40,10 @@ class Rows(NamedTuple):
     order: Ints  # [rows] number in the trace
     phase: Ints  # [rows]
     starts: Flags  # [rows] the first of its sequence
-    repeats: Flags  # [rows] the same experts in every layer as the row before
+    repeats: Flags  # [rows] the same experts and gate weights in every layer as the row before
     only: Ints  # [rows] the one expert that it names in every layer; -1 = several, or none
     alike: Flags  # [rows] the same experts in every layer, slot by slot, several of them
-    marks: Ints  # [rows] a number that differs where any expert does
+    marks: Ints  # [rows] a number that differs where any expert or gate weight does
 
 
 @lru_cache(maxsize=8)
@@ -51,41 +51,43 @@ def doubts(trace: Trace) -> tuple[str, ...]:
     """One line for each thing that no recording holds; empty for a plausible trace."""
     if trace.meta.get("synthetic"):
         return ()
-    rows = _rows(trace)
+    rows, copied = _rows(trace), tuple(_copied(trace))
     blank = _blank(trace, rows)
-    return (
-        *_said_of_blank(trace, rows, blank), *_dummy(trace, rows), *_stuck(trace, rows, rows.repeats & ~blank), *_copied(trace),
-        *_returning(trace, rows), *said_of_order(trace, rows.order),
+    dummy = np.zeros(trace.n_tokens, bool) if copied else _dummy(trace, rows)
+    text = ~blank & ~dummy
+    said = (
+        *_said_of_blank(trace, rows, blank), *_said_of_dummy(trace, rows, dummy), *_stuck(trace, rows, rows.repeats & text), *copied,
+        *_returning(trace, rows, text),
     )  # fmt: skip
+    return said or tuple(said_of_order(trace, rows.order))
 
 
 def notes(trace: Trace) -> list[str]:
     """The same as a result says it, and what a trace that is made up is made of."""
     made = trace.meta.get("synthetic")
     said = [f"The trace is synthetic: {made}"] if isinstance(made, str) else []
+    noted = trace.meta.get("import_notes")
+    said += [f"Of the trace: {note}" for note in noted if isinstance(note, str)] if isinstance(noted, list) else []
     return [*said, *(f"The trace is not plausible: {doubt}" for doubt in doubts(trace))]
 
 
 def _rows(trace: Trace) -> Rows:
     order = np.argsort(trace.sequence, kind="stable")
     starts = np.concatenate(([True], np.diff(trace.sequence[order]) != 0))
-    repeats, only = np.zeros(len(order), bool), np.full(len(order), -1)
-    alike, marks = np.zeros(len(order), bool), np.zeros(len(order), np.int64)
-    weights = np.random.default_rng(0).integers(2**62, size=trace.expert_ids.shape[1:])
+    only, alike, marks = np.full(len(order), -1), np.zeros(len(order), bool), np.zeros(len(order), np.int64)
+    weights = np.random.default_rng(0).integers(2**62, size=(2, *trace.expert_ids.shape[1:]))
     for begin in range(0, len(order), ROWS):
-        ids = trace.expert_ids[order[begin : begin + ROWS]]
+        part = slice(begin, begin + ROWS)
+        ids = trace.expert_ids[order[part]]
         first = ids[:, :1, :1]
-        only[begin : begin + ROWS] = np.where(((ids == first) | (ids < 0)).all((1, 2)), first[:, 0, 0], -1)
-        alike[begin : begin + ROWS] = (ids == ids[:, :1]).all((1, 2)) & ((ids[:, 0] >= 0).sum(1) > 1)
-        marks[begin : begin + ROWS] = (ids * weights).sum((1, 2))  # modulo 2**64
-        before = order[max(begin - 1, 0) : begin + len(ids) - 1]
-        same = (ids[-len(before) :] == trace.expert_ids[before]).all((1, 2))
+        only[part] = np.where(((ids == first) | (ids < 0)).all((1, 2)), first[:, 0, 0], -1)
+        alike[part] = (ids == ids[:, :1]).all((1, 2)) & ((ids[:, 0] >= 0).sum(1) > 1)
+        marks[part] = (ids * weights[0]).sum((1, 2))  # modulo 2**64
         if trace.gate_weights is not None:
-            gates = trace.gate_weights[order[begin : begin + ROWS]][-len(before) :]
-            same &= (gates == trace.gate_weights[before]).all((1, 2))
-        repeats[begin + len(ids) - len(before) : begin + len(ids)] = same
+            marks[part] += (trace.gate_weights[order[part]].view(np.int16) * weights[1]).sum((1, 2))
     phase = np.repeat(trace.phase, np.diff(trace.pass_ptr))[order]
-    return Rows(order, phase, starts, repeats & ~starts, only, alike, marks)
+    repeats = np.concatenate(([False], np.diff(marks) == 0)) & ~starts
+    return Rows(order, phase, starts, repeats, only, alike, marks)
 
 
 def _many_slots(trace: Trace) -> bool:
@@ -140,21 +142,26 @@ def _said_of_blank(trace: Trace, rows: Rows, blank: Flags) -> Iterator[str]:
         )
 
 
-def _dummy(trace: Trace, rows: Rows) -> Iterator[str]:
-    """Rows of several experts that are the same in every layer. Few experts may be the same by chance: then nothing is said."""
-    if trace.n_layers >= LAYERS and trace.n_experts >= 2 * trace.top_k and rows.alike.any():
-        row = int(rows.order[int(rows.alike.argmax())])
+def _dummy(trace: Trace, rows: Rows) -> Flags:
+    """[rows]: it names the same several experts in every layer. Few experts may be the same by chance: then nothing is said."""
+    judged = trace.n_layers >= LAYERS and trace.n_experts >= 2 * trace.top_k
+    return rows.alike if judged else np.zeros(trace.n_tokens, bool)
+
+
+def _said_of_dummy(trace: Trace, rows: Rows, dummy: Flags) -> Iterator[str]:
+    if dummy.any():
+        at = int(rows.order[int(dummy.argmax())])
         yield (
-            f"{int(rows.alike.sum()):,} of {trace.n_tokens:,} rows name the same {trace.top_k} experts in every layer (from token {row:,}, "
-            f"experts {trace.expert_ids[row, 0].tolist()}): rows of a dummy pass, such as a warm-up, and not of a text"
+            f"{int(dummy.sum()):,} of {trace.n_tokens:,} rows name the same {trace.top_k} experts in every layer (from token {at:,}, "
+            f"experts {trace.expert_ids[at, 0].tolist()}): rows of a dummy pass, such as a warm-up, and not of a text"
         )
 
 
-def _returning(trace: Trace, rows: Rows) -> Iterator[str]:
-    """A row of many slots that comes again and again within its sequence, with others between."""
-    if not _many_slots(trace):
+def _returning(trace: Trace, rows: Rows, text: Flags) -> Iterator[str]:
+    """A row of many slots that comes again and again within its sequence, with others between. text: rows that are judged."""
+    begins = np.flatnonzero(~rows.repeats & text)
+    if not _many_slots(trace) or not len(begins):
         return
-    begins = np.flatnonzero(~rows.repeats)
     keys = np.stack([trace.sequence[rows.order[begins]].astype(np.int64), rows.marks[begins]])
     _, first, times = np.unique(keys, axis=1, return_index=True, return_counts=True)
     if times.max() >= FEWEST_RETURNS:

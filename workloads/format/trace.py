@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,6 +17,7 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.files import atomic, available, resolve
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.reading import parse_json
+from simmoe.workloads.foreign import reader
 from simmoe.workloads.format.rules import check_rules
 
 BUNDLED = Path(__file__).parent.parent / "traces"
@@ -33,13 +33,34 @@ DTYPES = {  # every array of the format but meta, with its little-endian dtype
     "predict_lead": "<i2",
     "predicted_ids": "<i2",
 }
+OWN = {"layer_index", "pass_ptr", "sequence", "position"}  # arrays that no other npz of routing has
 OPTIONAL = {"emitted", "gate_weights", "predict_lead", "predicted_ids"}
 
 
 def load(name: str | Path) -> Trace:
-    """The checked trace in a file, or a bundled one by name. Raises UserError with one line for anything wrong."""
+    """The checked trace in a file, or a bundled one by name. A file of another program is read too, where it says all that a trace
+    holds. Raises UserError with one line for anything wrong."""
     path = find(name)
-    return _checked(_from_arrays(_read(path), path), str(path))
+    return _checked(_of_format(path) or _foreign(path) or _from_arrays(_read(path), path), str(path))
+
+
+def _of_format(path: Path) -> Trace | None:
+    """The trace of a file that holds any array which only this format has; None for another file."""
+    raw = _read(path) if zipfile.is_zipfile(path) else {}
+    return _from_arrays(raw, path) if OWN & set(raw) else None
+
+
+def _foreign(path: Path) -> Trace | None:
+    """The trace in a file of another program; None where no importer knows it."""
+    found = reader.detect(path) if path.stat().st_size else None
+    if found is None:
+        return None
+    try:
+        return reader.read(path, format=found)
+    except UserError as error:
+        raise UserError(
+            f"{error} (a {found} file, docs/foreign_traces.md: `simmoe trace import {path.name} --out t.npz` takes what it does not say)"
+        ) from None
 
 
 def given(trace: str | Path | Trace) -> Trace:
@@ -93,13 +114,8 @@ def _read(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     if path.stat().st_size == 0:
         raise UserError(f"{path}: the file is empty; a trace is an npz archive")
     with open(path, "rb") as stream:
-        start = stream.read(200)
-    if not start.startswith(b"PK"):
-        if re.match(rb"(layer *, *expert\s+)?(\d+ *, *\d+\r?\n){2}", start):
-            raise UserError(
-                f"{path}: a CSV of layer,expert rows, as loggers of llama.cpp's routing write it, and no trace; docs/trace_format.md "
-                "(From a CSV) makes one of it"
-            )
+        start = stream.read(2)
+    if start != b"PK":
         raise UserError(f"{path}: is no npz archive; is it truncated? write it with numpy.savez_compressed")
     try:
         with np.load(path, allow_pickle=False) as archive:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from simmoe.cli import trace_import
 from simmoe.cli.parser import Parser, add_scenario, integer
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.version import VERSION
@@ -160,7 +161,7 @@ def _add_locality(commands: Commands) -> None:
 
 
 def _add_trace(commands: Commands) -> None:
-    trace = commands.add_parser("trace", help="make, check or describe routing traces")
+    trace = commands.add_parser("trace", help="make, import, check, describe, cut or join routing traces")
     actions = trace.add_subparsers(metavar="ACTION", required=True)
     check = actions.add_parser("check", help="say whether a trace obeys format v1")
     info = actions.add_parser("info", help="describe a trace: shape, phases, reuse, origin")
@@ -180,6 +181,7 @@ def _add_trace(commands: Commands) -> None:
     make.add_argument("--seed", type=integer, default=0)
     _add_work(make)
     make.runs("trace_make", "zoo")
+    trace_import.add(actions)
 
 
 def _add_zoo(commands: Commands) -> None:
