@@ -571,3 +571,35 @@ def test_an_output_is_not_overwritten_unasked(tmp_path: Path, capsys: pytest.Cap
 def test_help_starts_without_numpy() -> None:
     text = "import sys; from simmoe.cli.main import parser; parser(); sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", text], check=False).returncode == 0
+
+
+def test_the_importer_that_the_page_shows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what is wrong in one is a line with its name."""
+    page = (Path(__file__).parent.parent / "docs" / "extending" / "importer.md").read_text("utf-8")
+    source = page.split("```python\n# mine.py\n")[1].split("```")[0]
+    (tmp_path / "mine.py").write_text(source)
+    (tmp_path / "routing.txt").write_text("3 7|0 4\n1 2|5 6\n0 7|1 4\n\n2 3|4 5\n2 4|4 6\n")
+    monkeypatch.chdir(tmp_path)
+    words = page.split("```sh\nsimmoe ")[1].split("\n")[0].split()
+    assert call(capsys, *words)[0] == 0
+    trace = simmoe.load_trace("t.npz")
+    wanted = [[[3, 7], [0, 4]], [[1, 2], [5, 6]], [[0, 7], [1, 4]], [[2, 3], [4, 5]], [[2, 4], [4, 6]]]
+    assert trace.expert_ids.tolist() == wanted and trace.sequence.tolist() == [0, 0, 0, 1, 1]
+    assert (trace.pass_ptr.tolist(), trace.phase.tolist()) == ([0, 2, 3, 5], [0, 1, 0])
+    (tmp_path / "routing.txt").write_text("3 7|0 4\n1 x|5 6\n")
+    assert "line 2: invalid literal" in call(capsys, *words, "--force")[2]
+    for text, line in (
+        ("def read(file, stated): return 1 / 0", "importer mine.py: ZeroDivisionError: division by zero"),
+        ("def read(file, stated): return 5", "importer mine.py: read() returned int; it must return a Trace"),
+        ("import nothing_of_this_name", "importer mine.py: ModuleNotFoundError"),
+        ("", "importer mine.py: AttributeError"),
+    ):
+        (tmp_path / "mine.py").write_text(text)
+        code, _, wrong = call(capsys, *words, "--force")
+        assert code == 2 and line in wrong and wrong.count("\n") == 1, wrong
+    assert (
+        "unknown format 'vlm'" in (wrong := refused(capsys, tmp_path / "routing.txt", "--format", "vlm"))
+        and "'vllm'" in wrong
+    )

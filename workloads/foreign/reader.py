@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
+from simmoe.simulator.decide.blame import one_line
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.files import available
+from simmoe.simulator.files import available, resolve
 from simmoe.simulator.nearest import among
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.workloads.foreign.building import Stated
@@ -23,14 +25,14 @@ def names() -> list[str]:
 
 
 @cache
-def _format(name: str) -> ModuleType:
+def _bundled(name: str) -> ModuleType:
     return import_module(f"simmoe.workloads.foreign.formats.{name}")
 
 
 def detect(path: Path) -> str | None:
     """The one format that the content of the file fits; None if there is none. Raises UserError for several."""
     file = File(path)
-    found = [name for name in names() if _format(name).recognises(file)]
+    found = [name for name in names() if _bundled(name).recognises(file)]
     if len(found) > 1:
         raise UserError(
             f"{path}: may be {' or '.join(found)}; say which: simmoe trace import {path} --format {found[0]}"
@@ -39,15 +41,35 @@ def detect(path: Path) -> str | None:
 
 
 def read(path: Path, stated: Stated = Stated(), format: str | None = None) -> Trace:  # noqa: B008  (frozen)
-    """The trace in a file of another program, not checked yet. Raises UserError with one line that names the line or the key."""
-    if not path.is_file():
-        raise UserError(f"{path} does not exist or is no file")
+    """The trace in a file of another program, not checked yet. format: a name, or a Python file, which is executed. Raises UserError
+    with one line that names the line or the key."""
     name = format or detect(path)
     if name is None:
         raise UserError(
             f"{path}: no format that is known; {among('', names(), 'known:')}; docs/foreign_traces.md describes each"
         )
-    if name not in names():
-        raise UserError(f"unknown format {name!r}; {among(name, names(), 'known:')}")
-    made: Trace = _format(name).read(File(path), stated)
+    where = resolve(name, FOLDER, ".py", "format", "give the path of a Python file (docs/extending/importer.md)")
+    if where.parent == FOLDER:
+        bundled: Trace = _bundled(where.stem).read(File(path), stated)
+        return bundled
+    return _by_file(where, path, stated)
+
+
+def _by_file(importer: Path, path: Path, stated: Stated) -> Trace:
+    """What an importer of the user's makes. Raises UserError for whatever goes wrong in it."""
+    spec = spec_from_file_location(f"simmoe_importer_{importer.stem}", importer)
+    if spec is None or spec.loader is None:
+        raise UserError(f"importer {importer.name} is no Python file; name one that ends in .py")
+    module = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        made = module.read(File(path), stated)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"importer {importer.name}: {one_line(error)}") from None
+    if not isinstance(made, Trace):
+        raise UserError(
+            f"importer {importer.name}: read() returned {type(made).__name__}; it must return a Trace, as building.trace makes it"
+        )
     return made

@@ -61,7 +61,11 @@ def _add_import(actions: Commands) -> None:
         description="The format is told by the content; docs/foreign_traces.md says what each one holds and what is to be said here.",
     )  # fmt: skip
     load.add_argument("file", metavar="FILE")
-    load.add_argument("--format", metavar="NAME", help="in place of the one that is detected")
+    load.add_argument(
+        "--format",
+        metavar="NAME|FILE.py",
+        help="in place of the one that is detected; a file is Python code and is executed",
+    )
     load.add_argument(
         "--model", metavar="NAME|FILE", help="shape that tells experts, top-k and layers; the trace names it"
     )
