@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from simmoe.simulator.decide.blame import one_line
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.reading import parse_json
 
@@ -94,8 +95,8 @@ class File:
         try:
             with zipfile.ZipFile(self.path) as archive:
                 return frozenset(name.removesuffix(".npy") for name in archive.namelist())
-        except (zipfile.BadZipFile, OSError, ValueError) as error:
-            self.fail(f"is no readable zip archive ({error}); is it truncated?")
+        except Exception as error:  # of zipfile, which knows many ways to be damaged
+            self.fail(f"is no readable zip archive ({one_line(error)}); is it truncated?")
 
     def array(self, name: str | None = None) -> Array:
         """The array of an npy file, or one of an npz archive by name; never pickled objects."""
@@ -109,7 +110,7 @@ class File:
             problem = (
                 "holds pickled objects, which are never loaded"
                 if "allow_pickle" in str(error)
-                else f"cannot be read ({error})"
+                else f"cannot be read ({one_line(error)})"
             )
             self.fail(f"{f'array {name!r} ' if name else ''}{problem}; write it again with numpy.save or numpy.savez")
 

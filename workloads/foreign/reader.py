@@ -49,10 +49,13 @@ def read(path: Path, stated: Stated = Stated(), format: str | None = None) -> Tr
             f"{path}: no format that is known; {among('', names(), 'known:')}; docs/foreign_traces.md describes each"
         )
     where = resolve(name, FOLDER, ".py", "format", "give the path of a Python file (docs/extending/importer.md)")
-    if where.parent == FOLDER:
-        bundled: Trace = _bundled(where.stem).read(File(path), stated)
-        return bundled
-    return _by_file(where, path, stated)
+    if where.parent != FOLDER:
+        return _by_file(where, path, stated)
+    importer, file = _bundled(where.stem), File(path)
+    if not importer.recognises(file):
+        file.fail(f"its content is not of the format {where.stem}: {str(importer.__doc__).splitlines()[0]}")
+    made: Trace = importer.read(file, stated)
+    return made
 
 
 def _by_file(importer: Path, path: Path, stated: Stated) -> Trace:

@@ -41,20 +41,18 @@ def load(name: str | Path) -> Trace:
     """The checked trace in a file, or a bundled one by name. A file of another program is read too, where it says all that a trace
     holds. Raises UserError with one line for anything wrong."""
     path = find(name)
-    return _checked(_of_format(path) or _foreign(path) or _from_arrays(_read(path), path), str(path))
+    found = foreign(path)
+    return _checked(_from_arrays(_read(path), path) if found is None else _imported(path, found), str(path))
 
 
-def _of_format(path: Path) -> Trace | None:
-    """The trace of a file that holds any array which only this format has; None for another file."""
-    raw = _read(path) if zipfile.is_zipfile(path) else {}
-    return _from_arrays(raw, path) if OWN & set(raw) else None
+def foreign(path: Path) -> str | None:
+    """The format of a file of another program; None for a file of this format, and for one that no importer knows."""
+    own = not path.stat().st_size or (zipfile.is_zipfile(path) and OWN & set(_read(path)))
+    return None if own else reader.detect(path)
 
 
-def _foreign(path: Path) -> Trace | None:
-    """The trace in a file of another program; None where no importer knows it."""
-    found = reader.detect(path) if path.stat().st_size else None
-    if found is None:
-        return None
+def _imported(path: Path, found: str) -> Trace:
+    """The trace in a file of another program that says all that a trace holds. Raises UserError."""
     try:
         return reader.read(path, format=found)
     except UserError as error:

@@ -43,13 +43,13 @@ def read(file: File, stated: Stated) -> Trace:
 
 def _columns(file: File) -> dict[str, list[Any]]:
     try:
-        from pyarrow import ArrowException, parquet
+        from pyarrow import parquet
     except ImportError:
         raise Missing(f"{file.path}: reading parquet needs pyarrow: pip install pyarrow") from None
     try:
         table: dict[str, list[Any]] = parquet.read_table(file.path).to_pydict()
-    except (ArrowException, OSError) as error:
-        file.fail(f"is no parquet file that can be read: {str(error).splitlines()[0]}")
+    except Exception as error:  # of Arrow, or of the text and numbers of a damaged file
+        file.fail(f"is no parquet file that can be read: {' '.join(str(error).split())[:200]}")
     return table
 
 
