@@ -48,10 +48,10 @@ def imported(capsys: pytest.CaptureFixture[str], path: Path, *options: str) -> t
     return simmoe.load_trace(out), shown
 
 
-def refused(capsys: pytest.CaptureFixture[str], path: Path, *options: str) -> str:
-    code, shown, wrong = call(capsys, "trace", "import", path, "--out", path.with_name("out.npz"), "--force", *options)
+def refused(capsys: pytest.CaptureFixture[str], path: Path, *options: str, out: str = "out.npz") -> str:
+    code, shown, wrong = call(capsys, "trace", "import", path, "--out", path.with_name(out), "--force", *options)
     assert code == 2 and not shown and wrong.startswith(LINE) and wrong.count("\n") == 1, (code, shown, wrong)
-    assert not path.with_name("out.npz").exists()
+    assert not path.with_name(out).exists()
     return wrong
 
 
@@ -350,6 +350,14 @@ def test_files_of_torch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     ]  # fmt: skip
     torch.save({"records": records, "last_physical_to_logical_map": torch.tensor(mapped)}, tmp_path / "r.pt")
     trace, _ = imported(capsys, tmp_path / "r.pt")
+    for key, value, line in (
+        ("forward_mode", 3, "record 1: forward_mode is 3"),
+        ("positions", [-1], "record 1: positions must be a list of whole numbers from 0"),
+        ("topk_ids_of_layer", [1], "record 1: topk_ids_of_layer is no tensor [layers, 1, k]"),
+        ("positions", 5, "record 1: positions must be"),
+    ):  # fmt: skip
+        torch.save({"records": [records[0], {**records[1], key: value}]}, tmp_path / "bad.pt")
+        assert line in refused(capsys, tmp_path / "bad.pt", *SAID, out="none.npz")
     same(trace, np.concatenate([rows[:6], other[:3], rows[6:7], other[3:4]]), [5, 1, 3, 2], [0, 1, 0, 1])
     assert trace.sequence.tolist() == [0] * 6 + [1] * 3 + [0, 1] and trace.position.tolist() == [
         *range(6),
@@ -459,6 +467,8 @@ def test_malformed_files_name_the_line_or_the_key(tmp_path: Path, capsys: pytest
         "the object: routed_experts is no int32 in base64": (json.dumps(no_base64), SAID),
         "entry 1: routed_experts cannot be read": (json.dumps([{"routed_experts": ids().tolist()}, {"routed_experts": "AAAA"}]), SAID),
         "routed_experts is int64 of shape (2, 3)": (json.dumps({"routed_experts": [[1, 2, 3]] * 2}), SAID),
+        "sequence 1 has [layers, top_k] (3, 2), the first one (4, 2)": (
+            json.dumps([{"routed_experts": ids().tolist()}, {"routed_experts": ids(layers=3).tolist()}]), SAID),
         "logical_count holds numbers that are no counts": (json.dumps({"logical_count": [[1.5, 2]]}), ("--top-k", "1")),
         "entry 0 counts 3 uses in layer column 0, and at most 4": (json.dumps({"logical_count": [[1, 2], [2, 2]]}), ("--top-k", "1")),
         "no format that is known": ("hello\n", SAID),

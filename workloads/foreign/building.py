@@ -59,6 +59,11 @@ def trace(
     notes: what a reader of the trace must know of how it was read. Raises UserError."""
     if not passes:
         file.fail("holds no rows")
+    for one in passes:
+        if one.ids.shape[1:] != passes[0].ids.shape[1:]:
+            file.fail(
+                f"sequence {one.sequence[0]} has [layers, top_k] {one.ids.shape[1:]}, the first one {passes[0].ids.shape[1:]}"
+            )
     ids = np.concatenate([one.ids for one in passes]).astype(np.int64)
     if stated.top_k not in (None, ids.shape[2]):
         file.fail(f"has {ids.shape[2]} experts for each token and layer; you said top-{stated.top_k}")

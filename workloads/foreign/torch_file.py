@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from simmoe.simulator.decide.blame import one_line
 from simmoe.simulator.errors import UserError
 from simmoe.workloads.foreign.file import Array, File, from_bfloat16
 
@@ -60,17 +61,8 @@ def contents(file: File) -> Any:
             return _Walk(file, lambda storage: _numbers(file, archive, root, storage)).run(archive.read(pickle))
     except UserError:
         raise
-    except (
-        zipfile.BadZipFile,
-        OSError,
-        EOFError,
-        ValueError,
-        IndexError,
-        TypeError,
-        KeyError,
-        AttributeError,
-    ) as error:
-        file.fail(f"is no file of torch.save that can be read ({type(error).__name__}: {error}); is it truncated?")
+    except Exception as error:  # of zipfile, pickletools or NumPy, each of which knows many ways to be damaged
+        file.fail(f"is no file of torch.save that can be read ({one_line(error)}); is it truncated?")
 
 
 def _numbers(file: File, archive: zipfile.ZipFile, root: str, storage: Storage) -> Array:

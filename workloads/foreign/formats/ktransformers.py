@@ -31,8 +31,11 @@ def read(file: File, stated: Stated) -> Trace:
     said: Any = contents(file) if is_torch(file) else file.records[0][1]
     if isinstance(said, dict) and KEY not in said:
         file.fail(f"has the keys {', '.join(map(str, said))[:100]}; statistics of use have {KEY!r}")
+    values = said[KEY] if isinstance(said, dict) else said
+    if is_torch(file) and not isinstance(values, np.ndarray):
+        file.fail(f"{KEY} is no tensor")
     try:
-        counts = whole(file, np.array(said[KEY] if isinstance(said, dict) else said), KEY)
+        counts = whole(file, np.array(values), KEY)
     except ValueError as error:
         file.fail(f"{KEY} is no array: {error}")
     if counts.ndim not in (2, 3) or not counts.size:

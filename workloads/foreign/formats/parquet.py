@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from simmoe.simulator.decide.blame import one_line
 from simmoe.simulator.errors import Missing
 from simmoe.simulator.nouns.trace import PREFILL, Trace
 from simmoe.workloads.foreign.building import Pass, Stated, prompt_rows, request, trace
@@ -49,7 +50,7 @@ def _columns(file: File) -> dict[str, list[Any]]:
     try:
         table: dict[str, list[Any]] = parquet.read_table(file.path).to_pydict()
     except Exception as error:  # of Arrow, or of the text and numbers of a damaged file
-        file.fail(f"is no parquet file that can be read: {' '.join(str(error).split())[:200]}")
+        file.fail(f"is no parquet file that can be read: {one_line(error)}")
     return table
 
 

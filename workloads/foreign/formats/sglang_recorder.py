@@ -33,6 +33,8 @@ def read(file: File, stated: Stated) -> Trace:
     if not isinstance(said, dict) or not isinstance(said.get("records"), list):
         file.fail("has no list 'records'; record with --expert-distribution-recorder-mode per_token")
     logical = said.get("last_physical_to_logical_map")
+    if logical is not None and (not isinstance(logical, np.ndarray) or logical.ndim != 2 or not logical.size):
+        file.fail("last_physical_to_logical_map is no tensor [layers, physical experts]")
     ahead: dict[int, int] = {}
     passes = [
         one for i, record in enumerate(said["records"]) if (one := _pass(file, f"record {i}", record, logical, ahead))
@@ -40,38 +42,59 @@ def read(file: File, stated: Stated) -> Trace:
     used = np.flatnonzero(np.any([(one.ids >= 0).any((0, 2)) for one in passes], 0)) if passes else np.zeros(0, int)
     slots = max((int((one.ids >= 0).sum(2).max()) for one in passes), default=0)
     passes = [one._replace(ids=one.ids[:, used, :slots]) for one in passes]
-    experts = int(np.max(logical)) + 1 if isinstance(logical, np.ndarray) and logical.size else None
+    experts = None if logical is None else int(logical.max()) + 1
     return trace(file, stated, passes, layers=used.tolist(), experts=experts, notes=[NOTE])
 
 
-def _pass(file: File, where: str, record: Any, logical: Any, ahead: dict[int, int]) -> Pass | None:
+def _pass(file: File, where: str, record: Any, logical: Array | None, ahead: dict[int, int]) -> Pass | None:
     """ahead: the next position of each sequence so far."""
     if not isinstance(record, dict) or not {"topk_ids_of_layer", "positions", "forward_mode"} <= record.keys():
         file.fail(f"{where} must have topk_ids_of_layer, positions and forward_mode; mode per_token writes them")
-    mode, position = record["forward_mode"], np.array(record["positions"])
+    mode, position = (
+        record["forward_mode"],
+        np.array(_whole(file, f"{where}: positions", record["positions"], 0), np.int64),
+    )
     if mode == IDLE or not len(position):
         return None
     if mode not in (EXTEND, DECODES):
         file.fail(
-            f"{where}: forward_mode is {mode}; 1 (extend), 2 (decode) and 4 (idle) are read: record without mixed or verify passes"
+            f"{where}: forward_mode is {mode}; 1, 2 and 4 (extend, decode, idle) are read: record without mixed or verify passes"
         )
-    ids = np.asarray(record["topk_ids_of_layer"])
-    if ids.ndim != 3 or ids.shape[1] != len(position):
-        file.fail(
-            f"{where}: topk_ids_of_layer has shape {ids.shape}; with {len(position)} positions it must be [layers, {len(position)}, k]"
-        )
-    if isinstance(logical, np.ndarray):
-        if ids.max() >= logical.shape[1]:
-            file.fail(f"{where}: expert {ids.max()} is not one of {logical.shape[1]} physical experts")
-        ids = np.where(
-            ids < 0, -1, np.take_along_axis(logical, np.maximum(ids.reshape(len(ids), -1), 0), 1).reshape(ids.shape)
-        )
-    lengths = record.get("extend_seq_lens") if mode == EXTEND else [1] * len(position)
-    if not isinstance(lengths, list) or sum(lengths) != len(position):
+    lengths = [1] * len(position)
+    if mode == EXTEND:
+        lengths = _whole(file, f"{where}: extend_seq_lens", record.get("extend_seq_lens"), 1)
+    if sum(lengths) != len(position):
         file.fail(f"{where}: extend_seq_lens must add up to {len(position)}, its tokens")
-    return Pass(
-        PREFILL if mode == EXTEND else DECODE, _sequences(position, lengths, ahead), position, ids.swapaxes(0, 1)
-    )
+    ids = _ids(file, where, record["topk_ids_of_layer"], len(position), logical)
+    return Pass(PREFILL if mode == EXTEND else DECODE, _sequences(position, lengths, ahead), position, ids)
+
+
+def _whole(file: File, what: str, values: Any, least: int) -> list[int]:
+    if not isinstance(values, list) or any(type(one) is not int or not least <= one < 2**31 for one in values):
+        file.fail(f"{what} must be a list of whole numbers from {least}")
+    return values
+
+
+def _ids(file: File, where: str, physical: Any, tokens: int, logical: Array | None) -> Array:
+    """[tokens, layers, k] of experts, which the file names by the places that hold them."""
+    if (
+        not isinstance(physical, np.ndarray)
+        or physical.ndim != 3
+        or physical.shape[1] != tokens
+        or physical.dtype.kind not in "iu"
+    ):
+        file.fail(
+            f"{where}: topk_ids_of_layer is no tensor [layers, {tokens}, k] of whole numbers; it has {tokens} positions"
+        )
+    if logical is None:
+        return physical.swapaxes(0, 1)
+    if len(logical) != len(physical) or physical.max() >= logical.shape[1]:
+        file.fail(
+            f"{where}: {len(physical)} layers and expert {physical.max()} are none of last_physical_to_logical_map {logical.shape}"
+        )
+    flat = physical.reshape(len(physical), -1)
+    found: Array = np.where(flat < 0, -1, np.take_along_axis(logical, np.maximum(flat, 0), 1))
+    return found.reshape(physical.shape).swapaxes(0, 1)
 
 
 def _sequences(position: Array, lengths: list[int], ahead: dict[int, int]) -> Array:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from simmoe.simulator.decide.blame import one_line
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.workloads.foreign.building import Stated, prompt_rows, request, trace
 from simmoe.workloads.foreign.file import Array, File
@@ -100,7 +101,7 @@ def _array(file: File, where: str, value: Any) -> Array:
             )
         return np.array(value)
     except Exception as error:  # a damaged npy file may end in any error of tokenize, struct or numpy
-        file.fail(f"{where} cannot be read: {type(error).__name__}: {error}")
+        file.fail(f"{where} cannot be read: {one_line(error)}")
 
 
 def _dtype(name: Any) -> np.dtype[Any]:
