@@ -310,6 +310,8 @@ def test_few_rows_drawn_from_many_counts_keep_the_popularity(
     (tmp_path / "r.json").write_text(json.dumps({"logical_count": counts.tolist()}))
     trace, shown = imported(capsys, tmp_path / "r.json", "--top-k", "2", "--tokens", "100")
     assert counts_of(trace.expert_ids, 2)[:, :3].tolist() == [[100, 75, 25]] * 2 and "100 drawn (--tokens)" in shown
+    trace, _ = imported(capsys, tmp_path / "r.json", "--top-k", "2", "--tokens", "51")
+    assert counts_of(trace.expert_ids, 2)[:, :3].tolist() == [[51, 38, 13]] * 2  # 51, 38.25, 12.75
 
 
 @pytest.mark.slow
@@ -346,7 +348,7 @@ def test_files_of_torch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     records = [
         record([rows[:PROMPT]], list(range(PROMPT)), 1, [PROMPT]), record([rows[5:6]], [5], 2, None),
         record([other[:3]], [0, 1, 2], 1, [3]),
-        record([rows[6:7], other[3:4]], [6, 3], 2, None), {**record([rows[:1]], [0], 4, None), "positions": []},
+        record([other[3:4], rows[6:7]], [3, 6], 2, None), {**record([rows[:1]], [0], 4, None), "positions": []},
     ]  # fmt: skip
     torch.save({"records": records, "last_physical_to_logical_map": torch.tensor(mapped)}, tmp_path / "r.pt")
     trace, _ = imported(capsys, tmp_path / "r.pt")
@@ -358,15 +360,9 @@ def test_files_of_torch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     ):  # fmt: skip
         torch.save({"records": [records[0], {**records[1], key: value}]}, tmp_path / "bad.pt")
         assert line in refused(capsys, tmp_path / "bad.pt", *SAID, out="none.npz")
-    same(trace, np.concatenate([rows[:6], other[:3], rows[6:7], other[3:4]]), [5, 1, 3, 2], [0, 1, 0, 1])
-    assert trace.sequence.tolist() == [0] * 6 + [1] * 3 + [0, 1] and trace.position.tolist() == [
-        *range(6),
-        0,
-        1,
-        2,
-        6,
-        3,
-    ]
+    same(trace, np.concatenate([rows[:6], other, rows[6:7]]), [5, 1, 3, 2], [0, 1, 0, 1])
+    assert trace.sequence.tolist() == [0] * 6 + [1] * 4 + [0]
+    assert trace.position.tolist() == [*range(6), *range(4), 6]
 
 
 def test_a_table_of_parquet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -471,6 +467,8 @@ def test_malformed_files_name_the_line_or_the_key(tmp_path: Path, capsys: pytest
             json.dumps([{"routed_experts": ids().tolist()}, {"routed_experts": ids(layers=3).tolist()}]), SAID),
         "logical_count holds numbers that are no counts": (json.dumps({"logical_count": [[1.5, 2]]}), ("--top-k", "1")),
         "entry 0 counts 3 uses in layer column 0, and at most 4": (json.dumps({"logical_count": [[1, 2], [2, 2]]}), ("--top-k", "1")),
+        "entry 0 counts expert 1 3 times in layer column 0, more than once in each of 2 tokens": (
+            json.dumps({"logical_count": [[1, 3]]}), ("--top-k", "2")),
         "no format that is known": ("hello\n", SAID),
     }  # fmt: skip
     for number, (line, (content, options)) in enumerate(texts.items()):

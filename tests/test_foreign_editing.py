@@ -107,3 +107,17 @@ def test_stats_of_rows_that_can_be_counted(small: Path, capsys: pytest.CaptureFi
     assert found["experts used"] == 0.5 and found["share of the hottest 1 experts"] == pytest.approx(4 / 14)
     assert found["share of an expert by chance"] == 0.25
     assert found["share by popularity alone"] == pytest.approx(50 / 98)  # loads 4, 4, 3, 3 of 7 rows: Σ n² / (7 Σ n)
+
+
+def test_reuse_after_some_rows_against_a_loop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call(capsys, "trace", "cut", "switch-4x8-k2", "--rows", "0-599", "--out", tmp_path / "o.npz")
+    trace = simmoe.load_trace(tmp_path / "o.npz")
+    found = json.loads(call(capsys, "trace", "stats", tmp_path / "o.npz", "--json"))
+    of = {
+        int(s): [row for row, one in zip(trace.expert_ids.tolist(), trace.sequence) if one == s]
+        for s in set(trace.sequence)
+    }
+    for distance in (1, 4, 16):
+        pairs = [(a, b) for rows in of.values() for a, b in zip(rows, rows[distance:])]
+        shares = [len(set(one) & set(other)) / 2 for a, b in pairs for one, other in zip(a, b)]
+        assert found[f"reuse after {distance} rows"] == pytest.approx(np.mean(shares)), distance

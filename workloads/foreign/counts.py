@@ -31,24 +31,17 @@ def drawn(file: File, stated: Stated, counts: Sequence[Array], source: str) -> T
     passes = list[Pass]()
     for number, (one, rows) in enumerate(zip(counts, tokens)):
         if rows := round(rows * share):
-            columns = [
-                _column(file, stated.top_k, count, rows, int(layer), draw) for layer, count in zip(layers, one[layers])
-            ]
+            columns = [_column(stated.top_k, count, rows, draw) for count in one[layers]]
             passes += request(number, np.stack(columns, 1), 0)
     kept = sum(len(one.ids) for one in passes)
-    said = (
-        stated
-        if stated.layers is None or len(stated.layers) == len(layers)
-        else _all_layers(file, stated, layers, counts[0].shape[0])
-    )
+    if stated.layers is not None and len(stated.layers) != len(layers):
+        file.fail(
+            f"counts {len(layers)} of {counts[0].shape[0]} layers; the model has {len(stated.layers)} with experts"
+        )
     return trace(
-        file, said, passes, layers=layers.tolist(), experts=counts[0].shape[1], synthetic=MADE.format(seed=stated.seed, source=source),
+        file, stated, passes, layers=layers.tolist(), experts=counts[0].shape[1], synthetic=MADE.format(seed=stated.seed, source=source),
         notes=[f"{sum(tokens):,} rows were counted, " + (f"{kept:,} drawn (--tokens)" if share < 1 else "all of them drawn")],
     )  # fmt: skip
-
-
-def _all_layers(file: File, stated: Stated, layers: Array, width: int) -> Stated:
-    file.fail(f"counts {len(layers)} of {width} layers; the model has {len(stated.layers or ())} with experts")
 
 
 def whole(file: File, values: Array, what: str) -> Array:
@@ -75,13 +68,18 @@ def _tokens(file: File, counts: Array, top_k: int, place: int) -> int:
             f"entry {place} counts {totals[at]:,} uses in layer column {at}, and at most {totals.max():,} in a layer; each token uses "
             f"top-{top_k} in every layer: give the --top-k of the model, or record again"
         )
-    return int(totals.max() // top_k)
+    tokens = int(totals.max() // top_k)
+    if counts.max() > tokens:
+        at, expert = (int(i) for i in np.argwhere(counts > tokens)[0])
+        file.fail(
+            f"entry {place} counts expert {expert} {counts[at, expert]:,} times in layer column {at}, more than once in each of "
+            f"{tokens:,} tokens (top-{top_k}): give the --top-k of the model"
+        )
+    return tokens
 
 
-def _column(file: File, top_k: int, counts: Array, rows: int, layer: int, draw: np.random.Generator) -> Array:
+def _column(top_k: int, counts: Array, rows: int, draw: np.random.Generator) -> Array:
     """[rows, top_k]: experts of one layer, each `quota` times, none twice in a row."""
-    if (counts > 0).sum() < top_k:
-        file.fail(f"counts {(counts > 0).sum()} experts in layer {layer}, fewer than top-{top_k}")
     quota = _quota(counts, rows, top_k)
     experts = draw.permutation(len(counts))
     slots = (
@@ -92,19 +90,11 @@ def _column(file: File, top_k: int, counts: Array, rows: int, layer: int, draw: 
 
 
 def _quota(counts: Array, rows: int, top_k: int) -> Array:
-    """How often each expert is drawn: in proportion to its count, and at most once a row."""
-    if counts.sum() == rows * top_k and counts.max() <= rows:
+    """How often each expert is drawn: in proportion to its count, rounded so that it comes out; at most once a row, as it was counted."""
+    if counts.sum() == rows * top_k:
         return counts
-    wish = np.zeros(len(counts))
-    full = np.zeros(len(counts), bool)
-    while True:
-        rest = np.where(full, 0, counts)
-        wish = np.where(full, rows, rest * ((rows * top_k - rows * full.sum()) / max(rest.sum(), 1)))
-        over = (wish > rows) & ~full
-        if not over.any():
-            break
-        full |= over
-    quota = np.floor(wish).astype(np.int64)
+    wish = counts * (rows * top_k / counts.sum())
+    quota = np.minimum(np.floor(wish), rows).astype(np.int64)
     left = np.argsort(np.where((counts > 0) & (quota < rows), quota - wish, np.inf), kind="stable")
     quota[left[: rows * top_k - quota.sum()]] += 1
     return quota
