@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,7 +13,8 @@ import numpy as np
 from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
 from simmoe.workloads.foreign.file import Array, File
 
-LARGEST = 2**15 - 1  # of an id: trace format v1 holds int16
+MOST_EXPERTS = 2**15  # ids of trace format v1 are int16
+show = reprlib.repr
 TELL = "--model M tells, or"
 
 
@@ -75,26 +77,37 @@ def trace(
     said |= {"model": model} if model else {}
     said |= {"import_notes": list(notes)} if notes else {}
     said |= {"null_experts": True} if (ids < 0).all(2).any() else {}
-    weights = [one.weights for one in passes]
-    gates = None if any(one is None for one in weights) else np.concatenate(weights)[:, columns].astype(np.float16)  # type: ignore[arg-type]
     return Trace(
         expert_ids=ids.astype(np.int16), layer_index=np.array(index, np.int16),
         pass_ptr=np.cumsum([0, *(len(one.ids) for one in passes)]).astype(np.int64),
         phase=np.array([one.phase for one in passes], np.int8),
         sequence=np.concatenate([one.sequence for one in passes]).astype(np.int32),
         position=np.concatenate([one.position for one in passes]).astype(np.int32),
-        meta=said, gate_weights=gates if gates is not None and np.isfinite(gates).all() else None,
+        meta=said, gate_weights=_weights(passes, columns),
     )  # fmt: skip
+
+
+def _weights(passes: Sequence[Pass], columns: Array) -> Array | None:
+    """Of every slot; None where a pass has none, or where one is no number."""
+    given = [one.weights for one in passes if one.weights is not None]
+    if len(given) < len(passes):
+        return None
+    gates = np.concatenate(given)[:, columns].astype(np.float16)
+    return gates if np.isfinite(gates).all() else None
 
 
 def _experts(file: File, stated: Stated, ids: Array, said: int | None) -> int:
     if said is not None and stated.experts not in (None, said):
-        file.fail(f"says {said} experts in a layer; you said {stated.experts}")
+        file.fail(f"says {show(said)} experts in a layer; you said {stated.experts}")
     experts = said if said is not None else stated.experts
     if experts is None:
         file.fail(f"does not say how many experts a layer has; {TELL} --experts N (the largest id here is {ids.max()})")
-    if ids.max() >= experts or ids.min() < -1 or experts > LARGEST:
-        row, column, slot = (int(i) for i in np.argwhere((ids >= min(experts, LARGEST)) | (ids < -1))[0])
+    if type(experts) is not int or not 1 <= experts <= MOST_EXPERTS:
+        file.fail(
+            f"{show(experts)} experts in a layer cannot be; a trace holds a whole number from 1 to {MOST_EXPERTS:,}"
+        )
+    if (bad := np.argwhere((ids >= experts) | (ids < -1))).size:
+        row, column, slot = (int(i) for i in bad[0])
         file.fail(
             f"expert {ids[row, column, slot]} of row {row}, layer column {column} is not one of {experts}: ids go from 0 to {experts - 1}"
         )

@@ -15,7 +15,7 @@ MADE = (
     "rows drawn (seed {seed}) so that each expert is used as often as {source} counted; their order is made up, so a cache that lives on "
     "reuse hits less than it would with the text"
 )
-EXACT = 2**53  # above this a float no longer holds every whole number
+MOST_USES = 2**44  # of one expert: a count of more is no count, and sums stay within 64 bits
 
 
 def drawn(file: File, stated: Stated, counts: Sequence[Array], source: str) -> Trace:
@@ -53,9 +53,10 @@ def whole(file: File, values: Array, what: str) -> Array:
         or (values != np.floor(values)).any()
     ):
         file.fail(f"{what} holds numbers that are no counts; counts are whole and not negative")
-    if values.size and values.max() >= EXACT:
+    if values.size and values.max() >= MOST_USES:
         file.fail(f"{what} counts {values.max():.3g}, more than can be")
-    return values.astype(np.int64)
+    counts: Array = values.astype(np.int64)
+    return counts
 
 
 def _tokens(file: File, counts: Array, top_k: int, place: int) -> int:
@@ -94,7 +95,7 @@ def _quota(counts: Array, rows: int, top_k: int) -> Array:
     if counts.sum() == rows * top_k:
         return counts
     wish = counts * (rows * top_k / counts.sum())
-    quota = np.minimum(np.floor(wish), rows).astype(np.int64)
+    quota: Array = np.minimum(np.floor(wish), rows).astype(np.int64)
     left = np.argsort(np.where((counts > 0) & (quota < rows), quota - wish, np.inf), kind="stable")
     quota[left[: rows * top_k - quota.sum()]] += 1
     return quota

@@ -8,14 +8,14 @@ row that capacity left without an expert (`assignment_state: unassigned`) is kep
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from simmoe.simulator.nouns.trace import Trace
-from simmoe.workloads.foreign.building import Stated, request, trace
-from simmoe.workloads.foreign.file import File
+from simmoe.workloads.foreign.building import MOST_EXPERTS, Stated, request, show, trace
+from simmoe.workloads.foreign.file import Array, File
 
 FORMAT = "moe-cache-lab.routing-jsonl"
 PROMPTS, ANSWERS = ("prompt", "decoder_prompt"), ("generated", "decoder_generated")
@@ -35,8 +35,26 @@ def read(file: File, stated: Stated) -> Trace:
     if not isinstance(about, dict) or about.get("format_version") not in (1, 2):
         file.fail("line 1: format_version must be 1 or 2")
     profile = _profile(file, about)
-    rows: dict[int, dict[int, Mapping[str, Any]]] = {}
-    prompts = set()
+    rows, prompts = _rows(file, records)
+    layers = sorted({layer for row in rows.values() for layer in row})
+    widest = max(len(one["selected_experts"]) for row in rows.values() for one in row.values())
+    k = profile.get("experts_per_token")
+    if k is not None and (type(k) is not int or not 1 <= k <= MOST_EXPERTS):
+        file.fail(f"line 1: experts_per_token is {show(k)}; it must be a whole number from 1")
+    ids, gates = _arrays(file, rows, layers, k or widest)
+    passes = request(0, ids, prompts, gates, begin=min(rows))
+    return trace(
+        file, stated, passes, layers=layers, experts=profile.get("num_experts"), recorded_model=about.get("model_id"),
+        captured=about.get("capture_method"),
+    )  # fmt: skip
+
+
+Rows = dict[int, dict[int, Mapping[str, Any]]]  # record by token position and layer
+
+
+def _rows(file: File, records: Sequence[tuple[str, Any]]) -> tuple[Rows, int]:
+    """The records of a decoder, and how many positions are its prompt."""
+    rows, prompts = Rows(), set[int]()
     for where, one in records:
         if (checked := _checked(file, where, one)) is None:
             continue
@@ -48,30 +66,27 @@ def read(file: File, stated: Stated) -> Trace:
             prompts.add(position)
     if not rows:
         file.fail("holds no routing_selection of a decoder")
-    layers = sorted({layer for row in rows.values() for layer in row})
-    positions = sorted(rows)
-    k = profile.get("experts_per_token") or max(
-        len(one["selected_experts"]) for row in rows.values() for one in row.values()
-    )
-    ids, gates = np.full((len(rows), len(layers), k), -1), np.zeros((len(rows), len(layers), k))
-    weighted = True
-    for i, position in enumerate(positions):
+    return rows, len(prompts)
+
+
+def _arrays(file: File, rows: Rows, layers: list[int], k: int) -> tuple[Array, Array | None]:
+    """(ids, weights) [tokens, layers, k] in order of positions; no weights where a record leaves them out."""
+    ids, gates, weighted = np.full((len(rows), len(layers), k), -1), np.zeros((len(rows), len(layers), k)), True
+    for i, position in enumerate(sorted(rows)):
         for layer, one in rows[position].items():
             experts, weights = one["selected_experts"], one.get("selected_probabilities") or []
             if len(experts) > k:
                 file.fail(f"token {position}, layer {layer} selects {len(experts)} experts; experts_per_token is {k}")
             at = i, layers.index(layer)
             ids[at][: len(experts)] = experts
-            weighted &= len(weights) == len(experts)
-            gates[at][: len(experts)] = weights if len(weights) == len(experts) else 0
-    passes = request(0, ids, len(prompts), gates if weighted else None, begin=positions[0])
-    return trace(
-        file, stated, passes, layers=layers, experts=profile.get("num_experts"), recorded_model=about.get("model_id"),
-        captured=about.get("capture_method"),
-    )  # fmt: skip
+            if len(weights) == len(experts):
+                gates[at][: len(experts)] = weights
+            else:
+                weighted = False
+    return ids, gates if weighted else None
 
 
-def _profile(file: File, about: Mapping[str, Any]) -> dict[str, int | None]:
+def _profile(file: File, about: Mapping[str, Any]) -> dict[str, Any]:
     if about["format_version"] == 1:
         return {name: about.get(name) for name in ("num_experts", "experts_per_token")}
     stages = about.get("routing_stages")

@@ -36,10 +36,16 @@ def read(file: File, stated: Stated) -> Trace:
     table = whole_numbers(file, body[1:], columns, KEYS)
     weights = _weights(file, body[1:], columns)
     layers = np.unique(table[:, LAYER])
-    top_k = int(facts.get("n_expert_used") or table[:, SLOT].max() + 1)
-    experts = int(facts["n_expert"]) if "n_expert" in facts else None
+    top_k, experts = (_fact(file, facts, name) for name in ("n_expert_used", "n_expert"))
+    top_k = top_k or int(table[:, SLOT].max()) + 1
     passes = _passes(file, table, weights, layers, top_k)
     return trace(file, stated, passes, layers=layers.tolist(), experts=experts, recorded_model=facts.get("model"))
+
+
+def _fact(file: File, facts: dict[str, str], name: str) -> int | None:
+    if name in facts and not re.fullmatch(r"[0-9]{1,6}", facts[name]):
+        file.fail(f"{name}={facts[name][:40]} in the lines of # must be a whole number")
+    return int(facts[name]) if name in facts else None
 
 
 def _weights(file: File, body: list[tuple[int, str]], columns: list[str]) -> Array | None:

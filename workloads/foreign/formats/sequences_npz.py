@@ -13,7 +13,7 @@ import numpy as np
 
 from simmoe.simulator.nouns.trace import PREFILL, Trace
 from simmoe.simulator.reading import parse_json
-from simmoe.workloads.foreign.building import Stated, prompt_rows, request, trace
+from simmoe.workloads.foreign.building import Pass, Stated, prompt_rows, request, trace
 from simmoe.workloads.foreign.file import Array, File
 
 NEEDED = ("expert_ids", "n_experts", "seq_start")
@@ -26,38 +26,45 @@ def recognises(file: File) -> bool:
 def read(file: File, stated: Stated) -> Trace:
     if missing := [name for name in NEEDED if name not in file.names]:
         file.fail(f"array {missing[0]!r} is missing; this layout has {', '.join(NEEDED)}")
-    ids, starts = file.array("expert_ids"), file.array("seq_start")
+    ids, said = file.array("expert_ids"), _meta(file)
     if ids.ndim != 3 or ids.dtype.kind not in "iu" or not ids.size:
         file.fail(f"expert_ids is {ids.dtype} of shape {ids.shape}; it must be whole numbers [tokens, layers, top_k]")
-    edges = [*starts.reshape(-1).tolist(), len(ids)]
-    if edges[0] != 0 or any(type(a) is not int or a >= b for a, b in pairwise(edges)):
-        file.fail(f"seq_start must rise from 0 to below {len(ids)}, the tokens; it begins {edges[:3]}")
-    said = _meta(file)
-    first = said.get("first_moe_layer", 0)
-    layers = list(range(first, first + ids.shape[1])) if type(first) is int else None
     weights, phase = (_beside(file, name, shape) for name, shape in (("weights", ids.shape), ("phase", ids.shape[:1])))
-    passes, notes = [], set()
-    for number, (a, b) in enumerate(pairwise(edges)):
-        prompt = None if phase is None else int((phase[a:b] == PREFILL).sum())
-        if phase is not None and (np.diff(phase[a:b].astype(int)) < 0).any():
-            file.fail(
-                f"phase of sequence {number} falls back to the prompt; its rows must be those of the prompt, then decoded ones"
-            )
-        rows, noted = prompt_rows(file, stated, b - a, prompt)
+    passes, notes = list[Pass](), set[str]()
+    for number, (a, b) in enumerate(pairwise(_edges(file, len(ids)))):
+        rows, noted = prompt_rows(file, stated, b - a, None if phase is None else _prompt(file, number, phase[a:b]))
         notes |= set(noted)
         passes += request(number, ids[a:b], rows, None if weights is None else weights[a:b])
+    first = said.get("first_moe_layer", 0)
+    layers = list(range(first, first + ids.shape[1])) if type(first) is int else None
     kept = {name: value for name, value in said.items() if name in ("source", "licence", "corpus")}
-    experts = int(file.array("n_experts").reshape(-1)[0])
+    experts = file.array("n_experts").reshape(-1)[:1].tolist()
     return trace(
         file,
         stated,
         passes,
         layers=layers,
-        experts=experts,
+        experts=experts[0] if experts else 0,
         notes=sorted(notes),
         recorded_model=said.get("model"),
         **kept,
     )
+
+
+def _edges(file: File, tokens: int) -> list[int]:
+    """The first token of each sequence, then the end."""
+    edges = [*file.array("seq_start").reshape(-1).tolist(), tokens]
+    if edges[0] != 0 or any(type(a) is not int or a >= b for a, b in pairwise(edges)):
+        file.fail(f"seq_start must rise from 0 to below {tokens}, the tokens; it begins {edges[:3]}")
+    return edges
+
+
+def _prompt(file: File, sequence: int, phase: Array) -> int:
+    if (np.diff(phase.astype(int)) < 0).any():
+        file.fail(
+            f"phase of sequence {sequence} falls back to the prompt; its rows must be those of the prompt, then decoded ones"
+        )
+    return int((phase == PREFILL).sum())
 
 
 def _meta(file: File) -> dict[str, Any]:
