@@ -18,6 +18,7 @@ import pytest
 
 import simmoe
 from simmoe.cli.main import main
+from tests import real_traces
 
 PROMPT, ROWS, LAYERS, K, EXPERTS = 5, 12, 4, 2, 16
 FIELD = (2, 5, 8, 11)  # the MoE layers of oracle-moe-4x16-k2, which has 12
@@ -615,3 +616,14 @@ def test_the_importer_that_the_page_shows(
         "unknown format 'vlm'" in (wrong := refused(capsys, tmp_path / "routing.txt", "--format", "vlm"))
         and "'vllm'" in wrong
     )
+
+
+@pytest.mark.traces
+@pytest.mark.parametrize("name", real_traces.NAMES)
+def test_public_recordings_are_read_as_they_are(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Against the adapter of the tests, which is code of its own; none of them is questioned."""
+    path = real_traces.path(name)
+    trace, wanted = simmoe.load_trace(path), real_traces.load(name)
+    for array in ("expert_ids", "layer_index", "pass_ptr", "phase", "sequence", "position"):
+        assert np.array_equal(getattr(trace, array), getattr(wanted, array)), array
+    assert call(capsys, "trace", "check", path)[0] == 0
