@@ -367,10 +367,8 @@ def test_files_of_torch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_a_table_of_parquet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install pyarrow")
-    import pyarrow
-    from pyarrow import parquet
-
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
     rows = ids()
     cells = [(step, layer, "prefill" if step < PROMPT else "decode") for layer in range(LAYERS) for step in range(ROWS)]
     token, layer, phase = zip(*cells)
@@ -388,7 +386,8 @@ def test_a_table_of_parquet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_parquet_without_its_package(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    for name in ("pyarrow", "pyarrow.parquet"):
+        monkeypatch.setitem(sys.modules, name, None)
     (tmp_path / "r.parquet").write_bytes(b"PAR1....PAR1")
     assert refused(capsys, tmp_path / "r.parquet", *SAID).endswith(
         "reading parquet needs pyarrow: pip install pyarrow\n"

@@ -47,14 +47,14 @@ def load(name: str | Path) -> Trace:
 
 def foreign(path: Path) -> str | None:
     """The format of a file of another program; None for a file of this format, and for one that no importer knows."""
-    if not path.stat().st_size or (zipfile.is_zipfile(path) and _own(path)):
-        return None
-    return reader.detect(path)
+    return None if not path.stat().st_size or _own(path) else reader.detect(path)
 
 
 def _own(path: Path) -> bool:
     """Whether an archive has an array that only this format has. A damaged one is ours: `_read` says what is wrong with it."""
     try:
+        if not zipfile.is_zipfile(path):
+            return False
         with zipfile.ZipFile(path) as archive:
             return bool(OWN & {name.removesuffix(".npy") for name in archive.namelist()})
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
