@@ -284,6 +284,12 @@ def in_header(data: bytes, draw: random.Random) -> bytes:
     return struct.pack("<Q", len(text)) + text
 
 
+ROUTES = (
+    b"# route_trace v1\n# model=m n_layer=2 n_expert=16 n_expert_used=1\nturn,phase,step,layer,slot,expert,weight\n"
+    b"0,0,0,0,0,3,0.5\n0,0,1,0,0,4,0.5\n0,0,1,1,0,4,0.5\n0,1,2,0,0,5,nan\n0,1,2,1,0,6,0.5\n"
+)
+
+
 def inputs() -> list[Input]:
     """One good input of every kind."""
     config = json.dumps(CONFIG).encode()
@@ -305,6 +311,11 @@ def inputs() -> list[Input]:
     index = json.dumps({"metadata": {"total_size": 5}, "weight_map": {"lm_head.weight": "model.safetensors"}}).encode()
     shape = [["run", "--hw", "h100", *TRACE, "--model", FILE, "--budget", "50%", "--engine", "plain"]]
     sweep = [["sweep", FILE, "--trials", "1", "--sampler", sampler] for sampler in ("random", "nsga2", "tpe")]
+    foreign = [
+        ["trace", "import", FILE, "--experts", "16", "--out", "t.npz", "--force"],
+        ["trace", "check", FILE],
+        ["locality", FILE],
+    ]
     of_files = {
         "trace": ("t.npz", good_trace(), in_arrays, shown),
         "shape": ("s.yaml", good_shape(), in_text, shape),
@@ -314,6 +325,9 @@ def inputs() -> list[Input]:
         "config.json": ("config.json", config, in_json, [take]),
         "another config.json": ("config.json", json.dumps(DEEPSEEK).encode(), in_json, [take]),
         "GGUF": ("m.gguf", good_gguf(), in_bytes, [take]),
+        "CSV of llama.cpp": ("r.csv", b"layer,expert\n0,1\n0,2\n2,3\n2,4\n0,5\n0,6\n2,7\n2,8\n", in_text, foreign),
+        "answer of vLLM": ("r.json", json.dumps({"routed_experts": [[[1, 2], [3, 4]]] * 3}).encode(), in_json, foreign),
+        "route_trace": ("r.csv", ROUTES, in_text, foreign),
         "journal": ("study", b'{"op_code":0,"worker_id":"a","study_name":"small","directions":[2, 1]}\n', in_bytes, [["sweep", "space.yaml", "--trials", "1", "--study", FILE]]),
     }  # fmt: skip
     found = [Input(*one[:3], tuple(one[3])) for one in of_files.values()]

@@ -276,23 +276,6 @@ def test_fault_16_what_moves_or_is_too_short_to_tell_passes(tmp_path: Path, caps
         assert said(capsys, "trace", "check", str(path))[0] == 0, name
 
 
-def test_fault_20_a_csv_is_named_and_converted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As the page shows; 4 tokens, 3 layers, top-2: a prompt of 2 tokens, then 2 decoded ones."""
-    ids = moving(4, 3, 2, 8)
-    passes = ids[:2], ids[2:3], ids[3:]
-    rows = [(layer, e) for part in passes for layer in range(3) for token in part[:, layer] for e in token]
-    (tmp_path / "routing.csv").write_text("layer,expert\n" + "".join(f"{layer},{e}\n" for layer, e in rows))
-    code, line = said(capsys, "trace", "check", str(tmp_path / "routing.csv"))
-    assert code == 2 and "a CSV of layer,expert rows" in line and "docs/trace_format.md (From a CSV)" in line
-    page = (Path(__file__).parent.parent / "docs" / "trace_format.md").read_text("utf-8")
-    there: dict[str, Any] = {}
-    exec(page.split("## From a CSV")[1].split("```python\n")[1].split("```")[0], there)
-    there["trace_from_csv"](tmp_path / "routing.csv", tmp_path / "t.npz", 2, 8)
-    trace = simmoe.load_trace(str(tmp_path / "t.npz"))
-    assert trace.expert_ids.tolist() == ids.tolist()
-    assert (trace.phase.tolist(), trace.pass_ptr.tolist()) == ([0, 1, 1], [0, 2, 3, 4])
-
-
 # --- 11, 12, 13 and 23: what a result says until the model of the thing is built ------------------------------------------
 
 

@@ -38,7 +38,7 @@ def reuse(trace: Trace) -> float | None:
     return float(again.sum() / used.sum())
 
 
-def _load(trace: Trace) -> np.ndarray[Any, Any]:
+def load(trace: Trace) -> np.ndarray[Any, Any]:
     """[moe_layers, experts]: how often each expert is used."""
     columns = np.broadcast_to(np.arange(trace.n_layers)[None, :, None], trace.expert_ids.shape)
     keys = (columns * trace.n_experts + trace.expert_ids)[trace.expert_ids >= 0]
@@ -47,13 +47,13 @@ def _load(trace: Trace) -> np.ndarray[Any, Any]:
 
 def used_share(trace: Trace) -> float:
     """Share of all (layer, expert) pairs that occur."""
-    return float((_load(trace) > 0).mean())
+    return float((load(trace) > 0).mean())
 
 
 def load_entropy(trace: Trace) -> float:
     """Entropy of the expert load over log(experts), mean over layers; 1 = even."""
     if trace.n_experts == 1:
         return 1.0
-    share = _load(trace) / _load(trace).sum(1, keepdims=True)
+    share = load(trace) / load(trace).sum(1, keepdims=True)
     entropy = -(share * np.log(np.where(share > 0, share, 1))).sum(1) / np.log(trace.n_experts)
     return float(entropy.mean())

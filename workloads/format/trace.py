@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,6 +17,7 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.files import atomic, available, resolve
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.reading import parse_json
+from simmoe.workloads.foreign import reader
 from simmoe.workloads.format.rules import check_rules
 
 BUNDLED = Path(__file__).parent.parent / "traces"
@@ -33,13 +33,42 @@ DTYPES = {  # every array of the format but meta, with its little-endian dtype
     "predict_lead": "<i2",
     "predicted_ids": "<i2",
 }
+OWN = {"layer_index", "pass_ptr", "sequence", "position"}  # arrays that no other npz of routing has
 OPTIONAL = {"emitted", "gate_weights", "predict_lead", "predicted_ids"}
 
 
 def load(name: str | Path) -> Trace:
-    """The checked trace in a file, or a bundled one by name. Raises UserError with one line for anything wrong."""
+    """The checked trace in a file, or a bundled one by name. A file of another program is read too, where it says all that a trace
+    holds. Raises UserError with one line for anything wrong."""
     path = find(name)
-    return _checked(_from_arrays(_read(path), path), str(path))
+    found = foreign(path)
+    return _checked(_from_arrays(_read(path), path) if found is None else _imported(path, found), str(path))
+
+
+def foreign(path: Path) -> str | None:
+    """The format of a file of another program; None for a file of this format, and for one that no importer knows."""
+    return None if not path.stat().st_size or _own(path) else reader.detect(path)
+
+
+def _own(path: Path) -> bool:
+    """Whether an archive has an array that only this format has. A damaged one is ours: `_read` says what is wrong with it."""
+    try:
+        if not zipfile.is_zipfile(path):
+            return False
+        with zipfile.ZipFile(path) as archive:
+            return bool(OWN & {name.removesuffix(".npy") for name in archive.namelist()})
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return True
+
+
+def _imported(path: Path, found: str) -> Trace:
+    """The trace in a file of another program that says all that a trace holds. Raises UserError."""
+    try:
+        return reader.read(path, format=found)
+    except UserError as error:
+        raise UserError(
+            f"{error} (a {found} file, docs/foreign_traces.md: `simmoe trace import {path.name} --out t.npz` takes what it does not say)"
+        ) from None
 
 
 def given(trace: str | Path | Trace) -> Trace:
@@ -94,13 +123,8 @@ def _read(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     if path.stat().st_size == 0:
         raise UserError(f"{path}: the file is empty; a trace is an npz archive")
     with open(path, "rb") as stream:
-        start = stream.read(200)
-    if not start.startswith(b"PK"):
-        if re.match(rb"(layer *, *expert\s+)?(\d+ *, *\d+\r?\n){2}", start):
-            raise UserError(
-                f"{path}: a CSV of layer,expert rows, as loggers of llama.cpp's routing write it, and no trace; docs/trace_format.md "
-                "(From a CSV) makes one of it"
-            )
+        start = stream.read(2)
+    if start != b"PK":
         raise UserError(f"{path}: is no npz archive; is it truncated? write it with numpy.savez_compressed")
     try:
         with np.load(path, allow_pickle=False) as archive:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,6 +50,8 @@ def known(trace: Trace, name: str | Path | Trace, tokens: Any, embeddings: Any) 
 
 
 def _beside(path: Path) -> dict[str, npt.NDArray[Any]]:
+    if not zipfile.is_zipfile(path):
+        return {}  # a file of another program
     with np.load(path, allow_pickle=False) as archive:
         return {name: archive[name] for name in BESIDE if name in archive}
 

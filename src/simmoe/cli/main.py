@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from simmoe.cli import trace_synth
+from simmoe.cli import trace_import, trace_synth
 from simmoe.cli.parser import Parser, add_scenario, integer
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.version import VERSION
@@ -173,7 +173,7 @@ def _add_locality(commands: Commands) -> None:
 
 
 def _add_trace(commands: Commands) -> None:
-    trace = commands.add_parser("trace", help="make, draw, check or describe routing traces")
+    trace = commands.add_parser("trace", help="make, draw, import, check, describe, cut or join routing traces")
     actions = trace.add_subparsers(metavar="ACTION", required=True)
     check = actions.add_parser("check", help="say whether a trace obeys format v1")
     info = actions.add_parser("info", help="describe a trace: shape, phases, reuse, origin")
@@ -200,6 +200,7 @@ def _add_trace(commands: Commands) -> None:
     )
     _add_work(make)
     make.runs("trace_make", "zoo")
+    trace_import.add(actions)
     trace_synth.add(actions)
 
 

@@ -17,7 +17,9 @@ def trace_check(a: argparse.Namespace) -> int:
     stated = "digest ok" if "digest" in loaded.meta else "no digest in meta"
     shape = f"{loaded.n_tokens:,} tokens × {loaded.n_layers} layers × top-{loaded.top_k} of {loaded.n_experts}"
     screen = Screen()
-    screen.line(f"{trace.find(a.trace).name}: trace format v1, {shape}, {stated}")
+    path = trace.find(a.trace)
+    found = trace.foreign(path)
+    screen.line(f"{path.name}: {'trace format v1' if found is None else f'a {found} file'}, {shape}, {stated}")
     for doubt in doubts(loaded):
         screen.line(f"not plausible: {doubt}")
     return 1 if doubts(loaded) else 0

@@ -1,0 +1,1 @@
+"""Traces that other programs wrote: one file of formats/ for each format, and what they share."""
