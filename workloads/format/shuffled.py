@@ -1,7 +1,7 @@
 """Whether the order of the rows of a trace means anything: neighbours share more experts than rows that stand far apart.
 
 In every recording but one a token shares more experts with the token before than with others of its text: among the bundled traces of 8
-slots and more the difference is 18 times its standard error or more, in recordings of public models 9 times or more (156 rows). Rows in
+slots and more the difference is 6 times its standard error or more, in recordings of public models 9 times or more (156 rows). Rows in
 random order have none, within 3 standard errors. (The one is `hash-4x8`, of 4 slots: its experts are a hash of the token.) So a trace of at
 least 8 slots a row and 256 such pairs is judged.
 """
