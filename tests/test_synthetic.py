@@ -146,6 +146,7 @@ def test_the_same_seed_gives_the_same_trace():
     one, two, other = (routing_for(model, "like:mixtral", 40, 20, 2, seed) for seed in (7, 7, 8))
     assert traces.digest(one) == traces.digest(two)
     assert (one.expert_ids != other.expert_ids).any()
+    assert (draw(planted(), [9], [9], 1).expert_ids != draw(planted(), [9], [9], 2).expert_ids).any()
 
 
 def test_a_sequence_is_one_prompt_pass_and_a_pass_for_each_answered_token():
@@ -172,17 +173,18 @@ def test_any_class_draws_any_geometry(name: str, layers: int, experts: int, k: i
     twin = cast(scaled(twinfile.load_class(name), np.arange(layers), experts, k), seed)
     trace = draw(twin, [3, 0], [0, 4], seed)
     traces.check(trace)
+    assert all(len(set(row)) == len(row) for row in twin.targets.tolist())
     assert all(len(set(row)) == k for row in trace.expert_ids.reshape(-1, k).tolist())
 
 
 def test_a_class_scaled_to_its_own_geometry_says_the_same():
-    known = planted(topic_spread=np.ones(LAYERS))
+    known = planted(topic_spread=np.ones(LAYERS), popularity=planted().popularity[:, ::-1])
     again = cast(scaled(summary(known), known.layer_index, EXPERTS, K), 1)
     assert again.stickiness == pytest.approx(known.stickiness)
     assert np.sort(again.popularity) == pytest.approx(np.sort(known.popularity), abs=0.01)
     assert again.lift == pytest.approx(known.lift)
-    order = np.argsort(again.popularity[0])  # expert 5 of the skewed layer is the sixth from below
-    assert again.partners[1].tolist() == [order[5]]
+    order = np.argsort(again.popularity[0])  # expert 5 of the skewed layer is the sixth from above
+    assert again.partners[1].tolist() == [order[10]]
 
 
 @pytest.mark.parametrize(
