@@ -42,6 +42,8 @@ OTHER_WARM_UPS = (
     "Scenarios with another warm_up time other passes: their rates are of another part of the text than the rest"
 )
 
+Shape = tuple[str, str, str, str]  # trace, model, format, KV format
+
 
 class Outcome(NamedTuple):
     """What a trial keeps. `values` is None where the scenario cannot run; `facts` then says why."""
@@ -73,16 +75,16 @@ class Scenarios:
         self._engines: dict[str, Engine] = {}
         self._measured: dict[tuple[str, Plan], dict[str, Any]] = {}
 
-    def _shapes(self) -> list[tuple[str, str, str]]:
-        return [(trace, model, form) for trace in self.space.axes["trace"] for model in self.space.axes.get("model", ("",))
-                for form in self.space.axes.get("format", ("",))]  # fmt: skip
+    def _shapes(self) -> list[Shape]:
+        model, form, kv = (self.space.axes.get(axis, ("",)) for axis in ("model", "format", "kv_format"))
+        return list(product(self.space.axes["trace"], model, form, kv))
 
-    def _model(self, trace: str, model: str, form: str) -> Any:
+    def _model(self, trace: str, model: str, form: str, kv: str) -> Any:
         loaded = self._traces[trace]
         name = model or loaded.meta.get("model")
         if not name:
             raise UserError(f"trace {trace} does not say its model; name shapes with the key model of the space")
-        shape = models.load(name, form or None)
+        shape = models.load(name, form or None, kv or None)
         fit_geometry(shape, loaded)
         return shape
 
@@ -93,9 +95,9 @@ class Scenarios:
         which say why.
         """
         reasons = []
-        for hw, (trace, model, form), beside in product(self.hw, self._shapes(), self._beside(axis)):
+        for hw, key, beside in product(self.hw, self._shapes(), self._beside(axis)):
             try:
-                point, shape = {**beside, axis: value}, self._models[trace, model, form]
+                trace, point, shape = key[0], {**beside, axis: value}, self._models[key]
                 options = {name: AXES[name].parsed(word) for name, word in point.items()}
                 counted = popularity.source(point.get("placement")).startswith(popularity.FIRST)
                 text = self._traces[trace] if counted else first_tokens(self._traces[trace], 1)
@@ -116,9 +118,9 @@ class Scenarios:
         own = _digest(traces.load(other)) in self._digests.values() if other else not popularity.source(placement)
         if not own:
             return False
-        for hw, (trace, model, form) in product(self.hw.values(), self._shapes()):
+        for hw, key in product(self.hw.values(), self._shapes()):
             with suppress(UserError):  # what none of them can play is refused by _require
-                one_pass = Workload(hw, first_tokens(self._traces[trace], 1), self._models[trace, model, form])
+                one_pass = Workload(hw, first_tokens(self._traces[key[0]], 1), self._models[key])
                 units_of(one_pass, placement, 0)  # raises where its amount is none
                 return counts_use(one_pass, placement, 0)
         return False
@@ -185,7 +187,7 @@ class Scenarios:
             named = self._scenario({axis: word for axis, word in point.items() if axis in self._made_of})
             hw = named.machine() if named.set else self.hw[point["hw"]]
             trace, shape = self._traces[point["trace"]], self._models[_shape(point)]
-            opened = replace(named, hw=hw, set=(), trace=trace, model=shape, format=None)
+            opened = replace(named, hw=hw, set=(), trace=trace, model=shape, format=None, kv_format=None)
             self._workloads[key] = opened.workload()
         return self._workloads[key]
 
@@ -246,5 +248,5 @@ def _digest(trace: Trace) -> str:
     return trace.meta.get("digest") or traces.digest(trace)
 
 
-def _shape(point: Point) -> tuple[str, str, str]:
-    return point["trace"], point.get("model", ""), point.get("format", "")
+def _shape(point: Point) -> Shape:
+    return point["trace"], point.get("model", ""), point.get("format", ""), point.get("kv_format", "")

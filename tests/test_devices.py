@@ -355,7 +355,8 @@ def test_the_ends_of_every_range_reach_all_links_and_the_fabric(two):
 
 ANOTHER = {  # a value other than the default that changes a run of one device; None: it names an input or who plays
     "hw": None, "trace": None, "model": None, "engine": None, "set": ("link.bandwidth=2GB/s",), "format": "q4_k", "tokens": 300,
-    "context": 999, "microbatch": 0, "batch": 2, "prefill_chunk": 7, "schedule": "continuous", "arrivals": "every:1ms", "max_batch": 2,
+    "kv_format": "q8_0", "context": 999, "microbatch": 0, "batch": 2, "prefill_chunk": 7, "schedule": "continuous", "arrivals": "every:1ms",
+    "max_batch": 2,
     "eviction": "fifo", "scope": "layer", "timeline": "serial", "overlap": False, "prefetch": "whole_layer",
     "prefetch_into": "buffers", "miss": "cpu", "placement": "expert_split=1/2", "write_back": True, "cold_per_sequence": True,
     "start": "warm", "warm_up": 64, "graphs": True, "page_cache": "1GB", "budget": "30%", "memory": "1GB", "seed": None,

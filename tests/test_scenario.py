@@ -35,7 +35,8 @@ NVME = {"hw": "rtx_4090_nvme"}
 OTHER = {
     "hw": ("h100", "h100", {}), "trace": ("oracle", "oracle", {}), "set": ("link.bandwidth=12GB/s", ["link.bandwidth=12GB/s"], {}),
     "model": ("oracle-moe-9x24", "oracle-moe-9x24", {"format": "fp32"}), "format": ("q4_k", "q4_k", {}), "tokens": ("300", 300, {}),
-    "context": ("512", 512, {}), "microbatch": ("0", 0, {"model": WINDOWED}), "batch": ("3", 3, {}), "prefill_chunk": ("16", 16, {}),
+    "kv_format": ("q8_0", "q8_0", {}), "context": ("512", 512, {}), "microbatch": ("0", 0, {"model": WINDOWED}), "batch": ("3", 3, {}),
+    "prefill_chunk": ("16", 16, {}),
     "schedule": ("continuous", "continuous", {}), "arrivals": ("every:500ms", "every:500ms", {"schedule": "continuous"}),
     "max_batch": ("1", 1, {"schedule": "continuous", "tokens": 600}), "eviction": ("lfu", "lfu", {}),
     "scope": ("layer", "layer", {}), "timeline": ("serial", "serial", {}), "overlap": ("none", False, {}),
@@ -104,7 +105,7 @@ def test_an_option_does_the_same_through_every_door_and_is_never_dropped(name, c
         axis = [value if isinstance(value, int) else word, *(int(one) if one.isdigit() else one for one in usual)]
         done = sweep({**given, **space, name: axis}, sampler="grid")
         found = {trial.params[name]: trial.user_attrs for trial in done.trials}
-        assert len(found) == len(axis) == (1 if name in ("model", "format", "memory") else 2)
+        assert len(found) == len(axis) == (1 if name in ("model", "format", "kv_format", "memory") else 2)
         for one, expected in zip((word, *usual), (mine, plain)):
             assert (found[one]["tok_s"], found[one]["digest"]) == (expected["tok_s"], expected["digest"])
             assert played(capsys, *found[one]["command"].split()[1:]) == expected

@@ -16,7 +16,19 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.model import NO_PART, Cache, Layer, ModelShape, Part
 from simmoe.simulator.reading import check_chain, read_yaml
 from simmoe.workloads.models.architecture import expand
-from simmoe.workloads.models.formats import DEFAULT, FORMATS, STORED, Scope, known, kv_element_bytes, nbytes
+from simmoe.workloads.models.formats import (
+    DEFAULT,
+    FORMATS,
+    STORED,
+    Scope,
+    check_roles,
+    known,
+    known_kv,
+    kv_bytes,
+    kv_default,
+    nbytes,
+)
+from simmoe.workloads.models.mixes import OUTSIDE, Place, places
 from simmoe.workloads.models.parts import CacheParts, LayerParts, Parts, Weights
 from simmoe.workloads.models.reader import read
 from simmoe.workloads.models.schema import ModelFile
@@ -39,13 +51,13 @@ def find(name_or_path: str | Path) -> Path:
     return files.resolve(name_or_path, FOLDER, ".yaml", "model", add, "`simmoe model list`")
 
 
-def load(name_or_path: str | Path, format: str | None = None) -> ModelShape:
-    """A bundled model or a file of your own, its weights stored in `format`.
+def load(name_or_path: str | Path, format: str | None = None, kv: str | None = None) -> ModelShape:
+    """A bundled model or a file of your own, its weights stored in `format` and its KV cache in `kv`.
 
-    Without `format`: the real bytes of an imported file where it has them, else fp16.
+    Without `format`: the real bytes of an imported file where it has them, else fp16. Without `kv`: f16, and f32 beside fp32 weights.
     """
     path = find(name_or_path)
-    return shape(_merged(path), path.name, format)
+    return shape(_merged(path), path.name, format, kv)
 
 
 def _merged(path: Path, below: tuple[Path, ...] = ()) -> object:
@@ -71,7 +83,7 @@ def _over(base: object, change: object) -> object:
     return {key: value for key, value in merged.items() if value is not None}
 
 
-def shape(data: object, where: str, format: str | None = None) -> ModelShape:
+def shape(data: object, where: str, format: str | None = None, kv: str | None = None) -> ModelShape:
     """The model that `data` describes (a model file as Python data); `where` names it in error messages."""
     if data is None:
         raise UserError(f"{where} is empty; copy one of workloads/models/*.yaml and change it")
@@ -80,18 +92,22 @@ def shape(data: object, where: str, format: str | None = None) -> ModelShape:
     chosen = known(format or (STORED if file.has_bytes else DEFAULT))
     if chosen == STORED and not file.has_bytes:
         raise UserError(f"{where}: format 'stored' needs the real bytes of a file; choose one of {', '.join(FORMATS)}")
+    check_roles(parts, chosen, where)
+    usual = kv_default(chosen)
+    cache = known_kv(kv or usual)
     result = ModelShape(
         name=file.name,
         format=chosen,
         compute="fp32" if chosen == "fp32" else "fp16",
-        layers=tuple(_layer(layer, chosen) for layer in parts.layers),
+        layers=tuple(_layer(layer, chosen, cache, at) for layer, at in zip(parts.layers, places(parts))),
         top_k=parts.top_k,
         head=_part(parts.head, chosen, Scope.ALL),
         embedding=_part(parts.embedding, chosen, Scope.ALL, free=True),
         source="; ".join(f"{figure}: {source}" for figure, source in file.sources.items()),
-        digest=_digest(data, chosen),
+        digest=_digest(data, chosen, cache if cache != usual else ""),
         width=parts.width,
         caution=file.caution,
+        kv_format=cache,
     )
     return _checked(result, where)
 
@@ -103,31 +119,31 @@ def _parts(file: ModelFile) -> Parts:
     return expand(file.architecture)
 
 
-def _layer(layer: LayerParts, format: str) -> Layer:
-    attention = _part(layer.attention, format, Scope.LAYERS)
+def _layer(layer: LayerParts, format: str, kv: str, at: Place) -> Layer:
+    attention = _part(layer.attention, format, Scope.LAYERS, at)
     flops = attention.flops_per_token + STATE_FLOPS * layer.state_elements
     return Layer(
         attention=replace(attention, flops_per_token=flops),
-        caches=tuple(_cache(cache, format) for cache in layer.all_caches),
+        caches=tuple(_cache(cache, kv) for cache in layer.all_caches),
         state_bytes=-(-layer.state_elements * layer.state_bits // 8),
-        ffn=_part(layer.ffn, format, Scope.LAYERS),
-        shared=_part(layer.shared, format, Scope.LAYERS),
-        expert=_part(layer.expert, format, Scope.EXPERTS),
+        ffn=_part(layer.ffn, format, Scope.LAYERS, at),
+        shared=_part(layer.shared, format, Scope.LAYERS, at),
+        expert=_part(layer.expert, format, Scope.EXPERTS, replace(at, routed=True)),
         n_experts=layer.n_experts,
     )
 
 
-def _cache(cache: CacheParts, format: str) -> Cache:
-    count_bytes = cache.elements_per_position * kv_element_bytes(format)
+def _cache(cache: CacheParts, kv: str) -> Cache:
+    count_bytes = kv_bytes(cache.elements_per_position, kv)
     return Cache(count_bytes, cache.flops_per_position, cache.kept, cache.read, cache.chunked)
 
 
-def _part(weights: Weights, format: str, scope: Scope, free: bool = False) -> Part:
+def _part(weights: Weights, format: str, scope: Scope, at: Place = OUTSIDE, free: bool = False) -> Part:
     """`free`: a table that is looked up, never multiplied."""
     if not weights.params:
         return NO_PART
     flops = 0 if free else 2 * (weights.matrix_params + weights.router_params)
-    return Part(weights.params, nbytes(weights, format, scope), flops)
+    return Part(weights.params, nbytes(weights, format, scope, at), flops)
 
 
 def _checked(model: ModelShape, where: str) -> ModelShape:
@@ -142,6 +158,8 @@ def _checked(model: ModelShape, where: str) -> ModelShape:
     return model
 
 
-def _digest(data: object, format: str) -> str:
-    text = json.dumps({"content": data, "format": format}, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+def _digest(data: object, format: str, kv: str) -> str:
+    """`kv`: empty where the KV cache is in the usual format."""
+    said = {"content": data, "format": format} | ({"kv": kv} if kv else {})
+    text = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from simmoe.workloads.models.attention import Attention, Indexer, LatentAttention
 from simmoe.workloads.models.parts import EMPTY, CacheParts, LayerParts, Parts, Weights
+from simmoe.workloads.models.roles import Role, matrices, total
 from simmoe.workloads.models.schema import Architecture, Ffn
 
 
@@ -14,11 +15,14 @@ def expand(model: Architecture) -> Parts:
     indices, kind_of = set(model.moe_indices), model.attention.kind_of
     kinds = [(kind_of(i), i in indices) for i in range(model.layers)]
     made = {kind: _layer(model, *kind) for kind in dict.fromkeys(kinds)}
-    table, norm = model.vocab * model.d_model, _norm(model)
+    words, width = model.vocab, model.d_model
+    tables = matrices(
+        token_embd=(width, words * (not model.tied_embeddings)), position_embd=(width, model.learned_positions)
+    )
     return Parts(
         top_k=model.ffn.top_k,
-        head=Weights(matrix_params=table, vector_params=norm),
-        embedding=Weights(matrix_params=table * (not model.tied_embeddings) + model.learned_positions * model.d_model),
+        head=Weights(matrix_params=words * width, vector_params=_norm(model), roles=matrices(output=(width, words))),
+        embedding=Weights(matrix_params=total(tables), roles=tables),
         layers=tuple(made[kind] for kind in kinds),
         width=model.d_model,
     )
@@ -31,9 +35,10 @@ def _norm(model: Architecture) -> int:
 def _layer(model: Architecture, kind: str, is_moe: bool) -> LayerParts:
     ffn, d_model, attention = model.ffn, model.d_model, model.attention
     recurrent = attention.recurrent if kind == "recurrent" else None
-    matrices, vectors = _mixer_params(attention, kind, d_model)
+    found, vectors = _mixer_params(attention, kind, d_model)
     weights = Weights(
-        matrix_params=matrices,
+        matrix_params=total(found),
+        roles=found,
         router_params=d_model * ffn.n_experts * is_moe,
         vector_params=vectors + (2 - (kind == "none")) * _norm(model) + ffn.n_experts * (ffn.router_bias and is_moe),
     )
@@ -49,12 +54,12 @@ def _layer(model: Architecture, kind: str, is_moe: bool) -> LayerParts:
     )
 
 
-def _mixer_params(a: Attention | LatentAttention, kind: str, d_model: int) -> tuple[int, int]:
-    """Parameters of attention or of what stands in its place, matrices and vectors."""
+def _mixer_params(a: Attention | LatentAttention, kind: str, d_model: int) -> tuple[tuple[Role, ...], int]:
+    """The matrices of attention or of what stands in its place, and the parameters of its vectors."""
     if kind == "none":
-        return 0, 0
+        return (), 0
     if kind == "recurrent" and a.recurrent:
-        return a.recurrent.matrix_params, a.recurrent.vector_params
+        return (Role("other", 0, a.recurrent.matrix_params),), a.recurrent.vector_params
     return attention_params(a, d_model)
 
 
@@ -82,7 +87,9 @@ def _ffn(ffn: Ffn, d_model: int, d_ff: int) -> Weights:
     if not d_ff:
         return EMPTY
     biases = (ffn.matrices - 1) * d_ff + d_model  # one value per output row of each matrix
-    return Weights(matrix_params=ffn.matrices * d_model * d_ff, vector_params=biases * ffn.bias)
+    gate = (d_model, d_ff * (ffn.matrices == 3))
+    found = matrices(ffn_gate=gate, ffn_up=(d_model, d_ff), ffn_down=(d_ff, d_model))
+    return Weights(matrix_params=total(found), vector_params=biases * ffn.bias, roles=found)
 
 
 def _shared(ffn: Ffn, d_model: int) -> Weights:
@@ -90,33 +97,39 @@ def _shared(ffn: Ffn, d_model: int) -> Weights:
     return replace(weights, router_params=d_model * ffn.shared_gate)
 
 
-def attention_params(a: Attention | LatentAttention, d_model: int) -> tuple[int, int]:
-    """Parameters of the matrices, and of the biases, norms and sinks."""
+def attention_params(a: Attention | LatentAttention, d_model: int) -> tuple[tuple[Role, ...], int]:
+    """The matrices, and the parameters of the biases, norms and sinks."""
     if isinstance(a, LatentAttention):
         return _latent_params(a, d_model)
     query, keys = a.heads * a.head_dim, a.cached_heads * a.head_dim
     biases = (query + 2 * keys) * a.qkv_bias + d_model * a.output_bias
     norms = {"none": 0, "head": 2 * a.head_dim, "full": query + keys}[a.qk_norm]
-    return d_model * (2 * query + 2 * keys), biases + norms + a.heads * a.sinks
+    found = matrices(
+        attn_q=(d_model, query), attn_k=(d_model, keys), attn_v=(d_model, keys), attn_output=(query, d_model)
+    )
+    return found, biases + norms + a.heads * a.sinks
 
 
-def _latent_params(a: LatentAttention, d_model: int) -> tuple[int, int]:
-    query = a.heads * (a.qk_nope + a.qk_rope)
-    query_params = (d_model + query) * a.q_lora_rank if a.q_lora_rank else d_model * query
-    down = d_model * (a.kv_lora_rank + a.qk_rope)
-    up = a.kv_lora_rank * a.heads * (a.qk_nope + a.v_head_dim)
-    output = a.heads * a.v_head_dim * d_model
-    matrices, vectors = _indexer_params(a, d_model)
-    # one norm on each compressed row
-    return query_params + down + up + output + matrices, a.kv_lora_rank + a.q_lora_rank + vectors
+def _latent_params(a: LatentAttention, d_model: int) -> tuple[tuple[Role, ...], int]:
+    query, rank = a.heads * (a.qk_nope + a.qk_rope), a.q_lora_rank
+    queries = matrices(attn_q_a=(d_model, rank), attn_q_b=(rank, query)) or matrices(attn_q=(d_model, query))
+    rest = matrices(
+        attn_kv_a_mqa=(d_model, a.kv_lora_rank + a.qk_rope),
+        attn_k_b=(a.qk_nope, a.heads * a.kv_lora_rank),
+        attn_v_b=(a.kv_lora_rank, a.heads * a.v_head_dim),
+        attn_output=(a.heads * a.v_head_dim, d_model),
+    )
+    indexer, vectors = _indexer_params(a, d_model)
+    return queries + rest + indexer, a.kv_lora_rank + rank + vectors  # one norm on each compressed row
 
 
-def _indexer_params(a: LatentAttention, d_model: int) -> tuple[int, int]:
+def _indexer_params(a: LatentAttention, d_model: int) -> tuple[tuple[Role, ...], int]:
     """Queries from the compressed row, one key and a weight for each head from the input; a LayerNorm on the key."""
     if a.indexer is None:
-        return 0, 0
+        return (), 0
     heads, width = a.indexer.heads, a.indexer.head_dim
-    return (a.q_lora_rank or d_model) * heads * width + d_model * (width + heads), 2 * width
+    params = (a.q_lora_rank or d_model) * heads * width + d_model * (width + heads)
+    return (Role("other", 0, params),), 2 * width
 
 
 def kv_elements(a: Attention | LatentAttention) -> int:

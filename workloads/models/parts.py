@@ -7,6 +7,7 @@ from typing import Annotated
 
 from simmoe.simulator.errors import UserError
 from simmoe.workloads.models.reader import Count, Flag, Number, Positive, PositiveNumber, many, nested, several, whole
+from simmoe.workloads.models.roles import Role, roles, total
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,14 +18,23 @@ class Weights:
     router_params: Count = 0  # gates: small matrices that every format keeps in 16 bit
     vector_params: Count = 0  # norms and biases: no matrix product, kept in 16 bit
     stored_bytes: Count = 0  # real bytes of an imported file
+    roles: Annotated[tuple[Role, ...], roles] = ()  # which matrices these are, where that is known
 
     def __post_init__(self) -> None:
+        if total(self.roles) > self.matrix_params:
+            raise UserError(
+                f"roles name {total(self.roles)} parameters of {self.matrix_params} matrix_params; mend one of them"
+            )
         if self.stored_bytes and not self.params:
             raise UserError(f"stored_bytes is {self.stored_bytes} without any parameters; add matrix_params")
 
     @property
     def params(self) -> int:
         return self.matrix_params + self.router_params + self.vector_params
+
+    @property
+    def by_role(self) -> dict[str, Role]:
+        return {role.name: role for role in self.roles}
 
 
 EMPTY = Weights()

@@ -101,11 +101,15 @@ class Scenario:
     )
     format: str | None = option(
         Text(), None, group=WORKLOAD, metavar="FORMAT",
-        help="storage format of the weights: fp32, fp16 (default), q4_k, … or stored",
+        help="storage format of the weights: fp16 (default), Q4_K_M, MXFP4_MOE, fp8_block, awq, … or stored (docs/models.md lists them)",
     )  # fmt: skip
     tokens: int | None = option(
         Count("number of tokens", all=True), None, group=WORKLOAD, metavar="N|all", axis=False,
         help="play the first N tokens (default: all; a ladder of the command: see above)",
+    )  # fmt: skip
+    kv_format: str | None = option(
+        Text(), None, group=MEMORY, metavar="FORMAT",
+        help="storage format of the KV cache: f16 (default), bf16, f32, fp8, q8_0, q5_1, q5_0, q4_1, q4_0 or iq4_nl",
     )  # fmt: skip
     context: int | None = option(
         Count("number of positions"), None, group=MEMORY, metavar="N", off=True,
@@ -238,8 +242,9 @@ class Scenario:
             raise UserError(
                 "set changes a profile by name or file; change the loaded hardware with dataclasses.replace"
             )
-        if self.format is not None and not isinstance(self.model, str | None):
-            raise UserError("format is for a model by name or file; a loaded model has its format")
+        for name in ("format", "kv_format"):
+            if getattr(self, name) is not None and not isinstance(self.model, str | None):
+                raise UserError(f"{name} is for a model by name or file; a loaded model has its formats")
 
     def _refuse_beside_a_bound(self) -> None:
         """Raises UserError for an option that a bound would drop: it has no budget and no slots that anything is decided about."""

@@ -26,6 +26,7 @@ from simmoe.simulator.time.engines import Engine, engine
 from simmoe.workloads import models
 from simmoe.workloads.format import trace as traces
 from simmoe.workloads.format.trace import first_tokens
+from simmoe.workloads.models.formats import kv_default
 
 
 class Workload:
@@ -38,6 +39,7 @@ class Workload:
         model: str | Path | ModelShape | None = None,
         *,
         format: str | None = None,
+        kv_format: str | None = None,
         tokens: int | None = None,
         context: int | None = None,
         microbatch: int | None = None,
@@ -66,7 +68,7 @@ class Workload:
         self.prefill_chunk, self.batch, self.schedule = prefill_chunk, batch, schedule
         self.clock_driven = clock_driven(schedule)
         self.max_batch = self._most_sequences(max_batch)
-        self.model = model if isinstance(model, ModelShape) else _model_of(whole, model, format)
+        self.model = model if isinstance(model, ModelShape) else _model_of(whole, model, format, kv_format)
         self.context = int(whole.position.max()) + 1 if context is None else context
         self.microbatch = self._beside_windows(microbatch)
         self.kv_bytes = kv_bytes(self.model, whole, self.context, self.max_batch, self.microbatch)
@@ -162,7 +164,8 @@ class Workload:
     def kv_for(self) -> str:
         """What the KV cache is reserved for, in words."""
         beside = f", windows with {self.microbatch:,} more" if self.model.has_windows else ""
-        return f"KV for {self.context:,} positions{beside}"
+        form = "" if self.model.kv_format == kv_default(self.model.format) else f" in {self.model.kv_format}"
+        return f"KV{form} for {self.context:,} positions{beside}"
 
     def facts(self) -> dict[str, Any]:
         """What was played, by name and digest."""
@@ -174,9 +177,11 @@ class Workload:
             said["max_batch"] = self.max_batch
         if self.model.has_windows:
             said["microbatch"] = self.microbatch
+        usual = self.model.kv_format == kv_default(self.model.format)
+        kv = {} if usual else {"kv_format": self.model.kv_format}
         return {
             "hardware": {"name": self.hw.name, "digest": self.hw.digest},
-            "model": {"name": self.model.name, "format": self.model.format, "digest": self.model.digest},
+            "model": {"name": self.model.name, "format": self.model.format, **kv, "digest": self.model.digest},
             "trace": {"model": meta.get("model"), "router": meta.get("router"), "digest": self.trace_digest,
                       "tokens": self.begun.trace.n_tokens, "of_tokens": self.all_tokens,
                       "prefill_chunk": self.prefill_chunk, "batch": self.batch},
@@ -184,11 +189,11 @@ class Workload:
         }  # fmt: skip
 
 
-def _model_of(trace: Trace, model: str | Path | None, format: str | None) -> ModelShape:
+def _model_of(trace: Trace, model: str | Path | None, format: str | None, kv_format: str | None) -> ModelShape:
     name = model or trace.meta.get("model")
     if not name:
         raise UserError(
             f"the trace does not say its model; name a shape with --model, a file or one of the {len(models.available())} that "
             "`simmoe model list` lists"
         )
-    return models.load(name, format)
+    return models.load(name, format, kv_format)
