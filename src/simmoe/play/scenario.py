@@ -97,8 +97,9 @@ class Scenario:
         help="change a figure of the hardware, such as link.bandwidth=12GB/s; may be given again",
     )  # fmt: skip
     model: str | Path | ModelShape | None = option(
-        Input(_model), None, group=WORKLOAD, metavar=NAME, help="model shape (default: the one that the trace names)"
-    )
+        Input(_model), None, group=WORKLOAD, metavar=NAME,
+        help="model shape, or what a model is published as: GGUF, safetensors, config.json or their folder (default: as the trace names)",
+    )  # fmt: skip
     format: str | None = option(
         Text(), None, group=WORKLOAD, metavar="FORMAT",
         help="storage format of the weights: fp16 (default), Q4_K_M, MXFP4_MOE, fp8_block, awq, … or stored (docs/models.md lists them)",
