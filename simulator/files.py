@@ -6,8 +6,10 @@ import difflib
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -84,6 +86,18 @@ def _of_another_kind(name: str) -> str:
 
 def _shown(name: str) -> str:
     return repr(name) if len(name) <= LONGEST_SHOWN else f"{name[:LONGEST_SHOWN]!r}… of {len(name):,} characters"
+
+
+@cache
+def cache_folder() -> Path | None:
+    """Where compiled kernels and imported models are kept: $SIMMOE_CACHE, else the user's; None where that cannot be written."""
+    home = os.environ.get("SIMMOE_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "simmoe"
+    try:
+        Path(home).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=home):
+            return Path(home).resolve()
+    except (OSError, RuntimeError):  # RuntimeError: no home folder is known
+        return None
 
 
 def check_outputs(outputs: Mapping[str, str | Path | None], inputs: Iterable[str | Path] = ()) -> None:

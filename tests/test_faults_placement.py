@@ -151,7 +151,12 @@ OUTPUT = {
     "--save",
     "--force",
 }  # what is written, not what is played
-ELSEWHERE = {"--trace", "--routing", "--gpu", "--host"}  # no routing is drawn beside a trace; a GPU and a host are a machine
+ELSEWHERE = {
+    "--trace",
+    "--routing",
+    "--gpu",
+    "--host",
+}  # no routing is drawn beside a trace; a GPU and a host are a machine
 SAME = {  # honoured, though no number moves
     "--engine": "every engine gives the same numbers",
     "--seed": "nothing is drawn here",

@@ -15,7 +15,7 @@ import yaml
 
 from simmoe.simulator.errors import UserError
 from simmoe.workloads import models
-from simmoe.workloads.importers.gguf_header import GGML_TYPES
+from simmoe.workloads.importers.ggml_types import GGML_TYPES
 from simmoe.workloads.importers.model import import_model, write_shape
 
 gguf = pytest.importorskip("gguf", reason="gguf writes the headers that are read back")
@@ -195,15 +195,22 @@ def test_dense_layers_of_a_qwen_config(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"model_type": "llama"}, "model_type 'llama' is not a known Mixture-of-Experts family; known: mixtral, olmoe"),
-        ({"model_type": None}, "model_type None is not a known"),
-        ({"hidden_size": None}, "config.json: hidden_size is missing; is the file complete"),
-        ({"num_local_experts": None}, "num_local_experts or num_experts or n_routed_experts is missing"),
+        (
+            {"model_type": "llama"},
+            "config.json: no layer has routed experts; only Mixture-of-Experts models can be imported",
+        ),
+        ({"model_type": "llama7"}, "has no class for model_type 'llama7'; a newer one may have it"),
+        ({"model_type": None}, "model_type is None; is it the config.json of a Hugging Face model?"),
+        ({"hidden_size": None}, "config.json: hidden_size or d_model is missing; is the file complete"),
+        (
+            {"num_local_experts": None},
+            "num_experts or num_local_experts or n_routed_experts or moe_num_experts is missing",
+        ),
         ({"num_hidden_layers": "32"}, "num_hidden_layers is '32'; it must be a whole number"),
         ({"vocab_size": -1}, "vocab_size is -1; it must be a whole number"),
-        ({"num_experts_per_tok": 9}, "top_k is 9 but n_experts is 8"),
-        ({"num_key_value_heads": 5}, "kv_heads is 5; gqa needs a divisor of heads, 32"),
-        ({"num_hidden_layers": 10**9}, "layers is 1000000000; it must be a whole number from 1 to 32767"),
+        ({"num_experts_per_tok": 9}, "top_k is 9 but the fewest experts of a layer are 8"),
+        ({"num_key_value_heads": 5}, "num_key_value_heads is 5; it must divide num_attention_heads, 32"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000; it must be a whole number from 1 to 32767"),
     ],
 )
 def test_a_bad_config_is_one_line(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -235,8 +242,8 @@ def test_a_file_of_the_wrong_kind_is_one_line(tmp_path: Path, name: str, text: b
 
 
 def test_a_folder_or_nothing_is_one_line(tmp_path: Path) -> None:
-    assert "is a folder; give a file in it: config.json" in error_of(tmp_path)
-    assert "does not exist; give a file" in error_of(tmp_path / "config.json")
+    assert "holds no config.json, *.gguf, *.safetensors or model.safetensors.index.json" in error_of(tmp_path)
+    assert "does not exist; give a file or folder" in error_of(tmp_path / "config.json")
 
 
 def error_of(path: Path) -> str:
@@ -477,8 +484,8 @@ def test_a_split_model_needs_all_its_files(tmp_path: Path) -> None:
     [
         ({"expert_count": 0}, "nothing", "m.gguf: expert_count is 0 or missing; only Mixture-of-Experts"),
         ({}, "_exps.", "no layer has routed experts; only Mixture-of-Experts models"),
-        ({}, "1.ffn_", "layer 1 has no attention or no feed-forward tensors"),
-        ({}, "blk.1.", "layer 1 has no attention"),
+        ({}, "1.ffn_", "layer 1 has no feed-forward tensors; is a file missing?"),
+        ({}, "blk.1.", "layer 1 has no attention and no feed-forward tensors"),
         ({"block_count": 0}, "nothing", "0 layers; a model has 1 to 32767"),
         ({"expert_used_count": 200}, "nothing", "top_k is 200 but the fewest experts of a layer are 128"),
         (
@@ -508,9 +515,9 @@ def test_tensors_of_a_layer_must_hold_the_same_number_of_experts(tmp_path: Path)
 
 
 def test_the_table_of_ggml_types_is_that_of_gguf() -> None:
-    for number, (name, weights, size) in GGML_TYPES.items():
-        kind = gguf.GGMLQuantizationType(number)
-        assert (kind.name, gguf.GGML_QUANT_SIZES[kind]) == (name, (weights, size))
+    for kind, sizes in gguf.GGML_QUANT_SIZES.items():
+        assert GGML_TYPES[kind] == (kind.name, *sizes, 0)
+    assert set(range(97)) & GGML_TYPES.keys() - {31, 32, 33} == {int(kind) for kind in gguf.GGML_QUANT_SIZES}
 
 
 def test_a_truncated_gguf_header_is_one_line_wherever_it_ends(tmp_path: Path) -> None:
@@ -673,6 +680,18 @@ def test_a_safetensors_set_gives_the_published_total_and_its_real_bytes(tmp_path
     bundled = models.load(name)
     assert models.shape(data, name, "fp16").layers == bundled.layers
     assert (model.name, model.format, model.top_k) == (name, "stored", bundled.top_k)
+
+
+def test_a_layer_that_predicts_further_tokens_is_left_out(tmp_path: Path) -> None:
+    """DeepSeek-V3 and GLM-4.5 publish it as a layer behind the last one, with matrices of its own kinds."""
+    tensors = deepseek_tensors()
+    further = {name.replace("layers.26.", "layers.27."): one for name, one in tensors.items() if "layers.26." in name}
+    further |= projections(
+        "model.layers.27", {"eh_proj": (2048, 4096), "enorm": (2048,), "shared_head.head": (102400, 2048)}
+    )
+    save_config(tmp_path / "m", "deepseek-v2-lite")
+    data = import_model(write_set(tmp_path / "m", {**tensors, **further}))
+    assert totals(models.shape(data, "m")) == (15_706_484_224, sum(stored_bytes(one) for one in tensors.values()))
 
 
 def test_one_file_without_an_index(tmp_path: Path) -> None:

@@ -10,9 +10,7 @@ import ast
 import hashlib
 import importlib.util
 import inspect
-import os
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence, Set
 from functools import cache
 from pathlib import Path
@@ -29,7 +27,7 @@ from simmoe.simulator.decide.names import HOOKS, SERVE
 from simmoe.simulator.decide.player import Player
 from simmoe.simulator.decide.policy_file import imported, is_bundled
 from simmoe.simulator.errors import Missing, UserError
-from simmoe.simulator.files import atomic
+from simmoe.simulator.files import atomic, cache_folder
 from simmoe.simulator.lower import layer
 from simmoe.simulator.time import inline, rates, serve
 from simmoe.simulator.time.inline import inlined
@@ -109,7 +107,7 @@ def _compiled(sources: Sequence[Source], unused: Set[str]) -> ModuleType:
     how = [sorted(unused), *((one.checked is None, sorted(one.lacks), one.prefix) for one in sources)]
     name = _digest([one.module for one in sources], repr(how))
     text = _text(sources, unused)
-    folder = _folder()
+    folder = cache_folder()
     path = folder and _kept(text, folder / f"simmoe_kernel_{name}" / "kernel.py")
     return _module(f"simmoe_kernel_{name}", text, path)
 
@@ -262,15 +260,3 @@ def _module(name: str, text: str, path: Path | None) -> ModuleType:
         kernel: Any = getattr(module, entry)
         kernel._cache = Kept(kernel._cache)
     return module
-
-
-@cache
-def _folder() -> Path | None:
-    """Where kernels are kept: $SIMMOE_CACHE, else the user's cache folder; None where that cannot be written."""
-    home = os.environ.get("SIMMOE_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "simmoe"
-    try:
-        Path(home).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=home):
-            return Path(home).resolve()
-    except (OSError, RuntimeError):  # RuntimeError: no home folder is known
-        return None

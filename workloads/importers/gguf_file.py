@@ -1,54 +1,46 @@
 """Makes a model file from the tensors of a GGUF file, layer by layer, so that mixed quantisation keeps its real sizes.
 
-Tensor names and metadata keys: gguf-py/gguf/constants.py of https://github.com/ggml-org/llama.cpp.
+Tensor names: gguf-py/gguf/constants.py of https://github.com/ggml-org/llama.cpp. A matrix that no pattern knows is named and refused:
+counted as attention it would be read for every token.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from simmoe.simulator.errors import UserError
-from simmoe.workloads.importers import attention
+from simmoe.workloads.importers import attention_gguf
 from simmoe.workloads.importers.config import name_of
 from simmoe.workloads.importers.gguf_header import Header, TensorInfo, read_header
-from simmoe.workloads.importers.tensors import LayerFacts, Tensor, collect
-from simmoe.workloads.models.architecture import latent_flops
-from simmoe.workloads.models.parts import CacheParts
+from simmoe.workloads.importers.metadata_gguf import Metadata
+from simmoe.workloads.importers.tensors import Tensor, collect
+from simmoe.workloads.models.roles import ROLES
 
 LAYER = re.compile(r"blk\.(\d+)\.(.+)")
 SPLIT = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
-PART_OF = (  # the first pattern that matches decides; what is left of a layer is attention, norms and router
-    (re.compile(r"ffn_(gate|up|down|gate_up)_exps\."), "expert"),
-    (re.compile(r"ffn_(gate|up|down|gate_inp)_shexp\."), "shared"),
+PART_OF = (  # the first pattern that matches decides
+    (re.compile(r"ffn_(gate|up|down|gate_up)_exps\b"), "expert"),
+    (re.compile(r"ffn_(gate|up|down|gate_up|gate_inp)_shexp\b"), "shared"),
+    (
+        re.compile(r"ffn_(gate_inp|latent_(up|down))\b|exp_probs_b"),
+        "attention",
+    ),  # the router, and a projection of every token
     (re.compile(r"ffn_(gate|up|down)\."), "ffn"),
+    (
+        re.compile(
+            r"(attn|ssm|indexer|shortconv|time_mix|channel_mix|altup|laurel|hc)\w*(\.|$)|(inp_gate|proj|layer_out\w*)\."
+        ),
+        "attention",
+    ),
 )
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """Typed look-ups under the model's architecture prefix."""
-
-    fields: dict[str, Any]
-    where: str
-
-    def numbers(self, key: str, count: int, default: int | None = None) -> list[int]:
-        """One value per layer; most files give a single one for all."""
-        prefix = self.fields.get("general.architecture", "")
-        value = self.fields.get(f"{prefix}.{key}", default)
-        values: list[Any] = value if isinstance(value, list) else [value] * count
-        if len(values) < count or not all(type(x) is int and 0 <= x < 2**32 for x in values):
-            raise UserError(
-                f"{self.where}: metadata {prefix}.{key} is {str(value)[:80]}; it must be a whole number, "
-                f"or a list of {count}"
-            )
-        return values[:count]
-
-    def number(self, key: str, default: int | None = None) -> int:
-        return self.numbers(key, 1, default)[0]
+SMALL_EXPERTS = re.compile(r"ffn_(gate|up|down)_chexps\.")  # a second bank of experts, understood for one family
+SMALL_EXPERTS_OF = "grovemoe"
+GROVE = "the small expert of each group is counted in equal shares with the experts of the group: the total is right, its reuse is not"
+OUTSIDE = re.compile(
+    r"(token_embd\w*|per_layer_\w+|output\w*|rope_\w+|position_embd|token_types|altup\w*|hc\w*|cls\w*)\.|rope_freqs"
+)
 
 
 def import_gguf(path: Path) -> dict[str, Any]:
@@ -58,25 +50,34 @@ def import_gguf(path: Path) -> dict[str, Any]:
     if not metadata.number("expert_count", default=0):
         raise UserError(f"{path.name}: expert_count is 0 or missing; only Mixture-of-Experts models can be imported")
     tied = all(info.name != "output.weight" for info in header.tensors)
-    tensors = [_tensor(info, tied) for info in header.tensors]
+    tensors = [_tensor(info, tied, metadata) for info in header.tensors]
     match = SPLIT.fullmatch(path.name)
     stem = match[1] if match else path.stem
-    facts = _facts(metadata)
-    caution = attention.of_gguf(header.metadata, len(facts), all(fact.caches for fact in facts))
+    used, width = metadata.number("expert_used_count"), metadata.number("embedding_length")
+    facts = attention_gguf.kept(metadata, header.tensors)
+    said = {"caution": _caution(metadata, header), "notes": _notes(metadata, header)}
     return {
         "schema": 1,
         "name": name_of(stem),
         "title": str(header.metadata.get("general.name") or stem),
         "sources": {"parts": f"tensor infos in the header of {path.name}"},
-        "parts": collect(
-            tensors,
-            facts,
-            metadata.number("expert_used_count"),
-            metadata.number("embedding_length"),
-            path.name,
-        ),
-        **({"caution": caution} if caution else {}),
+        "parts": collect(tensors, facts, used, width, path.name),
+        **{key: text for key, text in said.items() if text},
     }
+
+
+def _caution(metadata: Metadata, header: Header) -> str:
+    second = GROVE if any(SMALL_EXPERTS.search(info.name) for info in header.tensors) else ""
+    return "; ".join(text for text in (attention_gguf.caution(metadata, header.tensors), second) if text)
+
+
+def _notes(metadata: Metadata, header: Header) -> str:
+    found = []
+    if further := metadata.number("nextn_predict_layers", default=0):
+        found.append(f"{further} layers that predict further tokens left out.")
+    if types := ", ".join(header.unknown):
+        found.append(f"Bytes of {types} are the distances between tensors, up to 31 bytes more than the type has.")
+    return " ".join(found)
 
 
 def _with_siblings(path: Path) -> Header:
@@ -98,57 +99,54 @@ def _with_siblings(path: Path) -> Header:
     return Header(headers[0].metadata, [info for header in headers for info in header.tensors])
 
 
-def _facts(metadata: Metadata) -> Sequence[LayerFacts]:
-    """Per layer that runs in plain decoding: the last ones of some models only predict further tokens."""
-    count = metadata.number("block_count") - metadata.number("nextn_predict_layers", default=0)
-    if not 0 < count <= 32_767:
-        raise UserError(f"{metadata.where}: {count} layers; a model has 1 to 32767")
-    heads = metadata.numbers("attention.head_count", count)
-    if (rank := metadata.number("attention.kv_lora_rank", default=0)) and not _old_latent(metadata):
-        rope = metadata.number("rope.dimension_count")
-        return [_fact(rank + rope, latent_flops(n, rank, rope)) for n in heads]
-    kv_heads = metadata.numbers("attention.head_count_kv", count, default=heads[0])
-    window, chunked, limited = attention.gguf_window(metadata.fields, count)
-    facts = []
-    for n, kv, short in zip(heads, kv_heads, limited or [False] * count):
-        widths = sum(_length(metadata, name, heads[0], short and not chunked) for name in ("key", "value"))
-        facts.append(_fact(kv * widths, 2 * n * widths, window * short, chunked and short))
-    return facts
-
-
-def _old_latent(metadata: Metadata) -> bool:
-    """Whether the file was made before latent caches: llama.cpp keeps keys and values of every head for it."""
-    return bool(metadata.number("attention.key_length", default=0)) and not metadata.number(
-        "attention.key_length_mla", default=0
-    )
-
-
-def _length(metadata: Metadata, name: str, heads: int, short: bool) -> int:
-    """Width of a key or a value; heads of layers with a window may have one of their own."""
-    even = metadata.number("embedding_length") // max(heads, 1)
-    full = metadata.number(f"attention.{name}_length", default=even)
-    return metadata.number(f"attention.{name}_length_swa", default=full) if short else full
-
-
-def _fact(elements: int, flops: int, kept: int = 0, chunked: bool = False) -> LayerFacts:
-    """Of a layer with one cache, or with none where it has no KV heads."""
-    one = CacheParts(elements_per_position=elements, flops_per_position=flops, kept=kept, chunked=chunked)
-    return LayerFacts((one,) if elements else ())
-
-
-def _tensor(info: TensorInfo, tied: bool) -> Tensor:
-    match = LAYER.match(info.name)
+def _tensor(info: TensorInfo, tied: bool, metadata: Metadata) -> Tensor:
+    match, kind = LAYER.fullmatch(info.name), _kind(info)
+    roles = _roles(info) if kind == "matrix_params" else {}
     if not match:
-        in_head = info.name.startswith("output") or (tied and info.name.startswith("token_embd."))
-        return Tensor("head" if in_head else "embedding", _kind(info), info.params, info.nbytes)
-    part = next((part for pattern, part in PART_OF if pattern.match(match[2])), "attention")
+        if tied and info.name == "token_embd.weight":  # the quantiser treats it as the head that it is
+            return Tensor("head", kind, info.params, info.nbytes, roles={"output": (info.dims[0], info.params)})
+        if not OUTSIDE.match(info.name) and kind == "matrix_params":
+            raise _unknown(info, metadata)
+        return Tensor(
+            "head" if info.name.startswith("output") else "embedding", kind, info.params, info.nbytes, roles=roles
+        )
+    if metadata.family == SMALL_EXPERTS_OF and SMALL_EXPERTS.match(match[2]):
+        experts = metadata.number("expert_count")  # one for each group, in equal shares with its experts
+        return Tensor("expert", kind, info.params, info.nbytes, int(match[1]), experts, roles=roles)
+    part = next((part for pattern, part in PART_OF if pattern.match(match[2])), "")
+    if not part and kind == "matrix_params" and not match[2].startswith("nextn."):
+        raise _unknown(info, metadata)
     n_experts = info.dims[-1] if part == "expert" else 0
-    return Tensor(part, _kind(info), info.params, info.nbytes, int(match[1]), n_experts)
+    return Tensor(part or "attention", kind, info.params, info.nbytes, int(match[1]), n_experts, roles=roles)
+
+
+def _unknown(info: TensorInfo, metadata: Metadata) -> UserError:
+    return UserError(
+        f"{metadata.where}: no rule knows what {info.name} {list(info.dims)} is for (architecture {metadata.family!r}), and counted as "
+        "something else it would change every answer; docs/extending/model.md says where to add the rule"
+    )
 
 
 def _kind(info: TensorInfo) -> str:
     if "ffn_gate_inp" in info.name and info.name.endswith(".weight"):
         return "router_params"
-    if len(info.dims) == 1 or info.name.endswith(".bias"):  # the biases of experts have two dimensions
+    vectors = (".bias", ".scale", ".input_scale", "ssm_a", "ssm_d")  # the biases of experts have two dimensions
+    if (
+        sum(n > 1 for n in info.dims) <= 1
+        or info.name.endswith(vectors)
+        or "conv1d" in info.name
+        or "norm" in info.name
+    ):
         return "vector_params"
     return "matrix_params"
+
+
+def _roles(info: TensorInfo) -> dict[str, tuple[int, int]]:
+    """What the matrix is for, in the words of llama.cpp's quantiser, with the length of its rows; empty = none of them."""
+    name = info.name.removesuffix(".weight")
+    if name.startswith("blk."):
+        name = re.sub(r"_(ch|sh)?exps?$", "", name.split(".", 2)[-1])
+    row = info.dims[0]
+    if name == "ffn_gate_up":
+        return dict.fromkeys(("ffn_gate", "ffn_up"), (row, info.params // 2))
+    return {name: (row, info.params)} if name in ROLES else {}

@@ -1,6 +1,7 @@
 """Reads the header of a GGUF file (version 2 or 3): metadata and tensor infos, so that a header without data is enough.
 
-Layout: docs/gguf.md of https://github.com/ggml-org/ggml; bytes per block: workloads/models/blocks.py.
+Layout: docs/gguf.md of https://github.com/ggml-org/ggml. Bytes follow from the type of a tensor; of a type that is not known here they
+are the distance to the next tensor, which needs the data, or at least their offsets.
 """
 
 from __future__ import annotations
@@ -8,50 +9,42 @@ from __future__ import annotations
 import math
 import reprlib
 import struct
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from simmoe.simulator.errors import UserError
-from simmoe.workloads.models.blocks import BLOCKS
+from simmoe.workloads.importers.ggml_types import GGML_TYPES, named, nbytes
 
-NAMES = {
-    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 6: "Q5_0", 7: "Q5_1", 8: "Q8_0", 9: "Q8_1", 10: "Q2_K", 11: "Q3_K",
-    12: "Q4_K", 13: "Q5_K", 14: "Q6_K", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S",
-    20: "IQ4_NL", 21: "IQ3_S", 22: "IQ2_S", 23: "IQ4_XS", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64",
-    29: "IQ1_M", 30: "BF16", 34: "TQ1_0", 35: "TQ2_0", 39: "MXFP4", 40: "NVFP4",
-}  # fmt: skip
-# ggml type number: (name, weights per block, bytes per block)
-GGML_TYPES = {number: (name, *BLOCKS[name]) for number, name in NAMES.items()}
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 STRING, ARRAY = 8, 9
 
 
-OF_THE_FORK = 97  # ik_llama.cpp numbers its own types from there; theirs may have bytes of their own in each row
-
-
 @dataclass(frozen=True)
 class TensorInfo:
-    """Name, dimensions (fastest first) and ggml type of one tensor."""
+    """Name, dimensions (fastest first), ggml type and bytes of one tensor."""
 
     name: str
     dims: tuple[int, ...]
     kind: int
+    nbytes: int
+    offset: int = 0
 
     @property
     def params(self) -> int:
         return math.prod(self.dims)
-
-    @property
-    def nbytes(self) -> int:
-        _, weights, size = GGML_TYPES[self.kind]
-        return self.params // weights * size
 
 
 @dataclass(frozen=True)
 class Header:
     metadata: dict[str, Any]
     tensors: list[TensorInfo]
+
+    @property
+    def unknown(self) -> list[str]:
+        """Types whose sizes are distances between tensors."""
+        return sorted({named(info.kind) for info in self.tensors if info.kind not in GGML_TYPES})
 
 
 def read_header(path: Path) -> Header:
@@ -67,11 +60,35 @@ def read_header(path: Path) -> Header:
         for _ in range(n_pairs):
             key = source.string()
             metadata[key] = source.value(source.unpack("I"))
-        return Header(metadata, [source.tensor() for _ in range(n_tensors)])
+        tensors = [source.tensor() for _ in range(n_tensors)]
+        end = source.size - _aligned(file.tell(), metadata)  # of the data, from where offsets count
+    return Header(metadata, _sized(tensors, end, path.name))
 
 
-def _whose(kind: int) -> str:
-    return ", one of the fork ik_llama.cpp" if kind >= OF_THE_FORK else ", newer than this release"
+def _aligned(position: int, metadata: dict[str, Any]) -> int:
+    step = metadata.get("general.alignment", 32)
+    step = step if type(step) is int and step > 0 else 32
+    return -(-position // step) * step
+
+
+def _sized(tensors: Sequence[TensorInfo], end: int, where: str) -> list[TensorInfo]:
+    """Unknown types get the distance to what follows; the last tensor of a file ends where the file does."""
+    if all(info.kind in GGML_TYPES for info in tensors):
+        return list(tensors)
+    starts = sorted({info.offset for info in tensors})
+    following = dict(zip(starts, [*starts[1:], end]))
+    return [
+        _by_distance(info, following[info.offset], where) if info.kind not in GGML_TYPES else info for info in tensors
+    ]
+
+
+def _by_distance(info: TensorInfo, following: int, where: str) -> TensorInfo:
+    if following <= info.offset:
+        raise UserError(
+            f"{where}: tensor {reprlib.repr(info.name)} has the {named(info.kind)}, whose block size is not known here, and the file holds "
+            "no data behind it that would show its bytes; import the whole file, or a file of the model in a type such as Q4_K"
+        )
+    return replace(info, nbytes=following - info.offset)
 
 
 @dataclass(frozen=True)
@@ -119,17 +136,13 @@ class _Source:
         if n_dims > 4:
             raise UserError(f"{self.name} is damaged: tensor {reprlib.repr(name)} has {n_dims} dimensions, at most 4")
         dims = tuple(self.unpack("Q") for _ in range(n_dims))
-        kind, _offset = self.unpack("I"), self.unpack("Q")
+        kind, offset = self.unpack("I"), self.unpack("Q")
         if kind not in GGML_TYPES:
-            raise UserError(
-                f"{self.name}: tensor {reprlib.repr(name)} has the ggml type {kind}{_whose(kind)}, whose block size is not known here; "
-                "import a file of the same model in a type of llama.cpp, such as Q4_K, or write the shape by hand (docs/models.md). "
-                f"Known: {', '.join(entry[0] for entry in GGML_TYPES.values())}"
-            )
-        type_name, weights, _ = GGML_TYPES[kind]
+            return TensorInfo(name, dims, kind, 0, offset)
+        type_name, weights, *_ = GGML_TYPES[kind]
         if not dims or dims[0] % weights:
             raise UserError(
                 f"{self.name} is damaged: a row of tensor {reprlib.repr(name)} has {dims[:1]} weights, not "
                 f"whole {type_name} blocks of {weights}"
             )
-        return TensorInfo(name, dims, kind)
+        return TensorInfo(name, dims, kind, nbytes(kind, dims), offset)

@@ -1,7 +1,7 @@
 """Makes a model file from the headers of safetensors files and the config.json beside them.
 
-A header gives names, types and bytes of the tensors (https://github.com/huggingface/safetensors); how many heads and
-how many experts a token uses stand in config.json only.
+A header gives names, types and bytes of the tensors (https://github.com/huggingface/safetensors); how many heads and how many experts a
+token uses stand in config.json only. The parameters that it describes say which tensors are missing.
 """
 
 from __future__ import annotations
@@ -16,25 +16,15 @@ from typing import Any
 
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.reading import parse_json
-from simmoe.workloads.importers import attention
-from simmoe.workloads.importers.config import architecture, import_config, name_of, read_json
-from simmoe.workloads.importers.tensors import LayerFacts, Tensor, collect
-from simmoe.workloads.models.architecture import expand
-from simmoe.workloads.models.parts import Parts
-from simmoe.workloads.models.reader import read
-from simmoe.workloads.models.schema import Architecture
+from simmoe.workloads.importers import described
+from simmoe.workloads.importers.config import name_of, read_json
+from simmoe.workloads.importers.config_file import import_config, said
+from simmoe.workloads.importers.places import Named
+from simmoe.workloads.importers.tensors import collect
 
 MOST_HEADER_BYTES = 100_000_000  # the limit of the format
 ONE_EACH = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"}  # types that store one weight per element
 SCALES = re.compile(r"(_scales|\.weight_scale(_inv)?)$")  # belong to a quantised tensor, are no parameters
-LAYER = re.compile(r"(?:.*\.)?layers\.(\d+)\.(.+)")
-PART_OF = (  # the first pattern that matches decides; what is left of a layer is attention, norms and router
-    (re.compile(r".*\.experts\."), "expert"),
-    (re.compile(r".*shared_expert"), "shared"),
-    (re.compile(r".*(mlp|block_sparse_moe)\.(gate|router)\."), "attention"),
-    (re.compile(r".*mlp\."), "ffn"),
-)
-ROUTER = re.compile(r".*(\.gate\.weight|\.router\.weight|shared_expert_gate\.weight)")
 
 
 @dataclass(frozen=True)
@@ -92,36 +82,31 @@ def _import(path: Path, shards: Iterable[Path]) -> dict[str, Any]:
             f"config.json is not beside {path.name}; it says how many heads and how many experts per token "
             "the model has"
         )
-    config = read_json(config_path)
-    shape = read(Architecture, architecture(config, config_path.name), config_path.name)
-    expected = expand(shape)
+    model = described.describe(read_json(config_path), config_path.name)
     entries = [entry for shard in shards for entry in read_entries(shard)]
-    tied = all(entry.name != "lm_head.weight" for entry in entries)
-    tensors = [_tensor(entry, shape.ffn.n_experts, tied, path.name) for entry in entries]
-    parts = collect(
-        tensors, [LayerFacts(layer.all_caches) for layer in expected.layers], shape.ffn.top_k, shape.d_model, path.name
-    )
-    _compare(read(Parts, parts, path.name), expected, path.name)
-    return {
-        "schema": 1,
-        "name": name_of(path.resolve().parent.name),
-        "title": f"{config['model_type']} model, imported from {path.name}",
-        "sources": {"parts": f"headers of the safetensors files of {path.name}, and config.json"},
-        "parts": parts,
-        **({"caution": caution} if (caution := attention.of_config(config)) else {}),
-    }
+    tensors = described.in_one_stack([_named(entry, path.name) for entry in entries if entry.nbytes])
+    placed = described.placed(model, tensors, path.name)
+    parts = collect(placed, described.facts(model), model.config.top_k, model.config.width, path.name)
+    _compare(parts, described.parts(model, config_path.name), path.name)
+    sources = {"parts": f"headers of the safetensors files of {path.name}, and config.json"}
+    return {"schema": 1, "name": name_of(path.resolve().parent.name), "title": f"{model.family} model, imported from {path.name}",
+            "sources": sources, "parts": parts, **said(model)}  # fmt: skip
 
 
-def _compare(found: Parts, expected: Parts, where: str) -> None:
+def _compare(found: Mapping[str, Any], expected: Mapping[str, Any], where: str) -> None:
     """A tensor that is missing or not understood shows as a part of another size than config.json says."""
-    for i, (have, want) in enumerate(zip(found.layers, expected.layers)):
+    for i, (have, want) in enumerate(zip(found["layers"], expected["layers"])):
         for part in ("attention", "ffn", "shared", "expert"):
-            params, due = getattr(have, part).params, getattr(want, part).params
+            params, due = _params_of(have.get(part, {})), _params_of(want.get(part, {}))
             if abs(params - due) > due // 100:  # old files hold a few buffers besides
                 raise UserError(
                     f"{where}: {part} of layer {i} has {params} parameters where config.json makes {due}; "
                     "is a file missing, or from another model?"
                 )
+
+
+def _params_of(part: Mapping[str, Any]) -> int:
+    return sum(part.get(kind, 0) for kind in ("matrix_params", "router_params", "vector_params"))
 
 
 def read_entries(path: Path) -> list[Entry]:
@@ -152,14 +137,14 @@ def _entry(name: str, info: Mapping[str, Any]) -> Entry:
     return Entry(name, str(info["dtype"]), shape, end - begin)
 
 
-def _tensor(entry: Entry, n_experts: int, tied: bool, where: str) -> Tensor:
-    params = _params(entry, where)
-    match = LAYER.match(entry.name)
-    if not match:
-        in_head = not entry.name.endswith("embed_tokens.weight") or tied
-        return Tensor("head" if in_head else "embedding", _kind(entry), params, entry.nbytes)
-    part = next((part for pattern, part in PART_OF if pattern.match(entry.name)), "attention")
-    return Tensor(part, _kind(entry), params, entry.nbytes, int(match[1]), n_experts if part == "expert" else 0)
+def _named(entry: Entry, where: str) -> Named:
+    """A tensor under the name that the class has for it; block scales stay beside their matrix, without parameters."""
+    return Named(
+        SCALES.sub("", entry.name) if entry.name.endswith("_scales") else entry.name,
+        entry.shape,
+        entry.nbytes,
+        _params(entry, where),
+    )
 
 
 def _params(entry: Entry, where: str) -> int:
@@ -174,11 +159,3 @@ def _params(entry: Entry, where: str) -> int:
         f"{where}: tensor {entry.name} has the type {entry.dtype}, whose weights cannot be counted; import "
         "config.json and choose a format instead"
     )
-
-
-def _kind(entry: Entry) -> str:
-    if ROUTER.fullmatch(entry.name):
-        return "router_params"
-    if len(entry.shape) == 1 or entry.name.endswith("bias"):  # fused experts have biases of two dimensions
-        return "vector_params"
-    return "matrix_params"

@@ -5,6 +5,7 @@ A file in this folder is known by its name; a path that exists wins over it. doc
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import reprlib
@@ -46,8 +47,13 @@ def available() -> list[str]:
 
 
 def find(name_or_path: str | Path) -> Path:
-    """The file behind a path or a bundled name."""
+    """The file behind a path or a bundled name; of a folder, the file in it that says most of the model."""
+    from simmoe.workloads.importers.model import holds_model, main_file
+
     add = "to add one, write or import a YAML file (docs/models.md)"
+    with contextlib.suppress(OSError):  # a name that is too long, a folder that may not be entered
+        if Path(name_or_path).is_dir() and (holds_model(Path(name_or_path)) or str(name_or_path) not in available()):
+            return main_file(Path(name_or_path))
     return files.resolve(name_or_path, FOLDER, ".yaml", "model", add, "`simmoe model list`")
 
 
@@ -64,7 +70,7 @@ def _merged(path: Path, below: tuple[Path, ...] = ()) -> object:
     """The content of a model file, laid over the one that it extends; a null removes a key."""
     chain = (*below, path)
     check_chain(chain)
-    data = read_yaml(path)
+    data = _content(path)
     if not isinstance(data, dict) or "extends" not in data:
         return data
     base = data.pop("extends")
@@ -74,6 +80,19 @@ def _merged(path: Path, below: tuple[Path, ...] = ()) -> object:
         )
     beside = path.parent / base
     return _over(_merged(find(beside if beside.is_file() else beside.name), chain), data)
+
+
+def _content(path: Path) -> object:
+    """What a shape says; a published model is imported."""
+    from simmoe.workloads.importers import kept, model
+
+    return kept.content(path) if model.is_published(path) else read_yaml(path)
+
+
+def text(name_or_path: str | Path) -> bytes:
+    """What stands behind a name, to tell one model from another: of a published model its shape, not the weights."""
+    path = find(name_or_path)
+    return path.read_bytes() if path.suffix == ".yaml" else json.dumps(_content(path), sort_keys=True).encode()
 
 
 def _over(base: object, change: object) -> object:

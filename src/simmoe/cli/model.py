@@ -48,11 +48,14 @@ def model_import(a: argparse.Namespace) -> None:
     shape = importer.import_model(Path(a.file))
     if a.name:
         shape["name"] = a.name
+    models.shape(shape, a.file)  # before anything is written
     out = Path(a.out or f"{shape['name']}.yaml")
     importer.write_shape(shape, out, force=a.force)
     model = models.load(str(out))
+    idle = sum((layer.n_experts - model.top_k) * layer.expert.params for layer in model.layers if layer.n_experts)
     Screen().line(
-        f"{out}: {model.total_params / 1e9:.2f} B parameters, {len(model.moe_layers)} MoE layers, top-{model.top_k}; at {model.format} "
+        f"{out}: {model.total_params / 1e9:.2f} B parameters, {(model.total_params - idle) / 1e9:.2f} B of them for each token, "
+        f"{len(model.moe_layers)} MoE layers, top-{model.top_k}; at {model.format} "
         f"{nbytes(model.dense_bytes)} dense + {nbytes(model.all_expert_bytes)} of routed experts"
     )
     if model.caution:

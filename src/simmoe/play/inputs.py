@@ -67,6 +67,8 @@ def users_files(options: Mapping[str, Declared], values: Mapping[str, Any]) -> l
 def content(option: Declared, value: str) -> bytes:
     """What the file says that a value names, and the trace that a placement counts."""
     counted = _counted(option, value)
+    if option.name == "model":
+        return models.text(value)
     return b"".join(file.read_bytes() for file in find(option, value)) + (
         traces.find(counted).read_bytes() if counted else b""
     )

@@ -108,7 +108,8 @@ class Scenario:
     )  # fmt: skip
     model: str | Path | ModelShape | None = option(
         Input(_model), None, group=WORKLOAD, metavar=NAME,
-        help="model: bundled name (`simmoe model list`) or file (default: as the trace says)",
+        help="model: bundled name (`simmoe model list`), a shape's YAML file, or what a model is published as: GGUF, safetensors, "
+        "config.json or their folder (default: as the trace says)",
     )  # fmt: skip
     format: str | None = option(
         Text(), None, group=WORKLOAD, metavar="FORMAT",
