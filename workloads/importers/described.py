@@ -9,6 +9,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from simmoe.simulator.errors import UserError
@@ -33,7 +34,7 @@ class Described:
     notes: str = ""
     encoder: int = 0  # layers before those that decode
 
-    @property
+    @cached_property
     def layers(self) -> int:
         return len(stacks(self.tensors)) or self.config.layers
 
