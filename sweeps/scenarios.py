@@ -147,7 +147,7 @@ class Scenarios:
         inputs = {
             "hw": {name: hw.digest for name, hw in self.hw.items()},
             "trace": self._digests,
-            "routing": {name: _of_files(synthetic.files(name)) for name in self.space.given("routing")},
+            **({"routing": routing} if (routing := self._routing()) else {}),
             **self._policies,
             "model": [[*key, shape.digest] for key, shape in self._models.items()],
             "metric": {name: hashlib.sha256(metrics.find(name).read_bytes()).hexdigest() for name in self.space.objectives},
@@ -155,6 +155,10 @@ class Scenarios:
         axes = {axis: repr(values) for axis, values in self.space.axes.items()}
         said = {"axes": axes, "objectives": list(self.space.objectives.items()), "tokens": self.space.tokens}
         return hashlib.sha256(json.dumps([said, inputs], sort_keys=True).encode()).hexdigest()
+
+    def _routing(self) -> dict[str, list[str]]:
+        """Digests of the files that each class of routing is drawn from."""
+        return {name: _of_files(synthetic.files(name)) for name in self.space.given("routing")}
 
     def outcome(self, point: Point) -> Outcome:
         """Play one scenario and keep what a report needs. Scenarios that mean the same are played once, however they are written."""

@@ -25,7 +25,7 @@ FOLDER = ROOT / "examples"
 PAGES = sorted(
     path
     for path in (ROOT / "docs" / "extending").glob("*.md")
-    if "```python\n# " in path.read_text("utf-8") and path.stem != "metric"  # no policy: tests/test_sweep.py plays it
+    if "```python\n# " in path.read_text("utf-8") and path.stem not in ("metric", "importer")  # no policies
 )
 SCRIPTS = "".join(path.read_text("utf-8") for path in FOLDER.glob("*.sh"))
 EXAMPLES = sorted(p for p in FOLDER.iterdir() if p.suffix in (".sh", ".py") and f"./{p.name}" not in SCRIPTS)

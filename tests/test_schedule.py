@@ -244,7 +244,7 @@ def gated(again: Workload, run: Run, decisions, gates: list[int]):
     fixed, tables = tables_of(costs, requests)
     work = work_of(costs, requests, decisions, run.guesses, loads)
     fixed = with_cpu(fixed, costs) if len(work.cpu_ps) else fixed
-    clock = lists(recurrence._clock(costs, work, len(gates)))
+    clock = lists(recurrence._clock(costs, work, [np.zeros(len(gates), np.int64) for _ in recurrence.LOGS], None, 0))
     text = bound(layer, policies.load("timeline", run.plan.timeline), rates, serve)
     tables, work, notes, now = lists(tables), lists(work), lists(notes_of(requests.widest)), 0
     for number, gate in enumerate(gates):

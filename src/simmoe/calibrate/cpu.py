@@ -40,7 +40,7 @@ def products(library: Numpy, cache_bytes: int, free_bytes: int, seconds: float) 
 
 def _of_format(library: Numpy, format: str, most: int, counts: list[int], share: float) -> list[Row]:
     found = list[Row]()
-    for size in (*SIZES, most):
+    for size in sorted({*SIZES, most}):
         calls = library.products(format, _rows(size, format), max(1, min(64, most // size)), 1)
         found += [_single(calls, format, threads, size, share) for threads in counts if library.use(threads)]
     few, tokens = library.products(format, ROWS, 1, FEW)[0], TOKENS
