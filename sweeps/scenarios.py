@@ -149,7 +149,7 @@ class Scenarios:
             "trace": self._digests,
             **({"routing": routing} if (routing := self._routing()) else {}),
             **self._policies,
-            "model": [[*key, shape.digest] for key, shape in self._models.items()],
+            "model": [[*key[:3], *filter(None, key[3:]), shape.digest] for key, shape in self._models.items()],
             "metric": {name: hashlib.sha256(metrics.find(name).read_bytes()).hexdigest() for name in self.space.objectives},
         }  # fmt: skip
         axes = {axis: repr(values) for axis, values in self.space.axes.items()}

@@ -83,9 +83,12 @@ class Figures:
         """What nobody can measure."""
         return {"value": text(count_bytes, "bytes"), "kind": "assumed", "source": f"{why}; change it to what you give"}
 
-    def path(self, rows: Rows, method: str, beside: float | None = None) -> tuple[Transfer, dict[str, Any]]:
-        """Bandwidth, latency and efficiency of the path along which those copies or reads went; beside: rate seen while others ran."""
-        found, n = transfer(points_of(rows)), samples(rows)
+    def path(
+        self, rows: Rows, method: str, least_ps: int, beside: float | None = None
+    ) -> tuple[Transfer, dict[str, Any]]:
+        """Bandwidth, latency and efficiency of the path along which those copies or reads went, which needs `least_ps` to start; beside:
+        rate seen while others ran."""
+        found, n = transfer(points_of(rows), least_ps / 1e12), samples(rows)
         best = max(found.shares, key=lambda point: point[::-1])[0]
         (row, *_) = (row for row in rows if row["bytes"] == best)
         start = found.latency.value

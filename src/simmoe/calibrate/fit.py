@@ -85,8 +85,8 @@ class Transfer(NamedTuple):
     shares: tuple[tuple[int, float], ...]
 
 
-def transfer(points: Sequence[Point]) -> Transfer:
-    """latency + bytes / (rate x share of that size) meets each time.
+def transfer(points: Sequence[Point], least: float = 0.0) -> Transfer:
+    """latency + bytes / (rate x share of that size) meets each time. least: seconds that every such path needs to start.
 
     The rate is that of the size with the best bytes per second. A latency taken off small transfers must not make them faster than
     that, or the link would be faster than anything that was seen: so it ends where a straight line through a small transfer and
@@ -96,7 +96,7 @@ def transfer(points: Sequence[Point]) -> Transfer:
     size, seconds = max(points, key=lambda point: point.bytes / point.seconds)
     small = [point for point in points if point.bytes < size and start > SMALL * point.seconds]
     begins = [max(0.0, (size * t - s * seconds) / (size - s)) for s, t in small]
-    latency = min([start, *begins])
+    latency = max(min([start, *begins]), min(least, 0.9 * min(point.seconds for point in points)))
     rate = size / (seconds - latency)
     ratios = [(latency + s / rate) / t for s, t in points]
     ends = [latency, *begins]

@@ -17,6 +17,7 @@ from simmoe import hardware_profiles
 from simmoe.calibrate import fit, units
 from simmoe.calibrate.figures import Figures, points_of, whole
 from simmoe.calibrate.rows import Row, Rows, machine_of, microseconds, of, samples
+from simmoe.hardware_profiles import delays
 from simmoe.hardware_profiles.plausible import peaks_of
 from simmoe.hardware_profiles.schema import W
 from simmoe.simulator.errors import UserError
@@ -127,7 +128,9 @@ def _discrete(rows: Rows, f: Figures) -> dict[str, Any]:
     link |= _slow_and_back(rows, f, load)
     if machine["home"] == "disk":
         reads = _reads(rows)
-        path, up = f.path([row for row in reads if row["depth"] == 1], "O_DIRECT reads, one in flight")
+        path, up = f.path(
+            [row for row in reads if row["depth"] == 1], "O_DIRECT reads, one in flight", delays.STORE.least_ps
+        )
         del up["efficiency"]
         tiers["disk"] = f.store(reads, machine["disk_bytes"], whole(path.bytes_per_s, "bandwidth"))
         link["upstream"] = {"from": "disk", **up, "pipelined": False}
@@ -182,11 +185,12 @@ def _link(rows: Rows, f: Figures) -> tuple[int, dict[str, Any]]:
     machine = machine_of(rows)
     seen = _beside(rows, "load")["load_gbs"] * 1e9 if machine["unified"] else None
     if machine["unified"] and machine["home"] == "disk":
-        path, entry = f.path([row for row in _reads(rows) if row["depth"] == 1], "O_DIRECT reads, one in flight", seen)
+        reads = [row for row in _reads(rows) if row["depth"] == 1]
+        path, entry = f.path(reads, "O_DIRECT reads, one in flight", delays.STORE.least_ps, seen)
     elif machine["unit"] == "cpu":
-        path, entry = f.path(_copies(rows, "host to host"), COPY, seen)
+        path, entry = f.path(_copies(rows, "host to host"), COPY, delays.COPY.least_ps, seen)
     else:
-        path, entry = f.path(_copies(rows, "h2d pinned"), PINNED, seen)
+        path, entry = f.path(_copies(rows, "h2d pinned"), PINNED, delays.LINK.least_ps, seen)
     return whole(path.bytes_per_s, "bandwidth"), entry
 
 
