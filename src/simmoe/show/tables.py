@@ -200,7 +200,8 @@ def show_guess(found: Guess, out: Screen) -> None:
     if found.tok_s is not None and not found.exact:
         parts.append(f"{number(found.tok_s[0])} to {number(found.tok_s[1])} tok/s")
     if found.ttft_first_s is not None:
-        parts.append(f"TTFT {seconds(found.ttft_first_s[0])} to {seconds(found.ttft_first_s[1])}")
+        ends = dict.fromkeys(seconds(end) for end in found.ttft_first_s)  # once where both read alike
+        parts.append(f"TTFT {' to '.join(ends)}")
     if found.exact:
         out.print(
             "Decoding takes this time with any routing: nothing is loaded, and the experts of each layer are all on one unit."
