@@ -418,7 +418,7 @@ def test_fault_04_what_nothing_makes_fit_says_so(tmp_path: Path, capsys: pytest.
     command = ["run", "--hw", small(tmp_path, "tiny", "1.1 GB"), "--trace", "oracle", "--tokens", "100"]
     line = refused(capsys, *command)
     assert line.endswith(
-        "no other --format, --context or --placement n_cpu_moe=N alone would fit: name a larger machine\n"
+        "no other --format, --kv-format, --context or --placement n_cpu_moe=N alone would fit: name a larger machine\n"
     )
 
 

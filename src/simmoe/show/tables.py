@@ -188,9 +188,10 @@ def extras(workload: Workload, plan: Plan) -> str:
 def show_band(run: Run, found: Band, out: Screen) -> None:
     """The ranges around tok/s."""
     (slow, fast), (low, high) = found.hardware, found.text
+    texts = f", {number(low)} to {number(high)} over texts like this one (90 %, block bootstrap of the decode passes)"
     out.print(
-        f"Simulated {number(run.tok_s)} tok/s: {number(slow)} to {number(fast)} at the ends of the profile's ranges, "
-        f"{number(low)} to {number(high)} over texts like this one (90 %, block bootstrap of the decode passes)."
+        f"Simulated {number(run.tok_s)} tok/s: {number(slow)} to {number(fast)} at the ends of the profile's ranges"
+        f"{texts if run.workload.text.routing is None else ''}."
     )
 
 
