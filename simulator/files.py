@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import secrets
 import stat
 import tempfile
@@ -42,8 +43,10 @@ def resolve(name: str | Path, folder: Path, suffix: str, what: str, add: str, li
     except OSError:  # a name that is too long, a folder that may not be entered: no file that can be read
         pass
     stem = path.name.removesuffix(suffix)
-    if len(path.parts) == 1 and stem in available(folder, suffix):
+    if len(path.parts) == 1 and stem in (bundled := available(folder, suffix)):
         return folder / f"{stem}{suffix}"
+    if len(path.parts) == 1 and suffix != ".py" and (alike := [one for one in bundled if _bare(one) == _bare(stem)]):
+        return folder / f"{alike[0]}{suffix}"  # a policy's name stays exact: rules compare it
     why = _not_there(str(name), path, suffix)
     if not why and (why := _of_another_kind(path.name)):
         why += (
@@ -51,6 +54,11 @@ def resolve(name: str | Path, folder: Path, suffix: str, what: str, add: str, li
         )
     why = why or f"no such file or bundled name; {among(stem, available(folder, suffix), 'bundled:', listing)}"
     raise UserError(f"unknown {what} {_shown(str(name))}: {why}; {add}")
+
+
+def _bare(name: str) -> str:
+    """A name without what people write differently: Qwen3-30B-A3B, RTX 3060."""
+    return re.sub(r"[-_ ]", "", name.casefold())
 
 
 def _is_way(name: str) -> bool:

@@ -134,8 +134,7 @@ def in_arrays(data: bytes, draw: random.Random) -> bytes:
         return in_bytes(data, draw)
     with np.load(io.BytesIO(data)) as archive:
         arrays = dict(archive)
-    for _ in range(draw.randint(1, 2)):
-        name = draw.choice(list(arrays))
+    for name in draw.sample(list(arrays), min(draw.randint(1, 2), len(arrays))):
         if name == "meta":
             arrays[name] = np.array(in_json(str(arrays[name]).encode(), draw).decode("utf-8", "replace"))
         else:

@@ -340,3 +340,41 @@ def test_a_folder_without_one_model_is_one_line(
         capsys, "run", "--hw", "rtx_3060", "--trace", trace, "--model", str(tmp_path / "model"), "--budget", "50%"
     )
     assert code == 2 and message in line
+
+
+# --- what contradicts itself ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "more", "message"),
+    [
+        ({}, [("blk.0.attn_q.weight", (2048, 2048), Q8)], "tensor 'blk.0.attn_q.weight' is there 2 times"),
+        ({}, [("blk.1.attn_q.weight", (2048, 2048), Q8)], "tensor 'blk.1.attn_q.weight' is beyond the 1 blocks"),
+        ({"expert_count": 64}, [], "expert_count is 64, but its tensors hold 32 experts"),
+    ],
+)
+def test_a_gguf_file_that_contradicts_itself_is_refused(
+    fields: dict[str, Any], more: Tensors, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_gguf(tmp_path / "m.gguf", "qwen3moe", {**SMALL, **fields}, [*small(Q8), *more])
+    assert main(["model", "import", str(file), "--out", str(tmp_path / "m.yaml")]) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("change", [{"hidden_size": 0}, {"num_attention_heads": 10**9}])
+def test_heads_without_width_are_one_line(
+    change: dict[str, int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fields = {"model_type": "mixtral", "num_hidden_layers": 2, "hidden_size": 64, "vocab_size": 100, "num_attention_heads": 4,
+              "num_key_value_heads": 2, "intermediate_size": 128, "num_local_experts": 4, "num_experts_per_tok": 2}  # fmt: skip
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({**fields, **change}))
+    assert main(["model", "import", str(file), "--out", str(tmp_path / "m.yaml")]) == 2
+    said = capsys.readouterr().err
+    assert "the head width is 0" in said and said.count("\n") == 1
+
+
+def test_a_report_that_never_ends_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["hw", "detect", "--from", "/dev/null"]) == 2
+    assert "/dev/null is neither a file nor a folder" in capsys.readouterr().err

@@ -217,7 +217,8 @@ def test_fault_15_no_bundled_machine_is_questioned(capsys: pytest.CaptureFixture
     ("-ncmoe 25", "--placement n_cpu_moe=25"),
     ("--cpu-moe", "--placement n_cpu_moe=99"), ("-ngl 20", "--placement n_cpu_moe=N"), ("-ot exps=CPU", "--placement n_cpu_moe=N"),
     ("-c 4096", "--context 4096"), ("--max-model-len 4096", "--context 4096"), ("-ts 3,1", "--placement layer_split=3/1"),
-    ("-np 4", "--batch 4"),
+    ("-np 4", "--batch 4"), ("-ctk q8_0", "--kv-format q8_0, of keys and values alike"), ("-n 20", "--generate 20"),
+    ("-d 8192", "--depth 8192"), ("-m model.gguf", "--model model.gguf"),
 ])  # fmt: skip
 def test_fault_29_an_option_of_another_engine_is_told_in_words_of_this_one(
     words: str, like: str, capsys: pytest.CaptureFixture[str]
@@ -228,7 +229,7 @@ def test_fault_29_an_option_of_another_engine_is_told_in_words_of_this_one(
             said = refused(capsys, command, *line.split())
             assert said.startswith(f"simmoe: unknown option {option}; here: ") and like in said, said
     assert "here:" not in refused(capsys, "sweep", "oracle_vs_switch", *words.split())
-    if "N" not in like and "layer_split" not in like:  # what is named is taken
+    if "N" not in like and not re.search("layer_split|alike|gguf", like):  # what is named is taken
         assert (
             main(["run", "--hw", "a100", "--trace", "oracle-2x4", "--tokens", "60", "--budget", "50%", *like.split()])
             == 0
@@ -417,5 +418,34 @@ def test_fault_04_what_nothing_makes_fit_says_so(tmp_path: Path, capsys: pytest.
     command = ["run", "--hw", small(tmp_path, "tiny", "1.1 GB"), "--trace", "oracle", "--tokens", "100"]
     line = refused(capsys, *command)
     assert line.endswith(
-        "no other --format, --context or --placement n_cpu_moe=N alone would fit: name a larger machine\n"
+        "no other --format, --kv-format, --context or --placement n_cpu_moe=N alone would fit: name a larger machine\n"
     )
+
+
+# --- what a newcomer with a gaming PC writes ------------------------------------------------------------------------
+
+PC = ["--gpu", "rtx_3060", "--host", "ddr4_3200_2ch", "--format", "Q4_K_M", "--prompt", "16", "--generate", "4"]
+
+
+def test_a_bundled_machine_or_model_is_found_however_its_name_is_spelt(capsys: pytest.CaptureFixture[str]) -> None:
+    exact = output(capsys, "run", "--model", "olmoe-1b-7b", *PC, "--json")
+    spelt = ["RTX 3060" if word == "rtx_3060" else word.upper() for word in PC[:4] if word[0] != "-"]
+    words = ["--gpu", spelt[0], "--host", spelt[1].replace("_", "-"), "--model", "OLMoE_1B-7B", *PC[4:], "--json"]
+    assert json.loads(output(capsys, "run", *words))["tok_s"] == json.loads(exact)["tok_s"]
+    assert "did you mean 'lru'" in refused(capsys, "run", "--model", "olmoe-1b-7b", *PC, "--eviction", "lru_")
+
+
+def test_the_refusal_of_a_model_says_that_its_own_files_are_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "a GGUF file, a config.json, or a YAML" in refused(capsys, "run", "--model", "DeepSeek-V3", *PC)
+
+
+def test_a_range_whose_ends_read_alike_is_one_value(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--model", "mixtral-8x7b", *PC[:5], "Q4_0", "--prompt", "512", "--generate", "4"]
+    text = flat(output(capsys, "run", *words, "--placement", "n_cpu_moe=32"))
+    assert re.search(r"With the routing like:mixtral, [^:]+:llama-moe-v2: TTFT [\d.]+ s\.", text), text
+
+
+def test_a_wait_names_the_cpu_where_no_subject_stands_before_it(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--model", "olmoe-1b-7b", *PC, "--placement", "n_cpu_moe=1"]
+    text = flat(output(capsys, "run", *words))
+    assert "Bound by memory bandwidth" in text and "waits for the experts that the CPU computes" in text, text

@@ -193,3 +193,12 @@ def test_what_cannot_be_asked_is_one_line(words, line, capsys):
     assert main(["run", *words.split()]) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1 and re.search(line, err), err
+
+
+def test_a_smaller_cache_is_named_where_it_would_fit(capsys):
+    words = ["--hw", "rtx_3060", "--model", "qwen3-30b-a3b", "--format", "q4_k", "--placement", "n_cpu_moe=48"]
+    words += ["--context", "128k", "--prompt", "8", "--generate", "2"]
+    assert main(["run", *words]) == 2
+    assert "what would fit: --kv-format q8_0, or --context" in capsys.readouterr().err
+    found = played(capsys, *words, "--kv-format", "q8_0")
+    assert found["memory_bytes"]["kv"] == 48 * 131072 * 2 * 4 * 128 * 34 // 32

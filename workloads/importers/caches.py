@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from simmoe.simulator.errors import UserError
 from simmoe.workloads.importers.config import Config
 from simmoe.workloads.importers.places import LAYER, Named
 from simmoe.workloads.importers.tensors import Kept, cache
@@ -65,6 +66,10 @@ def _keys_and_values(shapes: Shapes, limit: Limit, heads: int, config: Config) -
     if not keys:  # the layer reads the cache of another one
         return [cache(0, 4 * output[1], limit.kept, 0, limit.chunked)]
     value = values[0] if values else keys[0]  # without a projection of its own the value is the key
+    if not value:
+        raise UserError(
+            f"{config.where}: the head width is 0; hidden_size or head_dim is too small for num_attention_heads"
+        )
     score = output[1] * keys[0] // value
     picked = _first(shapes, "indexer.wk.weight", "indexer.k_proj.weight")
     read = config.number("index_topk", "index_top_k", default=0) if picked else 0

@@ -7,6 +7,7 @@ counted as attention it would be read for every token.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from simmoe.workloads.importers.tensors import Tensor, collect
 from simmoe.workloads.models.roles import ROLES
 
 LAYER = re.compile(r"blk\.(\d+)\.(.+)")
+EXPERTS = re.compile(r"blk\.\d+\.ffn_(gate|up|down|gate_up)_exps\.weight")
 SPLIT = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
 PART_OF = (  # the first pattern that matches decides
     (re.compile(r"ffn_(gate|up|down|gate_up)_exps\b"), "expert"),
@@ -49,6 +51,7 @@ def import_gguf(path: Path) -> dict[str, Any]:
     metadata = Metadata(header.metadata, path.name)
     if not metadata.number("expert_count", default=0):
         raise UserError(f"{path.name}: expert_count is 0 or missing; only Mixture-of-Experts models can be imported")
+    _agree(metadata, header)
     tied = all(info.name != "output.weight" for info in header.tensors)
     tensors = [_tensor(info, tied, metadata) for info in header.tensors]
     match = SPLIT.fullmatch(path.name)
@@ -64,6 +67,26 @@ def import_gguf(path: Path) -> dict[str, Any]:
         "parts": collect(tensors, facts, used, width, path.name),
         **{key: text for key, text in said.items() if text},
     }
+
+
+def _agree(metadata: Metadata, header: Header) -> None:
+    """Raises UserError where tensors and metadata contradict each other: each answer would follow the one that is wrong."""
+    where, experts = metadata.where, metadata.number("expert_count")
+    blocks = metadata.layers + metadata.number("nextn_predict_layers", default=0)
+    for name, times in Counter(info.name for info in header.tensors).items():
+        if times > 1:
+            raise UserError(
+                f"{where}: tensor {name[:80]!r} is there {times} times; a model has each once: is a file here twice?"
+            )
+    for info in header.tensors:
+        match = LAYER.fullmatch(info.name)
+        if match and (len(match[1]) > 5 or int(match[1]) >= blocks):
+            raise UserError(
+                f"{where}: tensor {info.name[:80]!r} is beyond the {blocks} blocks that the metadata names (block_count)"
+            )
+    held = max((info.dims[-1] for info in header.tensors if EXPERTS.fullmatch(info.name)), default=experts)
+    if type(metadata.said("expert_count")) is int and held != experts:
+        raise UserError(f"{where}: expert_count is {experts}, but its tensors hold {held} experts; the two must agree")
 
 
 def _caution(metadata: Metadata, header: Header) -> str:

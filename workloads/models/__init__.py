@@ -50,7 +50,7 @@ def find(name_or_path: str | Path) -> Path:
     """The file behind a path or a bundled name; of a folder, the file in it that says most of the model."""
     from simmoe.workloads.importers.model import holds_model, main_file
 
-    add = "to add one, write or import a YAML file (docs/models.md)"
+    add = "in place of a name stands a GGUF file, a config.json, or a YAML file of your own (docs/models.md)"
     with contextlib.suppress(OSError):  # a name that is too long, a folder that may not be entered
         if Path(name_or_path).is_dir() and (holds_model(Path(name_or_path)) or str(name_or_path) not in available()):
             return main_file(Path(name_or_path))

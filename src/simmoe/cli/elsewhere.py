@@ -13,7 +13,9 @@ LIKE = {  # {} is the value that stood there
     **dict.fromkeys(("-b", "--batch-size", "-ub", "--ubatch-size", "--max-num-batched-tokens"), "--prefill-chunk {}"),
     **dict.fromkeys(("-np", "--parallel", "--max-num-seqs"), _TOGETHER),
     **dict.fromkeys(("-ts", "--tensor-split"), "--placement layer_split={}"),
-    "--gpu-memory-utilization": "--memory SIZE", "-n": "--tokens {}", "--n-predict": "--tokens {}", "--predict": "--tokens {}",
+    "--gpu-memory-utilization": "--memory SIZE", "-m": "--model {}", "-p": "--prompt N", "--n-prompt": "--prompt {}",
+    **dict.fromkeys(("-n", "--n-predict", "--predict", "--n-gen"), "--generate {}"), **dict.fromkeys(("-d", "--n-depth"), "--depth {}"),
+    **dict.fromkeys(("-ctk", "-ctv", "--cache-type-k", "--cache-type-v", "--kv-cache-dtype"), "--kv-format {}, of keys and values alike"),
 }  # fmt: skip
 
 

@@ -125,6 +125,8 @@ def _files(names: list[str]) -> Iterator[Path]:
         path = Path(name)
         if not path.exists():
             raise UserError(f"--from {name}: no such file or folder; name the outputs of nvidia-smi -q -x, lscpu -J, …")
+        if not (path.is_file() or path.is_dir()):  # a device or a pipe may never end
+            raise UserError(f"--from {name} is neither a file nor a folder; save the report to a file first")
         yield from sorted(one for one in path.iterdir() if one.is_file()) if path.is_dir() else [path]
 
 

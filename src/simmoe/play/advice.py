@@ -51,7 +51,8 @@ def bound_by(run: Run) -> str:
     if launch_share(run) > 0.5:
         return f"bound by launch overhead: {launch_share(run):.0%} of decode time"
     name, share = next(item for item in shares(run) if not item[0].startswith("waiting"))
-    return f"bound by memory bandwidth: {share:.0%} of decode time is {name}, {waiting[whom]:.0%} {waits[whom]}"
+    rest = waits[whom].replace("that it computes", "that the CPU computes")  # no subject stands before it here
+    return f"bound by memory bandwidth: {share:.0%} of decode time is {name}, {waiting[whom]:.0%} {rest}"
 
 
 def sentence(run: Run, found: list[Tried]) -> str:

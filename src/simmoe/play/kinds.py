@@ -101,6 +101,7 @@ class Count(Kind):
     low: int = 1
     high: int = LARGEST
     all: bool = False  # the word "all" stands for None
+    such_as: str = ""  # how else it may be written
 
     def check(self, value: Any, where: str) -> int | None:
         if self.all and value == "all":
@@ -110,7 +111,9 @@ class Count(Kind):
             return number
         most = "at most" if number is not None and number > self.high else None
         rule = f"{most} {self.high:,}" if most else f"{self.low} or more"
-        raise UserError(f"{where} {reprlib.repr(value)} is no {self.what}; give {rule}{', or all' * self.all}")
+        raise UserError(
+            f"{where} {reprlib.repr(value)} is no {self.what}; give {rule}{', or all' * self.all}{self.such_as}"
+        )
 
     def parse(self, word: str, where: str) -> int | None:
         return self.check(int(word) if re.fullmatch(r"[+-]?[0-9]{1,20}", word.strip()) else word, where)
@@ -122,6 +125,8 @@ class Count(Kind):
 @dataclass(frozen=True)
 class Positions(Count):
     """A whole number of tokens or positions; k stands for 1,024 of them."""
+
+    such_as: str = ", such as 4096 or 32k"
 
     def check(self, value: Any, where: str) -> int | None:
         thousands = re.fullmatch(r"([0-9]{1,10})[kK]", value.strip()) if isinstance(value, str) else None

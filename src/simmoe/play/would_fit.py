@@ -34,11 +34,14 @@ def _said(scenario: Scenario) -> str:
     if _fits(scenario, memory):  # but for what is beside the budget, of which the line has told
         return ""
     each = (
-        _budget(scenario, memory), _format(scenario, workload, memory), _context(scenario, workload, memory), _blocks(scenario, workload)
+        _budget(scenario, memory), _format(scenario, workload, memory), _kv_format(scenario, workload, memory),
+        _context(scenario, workload, memory), _blocks(scenario, workload),
     )  # fmt: skip
     if found := [way for way in each if way]:
         return f"; what would fit: {', or '.join(found)}"
-    return "; no other --format, --context or --placement n_cpu_moe=N alone would fit: name a larger machine"
+    return (
+        "; no other --format, --kv-format, --context or --placement n_cpu_moe=N alone would fit: name a larger machine"
+    )
 
 
 def _fits(scenario: Scenario, memory: Memory) -> bool:
@@ -79,6 +82,19 @@ def _format(scenario: Scenario, workload: Workload, memory: Memory) -> str:
         kv = _kv_bytes(workload, model, workload.context)
         if model.format != workload.model.format and _fits(scenario, replace(memory, model=model, kv_bytes=kv)):
             return f"--format {model.format}"
+    return ""
+
+
+def _kv_format(scenario: Scenario, workload: Workload, memory: Memory) -> str:
+    """The KV format of the most bytes that fits, of those that engines offer for it; empty where none does."""
+    named = workload.recorded.meta.get("model") if scenario.model is None else scenario.model
+    if not named or isinstance(named, ModelShape) or scenario.kv_format is not None:
+        return ""
+    for kv_format in ("q8_0", "q4_0"):
+        model = models.load(named, workload.model.format, kv_format)
+        kv = _kv_bytes(workload, model, workload.context)
+        if _fits(scenario, replace(memory, model=model, kv_bytes=kv)):
+            return f"--kv-format {kv_format}"
     return ""
 
 

@@ -188,9 +188,10 @@ def extras(workload: Workload, plan: Plan) -> str:
 def show_band(run: Run, found: Band, out: Screen) -> None:
     """The ranges around tok/s."""
     (slow, fast), (low, high) = found.hardware, found.text
+    texts = f", {number(low)} to {number(high)} over texts like this one (90 %, block bootstrap of the decode passes)"
     out.print(
-        f"Simulated {number(run.tok_s)} tok/s: {number(slow)} to {number(fast)} at the ends of the profile's ranges, "
-        f"{number(low)} to {number(high)} over texts like this one (90 %, block bootstrap of the decode passes)."
+        f"Simulated {number(run.tok_s)} tok/s: {number(slow)} to {number(fast)} at the ends of the profile's ranges"
+        f"{texts if run.workload.text.routing is None else ''}."
     )
 
 
@@ -200,7 +201,8 @@ def show_guess(found: Guess, out: Screen) -> None:
     if found.tok_s is not None and not found.exact:
         parts.append(f"{number(found.tok_s[0])} to {number(found.tok_s[1])} tok/s")
     if found.ttft_first_s is not None:
-        parts.append(f"TTFT {seconds(found.ttft_first_s[0])} to {seconds(found.ttft_first_s[1])}")
+        ends = dict.fromkeys(seconds(end) for end in found.ttft_first_s)  # once where both read alike
+        parts.append(f"TTFT {' to '.join(ends)}")
     if found.exact:
         out.print(
             "Decoding takes this time with any routing: nothing is loaded, and the experts of each layer are all on one unit."
