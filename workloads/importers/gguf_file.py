@@ -84,6 +84,11 @@ def _agree(metadata: Metadata, header: Header) -> None:
             raise UserError(
                 f"{where}: tensor {info.name[:80]!r} is beyond the {blocks} blocks that the metadata names (block_count)"
             )
+    width, table = metadata.number("embedding_length"), [x for x in header.tensors if x.name == "token_embd.weight"]
+    if table and table[0].dims[0] != width:
+        raise UserError(
+            f"{where}: embedding_length is {width}, but a row of token_embd.weight has {table[0].dims[0]} numbers; the two must agree"
+        )
     held = max((info.dims[-1] for info in header.tensors if EXPERTS.fullmatch(info.name)), default=experts)
     if type(metadata.said("expert_count")) is int and held != experts:
         raise UserError(f"{where}: expert_count is {experts}, but its tensors hold {held} experts; the two must agree")
