@@ -376,6 +376,24 @@ def test_heads_without_width_are_one_line(
     assert "the head width is 0" in said and said.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"moe_layer_freq": [1]}, "moe_layer_freq has 1 entries; it must have one for each of the 2 layers"),
+        ({"num_hidden_layers": 32_767}, "num_hidden_layers is 32767; it must be a whole number from 1 to 1024"),
+    ],
+)
+def test_lists_and_counts_of_layers_are_bounded(
+    change: dict[str, Any], line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fields = {"model_type": "mixtral", "num_hidden_layers": 2, "hidden_size": 64, "vocab_size": 100, "num_attention_heads": 4,
+              "num_key_value_heads": 2, "intermediate_size": 128, "num_local_experts": 4, "num_experts_per_tok": 2}  # fmt: skip
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({**fields, **change}))
+    assert main(["model", "import", str(file), "--out", str(tmp_path / "m.yaml")]) == 2
+    assert line in capsys.readouterr().err
+
+
 def test_a_report_that_never_ends_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["hw", "detect", "--from", "/dev/null"]) == 2
     assert "/dev/null is neither a file nor a folder" in capsys.readouterr().err

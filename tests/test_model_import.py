@@ -210,7 +210,7 @@ def test_dense_layers_of_a_qwen_config(tmp_path: Path) -> None:
         ({"vocab_size": -1}, "vocab_size is -1; it must be a whole number"),
         ({"num_experts_per_tok": 9}, "top_k is 9 but the fewest experts of a layer are 8"),
         ({"num_key_value_heads": 5}, "num_key_value_heads is 5; it must divide num_attention_heads, 32"),
-        ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000; it must be a whole number from 1 to 32767"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000; it must be a whole number from 1 to 1024"),
     ],
 )
 def test_a_bad_config_is_one_line(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -486,7 +486,7 @@ def test_a_split_model_needs_all_its_files(tmp_path: Path) -> None:
         ({}, "_exps.", "no layer has routed experts; only Mixture-of-Experts models"),
         ({}, "1.ffn_", "layer 1 has no feed-forward tensors; is a file missing?"),
         ({}, "blk.1.", "layer 1 has no attention and no feed-forward tensors"),
-        ({"block_count": 0}, "nothing", "0 layers; a model has 1 to 32767"),
+        ({"block_count": 0}, "nothing", "0 layers; a model has 1 to 1024"),
         ({"expert_used_count": 200}, "nothing", "top_k is 200 but the fewest experts of a layer are 128"),
         (
             {"attention.head_count_kv": [4]},

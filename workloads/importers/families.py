@@ -152,6 +152,10 @@ def _is_moe(c: Config, i: int) -> bool:
         first, last = c.number("moe_layer_start_index"), c.number("moe_layer_end_index", default=c.layers)
         return first <= i <= last and (i + 1) % c.number("moe_layer_interval", default=1) == 0
     if isinstance(frequency := c.fields.get("moe_layer_freq"), list):
+        if len(frequency) < c.layers:
+            raise UserError(
+                f"{c.where}: moe_layer_freq has {len(frequency)} entries; it must have one for each of the {c.layers} layers"
+            )
         return bool(frequency[i])
     step = max(c.number("decoder_sparse_step", "interleave_moe_layer_step", default=1), 1)
     dense = c.fields.get("mlp_only_layers") or []

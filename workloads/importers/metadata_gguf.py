@@ -7,7 +7,7 @@ from typing import Any
 
 from simmoe.simulator.errors import UserError
 
-MOST_LAYERS = 32_767  # layers are int16 in a trace
+MOST_LAYERS = 1_024  # the deepest published model has 126; each layer is described apart
 
 
 @dataclass(frozen=True)
