@@ -517,8 +517,8 @@ CONFIGS = {
     "a list": ("[1]", "holds a list"),
     "a key twice": ('{"model_type": "mixtral", "model_type": "olmoe"}', "'model_type' stands twice"),
     "a number without end": ('{"model_type": "mixtral", "hidden_size": 1' + "0" * 5000 + "}", "5,001 digits"),
-    "experts without end": (json.dumps({**MIXTRAL, "num_local_experts": 10**30}), "n_experts is 1000000000000000000000000000000"),
-    "layers without end": (json.dumps({**MIXTRAL, "num_hidden_layers": 10**9}), "must be a whole number from 1 to 32767"),
+    "experts without end": (json.dumps({**MIXTRAL, "num_local_experts": 10**30}), "num_local_experts is 1000000000000000000000000000000"),
+    "layers without end": (json.dumps({**MIXTRAL, "num_hidden_layers": 10**9}), "must be a whole number from 1 to 1024"),
     "NaN": (json.dumps({**MIXTRAL, "rope_theta": float("nan")}), "NaN is no number"),
     "half a character": ('{"model_type": "\\udc00"}', "lone surrogate"),
 }  # fmt: skip

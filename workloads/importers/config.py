@@ -48,8 +48,10 @@ class Config:
             if isinstance(value, list) and value and all(one == value[0] for one in value):
                 value = value[0]
             if value is not None:
-                if type(value) is not int or value < 0:
-                    raise UserError(f"{self.where}: {name} is {reprlib.repr(value)}; it must be a whole number")
+                if type(value) is not int or not 0 <= value < 2**32:
+                    raise UserError(
+                        f"{self.where}: {name} is {reprlib.repr(value)}; it must be a whole number from 0 to {2**32 - 1}"
+                    )
                 return value
         if default is None:
             raise UserError(f"{self.where}: {' or '.join(names)} is missing; is the file complete?")
