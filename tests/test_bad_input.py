@@ -198,6 +198,7 @@ def test_bad_hardware(name, run, tmp_path):
     run(line, hw=str(tmp_path / "box.yaml"))
 
 
+@pytest.mark.slow
 def test_a_model_that_does_not_fit(tmp_path, capsys):
     ids = np.zeros((1, 32, 2), np.int16)
     ids[..., 1] = 1

@@ -279,6 +279,7 @@ def test_single_launches_are_no_grouped_launch(tmp_path):
     assert written(tmp_path, found).device.grouped_launch_ps is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unified", [True, False], ids=["unified", "discrete"])
 @pytest.mark.parametrize("home", ["disk", "memory"])
 def test_rows_that_miss_a_kind_are_one_line(tmp_path, capsys, home, unified):

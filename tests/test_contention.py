@@ -81,6 +81,7 @@ def passes_ps(hw: Hardware, requests: list, on_cpu: set, engine: str, slots: int
     return (clocks.end_ps - clocks.start_ps).tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(
     ("hw", "ps"),

@@ -247,6 +247,7 @@ def test_a_report_that_is_none_is_refused_in_one_line(content, line, tmp_path, c
     assert out.out == "" and out.err.count("\n") == 1 and re.search(line, out.err), out.err
 
 
+@pytest.mark.slow
 def test_reports_that_are_cut_and_garbled_end_in_an_answer_or_in_one_line(monkeypatch):
     random, read = Random(12), host.load
     monkeypatch.setattr(host, "load", cache(read))  # 26 files, read again for each report

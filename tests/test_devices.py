@@ -221,6 +221,7 @@ def test_one_rank_is_one_machine():
     compare()
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 def test_every_request_belongs_to_one_device_and_keeps_its_verdict():
     @settings(max_examples=examples(150), deadline=None)

@@ -75,6 +75,7 @@ def run(case: Case, engine: Engine, left: set[int] | None = None, page_cache: in
     return clocks, counts, link_bytes_by_pass(case.trace, requests, decisions, guesses, sizes), decisions
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @pytest.mark.parametrize("name", ["simpy", "plain", pytest.param("fast", marks=[COMPILED, pytest.mark.slow])])
 @pytest.mark.parametrize("prefetching", [None, pytest.param(True, marks=pytest.mark.slow)])

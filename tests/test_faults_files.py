@@ -139,6 +139,7 @@ def test_fault_30_a_device_stays_a_device(tmp_path, capsys):
     assert stat.S_ISCHR(device.stat().st_mode)
 
 
+@pytest.mark.slow
 def test_fault_30_new_files_obey_the_umask(tmp_path):
     done = call(*ONE, "--per-token", tmp_path / "new.csv", umask=0o007)
     assert done.returncode == 0 and stat.S_IMODE((tmp_path / "new.csv").stat().st_mode) == 0o660
@@ -189,6 +190,7 @@ def test_fault_30_a_circle_of_links(tmp_path, refused):
     refused(*ONE, "--per-token", tmp_path / "a", line="symbolic links")
 
 
+@pytest.mark.slow
 def test_fault_30_a_read_only_folder_is_one_line():
     """Root may write everywhere, so it becomes nobody once all is imported; nobody cannot enter the folders of pytest."""
     with tempfile.TemporaryDirectory() as name:
@@ -380,6 +382,7 @@ def test_fault_32_a_long_chain_of_extends(kind, tmp_path):
     assert "extends" in in_time(*READS[kind], tmp_path / "p0.yaml").stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["profile", "shape"])
 def test_fault_32_a_chain_that_is_a_loop(kind, tmp_path):
     for one, other in ("ab", "ba"):
@@ -547,12 +550,14 @@ def test_fault_33_output_that_cannot_be_written_is_one_line(command):
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "No space left" in done.stderr, done.stderr
 
 
+@pytest.mark.slow
 def test_fault_33_a_reader_that_leaves_is_a_quiet_exit():
     words = " ".join([sys.executable, "-m", "simmoe", "hw", "show", "a100"])
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {words} | head -c 1"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_fault_33_a_file_name_that_is_no_text(tmp_path):
     name = os.fsencode(tmp_path) + b"/\xff.npz"
     done = subprocess.run([sys.executable, "-m", "simmoe", "trace", "check", name], capture_output=True, text=True)
@@ -562,6 +567,7 @@ def test_fault_33_a_file_name_that_is_no_text(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_fault_33_a_terminal_of_few_characters():
     done = call(
         "run",

@@ -44,6 +44,7 @@ def test_fault_13_rows_that_do_not_fit_a_block_take_a_larger_type():
     assert file_bytes("deepseek-v2-lite", "q6_k") == pytest.approx(14.1 * GB, rel=0.01)
 
 
+@pytest.mark.slow
 def test_fault_13_the_kv_cache_has_a_format_of_its_own():
     words = [
         "run",

@@ -82,6 +82,7 @@ def config(folder: Path, fields: dict[str, Any]) -> Path:
     return folder / "config.json"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_fault_21_a_config_of_a_current_family(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fields, (layers, moe, experts, billions, kv) = FAMILIES[name]
@@ -91,6 +92,7 @@ def test_fault_21_a_config_of_a_current_family(name: str, tmp_path: Path, capsys
     assert model.kv_bytes_per_position == kv
 
 
+@pytest.mark.slow
 def test_fault_21_the_shape_of_glm_is_the_bundled_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = imported(capsys, config(tmp_path / "glm", FAMILIES["glm-4.5-air"][0]), tmp_path / "m.yaml")
     bundled = simmoe.load_model("glm-4.5-air")

@@ -121,6 +121,7 @@ def test_fault_25_the_help_breaks_between_words(
 # --- 29: words -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_fault_29_the_later_requests_are_not_called_warm(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """A run that starts cold has a time to first token of the later requests; `warm` is the name of a start only."""
     command = ["run", "--hw", "rtx_3090", "--trace", "oracle", "--tokens", "2048", "--start", "cold", "--budget", "50%"]
@@ -203,6 +204,7 @@ def test_fault_15_a_time_or_a_rate_that_no_machine_has_is_named(
     assert f"{path}: {value} (measured) cannot be true" in flat(output(capsys, *run))
 
 
+@pytest.mark.slow
 def test_fault_15_no_bundled_machine_is_questioned(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["hw", "list", "--json"]) == 0
     for one in json.loads(capsys.readouterr().out)["profiles"]:
@@ -281,6 +283,7 @@ def small(folder: Path, name: str, capacity: str = "3 GB", **figures: str) -> st
     return str(folder / f"{name}.yaml")
 
 
+@pytest.mark.slow
 def test_fault_22_a_sweep_says_what_a_run_of_its_scenarios_says(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -333,6 +336,7 @@ def test_fault_29_below_each_table_stands_what_its_columns_are(
     assert ("TPOT p95: " in text, "TPOT p50, " in text) == (table == "compare", table in ("run", "ladder"))
 
 
+@pytest.mark.slow
 def test_fault_01_the_bound_everything_is_marked_where_it_does_not_fit(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -348,6 +352,7 @@ def test_fault_01_the_bound_everything_is_marked_where_it_does_not_fit(
         assert "notes" not in ladder["nothing"]
 
 
+@pytest.mark.slow
 def test_fault_04_a_budget_above_all_experts_says_that_it_holds_all(capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--hw", "rtx_3090", "--trace", "oracle", "--tokens", "300"]
     note = "The budget is 496 GB more than all experts: the run holds them all, 3.63 GB"
@@ -360,6 +365,7 @@ def test_fault_04_a_budget_above_all_experts_says_that_it_holds_all(capsys: pyte
     assert "more than all experts that the placement left to the device" in flat(output(capsys, "run", *placed))
 
 
+@pytest.mark.slow
 def test_fault_11_a_context_that_is_smaller_than_what_is_played_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--hw", "rtx_3090", "--trace", "oracle", "--budget", "50%"]
     line = refused(capsys, "run", *options, "--tokens", "300", "--context", "255")
@@ -371,6 +377,7 @@ def test_fault_11_a_context_that_is_smaller_than_what_is_played_is_refused(capsy
 # --- 4: what would fit -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("options", "kinds"), [
     ("--budget 100%", {"--budget", "--format", "--placement"}),
     ("--budget 3GB", {"--budget", "--format", "--placement"}),

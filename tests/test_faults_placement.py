@@ -272,6 +272,7 @@ def test_fault_04_a_device_without_experts_needs_no_budget(
     assert not budget or found["decode"]["placed"] == requests_of(deepseek, range(26))  # a ladder's warm-up counts none
 
 
+@pytest.mark.slow
 def test_fault_04_the_home_holds_only_what_may_be_loaded(play: Play, gpt_oss: tuple[str, ...]):
     """25 layers on the CPU take 42.4 GB of 48, the other 18.7 GB are resident for good; with less budget they must be in the home too."""
     words = (*gpt_oss, "--set", "tiers.host_dram.capacity=48GB", "--placement", "n_cpu_moe=25")
@@ -284,6 +285,7 @@ def test_fault_04_the_home_holds_only_what_may_be_loaded(play: Play, gpt_oss: tu
     assert "experts to load" in again
 
 
+@pytest.mark.slow
 def test_fault_04_the_page_cache_stands_beside_the_experts_of_the_cpu(play: Play, deepseek: tuple[str, ...]):
     words = (
         "--hw",
@@ -301,6 +303,7 @@ def test_fault_04_the_page_cache_stands_beside_the_experts_of_the_cpu(play: Play
     assert "page cache 2 GB" in play(*words, "--budget", "50%", "--page-cache", "2GB")["refused"]
 
 
+@pytest.mark.slow
 def test_fault_04_one_memory_holds_the_experts_of_both(play: Play, deepseek: tuple[str, ...]):
     """A machine whose GPU and CPU read one memory: it holds all, whoever computes them."""
     words, layer = ("--hw", "strix_halo", *deepseek[2:]), layer_bytes("deepseek-v2-lite", "q4_k")
@@ -340,6 +343,7 @@ def test_fault_04_quotas_are_of_the_experts_left_to_the_device(play: Play, deeps
     assert found["decode"]["hits"] == hits > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [4, 8])
 def test_fault_04_what_is_streamed_is_said_with_the_least_n_that_fits(
     play: Play, gpt_oss: tuple[str, ...], capsys: pytest.CaptureFixture[str], n: int
@@ -387,6 +391,7 @@ CONFIGS: dict[str, tuple[dict[str, Any], list[int], dict[int, int]]] = {  # conf
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_fault_05_an_imported_model_knows_its_blocks(
     play: Play, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
@@ -436,6 +441,7 @@ def test_fault_04_all_memories_together_hold_every_expert_once(
         assert plan[0] == "--budget" or rate == (None if found["memory_bytes"]["experts"] == 0 else 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("placement", ["n_cpu_moe=14", "popular=50%"])
 @pytest.mark.parametrize("scope", ["global", "layer"])
 def test_fault_04_more_budget_never_hits_less(play: Play, deepseek: tuple[str, ...], placement: str, scope: str):

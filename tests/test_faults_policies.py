@@ -328,6 +328,7 @@ HEADERS = {  # family, keys -> the sentence; 128 elements for each position and 
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HEADERS)
 def test_fault_11_a_gguf_header_that_names_other_attention(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

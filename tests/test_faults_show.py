@@ -299,6 +299,7 @@ def test_fault_28_the_page_of_locality(
 # --- 29: messages -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_fault_29_a_trace_without_a_router_has_no_question_mark(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -492,6 +493,7 @@ def test_fault_09_a_prompt_longer_than_what_is_tried_gets_advice(
     assert promised > 1.3 * speed(command) and speed(applied(command, options)) == pytest.approx(promised, rel=0.01)
 
 
+@pytest.mark.slow
 def test_fault_09_the_advice_names_each_figure_that_it_changed(capsys: pytest.CaptureFixture[str]) -> None:
     """The memory that the link reads is slower than twice the link: both are named, and the one alone gives less."""
     command = [

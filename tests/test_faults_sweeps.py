@@ -93,6 +93,7 @@ def test_fault_22_eviction_and_budget_are_no_required_axes(capsys, tmp_path):
     assert json.loads(capsys.readouterr().out)["digest"] == trials[0]["digest"]
 
 
+@pytest.mark.slow
 def test_fault_22_a_bound_is_on_no_front_and_no_sampler_is_told_of_it(capsys, tmp_path):
     path = written(tmp_path, eviction=["lru", "belady"], budget=["10%", "40%"], trace="switch", hw="a100", tokens=256)
     sweep = found(capsys, path, "--sampler", "grid")
@@ -179,6 +180,7 @@ def test_fault_22_one_scenario_in_two_spellings_is_played_once(capsys, tmp_path,
     assert len(sweep["trials"]) == 2 and (tmp_path / "log").read_text() == "played\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line",
     [

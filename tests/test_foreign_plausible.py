@@ -90,6 +90,7 @@ def test_fault_16_both_phases_are_stuck(tmp_path: Path, capsys: pytest.CaptureFi
     assert "23 prompt rows on end" in shown and "39 decode passes on end" in shown
 
 
+@pytest.mark.slow
 def test_fault_16_what_moves_is_plausible(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Rows in order; too few without; a dummy row of too few experts; a beginning that many sequences share."""
     few = np.random.default_rng(1).permutation(moving(200))

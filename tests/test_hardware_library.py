@@ -43,6 +43,7 @@ def peak(hw: Hardware, name: str) -> int | None:
 # --- physics --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @for_each("name", NAMES)
 def test_nothing_is_faster_than_its_peak(name: str) -> None:
     hw = load(name)
@@ -56,6 +57,7 @@ def test_nothing_is_faster_than_its_peak(name: str) -> None:
         assert rate <= 1.02 * (peak(hw, f"flops.{number_format}") or rate)
 
 
+@pytest.mark.slow
 @for_each("name", NAMES)
 def test_a_discrete_link_is_pcie_or_named(name: str) -> None:
     hw = load(name)
@@ -63,6 +65,7 @@ def test_a_discrete_link_is_pcie_or_named(name: str) -> None:
     assert hw.unified or (raw is not None and raw / 1e9 in PCIE) or name == "gh200"
 
 
+@pytest.mark.slow
 @for_each("name", list(DENSE))
 def test_flops_are_dense(name: str) -> None:
     rates = load(name).device.flops_per_s
@@ -72,10 +75,12 @@ def test_flops_are_dense(name: str) -> None:
         assert rates.get(half, 0) <= 4.3 * DENSE[name] * TB
 
 
+@pytest.mark.slow
 def test_every_gpu_stands_in_the_table() -> None:
     assert {name for name in NAMES if load(name).device.name == "gpu"} == set(DENSE)
 
 
+@pytest.mark.slow
 @for_each("name", NAMES)
 def test_a_profile_that_extends_another_states_its_own_bandwidth_and_peak(name: str) -> None:
     own = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
@@ -114,6 +119,7 @@ def test_every_machine_plays_the_bundled_trace(name: str) -> None:
     assert slow.tok_s < fast.tok_s
 
 
+@pytest.mark.slow
 @needs_traces
 @pytest.mark.parametrize(
     ("path", "more", "sign"),
@@ -136,6 +142,7 @@ def test_a_changed_rate_moves_the_speed_in_its_direction(path: str, more: str, s
 # --- bounds ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @for_each("name", NAMES)
 def test_bounds_enclose_the_machine_and_are_machines(name: str) -> None:
     hw = load(name)

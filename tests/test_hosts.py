@@ -144,6 +144,7 @@ def test_two_cards_keep_their_links_and_both_stand_in_the_same_host(tmp_path, ca
     assert mine["link_busy_ps"] > played(capsys, *bare)["link_busy_ps"]
 
 
+@pytest.mark.slow
 @with_traces
 def test_two_parts_are_one_machine_through_every_door(tmp_path, capsys):
     mine = played(capsys, "run", *PAIR, *PLAY)
@@ -172,6 +173,7 @@ def test_two_parts_are_one_machine_through_every_door(tmp_path, capsys):
     assert played(capsys, "run", str(at)) == mine
 
 
+@pytest.mark.slow
 @with_traces
 def test_files_of_ones_own_are_parts_and_a_changed_one_is_noticed(tmp_path, monkeypatch, capsys):
     (tmp_path / "parts").mkdir()
@@ -265,6 +267,7 @@ def test_a_card_that_does_not_state_its_slot_cannot_be_moved(tmp_path):
         hardware_profiles.load(f"{tmp_path / 'c.yaml'}+ddr4_3200_2ch")
 
 
+@pytest.mark.slow
 def test_hosts_are_listed_shown_checked_and_written(tmp_path, capsys):
     rows = played(capsys, "hw", "list", "--hosts")["hosts"]
     assert [row["name"] for row in rows] == host.available()
@@ -296,6 +299,7 @@ def test_fault_23_a_host_is_not_baked_into_the_card(capsys):
     )  # half the lanes' rate, the same latency
 
 
+@pytest.mark.slow
 @with_traces
 def test_fault_23_a_slow_link_needs_one_set(capsys):
     """0.1.0: link.pageable is more than link.bandwidth; lower it."""
@@ -339,6 +343,7 @@ def test_fault_23_a_rate_that_is_made_lower_lowers_what_it_bounds(hw, path, valu
     ]
 
 
+@pytest.mark.slow
 @with_traces
 @pytest.mark.parametrize("limit", ["28GiB", "1GiB", "1B"])
 def test_fault_23_experts_beyond_the_pinned_memory_come_at_the_pageable_rate(limit, capsys):
@@ -407,6 +412,7 @@ def test_a_host_may_state_its_limit_of_pinned_memory(tmp_path):
     assert hardware_profiles.load(f"rtx_4090_nvme+{tmp_path / 'w.yaml'}").link.pinned_capacity_bytes is None
 
 
+@pytest.mark.slow
 @with_traces
 def test_a_speed_that_was_seen_on_two_parts_is_explained(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

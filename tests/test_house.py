@@ -108,6 +108,7 @@ def test_no_circle_of_files():
     assert not left, f"these import each other in a circle, or stand above one: {sorted(left)}"
 
 
+@pytest.mark.slow
 def test_heavy_packages_are_imported_only_where_they_are_needed():
     for folder in FOLDERS:
         for path in sources(folder):

@@ -167,6 +167,7 @@ def test_set_applies_to_every_machine_of_a_comparison(capsys: pytest.CaptureFixt
     assert all(one["run"]["tok_s"] > other["run"]["tok_s"] for one, other in zip(plain, slower))
 
 
+@pytest.mark.slow
 @needs_traces
 def test_a_changed_machine_says_so_in_its_heading(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*RUN[:-1], "--hw", "a100", "--set", "link.bandwidth=12GB/s"]) == 0

@@ -94,6 +94,7 @@ def test_nothing_resident_without_overlap_is_a_sum(case):
     assert run.pass_ps.tolist() == [parts_ps(w.costs, n) + loads[n] for n in range(w.trace.n_passes)]
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(100), deadline=None)
 @given(cases(prefetching=False))
 def test_conservation(case):

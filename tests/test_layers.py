@@ -146,6 +146,7 @@ def with_spans(model: ModelShape, kept: int, chunked: bool) -> ModelShape:
     return replace(model, layers=tuple(layers))
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_window_or_chunk_of_all_positions_is_full_attention_to_the_picosecond(chunked: bool) -> None:

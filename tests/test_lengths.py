@@ -115,6 +115,7 @@ def test_k_is_1024_positions(capsys):
 # --- without a trace ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_without_a_trace_routing_is_drawn_and_labelled(capsys):
     result = played(capsys, "--hw", "rtx_3060", "--model", "qwen3-30b-a3b", "--format", "q4_k", "--budget", "25%")
     assert result["prefill"]["requests"] > 0 and result["scenario"]["trace"]["tokens"] == 512 + 128
@@ -125,6 +126,7 @@ def test_without_a_trace_routing_is_drawn_and_labelled(capsys):
     assert low <= result["tok_s"] <= high and low < high and result["band"] is not None
 
 
+@pytest.mark.slow
 def test_no_budget_is_one_run_of_what_the_device_holds(capsys):
     words = [word for name, value in WHOLE.items() for word in (f"--{name}", value)]
     result = played(capsys, *words)
@@ -132,6 +134,7 @@ def test_no_budget_is_one_run_of_what_the_device_holds(capsys):
     assert result["prompt_tok_s"] == pytest.approx(512 / result["ttft_s"]["first"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("routing", ["uniform", "like:mixtral"])
 def test_decoding_of_whole_layers_does_not_depend_on_routing(routing):
     one, other = simmoe.run(**WHOLE), simmoe.run(**WHOLE, routing=routing, seed=5)
@@ -142,6 +145,7 @@ def test_decoding_of_whole_layers_does_not_depend_on_routing(routing):
     assert found.exact and found.tok_s[0] == found.tok_s[1] == one.tok_s
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change", [{"batch": 2}, {"placement": "random=50%"}, {"placement": None, "budget": "25%"}], ids=str
 )
@@ -158,6 +162,7 @@ def test_a_batch_without_a_trace_is_so_many_rows():
     assert run.emitted == 32 and len(np.unique(trace.sequence)) == 4
 
 
+@pytest.mark.slow
 def test_without_a_trace_a_run_is_saved_compared_and_swept(tmp_path, capsys):
     file = str(tmp_path / "s.yaml")
     words = ["--hw", "rtx_3060", "--model", "olmoe-1b-7b", "--prompt", "64", "--generate", "16", "--budget", "25%"]
@@ -195,6 +200,7 @@ def test_what_cannot_be_asked_is_one_line(words, line, capsys):
     assert out == "" and err.count("\n") == 1 and re.search(line, err), err
 
 
+@pytest.mark.slow
 def test_a_smaller_cache_is_named_where_it_would_fit(capsys):
     words = ["--hw", "rtx_3060", "--model", "qwen3-30b-a3b", "--format", "q4_k", "--placement", "n_cpu_moe=48"]
     words += ["--context", "128k", "--prompt", "8", "--generate", "2"]

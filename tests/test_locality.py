@@ -456,6 +456,7 @@ def test_json_is_the_same_bytes_each_time_and_names_no_place(capsys, tmp_path):
     assert max(switch["nmi_domain"]) < min(oracle["nmi_domain"]) and oracle["nmi_domain_from"] == "trace"
 
 
+@pytest.mark.slow
 @needs_traces
 def test_domains_and_token_ids_of_the_bundled_text():
     pytest.importorskip("tokenizers")

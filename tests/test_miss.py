@@ -128,6 +128,7 @@ def single_events(draw):
     return hw, model, tiny_trace([draw(st.lists(token, min_size=rows, max_size=rows))], n_experts)
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(400), deadline=None)
 @given(single_events())
 def test_an_event_ends_at_most_the_launches_of_its_loads_after_the_better_of_all_loads_and_all_on_the_cpu(drawn):

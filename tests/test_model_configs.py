@@ -74,6 +74,7 @@ def test_published_models_are_of_twenty_families() -> None:
     )  # those two are their plain family with a tower
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in PUBLISHED if name in models.available()])
 def test_a_config_keeps_what_the_bundled_model_keeps(name: str) -> None:
     model, bundled = shape(parts(PUBLISHED[name]["fields"], name)), models.load(name)

@@ -133,6 +133,7 @@ def test_a_model_has_exactly_the_parameters_of_its_model_class(name: str) -> Non
     assert load(name).total_params == EXACT[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS)
 @for_each("name", NAMES)
 def test_every_model_loads_in_every_format(name: str, format: str) -> None:
@@ -393,6 +394,7 @@ def test_a_mistake_is_one_clear_line(base: dict[str, Any], path: str, value: Any
     assert str(caught.value).startswith("m.yaml: ") and "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text, message",
     [

@@ -101,6 +101,7 @@ def assert_counts_of_the_simulator(played: Played, policy: str, budget: int, see
 # --- text -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["lru", "fifo", "lfu", "lfu_resident", "belady", "random"])
 @pytest.mark.parametrize(("files", "overlap"), [(False, True), (True, False)])
 def test_text_counts_as_the_simulator_and_computes_as_if_resident(
@@ -117,6 +118,7 @@ def test_text_counts_as_the_simulator_and_computes_as_if_resident(
         assert played.misses > 0 and (played.hits > 0) == bool(played.hit.any())
 
 
+@pytest.mark.slow
 def test_everything_resident_loads_nothing_and_agrees_with_the_model(model: GPT, tokens: Any, resident: Played) -> None:
     assert (resident.misses, resident.bytes, resident.evictions) == (0, 0, 0) and resident.hit.all()
     with torch.no_grad():

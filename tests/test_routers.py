@@ -345,6 +345,7 @@ def test_loss_free_bias_decides_the_choice_but_not_the_weight() -> None:
     np.testing.assert_allclose(array(routing.weights), gate / gate.sum(-1, keepdims=True), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_cosine_sees_directions_only() -> None:
     router, x = build(cosine), some_x()
     tau = float(router.log_temperature.detach().exp())

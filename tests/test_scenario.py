@@ -318,6 +318,7 @@ def test_a_ladder_of_all_tokens_is_not_cut_when_it_is_played_again(tmp_path, cap
     assert played(capsys, "run", "all.yaml") == every and every["trace"]["tokens"] == every["trace"]["of_tokens"]
 
 
+@pytest.mark.slow
 def test_the_file_holds_what_is_not_the_default_and_nothing_else(own, capsys):
     arguments = (*OWN, "--budget", "25%", "--tokens", "100", "--eviction", "in/my_eviction.py")
     assert main(["run", *arguments, "--save", "s.yaml"]) == 0

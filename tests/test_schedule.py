@@ -410,6 +410,7 @@ def test_an_idle_machine_waits_for_the_next_request():
     assert run.requests.first_ps.tolist() == [14, 114]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("switch" not in traces.names(), reason="the bundled traces are not made yet")
 @pytest.mark.parametrize("prefetch", ["whole_layer", "next_layer"])
 def test_what_is_wanted_pass_by_pass_is_what_is_wanted_of_the_whole(prefetch):

@@ -64,6 +64,7 @@ def found(case: Case, engine: str, left: set[int], page_cache: int) -> tuple:
     return clocks, counts, cold_misses(requests, decisions, guesses, mine), traffic, lists, decisions, later
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("prefetching", [False, pytest.param(None, marks=pytest.mark.slow)])

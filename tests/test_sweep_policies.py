@@ -47,6 +47,7 @@ def rerun(capsys, command: str) -> dict:
     return json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axis", EACH)
 def test_each_value_is_played_and_its_command_gives_the_same_numbers(axis, capsys):
     done = grid(**{axis: EACH[axis]})
@@ -176,6 +177,7 @@ def digest_before() -> str:
     return hashlib.sha256(json.dumps([said, inputs], sort_keys=True).encode()).hexdigest()
 
 
+@pytest.mark.slow
 def test_a_study_made_before_these_axes_goes_on_and_one_that_names_them_is_another(tmp_path):
     journal = tmp_path / "old.journal"
     before = sweep(SPACE, journal, 2)

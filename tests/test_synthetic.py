@@ -101,6 +101,7 @@ def test_popularity_stickiness_and_affinity_are_drawn_as_they_are_planted():
     assert used(trace, 1, 3)[used(trace, 0, 5)].mean() == pytest.approx(rate[1, 3], abs=0.05)
 
 
+@pytest.mark.slow
 def test_topics_last_and_end():
     """A long topic shows in windows of 25 tokens, and is forgotten after a few times its length and at a new sequence."""
     trace = draw(planted(topic_spread=np.full(LAYERS, 1.5), topic_tokens=200.0), [0] * 20, [800] * 20, 3)

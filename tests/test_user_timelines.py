@@ -100,6 +100,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("what", BROKEN)
 def test_a_timeline_that_errs_is_one_line(what, engine, tmp_path, monkeypatch):
