@@ -147,12 +147,28 @@ def test_decoding_of_whole_layers_does_not_depend_on_routing(routing):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "change", [{"batch": 2}, {"placement": "random=50%"}, {"placement": None, "budget": "25%"}], ids=str
+    "change",
+    [
+        {"batch": 2},
+        {"placement": "random=50%"},
+        {"placement": None, "budget": "25%"},
+    ],
+    ids=str,
 )
 def test_what_depends_on_routing_is_not_called_exact(change):
     scenario = Scenario(**{**WHOLE, **change})
     found = guess(scenario, simmoe.run(scenario))
     assert not found.exact and found.tok_s[0] < found.tok_s[1]
+
+
+def test_that_a_text_loads_nothing_does_not_make_it_exact():
+    """Behind its warm-up this one hits always; another one would not."""
+    scenario = Scenario(
+        "a100", model="mixtral-8x7b", format="q4_k", budget="80%", routing="like:llama-moe-v2", warm_up=636
+    )
+    run = simmoe.run(scenario)
+    found = guess(scenario, run)
+    assert run.counts.bytes == 0 and not found.exact and 5 * found.tok_s[0] < run.tok_s
 
 
 def test_a_batch_without_a_trace_is_so_many_rows():

@@ -11,13 +11,11 @@ from simmoe.play.plan import placed
 from simmoe.play.result import Run
 from simmoe.play.run import play
 from simmoe.play.scenario import Scenario
+from simmoe.simulator.decide.start import WARM
 from simmoe.simulator.nouns.trace import DECODE
 from simmoe.workloads import synthetic
 
-EXTREMES = (
-    synthetic.UNIFORM,
-    "like:llama-moe-v2",
-)  # of docs/synthetic_routing.md's classes that with the most locality
+EXTREMES = (synthetic.UNIFORM, "like:llama-moe-v2")  # no locality, and that of the most local class that is bundled
 
 
 @dataclass(frozen=True)
@@ -59,10 +57,11 @@ def _ends(values: list[float | None]) -> tuple[float, float] | None:
 
 
 def indifferent(run: Run) -> bool:
-    """Whether decode takes the same time with any routing: one row a pass, nothing loaded, and each layer's experts on one unit, so that
-    every pass reads top-k experts of each layer where they lie."""
+    """Whether decode takes the same time with any routing: one row a pass, all that the device has resident from the start, and each
+    layer's experts on one unit, so that every pass reads top-k experts of each layer where they lie. That this text loaded nothing is
+    not enough: another one might have."""
     workload, trace = run.workload, run.workload.trace
-    if run.plan.device_budgets or run.counts.bytes:
+    if run.plan.device_budgets or run.decisions.start != WARM or run.counts.bytes:
         return False
     if (np.diff(trace.pass_ptr)[trace.phase == DECODE] > 1).any():
         return False

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from simmoe.policies.regrouping import Rows, as_recorded, rows_of
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.model import ModelShape
@@ -47,7 +48,6 @@ class Text:
     trace: Trace
     routing: str | None  # class that the routing was drawn from; None = recorded
     notes: tuple[str, ...] = ()
-    made: bool = False  # its passes were made here, a prompt and then single tokens, sequence by sequence
 
 
 def drawn(model: ModelShape, routing: str | None, lengths: Lengths, seed: int) -> Text:
@@ -56,7 +56,7 @@ def drawn(model: ModelShape, routing: str | None, lengths: Lengths, seed: int) -
     written = tuple(file.stat().st_mtime_ns for file in synthetic.files(name))
     trace = _drawn(model, name, written, *lengths.each, lengths.sequences or 1, seed)
     said = f"Routing is synthetic, drawn from {name}: no trace was given"
-    return Text(deeper(trace, lengths.depth), name, (said,), made=True)
+    return Text(deeper(trace, lengths.depth), name, (said,))
 
 
 @lru_cache(maxsize=4)  # what-ifs and ranges play the same routing again
@@ -72,7 +72,7 @@ def recorded(trace: Trace, lengths: Lengths) -> Text:
     notes = tuple[str, ...]()
     if lengths.asked:
         trace, notes = requests_of(trace, *lengths.each, lengths.sequences or 1)
-    return Text(deeper(trace, lengths.depth), None, notes, made=lengths.asked)
+    return Text(deeper(trace, lengths.depth), None, notes)
 
 
 def deeper(trace: Trace, depth: int | None) -> Trace:
@@ -92,15 +92,12 @@ def requests_of(trace: Trace, prompt: int, generate: int, sequences: int) -> tup
     Request i begins where sequence i of the trace does, and goes on with the sequences behind it, around to the first one: a row stays
     what it routed, wherever it stands now. Raises UserError for a trace of verify passes, whose rows stay together.
     """
-    if trace.emitted is not None:
-        raise UserError(
-            "--prompt and --generate make other passes than recorded, but the trace says which rows of its verify passes were kept "
-            "(emitted), and those stay together; leave them out"
-        )
-    rows, begins = _sequence_by_sequence(trace)
-    length, held = prompt + generate, len(begins)
-    at = (begins[np.arange(sequences) % held, None] + np.arange(length)) % len(rows)
-    row = rows[at]
+    as_recorded("--prompt", prompt, trace)
+    held = rows_of(trace)
+    begins = np.flatnonzero(np.diff(held.sequence, prepend=-1))
+    length = prompt + generate
+    at = (begins[np.arange(sequences) % len(begins), None] + np.arange(length)) % trace.n_tokens
+    row = held.row[at]
     passes = np.array([prompt] * bool(prompt) + [1] * generate)
     pass_ptr = np.concatenate(([0], np.cumsum(np.tile(passes, sequences))))
     phase = np.tile(np.array([PREFILL] * bool(prompt) + [DECODE] * generate, np.int8), sequences)
@@ -110,32 +107,23 @@ def requests_of(trace: Trace, prompt: int, generate: int, sequences: int) -> tup
         sequence=np.repeat(np.arange(sequences, dtype=np.int32), length),
         position=np.tile(np.arange(length, dtype=np.int32), sequences),
     )
-    was_decode = np.repeat(trace.phase, np.diff(trace.pass_ptr))[row] == DECODE
-    return taken, tuple(_said(trace, at, was_decode, prompt, sequences, held))
+    return taken, tuple(_said(held, at, prompt))
 
 
-def _sequence_by_sequence(trace: Trace) -> tuple[Ints, Ints]:
-    """Rows of the trace in order of their sequences (of first appearance) and positions, and where each sequence begins among them."""
-    _, first, inverse = np.unique(trace.sequence, return_index=True, return_inverse=True)
-    rank = np.argsort(np.argsort(first))[inverse]
-    rows = np.lexsort((np.arange(trace.n_tokens), rank))
-    return rows, np.searchsorted(rank[rows], np.arange(len(first)))
-
-
-def _said(trace: Trace, at: Ints, was_decode: Ints, prompt: int, sequences: int, held: int) -> list[str]:
-    """What had to be reused or taken for something else."""
+def _said(held: Rows, at: Ints, prompt: int) -> list[str]:
+    """What had to be reused or taken for something else. at [requests, tokens]: places among the rows of the trace."""
+    (requests, length), was_decode, sequence = at.shape, held.decode[at], held.sequence[at]
     asked, found = at.size, list[str]()
     if again := asked - len(np.unique(at)):
         found.append(
-            f"{again:,} of the {asked:,} tokens that are asked for are played again: the trace has {trace.n_tokens:,}"
+            f"{again:,} of the {asked:,} tokens that are asked for are played again: the trace has {len(held.row):,}"
         )
     if decoded := int(was_decode[:, :prompt].sum()):
-        found.append(f"{decoded:,} of {sequences * prompt:,} prompt tokens were recorded in decoding")
+        found.append(f"{decoded:,} of {requests * prompt:,} prompt tokens were recorded in decoding")
     if read := int((~was_decode[:, prompt:]).sum()):
-        found.append(f"{read:,} of {asked - sequences * prompt:,} generated tokens were recorded in prompts")
-    begin = np.searchsorted(_sequence_by_sequence(trace)[1], at, side="right")
-    if crossing := int((begin != begin[:, :1]).any(axis=1).sum()):
+        found.append(f"{read:,} of {requests * (length - prompt):,} generated tokens were recorded in prompts")
+    if crossing := int((sequence != sequence[:, :1]).any(axis=1).sum()):
         found.append(
-            f"{crossing:,} of {sequences:,} requests go on with the next of the {held:,} sequences of the trace"
+            f"{crossing:,} of {requests:,} requests go on with the next of the {held.sequence[-1] + 1:,} sequences of the trace"
         )
     return [f"Lengths of --prompt and --generate: {'; '.join(found)}"] if found else []

@@ -70,7 +70,7 @@ class Workload:
             raise UserError(
                 f"--schedule {schedule} plays the requests of a trace as they are: leave --prompt and --generate out"
             )
-        whole = scheduled(self.recorded, schedule, prefill_chunk, None if batch == 1 and self.text.made else batch)
+        whole = scheduled(self.recorded, schedule, prefill_chunk, batch)
         if popularity.source(placement).startswith(popularity.FIRST) and clock_driven(schedule) is not None:
             raise UserError(
                 f"--placement {placement} counts the first passes, and which come first under --schedule {schedule} is not known "
