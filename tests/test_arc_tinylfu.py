@@ -272,6 +272,7 @@ def test_arc_on_qwen3_where_doubles_break_ties(room: int) -> None:
     assert mine != theirs and abs(sum(mine) - sum(theirs)) <= 5  # of 16,000
 
 
+@pytest.mark.slow
 @given(streams, st.integers(1, 12), st.sampled_from((1, 7, 2**25)))
 def test_tinylfu_equals_the_papers_rules(ids: list[int], room: int, size: int) -> None:
     assert ours("w_tinylfu", ids, room, size) == paper_tinylfu(ids, room)
@@ -421,6 +422,7 @@ def check_decisions(r: Requests, d: Decisions, guesses: Guesses, size: list[int]
         assert d.used[event] == sum(size[i] for i in resident)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", POLICIES)
 @given(case=event_traces())
 def test_events_of_several_experts(name: str, case: Any) -> None:

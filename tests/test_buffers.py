@@ -33,6 +33,7 @@ def played(shift: int, **options):
     return simmoe.run(HW, guessing(shift), tokens=TOKENS, budget=BUDGET, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("eviction", ["lru", "lfu", "w_tinylfu"])
 def test_wrong_guesses_cost_the_link_and_change_nothing_in_the_cache(eviction):
     without = played(1, eviction=eviction)
@@ -50,6 +51,7 @@ def test_right_guesses_are_all_hits_behind_the_first_layer():
     assert run.bytes == (run.misses + run.counts.prefetches) * int(run.workload.model.expert_bytes[0])
 
 
+@pytest.mark.slow
 def test_one_guess_at_a_time_takes_two_buffers():
     """Top-1: while the guess of one event is computed, the one for the next is loaded."""
     run = played(1, prefetch="next_layer", prefetch_into="buffers")
@@ -59,6 +61,7 @@ def test_one_guess_at_a_time_takes_two_buffers():
     assert played(1, prefetch="next_layer").buffer_bytes == 0
 
 
+@pytest.mark.slow
 def test_buffers_that_do_not_fit_are_refused_and_a_ladder_goes_on_without_that_rung():
     trace = guessing(1)
     rest = played(1).memory_bytes

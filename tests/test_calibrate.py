@@ -504,6 +504,7 @@ def test_a_memory_too_small_to_pass_its_cache_is_refused():
         cpu.products(backend.Numpy(), CACHE, 500 * MB, 0.0)
 
 
+@pytest.mark.slow
 def test_bad_options_are_one_line(tmp_path, capsys):
     (tmp_path / "there.yaml").write_text("")
     run, ladder, other = (str(tmp_path / name) for name in ("run.json", "ladder.json", "other.json"))

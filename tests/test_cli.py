@@ -25,6 +25,7 @@ def output(capsys, *arguments: str) -> str:
     return capsys.readouterr().out
 
 
+@pytest.mark.slow
 @needs_traces
 def test_the_users_command(capsys):
     text = output(capsys, *RUN)
@@ -40,6 +41,7 @@ def test_a_ladder_of_prompts_alone_says_nothing_of_decoding(capsys):
     assert "bound: everything" in out and "With what this device holds" not in out
 
 
+@pytest.mark.slow
 @needs_traces
 def test_json_is_the_same_bytes_each_time_and_names_no_place(capsys):
     one = [output(capsys, *RUN, "--budget", "25%", "--tokens", "512", "--json") for _ in range(2)]
@@ -88,6 +90,7 @@ def test_trace_info(capsys):
     assert "router" in output(capsys, "trace", "info", "switch")
 
 
+@pytest.mark.slow
 def test_help_and_version_start_without_the_heavy_packages():
     script = (
         "import sys; from simmoe.cli.main import main\ntry: main(sys.argv[1:])\nexcept SystemExit as e: assert not e.code\n"
@@ -120,6 +123,7 @@ def test_a_reader_that_goes_away_is_no_error():
     assert done.stdout.startswith("usage") and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_text_for_people_goes_through_the_screen():
     """Only there are texts of others made plain: no other file has rich draw a table or read mark-up, or prints what is no JSON."""
     drawn = ("rich.table", "rich.markup", "rich.text", "rich.console")

@@ -63,6 +63,7 @@ def test_every_report_has_its_parts_here_and_its_source_beside_it():
         assert not re.search(r"serial_number|[Ss]erial Number|<serial>|<uuid>|UUID:|UDID", path.read_text()), path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PARTS)
 def test_a_published_report_names_the_parts_of_its_machine(name, capsys):
     card, box = PARTS[name]
@@ -108,6 +109,7 @@ def test_slower_modules_and_a_narrower_slot_slow_what_they_carry(tmp_path, capsy
     assert machine.link.bytes_per_s == pytest.approx(25.6e9 / 4, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_empty_channels_and_a_kind_of_memory_that_is_unusual_for_the_cpu():
     epyc = Facts(
         cpu="AMD EPYC 7302P 16-Core Processor (family 23 model 49 )",

@@ -238,6 +238,7 @@ def test_a_transfer_into_a_full_memory_is_refused():
         Costs(replace(hw, link=replace(hw.link, bytes_per_s=10**12)), shape_for(trace), trace)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENGINES)
 @pytest.mark.parametrize(
     ("seconds", "passes"),
@@ -275,6 +276,7 @@ def host_waits(wait_ps: int) -> Hardware:
     return Hardware("tiny", "a machine of a few bytes", False, tiers, {"gpu": gpu}, link, ("gpu",), 0, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENGINES)
 @pytest.mark.parametrize("passes", [1, 2, 3])
 def test_waits_of_the_host_beyond_what_the_clock_counts_are_refused_in_one_line(name, passes):

@@ -154,6 +154,7 @@ def calibrated(tmp_path: Path, rows: list[dict[str, Any]], *options: str) -> int
     return main(["calibrate", "--rows", str(tmp_path / "rows.jsonl"), "--out", str(tmp_path / "made.yaml"), *options])
 
 
+@pytest.mark.slow
 def test_fault_15_small_products_and_eager_launches_do_not_make_8_tb_per_s(tmp_path, capsys):
     """Small matrices that stay in the cache, and launches that hide the read, once made a line of twice the rate of the memory."""
     rows = known_rows("memory", False, read=4.0e12, cached=12e12, eager=18e-6)

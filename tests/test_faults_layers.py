@@ -55,6 +55,7 @@ def gemma_run(tmp_path: Path) -> tuple[str, ...]:
 GEMMA_KV = {4096: 0.40, 8192: 0.48, 32768: 0.99, 131072: 3.00}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("context", GEMMA_KV)
 def test_fault_11_a_window_keeps_its_own_positions(
     context: int, gemma_run: tuple[str, ...], capsys: pytest.CaptureFixture[str]
@@ -65,6 +66,7 @@ def test_fault_11_a_window_keeps_its_own_positions(
     assert "counted as full attention" not in " ".join(found.get("notes", []))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("context", "gigabytes"), [(4096, 0.29), (8192, 0.38), (32768, 0.88), (131072, 2.89)])
 def test_fault_11_without_a_microbatch_a_window_is_bare(
     context: int, gigabytes: float, gemma_run: tuple[str, ...], capsys: pytest.CaptureFixture[str]

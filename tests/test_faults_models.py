@@ -264,6 +264,7 @@ def split_gguf(path: Path) -> Path:
     return write_gguf(path / "big-00001-of-00002.gguf", "qwen3moe", SMALL, whole[:6])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "layers", "k", "experts"),
     [(folder_of_config, (0, 1), 2, 8), (file_of_config, (0, 1), 2, 8), (folder_of_gguf, (1, 3, 5), 2, 8), (split_gguf, (0,), 4, 32)],

@@ -320,6 +320,7 @@ def test_fault_22_a_sweep_says_what_a_run_of_its_scenarios_says(
     assert "notes" not in json.loads(output(capsys, "sweep", file, "--sampler", "grid", "--json"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", ["run", "ladder", "compare", "sweep"])
 def test_fault_29_below_each_table_stands_what_its_columns_are(
     table: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -446,6 +447,7 @@ def test_the_refusal_of_a_model_says_that_its_own_files_are_taken(capsys: pytest
     assert "a GGUF file, a config.json, or a YAML" in refused(capsys, "run", "--model", "DeepSeek-V3", *PC)
 
 
+@pytest.mark.slow
 def test_a_range_whose_ends_read_alike_is_one_value(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--model", "mixtral-8x7b", *PC[:5], "Q4_0", "--prompt", "512", "--generate", "4"]
     text = flat(output(capsys, "run", *words, "--placement", "n_cpu_moe=32"))

@@ -454,6 +454,7 @@ def test_fault_04_more_budget_never_hits_less(play: Play, deepseek: tuple[str, .
         assert less["hits"] <= more["hits"] and less["tok_s"] <= more["tok_s"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("placement", ["n_cpu_moe=0", "n_cpu_moe=1", "popular=100%", "random=100%"])
 @pytest.mark.parametrize(
     "plan", [("--budget", "30%"), ("--eviction", "everything"), ("--budget", "30%", "--scope", "layer")]
@@ -471,6 +472,7 @@ def noted(found: dict[str, Any], words: str) -> list[str]:
     return [note for note in found.get("notes", ()) if words in note]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("placement", ["n_cpu_moe=1", "n_cpu_moe=2", "popular=97%", "random=97%"])
 def test_fault_04_a_placement_that_leaves_no_expert_to_the_cpu_says_so(play: Play, placement: str):
     """The model's blocks with experts are 2, 5, 8 and 11, and 97 % of 8 experts are all 8."""
@@ -482,6 +484,7 @@ def test_fault_04_a_placement_that_leaves_no_expert_to_the_cpu_says_so(play: Pla
     assert not noted(play(*words, "--placement", "n_cpu_moe=3"), "leaves no expert")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other", ["switch-4x8", "oracle-4x8-seed1"])
 def test_fault_04_use_counted_in_a_trace_of_other_weights_says_so(play: Play, other: str):
     """Expert 3 of a model that was trained apart is another expert: what its trace uses most says nothing of this one."""

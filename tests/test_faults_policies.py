@@ -344,6 +344,7 @@ def test_fault_11_a_gguf_header_that_names_other_attention(
     assert any(line in note for note in notes) if line else notes == []
 
 
+@pytest.mark.slow
 def test_fault_11_a_refusal_for_memory_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     family, keys, line = HEADERS["intervals"]
     model = str(tmp_path / "m.yaml")

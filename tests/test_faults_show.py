@@ -245,6 +245,7 @@ def harmless(text: str) -> str:
     return text
 
 
+@pytest.mark.slow
 def test_fault_28_a_title_or_a_router_is_text_and_no_mark_up(
     capsys: pytest.CaptureFixture[str], hostile: tuple[str, str]
 ) -> None:
@@ -309,6 +310,7 @@ def test_fault_29_a_trace_without_a_router_has_no_question_mark(
         assert "router" not in output(capsys, *command, "--trace", str(tmp_path / "plain.npz")).partition("A token")[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "near", "listing"), [
     (["run", "--hw", "rtx_3091", "--trace", "oracle"], "rtx_3090", ["hw", "list"]),
     (["run", "--hw", "a100", "--trace", "oracl"], "oracle", ["zoo", "list"]),
@@ -478,6 +480,7 @@ def test_fault_09_a_ladder_gives_by_hand_what_it_promises(capsys: pytest.Capture
             assert speed([*command, *options]) == pytest.approx(promised, rel=0.01)
 
 
+@pytest.mark.slow
 def test_fault_09_a_prompt_longer_than_what_is_tried_gets_advice(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -37,6 +37,7 @@ def routed(tmp_path):
     return write
 
 
+@pytest.mark.slow
 def test_fault_03_a_model_that_fits_is_resident_before_the_run(capsys, routed):
     """gpt-oss-20b on a DGX Spark: nothing is read from flash, and prompt, tokens and band are those of a model that is loaded."""
     words = ("run", "--hw", "dgx_spark", "--trace", str(routed(24, 32, 4, 128)), "--model", "gpt-oss-20b", "--format", "mxfp4")  # fmt: skip
@@ -48,6 +49,7 @@ def test_fault_03_a_model_that_fits_is_resident_before_the_run(capsys, routed):
         assert run[same] == bound[same], same
 
 
+@pytest.mark.slow
 def test_fault_03_what_n_cpu_moe_leaves_to_the_device_is_resident_before_the_run(capsys, routed):
     """gpt-oss-120b on a RTX 3090: with more layers on the CPU it gets slower, and no byte crosses the link."""
     words = ("run", "--hw", "rtx_3090", "--trace", str(routed(36, 128, 4, 25)), "--model", "gpt-oss-120b", "--format", "mxfp4",
@@ -77,6 +79,7 @@ def test_fault_03_the_rows_of_a_ladder_start_alike(capsys):
     assert ladder["bounds"]["everything"]["decode"]["tokens"] == whole["decode"]["tokens"]
 
 
+@pytest.mark.slow
 def test_fault_03_a_clock_driven_run_and_one_over_two_devices_start_full_too(capsys, tmp_path):
     two = tmp_path / "two.yaml"
     two.write_text(TWO)
@@ -96,6 +99,7 @@ def test_fault_03_a_page_cache_that_holds_all_experts_is_full_before_the_run(cap
     assert stored["total_ps"] == played(capsys, *words, "--hw", "rtx_4090")["total_ps"]
 
 
+@pytest.mark.slow
 def test_fault_03_a_result_says_how_it_started(capsys):
     words = ("--hw", "a100", "--trace", "switch", "--tokens", "400")
     assert played(capsys, "run", *words, "--budget", "100%")["start"] == "warm"
@@ -121,6 +125,7 @@ def test_fault_03_the_rungs_of_a_ladder_and_the_bound_below_them_start_with_the_
     assert nothing["ttft_s"]["first"] >= least["ttft_s"]["first"] and nothing["tok_s"] < least["tok_s"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "words", "full"),
     [
@@ -142,6 +147,7 @@ def test_fault_03_a_page_cache_that_is_full_before_the_run_is_named(capsys, size
     assert (run["total_ps"] == host["total_ps"]) == (full or "100%" in words)
 
 
+@pytest.mark.slow
 def test_fault_03_a_ladder_whose_page_cache_starts_empty_names_no_full_one(capsys):
     """On a device that does not hold all experts, so that its last rung loads too."""
     assert main([*PAGED, "--page-cache", "1GB", "--set", "tiers.gddr.capacity=1.5GB"]) == 0

@@ -73,6 +73,7 @@ def test_fault_19_a_sweep_that_was_stopped_goes_on_as_the_same_sweep(sampler, st
     assert resumed == whole
 
 
+@pytest.mark.slow
 def test_fault_19_a_study_that_goes_on_with_another_sampler_says_so(capsys, tmp_path):
     """The kind: a heading that is true of the last trials only."""
     path, journal = written(tmp_path), str(tmp_path / "two.journal")
@@ -155,6 +156,7 @@ def test_fault_22_a_placement_that_counts_other_rows_is_searched(capsys, tmp_pat
         assert ("their rates are of another part of the text" in out) == rows_differ
 
 
+@pytest.mark.slow
 def test_fault_22_scenarios_with_equal_values_are_one_row_with_a_count(capsys, tmp_path):
     path = written(
         tmp_path, eviction=["fifo", "lru", "random"], budget=["20%", "100%"], trace="switch", hw="a100", tokens=256
@@ -169,6 +171,7 @@ def test_fault_22_scenarios_with_equal_values_are_one_row_with_a_count(capsys, t
     assert re.search(rf"^ *{full} .*100%.* \+2$", out, re.M) and "equal: so many other scenarios" in out
 
 
+@pytest.mark.slow
 def test_fault_22_one_scenario_in_two_spellings_is_played_once(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     count = "from pathlib import Path\n\n\ndef value(run):\n    Path('log').open('a').write('played\\n')\n    return run.tok_s\n"
@@ -305,6 +308,7 @@ def test_fault_36_a_long_run_takes_at_most_30_bytes_for_an_access(tmp_path):
     assert (more - less) * 1024 / (12_000 * 384) <= 30, (less, more)
 
 
+@pytest.mark.slow
 def test_fault_37_a_space_that_names_code_says_that_it_was_executed(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text((policies.FOLDER / "eviction" / "fifo.py").read_text())
@@ -318,6 +322,7 @@ def test_fault_37_a_space_that_names_code_says_that_it_was_executed(capsys, tmp_
     assert "Python code and is executed" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.slow
 def test_a_heading_says_nothing_of_one_budget_and_nothing_twice(capsys, tmp_path):
     figure = '{value: 1978 TFLOP/s, kind: nominal, source: "with sparsity"}'
     box = tmp_path / "box.yaml"
@@ -328,6 +333,7 @@ def test_a_heading_says_nothing_of_one_budget_and_nothing_twice(capsys, tmp_path
     assert out.count("1978 TFLOP/s") == 1
 
 
+@pytest.mark.slow
 def test_a_journal_of_another_version_is_refused_in_one_line(capsys, tmp_path):
     path, journal = written(tmp_path), tmp_path / "old.journal"
     found(capsys, path, "--trials", "2", "--study", str(journal))
@@ -339,6 +345,7 @@ def test_a_journal_of_another_version_is_refused_in_one_line(capsys, tmp_path):
     assert journal.read_bytes() == old
 
 
+@pytest.mark.slow
 def test_fault_22_scenarios_with_another_warm_up_are_of_another_part_of_the_text(capsys, tmp_path):
     """The sibling of a placement that counts the first rows: the passes behind 100 tokens are not those behind 300."""
     keys = {"trace": "switch-4x8", "hw": "a100", "eviction": "lru", "budget": ["25%"], "tokens": 400}

@@ -113,6 +113,7 @@ def test_fault_16_what_moves_is_plausible(tmp_path: Path, capsys: pytest.Capture
     assert call(capsys, "trace", "check", tmp_path / "r.npz")[0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["switch", "oracle-12x64"])
 def test_fault_16_a_bundled_trace_that_was_shuffled(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -134,6 +135,7 @@ def test_fault_16_a_bundled_trace_that_was_shuffled(
     assert call(capsys, "trace", "check", name)[0] == 0
 
 
+@pytest.mark.slow
 def test_a_result_says_that_a_trace_was_shuffled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = np.random.default_rng(1).permutation(moving(400))[:, :4]
     np.savez(

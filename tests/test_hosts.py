@@ -372,6 +372,7 @@ def test_fault_23_experts_beyond_the_pinned_memory_come_at_the_pageable_rate(lim
     ) == (beyond > 0)
 
 
+@pytest.mark.slow
 @with_traces
 def test_a_limit_above_all_experts_changes_nothing_and_one_below_one_is_pageable_memory(capsys):
     bare = ("run", "--hw", "rtx_4090", *PLAY)

@@ -81,6 +81,7 @@ def floor(path: Path) -> int:
     raise AssertionError(f"{path} stands on no floor")
 
 
+@pytest.mark.slow
 def test_imports_go_down_only():
     known = modules()
     for name, wanted in arrows().items():

@@ -131,6 +131,7 @@ def test_diff(capsys: pytest.CaptureFixture[str]) -> None:
 RUN = ["run", "--trace", "switch", "--tokens", "256", "--budget", "25%", "--json"]
 
 
+@pytest.mark.slow
 @needs_traces
 def test_set_and_mode_reach_the_run(capsys: pytest.CaptureFixture[str]) -> None:
     def speed(*arguments: str) -> float:
@@ -143,6 +144,7 @@ def test_set_and_mode_reach_the_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert speed("--hw", "jetson_orin", *faster) > plain
 
 
+@pytest.mark.slow
 @needs_traces
 def test_set_applies_to_every_machine_of_a_comparison(capsys: pytest.CaptureFixture[str]) -> None:
     def rows(*arguments: str) -> list[dict[str, Any]]:

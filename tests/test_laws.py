@@ -133,6 +133,7 @@ def test_without_prefetches_a_host_that_waits_adds_its_waits_and_nothing_else(ca
     assert synced.clocks.link_busy_ps == plain.clocks.link_busy_ps
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(100), deadline=None)
 @given(cases(), st.sampled_from(("simpy", "plain")))
 def test_a_host_that_does_not_wait_is_the_default_timeline(case, name):
@@ -367,6 +368,7 @@ def test_a_wrong_compiled_machine_breaks_it_too(name, tmp_path, monkeypatch):
         played(into, CompiledPlayer())
 
 
+@pytest.mark.slow
 def test_nothing_keeps_the_requests_of_a_trace_alive():
     from tests.conftest import one_layer
 

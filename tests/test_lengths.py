@@ -104,6 +104,7 @@ def test_a_depth_is_attended_and_reserved():
     assert (deep.hits, deep.bytes) == (flat.hits, flat.bytes) and deep.tok_s < flat.tok_s
 
 
+@pytest.mark.slow
 def test_k_is_1024_positions(capsys):
     base = ["--hw", "a100", "--trace", "switch", "--tokens", "64", "--budget", "25%"]
     assert played(capsys, *base, "--context", "32k") == played(capsys, *base, "--context", "32768")

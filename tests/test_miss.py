@@ -82,6 +82,7 @@ def loaded_by_every_split(load_ps, tokens, placed, launch, read, flop) -> set[in
     return set(order[: max(loaded for loaded in range(len(order) + 1) if longer(loaded) == best)])
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(1000), deadline=None)
 @given(questions())
 def test_balanced_is_the_best_of_all_splits_and_of_equals_the_one_that_loads_most(question):
@@ -219,6 +220,7 @@ def test_an_expert_that_link_and_cpu_serve_in_the_same_time_is_loaded():
     assert m.unit == [0, 1, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["plain", *(pytest.param(name, marks=pytest.mark.slow) for name in FAST)])
 @settings(max_examples=examples(150), deadline=None)
 @given(
@@ -291,6 +293,7 @@ def routing(tmp_path, tokens: int = 24) -> str:
     return str(tmp_path / "routing.npz")
 
 
+@pytest.mark.slow
 def test_a_cpu_and_a_link_that_are_equally_fast_share_the_work(tmp_path, capsys):
     """A six-core desktop: one way for all gives 31 tokens/s at most, half by chance a little more; the command as a user types it."""
     hw = "units.cpu.bandwidth=34GB/s link.bandwidth=24GB/s tiers.host_dram.bandwidth=44GB/s"
@@ -369,6 +372,7 @@ GOOD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", GOOD)
 def test_a_users_rule_plays_the_same_interpreted_and_compiled(what, tmp_path):
     mine = tmp_path / "mine.py"

@@ -47,6 +47,7 @@ def billions_per_token(model: ModelShape, counted: str) -> float:
 # --- rules ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_fault_21_a_config_gives_what_is_published(name: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(PUBLISHED[name]["fields"]))

@@ -148,6 +148,7 @@ def test_tokens_without_an_expert_and_shared_experts_play(tokens: Any) -> None:
     assert same_logits(played, full)
 
 
+@pytest.mark.slow
 def test_wider_experts_cost_more_and_mean_the_same(model: GPT, tokens: Any, resident: Played) -> None:
     wide = play_text(model, tokens[:1], PREFILL, Options(), widen=3)
     assert wide.expert_bytes > 2.5 * resident.expert_bytes
@@ -366,6 +367,7 @@ def test_constants_are_means_of_the_samples() -> None:
     assert Constants.pooled([found, found]) == found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", study.KINDS)
 def test_a_study_has_a_row_for_every_run(kind: str, tmp_path: Path) -> None:
     trace = drawn_trace(passes=8)
@@ -382,6 +384,7 @@ def test_a_study_has_a_row_for_every_run(kind: str, tmp_path: Path) -> None:
     assert found["runs"] == 4 and 0 <= found["pairs_in_order"] <= found["pairs"] <= 6
 
 
+@pytest.mark.slow
 def test_the_study_command_writes_json(tmp_path: Path, capsys: Any) -> None:
     out = tmp_path / "study.json"
     small = ["--tokens", "3", "--batch", "2", "--d-model", "8", "--d-ff", "8", "--policies", "lru"]

@@ -333,6 +333,7 @@ def test_placements_share_the_work_out():
     assert counts[0].on_cpu == 0 < counts[1].on_cpu < counts[2].on_cpu == counts[2].requests
 
 
+@pytest.mark.slow
 def test_a_miss_goes_the_cheaper_way():
     """A CPU that reads at 68 GB/s beats a link of 25.6 for one token; one that reads at 1 GB/s never does."""
     for rate, same_as in (("68 GB/s", "cpu"), ("1 GB/s", "fetch")):
@@ -344,6 +345,7 @@ def test_a_miss_goes_the_cheaper_way():
         assert cheaper.counts == other.counts and cheaper.pass_ps.tolist() == other.pass_ps.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["units.gpu.bandwidth", "link.bandwidth", "units.gpu.flops.fp16"])
 def test_a_faster_part_never_slows_the_machine(path):
     hw = hardware_profiles.load("rtx_4090")

@@ -231,6 +231,7 @@ def test_a_batch_takes_its_turns_together():
 # --- whatever the trace -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(300), deadline=None)
 @given(trace=st.one_of(traces(), one_after_the_other()), tokens=COUNTS)
 def test_chunks_equal_the_plain_lists(trace, tokens):
@@ -265,6 +266,7 @@ def test_every_row_occurs_once_with_all_that_belongs_to_it(trace, count):
     assert digest(trace) == before == trace.meta["digest"]
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(200), deadline=None)
 @given(trace=traces(), count=COUNTS)
 def test_the_rows_of_a_sequence_keep_their_order(trace, count):
@@ -275,6 +277,7 @@ def test_the_rows_of_a_sequence_keep_their_order(trace, count):
             )
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(200), deadline=None)
 @given(trace=traces(), tokens=COUNTS, others=COUNTS)
 def test_a_chunk_is_of_one_sequence_and_full_unless_it_is_the_last_of_its_prompt(trace, tokens, others):
@@ -290,6 +293,7 @@ def test_a_chunk_is_of_one_sequence_and_full_unless_it_is_the_last_of_its_prompt
     assert len(prefill) == sum(-(-len(rows) // tokens) for rows in prompts)
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(200), deadline=None)
 @given(trace=traces(), data=st.data())
 def test_a_decode_pass_of_a_batch_asks_for_the_union_of_its_tokens(trace, data):
@@ -339,6 +343,7 @@ def bundled(**options):
     return simmoe.run("a100", "switch", budget="25%", **options)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("switch" not in names(), reason="the bundled traces are not made yet")
 def test_a_run_in_other_passes_is_the_run_of_the_regrouped_trace():
     run, whole = bundled(prefill_chunk=16, batch=7, tokens=2000), load("switch")
@@ -350,6 +355,7 @@ def test_a_run_in_other_passes_is_the_run_of_the_regrouped_trace():
     assert run.memory_bytes["kv"] == 7 * bundled(tokens=300).memory_bytes["kv"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("switch" not in names(), reason="the bundled traces are not made yet")
 def test_batches_of_one_are_what_was_recorded_but_for_the_digest():
     plain, one = bundled(tokens=1500), bundled(tokens=1500, batch=1)

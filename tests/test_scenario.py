@@ -504,6 +504,7 @@ SPACE = {
 }
 
 
+@pytest.mark.slow
 def test_a_space_that_names_no_budget_plays_with_what_each_machine_holds(capsys):
     done = sweep({**SPACE, "hw": ["a100", "jetson_xavier_nx"], "format": "fp32"}, sampler="grid")
     for trial in done.trials:

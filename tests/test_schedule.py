@@ -287,6 +287,7 @@ def test_without_load_the_passes_are_those_of_the_sequences_one_after_the_other(
     compare()
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 def test_one_place_is_lindleys_queue():
     """Everything resident, so nothing couples the requests: a request starts when it has arrived and the one before has ended."""
@@ -621,6 +622,7 @@ def test_a_speed_is_explained_with_the_schedule_of_the_run(tmp_path):
         again(tmp_path / "run.json", Given())
 
 
+@pytest.mark.slow
 def test_a_sweep_over_schedules_says_none_of_them_for_all(capsys, tmp_path):
     space = {
         "schema": 1,
@@ -637,6 +639,7 @@ def test_a_sweep_over_schedules_says_none_of_them_for_all(capsys, tmp_path):
     assert "oracle-4x16-k4: first 400 of 12,544 tokens\n" in said and "of at most" not in said
 
 
+@pytest.mark.slow
 def test_words_for_static_schedules_are_those_of_their_numbers():
     base = {"hw": "a100", "trace": "switch", "tokens": 600, "budget": "25%"}
     for name, number in (("chunks", {"prefill_chunk": 16}), ("batches", {"batch": 2})):

@@ -121,6 +121,7 @@ def test_experts_of_another_unit_take_no_room():
     assert run.counts.on_cpu > 0 and (run.start, run.cold_misses, run.misses, run.bytes) == ("warm", 0, 0, 0)
 
 
+@pytest.mark.slow
 def test_a_sequence_that_empties_the_slots_starts_cold():
     run = simmoe.run(**SWITCH, budget="100%", cold_per_sequence=True)
     assert (
@@ -150,6 +151,7 @@ def test_what_a_start_cannot_be_is_refused_in_one_line():
     refused("--warm-up 9 cuts off passes .* --schedule continuous", budget="50%", warm_up=9, schedule="continuous")
 
 
+@pytest.mark.slow
 def test_the_page_cache_follows_the_same_rule():
     """What holds all experts holds them before the run: the store before the link is never read, as on the machine without it."""
     options = {"trace": "switch", "tokens": 400, "budget": "25%"}
@@ -192,6 +194,7 @@ def two_cards(tmp_path):
     return str(path)
 
 
+@pytest.mark.slow
 def test_a_clock_driven_run_starts_full_too():
     run = simmoe.run(**SWITCH, budget="100%", schedule="continuous")
     assert (run.start, run.misses, run.bytes, run.cold_misses) == ("warm", 0, 0, 0)
@@ -342,6 +345,7 @@ def by_hand(machine: Workload, plan: Plan, run) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_a_sequence_that_the_cut_splits_has_no_time_to_first_token():
     whole = simmoe.run(**SWITCH, budget="25%")
     trace = whole.workload.trace
@@ -361,6 +365,7 @@ def test_a_sequence_that_the_cut_splits_has_no_time_to_first_token():
     assert run.ttft_s["first"] == simmoe.run(**SWITCH, **chunks)._prefill_by_sequence()[trace.sequence[length]] / 1e12
 
 
+@pytest.mark.slow
 def test_a_warm_up_takes_whole_passes_and_at_least_one():
     run = simmoe.run(**SWITCH, budget="25%", warm_up=1)
     assert run.start == "warm-up of 64 tokens"  # the first pass is a prompt of 64

@@ -91,6 +91,7 @@ def test_a_run_in_stretches_is_the_run_in_one(monkeypatch, engine, prefetching):
     compare()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trace", ["switch", "oracle-12x64"])
 def test_a_page_cache_and_emptied_slots_do_not_notice_stretches(monkeypatch, trace):
     options = {"budget": "15%", "page_cache": "1 GB", "cold_per_sequence": True, "tokens": 1500}
@@ -111,6 +112,7 @@ def arrays(requests: Requests) -> dict[str, object]:
     return {name: np.asarray(getattr(requests, name)).tolist() for name in names}
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @pytest.mark.parametrize("contract", ["event", "sequential"])
 def test_requests_are_the_same_however_many_passes_are_gathered_at_once(monkeypatch, contract):

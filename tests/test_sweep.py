@@ -166,6 +166,7 @@ def test_a_seed_gives_the_same_trials(sampler, space, capsys, tmp_path):
     assert sweep(capsys, *arguments, "--seed", "1", "--study", journal) == one
 
 
+@pytest.mark.slow
 def test_the_grid_plays_every_scenario_once_whatever_is_known(space, capsys, tmp_path):
     path, journal = space(budget="[5%, 10%]", hw="a100"), str(tmp_path / "grid.journal")
     sweep(capsys, path, "--study", journal, "--trials", "3", "--sampler", "grid")
@@ -204,6 +205,7 @@ def test_samplers_go_on_past_what_cannot_run(sampler, space, capsys, tmp_path, m
     assert main(["sweep", path, "--trials", "5", "--sampler", sampler]) == 0
 
 
+@pytest.mark.slow
 def test_a_metric_of_ones_own_that_fails_is_one_line(space, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for body, line in {
@@ -217,6 +219,7 @@ def test_a_metric_of_ones_own_that_fails_is_one_line(space, capsys, tmp_path, mo
         refused(capsys, line, space(objectives="{mine.py: maximize}"), "--trials", "2")
 
 
+@pytest.mark.slow
 def test_the_table(space, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "waiting_ps.py").write_text("def value(run): return run.where_ps()['waiting for experts']\n")
@@ -230,6 +233,7 @@ def test_the_table(space, capsys, tmp_path, monkeypatch):
     assert "sweep: 20 of 20 trials, 0 cannot run" in err and "Optuna" not in err and "[I " not in err
 
 
+@pytest.mark.slow
 def test_the_whole_files_of_the_page_on_metrics_play(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "docs" / "extending" / "metric.md").read_text("utf-8")
@@ -301,6 +305,7 @@ def test_bad_space(name, space, capsys):
     refused(capsys, line, space(changes) if isinstance(changes, str) else space(**changes))
 
 
+@pytest.mark.slow
 def test_bad_options(space, capsys, tmp_path):
     path, journal = space(), tmp_path / "a.journal"
     for line, *options in (

@@ -78,6 +78,7 @@ def test_a_space_that_names_none_of_them_plays_as_one_that_names_the_defaults():
     assert silent["command"] == named["command"].replace(" --miss fetch", "")
 
 
+@pytest.mark.slow
 def test_where_a_machine_has_no_cpu_or_a_trace_no_guesses_is_a_trial_that_cannot_run():
     machines, ways = {"hw": ["a100", "jetson_orin"], "miss": ["fetch", "cpu"]}, {"prefetch": ["none", "next_layer"]}
     done = grid(**machines, **ways, trace=["oracle", "oracle-4x8"])
@@ -133,6 +134,7 @@ def told(capsys, tmp_path, **axes) -> str:
     return capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_column_for_what_the_space_varies_and_only_that(capsys, tmp_path):
     varied = told(
         capsys, tmp_path, miss=["fetch", "balanced"], placement=["none", "popular=50%:first=20%"], prefetch="next_layer"
@@ -142,6 +144,7 @@ def test_a_column_for_what_the_space_varies_and_only_that(capsys, tmp_path):
     assert "--prefetch next_layer" in varied and "graph" not in varied
 
 
+@pytest.mark.slow
 def test_a_yaml_on_is_understood_and_a_machine_without_the_figure_cannot_run_it(capsys, tmp_path):
     out = told(capsys, tmp_path, hw=["a100", "jetson_orin"], graphs=[True, "none"])
     assert "1 trials cannot run" in out and "jetson_orin states no graph_launch" in out and "a100 states" not in out
@@ -149,6 +152,7 @@ def test_a_yaml_on_is_understood_and_a_machine_without_the_figure_cannot_run_it(
     assert sorted(trial.params["graphs"] for trial in silent.trials) == ["none", "none", "on", "on"]
 
 
+@pytest.mark.slow
 def test_files_of_the_users_are_named_and_belong_to_the_study(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     mine, space = tmp_path / "mine.py", {**SPACE, "miss": "mine.py"}

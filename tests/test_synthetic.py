@@ -79,6 +79,7 @@ def numbers_in(data: Any) -> int:
     return type(data) in (int, float)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", [2, 5, 12])
 def test_uniform_routing_hits_by_chance(room: int):
     """A token's experts do not depend on what is resident: each is with probability room / experts."""
@@ -88,6 +89,7 @@ def test_uniform_routing_hits_by_chance(room: int):
     assert hit[200:].mean() == pytest.approx(room / EXPERTS, abs=0.01)
 
 
+@pytest.mark.slow
 def test_popularity_stickiness_and_affinity_are_drawn_as_they_are_planted():
     trace = draw(planted(), [0], [6000], 2)
     rate = np.array([[used(trace, layer, expert).mean() for expert in range(EXPERTS)] for layer in range(LAYERS)])
@@ -160,6 +162,7 @@ def test_a_sequence_is_one_prompt_pass_and_a_pass_for_each_answered_token():
     assert trace.meta["synthetic"] is True and trace.meta["router"] == "synthetic, uniform"
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(
     st.sampled_from(twinfile.class_names()),
@@ -188,6 +191,7 @@ def test_a_class_scaled_to_its_own_geometry_says_the_same():
     assert again.partners[1].tolist() == [order[10]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, model, published",
     [
@@ -202,6 +206,7 @@ def test_a_class_of_figures_draws_them(name: str, model: str, published: dict[in
         assert hit_rates(trace, room).mean() == pytest.approx(rate, abs=0.025)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, model, least, most",
     [("gpt-oss-20b", "gpt-oss-20b", 0.42, 0.46), ("deepseek-v2-lite", "deepseek-v2-lite", 0.25, 0.29)],
@@ -212,6 +217,7 @@ def test_a_class_of_a_trace_keeps_experts_as_the_model_does(name: str, model: st
     assert found is not None and least - 0.02 <= found <= most + 0.02
 
 
+@pytest.mark.slow
 def test_fault_20_routing_without_a_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     out = tmp_path / "drawn.npz"
     words = ["--model", "qwen3-30b-a3b", "--prompt", "20", "--generate", "10", "--seed", "3", "--out", str(out)]
@@ -298,6 +304,7 @@ def test_a_wrong_twin_file_is_one_line(key: str, value: Any, said: str, tmp_path
     assert said in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_two_thousand_tokens_of_a_30b_model_are_drawn_in_two_seconds():
     model = simmoe.load_model("qwen3-30b-a3b")
     routing_for(model, "like:qwen3-30b", 1, 1)

@@ -479,6 +479,7 @@ def test_arrays_that_share_memory_are_two_in_both_engines(engines, tmp_path):
         assert len(play(file, player).evicted) > 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "engine", ["simpy", pytest.param("fast", marks=pytest.mark.skipif(compiled.missing(), reason="no numba"))]
 )

@@ -28,6 +28,7 @@ def played(file: Path, engine: str) -> simmoe.Run:
     return simmoe.run(**RUN, timeline=str(file), engine=engine)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "engine", [name if name == "plain" else pytest.param(name, marks=pytest.mark.slow) for name in ENGINES]
 )

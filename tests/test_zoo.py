@@ -38,6 +38,7 @@ def test_committed_record_is_of_the_present_recipe_and_text(name: str) -> None:
     assert record["warm_up_seconds"] > 0 and record["branch_seconds"] > 0
 
 
+@pytest.mark.slow
 @for_each("name", TRACES)
 def test_committed_trace_belongs_to_its_record(name: str) -> None:
     loaded, record = trace.load(name), RECORDS[name]
@@ -49,6 +50,7 @@ def test_committed_trace_belongs_to_its_record(name: str) -> None:
     assert (loaded.predicted_ids is not None) == (loaded.gate_weights is not None) == (name in WITH_GUESSES)
 
 
+@pytest.mark.slow
 @for_each("name", sorted(WITH_GUESSES & set(TRACES)))
 def test_committed_guesses_know_more_than_chance(name: str) -> None:
     """Guesses of every lead name more of the experts used than the most popular ones would."""
