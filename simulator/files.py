@@ -125,6 +125,13 @@ def check_outputs(outputs: Mapping[str, str | Path | None], inputs: Iterable[str
                 raise UserError(f"{before} and {option} name the same file {path}; name two")
 
 
+def check_new(out: str | Path, read: Iterable[str | Path], force: bool) -> None:
+    """Raises UserError for an --out that cannot be written, that is read, or that is there already, unless `force`."""
+    check_outputs({"--out": out}, read)
+    if Path(out).exists() and not force:
+        raise UserError(f"{out} exists; choose another name or overwrite it with --force")
+
+
 def _same(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other)

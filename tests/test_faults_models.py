@@ -345,6 +345,12 @@ def test_a_folder_without_one_model_is_one_line(
     assert code == 2 and message in line
 
 
+TINY_MIXTRAL = {
+    "model_type": "mixtral", "num_hidden_layers": 2, "hidden_size": 64, "vocab_size": 100, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "intermediate_size": 128, "num_local_experts": 4, "num_experts_per_tok": 2,
+}  # fmt: skip
+
+
 # --- what contradicts itself ------------------------------------------------------------------------------------------------
 
 
@@ -370,10 +376,8 @@ def test_a_gguf_file_that_contradicts_itself_is_refused(
 def test_heads_without_width_are_one_line(
     change: dict[str, int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fields = {"model_type": "mixtral", "num_hidden_layers": 2, "hidden_size": 64, "vocab_size": 100, "num_attention_heads": 4,
-              "num_key_value_heads": 2, "intermediate_size": 128, "num_local_experts": 4, "num_experts_per_tok": 2}  # fmt: skip
     file = tmp_path / "config.json"
-    file.write_text(json.dumps({**fields, **change}))
+    file.write_text(json.dumps({**TINY_MIXTRAL, **change}))
     assert main(["model", "import", str(file), "--out", str(tmp_path / "m.yaml")]) == 2
     said = capsys.readouterr().err
     assert "the head width is 0" in said and said.count("\n") == 1
@@ -389,10 +393,8 @@ def test_heads_without_width_are_one_line(
 def test_lists_and_counts_of_layers_are_bounded(
     change: dict[str, Any], line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fields = {"model_type": "mixtral", "num_hidden_layers": 2, "hidden_size": 64, "vocab_size": 100, "num_attention_heads": 4,
-              "num_key_value_heads": 2, "intermediate_size": 128, "num_local_experts": 4, "num_experts_per_tok": 2}  # fmt: skip
     file = tmp_path / "config.json"
-    file.write_text(json.dumps({**fields, **change}))
+    file.write_text(json.dumps({**TINY_MIXTRAL, **change}))
     assert main(["model", "import", str(file), "--out", str(tmp_path / "m.yaml")]) == 2
     assert line in capsys.readouterr().err
 

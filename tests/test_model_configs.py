@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -57,13 +56,6 @@ def test_fault_21_a_config_gives_what_is_published(name: str, tmp_path: Path) ->
     per_token = billions_per_token(model, said["counted"])
     assert per_token == pytest.approx(float(said["active"]), abs=10.0 ** -len(digits))  # a unit of the last digit
     assert model.format == "fp16" and model.width
-
-
-@pytest.mark.parametrize("name", ["glm-5", "kimi-k2", "switch-base-128"])
-def test_a_rule_takes_a_moment(name: str) -> None:
-    begin = time.process_time()
-    parts(PUBLISHED[name]["fields"], name)
-    assert time.process_time() - begin < 0.5  # .03 s; 4 s where each tensor counts the layers again
 
 
 def test_published_models_are_of_twenty_families() -> None:

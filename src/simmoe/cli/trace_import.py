@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from simmoe.cli.parser import Parser, integer
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.files import check_outputs
+from simmoe.simulator.files import check_new
 
 if TYPE_CHECKING:
     from simmoe.cli.parser import Commands
@@ -97,7 +97,7 @@ def trace_import(a: argparse.Namespace) -> int:
     """simmoe trace import: 1 for a file that holds what no recording does."""
     from simmoe.workloads.foreign import reader
 
-    _check_out(a, [a.file])
+    check_new(a.out, [a.file], a.force)
     for name in ("experts", "top_k", "prompt", "tokens"):
         if (value := getattr(a, name)) is not None and not int(name != "prompt") <= value < 2**31:
             raise UserError(
@@ -136,7 +136,7 @@ def trace_record(a: argparse.Namespace) -> int:
     """simmoe trace record"""
     from simmoe.workloads.foreign import record
 
-    _check_out(a, [a.prompts])
+    check_new(a.out, [a.prompts], a.force)
     model = record.load(a.model)
     return _save(
         a, record.record(model, record.prompts(_existing(a.prompts), a.model), a.generate, Path(a.prompts)), ""
@@ -151,7 +151,7 @@ def trace_cut(a: argparse.Namespace) -> int:
     places = {name: _places(f"--{name}", getattr(a, name)) for name in names if getattr(a, name) is not None}
     if not places:
         raise UserError("say what stays: --rows, --passes, --sequences or --layers, such as --rows 0-99")
-    _check_out(a, [trace.find(a.trace)])
+    check_new(a.out, [trace.find(a.trace)], a.force)
     return _save(a, editing.cut(trace.load(a.trace), **places), "")
 
 
@@ -172,7 +172,7 @@ def trace_join(a: argparse.Namespace) -> int:
     """simmoe trace join"""
     from simmoe.workloads.format import editing, trace
 
-    _check_out(a, [trace.find(name) for name in a.trace])
+    check_new(a.out, [trace.find(name) for name in a.trace], a.force)
     return _save(a, editing.join([trace.load(name) for name in a.trace], [Path(name).stem for name in a.trace]), "")
 
 
@@ -189,12 +189,6 @@ def trace_stats(a: argparse.Namespace) -> None:
         return
     for name, value in facts.items():
         out.line(f"{name:38} {value if not isinstance(value, float) else f'{value:.4g}'}")
-
-
-def _check_out(a: argparse.Namespace, read: list[str | Path] | list[str] | list[Path]) -> None:
-    check_outputs({"--out": a.out}, read)
-    if Path(a.out).exists() and not a.force:
-        raise UserError(f"{a.out} exists; choose another name or overwrite it with --force")
 
 
 def _save(a: argparse.Namespace, made: Trace, source: str) -> int:

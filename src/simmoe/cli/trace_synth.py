@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simmoe.cli.parser import integer
+from simmoe.simulator.files import check_new
 
 if TYPE_CHECKING:
     from simmoe.cli.parser import Commands
@@ -18,6 +19,7 @@ def add(actions: Commands) -> None:
     fit = actions.add_parser("fit", help="write the twin of a trace: statistics that routing like it is drawn from")
     fit.add_argument("trace", metavar="NAME|FILE")
     fit.add_argument("--out", required=True, metavar="FILE", help="the YAML to write")
+    fit.add_argument("--force", action="store_true", help="overwrite the output file")
     fit.runs("trace_fit", "trace_synth")
     synth = actions.add_parser("synth", help="draw a trace from a class of routing or from a twin")
     synth.add_argument(
@@ -38,18 +40,18 @@ def add(actions: Commands) -> None:
     synth.add_argument("--sequences", type=integer, default=1, metavar="N", help="one after the other (default 1)")
     synth.add_argument("--seed", type=integer, default=0, help="the same seed gives the same trace (default 0)")
     synth.add_argument("--out", required=True, metavar="FILE", help="the npz to write")
+    synth.add_argument("--force", action="store_true", help="overwrite the output file")
     synth.runs("trace_synth", "trace_synth")
 
 
 def trace_fit(a: argparse.Namespace) -> None:
     """simmoe trace fit"""
     from simmoe.show.screen import Screen
-    from simmoe.simulator.files import check_outputs
     from simmoe.workloads.format import trace as traces
     from simmoe.workloads.synthetic import twinfile
     from simmoe.workloads.synthetic.fitting import fit
 
-    check_outputs({"--out": a.out}, [a.trace])
+    check_new(a.out, [a.trace], a.force)
     recorded = traces.load(a.trace)
     twin = fit(recorded)
     twinfile.save(twin, Path(a.out))
@@ -62,11 +64,10 @@ def trace_fit(a: argparse.Namespace) -> None:
 def trace_synth(a: argparse.Namespace) -> None:
     """simmoe trace synth"""
     from simmoe.show.screen import Screen
-    from simmoe.simulator.files import check_outputs
     from simmoe.workloads import models, synthetic
     from simmoe.workloads.format import trace as traces
 
-    check_outputs({"--out": a.out}, [a.routing])
+    check_new(a.out, [a.routing], a.force)
     sizes = (a.prompt, a.generate, a.sequences, a.seed)
     if a.model is None:
         drawn = synthetic.routing_of(a.routing, *sizes)
