@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from simmoe.play.workload import Workload
     from simmoe.simulator.nouns.hardware import Hardware
     from simmoe.simulator.nouns.model import ModelShape
+    from simmoe.simulator.nouns.runtime import Runtime
     from simmoe.simulator.nouns.trace import Trace
 
 BESIDE_BOUNDS = {  # options that would change nothing beside a bound
@@ -61,6 +62,12 @@ def _scopes() -> tuple[str, ...]:
     from simmoe.simulator.decide.decisions import SCOPES
 
     return SCOPES
+
+
+def _runtime() -> type:
+    from simmoe.simulator.nouns.runtime import Runtime
+
+    return Runtime
 
 
 def _starts() -> tuple[str, ...]:
@@ -170,6 +177,19 @@ class Scenario:
         Count("number of sequences"), None, group=WORKLOAD, metavar="N", off=True,
         help="most sequences that may run together, under a schedule such as continuous (default: all that have arrived)",
     )  # fmt: skip
+    runtime: str | Path | Runtime = option(
+        Input(_runtime), "ideal", group=ENGINE, metavar=NAME, several=True,
+        help="the engine whose kernels, prompts and CPU experts are timed, such as llama_cpp_cuda (`simmoe runtime list`), or a YAML file; "
+        "ideal (default): each launch costs its bytes or its FLOPs alone",
+    )  # fmt: skip
+    threads: int | None = option(
+        Count("number of threads", 1, 4096), None, group=ENGINE, metavar="N", off=True,
+        help="threads with which a runtime computes experts on the CPU (default: one for each core)",
+    )  # fmt: skip
+    op_offload: bool = option(
+        Switch(), True, group=ENGINE, metavar="on|none",
+        help="none: the CPU computes its experts in large passes too, which a runtime such as llama.cpp carries over the link (-nopo)",
+    )  # fmt: skip
     eviction: str = option(
         Policy(), "lru", group=POLICY, metavar=NAME, several=True,
         help="policy: lru (default), fifo, lfu, belady, … or a bound: nothing, everything",
@@ -274,6 +294,7 @@ class Scenario:
         if self.prefetch is None and self.prefetch_into != "cache":
             raise UserError(f"--prefetch-into {self.prefetch_into} says where guesses land: name them with --prefetch")
         self._refuse_beside_a_bound()
+        self._check_runtime()
         self._check_start()
         if self.set and not isinstance(self.hw, str):
             raise UserError(
@@ -282,6 +303,18 @@ class Scenario:
         for name in ("format", "kv_format"):
             if getattr(self, name) is not None and not isinstance(self.model, str | None):
                 raise UserError(f"{name} is for a model by name or file; a loaded model has its formats")
+
+    def _check_runtime(self) -> None:
+        """Raises UserError for an option that has no meaning with this runtime."""
+        if self.runtime == "ideal":
+            for name, off in (("threads", None), ("op_offload", True)):
+                if getattr(self, name) != off:
+                    raise UserError(
+                        f"{OPTIONS[name].flag} {OPTIONS[name].about.kind.word(getattr(self, name))}: the ideal runtime has none; name an "
+                        "engine, such as --runtime llama_cpp_cuda"
+                    )
+        elif self.graphs:
+            raise UserError("--graphs is for the ideal runtime: an engine says itself whether it replays graphs; leave it out")
 
     def _refuse_beside_a_bound(self) -> None:
         """Raises UserError for an option that a bound would drop: it has no budget and no slots that anything is decided about."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from simmoe import hardware_profiles
+from simmoe.policies import runtime as runtimes
 from simmoe.play import popularity
 from simmoe.play.identity import policy_identity
 from simmoe.play.lengths import Lengths, Text, drawn, recorded
@@ -21,8 +22,10 @@ from simmoe.simulator.decide.gather import Requests, requests_of
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.model import ModelShape
+from simmoe.simulator.nouns.runtime import Runtime
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.plain import plain
+from simmoe.simulator.runtime_costs import RuntimeCosts
 from simmoe.simulator.time.engines import Engine, engine
 from simmoe.workloads import models
 from simmoe.workloads.format import trace as traces
@@ -54,15 +57,21 @@ class Workload:
         generate: int | None = None,
         depth: int | None = None,
         routing: str | None = None,
+        runtime: str | Path | Runtime = runtimes.IDEAL,
+        threads: int | None = None,
+        op_offload: bool = True,
         seed: int = 0,
     ) -> None:
         """trace: None draws routing of the class `routing` with `seed`, in the geometry of `model`. prompt, generate, depth: lengths of
         each sequence in tokens, and positions that it holds before them (play/lengths.py). tokens: play the first so many (whole
         passes). context: positions to reserve KV memory for. microbatch: what a window keeps beside its own (default 512). graphs:
         launches come from CUDA graphs. prefill_chunk, batch, schedule: other passes than recorded (policies/schedule). max_batch: how
-        many sequences a clock-driven schedule may run together (default: all). placement: one such as popular=50%:first=20% takes the
+        many sequences a clock-driven schedule may run together (default: all). runtime: the engine whose costs these are, its threads on the
+        CPU, and whether it may carry the CPU's experts over the link in large passes. placement: one such as popular=50%:first=20% takes the
         rows that it counts out of what is played. Raises UserError."""
         self.hw = hw if isinstance(hw, Hardware) else hardware_profiles.load(hw)
+        self.runtime = runtimes.given(runtime)
+        self.threads, self.op_offload = threads, op_offload
         self.lengths = Lengths(prompt, generate, batch, depth)
         self.model, self.text = _opened(trace, model, format, kv_format, self.lengths, routing, seed)
         self.recorded = self.text.trace
@@ -70,6 +79,8 @@ class Workload:
             raise UserError(
                 f"--schedule {schedule} plays the requests of a trace as they are: leave --prompt and --generate out"
             )
+        if self.runtime is not None and prefill_chunk is None:
+            prefill_chunk = microbatch or self.runtime.microbatch or None
         whole = scheduled(self.recorded, schedule, prefill_chunk, batch)
         if popularity.source(placement).startswith(popularity.FIRST) and clock_driven(schedule) is not None:
             raise UserError(
@@ -115,12 +126,15 @@ class Workload:
         return held if max_batch is None else min(max_batch, held)
 
     def _beside_windows(self, microbatch: int | None) -> int:
-        """Positions that a window keeps beside its own. Raises UserError for a model without windows."""
-        if microbatch is not None and not self.model.has_windows:
+        """Positions that a window keeps beside its own: the tokens that an engine reads in a pass. Raises UserError where nothing reads
+        so many: a model without windows, under no engine."""
+        if microbatch is not None and not self.model.has_windows and self.runtime is None:
             raise UserError(
-                f"--microbatch {microbatch}: no layer of {self.model.name} has a window or chunks, so nothing would change; leave it out"
+                f"--microbatch {microbatch}: no layer of {self.model.name} has a window or chunks, so nothing would change; leave it out, "
+                "or name a --runtime, which reads prompts so many tokens at a time"
             )
-        return MICROBATCH if microbatch is None else microbatch
+        usual = (self.runtime and self.runtime.microbatch) or MICROBATCH
+        return usual if microbatch is None else microbatch
 
     @cached_property
     def trace_digest(self) -> str:
@@ -132,7 +146,10 @@ class Workload:
 
     @cached_property
     def costs(self) -> Costs:
-        return Costs(self.hw, self.model, self.trace, graphs=self.graphs)
+        if self.runtime is None:
+            return Costs(self.hw, self.model, self.trace, graphs=self.graphs)
+        engine = self.runtime, self.threads, self.op_offload
+        return RuntimeCosts(self.hw, self.model, self.trace, *engine)
 
     def engine(self, wish: str = "auto", *, spans: bool = False, runs: int = 1) -> Engine:
         """The engine that plays `runs` runs of this workload; see simulator/time/engines.py."""
@@ -180,6 +197,8 @@ class Workload:
         if self.model.has_windows:
             same["microbatch"] = self.microbatch
         other = Workload(hw, trace, self.model, context=self.context, graphs=self.graphs, **same)
+        other.runtime, other.threads, other.op_offload = self.runtime, self.threads, self.op_offload
+        other.microbatch = self.microbatch
         other.counted, other.text, other.lengths = self.counted, self.text, self.lengths
         return other
 
@@ -203,8 +222,11 @@ class Workload:
         )
         if self.max_batch is not None:
             said["max_batch"] = self.max_batch
-        if self.model.has_windows:
+        if self.model.has_windows or self.runtime is not None:
             said["microbatch"] = self.microbatch
+        if self.runtime is not None:
+            said["runtime"] = {"name": self.runtime.name, "digest": self.runtime.digest}
+            said |= {"threads": self.threads, "op_offload": self.op_offload}
         lengths = {name: getattr(self.lengths, name) for name in ("prompt", "generate", "depth")}
         said |= {name: tokens for name, tokens in lengths.items() if tokens is not None}
         if self.text.routing is not None:
