@@ -112,7 +112,9 @@ class Costs:
         key = (column, count, token_slots, law)
         if key not in self._experts:
             work, flop_ps = self.read_work(column, count, law), self.compute_ps(column, token_slots, law)
-            _, extra, shares = self.experts_launch(column)  # a fixed time, which neither hides nor lengthens the other two
+            _, extra, shares = self.experts_launch(
+                column
+            )  # a fixed time, which neither hides nor lengthens the other two
             excess = looked_up_ps(-(-work // self.rate) - extra, flop_ps - extra, shares)
             piece = self._launch("experts", work + excess * self.rate, flop_ps + excess)
             self._experts[key] = Chain(piece.ps, (piece,))

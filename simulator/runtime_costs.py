@@ -36,7 +36,9 @@ from simmoe.simulator.physics.kernels import (
 )
 
 FEW_ROWS = 8  # up to so many rows a product reads its weights once (llama.cpp: MMVQ_MAX_BATCH_SIZE)
-READ, TILES, WIDE_TILES = range(3)  # laws of a launch over routed experts: at most FEW_ROWS rows an expert, at most TILE, more
+READ, TILES, WIDE_TILES = range(
+    3
+)  # laws of a launch over routed experts: at most FEW_ROWS rows an expert, at most TILE, more
 MIXERS = ("latent", "delta_net", "mamba", "lightning", "no_mixer")  # in place of attention
 BESIDE_MIXERS = ("query_lora", "indexer", "qk_norm", "qkv_bias", "output_gate", "post_norm", "sinks", "dense_beside")
 OF_EXPERTS = ("expert_bias", "ungated", "router_bias")
@@ -193,7 +195,10 @@ class RuntimeCosts(Costs):
             return CpuCosts(hw, self.model) if hw.cpu is None else self._no_cpu()
         memory = hw.tiers[hw.cpu.memory]
         rate = cpu_bytes_per_s(
-            float(memory.peak_bytes_per_s or memory.bytes_per_s), share, self._threads(hw.cpu), runtime.of("cpu.per_thread")
+            float(memory.peak_bytes_per_s or memory.bytes_per_s),
+            share,
+            self._threads(hw.cpu),
+            runtime.of("cpu.per_thread"),
         )
         fixed = runtime.of("cpu.layer_uncalibrated") or runtime.known("cpu.layer")
         if hw.cpu.quantised_bytes_per_s is not None:
@@ -205,7 +210,9 @@ class RuntimeCosts(Costs):
         return self.threads or unit.processors or 1
 
     def _no_cpu(self) -> NoReturn:
-        raise UserError(f"the runtime {self.runtime.name} computes no experts on the CPU; leave --placement and --miss out")
+        raise UserError(
+            f"the runtime {self.runtime.name} computes no experts on the CPU; leave --placement and --miss out"
+        )
 
     def carries(self, size: PassSize) -> bool:
         tokens, rows = self.runtime.of("link.offload_tokens"), self.runtime.of("link.offload_rows")
@@ -229,7 +236,9 @@ def check_figures(hw: Hardware, runtime: Runtime) -> None:
     """Raises UserError for a machine of which something is not known that the engine's constants multiply."""
     unit = hw.device
     stated = {"processors": unit.processors, "clock": unit.clock_hz}
-    asked = [path for path in ("decode.kernel", "decode.per_clock", "prompt.flops_per_clock") if runtime.of(path) is not None]
+    asked = [
+        path for path in ("decode.kernel", "decode.per_clock", "prompt.flops_per_clock") if runtime.of(path) is not None
+    ]
     for name, figure in stated.items() if asked else ():
         if figure is None:
             raise UserError(

@@ -33,13 +33,18 @@ def count(
     unit_of [objects]: the other unit that the placement left each expert to, 0 = the device (default: all). carried [passes]: what the CPU
     has crosses the link in the pass (default: in none).
     """
-    over = np.zeros(trace.n_passes, bool) if carried is None else carried
+    over = _no_pass(trace) if carried is None else carried
     passes = np.ones(trace.n_passes, bool) if phase is None else trace.phase == phase
     found = [
-        _counted(one, passes, expert_bytes, write_back, unit_of, over) for one in stretches(requests, decisions, guesses)
+        _counted(one, passes, expert_bytes, write_back, unit_of, over)
+        for one in stretches(requests, decisions, guesses)
     ]
     total = {one.name: sum(getattr(part, one.name) for part in found) for one in fields(Counts)}
     return Counts(**total | {"tokens": int(np.diff(trace.pass_ptr)[passes].sum())})
+
+
+def _no_pass(trace: Trace) -> Flags:
+    return np.zeros(trace.n_passes, bool)
 
 
 def _counted(
@@ -84,15 +89,22 @@ def hit_flags(trace: Trace, requests: Requests, decisions: Decisions) -> npt.NDA
 
 
 def link_bytes_by_pass(
-    trace: Trace, requests: Requests, decisions: Decisions, guesses: Guesses, expert_bytes: Ints, carried: Flags
+    trace: Trace,
+    requests: Requests,
+    decisions: Decisions,
+    guesses: Guesses,
+    expert_bytes: Ints,
+    carried: Flags | None = None,
 ) -> Ints:
     """int64 [passes]: bytes of the transfers that each pass issued. carried [passes]: what the CPU has is among them."""
-    total = np.zeros(trace.n_passes, np.int64)
+    total, over = np.zeros(trace.n_passes, np.int64), _no_pass(trace) if carried is None else carried
     for _, _, asked, decided, wanted, _ in stretches(requests, decisions, guesses):
         early = np.repeat(np.arange(asked.n_events), np.diff(wanted.ptr))[decided.issued]
-        cpu = decided.cpu[carried[asked.event_pass[asked.event_of_request[decided.cpu]]]]
+        cpu = decided.cpu[over[asked.event_pass[asked.event_of_request[decided.cpu]]]]
         events = np.concatenate((asked.event_of_request[decided.loads], early, asked.event_of_request[cpu]))
-        loaded = np.concatenate((asked.obj[decided.loads], wanted.obj[decided.issued], asked.obj[cpu])) // trace.n_experts
+        loaded = (
+            np.concatenate((asked.obj[decided.loads], wanted.obj[decided.issued], asked.obj[cpu])) // trace.n_experts
+        )
         np.add.at(total, asked.event_pass[events], expert_bytes[loaded])
     return total
 

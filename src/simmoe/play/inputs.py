@@ -18,7 +18,11 @@ from simmoe.simulator.errors import UserError
 from simmoe.workloads import models
 from simmoe.workloads.format import trace as traces
 
-FINDERS = {"trace": traces.find, "model": models.find, "runtime": runtimes.find}  # of all that is no machine and no policy
+FINDERS = {
+    "trace": traces.find,
+    "model": models.find,
+    "runtime": runtimes.find,
+}  # of all that is no machine and no policy
 FOLDERS = {
     "hw": hardware_profiles.FOLDERS, "trace": (traces.BUNDLED,), "model": (models.FOLDER,), "runtime": (runtimes.FOLDER,),
 }  # fmt: skip

@@ -25,7 +25,7 @@ from simmoe.simulator.decide.start import COLD
 from simmoe.simulator.decide.tiers import Near, second_tier
 from simmoe.simulator.decide.warm_up import behind
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.lower.durations import Loading, Loads
+from simmoe.simulator.lower.durations import Loading, Loads, carried_passes
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.run import Clocks, Spans

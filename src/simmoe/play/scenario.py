@@ -314,7 +314,9 @@ class Scenario:
                         "engine, such as --runtime llama_cpp_cuda"
                     )
         elif self.graphs:
-            raise UserError("--graphs is for the ideal runtime: an engine says itself whether it replays graphs; leave it out")
+            raise UserError(
+                "--graphs is for the ideal runtime: an engine says itself whether it replays graphs; leave it out"
+            )
 
     def _refuse_beside_a_bound(self) -> None:
         """Raises UserError for an option that a bound would drop: it has no budget and no slots that anything is decided about."""
