@@ -78,6 +78,7 @@ def _unit(name: str, unit: Mapping[str, Any], n: Mapping[str, int]) -> ComputeUn
         graph_kernel_floor_ps=n.get(f"{at}.graph_kernel_floor"),
         processors=n.get(f"{at}.processors"),
         clock_hz=n.get(f"{at}.clock"),
+        quantised_bytes_per_s=n.get(f"{at}.quantised_bandwidth"),
     )
 
 

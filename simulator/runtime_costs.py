@@ -18,7 +18,7 @@ from simmoe.simulator.cpu_costs import CpuCosts
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.link_time import link_bytes_per_s
 from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware
-from simmoe.simulator.nouns.model import Layer, ModelShape, Part
+from simmoe.simulator.nouns.model import MIXERS, Layer, ModelShape, Part
 from simmoe.simulator.nouns.runtime import Runtime
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.pass_sizes import PassSize
@@ -39,8 +39,8 @@ FEW_ROWS = 8  # up to so many rows a product reads its weights once (llama.cpp: 
 READ, TILES, WIDE_TILES = range(
     3
 )  # laws of a launch over routed experts: at most FEW_ROWS rows an expert, at most TILE, more
-MIXERS = ("latent", "delta_net", "mamba", "lightning", "no_mixer")  # in place of attention
-BESIDE_MIXERS = ("query_lora", "indexer", "qk_norm", "qkv_bias", "output_gate", "post_norm", "sinks", "dense_beside")
+IN_PLACE = (*MIXERS, "no_mixer")  # of attention
+BESIDE = ("query_lora", "indexer", "qk_norm", "qkv_bias", "output_gate", "post_norm", "sinks", "dense_beside")
 OF_EXPERTS = ("expert_bias", "ungated", "router_bias")
 
 
@@ -84,8 +84,8 @@ class RuntimeCosts(Costs):
 
     def mixer_kernels(self, layer: Layer) -> tuple[str, ...]:
         """What the engine launches small kernels for in attention, or in what stands in its place."""
-        mixer = next((word for word in MIXERS if word in layer.features), "attention")
-        return (mixer, *(word for word in BESIDE_MIXERS if word in layer.features))
+        mixer = next((word for word in IN_PLACE if word in layer.features), "attention")
+        return (mixer, *(word for word in BESIDE if word in layer.features))
 
     # --- pieces -----------------------------------------------------------------------------------------------------
 

@@ -15,18 +15,16 @@ from typing import Any
 from simmoe.simulator import files
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nearest import among
+from simmoe.simulator.nouns.model import FEATURES
 from simmoe.simulator.nouns.runtime import Constant, Runtime
 from simmoe.simulator.reading import read_yaml
 from simmoe.simulator.units import parse
 
 FOLDER = Path(__file__).parent
+ENGINES_REACH = (0.2, 0.95)  # of the speed of the ideal runtime: see docs/validation.md, "Absolute speed"
 IDEAL = "ideal"  # no engine: each launch costs its bytes or its FLOPs, at the rates of the profile
 KINDS = ("fitted", "measured", "read", "assumed")
-PARTS = (  # what kernels are counted of: parts of a layer, then words of Layer.features
-    "attention", "latent", "delta_net", "mamba", "lightning", "no_mixer", "ffn", "experts", "shared", "end",
-    "query_lora", "indexer", "qk_norm", "qkv_bias", "output_gate", "post_norm", "sinks",
-    "expert_bias", "ungated", "shared_gate", "router_bias", "dense_beside",
-)  # fmt: skip
+PARTS = ("attention", "ffn", "experts", "shared", "end", *FEATURES)  # what kernels are counted of; end: of a pass
 # Constants by section: what each measures; "?" = a file may leave it out.
 SECTIONS: dict[str, dict[str, str]] = {
     "decode": {"kernel?": "time", "layer?": "time", "pass?": "time", "memory": "share", "per_clock?": "number"},
@@ -63,6 +61,19 @@ def given(runtime: str | Path | Runtime) -> Runtime | None:
     if isinstance(runtime, Runtime):
         return runtime
     return None if runtime == IDEAL else load(runtime)
+
+
+def said(runtime: Runtime | None) -> dict[str, Any]:
+    """What a result says of its runtime: every constant with its range, and what it was fitted on."""
+    if runtime is None:
+        return {"name": IDEAL, "engines_reach": list(ENGINES_REACH)}
+    constants = {
+        path: {"value": one.value, "range": [one.low, one.high], "kind": one.kind, "source": one.source}
+        for path, one in runtime.constants.items()
+    }
+    kernels = dict(runtime.kernels)
+    about = {"name": runtime.name, "title": runtime.title, "builds": runtime.builds, "digest": runtime.digest}
+    return {**about, "kernels": kernels, "constants": constants}
 
 
 def runtime(data: object, where: str) -> Runtime:

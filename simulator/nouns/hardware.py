@@ -107,6 +107,9 @@ class ComputeUnit:
     graph_kernel_floor_ps: int | None = None  # of an empty kernel in a CUDA graph
     processors: int | None = None  # streaming multiprocessors, compute units, GPU cores; of a CPU its cores
     clock_hz: int | None = None  # that the data sheet calls boost
+    quantised_bytes_per_s: int | None = (
+        None  # at which an engine's quantised matrix-vector kernels read, with all threads
+    )
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,7 @@ def _one(a: argparse.Namespace, scenario: Scenario, workload: Workload, plan: Pl
         lanes.write_per_token(result, Path(a.per_token))
     if spans is not None:
         lanes.write_perfetto(result, spans, Path(a.perfetto))
-    banded = a.band or scenario.trace is None
+    banded = a.band or scenario.trace is None or result.workload.runtime is not None
     found, left_open = bands.band(result) if banded else None, guessing.guess(scenario, result)
     if a.json:
         beside = {"band": found and asdict(found)} if banded else {}

@@ -139,7 +139,7 @@ def _full_page_cache(workload: Workload, plan: Plan) -> list[str]:
 def _prompts_on_the_cpu(workload: Workload, plan: Plan) -> list[str]:
     """Whether the CPU computes experts in large passes, where engines do otherwise."""
     longest = int(np.diff(workload.trace.pass_ptr)[workload.trace.phase == PREFILL].max(initial=0))
-    if longest < LARGE_PASS or not _has_cpu_experts(workload, plan):
+    if longest < LARGE_PASS or workload.runtime is not None or not _has_cpu_experts(workload, plan):
         return []
     said = f"The CPU computes its experts in prompt passes too, of up to {longest:,} tokens; engines send those of large passes"
     return [f"{said} over the link (llama.cpp from {LARGE_PASS} tokens on): TTFT is too long here"]

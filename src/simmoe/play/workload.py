@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from simmoe import hardware_profiles
-from simmoe.policies import runtime as runtimes
 from simmoe.play import popularity
 from simmoe.play.identity import policy_identity
 from simmoe.play.lengths import Lengths, Text, drawn, recorded
 from simmoe.play.memory import MICROBATCH, Memory, kv_bytes
 from simmoe.play.passes import clock_driven, scheduled
+from simmoe.policies import runtime as runtimes
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide.gather import Requests, requests_of
@@ -66,9 +66,9 @@ class Workload:
         each sequence in tokens, and positions that it holds before them (play/lengths.py). tokens: play the first so many (whole
         passes). context: positions to reserve KV memory for. microbatch: what a window keeps beside its own (default 512). graphs:
         launches come from CUDA graphs. prefill_chunk, batch, schedule: other passes than recorded (policies/schedule). max_batch: how
-        many sequences a clock-driven schedule may run together (default: all). runtime: the engine whose costs these are, its threads on the
-        CPU, and whether it may carry the CPU's experts over the link in large passes. placement: one such as popular=50%:first=20% takes the
-        rows that it counts out of what is played. Raises UserError."""
+        many sequences a clock-driven schedule may run together (default: all). runtime: the engine whose costs these are; its threads
+        on the CPU; op_offload: whether it may carry the CPU's experts over the link in large passes. placement: one such as
+        popular=50%:first=20% takes the rows that it counts out of what is played. Raises UserError."""
         self.hw = hw if isinstance(hw, Hardware) else hardware_profiles.load(hw)
         self.runtime = runtimes.given(runtime)
         self.threads, self.op_offload = threads, op_offload
@@ -148,16 +148,18 @@ class Workload:
     def costs(self) -> Costs:
         if self.runtime is None:
             return Costs(self.hw, self.model, self.trace, graphs=self.graphs)
-        engine = self.runtime, self.threads, self.op_offload
-        return RuntimeCosts(self.hw, self.model, self.trace, *engine)
+        how: dict[str, Any] = {"threads": self.threads, "offload": self.op_offload}
+        return RuntimeCosts(self.hw, self.model, self.trace, self.runtime, **how)
 
     def engine(self, wish: str = "auto", *, spans: bool = False, runs: int = 1) -> Engine:
         """The engine that plays `runs` runs of this workload; see simulator/time/engines.py."""
         return engine(wish, self.costs, self.requests, spans=spans, runs=runs)
 
-    def on(self, hw: Hardware) -> Workload:
-        """The same workload on another machine."""
-        return self._again(hw, self.begun.trace)
+    def on(self, hw: Hardware, runtime: Runtime | None = None) -> Workload:
+        """The same workload on another machine; under a runtime with other constants, where it is given."""
+        other = self._again(hw, self.begun.trace)
+        other.runtime = runtime or self.runtime
+        return other
 
     def first(self, tokens: int) -> Workload:
         """The same workload, but only the first tokens of its trace."""
