@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from math import ceil
-from typing import NoReturn
 
 from simmoe.simulator.costs import Chain, Costs, Piece
 from simmoe.simulator.cpu_costs import CpuCosts
@@ -191,28 +190,27 @@ class RuntimeCosts(Costs):
         """Costs on the CPU: a layer's fixed time, and its kernels' own rate. Raises UserError where machine or engine has none."""
         hw, runtime = self.hw, self.runtime
         share = runtime.of("cpu.memory")
-        if hw.cpu is None or share is None:
-            return CpuCosts(hw, self.model) if hw.cpu is None else self._no_cpu()
-        memory = hw.tiers[hw.cpu.memory]
-        rate = cpu_bytes_per_s(
-            float(memory.peak_bytes_per_s or memory.bytes_per_s),
-            share,
-            self._threads(hw.cpu),
-            runtime.of("cpu.per_thread"),
-        )
-        fixed = runtime.of("cpu.layer_uncalibrated") or runtime.known("cpu.layer")
+        if hw.cpu is None:
+            return CpuCosts(hw, self.model)  # which says so
+        if share is None:
+            raise UserError(f"the runtime {runtime.name} computes no experts on the CPU; leave --placement and --miss out")
         if hw.cpu.quantised_bytes_per_s is not None:
             rate, fixed = float(hw.cpu.quantised_bytes_per_s), runtime.known("cpu.layer")
+        else:
+            rate, fixed = self._cpu_rate(hw.cpu, share), runtime.of("cpu.layer_uncalibrated") or runtime.known("cpu.layer")
         unit = replace(hw.cpu, bytes_per_s=int(rate) // 1000 * 1000, launch_ps=ceil(fixed * PS_PER_S))
         return CpuCosts(replace(hw, units={**hw.units, unit.name: unit}), self.model)
 
-    def _threads(self, unit: ComputeUnit) -> int:
-        return self.threads or unit.processors or 1
-
-    def _no_cpu(self) -> NoReturn:
-        raise UserError(
-            f"the runtime {self.runtime.name} computes no experts on the CPU; leave --placement and --miss out"
-        )
+    def _cpu_rate(self, unit: ComputeUnit, share: float) -> float:
+        """Of a host of which no more is known than its memory, and how many threads compute."""
+        peak = self.hw.tiers[unit.memory].peak_bytes_per_s
+        if peak is None:
+            raise UserError(
+                f"--runtime {self.runtime.name}: {self.hw.name} states no tiers.{unit.memory}.peak_bandwidth, of which cpu.memory is a "
+                "share; name the box in parts (--gpu, --host), or add the figure to the profile"
+            )
+        threads = self.threads or unit.processors or 1
+        return cpu_bytes_per_s(float(peak), share, threads, self.runtime.of("cpu.per_thread"))
 
     def carries(self, size: PassSize) -> bool:
         tokens, rows = self.runtime.of("link.offload_tokens"), self.runtime.of("link.offload_rows")

@@ -21,6 +21,7 @@ from simmoe.play.scenario import OPTIONS, Scenario
 from simmoe.play.what_if import Tried
 from simmoe.play.workload import Workload
 from simmoe.play.would_fit import told
+from simmoe.policies import runtime as runtimes
 from simmoe.show import files as lanes
 from simmoe.show import tables as show
 from simmoe.show.screen import Screen
@@ -64,9 +65,11 @@ def run(a: argparse.Namespace) -> None:
 
 
 def _one_budget(scenario: Scenario) -> bool:
-    """Whether one budget is played, in place of a ladder of them: one that is said, or, without a trace, what the device holds."""
+    """Whether one budget is played, in place of a ladder of them: one that is said, or what the device holds, without a trace and
+    under an engine that keeps everything resident."""
     said = scenario.budget is not None or scenario.memory is not None
-    return said or scenario.eviction in BOUNDS or scenario.trace is None
+    resident = scenario.runtime != runtimes.IDEAL and not scenario.engine_of_runtime().streams
+    return said or scenario.eviction in BOUNDS or scenario.trace is None or resident
 
 
 def _says_lengths(scenario: Scenario) -> bool:

@@ -139,6 +139,27 @@ def streamed(workload: Workload, plan: Plan) -> list[str]:
     return [f"{plan.placement} streams {nbytes(streams)} that llama.cpp would refuse; {n}"]
 
 
+def refuse_streaming(workload: Workload, plan: Plan) -> None:
+    """Raises UserError where the engine would have to load experts while it runs, and does not."""
+    runtime = workload.runtime
+    if runtime is None or runtime.streams or plan.device_budgets or plan.eviction in BOUNDS:
+        return
+    memory = memory_of(workload, plan)
+    streams = memory.left_bytes - plan.budget_bytes
+    if streams <= 0:
+        return
+    least = memory.least_blocks(min(plan.budget_bytes, memory.room_bytes))
+    way = (
+        "no N of --placement n_cpu_moe=N fits"
+        if least is None
+        else f"the least N that fits is --placement n_cpu_moe={least}"
+    )
+    raise UserError(
+        f"{runtime.name} loads no experts while it runs, and {nbytes(streams)} of those left to the device are not resident beside "
+        f"{memory.rest} of {nbytes(memory.usable_bytes)}: {way}"
+    )
+
+
 def cached(workload: Workload, plan: Plan) -> Ints:
     """Objects that the page cache holds before the first event."""
     sizes = np.repeat(workload.model.expert_bytes, workload.trace.n_experts)

@@ -313,10 +313,13 @@ class Scenario:
                         f"{OPTIONS[name].flag} {OPTIONS[name].about.kind.word(getattr(self, name))}: the ideal runtime has none; name an "
                         "engine, such as --runtime llama_cpp_cuda"
                     )
-        elif self.graphs:
+            return
+        if self.graphs:
             raise UserError(
-                "--graphs is for the ideal runtime: an engine says itself whether it replays graphs; leave it out"
+                "--graphs is for the ideal runtime: an engine's constants hold whether it replays graphs; leave it out"
             )
+        if self.timeline == OPTIONS["timeline"].default:
+            object.__setattr__(self, "timeline", self.engine_of_runtime().timeline)
 
     def _refuse_beside_a_bound(self) -> None:
         """Raises UserError for an option that a bound would drop: it has no budget and no slots that anything is decided about."""
@@ -348,6 +351,12 @@ class Scenario:
         if self.start == start:
             raise UserError(f"--start {start}: the bound {self.eviction} {how}; leave --start out, or name a policy")
 
+    def engine_of_runtime(self) -> Runtime:
+        """The runtime, opened; not the ideal one."""
+        from simmoe.policies import runtime as runtimes
+
+        return self.runtime if not isinstance(self.runtime, str | Path) else runtimes.load(self.runtime)
+
     def machine(self) -> Hardware:
         """The hardware, with the changes of `set`."""
         from simmoe import hardware_profiles
@@ -364,7 +373,7 @@ class Scenario:
         """What may stay resident on the machine of `workload`. Raises UserError for what that machine cannot do."""
         from simmoe.play import devices
         from simmoe.play.memory import beyond_of, bound_of, budget_of, page_cache_of
-        from simmoe.play.plan import Plan, placed_memory
+        from simmoe.play.plan import Plan, placed_memory, refuse_streaming
         from simmoe.simulator.decide.decisions import BOUNDS
 
         self._refuse_sync_without_a_wait(workload.hw)
@@ -380,7 +389,7 @@ class Scenario:
             budgets = devices.budgets_of(workload, devices.layout_of(workload, self.placement, self.seed), self.budget)
             return Plan(budget_bytes=sum(budgets), device_budgets=budgets, **self._of(Plan))
         memory = placed_memory(workload, self.placement, self.seed)
-        return Plan(
+        made = Plan(
             budget_bytes=bound_of(memory, self.eviction, self.budget, self.memory)
             if self.eviction in BOUNDS
             else budget_of(memory, self.budget, self.memory),
@@ -388,6 +397,8 @@ class Scenario:
             page_cache_bytes=page_cache_of(workload.hw, self.page_cache or 0, int(workload.model.expert_bytes.min())),
             **self._of(Plan),
         )
+        refuse_streaming(workload, made)
+        return made
 
     def digests(self) -> dict[str, str]:
         """sha256 of what each input says: a profile and a model after all that they extend, a trace's arrays, a policy's text."""

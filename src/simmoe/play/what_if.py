@@ -110,6 +110,9 @@ def figures(run: Run) -> Iterator[Change]:
     hw = run.workload.hw
     if run.plan.device_budgets:
         return
+    if run.workload.runtime is not None:
+        yield from _under_a_runtime(run)
+        return
     ways = {
         "a link twice as fast": _link(hw),
         f"{hw.home.name} twice as fast": _upstream(hw),
@@ -129,6 +132,26 @@ def figures(run: Run) -> Iterator[Change]:
             yield Change(what, {"set": settings})
 
 
+def _under_a_runtime(run: Run) -> Iterator[Change]:
+    """The figures that an engine's constants stand on: nominal peaks, and the link."""
+    hw = run.workload.hw
+    ways = {"a link twice as fast": _link(hw), "a device memory twice as fast": _peak(hw, "peak.memory_bandwidth")}
+    if run.counts.on_cpu and hw.cpu:
+        ways["a CPU memory twice as fast"] = _peak(hw, f"tiers.{hw.cpu.memory}.peak_bandwidth") | _peak(
+            hw, f"units.{hw.cpu.name}.quantised_bandwidth"
+        )
+    for what, values in ways.items():
+        settings = tuple(
+            f"{path}={text(value, hw.figures[path].dimension).replace(' ', '')}" for path, value in values.items()
+        )
+        if settings:
+            yield Change(what, {"set": settings})
+
+
+def _peak(hw: Hardware, path: str) -> dict[str, int]:
+    return {path: 2 * hw.figures[path].value} if path in hw.figures else {}
+
+
 def residency(run: Run) -> Iterator[Change]:
     """More memory for experts, and launches out of CUDA graphs."""
     workload, plan = run.workload, run.plan
@@ -140,7 +163,7 @@ def residency(run: Run) -> Iterator[Change]:
         yield Change("all of the experts", {"budget": "100%", "memory": None})
     elif more > plan.budget_bytes:
         yield Change("more of the experts", {"budget": _size(more), "memory": None})
-    if not workload.graphs and workload.hw.device.graph_launch_ps is not None:
+    if workload.runtime is None and not workload.graphs and workload.hw.device.graph_launch_ps is not None:
         yield Change("", {"graphs": True})
 
 
