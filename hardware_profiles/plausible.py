@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from simmoe.hardware_profiles import limits
-from simmoe.hardware_profiles.ranges import is_peak
+from simmoe.hardware_profiles.ranges import is_bound, is_peak
 from simmoe.hardware_profiles.reading import FOLDER, merged
 from simmoe.hardware_profiles.schema import Checked
 from simmoe.simulator.nouns.hardware import Figure, Hardware
@@ -104,7 +104,7 @@ def _peaks(hw: Hardware) -> dict[str, Bound]:
     named = read.source.rpartition(" on ")[2] if read else ""
     sheet = data_sheet_of(named).items()
     found = {path: Bound(peak.value, f"the peak of the {named}: {peak.source}") for path, peak in sheet}
-    own = {path: peak for path, peak in hw.figures.items() if is_peak(path)}
+    own = {path: peak for path, peak in hw.figures.items() if is_bound(path, peak)}
     found |= {path: Bound(peak.value, f"{path}: {peak.source}") for path, peak in own.items()}
     for one, other in (("fp16", "bf16"), ("bf16", "fp16")):  # matrix units run both at one rate
         if f"peak.flops.{one}" in found:

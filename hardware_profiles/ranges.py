@@ -35,11 +35,16 @@ def is_peak(path: str) -> bool:
     return path.startswith("peak.") or path.endswith(".peak_bandwidth")
 
 
+def is_bound(path: str, figure: Figure) -> bool:
+    """Whether a figure is a peak that no rate exceeds. One that was assumed, for a host of the reader's choice, bounds nothing."""
+    return path.startswith("peak.") or (path.endswith(".peak_bandwidth") and figure.kind != "assumed")
+
+
 def below_peak(hw: Hardware) -> dict[str, Figure]:
     """The figures of a machine, no range of a rate reaching past the peak that the profile states beside it."""
     figures = dict(hw.figures)
     for path, peak in hw.figures.items():
-        for rate in _below(hw, path) if is_peak(path) else ():
+        for rate in _below(hw, path) if is_bound(path, peak) else ():
             if rate in figures:
                 figure = figures[rate]
                 figures[rate] = replace(figure, high=min(figure.high, max(figure.value, peak.value)))

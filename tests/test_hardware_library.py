@@ -60,6 +60,37 @@ def test_nothing_is_faster_than_its_peak(name: str) -> None:
 
 @pytest.mark.slow
 @for_each("name", NAMES)
+def test_every_unit_has_its_processors_and_every_memory_its_peak(name: str) -> None:
+    """GPUs also a clock. Only the rate of a drive has no peak beside it."""
+    hw = load(name)
+    read = {unit.memory for unit in hw.units.values()} | ({hw.link.src} if not hw.unified else set())
+    assert all(hw.tiers[tier].peak_bytes_per_s for tier in read)
+    assert all(unit.processors for unit in hw.units.values())
+    assert all(unit.clock_hz for unit in hw.units.values() if unit.name.startswith("gpu"))
+    for mode in hw.modes:
+        capped = load(f"{name}@{mode}").device
+        assert (capped.processors, capped.clock_hz) != (hw.device.processors, hw.device.clock_hz), mode
+
+
+FP32_CORES = {  # of one processor, by generation: what a card computes in FP32 is cores x 2 x clock
+    128: ["rtx_3060", "rtx_3090", "rtx_4090", "rtx_5090", "rtx_pro_6000", "l4", "l40s", "a10", "h100", "h200", "h100_pcie", "b200", "gh200",
+          "dgx_spark", "jetson_agx_thor", "jetson_orin", "jetson_orin_nx", "jetson_orin_nano", "jetson_orin_nano_super"],
+    64: ["a100", "t4", "jetson_xavier_nx"],
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("cores", "name"), [(cores, name) for cores, some in FP32_CORES.items() for name in some])
+def test_processors_and_clock_give_the_fp32_rate_without_tensor_cores(cores: int, name: str) -> None:
+    """The rates were written down from other sources, so that a slip in either shows."""
+    unit = load(name).device
+    assert unit.processors and unit.clock_hz
+    rate = unit.processors * cores * 2 * unit.clock_hz
+    assert 0.87 * rate < unit.flops_per_s["fp32"] <= 1.02 * rate  # some state what is reached
+
+
+@pytest.mark.slow
+@for_each("name", NAMES)
 def test_a_discrete_link_is_pcie_or_named(name: str) -> None:
     hw = load(name)
     raw = peak(hw, "link_bandwidth")
@@ -222,6 +253,8 @@ def test_a_memory_has_its_peak_and_no_range_reaches_past_it(tmp_path: Path) -> N
     }
     assert hw.figures["units.cpu.bandwidth"].high == hw.figures["tiers.host_dram.bandwidth"].high == 66 * 10**9
     assert (hw.figures["tiers.host_dram.peak_bandwidth"].low, doubts(hw)) == (66 * 10**9, [])
+    faster = load("rtx_4090", {"tiers.host_dram.bandwidth": "110 GB/s"})  # its host is one of many: its peak is assumed
+    assert (faster.figures["tiers.host_dram.bandwidth"].high, doubts(faster)) == (137_500_000_000, [])
 
 
 def test_a_range_ends_at_the_peak_beside_it(tmp_path: Path) -> None:
