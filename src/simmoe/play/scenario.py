@@ -170,6 +170,11 @@ class Scenario:
         Count("number of sequences"), None, group=WORKLOAD, metavar="N", off=True,
         help="most sequences that may run together, under a schedule such as continuous (default: all that have arrived)",
     )  # fmt: skip
+    requests: int | None = option(
+        Count("number of requests"), None, group=WORKLOAD, metavar="N", off=True,
+        help="how many sequences of --prompt and --generate arrive, under a schedule such as continuous (default: as many as the trace "
+        "has; without a trace --max-batch, else 1)",
+    )  # fmt: skip
     eviction: str = option(
         Policy(), "lru", group=POLICY, metavar=NAME, several=True,
         help="policy: lru (default), fifo, lfu, belady, … or a bound: nothing, everything",

@@ -12,7 +12,7 @@ import numpy as np
 from simmoe import hardware_profiles
 from simmoe.play import popularity
 from simmoe.play.identity import policy_identity
-from simmoe.play.lengths import Lengths, Text, drawn, recorded
+from simmoe.play.lengths import Lengths, Text, drawn, of_requests, recorded
 from simmoe.play.memory import MICROBATCH, Memory, kv_bytes
 from simmoe.play.passes import clock_driven, scheduled
 from simmoe.simulator.arrays import Ints
@@ -53,6 +53,7 @@ class Workload:
         prompt: int | None = None,
         generate: int | None = None,
         depth: int | None = None,
+        requests: int | None = None,
         routing: str | None = None,
         seed: int = 0,
     ) -> None:
@@ -60,18 +61,23 @@ class Workload:
         each sequence in tokens, and positions that it holds before them (play/lengths.py). tokens: play the first so many (whole
         passes). context: positions to reserve KV memory for. microbatch: what a window keeps beside its own (default 512). graphs:
         launches come from CUDA graphs. prefill_chunk, batch, schedule: other passes than recorded (policies/schedule). max_batch: how
-        many sequences a clock-driven schedule may run together (default: all). placement: one such as popular=50%:first=20% takes the
+        many sequences a clock-driven schedule may run together (default: all). requests: how many sequences of the asked lengths
+        arrive under it. placement: one such as popular=50%:first=20% takes the
         rows that it counts out of what is played. Raises UserError."""
         self.hw = hw if isinstance(hw, Hardware) else hardware_profiles.load(hw)
+        self.clock_driven = clock_driven(schedule)
         self.lengths = Lengths(prompt, generate, batch, depth)
+        if self.clock_driven is not None:
+            self.lengths = of_requests(self.lengths, requests, max_batch, trace is None)
+        elif requests is not None:
+            raise UserError(
+                f"--requests {requests} arrive under a clock-driven schedule, and --schedule {schedule} knows none: name one, such as "
+                "--schedule continuous, or use --batch for sequences that run together"
+            )
         self.model, self.text = _opened(trace, model, format, kv_format, self.lengths, routing, seed)
         self.recorded = self.text.trace
-        if self.lengths.asked and clock_driven(schedule) is not None:
-            raise UserError(
-                f"--schedule {schedule} plays the requests of a trace as they are: leave --prompt and --generate out"
-            )
         whole = scheduled(self.recorded, schedule, prefill_chunk, batch)
-        if popularity.source(placement).startswith(popularity.FIRST) and clock_driven(schedule) is not None:
+        if popularity.source(placement).startswith(popularity.FIRST) and self.clock_driven is not None:
             raise UserError(
                 f"--placement {placement} counts the first passes, and which come first under --schedule {schedule} is not known "
                 "beforehand: count another trace"
@@ -80,7 +86,6 @@ class Workload:
         self.trace, self.all_tokens = first_tokens(whole, tokens), whole.n_tokens
         self.begun = self  # of a played workload: the one that a clock-driven schedule made passes of
         self.prefill_chunk, self.batch, self.schedule = prefill_chunk, batch, schedule
-        self.clock_driven = clock_driven(schedule)
         self.max_batch = self._most_sequences(max_batch)
         self.context = int(whole.position.max()) + 1 if context is None else self._enough(context)
         self.microbatch = self._beside_windows(microbatch)
@@ -206,6 +211,8 @@ class Workload:
         if self.model.has_windows:
             said["microbatch"] = self.microbatch
         lengths = {name: getattr(self.lengths, name) for name in ("prompt", "generate", "depth")}
+        if self.clock_driven is not None:
+            lengths["requests"] = self.lengths.sequences
         said |= {name: tokens for name, tokens in lengths.items() if tokens is not None}
         if self.text.routing is not None:
             said["routing"] = self.text.routing
