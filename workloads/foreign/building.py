@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
 from simmoe.workloads.foreign.file import Array, File
 
@@ -30,6 +31,13 @@ class Stated:
     tokens: int | None = None  # rows to draw from counts
     seed: int = 0
     model: str | None = None
+
+
+def told_by(shape: ModelShape) -> Stated:
+    """What a model says of each trace of it."""
+    return Stated(
+        experts=shape.n_experts, top_k=shape.top_k, layers=tuple(shape.moe_layers), all_layers=len(shape.layers), model=shape.name
+    )  # fmt: skip
 
 
 class Pass(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,19 +118,19 @@ def _existing(name: str) -> Path:
 
 def _stated(a: argparse.Namespace) -> Stated:
     from simmoe.workloads import models
-    from simmoe.workloads.foreign.building import Stated
+    from simmoe.workloads.foreign.building import Stated, told_by
 
     said = {name: getattr(a, name) for name in ("experts", "top_k", "prompt", "tokens", "seed", "model")}
     if a.model is None:
         return Stated(**said)
     shape = models.load(a.model)
-    for name, of_model in (("experts", shape.n_experts), ("top_k", shape.top_k)):
-        if said[name] not in (None, of_model):
+    of_model = told_by(shape)
+    for name in ("experts", "top_k"):
+        if said.pop(name) not in (None, has := getattr(of_model, name)):
             raise UserError(
-                f"--{name.replace('_', '-')} {said[name]} is not what {shape.name} has: {of_model}; leave it out, or leave out --model"
+                f"--{name.replace('_', '-')} {getattr(a, name)} is not what {shape.name} has: {has}; leave it out, or leave out --model"
             )
-        said[name] = of_model
-    return Stated(**said, layers=tuple(shape.moe_layers), all_layers=len(shape.layers))
+    return replace(of_model, **said)
 
 
 def trace_record(a: argparse.Namespace) -> int:

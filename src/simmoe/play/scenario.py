@@ -91,7 +91,8 @@ class Scenario:
     )  # fmt: skip
     trace: str | Path | Trace | None = option(
         Input(_trace), None, group=WORKLOAD, metavar=NAME, several=True,
-        help="routing trace: bundled name (`simmoe zoo list`) or npz file (default: none, and routing is drawn in the geometry of --model)",
+        help="routing trace: bundled name (`simmoe zoo list`), npz file or, beside --model, the file of another program "
+        "(docs/foreign_traces.md) (default: none, and routing is drawn in the geometry of --model)",
     )  # fmt: skip
     _: KW_ONLY
     gpu: str | None = option(

@@ -15,6 +15,7 @@ from simmoe.play.identity import policy_identity
 from simmoe.play.lengths import Lengths, Text, drawn, of_requests, recorded
 from simmoe.play.memory import MICROBATCH, Memory, kv_bytes
 from simmoe.play.passes import clock_driven, scheduled
+from simmoe.play.traced import traced
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide.gather import Requests, requests_of
@@ -240,7 +241,7 @@ def _opened(
     if trace is not None:
         if routing is not None:
             raise UserError(f"--routing {routing} is drawn where there is no trace: leave --routing or --trace out")
-        whole = traces.given(trace)
+        whole = traced(trace, model)
         shape = model if isinstance(model, ModelShape) else _model_of(whole, model, format, kv_format)
         return shape, recorded(whole, lengths)
     if model is None:
