@@ -135,8 +135,10 @@ def streamed(workload: Workload, plan: Plan) -> list[str]:
     if streams <= 0:
         return []
     if memory.room_bytes >= memory.left_bytes:
-        said = f"The budget leaves {nbytes(streams)} of {nbytes(memory.left_bytes)} of experts out though {nbytes(memory.room_bytes)} would fit"
-        return [f"{said}: they are streamed here, and llama.cpp would hold them all; leave the budget out"]
+        out = f"{nbytes(streams)} of {nbytes(memory.left_bytes)} of experts out though {nbytes(memory.room_bytes)} would fit"
+        return [
+            f"The budget leaves {out}: they are streamed here, and llama.cpp would hold them all; leave the budget out"
+        ]
     least = memory.least_blocks(plan.budget_bytes)
     n = "no N fits" if least is None else f"least N that fits: {least}"
     return [f"{plan.placement} streams {nbytes(streams)} that llama.cpp would refuse; {n}"]
