@@ -48,10 +48,10 @@ def load(name: str | Path, stated: Stated = Stated()) -> Trace:  # noqa: B008  (
 
 def foreign(path: Path) -> str | None:
     """The format of a file of another program; None for a file of this format, and for one that no importer knows."""
-    return None if not path.stat().st_size or _own(path) else reader.detect(path)
+    return None if not path.stat().st_size or is_own(path) else reader.detect(path)
 
 
-def _own(path: Path) -> bool:
+def is_own(path: Path) -> bool:
     """Whether an archive has an array that only this format has. A damaged one is ours: `_read` says what is wrong with it."""
     try:
         if not zipfile.is_zipfile(path):

@@ -97,16 +97,21 @@ def _writes(parser: Parser, command: str) -> None:
 def trace_import(a: argparse.Namespace) -> int:
     """simmoe trace import: 1 for a file that holds what no recording does."""
     from simmoe.workloads.foreign import reader
+    from simmoe.workloads.foreign.building import MOST_EXPERTS
+    from simmoe.workloads.format.trace import is_own
 
     check_new(a.out, [a.file], a.force)
     for name in ("experts", "top_k", "prompt", "tokens"):
-        if (value := getattr(a, name)) is not None and not int(name != "prompt") <= value < 2**31:
-            raise UserError(
-                f"--{name.replace('_', '-')} {value} cannot be; give a whole number from {int(name != 'prompt')}"
-            )
+        low, high = int(name != "prompt"), MOST_EXPERTS if name in ("experts", "top_k") else 2**31 - 1
+        if (value := getattr(a, name)) is not None and not low <= value <= high:
+            raise UserError(f"--{name.replace('_', '-')} {value} cannot be; give a whole number from {low} to {high:,}")
     if a.seed < 0:
         raise UserError(f"--seed {a.seed} is negative; give 0 or more")
     found = a.format or reader.detect(_existing(a.file))
+    if found is None and is_own(Path(a.file)):
+        raise UserError(
+            f"{a.file} is a trace already, which every command takes: simmoe trace check {a.file} says what it holds"
+        )
     return _save(a, reader.read(Path(a.file), _stated(a), a.format), f" (a {found} file)" if found else "")
 
 
