@@ -18,6 +18,7 @@ from simmoe.play.calling import load_scenario, scenario_of
 from simmoe.play.plan import Plan
 from simmoe.play.result import Run
 from simmoe.play.scenario import OPTIONS, Scenario
+from simmoe.play.traced import traced
 from simmoe.play.what_if import Tried
 from simmoe.play.workload import Workload
 from simmoe.play.would_fit import told
@@ -30,7 +31,6 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.files import check_outputs
 from simmoe.simulator.nouns.run import Spans
 from simmoe.simulator.nouns.trace import DECODE
-from simmoe.workloads.format import trace as traces
 
 
 def run(a: argparse.Namespace) -> None:
@@ -48,7 +48,7 @@ def run(a: argparse.Namespace) -> None:
     check_outputs(outputs, [*inputs.files(OPTIONS, vars(scenario)), *([a.file] if a.file else [])])
     opened = scenario
     if scenario.trace is not None:
-        opened = replace(scenario, trace=(trace := traces.given(scenario.trace)))
+        opened = replace(scenario, trace=(trace := traced(scenario.trace, scenario.model)))
         if (
             not one and a.file is None and a.tokens is None and not _says_lengths(scenario)
         ):  # of a file nothing is left open

@@ -124,7 +124,7 @@ def placed_memory(workload: Workload, placement: str | None, seed: int) -> Memor
 
 
 def streamed(workload: Workload, plan: Plan) -> list[str]:
-    """What to know about a run that streams what llama.cpp would refuse; empty for others."""
+    """What to know about a run that streams what llama.cpp would refuse, or would hold; empty for others."""
     name = str(plan.placement).partition("=")[0]
     if plan.placement is None or plan.device_budgets or plan.eviction in BOUNDS:
         return []
@@ -134,6 +134,11 @@ def streamed(workload: Workload, plan: Plan) -> list[str]:
     streams = memory.left_bytes - plan.budget_bytes
     if streams <= 0:
         return []
+    if memory.room_bytes >= memory.left_bytes:
+        out = f"{nbytes(streams)} of {nbytes(memory.left_bytes)} of experts out though {nbytes(memory.room_bytes)} would fit"
+        return [
+            f"The budget leaves {out}: they are streamed here, and llama.cpp would hold them all; leave the budget out"
+        ]
     least = memory.least_blocks(plan.budget_bytes)
     n = "no N fits" if least is None else f"least N that fits: {least}"
     return [f"{plan.placement} streams {nbytes(streams)} that llama.cpp would refuse; {n}"]

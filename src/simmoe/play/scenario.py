@@ -98,7 +98,8 @@ class Scenario:
     )  # fmt: skip
     trace: str | Path | Trace | None = option(
         Input(_trace), None, group=WORKLOAD, metavar=NAME, several=True,
-        help="routing trace: bundled name (`simmoe zoo list`) or npz file (default: none, and routing is drawn in the geometry of --model)",
+        help="routing trace: bundled name (`simmoe zoo list`), npz file or, beside --model, the file of another program "
+        "(docs/foreign_traces.md) (default: none, and routing is drawn in the geometry of --model)",
     )  # fmt: skip
     _: KW_ONLY
     gpu: str | None = option(
@@ -176,6 +177,11 @@ class Scenario:
     max_batch: int | None = option(
         Count("number of sequences"), None, group=WORKLOAD, metavar="N", off=True,
         help="most sequences that may run together, under a schedule such as continuous (default: all that have arrived)",
+    )  # fmt: skip
+    requests: int | None = option(
+        Count("number of requests"), None, group=WORKLOAD, metavar="N", off=True,
+        help="how many sequences of --prompt and --generate arrive, under a schedule such as continuous (default: as many as the trace "
+        "has; without a trace --max-batch, else 1)",
     )  # fmt: skip
     runtime: str | Path | Runtime = option(
         Input(_runtime), "ideal", group=ENGINE, metavar=NAME, several=True,

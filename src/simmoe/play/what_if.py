@@ -16,13 +16,13 @@ from simmoe.play.plan import memory_of
 from simmoe.play.result import Run
 from simmoe.play.run import play
 from simmoe.play.scenario import OPTIONS, Scenario
+from simmoe.play.traced import traced
 from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.link_time import link_bytes_per_s
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.units import text
-from simmoe.workloads.format import trace as traces
 
 GIGABYTE, MEGABYTE = 10**9, 10**6
 
@@ -75,7 +75,7 @@ def tried(scenario: Scenario, run: Run) -> list[Tried]:
 def measured(scenario: Scenario, run: Run, wanted: list[Change]) -> list[Tried]:
     found = list[Tried]()
     if scenario.trace is not None:
-        scenario = replace(scenario, trace=traces.given(scenario.trace))  # opened once
+        scenario = replace(scenario, trace=traced(scenario.trace, scenario.model))  # opened once
     for change in wanted:
         if scenario.memory is None:
             change = replace(change, options={name: it for name, it in change.options.items() if name != "memory"})
