@@ -196,14 +196,13 @@ class RuntimeCosts(Costs):
             raise UserError(
                 f"the runtime {runtime.name} computes no experts on the CPU; leave --placement and --miss out"
             )
-        if hw.cpu.quantised_bytes_per_s is not None:
-            rate, fixed = float(hw.cpu.quantised_bytes_per_s), runtime.known("cpu.layer")
-        else:
-            rate, fixed = (
-                self._cpu_rate(hw.cpu, share),
-                runtime.of("cpu.layer_uncalibrated") or runtime.known("cpu.layer"),
-            )
-        unit = replace(hw.cpu, bytes_per_s=int(rate) // 1000 * 1000, launch_ps=ceil(fixed * PS_PER_S))
+        rate = float(hw.cpu.quantised_bytes_per_s or self._cpu_rate(hw.cpu, share))
+        unit = replace(hw.cpu, bytes_per_s=int(rate) // 1000 * 1000, launch_ps=ceil(runtime.known("cpu.layer") * PS_PER_S))
+        each = runtime.of("cpu.flops_per_clock")
+        if each is not None and unit.clock_hz:
+            cores = min(self.threads or unit.processors or 1, unit.processors or 1)
+            flops = int(clocked_per_s(each, cores, float(unit.clock_hz)))
+            unit = replace(unit, flops_per_s={**unit.flops_per_s, self.model.compute: flops})
         return CpuCosts(replace(hw, units={**hw.units, unit.name: unit}), self.model)
 
     def _cpu_rate(self, unit: ComputeUnit, share: float) -> float:

@@ -66,6 +66,5 @@ class Runtime:
 
 
 SLOWER_WHEN_MORE = frozenset({
-    "decode.kernel", "decode.layer", "decode.pass", "prompt.rows", "cpu.layer", "cpu.layer_uncalibrated", "link.offload_tokens",
-    "link.offload_rows",
+    "decode.kernel", "decode.layer", "decode.pass", "prompt.rows", "cpu.layer", "link.offload_tokens", "link.offload_rows",
 })  # fmt: skip
