@@ -55,7 +55,7 @@ class RuntimeCosts(Costs):
         the link. Raises UserError for a machine without the figures that the engine's constants stand on."""
         super().__init__(replace(hw, link=replace(hw.link, host_memory=runtime.host_memory)), model, trace)
         check_figures(hw, runtime)
-        self.runtime, self.threads, self.may_carry = runtime, threads, offload and _carries(hw, runtime)
+        self.runtime, self.threads, self.may_carry = runtime, threads, offload and runtime.carries and not hw.unified
         self.launch_ps = self.grouped_extra_ps = 0  # fixed times are part of each piece
         self.soft_shares = soft_shares(1.0)  # the time of reading and the time of computing add up
         unit, peak = hw.device, _peak(hw)
@@ -227,11 +227,6 @@ class RuntimeCosts(Costs):
     def carry_ps(self, column: int, count: int) -> int:
         link = self.hw.link
         return link.latency_ps + read_ps(count * self.moe_layers[column].expert.bytes, link_bytes_per_s(self.hw))
-
-
-def _carries(hw: Hardware, runtime: Runtime) -> bool:
-    """Whether the engine may carry the CPU's experts to the device: not where both read one memory."""
-    return not hw.unified and any(runtime.of(f"link.offload_{what}") is not None for what in ("tokens", "rows"))
 
 
 def check_figures(hw: Hardware, runtime: Runtime) -> None:

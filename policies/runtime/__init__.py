@@ -34,9 +34,10 @@ SECTIONS: dict[str, dict[str, str]] = {
     },
     "cpu": {"layer": "time", "memory": "share", "per_thread?": "bandwidth", "flops_per_clock?": "number"},
     "link": {"offload_tokens?": "number", "offload_rows?": "number"},
+    "buffers": {"logits": "number", "activations": "number"},
 }  # fmt: skip
 _REQUIRED = ("schema", "name", "title", "builds", "kernels", "decode")
-_OPTIONAL = ("engine", "timeline", "streams", "microbatch", "host_memory", "notes", "prompt", "cpu", "link")
+_OPTIONAL = ("engine", "timeline", "streams", "microbatch", "host_memory", "notes", "prompt", "cpu", "link", "buffers")
 
 
 def names() -> list[str]:

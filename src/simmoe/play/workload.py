@@ -102,7 +102,7 @@ class Workload:
         self.context = int(whole.position.max()) + 1 if context is None else self._enough(context)
         self.microbatch = self._beside_windows(microbatch)
         self.kv_bytes = kv_bytes(self.model, whole, self.context, self.max_batch, self.microbatch)
-        self.memory = Memory(self.hw, self.model, self.kv_bytes)
+        self.memory = Memory(self.hw, self.model, self.kv_bytes, **self._of_engine())
         self.graphs = graphs
         self.placements = dict[tuple[str, int], Ints]()  # of play/plan.py, so that each is asked once
 
@@ -141,6 +141,16 @@ class Workload:
             )
         usual = (self.runtime and self.runtime.microbatch) or MICROBATCH
         return usual if microbatch is None else microbatch
+
+    def _of_engine(self) -> dict[str, Any]:
+        """What an engine holds in memory beside weights and caches; nothing without one."""
+        if self.runtime is None:
+            return {}
+        width, expert = self.model.width, max(layer.expert.params for layer in self.model.layers)
+        words, inner = (count // width if width else 0 for count in (self.model.head.params, expert))
+        numbers = 2 * width + self.model.top_k * inner  # the matrices of an expert give one number each, of three or two
+        carries = self.op_offload and self.runtime.carries and not self.hw.unified
+        return {"buffer_bytes": self.runtime.buffer_bytes(self.microbatch, numbers, words), "carries": carries}
 
     @cached_property
     def trace_digest(self) -> str:
@@ -207,6 +217,7 @@ class Workload:
         other = Workload(hw, trace, self.model, context=self.context, graphs=self.graphs, **same)
         other.runtime, other.threads, other.op_offload = self.runtime, self.threads, self.op_offload
         other.microbatch = self.microbatch
+        other.memory = Memory(hw, self.model, other.kv_bytes, **other._of_engine())
         other.counted, other.text, other.lengths = self.counted, self.text, self.lengths
         return other
 
