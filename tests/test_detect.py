@@ -313,3 +313,25 @@ def test_a_card_whose_name_is_like_none_gets_one_with_its_memory():
     for gib, names in ((11, {"gtx_1080_ti", "rtx_2080_ti"}), (192, {"mi300x"})):
         part = detecting.detect(Facts(gpus=(Gpu("Moore Threads", gib * GIB),))).gpu
         assert part and part.name in names and not part.exact
+
+
+@pytest.mark.parametrize(
+    ("cpu", "sockets", "name"),
+    [
+        ("AMD Ryzen 9 7950X 16-Core Processor", 1, "ddr5_5200_2ch_7950x"),
+        ("AMD Ryzen 7 7700X 8-Core Processor", 1, "ddr5_5200_2ch"),
+        ("AMD Ryzen Threadripper 7960X 24-Cores", 1, "ddr5_5200_4ch"),
+        ("AMD Ryzen Threadripper PRO 7965WX 24-Cores", 1, "ddr5_4800_8ch_7965wx"),
+        ("AMD Ryzen Threadripper PRO 7995WX 96-Cores", 1, "ddr5_5200_8ch"),
+        ("AMD EPYC 9355 32-Core Processor", 2, "ddr5_6000_12ch_2s"),
+        ("Intel(R) Core(TM) i9-10980XE CPU @ 3.00GHz", 1, "ddr4_2933_4ch"),
+        ("Intel(R) Xeon(R) CPU E5-2697A v4 @ 2.60GHz", 2, "ddr4_2400_4ch_2s_2697a"),
+        ("Intel(R) Xeon(R) CPU E5-2680 v4 @ 2.40GHz", 2, "ddr4_2400_4ch_2s"),
+        ("Intel(R) Xeon(R) Gold 6138 CPU @ 2.00GHz", 2, "ddr4_2666_6ch_2s"),
+        ("Intel(R) Xeon(R) Platinum 8480+", 1, "ddr5_4800_8ch"),
+        ("Intel(R) Xeon(R) Gold 6454S", 2, "ddr5_4800_8ch_2s"),
+    ],
+)
+def test_the_cpus_of_published_speeds_lead_to_their_memory(cpu, sockets, name):
+    part = detecting.detect(Facts(cpu=f"{cpu} (family ? model ? )", sockets=sockets)).host
+    assert part and (part.name, part.exact) == (name, True)
