@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
 import simmoe
 from simmoe.cli.main import main
+from simmoe.play import extent
+from simmoe.workloads import models
 
 
 def played(capsys: pytest.CaptureFixture[str], *words: str) -> dict:
@@ -54,3 +57,61 @@ def test_a_run_without_a_trace_is_played_again_beside_a_speed_that_was_seen(
     (tmp_path / "run.json").write_text(text := capsys.readouterr().out)
     assert main(["calibrate", "--observed", f"tok_s={json.loads(text)['tok_s']}", str(tmp_path / "run.json")]) == 0
     assert "× 1 explain it" in capsys.readouterr().out
+
+
+# --- runs that take long --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "--generate", "8"], "run: 24 tokens in 9 passes, 16 layers × top-8, drawn 3 times, played 13 times: about"),
+        (["run", "--generate", "8", "--json"], "run: 24 tokens in 9 passes, 16 layers × top-8, drawn 3 times, played 5 times: about"),
+        (["run", "--generate", "8", "--batch", "3"], "run: 72 tokens in 11 passes, 16 layers × top-8, drawn 3 times"),
+        (["compare", "--generate", "8", "--hw", "h100", "--eviction", "lfu"],
+         "compare: 24 tokens in 9 passes, 16 layers × top-8, drawn once, played 2 times: about"),
+    ],
+)  # fmt: skip
+def test_what_takes_long_is_said_before_it_begins(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [words[0], "--hw", "a100", "--model", "olmoe-1b-7b", "--prompt", "16", *words[1:]]
+    assert main(command) == 0
+    quick = capsys.readouterr()
+    assert quick.err == ""
+    monkeypatch.setattr(extent, "LONG_S", 0.0)
+    assert main(command) == 0
+    slow = capsys.readouterr()
+    assert slow.err.startswith(said) and slow.err.count("\n") == 1 and slow.out == quick.out
+
+
+def test_a_ladder_says_how_often_it_plays(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extent, "LONG_S", 0.0)
+    assert main(["run", "--hw", "a100", "--trace", "oracle-2x4", "--tokens", "200"]) == 0
+    err = capsys.readouterr().err
+    assert re.fullmatch(
+        r"run: \d+ tokens in \d+ passes, 2 layers × top-1, played 11 times: about \d+ s of one core\n", err
+    ), err
+
+
+def test_what_cannot_fit_is_not_drawn_first(capsys: pytest.CaptureFixture[str]) -> None:
+    """64 million tokens would be drawn for an hour; the cache of one sequence says it at once."""
+    assert main(["run", "--hw", "a100", "--model", "oracle-moe-2x4", "--batch", "100000"]) == 2
+    err = capsys.readouterr().err
+    model, hw = models.load("oracle-moe-2x4"), simmoe.load_hardware("a100")
+    one = 640 * model.kv_bytes_per_position
+    room = hw.device_memory.capacity_bytes - hw.reserved_bytes - model.dense_bytes
+    assert (
+        err.count("\n") == 1
+        and f"takes {100_000 * one / 1e12:.3g} TB" in err
+        and f"{room // one:,} such sequences" in err
+    )
+
+
+@pytest.mark.parametrize(
+    "words", [["--generate", "100000000"], ["--prompt", "1", "--generate", "1", "--batch", "2000000000"]]
+)
+def test_what_no_memory_holds_is_refused_in_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--hw", "a100", "--trace", "oracle-2x4", *words]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "of memory to play, and this computer has" in err
