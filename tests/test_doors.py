@@ -250,8 +250,8 @@ def test_sequences_of_joined_traces_stay_apart_whatever_their_numbers(tmp_path: 
 
 def test_the_heaviest_twin_that_a_file_may_hold_draws_numbers(tmp_path: Path) -> None:
     """All weights at their limits; a thousand tokens with a topic each are far beyond four deviations."""
-    layer = {"popularity": [20.0, -20.0] * 12, "stickiness": [20.0, -20.0, 20.0], "topic_spread": 10.0, "targets": [0, 1],
-             "partners": [1, 0], "lift": [20.0, -20.0]}  # fmt: skip
+    layer = {"popularity": [20.0] * 24, "stickiness": [20.0] * 3, "topic_spread": 10.0, "targets": list(range(12)),
+             "partners": list(range(12, 24)), "lift": [20.0] * 12}  # fmt: skip
     data = {"name": "heavy", "source": "made", "experts_known": True, "n_experts": 24, "top_k": 2, "topic_tokens": 1,
             "depth_ends": [2, 8, 24], "layers": [{"layer": i, **layer} for i in range(9)]}  # fmt: skip
     (tmp_path / "twin.yaml").write_text(yaml.safe_dump(data))
