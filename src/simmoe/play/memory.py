@@ -185,6 +185,21 @@ class Memory:
                     f"{nbytes(self.hw.tiers[name].capacity_bytes)}"
                 )
 
+    def require_kv(self, context: int, sequences: int, microbatch: int) -> None:
+        """Raises UserError where the KV cache of so many sequences of `context` positions does not fit beside the dense weights alone."""
+        room, one = max(self.usable_bytes - self.model.dense_bytes, 0), self.model.kv_bytes(context, microbatch)
+        if one * sequences <= room:
+            return
+        fits, beyond = 0, context
+        while beyond - fits > 1:
+            middle = (fits + beyond) // 2
+            fits, beyond = (middle, beyond) if self.model.kv_bytes(middle, microbatch) <= room else (fits, middle)
+        most = f"{room // one:,} such sequences" if room >= one else f"one sequence of {fits:,} positions"
+        raise UserError(
+            f"{self.what} does not fit on {self.hw.name}: the KV cache of {sequences:,} x {context:,} positions takes "
+            f"{nbytes(one * sequences)}, and {nbytes(room)} are left beside the dense weights, enough for {most}"
+        )
+
     def require_buffers(self, budget_bytes: int, buffer_bytes: int) -> None:
         """Raises DoesNotFit when prefetch buffers leave the budget too little room."""
         if short := self.short_by(budget_bytes + buffer_bytes):

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from simmoe import hardware_profiles
-from simmoe.play import popularity
+from simmoe.play import extent, popularity
 from simmoe.play.identity import policy_identity
-from simmoe.play.lengths import Lengths, Text, drawn, of_requests, recorded
+from simmoe.play.lengths import Lengths, drawn, of_requests, recorded
 from simmoe.play.memory import MICROBATCH, Memory, kv_bytes
 from simmoe.play.passes import clock_driven, scheduled
 from simmoe.play.traced import traced
@@ -77,14 +77,11 @@ class Workload:
         self.threads, self.op_offload = threads, op_offload
         self.clock_driven = clock_driven(schedule)
         self.lengths = Lengths(prompt, generate, batch, depth)
-        if self.clock_driven is not None:
-            self.lengths = of_requests(self.lengths, requests, max_batch, trace is None)
-        elif requests is not None:
-            raise UserError(
-                f"--requests {requests} arrive under a clock-driven schedule, and --schedule {schedule} knows none: name one, such as "
-                "--schedule continuous, or use --batch for sequences that run together"
-            )
-        self.model, self.text = _opened(trace, model, format, kv_format, self.lengths, routing, seed)
+        serving = self.clock_driven is not None
+        self.lengths = of_requests(self.lengths, requests, max_batch, schedule, serving, trace is None)
+        self.model, held = _opened(trace, model, format, kv_format, routing)
+        extent.require(extent.of(self.lengths, held or self.model, together=batch is not None))
+        self.text = recorded(held, self.lengths) if held else drawn(self.model, routing, self.lengths, seed)
         self.recorded = self.text.trace
         if self.runtime is not None and prefill_chunk is None and self.clock_driven is None:
             prefill_chunk = microbatch or self.runtime.microbatch or None
@@ -268,21 +265,19 @@ def _opened(
     model: str | Path | ModelShape | None,
     format: str | None,
     kv_format: str | None,
-    lengths: Lengths,
     routing: str | None,
-    seed: int,
-) -> tuple[ModelShape, Text]:
-    """The model, and what is played. Raises UserError where neither a trace nor a model is named."""
+) -> tuple[ModelShape, Trace | None]:
+    """The model, and the trace if there is one. Raises UserError where neither a trace nor a model is named."""
     if trace is not None:
         if routing is not None:
             raise UserError(f"--routing {routing} is drawn where there is no trace: leave --routing or --trace out")
         whole = traced(trace, model)
         shape = model if isinstance(model, ModelShape) else _model_of(whole, model, format, kv_format)
-        return shape, recorded(whole, lengths)
+        return shape, whole
     if model is None:
         raise TypeError("a workload needs a trace or a model")
     shape = model if isinstance(model, ModelShape) else models.load(model, format, kv_format)
-    return shape, drawn(shape, routing, lengths, seed)
+    return shape, None
 
 
 def _model_of(trace: Trace, model: str | Path | None, format: str | None, kv_format: str | None) -> ModelShape:
