@@ -50,6 +50,29 @@ class Cache:
         return self.bytes_per_position * (min(context, self.kept + microbatch) if self.kept else context)
 
 
+FEATURES = {  # of a layer, beside what Layer counts: parts for which an engine launches kernels of their own. Full attention has no word
+    "latent": "multi-head latent attention (MLA): keys and values of all heads from one compressed row",
+    "query_lora": "the query comes from a compressed row of its own, through two matrices",
+    "indexer": "a small attention beside the large one picks the positions that it reads",
+    "delta_net": "a gated delta rule in place of attention",
+    "mamba": "a state-space mixer in place of attention, or beside it where the layer has a cache too",
+    "lightning": "linear attention with one state for each head, in place of attention",
+    "short_conv": "a gated short convolution in place of attention",
+    "no_mixer": "neither attention nor a state: a feed-forward network or experts alone",
+    "qk_norm": "a norm on queries and keys",
+    "qkv_bias": "biases on queries, keys or values",
+    "output_gate": "a gate on the output of attention",
+    "post_norm": "norms behind attention or the feed-forward network, beside those in front",
+    "sinks": "a learned logit for each head in the softmax of attention",
+    "expert_bias": "biases on the matrices of the routed experts",
+    "ungated": "experts or a feed-forward network of two matrices, without a gate",
+    "shared_gate": "a gate on the shared experts",
+    "router_bias": "a bias, or a correction of the scores, for each expert in the router",
+    "dense_beside": "a dense feed-forward network that every token passes beside the routed experts",
+}
+MIXERS = ("latent", "delta_net", "mamba", "lightning", "short_conv")  # words that say what mixes positions
+
+
 @dataclass(frozen=True)
 class Layer:
     """One transformer layer. A dense layer has `ffn` and no experts; an MoE layer has `n_experts` > 0; a layer may have neither."""
@@ -61,6 +84,7 @@ class Layer:
     shared: Part = NO_PART  # shared experts, all of them together
     expert: Part = NO_PART  # ONE routed expert
     n_experts: int = 0
+    features: tuple[str, ...] = ()  # words of FEATURES, sorted
 
     @property
     def expert_bytes(self) -> int:

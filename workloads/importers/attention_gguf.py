@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from simmoe.workloads.importers.features import ATTENDS, STATES, of_gguf
 from simmoe.workloads.importers.gguf_header import TensorInfo
 from simmoe.workloads.importers.metadata_gguf import Metadata
 from simmoe.workloads.importers.tensors import Kept, cache
@@ -23,9 +25,8 @@ EVERY = {
 }  # one of so many layers sees everything
 FULL_FIRST = ("smallthinker",)  # the first of them, not the last
 CHUNK_OF_LLAMA4 = 8192  # its header does not say it
+BARE_BUT_FOR = 128  # experts of the Llama 4 whose queries and keys have no norms
 COUNTED = "KV cache and attention are counted as full attention in every such layer"
-STATES = ("ssm_", "shortconv.", "time_mix_")  # tensors of a layer with a recurrent state
-ATTENDS = ("attn_output", "attn_q", "attn_qkv", "attn_q_a", "attn_k", "attn_kv_a_mqa")
 OWN_WIDTHS = "_swa"  # end of the keys for the layers with a window
 
 Shapes = Mapping[
@@ -40,7 +41,14 @@ def kept(metadata: Metadata, tensors: Sequence[TensorInfo]) -> list[Kept]:
     kv_heads = metadata.numbers("attention.head_count_kv", count, default=max(heads))
     limited = windowed(metadata, count)
     shapes = _by_layer(tensors, count)
-    return [_kept(metadata, *facts) for facts in zip(shapes, heads, kv_heads, limited)]
+    found = [_kept(metadata, *facts) for facts in zip(shapes, heads, kv_heads, limited)]
+    return [replace(fact, features=_features(metadata, one, limit)) for fact, one, limit in zip(found, shapes, limited)]
+
+
+def _features(metadata: Metadata, shapes: Shapes, limited: bool) -> frozenset[str]:
+    """Words of a layer. Llama 4, but for the one of 128 experts, has norms without weights where it has rotary positions."""
+    bare = metadata.family == "llama4" and limited and metadata.number("expert_count", default=0) != BARE_BUT_FOR
+    return frozenset(of_gguf(shapes, _attends(shapes)) | ({"qk_norm"} if bare else set()))
 
 
 def caution(metadata: Metadata, tensors: Sequence[TensorInfo]) -> str:
@@ -51,7 +59,7 @@ def caution(metadata: Metadata, tensors: Sequence[TensorInfo]) -> str:
     recurrent = metadata.number("full_attention_interval", default=0) > 1 or any(
         map(metadata.has, ("ssm.", "kda.", "wkv."))
     )
-    if recurrent and not any(name.startswith(STATES) for name in names):
+    if recurrent and not any(name.startswith(tuple(STATES)) for name in names):
         found.append(f"the header names recurrent layers, {lacks}")
     if metadata.has("attention.indexer.") and "indexer.attn_k" not in names:
         found.append(f"the header names an indexer, {lacks}")
@@ -105,7 +113,7 @@ def _kept(metadata: Metadata, shapes: Shapes, heads: int, kv_heads: int, limited
 
 def _attends(shapes: Shapes) -> bool:
     """A recurrent layer may have tensors that are called attn_qkv or attn_q; with attention beside its state it has an output too."""
-    if any(name.startswith(STATES) for name in shapes):
+    if any(name.startswith(tuple(STATES)) for name in shapes):
         return "attn_output" in shapes and "ssm_conv1d_q" not in shapes
     return any(name in shapes for name in ATTENDS)
 

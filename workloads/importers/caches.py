@@ -12,7 +12,7 @@ from typing import Any
 
 from simmoe.simulator.errors import UserError
 from simmoe.workloads.importers.config import Config
-from simmoe.workloads.importers.places import LAYER, Named
+from simmoe.workloads.importers.places import ELSEWHERE, LAYER, Named
 from simmoe.workloads.importers.tensors import Kept, cache
 from simmoe.workloads.models.architecture import latent_flops
 
@@ -33,7 +33,7 @@ def by_layer(tensors: Sequence[Named], layers: int) -> list[dict[str, tuple[int,
     found: list[dict[str, tuple[int, ...]]] = [{} for _ in range(layers)]
     for one in tensors:
         match = LAYER.match(one.name)
-        if match and int(match[1]) < layers:
+        if match and int(match[1]) < layers and not ELSEWHERE.search(one.name):  # a vision tower counts its layers too
             found[int(match[1])][match[2]] = one.shape
     return found
 

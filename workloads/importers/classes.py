@@ -91,7 +91,7 @@ def _tensors(model: Any) -> Iterator[Named]:
     seen: set[int] = set()
     buffers = {name for name, _ in model.named_buffers()}
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if id(tensor) not in seen and (name not in buffers or "correction_bias" in name):
+        if id(tensor) not in seen and (name not in buffers or name.endswith(("correction_bias", "expert_bias"))):
             seen.add(id(tensor))
             yield Named(name, tuple(tensor.shape))
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from simmoe.simulator.errors import UserError
-from simmoe.workloads.importers import caches, classes, families, kinds
+from simmoe.workloads.importers import caches, classes, families, features, kinds
 from simmoe.workloads.importers.config import Config, family_of, language
 from simmoe.workloads.importers.places import ELSEWHERE, LAYER, Around, Named, place
 from simmoe.workloads.importers.tensors import Kept, Tensor, collect
@@ -90,7 +90,17 @@ def facts(said: Described) -> list[Kept]:
     shapes = caches.by_layer(said.tensors, said.layers)
     limits = kinds.limits(said.config, kinds.kinds(said.config, said.layers))
     kept = [caches.kept(of_layer, limit, said.config) for of_layer, limit in zip(shapes, limits)]
-    return [Kept()] * said.encoder + kept[said.encoder :]
+    kept = [Kept()] * said.encoder + kept[said.encoder :]
+    return [
+        replace(fact, features=_features(said, of_layer, limit, fact))
+        for of_layer, limit, fact in zip(shapes, limits, kept)
+    ]
+
+
+def _features(said: Described, shapes: features.Shapes, limit: caches.Limit, fact: Kept) -> frozenset[str]:
+    """Words of a layer. Llama 4 has norms without weights on queries and keys where it has rotary positions, so no tensor tells them."""
+    bare = said.family == "llama4" and limit.kind == kinds.CHUNKED and said.config.flag("use_qk_norm")
+    return frozenset(features.of_names(shapes, fact.state_elements > 0) | ({"qk_norm"} if bare else set()))
 
 
 def stacks(tensors: Sequence[Named]) -> set[int]:

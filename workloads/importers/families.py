@@ -66,7 +66,7 @@ FAMILIES: dict[str, Family] = {
     "ernie4_5_moe": Family("use_bias", "use_bias", router_bias=True, defaults={"tie_word_embeddings": True}),
     "hunyuan_v1_moe": Family(qk_norm="head", defaults={"num_shared_expert": 1}),
     "dots1": Family(qk_norm="head", router_bias=True),
-    "llama4": Family(defaults={"attention_chunk_size": 8192}),
+    "llama4": Family(defaults={"attention_chunk_size": 8192, "use_qk_norm": True}),
 }
 
 

@@ -77,7 +77,8 @@ def gemma(c: Config) -> list[Named]:
                 **experts("experts", number, d, c.number("moe_intermediate_size")),
                 **linear("router.proj", number, d),
                 "router.scale": (d + number,),
-                "norms.weight": ((7 + bool(per_layer)) * d,),
+                "post_feedforward_layernorm.weight": (d,),
+                "norms.weight": ((6 + bool(per_layer)) * d,),
                 **(_gemma_inputs(d, per_layer) if per_layer else {}),
             }
         )

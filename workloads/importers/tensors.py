@@ -33,6 +33,7 @@ class Kept:
 
     caches: tuple[dict[str, Any], ...] = ()
     state_elements: int = 0
+    features: frozenset[str] = frozenset()  # words that names of tensors say (features.py)
 
 
 def cache(elements: int, flops: int, kept: int = 0, read: int = 0, chunked: bool = False) -> dict[str, Any]:
@@ -78,12 +79,22 @@ def _layer(groups: Mapping[tuple[int, str], list[Tensor]], i: int, fact: Kept, w
     layer: dict[str, Any] = {"attention": weights(attention), "caches": list(fact.caches)}
     if fact.state_elements:
         layer["state_elements"] = fact.state_elements
+    words = fact.features | _words(ffn, shared, experts)
+    layer |= {"features": sorted(words)} if words else {}
     if not experts:
         return {**layer, "ffn": weights([*ffn, *shared])} if ffn or shared else layer
     if always := [*shared, *ffn]:  # an FFN beside the experts runs for every token too
         layer["shared"] = weights(always)
     number = _number(experts, f"{where}: layer {i}")
     return {**layer, "expert": _one(experts, number, f"{where}: layer {i}"), "n_experts": number}
+
+
+def _words(ffn: Sequence[Tensor], shared: Sequence[Tensor], experts: Sequence[Tensor]) -> set[str]:
+    """Words of a layer that its parts say."""
+    roles = {role for tensor in (*ffn, *shared, *experts) for role in tensor.roles}
+    ungated = {"ungated"} if "ffn_up" in roles and "ffn_gate" not in roles else set()
+    beside = experts and any(tensor.kind == "matrix_params" for tensor in ffn)
+    return ungated | ({"dense_beside"} if beside else set())
 
 
 def weights(tensors: Iterable[Tensor]) -> dict[str, Any]:

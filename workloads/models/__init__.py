@@ -149,6 +149,7 @@ def _layer(layer: LayerParts, format: str, kv: str, at: Place) -> Layer:
         shared=_part(layer.shared, format, Scope.LAYERS, at),
         expert=_part(layer.expert, format, Scope.EXPERTS, replace(at, routed=True)),
         n_experts=layer.n_experts,
+        features=layer.features,
     )
 
 

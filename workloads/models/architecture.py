@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from simmoe.workloads.models.attention import Attention, Indexer, LatentAttention
+from simmoe.workloads.models.features import ordered
 from simmoe.workloads.models.parts import EMPTY, CacheParts, LayerParts, Parts, Weights
 from simmoe.workloads.models.roles import Role, matrices, total
 from simmoe.workloads.models.schema import Architecture, Ffn
@@ -40,7 +41,7 @@ def _layer(model: Architecture, kind: str, is_moe: bool) -> LayerParts:
         matrix_params=total(found),
         roles=found,
         router_params=d_model * ffn.n_experts * is_moe,
-        vector_params=vectors + (2 - (kind == "none")) * _norm(model) + ffn.n_experts * (ffn.router_bias and is_moe),
+        vector_params=vectors + _norms(model, kind) + ffn.n_experts * (ffn.router_bias and is_moe),
     )
     return LayerParts(
         attention=weights,
@@ -51,7 +52,38 @@ def _layer(model: Architecture, kind: str, is_moe: bool) -> LayerParts:
         shared=_shared(ffn, d_model) if is_moe else EMPTY,
         expert=_ffn(ffn, d_model, ffn.expert_d_ff) if is_moe else EMPTY,
         n_experts=ffn.n_experts * is_moe,
+        features=ordered(
+            word for word, there in (_of_mixer(attention, kind) | _of_ffn(model, is_moe)).items() if there
+        ),
     )
+
+
+def _norms(model: Architecture, kind: str) -> int:
+    """One before the attention and one before the FFN, and with post_norm one behind each."""
+    return (2 - (kind == "none")) * (1 + model.post_norm) * _norm(model)
+
+
+def _of_mixer(a: Attention | LatentAttention, kind: str) -> dict[str, bool]:
+    """Words of attention or of what stands in its place (simulator/nouns/model.py), and whether the layer has each."""
+    if kind == "recurrent" and a.recurrent:
+        return {a.recurrent.mixer: True}
+    if kind == "none":
+        return {"no_mixer": True}
+    if isinstance(a, LatentAttention):
+        return {"latent": True, "query_lora": a.q_lora_rank > 0, "indexer": a.indexer is not None and kind == "full"}
+    normed = kind == "chunk" if a.qk_norm == "bare" else a.qk_norm != "none"
+    return {"qk_norm": normed, "qkv_bias": a.qkv_bias, "output_gate": a.output_gate, "sinks": a.sinks}
+
+
+def _of_ffn(model: Architecture, is_moe: bool) -> dict[str, bool]:
+    ffn = model.ffn
+    return {
+        "post_norm": model.post_norm,
+        "ungated": ffn.matrices == 2,
+        "expert_bias": ffn.bias and is_moe,
+        "router_bias": ffn.router_bias and is_moe,
+        "shared_gate": ffn.shared_gate and ffn.shared_d_ff > 0 and is_moe,
+    }
 
 
 def _mixer_params(a: Attention | LatentAttention, kind: str, d_model: int) -> tuple[tuple[Role, ...], int]:
@@ -102,10 +134,11 @@ def attention_params(a: Attention | LatentAttention, d_model: int) -> tuple[tupl
     if isinstance(a, LatentAttention):
         return _latent_params(a, d_model)
     query, keys = a.heads * a.head_dim, a.cached_heads * a.head_dim
-    biases = (query + 2 * keys) * a.qkv_bias + d_model * a.output_bias
-    norms = {"none": 0, "head": 2 * a.head_dim, "full": query + keys}[a.qk_norm]
+    asked = query * (1 + a.output_gate)  # llama.cpp and the published files keep the gate in the matrix of the query
+    biases = (asked + 2 * keys) * a.qkv_bias + d_model * a.output_bias
+    norms = {"none": 0, "bare": 0, "head": 2 * a.head_dim, "full": query + keys}[a.qk_norm]
     found = matrices(
-        attn_q=(d_model, query), attn_k=(d_model, keys), attn_v=(d_model, keys), attn_output=(query, d_model)
+        attn_q=(d_model, asked), attn_k=(d_model, keys), attn_v=(d_model, keys), attn_output=(query, d_model)
     )
     return found, biases + norms + a.heads * a.sinks
 

@@ -19,6 +19,7 @@ class Recurrent:
     vector_params: Count = 0
     state_elements: Positive  # numbers that a layer keeps of a sequence, its convolution's too
     state_bits: Positive = 32
+    mixer: Annotated[str, one_of("delta_net", "mamba", "lightning", "short_conv")] = "mamba"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +53,10 @@ class Attention(ByLayer):
     head_dim: Positive
     qkv_bias: Flag = False
     output_bias: Flag = False
-    qk_norm: Annotated[str, one_of("none", "head", "full")] = "none"  # one norm for all heads, or over the whole row
+    # a norm for all heads, or over the whole row; bare: without weights, in layers of kind chunk only (Llama 4: where positions are rotary)
+    qk_norm: Annotated[str, one_of("none", "head", "full", "bare")] = "none"
     sinks: Flag = False  # one learned logit per head (gpt-oss)
+    output_gate: Flag = False  # a gate beside each query, as many numbers, on the output (Qwen3-Next)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from simmoe.simulator.errors import UserError
+from simmoe.workloads.models.features import contradiction, features
 from simmoe.workloads.models.reader import Count, Flag, Number, Positive, PositiveNumber, many, nested, several, whole
 from simmoe.workloads.models.roles import Role, roles, total
 
@@ -72,8 +73,11 @@ class LayerParts:
     shared: Part = EMPTY  # all shared experts
     expert: Part = EMPTY  # ONE routed expert
     n_experts: Number = 0
+    features: Annotated[tuple[str, ...], features] = ()  # what an engine launches kernels of their own for, sorted
 
     def __post_init__(self) -> None:
+        if text := contradiction(self.features, self.n_experts):
+            raise UserError(text)
         short = [self.kv_elements_per_position, self.flops_per_position]
         if short.count(None) != (2 if self.caches is not None else 0):
             raise UserError(

@@ -80,6 +80,7 @@ class Architecture:
     tied_embeddings: Flag = False
     learned_positions: Count = 0
     norm: Annotated[str, one_of("rms", "layer")] = "rms"  # layer: LayerNorm, which has a bias
+    post_norm: Flag = False  # two norms more for each layer, behind attention and behind the FFN or the experts
     attention: Annotated[Attention | LatentAttention, attention]
     ffn: Annotated[Ffn, nested(Ffn)]
 

@@ -232,11 +232,20 @@ def _add_work(parser: Parser) -> None:
 
 
 def _add_model(commands: Commands) -> None:
-    model = commands.add_parser("model", help="model shapes: list them, import one from a model's own files")
+    model = commands.add_parser("model", help="model shapes: list, show, import from a model's own files")
     actions = model.add_subparsers(metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="the bundled shapes")
     listing.add_argument("--json", action="store_true", help="print the list as JSON")
     listing.runs("model_list", "model")
+    show = actions.add_parser(
+        "show", help="the layers of a model by kind: what they keep, their experts and their words"
+    )
+    show.add_argument("name", metavar="NAME|FILE", help="a bundled name, a shape, or what a model is published as")
+    show.add_argument(
+        "--format", metavar="NAME", help="storage format of the weights (default: stored bytes, else fp16)"
+    )
+    show.add_argument("--json", action="store_true", help="print it as JSON")
+    show.runs("model_show", "model")
     load = actions.add_parser(
         "import", help="write a shape from config.json, a GGUF file or model.safetensors.index.json (headers only)"
     )

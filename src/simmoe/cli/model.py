@@ -1,4 +1,4 @@
-"""simmoe model: import shapes."""
+"""simmoe model: list, show and import shapes."""
 
 from __future__ import annotations
 
@@ -34,6 +34,34 @@ def model_list(a: argparse.Namespace) -> None:
         for row, m in zip(rows, shapes)
     )  # fmt: skip
     out.table(Grid(columns, tuple(cells)))
+
+
+def model_show(a: argparse.Namespace) -> None:
+    """simmoe model show"""
+    from simmoe.show import layers
+    from simmoe.show.screen import Screen
+    from simmoe.simulator.nouns.model import FEATURES
+    from simmoe.simulator.units import nbytes
+    from simmoe.workloads import models
+
+    model = models.load(a.name, a.format)
+    kinds = layers.by_kind(model)
+    if a.json:
+        said = {"name": model.name, "format": model.format, "params": model.total_params, "top_k": model.top_k,
+                "expert_bytes": model.all_expert_bytes, "dense_bytes": model.dense_bytes, "digest": model.digest}  # fmt: skip
+        print_json({"schema": 1, **said, "kinds": [layers.as_json(*each) for each in kinds.items()]})
+        return
+    out = Screen()
+    out.print(
+        f"{model.name} at {model.format}: {model.total_params / 1e9:.3g} B parameters, {len(model.layers)} layers, top-{model.top_k}; "
+        f"{nbytes(model.dense_bytes)} dense + {nbytes(model.all_expert_bytes)} of routed experts"
+    )
+    for each in kinds.items():
+        out.print(f"  {layers.line(*each)}")
+    for word in sorted({word for kind in kinds for word in kind.features}):
+        out.print(f" {FEATURES[word]}", lead=f"{word}:")
+    if model.caution:
+        out.print(model.caution)
 
 
 def model_import(a: argparse.Namespace) -> None:
