@@ -41,45 +41,54 @@ DEVICES = {
     "m1": _d(68, 7, 1278), "m1_max": _d(400, 32, 1296), "m2_max": _d(400, 30, 1398), "m2_ultra": _d(800, 76, 1398),
     "m3_max": _d(400, 40, 1380), "m3_ultra": _d(819, 80, 1380), "m4_max": _d(546, 40, 1578),
 }  # fmt: skip
-HOSTS = {  # peak bytes/s of the memory: channels x 8 bytes x transfers
-    "ryzen_7950x": 83.2 * GB, "xeon_6138": 128 * GB, "tr_7965wx": 307.2 * GB, "xeon_8480": 307.2 * GB, "xeon_6454s": 307.2 * GB,
-    "xeon_6454s_x2": 614.4 * GB, "i9_14900k_ddr5_6800": 108.8 * GB, "h200_vm": 95 * GB,
+
+
+@dataclass(frozen=True)
+class Host:
+    """One socket of a CPU, unless its name says otherwise: what its channels offer, its cores, and the clock that all of them keep."""
+
+    peak: float
+    cores: int
+    clock: float
+
+
+HOSTS = {
+    "ryzen_7950x": Host(83.2 * GB, 16, 4.5 * GHZ), "xeon_6138": Host(128 * GB, 20, 2.4 * GHZ), "tr_7965wx": Host(307.2 * GB, 24, 4.2 * GHZ),
+    "xeon_8480": Host(307.2 * GB, 56, 2.8 * GHZ), "xeon_6454s": Host(307.2 * GB, 32, 2.6 * GHZ),
+    "xeon_6454s_x2": Host(614.4 * GB, 64, 2.6 * GHZ),
+    "i9_14900k_ddr5_6800": Host(108.8 * GB, 24, 4.5 * GHZ), "h200_vm": Host(95 * GB, 8, 3 * GHZ),
 }  # fmt: skip
-PAGEABLE = {"h200": 8.3 * GB}  # measured: memory-mapped files are copied from pageable memory
+LINKS = {"h200": 8.3 * GB}  # bytes/s at which files of the run were copied, where that was measured beside it
 
 # --- kernels of a layer -------------------------------------------------------------------------------------------------
 
 Counts = Mapping[str, int]
 FUSED: Counts = {  # builds of 2026; a matrix product is two kernels, since its activations are quantised first
-    "attention": 16, "latent": 25, "delta_net": 32, "mamba": 35, "no_mixer": 0, "query_lora": 3, "qk_norm": 2, "output_gate": 2, "post_norm": 1,
-    "ffn": 8, "experts": 13, "ungated": -2, "expert_bias": 1, "shared": 7, "shared_gate": 4, "dense_beside": 5, "end": 5,
+    "attention": 16, "latent": 25, "delta_net": 32, "mamba": 35, "no_mixer": 0, "query_lora": 3, "qk_norm": 2, "output_gate": 2,
+    "post_norm": 1,
+    "ffn": 8, "experts": 13, "ungated": -2, "expert_bias": 1, "shared": 7, "shared_gate": 4, "dense_beside": 6, "end": 5,
 }  # fmt: skip
-PLAIN: Counts = {**FUSED, "qkv_bias": 4, "delta_net": 52, "mamba": 40, "ffn": 9, "experts": 17, "each_pick": 1, "expert_bias": 4, "shared": 8}
+PLAIN: Counts = {
+    **FUSED,
+    "qkv_bias": 4,
+    "delta_net": 52,
+    "mamba": 40,
+    "ffn": 9,
+    "experts": 17,
+    "each_pick": 1,
+    "expert_bias": 4,
+    "shared": 8,
+}
 IN_PLACE = ("latent", "delta_net", "mamba", "no_mixer")
-WORDS: dict[str, tuple[str, ...]] = {  # until layers say it themselves; `state: x` says what a recurrent layer is
-    "glm-4.7-flash": ("latent", "query_lora"), "minimax-m2": ("qk_norm",), "nemotron-3": ("state:mamba", "ungated"),
-    "qwen3.": ("state:delta_net", "qk_norm", "output_gate", "shared_gate"), "gemma-4": ("qk_norm", "post_norm", "dense_beside"),
-    "gpt-oss": ("expert_bias", "qkv_bias"), "qwen3-": ("qk_norm",), "deepseek-v2-lite": ("latent",), "deepseek-v3": ("latent", "query_lora"),
-    "gemma-3": ("qk_norm", "post_norm"), "qwen2.5": ("qkv_bias",),
-}  # fmt: skip
 
 
-def words(model: str, layer: Layer) -> tuple[str, ...]:
-    """The words of one layer."""
-    found = next((said for name, said in WORDS.items() if model.startswith(name)), ())
-    state = next((word.removeprefix("state:") for word in found if word.startswith("state:")), "")
-    mixer = () if layer.caches else (state,) if layer.state_bytes else ("no_mixer",)
-    of_attention = ("latent", "query_lora", "qk_norm", "output_gate", "qkv_bias", "post_norm")
-    of_experts = ("expert_bias", "shared_gate", "dense_beside")
-    rest = [one for one in found if not one.startswith("state:")]
-    rest = [one for one in rest if layer.caches or one not in of_attention]
-    return (*mixer, *(one for one in rest if layer.n_experts or one not in of_experts))
-
-
-def kernels(layer: Layer, said: tuple[str, ...], top_k: int, counts: Counts) -> int:
+def kernels(layer: Layer, top_k: int, counts: Counts) -> int:
     """Launched for one layer and pass."""
+    said = layer.features
     mixer = next((word for word in IN_PLACE if word in said), "attention")
-    blocks = [name for name, part in (("ffn", layer.ffn), ("experts", layer.expert), ("shared", layer.shared)) if part.params]
+    blocks = [
+        name for name, part in (("ffn", layer.ffn), ("experts", layer.expert), ("shared", layer.shared)) if part.params
+    ]
     total = counts[mixer] + sum(counts[name] for name in blocks)
     total += sum(counts.get(word, 0) for word in said if word not in (*IN_PLACE, "ungated"))
     total += counts["ungated"] * len(blocks) * ("ungated" in said)
@@ -139,10 +148,12 @@ def _hosted(row: Row, shape: ModelShape) -> dict[int, float]:
     return dict.fromkeys(range(first, min(first + row.on_cpu, len(shape.layers))), row.cpu_share)
 
 
-def _one(total: dict[str, float], shape: ModelShape, layer: Layer, row: Row, share: float, tokens: int, counts: Counts) -> None:
-    said, k = words(row.model, layer), shape.top_k
+def _one(
+    total: dict[str, float], shape: ModelShape, layer: Layer, row: Row, share: float, tokens: int, counts: Counts
+) -> None:
+    k = shape.top_k
     dense = (layer.attention, layer.ffn, layer.shared)
-    total["kernels"] += kernels(layer, said, k, counts)
+    total["kernels"] += kernels(layer, k, counts)
     total["device_bytes"] += sum(part.bytes for part in dense)
     picked = k * layer.expert.bytes if layer.n_experts else 0
     total["device_bytes"] += picked * (1 - share)

@@ -61,4 +61,9 @@ def _row(line: dict[str, str]) -> Row:
     empty = {"cpu_share": 1.0}
     kinds = {one.name: str(one.type) for one in fields(Row)}
     made = {"int": int, "float": float, "str": str}
-    return Row(**{name: made[kinds[name]](text) if text else empty.get(name, made[kinds[name]]()) for name, text in line.items()})
+    return Row(
+        **{
+            name: made[kinds[name]](text) if text else empty.get(name, made[kinds[name]]())
+            for name, text in line.items()
+        }
+    )

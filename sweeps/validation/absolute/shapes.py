@@ -87,11 +87,17 @@ def with_bits(base: ModelShape, rest: float, expert: float, outside: float) -> M
 
     layers = tuple(
         replace(
-            one, attention=part(one.attention, rest), ffn=part(one.ffn, rest), shared=part(one.shared, rest), expert=part(one.expert, expert)
+            one,
+            attention=part(one.attention, rest),
+            ffn=part(one.ffn, rest),
+            shared=part(one.shared, rest),
+            expert=part(one.expert, expert),
         )
         for one in base.layers
     )
-    return replace(base, layers=layers, head=part(base.head, outside), embedding=part(base.embedding, outside), format="stored")
+    return replace(
+        base, layers=layers, head=part(base.head, outside), embedding=part(base.embedding, outside), format="stored"
+    )
 
 
 # --- dense controls, which model files cannot say -------------------------------------------------------------------------
@@ -106,8 +112,14 @@ def dense(name: str, said: dict[str, Any], format: str) -> ModelShape:
     attention = _part(width * heads * dim * 2 + width * keys * 2)
     ffn = _part(3 * width * said["ffn"])
     window, every = said.get("window", (0, 1))
+    words = tuple(said.get("words", ()))
     layers = tuple(
-        Layer(attention, (Cache(4 * keys, 4 * heads * dim, 0 if (i + 1) % every == 0 else window),), ffn=ffn)
+        Layer(
+            attention,
+            (Cache(4 * keys, 4 * heads * dim, 0 if (i + 1) % every == 0 else window),),
+            ffn=ffn,
+            features=words,
+        )
         for i in range(said["layers"])
     )
     table = _part(said["vocab"] * width)
