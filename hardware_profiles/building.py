@@ -18,7 +18,14 @@ def build(doc: Mapping[str, Any], checked: Checked, digest: str) -> Hardware:
     """Raises UserError where the parts do not fit together."""
     hw = _assemble(doc, checked, digest)
     check(hw, checked.file)
-    return replace(hw, figures=below_peak(hw))
+    return replace(hw, figures=below_peak(hw), tiers=_with_peaks(hw))
+
+
+def _with_peaks(hw: Hardware) -> dict[str, Tier]:
+    """The tiers; what the data sheet says of the device's memory stands under `peak`, of the others beside their bandwidth."""
+    paths = {name: f"tiers.{name}.peak_bandwidth" for name in hw.tiers} | {hw.device.memory: "peak.memory_bandwidth"}
+    values = {path: figure.value for path, figure in hw.figures.items()}
+    return {name: replace(tier, peak_bytes_per_s=values.get(paths[name])) for name, tier in hw.tiers.items()}
 
 
 def _assemble(doc: Mapping[str, Any], checked: Checked, digest: str) -> Hardware:
@@ -66,6 +73,12 @@ def _unit(name: str, unit: Mapping[str, Any], n: Mapping[str, int]) -> ComputeUn
         grouped_softness=grouped,
         graph_launch_ps=n.get(f"{at}.graph_launch"),
         host_wait_ps=n.get(f"{at}.host_wait", 0),
+        hand_over_ps=n.get(f"{at}.hand_over"),
+        kernel_floor_ps=n.get(f"{at}.kernel_floor"),
+        graph_kernel_floor_ps=n.get(f"{at}.graph_kernel_floor"),
+        processors=n.get(f"{at}.processors"),
+        clock_hz=n.get(f"{at}.clock"),
+        quantised_bytes_per_s=n.get(f"{at}.quantised_bandwidth"),
     )
 
 

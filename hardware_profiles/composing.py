@@ -48,7 +48,7 @@ def compose(gpu: Mapping[str, Any], host: Mapping[str, Any], file: str) -> dict[
     content |= {
         "name": f"{gpu['name']}{JOIN}{host['name']}",
         "title": f"{gpu['title'].partition(' (')[0].removesuffix(' desktop')}, {how}, in: {host['title']}",
-        "tiers": {**gpu["tiers"], home: host["memory"]},
+        "tiers": {**gpu["tiers"], home: {**host["memory"], "peak_bandwidth": host["peak"]["memory_bandwidth"]}},
         "units": {**units, CPU: {"memory": home, **_cpu(host)}},
         "link": _link(gpu["link"], share, host),
         "peak": {**gpu["peak"], "link_bandwidth": _slower(gpu["peak"]["link_bandwidth"], share, slot)},
@@ -135,7 +135,10 @@ def _link(link: Mapping[str, Any], share: Fraction, host: Mapping[str, Any]) -> 
 
 def _cpu(host: Mapping[str, Any]) -> dict[str, Any]:
     """The CPU's figures; where it has two sockets, its rates are those of an engine whose reads cross them."""
-    cpu, numa = dict(host["cpu"]), host.get("numa")
+    kind, numa = host["is"], host.get("numa")
+    said = f"{kind['sockets']} x {kind['cores']} cores: {host['name']}"
+    cores = {"value": kind["sockets"] * kind["cores"], "kind": "nominal", "source": said}
+    cpu = {**host["cpu"], "processors": cores}
     if numa is None:
         return cpu
     share = 1 / Fraction(str(numa["value"]))

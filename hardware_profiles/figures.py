@@ -17,7 +17,14 @@ KINDS = ("nominal", "measured", "fitted", "assumed")
 NUMBERS = ("count", "exponent", "factor")  # dimensions without a unit
 _FIGURE = {"value": "", "kind": "", "source": "", "range?": ""}
 _CURVE = {"points": "", "kind": "", "source": ""}
-_POSITIVE = {"size", "bandwidth", "compute", "count", "resistance"}  # the others may be zero: reserved bytes, launch, …
+_POSITIVE = {
+    "size",
+    "bandwidth",
+    "compute",
+    "frequency",
+    "count",
+    "resistance",
+}  # the others may be zero: reserved bytes, launch, …
 
 
 def figure(node: Any, dimension: str, at: str, exact: bool = False) -> Figure:

@@ -129,6 +129,11 @@ def _check_upstream(hw: Hardware, up: Upstream, file: str) -> None:
 
 
 def _check_rates(hw: Hardware, file: str) -> None:
+    if f"tiers.{hw.device.memory}.peak_bandwidth" in hw.figures:
+        raise UserError(
+            f"{file}: tiers.{hw.device.memory}.peak_bandwidth: the peak of the memory that {hw.device.name!r}, the device, reads is "
+            "called peak.memory_bandwidth: write it there"
+        )
     for unit in hw.units.values():
         _check_rate(unit.bytes_per_s, hw.tiers[unit.memory], f"{file}: units.{unit.name}.bandwidth")
         if unit.grouped_bytes_per_s is not None:

@@ -23,8 +23,8 @@ SHAPE: dict[str, Any] = {
         "dram": ("ddr3", "ddr4", "ddr5", "lpddr5x"), "mega_transfers": "number", "channels": "number", "sockets": (1, 2),
         "cores": "number", "instructions": INSTRUCTIONS, "slot": "slot", "cpus": "texts",
     },
-    "memory": TIER,
-    "cpu": {key: kind for key, kind in UNIT.items() if key != "memory"},
+    "memory": {key: kind for key, kind in TIER.items() if key != "peak_bandwidth?"},  # it stands under "peak"
+    "cpu": {key: kind for key, kind in UNIT.items() if key not in ("memory", "processors?")},  # as many as it has cores
     "numa?": "factor",
     "pageable": "bandwidth",
     "pinned_capacity?": "size",

@@ -1,5 +1,5 @@
 """What cannot be true of a machine: a rate above its data sheet's peak, or above what its kind of memory, link or unit can do; a time that
-no machine needs, or that none takes (delays.py).
+no machine needs, or that none takes, a clock or a number of processors that none has (limits.py).
 
 The loader refuses what does not fit together. What is asked here is whether a figure could be that of any machine. The bound of a
 rate is the first of these that is known: the profile's own `peak`; what the words of the title or source say of channels or lanes; the
@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from simmoe.hardware_profiles import delays
+from simmoe.hardware_profiles import limits
+from simmoe.hardware_profiles.ranges import is_bound, is_peak
 from simmoe.hardware_profiles.reading import FOLDER, merged
 from simmoe.hardware_profiles.schema import Checked
 from simmoe.simulator.nouns.hardware import Figure, Hardware
@@ -84,26 +85,26 @@ def doubts(hw: Hardware) -> list[str]:
             found.append(f"{path}: {figure.text} ({figure.kind}) cannot be true: the most is {most}, {bound.why}")
     stores = frozenset(name for name in hw.tiers if _memory(hw, name) == "store")
     cpus = frozenset(name for name in hw.units if _kind_of_unit(hw, name) == "cpu ")
-    return found + delays.doubts(hw, stores, cpus)
+    return found + limits.doubts(hw, stores, cpus)
 
 
-def peaks_of(device: str) -> Mapping[str, Figure]:
-    """The data sheet of a device by the name that its driver gives it, dotted path -> figure; empty where none is bundled."""
+def data_sheet_of(device: str) -> Mapping[str, Figure]:
+    """Peaks, processors and clock of a device by the name that its driver gives it, dotted path -> figure; empty where none is bundled."""
     name = SOLD_AS.get(device)
     if name is None:
         return {}
     figures = Checked(merged(FOLDER / f"{name}.yaml"), name).figures
-    return {path: figure for path, figure in figures.items() if path.startswith("peak.")}
+    own = ("units.gpu.processors", "units.gpu.clock")
+    return {path: figure for path, figure in figures.items() if path.startswith("peak.") or path in own}
 
 
 def _peaks(hw: Hardware) -> dict[str, Bound]:
     """What the data sheet states, the profile's own before that of the device which its source names."""
     read = hw.figures.get(f"units.{hw.device.name}.bandwidth")
     named = read.source.rpartition(" on ")[2] if read else ""
-    found = {
-        path: Bound(peak.value, f"the peak of the {named}: {peak.source}") for path, peak in peaks_of(named).items()
-    }
-    own = {path: peak for path, peak in hw.figures.items() if path.startswith("peak.")}
+    sheet = data_sheet_of(named).items()
+    found = {path: Bound(peak.value, f"the peak of the {named}: {peak.source}") for path, peak in sheet}
+    own = {path: peak for path, peak in hw.figures.items() if is_bound(path, peak)}
     found |= {path: Bound(peak.value, f"{path}: {peak.source}") for path, peak in own.items()}
     for one, other in (("fp16", "bf16"), ("bf16", "fp16")):  # matrix units run both at one rate
         if f"peak.flops.{one}" in found:
@@ -114,12 +115,15 @@ def _peaks(hw: Hardware) -> dict[str, Bound]:
 def _bounded(hw: Hardware) -> Iterator[tuple[str, str, str]]:
     """Path of each rate, its kind, and the path of the peak that bounds it, if it is stated."""
     first, store = hw.device.name, "peak.link_bandwidth" if hw.unified else ""
-    peak_of = {hw.device.memory: "peak.memory_bandwidth", hw.home.name: store}
+    peak_of = {name: f"tiers.{name}.peak_bandwidth" for name in hw.tiers} | {hw.device.memory: "peak.memory_bandwidth"}
+    if f"tiers.{hw.home.name}.peak_bandwidth" not in hw.figures:
+        peak_of[hw.home.name] = store
     for name in hw.tiers:
-        yield f"tiers.{name}.bandwidth", _memory(hw, name), peak_of.get(name, "")
+        yield f"tiers.{name}.bandwidth", _memory(hw, name), peak_of[name]
+        yield f"tiers.{name}.peak_bandwidth", _memory(hw, name), ""
     for name, unit in hw.units.items():
         for rate in ("bandwidth", "grouped_bandwidth"):
-            yield f"units.{name}.{rate}", _memory(hw, unit.memory), peak_of.get(unit.memory, "")
+            yield f"units.{name}.{rate}", _memory(hw, unit.memory), peak_of[unit.memory]
         for number in unit.flops_per_s:
             kind = f"{_kind_of_unit(hw, name)}{number}"
             yield f"units.{name}.flops.{number}", kind, f"peak.flops.{number}" if name == first else ""
@@ -158,7 +162,7 @@ def _bound(hw: Hardware, path: str, kind: str, peak: Bound | None) -> Bound:
     figure = hw.figures[path]
     if peak or figure.dimension != "bandwidth":
         return peak or FASTEST[kind]
-    said = figure.source if kind == "store" or path.startswith("peak.") else f"{hw.title}; {figure.source}"
+    said = figure.source if kind == "store" or is_peak(path) else f"{hw.title}; {figure.source}"
     stated = list[Bound]()
     if kind == "dram":
         stated += [

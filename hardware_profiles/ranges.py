@@ -14,6 +14,7 @@ from simmoe.simulator.nouns.hardware import ComputeUnit, Figure, Hardware, Link,
 from simmoe.simulator.units import text
 
 RATES = ("bandwidth", "compute")
+RISING = (*RATES, "exponent", "frequency")  # the more, the faster
 EXACT = ("size", "bytes", "count", "price")  # chosen, sold or counted: known exactly unless the file gives a range
 PERCENT = {"measured": (95, 105), "assumed": (75, 125)}
 
@@ -29,19 +30,38 @@ def spread(value: int, dimension: str, kind: str) -> tuple[int, int]:
     return ends[0], max(value, ends[1])
 
 
+def is_peak(path: str) -> bool:
+    """Whether a figure is what a data sheet calls the peak of a memory, a link or a unit."""
+    return path.startswith("peak.") or path.endswith(".peak_bandwidth")
+
+
+def is_bound(path: str, figure: Figure) -> bool:
+    """Whether a figure is a peak that no rate exceeds. One that was assumed, for a host of the reader's choice, bounds nothing."""
+    return path.startswith("peak.") or (path.endswith(".peak_bandwidth") and figure.kind != "assumed")
+
+
 def below_peak(hw: Hardware) -> dict[str, Figure]:
     """The figures of a machine, no range of a rate reaching past the peak that the profile states beside it."""
-    figures, device = dict(hw.figures), hw.device.name
+    figures = dict(hw.figures)
     for path, peak in hw.figures.items():
-        name = path.removeprefix("peak.")
-        for rate in {
-            "memory_bandwidth": [f"tiers.{hw.device.memory}.bandwidth", f"units.{device}.bandwidth"],
-            "link_bandwidth": ["link.bandwidth"],
-        }.get(name, [f"units.{device}.{name}"] if name != path else []):
+        for rate in _below(hw, path) if is_bound(path, peak) else ():
             if rate in figures:
                 figure = figures[rate]
                 figures[rate] = replace(figure, high=min(figure.high, max(figure.value, peak.value)))
     return figures
+
+
+def _below(hw: Hardware, path: str) -> list[str]:
+    """The rates that the peak at `path` bounds."""
+    if path == "peak.link_bandwidth":
+        return ["link.bandwidth"]
+    if path.startswith("peak.flops."):
+        return [f"units.{hw.device.name}.{path.removeprefix('peak.')}"]
+    tier = hw.device.memory if path == "peak.memory_bandwidth" else path.split(".")[1]
+    return [
+        f"tiers.{tier}.bandwidth",
+        *(f"units.{name}.bandwidth" for name, unit in hw.units.items() if unit.memory == tier),
+    ]
 
 
 Pick = Callable[[str, int], int]  # path of a figure and its value -> the value to take
@@ -86,15 +106,11 @@ def _moved(hw: Hardware, fast: bool) -> Hardware:
 
 
 def _end(path: str, figure: Figure, fast: bool) -> Figure:
-    """The figure moved to one end of its range; what is no rate, latency, softness or count stays."""
-    if path.startswith(("peak.", "modes.", "price", "power.")) or figure.dimension not in (
-        *RATES,
-        "time",
-        "exponent",
-        "count",
-    ):
+    """The figure moved to one end of its range; what is no rate, latency, softness, clock or count stays."""
+    stays = is_peak(path) or path.startswith(("modes.", "price", "power.")) or path.endswith(".processors")
+    if stays or figure.dimension not in (*RISING, "time", "count"):
         return figure
-    high = fast == (figure.dimension in (*RATES, "exponent"))
+    high = fast == (figure.dimension in RISING)
     value = figure.high if high else figure.low
     return replace(figure, value=value, text=text(value, figure.dimension))
 
@@ -102,17 +118,25 @@ def _end(path: str, figure: Figure, fast: bool) -> Figure:
 def _unit(unit: ComputeUnit, tier: Tier, pick: Pick) -> ComputeUnit:
     at = f"units.{unit.name}"
     flops = {number: pick(f"{at}.flops.{number}", rate) for number, rate in unit.flops_per_s.items()}
-    own, grouped, graph = unit.grouped_launch_ps, unit.grouped_bytes_per_s, unit.graph_launch_ps
+    grouped = unit.grouped_bytes_per_s
     return replace(
         unit, flops_per_s=flops, launch_ps=pick(f"{at}.launch", unit.launch_ps),
         bytes_per_s=min(pick(f"{at}.bandwidth", unit.bytes_per_s), tier.bytes_per_s),
         softness=_exponent(pick, f"{at}.softness", unit.softness),
         grouped_softness=_exponent(pick, f"{at}.grouped_softness", unit.grouped_softness),
-        grouped_launch_ps=None if own is None else pick(f"{at}.grouped_launch", own),
+        grouped_launch_ps=_known(pick, f"{at}.grouped_launch", unit.grouped_launch_ps),
         grouped_bytes_per_s=None if grouped is None else min(pick(f"{at}.grouped_bandwidth", grouped), tier.bytes_per_s),
-        graph_launch_ps=None if graph is None else pick(f"{at}.graph_launch", graph),
+        graph_launch_ps=_known(pick, f"{at}.graph_launch", unit.graph_launch_ps),
         host_wait_ps=pick(f"{at}.host_wait", unit.host_wait_ps),
+        hand_over_ps=_known(pick, f"{at}.hand_over", unit.hand_over_ps),
+        kernel_floor_ps=_known(pick, f"{at}.kernel_floor", unit.kernel_floor_ps),
+        graph_kernel_floor_ps=_known(pick, f"{at}.graph_kernel_floor", unit.graph_kernel_floor_ps),
+        clock_hz=_known(pick, f"{at}.clock", unit.clock_hz),
     )  # fmt: skip
+
+
+def _known(pick: Pick, path: str, value: int | None) -> int | None:
+    return None if value is None else pick(path, value)
 
 
 def _exponent(pick: Pick, path: str, value: float | None) -> float | None:

@@ -39,16 +39,17 @@ def _as_reported(kind: dict[str, Any], facts: Facts, part: Part) -> dict[str, An
     """The host with the slot, the size and the speed of the memory that were reported."""
     said = (facts.gpus[0].slot if facts.gpus else None) or ""
     slot = said if PCIE.fullmatch(said) else kind["is"]["slot"]  # a link that sleeps may report less than its slot
-    memory = dict(kind["memory"])
+    memory, peak = dict(kind["memory"]), kind["peak"]["memory_bandwidth"]
     if facts.memory_bytes:
         memory["capacity"] = _size(facts.memory_bytes)
     if not part.exact and facts.dram == kind["is"]["dram"]:
-        memory["bandwidth"] = _scaled(memory["bandwidth"], facts, kind["is"])
+        memory["bandwidth"], peak = (_scaled(figure, facts, kind["is"]) for figure in (memory["bandwidth"], peak))
     rate = memory["bandwidth"]
     cpu = dict(kind["cpu"])
     if parse(cpu["bandwidth"]["value"], "bandwidth") > parse(rate["value"], "bandwidth"):
         cpu["bandwidth"] = rate
-    return {**kind, "is": {**kind["is"], "slot": slot}, "memory": memory, "cpu": cpu}
+    what = {**kind["is"], "slot": slot, "cores": facts.cores or kind["is"]["cores"]}
+    return {**kind, "is": what, "memory": memory, "cpu": cpu, "peak": {"memory_bandwidth": peak}}
 
 
 def _scaled(figure: Mapping[str, Any], facts: Facts, kind: Mapping[str, Any]) -> dict[str, Any]:

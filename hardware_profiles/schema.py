@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from simmoe.hardware_profiles.figures import NUMBERS, curve, figure
+from simmoe.hardware_profiles.ranges import is_peak
 from simmoe.hardware_profiles.words import DOC, check_keys, check_word, hint
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Curve, Figure
@@ -19,11 +20,12 @@ W = "dram_bytes_per_loaded_byte"
 PCIE = re.compile(r"PCIe ([3-6])\.0 x(1|2|4|8|16)")
 
 _FLOPS = {"fp32?": "compute", "fp16?": "compute", "bf16?": "compute", "fp8?": "compute", "int8?": "compute"}
-TIER = {"capacity": "size", "bandwidth": "bandwidth", "queue?": "curve of requests"}
+TIER = {"capacity": "size", "bandwidth": "bandwidth", "queue?": "curve of requests", "peak_bandwidth?": "bandwidth"}
 UNIT = {
     "memory": "text", "bandwidth": "bandwidth", "launch": "time", "flops": _FLOPS, "softness?": "exponent",
     "grouped_launch?": "time", "grouped_bandwidth?": "bandwidth", "grouped_softness?": "exponent", "graph_launch?": "time",
     "host_wait?": "time", "hand_over?": "time", "kernel_floor?": "time", "graph_kernel_floor?": "time",
+    "processors?": "count", "clock?": "frequency", "quantised_bandwidth?": "bandwidth",
 }  # fmt: skip
 _UPSTREAM = {"from": "text", "bandwidth": "bandwidth", "latency": "time", "pipelined": "flag"}
 _MANAGED = {"bandwidth": "bandwidth", "page": "size", "fault": "time"}
@@ -86,7 +88,7 @@ class Checked:
         elif shape.startswith("curve of "):
             self.curves[path] = curve(node, shape.removeprefix("curve of "), at)
         else:
-            self.figures[path] = figure(node, shape, at, exact=path.startswith("peak."))
+            self.figures[path] = figure(node, shape, at, exact=is_peak(path))
 
     def _check_mode(self, mode: object, changes: object) -> None:
         at = f"{self.file}: modes.{mode}"

@@ -50,6 +50,9 @@ class Chain(NamedTuple):
 class Costs:
     """Costs of every pass of a trace; the same for every cache policy and budget, so that runs can share one."""
 
+    laws = 1  # what a launch over routed experts costs may depend on its pass in so many ways
+    may_carry = False  # what the CPU has may be carried over the link in some passes, and computed on the device
+
     def __init__(self, hw: Hardware, model: ModelShape, trace: Trace, *, graphs: bool = False) -> None:
         """graphs: launches are replayed from CUDA graphs."""
         fit_geometry(model, trace)
@@ -86,7 +89,7 @@ class Costs:
         self.n_pieces = self.gaps[-1][-1] + 1  # the head is the last
         self._pieces: dict[PassSize, list[Piece]] = {}
         self._chains: dict[PassSize, list[Chain]] = {}
-        self._experts: dict[tuple[int, int, int], Chain] = {}
+        self._experts: dict[tuple[int, int, int, int], Chain] = {}
         self._shared: dict[tuple[int, int], Chain] = {}
 
     def piece(self, name: str, count_bytes: int, flops: int) -> Piece:
@@ -100,18 +103,24 @@ class Costs:
     def weights(self, name: str, part: Part, rows: int) -> Piece:
         return self.piece(name, part.bytes, rows * part.flops_per_token)
 
-    def experts(self, column: int, count: int, token_slots: int) -> Chain:
+    def law(self, size: PassSize) -> int:
+        """Which of `laws` a pass follows."""
+        return 0
+
+    def experts(self, column: int, count: int, token_slots: int, law: int = 0) -> Chain:
         """One launch over `count` experts of an MoE layer to which `token_slots` (token, slot) pairs are routed."""
-        key = (column, count, token_slots)
+        key = (column, count, token_slots, law)
         if key not in self._experts:
-            work, flop_ps = self.read_work(column, count), self.compute_ps(column, token_slots)
-            extra = self.grouped_extra_ps  # a fixed time, which neither hides nor lengthens the other two
-            excess = looked_up_ps(-(-work // self.rate) - extra, flop_ps - extra, self.soft_shares)
+            work, flop_ps = self.read_work(column, count, law), self.compute_ps(column, token_slots, law)
+            _, extra, shares = self.experts_launch(
+                column
+            )  # a fixed time, which neither hides nor lengthens the other two
+            excess = looked_up_ps(-(-work // self.rate) - extra, flop_ps - extra, shares)
             piece = self._launch("experts", work + excess * self.rate, flop_ps + excess)
             self._experts[key] = Chain(piece.ps, (piece,))
         return self._experts[key]
 
-    def read_work(self, column: int, count: int) -> int:
+    def read_work(self, column: int, count: int, law: int = 0) -> int:
         """Work of reading `count` experts of an MoE layer in one fused launch, at the rate that the launch reaches."""
         unit, count_bytes = self.hw.device, count * self.moe_layers[column].expert.bytes
         work = count_bytes * WORK_PER_BYTE
@@ -136,7 +145,7 @@ class Costs:
         """Time of a message with the hidden states of so many rows to another device; 0 where there is none."""
         return 0
 
-    def compute_ps(self, column: int, token_slots: int) -> int:
+    def compute_ps(self, column: int, token_slots: int, law: int = 0) -> int:
         """FLOP time of `token_slots` (token, slot) pairs in an MoE layer in one fused launch."""
         part = self.moe_layers[column].expert
         return flops_ps(token_slots * part.flops_per_token, self.flops_per_s) + self.grouped_extra_ps
@@ -149,6 +158,14 @@ class Costs:
     def cpu_ps(self, column: int, count: int, token_slots: int) -> int:
         """Time of the CPU for `count` experts of an MoE layer that live in its memory, while no transfer slows it."""
         return self.cpu.ps(column, count, token_slots, self.cpu.rate)
+
+    def carries(self, size: PassSize) -> bool:
+        """Whether it is in such a pass."""
+        return False
+
+    def carry_ps(self, column: int, count: int) -> int:
+        """Time on the link of `count` experts of an MoE layer, all at once."""
+        raise NotImplementedError
 
     def shared(self, column: int, tokens: int) -> Chain:
         """The shared experts of an MoE layer; an empty chain where there are none."""

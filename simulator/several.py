@@ -40,13 +40,13 @@ class SeveralCosts(Costs):
         column, device = divmod(place, self.layout.devices)
         return self.each[device], column
 
-    def experts(self, column: int, count: int, token_slots: int) -> Chain:
+    def experts(self, column: int, count: int, token_slots: int, law: int = 0) -> Chain:
         costs, layer = self._at(column)
-        return costs.experts(layer, count, token_slots)
+        return costs.experts(layer, count, token_slots, law)
 
-    def read_work(self, column: int, count: int) -> int:
+    def read_work(self, column: int, count: int, law: int = 0) -> int:
         costs, layer = self._at(column)
-        return costs.read_work(layer, count)
+        return costs.read_work(layer, count, law)
 
     def on_path(self, column: int) -> int:
         layer, device = divmod(column, self.layout.devices)
@@ -58,9 +58,9 @@ class SeveralCosts(Costs):
     def rate_of(self, column: int) -> int:
         return self._at(column)[0].rate
 
-    def compute_ps(self, column: int, token_slots: int) -> int:
+    def compute_ps(self, column: int, token_slots: int, law: int = 0) -> int:
         costs, layer = self._at(column)
-        return costs.compute_ps(layer, token_slots)
+        return costs.compute_ps(layer, token_slots, law)
 
     def shared(self, column: int, tokens: int) -> Chain:
         """Shared experts run where the layer does."""

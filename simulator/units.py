@@ -1,6 +1,6 @@
 """Quantities as text with a unit, such as "204.8 GB/s": parsed exactly into integers of a base unit.
 
-Base units: bytes, bytes per second, picoseconds, FLOPs per second, microwatts, attojoules, thousandths of K/W and of a degree
+Base units: bytes, bytes per second, picoseconds, FLOPs per second, hertz, microwatts, attojoules, thousandths of K/W and of a degree
 Celsius, US cents. GB is 10^9 bytes and GiB 2^30; a bare number is refused because it does not say which.
 """
 
@@ -24,6 +24,7 @@ UNITS: dict[str, dict[str, int]] = {
     "bandwidth": {p + "B/s": f for p, f in {**_DECIMAL, **_BINARY}.items()},
     "time": {"ps": 1, "ns": 10**3, "us": 10**6, "ms": 10**9, "s": 10**12},
     "compute": {p + "FLOP/s": f for p, f in _DECIMAL.items()},
+    "frequency": {"MHz": 10**6, "GHz": 10**9},
     "power": {"mW": 10**3, "W": 10**6},
     "energy": {"aJ": 1, "fJ": 10**3, "pJ": 10**6, "nJ": 10**9, "J": 10**18},
     "resistance": {"K/W": 1000},
@@ -37,6 +38,7 @@ EXAMPLE = {
     "bandwidth": "204.8 GB/s",
     "time": "5 us",
     "compute": "42.6 TFLOP/s",
+    "frequency": "1.98 GHz",
     "power": "60 W",
     "energy": "60 pJ",
     "resistance": "2.3 K/W",

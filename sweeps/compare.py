@@ -16,6 +16,7 @@ from simmoe.play.plan import memory_of
 from simmoe.play.result import Run, versions
 from simmoe.play.run import play
 from simmoe.play.scenario import OPTIONS, Scenario
+from simmoe.play.traced import traced
 from simmoe.play.workload import Workload
 from simmoe.show import tables as show
 from simmoe.show.grid import Column, Grid
@@ -27,7 +28,6 @@ from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.units import nbytes
 from simmoe.simulator.version import RESULT_SCHEMA
-from simmoe.workloads.format import trace as traces
 
 CENTS = 100  # prices are in US cents
 NO_BUDGET: dict[str, Any] = {"budget": None, "memory": None}  # a bound takes none; the policies beside it keep theirs
@@ -108,9 +108,9 @@ def compare(
     for policy in policies:
         eviction_identity(OPTIONS["eviction"].checked(policy))  # a typo stops here and is no row
     opened = [replace(first, hw=machine).machine() for machine in machines]
-    traced = {_named(t, i): t if t is None else traces.given(t) for i, t in enumerate(recordings, 1)}
-    runs, rows = len(opened) * len(traced) * len(policies), []
-    for machine, (name, loaded) in product(opened, traced.items()):
+    texts = {_named(t, i): t if t is None else traced(t, first.model) for i, t in enumerate(recordings, 1)}
+    runs, rows = len(opened) * len(texts) * len(policies), []
+    for machine, (name, loaded) in product(opened, texts.items()):
         workload = replace(first, hw=machine, set=(), trace=loaded).workload()
         rows += [_row(first, policy, workload, name, runs) for policy in policies]
     reasons = {row.why_not for row in rows}

@@ -22,6 +22,7 @@ from simmoe.play.plan import Plan, counts_use, guesses_of, missing_of, units_of
 from simmoe.play.result import Run
 from simmoe.play.run import play
 from simmoe.play.scenario import Scenario, workload_options
+from simmoe.play.traced import traced
 from simmoe.play.workload import Workload
 from simmoe.simulator.costs import fit_geometry
 from simmoe.simulator.errors import UserError
@@ -53,7 +54,8 @@ class Scenarios:
         """runs: how many will be played about, which decides whether the compiled engine pays. Raises UserError."""
         self.space, self.runs, axes = space, runs, space.axes
         self.hw = {name: hardware_profiles.load(name) for name in axes["hw"]}
-        self._traces = {name: traces.load(name) for name in axes.get("trace", ())}
+        tells = next(iter(axes.get("model", ())), None)  # they are of one geometry, or none of them plays the trace
+        self._traces = {name: traced(name, tells) for name in axes.get("trace", ())}
         self._models = {key: self._model(*key) for key in self._shapes()}
         self.space, self.bounds = bounds.split(space, self._counts_own_text)
         self._policies: dict[str, dict[str, str]] = {}
@@ -118,7 +120,12 @@ class Scenarios:
     def _counts_own_text(self, placement: str) -> bool:
         """Whether a placement goes by the use of experts in a trace of the space, as far as a machine of it can play that."""
         other = popularity.other_trace(placement)
-        own = _digest(traces.load(other)) in self._digests.values() if other else not popularity.source(placement)
+        texts = self._traces.values()
+        own = (
+            any(_digest(popularity.counted_trace(other, text)) == _digest(text) for text in texts)
+            if other
+            else not popularity.source(placement)
+        )
         if not own:
             return False
         for hw, key in product(self.hw.values(), self._shapes()):

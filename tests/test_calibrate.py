@@ -182,7 +182,10 @@ def test_the_constants_of_a_known_machine_come_back(tmp_path, home, unified):
     assert hardware_profiles.doubts(hw) == []
     chosen = {"tiers.dram.capacity", "tiers.host_buffer.capacity"} if unified and home == "memory" else set()
     for path, item in (hw.figures | hw.curves).items():
-        if not path.startswith("peak."):
+        if not path.startswith("peak.") and path not in (
+            "units.gpu.processors",
+            "units.gpu.clock",
+        ):  # of the data sheet
             assert item.kind in (("assumed",) if path in chosen else ("measured", "fitted")), path
             assert path in chosen or "simmoe calibrate" in item.source
     host = hw.units["cpu"]
@@ -268,6 +271,7 @@ def test_what_an_h200_measured_gives_its_figures(tmp_path):
     )
     assert "x the measured time" in hw.figures["units.gpu.launch"].source and hw.device.softness is None
     assert hw.figures["peak.memory_bandwidth"].text == "4800 GB/s"  # the data sheet of the device that was named
+    assert (hw.device.processors, hw.device.clock_hz) == (132, 1_980_000_000)
     for size, us in H200_COPIES:
         assert load_ps(size, hw) / 1e6 == pytest.approx(us, rel=0.01)
 

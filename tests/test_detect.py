@@ -105,6 +105,7 @@ def test_slower_modules_and_a_narrower_slot_slow_what_they_carry(tmp_path, capsy
     assert "the rate of its memory" in " ".join(capsys.readouterr().out.split())
     machine = hardware_profiles.load(tmp_path / "mine.yaml")
     assert machine.home.bytes_per_s == pytest.approx(34.8e9 * 2133 / 3200, rel=1e-6)
+    assert machine.home.peak_bytes_per_s == 2 * 8 * 2133 * 10**6
     assert machine.cpu and machine.cpu.bytes_per_s == machine.home.bytes_per_s
     assert machine.link.bytes_per_s == pytest.approx(25.6e9 / 4, rel=1e-3)
 
@@ -157,6 +158,7 @@ def test_a_host_without_a_gpu_is_written_too(tmp_path, capsys):
         and machine.devices == ("cpu",)
         and machine.device.bytes_per_s == pytest.approx(330.8e9 / 1.82, rel=1e-6)
     )
+    assert machine.device.processors == 2 * 12  # as lscpu says, not as the bundled host has
     assert machine.device_memory.capacity_bytes == 131072000 * 1024 and machine.device_memory.bytes_per_s == int(
         330.8e9
     )

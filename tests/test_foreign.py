@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import pickle
+import re
 import struct
 import subprocess
 import sys
@@ -414,6 +415,76 @@ def test_fault_20_a_run_takes_a_file_that_says_all(tmp_path: Path, capsys: pytes
     assert results[0] == results[1] and results[0]["tokens"] == ROWS - PROMPT
     assert call(capsys, "trace", "check", tmp_path / "r.dat")[0] == 0
     assert call(capsys, "locality", tmp_path / "r.dat")[0] == 0
+
+
+def written_by_others(folder: Path) -> dict[str, Path]:
+    """Files that leave something open which the model says."""
+    rows = ids()
+    logits = np.zeros((ROWS, LAYERS, EXPERTS), np.float32)
+    np.put_along_axis(logits, rows.astype(np.int64), np.array([2.5, 1.25], np.float32), 2)
+    texts = {
+        "r.csv": csv_of(rows), "bare.csv": csv_of(rows, ""), "answer.json": json.dumps(sglang(wide(rows))),
+        "counts.json": json.dumps({"logical_count": counts_of(rows).tolist()}),
+    }  # fmt: skip
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+    np.save(folder / "vllm.npy", wide(rows))
+    np.save(folder / "logits.npy", logits)
+    np.save(folder / "uses.npy", np.stack([counts_of(rows)] * 2).astype(np.float32))
+    return {path.name: path for path in folder.iterdir()}
+
+
+def test_a_trace_of_another_program_needs_no_import_beside_its_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """run, ladder, compare, sweep and replay give, to the digest, what they give on the file that `trace import` writes."""
+    files = written_by_others(tmp_path)
+    assert len(files) == 7
+    for name, path in files.items():
+        known, _ = imported(capsys, path, "--model", MODEL)
+        direct = simmoe.run("a100", path, model=MODEL, budget="50%")
+        assert direct.workload.trace.expert_ids.tolist() == known.expert_ids.tolist(), name
+        assert direct.to_json() == simmoe.run("a100", path.with_name("out.npz"), budget="50%").to_json(), name
+        sizes = np.full(LAYERS, 100)
+        alone, again = (simmoe.replay(*one, sizes, 1000, model=MODEL) for one in ([path], [path.with_name("out.npz")]))
+        assert (alone.hits, alone.misses, alone.bytes) == (again.hits, again.misses, again.bytes)
+    csv, out = files["r.csv"], tmp_path / "out.npz"
+    imported(capsys, csv, "--model", MODEL)
+    words = ("--hw", "a100", "--model", MODEL, "--json")
+    for command in (["run"], ["run", "--prompt", "4", "--generate", "5"], ["compare"], ["compare", "--budget", "50%"]):
+        direct, known = (json.loads(call(capsys, *command, *words, "--trace", one)[1]) for one in (csv, out))
+        for one in (direct, known):
+            for row in one.get("rows", []):
+                row["trace"] = ""  # its name
+        assert direct == known, command
+    space = {
+        "schema": 1,
+        "name": "s",
+        "hw": "a100",
+        "model": MODEL,
+        "budget": ["25%", "50%"],
+        "objectives": {"tok_s": "maximize"},
+    }
+    values = [
+        [trial.values for trial in simmoe.sweep({**space, "trace": str(one)}, sampler="grid").trials]
+        for one in (csv, out)
+    ]
+    assert values[0] == values[1] and len(values[0]) == 2
+    counting = simmoe.run("a100", out, budget="50%", placement=f"popular=50%:{csv}")  # a placement may count one, too
+    assert counting.tok_s == simmoe.run("a100", out, budget="50%", placement=f"popular=50%:{out}").tok_s
+
+
+def test_a_file_that_two_formats_fit_asks_which(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(tmp_path / "both.npz", routed_experts=ids(), router_logits=np.ones((3, 4, 16), np.float32) / 3)
+    code, shown, wrong = call(capsys, "run", "--hw", "a100", "--model", MODEL, "--trace", tmp_path / "both.npz")
+    assert (code, shown, wrong.count("\n")) == (2, "", 1)
+    assert "may be router_logits or vllm; say which: simmoe trace import" in wrong
+
+
+def test_a_model_that_is_not_the_one_of_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "r.csv").write_text(csv_of(ids()))
+    code, _, wrong = call(capsys, "run", "--hw", "a100", "--model", "oracle-moe-4x8", "--trace", tmp_path / "r.csv")
+    assert code == 2 and wrong.count("\n") == 1 and re.search(r"top-\d|is not one of 8|layers", wrong), wrong
 
 
 def _moved(line: str, old: int, new: int) -> str:

@@ -303,7 +303,7 @@ def test_parts_with_roles_take_a_mix() -> None:
 @pytest.mark.parametrize(
     "change, line",
     [
-        ({}, r"format Q4_K_M sizes each kind of matrix in its own way, but a part of the model does not say which it holds \(roles"),
+        ({}, r"format Q4_K_M sizes each kind of matrix in its own way, but parts\.\S+ does not say which it holds \(roles"),
         ({"ffn_dwon": [256, 512]}, r"unknown role 'ffn_dwon'; did you mean 'ffn_down'\?"),
         ({"ffn_down": [256]}, r"roles\.ffn_down is \[256\]; it must be \[columns, params\]"),
         ({"ffn_down": [100, 512]}, r"roles\.ffn_down is \[100, 512\]; it must be \[columns, params\]"),

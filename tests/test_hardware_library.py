@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,14 @@ import pytest
 import yaml
 
 import simmoe
-from simmoe.hardware_profiles import FOLDER, available, bounds, load, merged
+from simmoe.hardware_profiles import FOLDER, available, bounds, doubts, load, merged
 from simmoe.hardware_profiles.figures import figure
 from simmoe.hardware_profiles.ranges import spread
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Hardware, Link, Power, Thermal, Upstream
 from simmoe.workloads.format.trace import names
 from tests.conftest import for_each
-from tests.test_hardware import changed, number
+from tests.test_hardware import UNIFIED, W, changed, number
 
 NAMES = available()
 TB = 10**12
@@ -55,6 +56,37 @@ def test_nothing_is_faster_than_its_peak(name: str) -> None:
         assert hw.link.bytes_per_s < link
     for number_format, rate in hw.device.flops_per_s.items():
         assert rate <= 1.02 * (peak(hw, f"flops.{number_format}") or rate)
+
+
+@pytest.mark.slow
+@for_each("name", NAMES)
+def test_every_unit_has_its_processors_and_every_memory_its_peak(name: str) -> None:
+    """GPUs also a clock. Only the rate of a drive has no peak beside it."""
+    hw = load(name)
+    read = {unit.memory for unit in hw.units.values()} | ({hw.link.src} if not hw.unified else set())
+    assert all(hw.tiers[tier].peak_bytes_per_s for tier in read)
+    assert all(unit.processors for unit in hw.units.values())
+    assert all(unit.clock_hz for unit in hw.units.values() if unit.name.startswith("gpu"))
+    for mode in hw.modes:
+        capped = load(f"{name}@{mode}").device
+        assert (capped.processors, capped.clock_hz) != (hw.device.processors, hw.device.clock_hz), mode
+
+
+FP32_CORES = {  # of one processor, by generation: what a card computes in FP32 is cores x 2 x clock
+    128: ["rtx_3060", "rtx_3090", "rtx_4090", "rtx_5090", "rtx_pro_6000", "l4", "l40s", "a10", "h100", "h200", "h100_pcie", "b200", "gh200",
+          "dgx_spark", "jetson_agx_thor", "jetson_orin", "jetson_orin_nx", "jetson_orin_nano", "jetson_orin_nano_super"],
+    64: ["a100", "t4", "jetson_xavier_nx"],
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("cores", "name"), [(cores, name) for cores, some in FP32_CORES.items() for name in some])
+def test_processors_and_clock_give_the_fp32_rate_without_tensor_cores(cores: int, name: str) -> None:
+    """The rates were written down from other sources, so that a slip in either shows."""
+    unit = load(name).device
+    assert unit.processors and unit.clock_hz
+    rate = unit.processors * cores * 2 * unit.clock_hz
+    assert 0.87 * rate < unit.flops_per_s["fp32"] <= 1.02 * rate  # some state what is reached
 
 
 @pytest.mark.slow
@@ -197,6 +229,34 @@ def test_a_figure_without_a_range_has_the_spread_of_its_kind(value: int, dimensi
     assert spread(value, dimension, kind) == ends
 
 
+def test_a_memory_has_its_peak_and_no_range_reaches_past_it(tmp_path: Path) -> None:
+    """That of the device's memory is stated once, under `peak`; of the others beside their bandwidth."""
+    host = {
+        "host_dram": {
+            "capacity": number("64 GiB"),
+            "bandwidth": number("60 GB/s"),
+            "peak_bandwidth": number("66 GB/s", "nominal"),
+        }
+    }
+    cpu = {**EXTRAS["units__cpu"], "memory": "host_dram", "bandwidth": number("55 GB/s")}
+    doc = changed(
+        memory="discrete", tiers={**UNIFIED["tiers"], **host}, units={**UNIFIED["units"], "cpu": cpu}, **{W: None},
+        peak={"memory_bandwidth": number("120 GB/s", "nominal")}, link={**UNIFIED["link"], "from": "host_dram"},
+    )  # fmt: skip
+    hw = write(tmp_path, doc)
+    assert {name: tier.peak_bytes_per_s for name, tier in hw.tiers.items()} == {
+        "dram": 120 * 10**9, "host_dram": 66 * 10**9, "flash": None,
+    }  # fmt: skip
+    assert bounds(hw)[1].tiers == {
+        **bounds(hw)[1].tiers,
+        "host_dram": replace(hw.tiers["host_dram"], bytes_per_s=66 * 10**9),
+    }
+    assert hw.figures["units.cpu.bandwidth"].high == hw.figures["tiers.host_dram.bandwidth"].high == 66 * 10**9
+    assert (hw.figures["tiers.host_dram.peak_bandwidth"].low, doubts(hw)) == (66 * 10**9, [])
+    faster = load("rtx_4090", {"tiers.host_dram.bandwidth": "110 GB/s"})  # its host is one of many: its peak is assumed
+    assert (faster.figures["tiers.host_dram.bandwidth"].high, doubts(faster)) == (137_500_000_000, [])
+
+
 def test_a_range_ends_at_the_peak_beside_it(tmp_path: Path) -> None:
     doc = changed(peak={"memory_bandwidth": number("85 GB/s"), "flops": {"fp16": number("9 TFLOP/s")}})
     figures = write(tmp_path, doc).figures
@@ -220,6 +280,11 @@ EXTRAS: dict[str, Any] = {
     "units__gpu__grouped_bandwidth": number("90 GB/s"),
     "units__gpu__graph_launch": number("2 us"),
     "units__gpu__host_wait": number("40 us"),
+    "units__gpu__hand_over": number("15 us"),
+    "units__gpu__kernel_floor": number("6 us"),
+    "units__gpu__graph_kernel_floor": number("0.84 us"),
+    "units__gpu__processors": {**number(16), "range": [14, 18]},
+    "units__gpu__clock": number("1.3 GHz"),
     "units__cpu": {"memory": "dram", "bandwidth": number("40 GB/s"), "launch": number("9 us"), "flops": {"fp32": number("1 TFLOP/s")}},
     "link__efficiency": CURVE,
     "link__pageable": number("1 GB/s"),
@@ -237,6 +302,10 @@ def test_without_the_optional_keys_nothing_is_set(tmp_path: Path) -> None:
     unit = hw.device
     assert (unit.softness, unit.grouped_launch_ps, unit.grouped_bytes_per_s, unit.graph_launch_ps) == (None,) * 4
     assert unit.host_wait_ps == 0
+    assert (unit.hand_over_ps, unit.kernel_floor_ps, unit.graph_kernel_floor_ps, unit.processors, unit.clock_hz) == (
+        None,
+    ) * 5
+    assert {tier.peak_bytes_per_s for tier in hw.tiers.values()} == {None}
     assert hw.link == Link("flash", "dram", 2 * 10**9, 100_000_000)
     assert (hw.link.efficiency, hw.link.duplex, hw.link.upstream, hw.tiers["flash"].queue) == ((), "full", None, ())
     assert (hw.cpu, hw.power, hw.thermal, hw.modes, hw.home.name) == (None, None, None, (), "flash")
@@ -247,7 +316,9 @@ def test_every_optional_key_arrives_in_base_units(tmp_path: Path) -> None:
     unit = hw.device
     assert (unit.softness, unit.grouped_launch_ps, unit.graph_launch_ps) == (2.5, 33_000_000, 2_000_000)
     assert unit.grouped_bytes_per_s == 90 * 10**9
-    assert unit.host_wait_ps == 40_000_000
+    assert (unit.host_wait_ps, unit.hand_over_ps) == (40_000_000, 15_000_000)
+    assert (unit.kernel_floor_ps, unit.graph_kernel_floor_ps) == (6_000_000, 840_000)
+    assert (unit.processors, unit.clock_hz) == (16, 1_300_000_000)
     assert hw.cpu is not None
     assert (hw.cpu.name, hw.cpu.bytes_per_s) == ("cpu", 40 * 10**9)
     assert hw.link.efficiency == ((10**6, 0.5), (10**7, 1.0))
@@ -265,6 +336,30 @@ def test_every_optional_key_arrives_in_base_units(tmp_path: Path) -> None:
     assert fast.link.pageable_bytes_per_s == 1_250_000_000
     assert fast.device.grouped_launch_ps == 24_750_000
     assert (slow.device.host_wait_ps, fast.device.host_wait_ps) == (50_000_000, 30_000_000)
+    assert (slow.device.hand_over_ps, fast.device.kernel_floor_ps, slow.device.graph_kernel_floor_ps) == (
+        18_750_000,
+        4_500_000,
+        1_050_000,
+    )
+    assert (slow.device.clock_hz, fast.device.clock_hz) == (975_000_000, 1_625_000_000)  # a clock is a rate
+    assert slow.device.processors == slow.figures["units.gpu.processors"].value == 16  # a count is what was sold
+
+
+@pytest.mark.parametrize(
+    ("path", "said", "line"),
+    [
+        ("units.gpu.clock", "19.8 GHz", "19.8 GHz (assumed) cannot be true: the most is 6.2 GHz, a Core i9-14900KS"),
+        ("units.gpu.clock", "20 MHz", "20 MHz (assumed) cannot be true: the least is 100 MHz, a third of a Jetson"),
+        ("units.cpu.clock", "6201 MHz", "6201 MHz (assumed) cannot be true: the most is 6.2 GHz"),
+        ("units.gpu.processors", "16384", "16384 (assumed) cannot be true: the most is 1024, three times the 304 compute units"),
+        ("tiers.host_dram.bandwidth", "52 GB/s", "52 GB/s (assumed) cannot be true: the most is 51.2 GB/s, tiers.host_dram.peak_b"),
+        ("tiers.host_dram.peak_bandwidth", "9 TB/s", "9 TB/s (assumed) cannot be true: the most is 3.2768 TB/s, two sockets with 16"),
+    ],
+)  # fmt: skip
+def test_a_clock_a_count_or_a_rate_that_no_machine_has_is_doubted(path: str, said: str, line: str) -> None:
+    name = "rtx_4090+ddr4_3200_2ch"
+    assert doubts(load(name)) == []
+    assert doubts(load(name, {path: said}))[0].startswith(f"{path}: {line}")
 
 
 def both(**more: Any) -> dict[str, Any]:
@@ -292,6 +387,11 @@ MORE_MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"link__efficiency": {**CURVE, "points": [["1 MB", 1], ["1 MB", 1]]}}, "do not rise; list them from small to large"),
     ({"link__efficiency": {**CURVE, "source": ""}}, "link.efficiency.source: '' names no source"),
     ({"tiers__flash__queue": {**CURVE, "points": [[0.5, 1]]}}, "tiers.flash.queue.points: 0.5 is not a whole number"),
+    ({"units__gpu__clock": number(1.3)}, "units.gpu.clock.value: 1.3 is not a quantity with a unit; write it like '1.98 GHz'"),
+    ({"units__gpu__clock": number("1.3 GHZ")}, "units.gpu.clock.value: unknown unit 'GHZ' in '1.3 GHZ'; did you mean 'GHz'?"),
+    ({"units__gpu__clock": number("0 GHz")}, "units.gpu.clock.value: '0 GHz' must be more than zero"),
+    ({"units__gpu__processors": number("16")}, "units.gpu.processors.value: '16' is not a whole number; write a count"),
+    ({"tiers__dram__peak_bandwidth": number("120 GB/s")}, "tiers.dram.peak_bandwidth: the peak of the memory that 'gpu', the device,"),
     ({"link__pageable": number("3 GB/s")}, "link.pageable: 3000000000 B/s is more than link.bandwidth, which is 2000000000"),
     ({"link__duplex": "both"}, "link.duplex: unknown 'both'; known: full, half"),
     (both(link__upstream={**UP, "from": "flash"}), "link.upstream.from is 'flash', which is an end of the link; it is"),

@@ -60,6 +60,11 @@ def test_a_host_is_what_its_name_says_and_can_be_true(name):
     assert figures["peak.memory_bandwidth"] == peak
     assert figures["cpu.bandwidth"] <= figures["memory.bandwidth"] <= checked.figures["memory.bandwidth"].high <= peak
     machine = hardware_profiles.load(f"rtx_5090+{name}")
+    assert (
+        machine.home.peak_bytes_per_s == peak
+        and machine.cpu
+        and machine.cpu.processors == kind["cores"] * kind["sockets"]
+    )
     assert not hardware_profiles.doubts(machine)
     assert hardware_profiles.bounds(machine)[0].link.bytes_per_s < machine.link.bytes_per_s
 
@@ -75,6 +80,9 @@ def test_the_card_gives_its_own_and_the_host_the_rest():
     assert machine.cpu and machine.cpu.bytes_per_s == machine.home.bytes_per_s == 46 * GB
     assert machine.home.capacity_bytes == 64 * GIB and machine.home.name == alone.home.name
     assert machine.link.pageable_bytes_per_s == 6 * GB
+    assert (
+        machine.home.peak_bytes_per_s == 4 * 8 * 2133 * 10**6 and machine.cpu.processors == 12
+    )  # of the host, not of the card's
     assert machine.name == "rtx_3060+ddr4_2133_4ch" and "X99" in machine.title and machine.digest != alone.digest
 
 

@@ -179,6 +179,31 @@ def test_a_batch_without_a_trace_is_so_many_rows():
     assert run.emitted == 32 and len(np.unique(trace.sequence)) == 4
 
 
+@pytest.mark.parametrize(("said", "requests"), [({}, 1), ({"max_batch": 3}, 3), ({"max_batch": 2, "requests": 5}, 5)])
+def test_without_a_trace_requests_arrive(said, requests):
+    words = {"hw": "rtx_3060", "model": "olmoe-1b-7b", "prompt": 24, "generate": 6, "depth": 100}
+    run = simmoe.run(**words, schedule="continuous", arrivals="every:1ms", **said)
+    trace, served = run.workload.trace, run.to_json()["requests"]
+    assert served["n"] == requests == len(np.unique(trace.sequence))
+    assert served["tokens"] == requests * 7  # the end of the prompt gives one, and each of six decoded rows
+    assert int((trace.phase == PREFILL).sum()) == requests and trace.n_tokens == requests * 30
+    assert np.diff(trace.pass_ptr).max() == 24 and trace.position.min() == 100
+    assert np.diff(trace.pass_ptr)[trace.phase == DECODE].max() <= said.get("max_batch", 1)
+    assert any(note.startswith("Routing is synthetic") for note in run.notes)
+
+
+def test_requests_of_a_trace_take_the_lengths_that_are_asked_for(oracle, capsys):
+    words = ["--hw", "a100", "--trace", "oracle", "--budget", "25%", "--schedule", "continuous", "--max-batch", "4"]
+    all_of = played(capsys, *words, "--prompt", "6", "--generate", "2")
+    assert all_of["requests"]["n"] == len(np.unique(oracle.sequence))
+    found = simmoe.run(
+        "a100", "oracle", budget="25%", schedule="continuous", max_batch=4, prompt=6, generate=2, requests=3
+    )
+    rows = np.concatenate([found.workload.trace.expert_ids[found.workload.trace.sequence == one] for one in range(3)])
+    assert np.array_equal(rows, oracle.expert_ids[expected(oracle, 6, 2, 3)])
+    assert found.to_json()["scenario"]["requests"] == 3
+
+
 @pytest.mark.slow
 def test_without_a_trace_a_run_is_saved_compared_and_swept(tmp_path, capsys):
     file = str(tmp_path / "s.yaml")
@@ -208,7 +233,12 @@ def test_without_a_trace_a_run_is_saved_compared_and_swept(tmp_path, capsys):
         ("--hw a100 --model olmoe-1b-7b --routing likely", r"routing.*likely"),
         ("--hw a100 --trace switch --prompt -1", r"--prompt -1 is no number of tokens"),
         ("--hw a100 --trace switch --depth 2147483600", r"--depth 2147483600 ends at position 2,147,4"),
-        ("--hw a100 --trace switch --prompt 8 --schedule continuous", r"leave --prompt and --generate out"),
+        ("--hw a100 --trace switch --prompt 8 --schedule continuous --batch 2", r"--max-batch says how many"),
+        ("--hw a100 --trace switch --prompt 8 --requests 2", r"--requests 2 arrive under a clock-driven schedule"),
+        (
+            "--hw a100 --trace switch --schedule continuous --requests 2",
+            r"the requests of this trace are its own sequences",
+        ),
     ],
 )
 def test_what_cannot_be_asked_is_one_line(words, line, capsys):

@@ -17,6 +17,7 @@ from simmoe.simulator.errors import UserError
 from simmoe.workloads import models
 from simmoe.workloads.importers.ggml_types import GGML_TYPES
 from simmoe.workloads.importers.model import import_model, write_shape
+from simmoe.workloads.importers.places import Around, Named, place
 
 gguf = pytest.importorskip("gguf", reason="gguf writes the headers that are read back")
 transformers = pytest.importorskip("transformers", reason="transformers writes the config.json that is read back")
@@ -680,6 +681,19 @@ def test_a_safetensors_set_gives_the_published_total_and_its_real_bytes(tmp_path
     bundled = models.load(name)
     assert models.shape(data, name, "fp16").layers == bundled.layers
     assert (model.name, model.format, model.top_k) == (name, "stored", bundled.top_k)
+    for mix in ("Q4_K_M", "Q2_K", "IQ2_XS", "gptq"):  # the files say what each matrix is for, in rows of its length
+        assert models.shape(data, name, mix).layers == models.load(name, mix).layers, mix
+
+
+def test_matrices_that_are_called_fc1_and_fc2_take_a_mix() -> None:
+    """NLLB-MoE, in its dense layers and its experts."""
+    around = Around("config.json", 1024)
+    for where in ("ffn", "ffn.experts.expert_3"):
+        up, down = (
+            place([Named(f"model.decoder.layers.1.{where}.{name}.weight", shape)], around)[0]
+            for name, shape in (("fc1", (8192, 1024)), ("fc2", (1024, 8192)))
+        )
+        assert up.roles == {"ffn_up": (1024, 8_388_608)} and down.roles == {"ffn_down": (8192, 8_388_608)}
 
 
 def test_a_layer_that_predicts_further_tokens_is_left_out(tmp_path: Path) -> None:

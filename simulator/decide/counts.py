@@ -7,7 +7,7 @@ from dataclasses import fields
 import numpy as np
 import numpy.typing as npt
 
-from simmoe.simulator.arrays import Ints
+from simmoe.simulator.arrays import Flags, Ints
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.groups import next_of_its_layer
 from simmoe.simulator.decide.missing import LOAD
@@ -26,21 +26,29 @@ def count(
     phase: int | None = None,
     write_back: bool = False,
     unit_of: Ints | None = None,
+    carried: Flags | None = None,
 ) -> Counts:
     """Counts of the whole trace, or of the passes of one phase. write_back: evicted experts are copied back.
 
-    unit_of [objects]: the other unit that the placement left each expert to, 0 = the device (default: all).
+    unit_of [objects]: the other unit that the placement left each expert to, 0 = the device (default: all). carried [passes]: what the CPU
+    has crosses the link in the pass (default: in none).
     """
+    over = _no_pass(trace) if carried is None else carried
     passes = np.ones(trace.n_passes, bool) if phase is None else trace.phase == phase
     found = [
-        _counted(one, passes, expert_bytes, write_back, unit_of) for one in stretches(requests, decisions, guesses)
+        _counted(one, passes, expert_bytes, write_back, unit_of, over)
+        for one in stretches(requests, decisions, guesses)
     ]
     total = {one.name: sum(getattr(part, one.name) for part in found) for one in fields(Counts)}
     return Counts(**total | {"tokens": int(np.diff(trace.pass_ptr)[passes].sum())})
 
 
+def _no_pass(trace: Trace) -> Flags:
+    return np.zeros(trace.n_passes, bool)
+
+
 def _counted(
-    stretch: Stretch, passes: npt.NDArray[np.bool_], expert_bytes: Ints, write_back: bool, unit_of: Ints | None
+    stretch: Stretch, passes: Flags, expert_bytes: Ints, write_back: bool, unit_of: Ints | None, carried: Flags
 ) -> Counts:
     """Counts of a stretch, but for its tokens. passes [passes of the run]: those that count."""
     requests, decisions, guesses = stretch.requests, stretch.decisions, stretch.guesses
@@ -48,7 +56,8 @@ def _counted(
     mine = np.repeat(chosen, np.diff(requests.ptr))
     issued = decisions.issued & np.repeat(chosen, np.diff(guesses.ptr))
     miss, cpu = decisions.loads[mine[decisions.loads]], decisions.cpu[mine[decisions.cpu]]
-    loaded = np.concatenate((requests.obj[miss], guesses.obj[issued])) // n_experts
+    over = cpu[carried[requests.event_pass[requests.event_of_request[cpu]]]]
+    loaded = np.concatenate((requests.obj[miss], guesses.obj[issued], requests.obj[over])) // n_experts
     evicted = decisions.evicted[chosen[event_of_cause(requests, guesses, decisions.evicted_for)]]
     return Counts(
         tokens=0,
@@ -61,6 +70,7 @@ def _counted(
         bytes=int(expert_bytes[loaded].sum()),
         placed=0 if unit_of is None else int((unit_of[requests.obj[cpu]] != LOAD).sum()),
         write_back_bytes=int(expert_bytes[evicted // n_experts].sum()) if write_back else 0,
+        carried=len(over),
     )
 
 
@@ -79,14 +89,22 @@ def hit_flags(trace: Trace, requests: Requests, decisions: Decisions) -> npt.NDA
 
 
 def link_bytes_by_pass(
-    trace: Trace, requests: Requests, decisions: Decisions, guesses: Guesses, expert_bytes: Ints
+    trace: Trace,
+    requests: Requests,
+    decisions: Decisions,
+    guesses: Guesses,
+    expert_bytes: Ints,
+    carried: Flags | None = None,
 ) -> Ints:
-    """int64 [passes]: bytes of the transfers that each pass issued."""
-    total = np.zeros(trace.n_passes, np.int64)
+    """int64 [passes]: bytes of the transfers that each pass issued. carried [passes]: what the CPU has is among them."""
+    total, over = np.zeros(trace.n_passes, np.int64), _no_pass(trace) if carried is None else carried
     for _, _, asked, decided, wanted, _ in stretches(requests, decisions, guesses):
         early = np.repeat(np.arange(asked.n_events), np.diff(wanted.ptr))[decided.issued]
-        events = np.concatenate((asked.event_of_request[decided.loads], early))
-        loaded = np.concatenate((asked.obj[decided.loads], wanted.obj[decided.issued])) // trace.n_experts
+        cpu = decided.cpu[over[asked.event_pass[asked.event_of_request[decided.cpu]]]]
+        events = np.concatenate((asked.event_of_request[decided.loads], early, asked.event_of_request[cpu]))
+        loaded = (
+            np.concatenate((asked.obj[decided.loads], wanted.obj[decided.issued], asked.obj[cpu])) // trace.n_experts
+        )
         np.add.at(total, asked.event_pass[events], expert_bytes[loaded])
     return total
 

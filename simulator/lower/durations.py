@@ -6,13 +6,13 @@ A load that a second tier answers takes the link alone; a victim that is written
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
-from simmoe.simulator.arrays import Ints, ints
+from simmoe.simulator.arrays import Flags, Ints, ints
 from simmoe.simulator.costs import WORK_PER_BYTE, Costs
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.stretches import Stretch
@@ -20,6 +20,7 @@ from simmoe.simulator.decide.tiers import Near
 from simmoe.simulator.errors import LATEST_PS, too_long
 from simmoe.simulator.link_time import write_back_ps
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
+from simmoe.simulator.pass_sizes import PassSize
 from simmoe.simulator.physics.link import both_ways_ps
 
 
@@ -120,16 +121,26 @@ class OnCpu(NamedTuple):
     moves: Ints  # 1 = the event issues a load or a prefetch
     work: Ints  # bytes * 10**9; Python's whole numbers where one leaves 64 bits
     flop_ps: Ints
+    carry_ps: Ints  # on the link, of what is carried to the device instead; empty where nothing is
 
 
-def on_cpu(costs: Costs, requests: Requests, decisions: Decisions, guesses: Guesses, with_cpu: bool = False) -> OnCpu:
-    """What the CPU computes of each event. with_cpu: it computes experts in this run, though perhaps none of these decisions."""
+def on_cpu(
+    costs: Costs,
+    requests: Requests,
+    decisions: Decisions,
+    guesses: Guesses,
+    with_cpu: bool = False,
+    sizes: Sequence[PassSize] | None = None,
+) -> OnCpu:
+    """What the CPU computes of each event. with_cpu: it computes experts in this run, though perhaps none of these decisions. sizes: of
+    the passes that the requests count (default: those of the run)."""
     if not (with_cpu or len(decisions.cpu)):
-        return OnCpu(*[np.zeros(0, np.int64)] * 7)
+        return OnCpu(*[np.zeros(0, np.int64)] * 8)
     cpu, event = costs.cpu, requests.event_of_request[decisions.cpu]
     experts = np.bincount(event, minlength=requests.n_events)
     slots = np.bincount(event, requests.tokens[decisions.cpu], requests.n_events).astype(np.int64)
-    each = np.stack((requests.event_layer, experts, slots), axis=1)
+    carried = carried_passes(costs, costs.sizes if sizes is None else sizes)[requests.event_pass] & (experts > 0)
+    each = np.stack((requests.event_layer, np.where(carried, 0, experts), np.where(carried, 0, slots)), axis=1)
     few, alike = np.unique(each, axis=0, return_inverse=True)  # of many events few differ
     asked, alike = list(zip(few[:, 0].tolist(), few[:, 1].tolist(), few[:, 2].tolist())), alike.ravel()
     ps, slow_ps = (
@@ -138,7 +149,25 @@ def on_cpu(costs: Costs, requests: Requests, decisions: Decisions, guesses: Gues
     )
     work = ints([cpu.read_bytes(column, count) * WORK_PER_BYTE for column, count, _ in asked])[alike]
     flop_ps = np.array([cpu.compute_ps(column, n) for column, _, n in asked])[alike]
-    return OnCpu(experts, slots, ps, slow_ps, _moving(requests, decisions, guesses), work, flop_ps)
+    moving, carry_ps = _moving(requests, decisions, guesses), _carry_ps(costs, requests, experts, carried)
+    return OnCpu(experts, slots, ps, slow_ps, moving, work, flop_ps, carry_ps)
+
+
+def carried_passes(costs: Costs, sizes: Sequence[PassSize]) -> Flags:
+    """bool [passes]: what the CPU has is carried to the device in the pass."""
+    each = {size: costs.carries(size) for size in set(sizes)}
+    return np.array([each[size] for size in sizes], bool)
+
+
+def _carry_ps(costs: Costs, requests: Requests, experts: Ints, carried: Flags) -> Ints:
+    """int64 [events]; empty where nothing can be carried in any pass."""
+    if not costs.may_carry:
+        return np.zeros(0, np.int64)
+    found = np.zeros(len(carried), np.int64)
+    found[carried] = [
+        costs.carry_ps(*one) for one in zip(requests.event_layer[carried].tolist(), experts[carried].tolist())
+    ]
+    return found
 
 
 def _moving(requests: Requests, decisions: Decisions, guesses: Guesses) -> Ints:

@@ -61,6 +61,18 @@ def op_cpu_last(event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, 
     return after
 
 
+def op_carry(link: int, event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any) -> int:
+    """MOVE: all that the CPU has of the event, for this pass alone, where it is carried (w.carry_ps)."""
+    return after
+
+
+def op_carried(
+    unit: int, event: int, column: int, carry: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any
+) -> int:
+    """CARRIED: one launch over what the MOVE with the handle `carry` brings, when that has ended."""
+    return after
+
+
 def op_host(unit: int, event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any) -> int:
     """RUN of nothing: the unit idles for f.host_wait_ps while the host waits for the router's result; then `event` is decided."""
     return after

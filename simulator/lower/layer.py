@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from simmoe.simulator.lower.emitter import (
+    op_carried,
+    op_carry,
     op_cpu_first,
     op_cpu_last,
     op_fetch,
@@ -111,11 +113,15 @@ def cpu_behind(
     unit: int, event: int, decided: int, beside: int, now: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any
 ) -> int:  # fmt: skip
     """Behind all other operations of the event: on discrete machines the CPU's piece, which all its transfers slow (it starts behind
-    `decided` nevertheless); then the unit's wait for it."""
+    `decided` nevertheless); then the unit's wait for it. Of a large pass an engine may carry what the CPU has over the link instead, all of
+    the event at once, and compute it on the device."""
     if len(w.cpu_ps) > 0:
         if not f.contended:
             beside = op_cpu_last(event, decided, f, t, w, s, e)
         now = op_wait(unit, beside, now, f, t, w, s, e)
+    if len(w.carry_ps) > 0:
+        carried = op_carry(t.link[event % f.places], event, now, f, t, w, s, e)
+        now = op_carried(unit, event, event % f.places, carried, now, f, t, w, s, e)
     return now
 
 

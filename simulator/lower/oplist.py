@@ -10,8 +10,8 @@ from typing import Any
 
 from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
 
-RUN, MOVE, READY, LATE, ONE, WAIT, SEND = range(7)
-KINDS = ("RUN", "MOVE", "READY", "LATE", "ONE", "WAIT", "SEND")
+RUN, MOVE, READY, LATE, ONE, WAIT, SEND, CARRIED = range(8)
+KINDS = ("RUN", "MOVE", "READY", "LATE", "ONE", "WAIT", "SEND", "CARRIED")
 FIRST_HOP = "first hop of "
 What = tuple[Any, ...]
 
@@ -28,7 +28,8 @@ class Ops:
     # RUN ("gap" | "shared", pass, column) or ("cpu" | "host", event) · MOVE ("load" | "guess", number), of two hops the first
     # (FIRST_HOP + "load" | "guess", number), the second ("load" | "guess", number, row of the first)
     # READY (column, experts, token slots, ((token slots, guess) of each that may be late)) · LATE (column, token slots, guess)
-    # ONE (column, token slots, row of its MOVE) · WAIT (row,) · SEND (ps,)
+    # ONE (column, token slots, row of its MOVE) · WAIT (row,) · SEND (ps,) · MOVE ("carry", event) · CARRIED (column, experts, token slots,
+    # row of that MOVE)
 
     def add(self, kind: int, resource: int, after: int, what: What) -> int:
         """The number of the new row."""
@@ -60,6 +61,8 @@ def _words(kind: str, what: What) -> str:
             )
         case "ONE", (column, slots, row):
             return f"layer column {column}: {slots} token slots, when row {row} has ended"
+        case "CARRIED", (column, count, slots, row):
+            return f"layer column {column}: {count} experts, {slots} token slots, when row {row} has ended"
         case "SEND", (lasts,):
             return f"a message of {lasts} ps"
         case "WAIT", (row,):
@@ -127,13 +130,25 @@ def op_one(
 
 
 def op_cpu_first(event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Ops) -> int:
-    if w.cpu_count[event] > 0:
+    if w.cpu_ps[event] > 0:
         return e.add(RUN, f.cpu, after, ("cpu", event))
     return after
 
 
 def op_cpu_last(event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Ops) -> int:
     return op_cpu_first(event, after, f, t, w, s, e)
+
+
+def op_carry(link: int, event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Ops) -> int:
+    return e.add(MOVE, link, after, ("carry", event)) if w.carry_ps[event] > 0 else after
+
+
+def op_carried(
+    unit: int, event: int, column: int, carry: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Ops
+) -> int:
+    if w.carry_ps[event] > 0:
+        return e.add(CARRIED, unit, after, (column, w.cpu_count[event], w.cpu_slots[event], carry))
+    return after
 
 
 def op_host(unit: int, event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Ops) -> int:

@@ -41,6 +41,7 @@ class Tables(NamedTuple):
     """Costs as arrays; a size is a distinct PassSize, a piece one launch, a gap the launches between two decisions."""
 
     size: Any  # [passes] size of each pass
+    law: Any  # [sizes] what a launch over routed experts costs in such a pass: number of its law * places
     unit: Any  # [layers + 1] resource that runs the gap before each MoE layer; last, the gap behind the last layer
     at: Any  # [places] resource that computes the experts of each place
     link: Any  # [places] resource that brings them
@@ -58,9 +59,9 @@ class Tables(NamedTuple):
     shared_ps: Any  # [sizes * places] uncontended time, launch included
     launch_ps: Any  # [places] of a launch over routed experts
     extra_ps: Any  # [places] its fixed cost beyond that, which read_ps and flop_ps contain
-    read_work: Any  # [places * (widest + 1)] to read n experts
-    read_ps: Any  # [places * (widest + 1)] uncontended time of it
-    flop_ps: Any  # [places * (most token slots + 1)]
+    read_work: Any  # [laws * places * (widest + 1)] to read n experts
+    read_ps: Any  # [laws * places * (widest + 1)] uncontended time of it
+    flop_ps: Any  # [laws * places * (most token slots + 1)]
     soft_at: Any  # [places] into soft_shares
     soft_shares: Any  # [devices * 1025] of a fused launch, by ratio; empty = the larger of memory and compute
 
@@ -78,13 +79,14 @@ class Work(NamedTuple):
     load_up_ps: Any  # [loads] on the hop before the link, 0 = not; empty where there is no such hop
     wait: Any  # [requests]
     hit: Any  # [requests]
-    cpu_count: Any  # [events] experts that the CPU computes; this and the next six are empty when there are none
+    cpu_count: Any  # [events] experts that the CPU computes; this and the next seven are empty when there are none
     cpu_slots: Any  # [events] their token slots
     cpu_ps: Any  # [events] how long it takes while no transfer slows it
     cpu_slow_ps: Any  # [events] beside transfers, contended only
     cpu_moves: Any  # [events] 1 = the event issues transfers
     cpu_work: Any  # [events] bytes that it reads * 10**9
     cpu_flop_ps: Any  # [events] time of its FLOPs alone
+    carry_ps: Any  # [events] time on the link of what the device computes in its place, 0 = nothing; empty where that never happens
     guess_ptr: Any  # [events + 1]
     guess_obj: Any  # [guesses]
     issued: Any  # [guesses]

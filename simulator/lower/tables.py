@@ -15,6 +15,7 @@ from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.lower.durations import Loading, on_cpu
 from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
+from simmoe.simulator.nouns.model import Layer
 from simmoe.simulator.pass_sizes import PassSize
 
 # Numbers of the resources: the unit of each device, the link into each, the CPU, the way to the memory before the link, the fabric
@@ -59,16 +60,18 @@ def tables_of(costs: Costs, requests: Requests) -> tuple[Fixed, Tables]:
 
 
 def work_of(
-    costs: Costs, requests: Requests, decisions: Decisions, guesses: Guesses, loads: Loading, with_cpu: bool = False
-) -> Work:
-    """What was asked and decided. with_cpu: the CPU computes experts in this run, though perhaps none of these decisions."""
+    costs: Costs, requests: Requests, decisions: Decisions, guesses: Guesses, loads: Loading, with_cpu: bool = False,
+    sizes: Sequence[PassSize] | None = None,
+) -> Work:  # fmt: skip
+    """What was asked and decided. with_cpu: the CPU computes experts in this run, though perhaps none of these decisions. sizes: of the
+    passes that the requests count (default: those of the run)."""
     if requests not in _asked:
         each = np.ascontiguousarray(requests.tokens, np.uint32)
         _asked[requests] = small(requests.ptr), small(requests.obj), each, small(requests.use_ptr)
     if guesses not in _guessed:
         _guessed[guesses] = small(guesses.ptr), small(guesses.obj)
     (ptr, obj, tokens, slot_ptr), (guess_ptr, guess_obj) = _asked[requests], _guessed[guesses]
-    cpu = on_cpu(costs, requests, decisions, guesses, with_cpu)
+    cpu = on_cpu(costs, requests, decisions, guesses, with_cpu, sizes)
     return Work(
         ptr, obj, tokens, slot_ptr, small(decisions.loads), loads.demand_ps, loads.demand_reads_ps, loads.demand_up_ps, decisions.wait,
         decisions.hit.view(np.int8), small(cpu.experts), small(cpu.slots), *cpu[2:], guess_ptr, guess_obj, decisions.issued.view(np.int8),
@@ -142,12 +145,13 @@ def _soft(shares: Sequence[Sequence[int]]) -> Ints:
 def rows_of_sizes(costs: Costs, sizes: list[PassSize]) -> dict[str, Ints]:
     """The tables with a row for each size."""
     pieces = ints([[(p.ps, p.work, p.flop_ps) for p in costs.pieces(size)] for size in sizes])
+    laws = ints([costs.law(size) * costs.places for size in sizes])
     of_tokens = {
         n: [_shared(costs, place, n) for place in range(costs.places)] for n in {size.tokens for size in sizes}
     }
     shared = ints([of_tokens[size.tokens] for size in sizes])
     gaps = [[sum(row[i][0] for i in gap) for gap in dict.fromkeys(costs.gaps)] for row in pieces.tolist()]
-    columns = {"gap_ps": ints(gaps), "hand_ps": ints([costs.sent_ps(size.tokens) for size in sizes])}
+    columns = {"law": laws, "gap_ps": ints(gaps), "hand_ps": ints([costs.sent_ps(size.tokens) for size in sizes])}
     for name, rows in (("piece", pieces), ("shared", shared)):
         columns |= {f"{name}_{what}": rows[:, :, i] for i, what in enumerate(("ps", "work", "flop_ps"))}
     return {
@@ -156,10 +160,11 @@ def rows_of_sizes(costs: Costs, sizes: list[PassSize]) -> dict[str, Ints]:
 
 
 def rows_of_counts(costs: Costs, most_experts: int, slots: int) -> dict[str, Ints]:
-    """The tables with a row for each place, over how many experts are read and how many token slots are computed."""
-    places = range(costs.places)
-    read_work = ints([[costs.read_work(place, n) for n in range(most_experts + 1)] for place in places]).reshape(-1)
-    rates = np.repeat([costs.rate_of(place) for place in places], most_experts + 1)
+    """The tables with a row for each law and place, over how many experts are read and how many token slots are computed."""
+    rows = [(law, place) for law in range(costs.laws) for place in range(costs.places)]
+    counts = range(most_experts + 1)
+    read_work = ints([[costs.read_work(place, n, law) for n in counts] for law, place in rows]).reshape(-1)
+    rates = np.repeat([costs.rate_of(place) for _, place in rows], most_experts + 1)
     return {"read_work": read_work, "read_ps": -(-read_work // rates), "flop_ps": _compute_rows(costs, slots)}
 
 
@@ -175,7 +180,8 @@ def behind_ps(costs: Costs, work: Work) -> int:
     """What a pass may wait for: all transfers, twice, since the CPU may wait for them and the unit for the CPU; the CPU's pieces."""
     moved = (work.load_ps, work.guess_ps, work.load_up_ps, work.guess_up_ps)
     transfers = sum(len(ps) * int(ps.max()) for ps in moved if len(ps))
-    return 2 * transfers + costs.trace.n_layers * int(max(work.cpu_ps.max(initial=0), work.cpu_slow_ps.max(initial=0)))
+    longest = max(int(ps.max(initial=0)) for ps in (work.cpu_ps, work.cpu_slow_ps, work.carry_ps))
+    return 2 * transfers + costs.trace.n_layers * longest
 
 
 def most_of(tables: Mapping[str, Ints]) -> dict[str, int]:
@@ -211,13 +217,11 @@ def _shared(costs: Costs, column: int, tokens: int) -> tuple[int, int, int]:
 
 
 def _compute_rows(costs: Costs, slots: int) -> Ints:
-    """FLOP time of 0 … slots token slots of each place, in exact whole picoseconds; layers of one shape share a row."""
-    rows: dict[tuple[int, int], list[int]] = {}
-    keys = [
-        (costs.moe_layers[place // costs.devices].expert.flops_per_token, place % costs.devices)
-        for place in range(costs.places)
-    ]
-    for place, key in enumerate(keys):
+    """FLOP time of 0 … slots token slots of each law and place, in exact whole picoseconds; layers of one shape share a row."""
+    rows: dict[tuple[Layer, int, int], list[int]] = {}
+    places = [(law, place) for law in range(costs.laws) for place in range(costs.places)]
+    keys = [(costs.moe_layers[place // costs.devices], place % costs.devices, law) for law, place in places]
+    for (law, place), key in zip(places, keys):
         if key not in rows:
-            rows[key] = [costs.compute_ps(place, n) for n in range(slots + 1)]
+            rows[key] = [costs.compute_ps(place, n, law) for n in range(slots + 1)]
     return ints([rows[key] for key in keys]).reshape(-1)

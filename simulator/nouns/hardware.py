@@ -38,6 +38,7 @@ class Tier:
     capacity_bytes: int
     bytes_per_s: int  # what the whole tier delivers to all its readers together
     queue: tuple[tuple[int, float], ...] = ()  # (requests in flight, share of bytes_per_s); () = always all of it
+    peak_bytes_per_s: int | None = None  # what its data sheet says; None: not known
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,14 @@ class ComputeUnit:
     grouped_softness: float | None = None  # of that launch, as softness; None = the larger of the two
     graph_launch_ps: int | None = None  # of a launch inside a CUDA graph; None: not known
     host_wait_ps: int = 0  # a device-to-host synchronisation: until the host has read what the router chose
+    hand_over_ps: int | None = None  # a wait of one stream for another; None: not known, as with all that follow
+    kernel_floor_ps: int | None = None  # of an empty kernel, back to back
+    graph_kernel_floor_ps: int | None = None  # of an empty kernel in a CUDA graph
+    processors: int | None = None  # streaming multiprocessors, compute units, GPU cores; of a CPU its cores
+    clock_hz: int | None = None  # that the data sheet calls boost
+    quantised_bytes_per_s: int | None = (
+        None  # at which an engine's quantised matrix-vector kernels read, with all threads
+    )
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ class Spans:
 
     launches: list[tuple[str, int, int]] = field(default_factory=list)  # (name, start, duration)
     transfers: list[tuple[int, int, int]] = field(default_factory=list)  # (object, start, duration)
+    carried: list[tuple[int, int, int]] = field(default_factory=list)  # (event, start, duration)
     decisions: list[int] = field(default_factory=list)  # [events] when the decisions of each event are made
 
     def launch(self, name: str, start: int, lasts: int) -> None:
@@ -44,6 +45,9 @@ class Spans:
 
     def transfer(self, obj: int, start: int, lasts: int) -> None:
         self.transfers.append((obj, start, lasts))
+
+    def carry(self, event: int, start: int, lasts: int) -> None:
+        self.carried.append((event, start, lasts))
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class Counts:
     bytes: int
     placed: int = 0  # of on_cpu: for experts that the placement left to the CPU
     write_back_bytes: int = 0  # evicted experts copied back; not in bytes
+    carried: int = 0  # of placed: carried over the link for one pass and computed on the device
 
     @property
     def of_device(self) -> int:

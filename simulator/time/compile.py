@@ -45,7 +45,9 @@ RULE = "rule_"  # before the names of a miss rule's file: an eviction policy may
 PREFETCHING = {  # never called without prefetches
     "prefetch", "promote", "buffer", "note_fresh", "late_hits", "late_slots", "ended", "op_fetch",
 }  # fmt: skip
-ON_CPU = {"op_cpu_first", "op_cpu_last", "settle_cpu", "run_cpu"}  # never called without experts on the CPU
+ON_CPU = {  # never called without experts on the CPU
+    "op_cpu_first", "op_cpu_last", "settle_cpu", "run_cpu", "op_carry", "op_carried",
+}  # fmt: skip
 HOPS = {"first_hop"}  # never called without a hop before the link
 RULED = {"not_ruled"}  # never called without a miss rule
 HOST_ONLY = {"init"}  # runs once, before the kernel

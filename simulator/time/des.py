@@ -23,7 +23,7 @@ from simmoe.simulator.errors import LATEST_PS, too_long
 from simmoe.simulator.lower import layer, oplist
 from simmoe.simulator.lower.durations import Loading, Loads
 from simmoe.simulator.lower.occupancy import Occupancy
-from simmoe.simulator.lower.oplist import FIRST_HOP, LATE, MOVE, ONE, READY, RUN, SEND, WAIT, Ops
+from simmoe.simulator.lower.oplist import CARRIED, FIRST_HOP, LATE, MOVE, ONE, READY, RUN, SEND, WAIT, Ops
 from simmoe.simulator.lower.tables import notes_of, tables_of, work_of
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import Clocks, Spans
@@ -97,6 +97,7 @@ class Machine:
         self.guesses: dict[int, Op] = {}  # guess -> its transfer
         self.taken: set[int] = set()  # guesses that a READY found arrived, until their LATE
         self.stall = self.slowed = self.cpu_wait = self.experts = self.host_wait = self.link_busy = 0
+        self.law = 0  # what launches over routed experts cost in this pass
         self.traffic, self.memory = Traffic(env, costs, len(work.cpu_ps) > 0), Memory(env, occupancy)
 
     def logged(self) -> tuple[int, int, int, int, int]:
@@ -123,11 +124,11 @@ class Machine:
         for event, row in ops.decided.items():
             decided.setdefault(row, []).append(event)
         for kind, resource, after, what in zip(ops.kind[1:], ops.resource[1:], ops.after[1:], ops.what[1:]):
-            other = made[what[-1]] if kind in (ONE, WAIT) or (kind == MOVE and len(what) == 3) else None
+            other = made[what[-1]] if kind in (ONE, WAIT, CARRIED) or (kind == MOVE and len(what) == 3) else None
             op = Op(kind, made[after], what, other)
             made.append(op)
             if kind == MOVE:
-                if other is None:
+                if other is None and what[0] != "carry":
                     self.memory.move(op, what[0].removeprefix(FIRST_HOP), what[1])
                 if what[0] == "guess":
                     self.guesses[what[1]] = op
@@ -154,7 +155,8 @@ class Machine:
         """A resource: one operation after the other, each when what it follows has ended."""
         env = self.env
         served = {
-            MOVE: self.move, SEND: self.send, RUN: self.run, READY: self.ready, ONE: self.one, LATE: self.late, WAIT: self.wait
+            MOVE: self.move, SEND: self.send, RUN: self.run, READY: self.ready, ONE: self.one, LATE: self.late, WAIT: self.wait,
+            CARRIED: self.carried,
         }  # fmt: skip
         while True:
             if not queue.ops:
@@ -168,6 +170,9 @@ class Machine:
     def move(self, op: Op) -> Process:
         """A transfer, or the first of its two hops."""
         (what, number, *_), traffic, work = op.what, self.traffic, self.work
+        if what == "carry":
+            yield from self.carry(number)
+            return
         if what.startswith(FIRST_HOP):
             yield from self.first_hop(
                 op, work.load_up_ps[number] if what.endswith("load") else work.guess_up_ps[number]
@@ -186,6 +191,20 @@ class Machine:
         traffic.begin_move(reads)
         yield self.env.timeout(int(lasts))
         traffic.end_move()
+
+    def carry(self, event: int) -> Process:
+        """What the CPU has of an event, for one pass; no CPU computes meanwhile."""
+        lasts = int(self.work.carry_ps[event])
+        self.link_busy += lasts
+        if self.spans is not None:
+            self.spans.carry(event, self.env.ps, lasts)
+        yield self.env.timeout(lasts)
+
+    def carried(self, op: Op) -> Process:
+        column, count, slots, _ = op.what
+        assert op.other is not None
+        yield from self.arrived(op.other, column)
+        yield from self.expert_launch(column, count, slots)
 
     def first_hop(self, op: Op, lasts: int) -> Process:
         """From the store to the memory before the link."""
@@ -217,6 +236,7 @@ class Machine:
             self.host_wait += lasts
             yield self.env.timeout(lasts)
         elif what == "gap":
+            self.law = self.costs.law(self.costs.sizes[number])
             yield from self.launches(self.costs.chains(number)[column[0]])
         else:
             yield from self.launches(self.costs.shared(column[0], self.costs.sizes[number].tokens))
@@ -276,7 +296,7 @@ class Machine:
         yield self.env.timeout(op.what[0])
 
     def expert_launch(self, column: int, count: int, slots: int) -> Process:
-        chain = self.costs.experts(column, count, slots)
+        chain = self.costs.experts(column, count, slots, self.law)
         self.experts += chain.ps * self.costs.on_path(column)
         yield from self.launches(chain)
 

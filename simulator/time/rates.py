@@ -11,16 +11,17 @@ from simmoe.simulator.lower.records import Fixed, Tables, Work
 
 # Fields of Clock.at.
 BUSY, SLOWED, STALLED, EXPERTS, ON_CPU, HEAD, TAIL, CPU_UNTIL, LINK_FREE, HOST = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
-BESIDE_CPU, SLOW_BESIDE_CPU = 10, 11
-FIELDS = 12
+BESIDE_CPU, SLOW_BESIDE_CPU, LAW = 10, 11, 12
+FIELDS = 13
 EVER = 9223372036854775807  # errors.LATEST_PS, as text for the compiler
 
 
 class Clock(NamedTuple):
     """Where the resources stand, and the log."""
 
-    at: Any  # [12] link busy, slowed, stalled, experts computed, CPU waited for; first and last known transfer, when the CPU has
-    #          read (contended only) and the link is free (where transfers are known); host waited for; rates beside the CPU
+    at: Any  # [13] link busy, slowed, stalled, experts computed, CPU waited for; first and last known transfer, when the CPU has
+    #          read (contended only) and the link is free (where transfers are known); host waited for; rates beside the CPU;
+    #          Tables.law of the pass
     free: Any  # [resources] when each has served all that was emitted for it
     ready: Any  # [resources] when its last READY started
     arrival: Any  # [guesses] when what each of them brings arrives
@@ -61,8 +62,9 @@ def run_shared(start: int, shared: int, f: Fixed, t: Tables, e: Clock) -> int:
 
 def run_experts(start: int, column: int, count: int, slots: int, f: Fixed, t: Tables, e: Clock) -> int:
     """One launch over `count` experts of a layer to which `slots` token slots are routed; its end."""
-    flop_ps = t.flop_ps[column * f.flop_stride + slots]
-    read_ps = t.read_ps[column * f.read_stride + count]
+    row = e.at[LAW] + column
+    flop_ps = t.flop_ps[row * f.flop_stride + slots]
+    read_ps = t.read_ps[row * f.read_stride + count]
     excess = 0
     if len(t.soft_shares) > 0:
         extra = t.extra_ps[column]
@@ -71,7 +73,7 @@ def run_experts(start: int, column: int, count: int, slots: int, f: Fixed, t: Ta
     e.at[EXPERTS] += alone * t.on_path[column]
     ends = start + alone
     if f.contended and max(e.at[LINK_FREE], e.at[CPU_UNTIL]) > start:
-        work = t.read_work[column * f.read_stride + count] + excess * f.rate
+        work = t.read_work[row * f.read_stride + count] + excess * f.rate
         ends = launch(start, f.launch_ps, work, flop_ps + excess, f.rate, f.slow_rate, e.at, e.begin, e.end)
         e.at[SLOWED] += ends - start - alone
     return ends

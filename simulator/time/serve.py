@@ -9,8 +9,10 @@ from __future__ import annotations
 from simmoe.simulator.lower.layer import lower_pass
 from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
 from simmoe.simulator.time.rates import (
+    BUSY,
     EXPERTS,
     HOST,
+    LAW,
     ON_CPU,
     SLOWED,
     STALLED,
@@ -48,6 +50,7 @@ def op_gap(
     unit: int, number: int, size: int, column: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Clock
 ) -> int:
     ends = run_gap(max(e.free[unit], after), size, column, f, t, e)
+    e.at[LAW] = t.law[size]
     e.free[unit] = ends
     return ends
 
@@ -108,7 +111,7 @@ def op_one(
 
 def op_cpu_first(event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Clock) -> int:
     ends = after
-    if w.cpu_count[event] > 0:
+    if w.cpu_ps[event] > 0:
         ends = settle_cpu(max(e.free[f.cpu], after), event, f, w, e)
         e.free[f.cpu] = ends
     return ends
@@ -116,9 +119,30 @@ def op_cpu_first(event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes,
 
 def op_cpu_last(event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Clock) -> int:
     ends = after
-    if w.cpu_count[event] > 0:
+    if w.cpu_ps[event] > 0:
         ends = run_cpu(max(e.free[f.cpu], after), event, f, w, e)
         e.free[f.cpu] = ends
+    return ends
+
+
+def op_carry(link: int, event: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Clock) -> int:
+    ends = after
+    if w.carry_ps[event] > 0:
+        ends = max(e.free[link], after) + w.carry_ps[event]
+        e.free[link] = ends
+        e.at[BUSY] += w.carry_ps[event]
+    return ends
+
+
+def op_carried(
+    unit: int, event: int, column: int, carry: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Clock
+) -> int:
+    ends = after
+    if w.carry_ps[event] > 0:
+        start = max(e.free[unit], after)
+        e.at[STALLED] += max(carry - start, 0) * t.on_path[column]
+        ends = run_experts(max(start, carry), column, w.cpu_count[event], w.cpu_slots[event], f, t, e)
+        e.free[unit] = ends
     return ends
 
 

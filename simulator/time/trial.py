@@ -26,7 +26,7 @@ from simmoe.simulator.decide.stretches import whole
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.lower import emitter, layer, oplist, records
 from simmoe.simulator.lower.durations import Loading, Loads
-from simmoe.simulator.lower.oplist import LATE, MOVE, ONE, READY, RUN, WAIT, Ops
+from simmoe.simulator.lower.oplist import CARRIED, LATE, MOVE, ONE, READY, RUN, WAIT, Ops
 from simmoe.simulator.lower.records import Fixed
 from simmoe.simulator.lower.tables import notes_of, tables_of, work_of
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
@@ -168,7 +168,7 @@ def _moves(rows: list[Any], number: int, places: int, work: Any, load: int, gues
 
 def _of(kind: int, what: Any) -> int | None:
     """The layer column whose experts the operation computes."""
-    return what[0] if kind in (READY, LATE, ONE) else None
+    return what[0] if kind in (READY, LATE, ONE, CARRIED) else None
 
 
 def _layer(mine: list[Any], column: int, event: int, work: Any, rows: list[Any]) -> Iterator[str]:
@@ -191,7 +191,10 @@ def _layer(mine: list[Any], column: int, event: int, work: Any, rows: list[Any])
     for kind, what in mine:
         if kind == ONE and (rows[what[2]][0] != MOVE or rows[what[2]][1][0] != "load"):
             yield f"layer column {column}: an expert waits for row {what[2]}, which is no transfer of a load"
-    if on_cpu:
+    carried = on_cpu and len(work.carry_ps) and work.carry_ps[event]
+    if carried and [what[1] for kind, what in mine if kind == CARRIED] != [on_cpu]:
+        yield f"layer column {column}: what the CPU has must be carried once, by cpu_behind()"
+    elif on_cpu and not carried:
         started = [row for row, (kind, what) in enumerate(rows) if kind == RUN and what == ("cpu", event)]
         if len(started) != 1 or not any(kind == WAIT and what == (started[0],) for kind, what in rows):
             yield f"layer column {column}: the CPU's experts must be started once and waited for"

@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
 from simmoe.workloads.foreign.file import Array, File
 
 MOST_EXPERTS = 2**15  # ids of trace format v1 are int16
+MOST_LAYER, MOST_POSITION = 2**15 - 1, 2**31 - 1  # int16 and int32 there
 show = reprlib.repr
 TELL = "--model M tells, or"
 
@@ -30,6 +32,13 @@ class Stated:
     tokens: int | None = None  # rows to draw from counts
     seed: int = 0
     model: str | None = None
+
+
+def told_by(shape: ModelShape) -> Stated:
+    """What a model says of each trace of it."""
+    return Stated(
+        experts=shape.n_experts, top_k=shape.top_k, layers=tuple(shape.moe_layers), all_layers=len(shape.layers), model=shape.name
+    )  # fmt: skip
 
 
 class Pass(NamedTuple):
@@ -72,6 +81,12 @@ def trace(
     columns, index = _columns(file, stated, ids, layers)
     ids = ids[:, columns]
     n_experts = _experts(file, stated, ids, experts)
+    if ids.shape[2] > n_experts:
+        file.fail(f"has {ids.shape[2]} experts for each token, of {n_experts} in a layer; no token uses one twice")
+    position, sequence = (np.concatenate([getattr(one, name) for one in passes]) for name in ("position", "sequence"))
+    for what, numbers, most in (("layer", np.array(index), MOST_LAYER), ("position", position, MOST_POSITION)):
+        if len(wrong := numbers[(numbers < 0) | (numbers > most)]):
+            file.fail(f"{what} {wrong[0]} cannot be; a trace holds those from 0 to {most:,}")
     said = {"n_experts": n_experts, "top_k": ids.shape[2], "source_file": file.path.name, **meta}
     model = stated.model or meta.get("model")
     said |= {"model": model} if model else {}
@@ -81,18 +96,21 @@ def trace(
         expert_ids=ids.astype(np.int16), layer_index=np.array(index, np.int16),
         pass_ptr=np.cumsum([0, *(len(one.ids) for one in passes)]).astype(np.int64),
         phase=np.array([one.phase for one in passes], np.int8),
-        sequence=np.concatenate([one.sequence for one in passes]).astype(np.int32),
-        position=np.concatenate([one.position for one in passes]).astype(np.int32),
-        meta=said, gate_weights=_weights(passes, columns),
+        sequence=sequence.astype(np.int32), position=position.astype(np.int32),
+        meta=said, gate_weights=_weights(file, passes, columns),
     )  # fmt: skip
 
 
-def _weights(passes: Sequence[Pass], columns: Array) -> Array | None:
-    """Of every slot; None where a pass has none, or where one is no number."""
+def _weights(file: File, passes: Sequence[Pass], columns: Array) -> Array | None:
+    """Of every slot; None where a pass has none, or where one is not known (nan) or more than float16 holds."""
     given = [one.weights for one in passes if one.weights is not None]
     if len(given) < len(passes):
         return None
-    gates = np.concatenate(given)[:, columns].astype(np.float16)
+    gates = np.concatenate(given)[:, columns]
+    if gates.dtype.kind not in "iuf":
+        file.fail(f"its weights are {gates.dtype}; they must be numbers")
+    with np.errstate(over="ignore"):
+        gates = gates.astype(np.float16)
     return gates if np.isfinite(gates).all() else None
 
 

@@ -11,6 +11,7 @@ from simmoe.workloads.foreign.building import TELL, Pass, Stated, request, trace
 from simmoe.workloads.foreign.file import Array, File
 
 MOST = 4096  # rows of all sequences together, unless the user says it
+MOST_IDS = 2**26  # of what is drawn: a few gigabytes while it is
 MADE = (
     "rows drawn (seed {seed}) so that each expert is used as often as {source} counted; their order is made up, so a cache that lives on "
     "reuse hits less than it would with the text"
@@ -26,6 +27,9 @@ def drawn(file: File, stated: Stated, counts: Sequence[Array], source: str) -> T
         file.fail("counts nothing: every number is 0")
     layers = np.flatnonzero(np.any([one.any(1) for one in counts], 0))
     tokens = [_tokens(file, one[layers], stated.top_k, place) for place, one in enumerate(counts)]
+    rows_of_all = stated.tokens or min(MOST, sum(tokens))
+    if (ids := min(rows_of_all, sum(tokens)) * len(layers) * stated.top_k) > MOST_IDS:
+        file.fail(f"--tokens {stated.tokens} draws {ids:,} ids, more than {MOST_IDS:,}; draw fewer")
     share = min(1.0, (stated.tokens or MOST) / sum(tokens))
     draw = np.random.default_rng(stated.seed)
     passes = list[Pass]()

@@ -44,6 +44,8 @@ def read(path: Path, stated: Stated = Stated(), format: str | None = None) -> Tr
     """The trace in a file of another program, not checked yet. format: a name, or a Python file, which is executed. Raises UserError
     with one line that names the line or the key."""
     name = format or detect(path)
+    if not path.stat().st_size:
+        raise UserError(f"{path}: the file is empty")
     if name is None:
         raise UserError(
             f"{path}: no format that is known; {among('', names(), 'known:')}; docs/foreign_traces.md describes each"
@@ -69,7 +71,7 @@ def _by_file(importer: Path, path: Path, stated: Stated) -> Trace:
         made = module.read(File(path), stated)
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"importer {importer.name}: {one_line(error)}") from None
     if not isinstance(made, Trace):
         raise UserError(

@@ -69,9 +69,10 @@ def join(traces: Sequence[Trace], names: Sequence[str]) -> Trace:
                 raise UserError(
                     f"{name} has {what} {value}, {names[0]} {other}; only traces of one model can be joined"
                 )
+    sequences = [np.unique(one.sequence, return_inverse=True)[1].reshape(-1) for one in traces]  # numbered from 0
     lengths, last = (
         np.cumsum([0, *(one.n_tokens for one in traces)]),
-        np.cumsum([0, *(int(one.sequence.max()) + 1 for one in traces)]),
+        np.cumsum([0, *(int(each.max()) + 1 for each in sequences)]),
     )
     both = {name: [getattr(one, name) for one in traces] for name in ("gate_weights", "emitted")}
     kept = {name: np.concatenate(all_of) for name, all_of in both.items() if all(one is not None for one in all_of)}
@@ -85,7 +86,7 @@ def join(traces: Sequence[Trace], names: Sequence[str]) -> Trace:
     return Trace(
         expert_ids=np.concatenate([one.expert_ids for one in traces]), layer_index=first.layer_index,
         pass_ptr=np.concatenate([[0], *ends]).astype(np.int64), phase=np.concatenate([one.phase for one in traces]),
-        sequence=np.concatenate([one.sequence + begin for one, begin in zip(traces, last)]).astype(np.int32),
+        sequence=np.concatenate([each + begin for each, begin in zip(sequences, last)]).astype(np.int32),
         position=np.concatenate([one.position for one in traces]), meta={**meta, "joined": list(names)},
         gate_weights=kept.get("gate_weights"), emitted=kept.get("emitted"),
     )  # fmt: skip

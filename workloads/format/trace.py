@@ -18,6 +18,7 @@ from simmoe.simulator.files import atomic, available, resolve
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.reading import parse_json
 from simmoe.workloads.foreign import reader
+from simmoe.workloads.foreign.building import Stated
 from simmoe.workloads.format.rules import check_rules
 
 BUNDLED = Path(__file__).parent.parent / "traces"
@@ -37,20 +38,20 @@ OWN = {"layer_index", "pass_ptr", "sequence", "position"}  # arrays that no othe
 OPTIONAL = {"emitted", "gate_weights", "predict_lead", "predicted_ids"}
 
 
-def load(name: str | Path) -> Trace:
-    """The checked trace in a file, or a bundled one by name. A file of another program is read too, where it says all that a trace
-    holds. Raises UserError with one line for anything wrong."""
+def load(name: str | Path, stated: Stated = Stated()) -> Trace:  # noqa: B008  (frozen)
+    """The checked trace in a file, or a bundled one by name. A file of another program is read too, where it and `stated` say all that
+    a trace holds. Raises UserError with one line for anything wrong."""
     path = find(name)
     found = foreign(path)
-    return _checked(_from_arrays(_read(path), path) if found is None else _imported(path, found), str(path))
+    return _checked(_from_arrays(_read(path), path) if found is None else _imported(path, stated, found), str(path))
 
 
 def foreign(path: Path) -> str | None:
     """The format of a file of another program; None for a file of this format, and for one that no importer knows."""
-    return None if not path.stat().st_size or _own(path) else reader.detect(path)
+    return None if not path.stat().st_size or is_own(path) else reader.detect(path)
 
 
-def _own(path: Path) -> bool:
+def is_own(path: Path) -> bool:
     """Whether an archive has an array that only this format has. A damaged one is ours: `_read` says what is wrong with it."""
     try:
         if not zipfile.is_zipfile(path):
@@ -61,10 +62,10 @@ def _own(path: Path) -> bool:
         return True
 
 
-def _imported(path: Path, found: str) -> Trace:
-    """The trace in a file of another program that says all that a trace holds. Raises UserError."""
+def _imported(path: Path, stated: Stated, found: str) -> Trace:
+    """The trace in a file of another program. Raises UserError where something is missing."""
     try:
-        return reader.read(path, format=found)
+        return reader.read(path, stated, found)
     except UserError as error:
         raise UserError(
             f"{error} (a {found} file, docs/foreign_traces.md: `simmoe trace import {path.name} --out t.npz` takes what it does not say)"

@@ -65,8 +65,8 @@ TABLE = re.compile(
 OF_FFN = (  # llama.cpp's names for what a matrix is for, which decide its type in a mix such as Q4_K_M
     (re.compile(r"gate_up_proj|input_linear"), ("ffn_gate", "ffn_up")),
     (re.compile(r"(gate_proj|w1|wi_0)(\.|_|$)"), ("ffn_gate",)),
-    (re.compile(r"(up_proj|w3|wi|wi_1)(\.|_|$)"), ("ffn_up",)),
-    (re.compile(r"(down_proj|w2|wo|output_linear)(\.|_|$)"), ("ffn_down",)),
+    (re.compile(r"(up_proj|w3|wi|wi_1|fc1)(\.|_|$)"), ("ffn_up",)),
+    (re.compile(r"(down_proj|w2|wo|output_linear|fc2)(\.|_|$)"), ("ffn_down",)),
 )
 OF_ATTENTION = (
     (re.compile(r"\.(in_proj_qkv|qkv_proj|Wqkv|query_key_value)\."), "attn_qkv"),
@@ -170,7 +170,7 @@ def _roles(rest: str, part: str, kind: str, one: Named, around: Around) -> dict[
     if not names:
         return {}
     each = one.count // len(names)
-    number = one.shape[0] if len(one.shape) == 3 else 1
+    number = one.shape[0] if len(one.shape) > 2 else 1  # fused experts; MXFP4 of gpt-oss packs rows as two dimensions
     return dict.fromkeys(names, (each // number // around.width if names == ("ffn_down",) else around.width, each))
 
 

@@ -118,12 +118,22 @@ def check_roles(parts: Parts, name: str, where: str) -> None:
     """Raises UserError where a format asks what the matrices are for and the model does not say it."""
     kind = FORMATS.get(name)
     asks = isinstance(kind, Mix) or (kind is not None and kind.column_bits > 0)
-    if asks and any(weights.matrix_params and not weights.roles for weights in parts.all_weights()):
+    if asks and (silent := _silent(parts)):
         pure = ", ".join(one for one, other in ONE_SIZE.items() if not other.column_bits)
         raise UserError(
-            f"{where}: format {name} sizes each kind of matrix in its own way, but a part of the model does not say which it holds "
-            f"(roles, docs/models.md); choose one of {pure}"
+            f"{where}: format {name} sizes each kind of matrix in its own way, but {silent} does not say which it holds (roles, "
+            f"docs/models.md); choose one of {pure}"
         )
+
+
+def _silent(parts: Parts) -> str:
+    """The first part that has matrices and does not say which; empty where all do."""
+    places = [("parts.head", parts.head), ("parts.embedding", parts.embedding)]
+    for i, layer in enumerate(parts.layers):
+        places += [
+            (f"parts.layers[{i}].{part}", getattr(layer, part)) for part in ("attention", "ffn", "shared", "expert")
+        ]
+    return next((where for where, weights in places if weights.matrix_params and not weights.roles), "")
 
 
 def nbytes(weights: Weights, name: str, scope: Scope, at: mixes.Place = mixes.OUTSIDE) -> int:

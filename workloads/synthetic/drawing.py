@@ -16,6 +16,9 @@ Weights = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
 
 
+FARTHEST = 40.0  # a logarithm: with stickiness and lift of a file, 20 each at most, its exponential stays a float32
+
+
 @dataclass(frozen=True)
 class Topic:
     """What begins with some token."""
@@ -115,7 +118,7 @@ def _topics(twin: Twin, lengths: Sequence[int], random: np.random.Generator) -> 
         at, first = 0, True
         while at < length:
             topic = twin.popularity + twin.topic_spread[:, None] * random.standard_normal(twin.popularity.shape)
-            weight = np.exp(topic).astype(np.float32)
+            weight = np.exp(np.clip(topic, -FARTHEST, FARTHEST)).astype(np.float32)
             yield begin + at, Topic(weight, _warm(weight, random) if first else None)
             at, first = at + int(random.geometric(1 / twin.topic_tokens)), False
         begin += length

@@ -17,8 +17,9 @@ from simmoe import hardware_profiles
 from simmoe.calibrate import fit, units
 from simmoe.calibrate.figures import Figures, points_of, whole
 from simmoe.calibrate.rows import Row, Rows, machine_of, microseconds, of, samples
-from simmoe.hardware_profiles import delays
-from simmoe.hardware_profiles.plausible import peaks_of
+from simmoe.hardware_profiles import limits
+from simmoe.hardware_profiles.figures import NUMBERS
+from simmoe.hardware_profiles.plausible import data_sheet_of
 from simmoe.hardware_profiles.schema import W
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.files import atomic, check_outputs
@@ -43,10 +44,8 @@ def content(rows: Rows, name: str) -> dict[str, Any]:
     busy = f", beside foreign load of {machine['foreign']:.0%}" if machine["foreign"] > BUSY else ""
     title = f"A machine calibrated on {machine['day']}{busy}: {machine['unit'].upper()}, experts in {home}"
     kind = "unified" if machine["unified"] else "discrete"
-    return {
-        "schema": 1, "name": name, "title": title, "memory": kind, **parts, "devices": [machine["unit"]],
-        **_peak(machine["device"]),
-    }  # fmt: skip
+    said = {"schema": 1, "name": name, "title": title, "memory": kind, **parts, "devices": [machine["unit"]]}
+    return _with_data_sheet(said, machine["device"])
 
 
 def too_busy(foreign: float) -> str:
@@ -59,16 +58,16 @@ def too_busy(foreign: float) -> str:
     )
 
 
-def _peak(device: str) -> dict[str, Any]:
-    """The data sheet of a device that the library knows."""
-    found = dict[str, Any]()
-    for path, peak in peaks_of(device).items():
+def _with_data_sheet(content: dict[str, Any], device: str) -> dict[str, Any]:
+    """The profile with what the data sheet says of a device that the library knows."""
+    for path, figure in data_sheet_of(device).items():
         *parents, last = path.split(".")
-        node = found
+        node = content
         for key in parents:
             node = node.setdefault(key, {})
-        node[last] = {"value": peak.text, "kind": peak.kind, "source": peak.source}
-    return found
+        value = figure.value if figure.dimension in NUMBERS else figure.text
+        node[last] = {"value": value, "kind": figure.kind, "source": figure.source}
+    return content
 
 
 def _unit(rows: Rows, f: Figures) -> dict[str, Any]:
@@ -129,7 +128,7 @@ def _discrete(rows: Rows, f: Figures) -> dict[str, Any]:
     if machine["home"] == "disk":
         reads = _reads(rows)
         path, up = f.path(
-            [row for row in reads if row["depth"] == 1], "O_DIRECT reads, one in flight", delays.STORE.least_ps
+            [row for row in reads if row["depth"] == 1], "O_DIRECT reads, one in flight", limits.STORE.least
         )
         del up["efficiency"]
         tiers["disk"] = f.store(reads, machine["disk_bytes"], whole(path.bytes_per_s, "bandwidth"))
@@ -186,11 +185,11 @@ def _link(rows: Rows, f: Figures) -> tuple[int, dict[str, Any]]:
     seen = _beside(rows, "load")["load_gbs"] * 1e9 if machine["unified"] else None
     if machine["unified"] and machine["home"] == "disk":
         reads = [row for row in _reads(rows) if row["depth"] == 1]
-        path, entry = f.path(reads, "O_DIRECT reads, one in flight", delays.STORE.least_ps, seen)
+        path, entry = f.path(reads, "O_DIRECT reads, one in flight", limits.STORE.least, seen)
     elif machine["unit"] == "cpu":
-        path, entry = f.path(_copies(rows, "host to host"), COPY, delays.COPY.least_ps, seen)
+        path, entry = f.path(_copies(rows, "host to host"), COPY, limits.COPY.least, seen)
     else:
-        path, entry = f.path(_copies(rows, "h2d pinned"), PINNED, delays.LINK.least_ps, seen)
+        path, entry = f.path(_copies(rows, "h2d pinned"), PINNED, limits.LINK.least, seen)
     return whole(path.bytes_per_s, "bandwidth"), entry
 
 

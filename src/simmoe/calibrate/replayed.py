@@ -14,6 +14,7 @@ from simmoe.play.plan import Plan
 from simmoe.play.result import Run
 from simmoe.play.run import run as play
 from simmoe.play.scenario import Scenario
+from simmoe.play.traced import traced
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.reading import read_json
@@ -39,7 +40,8 @@ def again(file: Path, given: Given) -> tuple[str, Run]:
         hardware, model, trace, plan = (scenario[key] for key in ("hardware", "model", "trace", "plan"))
         hw_name, hw = _hardware(file, hardware, given.hw)
         shape = models.load(_known("model", given.model, model["name"], models.available()), model["format"])
-        loaded = _trace(trace, given.trace)
+        drawn = "routing" in scenario
+        loaded = None if drawn else traced(_trace(trace, given.trace), shape)
         if len(hw.devices) > 1:
             raise UserError(
                 f"{file.name}: one factor is fitted to one device and its link, and {hw.name} has several devices"
@@ -55,9 +57,11 @@ def again(file: Path, given: Given) -> tuple[str, Run]:
         options = {name.removesuffix("_bytes"): value for name, value in plan.items()} | {"eviction": policy}
         run = play(
             Scenario(
-                hw, traces.load(loaded), model=shape, tokens=trace["tokens"], context=scenario["context"], graphs=scenario["graphs"],
+                hw, loaded, model=shape, tokens=trace["tokens"], context=scenario["context"], graphs=scenario["graphs"],
                 prefill_chunk=trace["prefill_chunk"], batch=trace["batch"], schedule=scenario.get("schedule", "recorded"),
-                max_batch=scenario.get("max_batch"), microbatch=scenario.get("microbatch"), **options,
+                max_batch=scenario.get("max_batch"), microbatch=scenario.get("microbatch"),
+                prompt=scenario.get("prompt"), generate=scenario.get("generate"), depth=scenario.get("depth"),
+                requests=scenario.get("requests"), routing=scenario.get("routing"), **options,
             )
         )  # fmt: skip
     except (KeyError, TypeError, AttributeError) as error:

@@ -76,6 +76,7 @@ def parser() -> Parser:
     _add_zoo(commands)
     _add_model(commands)
     _add_hw(commands)
+    _add_runtime(commands)
     _add_calibrate(commands)
     _add_validate(commands)
     return top
@@ -254,6 +255,17 @@ def _add_model(commands: Commands) -> None:
     load.add_argument("--name", help="name of the shape (default: from the file)")
     load.add_argument("--force", action="store_true", help="overwrite the output file")
     load.runs("model_import", "model")
+
+
+def _add_runtime(commands: Commands) -> None:
+    runtime = commands.add_parser("runtime", help="engines whose costs a run can have: list them, show their constants")
+    actions = runtime.add_subparsers(metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="the bundled runtimes")
+    show = actions.add_parser("show", help="every constant of a runtime with kind, range and source")
+    show.add_argument("name", metavar="NAME|FILE")
+    for one, does in ((listing, "runtime_list"), (show, "runtime_show")):
+        one.add_argument("--json", action="store_true", help="print it as JSON")
+        one.runs(does, "runtime")
 
 
 def _add_hw(commands: Commands) -> None:

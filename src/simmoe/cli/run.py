@@ -18,9 +18,11 @@ from simmoe.play.calling import load_scenario, scenario_of
 from simmoe.play.plan import Plan
 from simmoe.play.result import Run
 from simmoe.play.scenario import OPTIONS, Scenario
+from simmoe.play.traced import traced
 from simmoe.play.what_if import Tried
 from simmoe.play.workload import Workload
 from simmoe.play.would_fit import told
+from simmoe.policies import runtime as runtimes
 from simmoe.show import files as lanes
 from simmoe.show import tables as show
 from simmoe.show.screen import Screen
@@ -29,7 +31,6 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.files import check_outputs
 from simmoe.simulator.nouns.run import Spans
 from simmoe.simulator.nouns.trace import DECODE
-from simmoe.workloads.format import trace as traces
 
 
 def run(a: argparse.Namespace) -> None:
@@ -47,7 +48,7 @@ def run(a: argparse.Namespace) -> None:
     check_outputs(outputs, [*inputs.files(OPTIONS, vars(scenario)), *([a.file] if a.file else [])])
     opened = scenario
     if scenario.trace is not None:
-        opened = replace(scenario, trace=(trace := traces.given(scenario.trace)))
+        opened = replace(scenario, trace=(trace := traced(scenario.trace, scenario.model)))
         if (
             not one and a.file is None and a.tokens is None and not _says_lengths(scenario)
         ):  # of a file nothing is left open
@@ -64,9 +65,11 @@ def run(a: argparse.Namespace) -> None:
 
 
 def _one_budget(scenario: Scenario) -> bool:
-    """Whether one budget is played, in place of a ladder of them: one that is said, or, without a trace, what the device holds."""
+    """Whether one budget is played, in place of a ladder of them: one that is said, or what the device holds, without a trace and
+    under an engine that keeps everything resident."""
     said = scenario.budget is not None or scenario.memory is not None
-    return said or scenario.eviction in BOUNDS or scenario.trace is None
+    resident = scenario.runtime != runtimes.IDEAL and not scenario.engine_of_runtime().streams
+    return said or scenario.eviction in BOUNDS or scenario.trace is None or resident
 
 
 def _says_lengths(scenario: Scenario) -> bool:
@@ -112,7 +115,7 @@ def _one(a: argparse.Namespace, scenario: Scenario, workload: Workload, plan: Pl
         lanes.write_per_token(result, Path(a.per_token))
     if spans is not None:
         lanes.write_perfetto(result, spans, Path(a.perfetto))
-    banded = a.band or scenario.trace is None
+    banded = a.band or scenario.trace is None or result.workload.runtime is not None
     found, left_open = bands.band(result) if banded else None, guessing.guess(scenario, result)
     if a.json:
         beside = {"band": found and asdict(found)} if banded else {}

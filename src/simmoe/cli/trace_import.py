@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,16 +97,21 @@ def _writes(parser: Parser, command: str) -> None:
 def trace_import(a: argparse.Namespace) -> int:
     """simmoe trace import: 1 for a file that holds what no recording does."""
     from simmoe.workloads.foreign import reader
+    from simmoe.workloads.foreign.building import MOST_EXPERTS
+    from simmoe.workloads.format.trace import is_own
 
     check_new(a.out, [a.file], a.force)
     for name in ("experts", "top_k", "prompt", "tokens"):
-        if (value := getattr(a, name)) is not None and not int(name != "prompt") <= value < 2**31:
-            raise UserError(
-                f"--{name.replace('_', '-')} {value} cannot be; give a whole number from {int(name != 'prompt')}"
-            )
+        low, high = int(name != "prompt"), MOST_EXPERTS if name in ("experts", "top_k") else 2**31 - 1
+        if (value := getattr(a, name)) is not None and not low <= value <= high:
+            raise UserError(f"--{name.replace('_', '-')} {value} cannot be; give a whole number from {low} to {high:,}")
     if a.seed < 0:
         raise UserError(f"--seed {a.seed} is negative; give 0 or more")
     found = a.format or reader.detect(_existing(a.file))
+    if found is None and is_own(Path(a.file)):
+        raise UserError(
+            f"{a.file} is a trace already, which every command takes: simmoe trace check {a.file} says what it holds"
+        )
     return _save(a, reader.read(Path(a.file), _stated(a), a.format), f" (a {found} file)" if found else "")
 
 
@@ -117,19 +123,19 @@ def _existing(name: str) -> Path:
 
 def _stated(a: argparse.Namespace) -> Stated:
     from simmoe.workloads import models
-    from simmoe.workloads.foreign.building import Stated
+    from simmoe.workloads.foreign.building import Stated, told_by
 
     said = {name: getattr(a, name) for name in ("experts", "top_k", "prompt", "tokens", "seed", "model")}
     if a.model is None:
         return Stated(**said)
     shape = models.load(a.model)
-    for name, of_model in (("experts", shape.n_experts), ("top_k", shape.top_k)):
-        if said[name] not in (None, of_model):
+    of_model = told_by(shape)
+    for name in ("experts", "top_k"):
+        if said.pop(name) not in (None, has := getattr(of_model, name)):
             raise UserError(
-                f"--{name.replace('_', '-')} {said[name]} is not what {shape.name} has: {of_model}; leave it out, or leave out --model"
+                f"--{name.replace('_', '-')} {getattr(a, name)} is not what {shape.name} has: {has}; leave it out, or leave out --model"
             )
-        said[name] = of_model
-    return Stated(**said, layers=tuple(shape.moe_layers), all_layers=len(shape.layers))
+    return replace(of_model, **said)
 
 
 def trace_record(a: argparse.Namespace) -> int:

@@ -68,7 +68,7 @@ def _counts(workload: Workload, plan: Plan) -> list[str]:
             f"{short}:{popularity.source(name)} counted the first {counted.rows:,} of {counted.of_rows:,} tokens, which are not played"
         ]
     other = popularity.other_trace(name)
-    if other is not None and traces.digest(traces.load(other)) != workload.trace_digest:
+    if other is not None and traces.digest(popularity.counted_trace(other, workload.recorded)) != workload.trace_digest:
         return []
     said = f"{short} counts the experts of the very text that it is scored on: a bound."
     return [
@@ -87,7 +87,7 @@ def _counts_other_experts(workload: Workload, plan: Plan) -> list[str]:
     other = popularity.other_trace(plan.placement)
     if other is None:
         return []
-    counted, played = traces.load(other).meta, workload.recorded.meta
+    counted, played = popularity.counted_trace(other, workload.recorded).meta, workload.recorded.meta
     for key in OF_WEIGHTS:
         one, two = counted.get(key), played.get(key)
         if None not in (one, two) and one != two:
@@ -139,7 +139,7 @@ def _full_page_cache(workload: Workload, plan: Plan) -> list[str]:
 def _prompts_on_the_cpu(workload: Workload, plan: Plan) -> list[str]:
     """Whether the CPU computes experts in large passes, where engines do otherwise."""
     longest = int(np.diff(workload.trace.pass_ptr)[workload.trace.phase == PREFILL].max(initial=0))
-    if longest < LARGE_PASS or not _has_cpu_experts(workload, plan):
+    if longest < LARGE_PASS or workload.runtime is not None or not _has_cpu_experts(workload, plan):
         return []
     said = f"The CPU computes its experts in prompt passes too, of up to {longest:,} tokens; engines send those of large passes"
     return [f"{said} over the link (llama.cpp from {LARGE_PASS} tokens on): TTFT is too long here"]

@@ -24,7 +24,9 @@ SHARE = 0.9  # of the draws inside the band
 class Band:
     """Decode speeds in tok/s."""
 
-    hardware: tuple[float, float]  # at the slow and at the fast end of every figure
+    hardware: tuple[
+        float, float
+    ]  # at the slow and at the fast end of every figure of the machine, and of every constant of the runtime
     text: tuple[float, float]  # 5th and 95th percentile of the bootstrap
 
 
@@ -32,9 +34,10 @@ def band(run: Run) -> Band | None:
     """The bands around a run's tok/s; None for a run without decode."""
     if run.tok_s is None:
         return None
-    ends = []
-    for hw in hardware_profiles.bounds(run.workload.hw):
-        speed = play(run.workload.on(hw), run.plan).tok_s
+    ends, runtime = [], run.workload.runtime
+    engines = (None, None) if runtime is None else (runtime.slowest, runtime.fastest)
+    for hw, engine in zip(hardware_profiles.bounds(run.workload.hw), engines):
+        speed = play(run.workload.on(hw, engine), run.plan).tok_s
         ends.append(run.tok_s if speed is None else speed)
     return Band((min(ends), max(ends)), _bootstrap(run))
 

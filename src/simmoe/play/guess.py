@@ -61,7 +61,7 @@ def indifferent(run: Run) -> bool:
     layer's experts on one unit, so that every pass reads top-k experts of each layer where they lie. That this text loaded nothing is
     not enough: another one might have."""
     workload, trace = run.workload, run.workload.trace
-    if run.plan.device_budgets or run.decisions.start != WARM or run.counts.bytes:
+    if run.plan.device_budgets or run.decisions.start != WARM or run.counts.misses + run.counts.prefetches:
         return False
     if (np.diff(trace.pass_ptr)[trace.phase == DECODE] > 1).any():
         return False

@@ -12,13 +12,20 @@ from simmoe.hardware_profiles.composing import JOIN
 from simmoe.play import popularity
 from simmoe.play.kinds import Policy
 from simmoe.play.options import Declared
+from simmoe.policies import runtime as runtimes
 from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.errors import UserError
 from simmoe.workloads import models
 from simmoe.workloads.format import trace as traces
 
-FINDERS = {"trace": traces.find, "model": models.find}  # of all that is no machine and no policy
-FOLDERS = {"hw": hardware_profiles.FOLDERS, "trace": (traces.BUNDLED,), "model": (models.FOLDER,)}
+FINDERS = {
+    "trace": traces.find,
+    "model": models.find,
+    "runtime": runtimes.find,
+}  # of all that is no machine and no policy
+FOLDERS = {
+    "hw": hardware_profiles.FOLDERS, "trace": (traces.BUNDLED,), "model": (models.FOLDER,), "runtime": (runtimes.FOLDER,),
+}  # fmt: skip
 
 
 def named(options: Mapping[str, Declared], values: Mapping[str, Any]) -> Iterator[tuple[Declared, Any]]:
@@ -29,6 +36,7 @@ def named(options: Mapping[str, Declared], values: Mapping[str, Any]) -> Iterato
             value is not None
             and (name in FOLDERS or _is_policy(option))
             and not (name == "eviction" and value in BOUNDS)
+            and not (name == "runtime" and value == runtimes.IDEAL)
         ):
             yield option, value
 

@@ -26,6 +26,7 @@ class Lengths:
     generate: int | None = None
     sequences: int | None = None
     depth: int | None = None  # positions that a sequence holds before its prompt
+    each_once: bool = False  # where nobody says how many sequences: as many as the trace has, in place of one
 
     @property
     def asked(self) -> bool:
@@ -39,6 +40,21 @@ class Lengths:
         if not prompt + generate:
             raise UserError("--prompt 0 --generate 0 plays nothing; give one of them a number of tokens")
         return prompt, generate
+
+    def requests(self, trace: Trace) -> int:
+        """How many sequences are made of a trace."""
+        return self.sequences or (len(np.unique(trace.sequence)) if self.each_once else 1)
+
+
+def of_requests(lengths: Lengths, requests: int | None, max_batch: int | None, drawn: bool) -> Lengths:
+    """The lengths under a clock-driven schedule, where each sequence is a request: as many as are asked for, else as many as the trace
+    has, else as many as may run together. Raises UserError for a number that nothing is made of."""
+    if requests is not None and not drawn and not lengths.asked:
+        raise UserError(
+            f"--requests {requests} is for lengths that are asked for or drawn, and the requests of this trace are its own sequences: "
+            "add --prompt or --generate, or leave --requests out"
+        )
+    return replace(lengths, sequences=requests or (max_batch if drawn else None), each_once=True)
 
 
 @dataclass(frozen=True)
@@ -71,7 +87,7 @@ def recorded(trace: Trace, lengths: Lengths) -> Text:
     """From a trace: as it is, or its rows as requests of the lengths that are asked for."""
     notes = tuple[str, ...]()
     if lengths.asked:
-        trace, notes = requests_of(trace, *lengths.each, lengths.sequences or 1)
+        trace, notes = requests_of(trace, *lengths.each, lengths.requests(trace))
     return Text(deeper(trace, lengths.depth), None, notes)
 
 

@@ -124,7 +124,7 @@ def placed_memory(workload: Workload, placement: str | None, seed: int) -> Memor
 
 
 def streamed(workload: Workload, plan: Plan) -> list[str]:
-    """What to know about a run that streams what llama.cpp would refuse; empty for others."""
+    """What to know about a run that streams what llama.cpp would refuse, or would hold; empty for others."""
     name = str(plan.placement).partition("=")[0]
     if plan.placement is None or plan.device_budgets or plan.eviction in BOUNDS:
         return []
@@ -134,9 +134,35 @@ def streamed(workload: Workload, plan: Plan) -> list[str]:
     streams = memory.left_bytes - plan.budget_bytes
     if streams <= 0:
         return []
+    if memory.room_bytes >= memory.left_bytes:
+        out = f"{nbytes(streams)} of {nbytes(memory.left_bytes)} of experts out though {nbytes(memory.room_bytes)} would fit"
+        return [
+            f"The budget leaves {out}: they are streamed here, and llama.cpp would hold them all; leave the budget out"
+        ]
     least = memory.least_blocks(plan.budget_bytes)
     n = "no N fits" if least is None else f"least N that fits: {least}"
     return [f"{plan.placement} streams {nbytes(streams)} that llama.cpp would refuse; {n}"]
+
+
+def refuse_streaming(workload: Workload, plan: Plan) -> None:
+    """Raises UserError where the engine would have to load experts while it runs, and does not."""
+    runtime = workload.runtime
+    if runtime is None or runtime.streams or plan.device_budgets or plan.eviction in BOUNDS:
+        return
+    memory = memory_of(workload, plan)
+    streams = memory.left_bytes - plan.budget_bytes
+    if streams <= 0:
+        return
+    least = memory.least_blocks(min(plan.budget_bytes, memory.room_bytes))
+    way = (
+        "no N of --placement n_cpu_moe=N fits"
+        if least is None
+        else f"the least N that fits is --placement n_cpu_moe={least}"
+    )
+    raise UserError(
+        f"{runtime.name} loads no experts while it runs, and {nbytes(streams)} of those left to the device are not resident beside "
+        f"{memory.rest} of {nbytes(memory.usable_bytes)}: {way}"
+    )
 
 
 def cached(workload: Workload, plan: Plan) -> Ints:

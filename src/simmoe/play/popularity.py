@@ -16,6 +16,7 @@ import numpy as np
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.trace import PREFILL, Trace
+from simmoe.workloads.foreign.building import Stated
 from simmoe.workloads.format import trace as traces
 
 FIRST = "first="
@@ -50,9 +51,14 @@ def use_of(trace: Trace) -> Ints:
     return found
 
 
+def counted_trace(name: str, played: Trace) -> Trace:
+    """Another trace of the model that is played, which says what a file of another program leaves open. Raises UserError."""
+    return traces.load(name, Stated(experts=played.n_experts, top_k=played.top_k))
+
+
 def use_of_other(name: str, placement: str, played: Trace) -> Ints:
     """The same, of another trace with as many layers and experts. Raises UserError."""
-    counted = traces.load(name)
+    counted = counted_trace(name, played)
     shapes = [f"{t.n_layers} layers of {t.n_experts} experts" for t in (counted, played)]
     if shapes[0] != shapes[1]:
         raise UserError(

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from simmoe import policies
 from simmoe.play.identity import sees_the_future
+from simmoe.play.traced import traced
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide.counts import count, hit_flags
 from simmoe.simulator.decide.decisions import BOUNDS, SCOPES, bound, decide, first_events, no_guesses
@@ -20,10 +21,10 @@ from simmoe.simulator.decide.start import COLD
 from simmoe.simulator.decide.stepwise import SecondTier
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
+from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.nouns.run import Counts
 from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
 from simmoe.workloads.format import plausible
-from simmoe.workloads.format import trace as traces
 
 CONTRACTS = ("event", "sequential")
 
@@ -63,15 +64,17 @@ def replay(
     *,
     cold_per_sequence: bool = False,
     seed: int = 0,
+    model: str | Path | ModelShape | None = None,
 ) -> Replay:
     """Play `trace` through an expert cache of `budget_bytes` that starts empty.
 
     trace: a path, a bundled name or a loaded Trace. expert_bytes: int64 [moe_layers], bytes of one expert of each MoE layer.
     eviction: a bundled policy, a path to one, or a bound ("nothing", "everything"). scope: "global" or "layer" (a quota each).
     contract: "event" (all experts of a layer and pass at once) or "sequential" (each access alone, as cache simulators count).
+    model: tells experts, top-k and layers, where the trace is a file of another program that does not say them.
     Raises UserError for a budget below one expert, a wrong number of sizes, and unknown names.
     """
-    loaded = traces.given(trace)
+    loaded = traced(trace, model)
     one_of("scope", scope, SCOPES)
     one_of("contract", contract, CONTRACTS)
     sizes = _sizes(expert_bytes, loaded)

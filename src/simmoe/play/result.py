@@ -22,6 +22,7 @@ from simmoe.play.plan import Plan, loadable, memory_of, placed
 from simmoe.play.requests import Served, served
 from simmoe.play.tokens import kept_by_pass, ps_per_token
 from simmoe.play.workload import Workload
+from simmoe.policies import runtime as runtimes
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide.counts import hit_flags, peak_buffer_bytes
 from simmoe.simulator.decide.missing import LOAD
@@ -210,10 +211,10 @@ class Run:
         emits = {} if self.workload.trace.emitted is None else {"emitted": self.emitted}
         return {
             "schema": RESULT_SCHEMA, "kind": "simulated", "engine": self.engine, "versions": versions(), "scenario": self.scenario(),
-            "digest": self.digest, "start": self.start, "cold_misses": self.cold_misses,
+            "digest": self.digest, "runtime": runtimes.said(self.workload.runtime), "start": self.start, "cold_misses": self.cold_misses,
             "hits": self.hits, "misses": self.misses, "evictions": self.evictions, "bytes": self.bytes,
-            "prefill": {**asdict(self.prefill), "hit_rate": self.prefill.hit_rate},
-            "decode": {**asdict(self.decode), **emits, "hit_rate": self.decode.hit_rate},
+            "prefill": {**_counted(self.prefill), "hit_rate": self.prefill.hit_rate},
+            "decode": {**_counted(self.decode), **emits, "hit_rate": self.decode.hit_rate},
             "tok_s": self.tok_s, "prompt_tok_s": self.prompt_tok_s, "ttft_s": self.ttft_s,
             "tpot_ms": {f"p{p}": self.tpot_ms(p) for p in (50, 95, 99)},
             "bytes_per_token": self.bytes_per_token, "decode_time_ps": where, "total_ps": int(self.pass_ps.sum()),
@@ -242,6 +243,12 @@ class Run:
     def digest(self) -> str:
         """sha256 of the scenario: what was played, on what, how."""
         return hashlib.sha256(json.dumps(self.scenario(), sort_keys=True).encode()).hexdigest()
+
+
+def _counted(counts: Counts) -> dict[str, int]:
+    """What is counted; `carried` only where something was."""
+    found = asdict(counts)
+    return found if counts.carried else {name: n for name, n in found.items() if name != "carried"}
 
 
 def versions() -> dict[str, str]:

@@ -25,7 +25,7 @@ from simmoe.simulator.decide.start import COLD
 from simmoe.simulator.decide.tiers import Near, second_tier
 from simmoe.simulator.decide.warm_up import behind
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.lower.durations import Loading, Loads
+from simmoe.simulator.lower.durations import Loading, Loads, carried_passes
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.run import Clocks, Spans
@@ -119,15 +119,16 @@ def _finished(
     """Counts, and the laws of every run."""
     trace, requests, costs = workload.trace, workload.requests, workload.costs
     sizes, bound = workload.model.expert_bytes, plan.eviction in BOUNDS
+    carried = carried_passes(costs, costs.sizes)
     unit_of = None if plan.placement is None or plan.device_budgets else placed(workload, plan)
     both, prefill, decode = (
-        count(trace, requests, decisions, guesses, sizes, phase, plan.write_back, unit_of)
+        count(trace, requests, decisions, guesses, sizes, phase, plan.write_back, unit_of, carried)
         for phase in (None, PREFILL, DECODE)
     )
     check(costs, decisions, clocks, both, None if bound else plan.budget_bytes, log)
     check_causes(costs, clocks)
     pass_ps = clocks.end_ps - clocks.start_ps
-    link_bytes = link_bytes_by_pass(trace, requests, decisions, guesses, sizes)
+    link_bytes = link_bytes_by_pass(trace, requests, decisions, guesses, sizes, carried)
     if log is not None:
         each = served(trace, clocks, log)
         check_requests(log, each.finish_ps, clocks)

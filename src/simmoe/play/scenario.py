@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from simmoe.play.workload import Workload
     from simmoe.simulator.nouns.hardware import Hardware
     from simmoe.simulator.nouns.model import ModelShape
+    from simmoe.simulator.nouns.runtime import Runtime
     from simmoe.simulator.nouns.trace import Trace
 
 BESIDE_BOUNDS = {  # options that would change nothing beside a bound
@@ -63,6 +64,12 @@ def _scopes() -> tuple[str, ...]:
     return SCOPES
 
 
+def _runtime() -> type:
+    from simmoe.simulator.nouns.runtime import Runtime
+
+    return Runtime
+
+
 def _starts() -> tuple[str, ...]:
     from simmoe.simulator.decide.start import STARTS
 
@@ -91,7 +98,8 @@ class Scenario:
     )  # fmt: skip
     trace: str | Path | Trace | None = option(
         Input(_trace), None, group=WORKLOAD, metavar=NAME, several=True,
-        help="routing trace: bundled name (`simmoe zoo list`) or npz file (default: none, and routing is drawn in the geometry of --model)",
+        help="routing trace: bundled name (`simmoe zoo list`), npz file or, beside --model, the file of another program "
+        "(docs/foreign_traces.md) (default: none, and routing is drawn in the geometry of --model)",
     )  # fmt: skip
     _: KW_ONLY
     gpu: str | None = option(
@@ -169,6 +177,24 @@ class Scenario:
     max_batch: int | None = option(
         Count("number of sequences"), None, group=WORKLOAD, metavar="N", off=True,
         help="most sequences that may run together, under a schedule such as continuous (default: all that have arrived)",
+    )  # fmt: skip
+    requests: int | None = option(
+        Count("number of requests"), None, group=WORKLOAD, metavar="N", off=True,
+        help="how many sequences of --prompt and --generate arrive, under a schedule such as continuous (default: as many as the trace "
+        "has; without a trace --max-batch, else 1)",
+    )  # fmt: skip
+    runtime: str | Path | Runtime = option(
+        Input(_runtime), "ideal", group=ENGINE, metavar=NAME, several=True,
+        help="the engine whose kernels, prompts and CPU experts are timed, such as llama_cpp_cuda (`simmoe runtime list`), or a YAML file; "
+        "ideal (default): each launch costs its bytes or its FLOPs alone",
+    )  # fmt: skip
+    threads: int | None = option(
+        Count("number of threads", 1, 4096), None, group=ENGINE, metavar="N", off=True,
+        help="threads with which a runtime computes experts on the CPU (default: one for each core)",
+    )  # fmt: skip
+    op_offload: bool = option(
+        Switch(), True, group=ENGINE, metavar="on|none",
+        help="none: the CPU computes its experts in large passes too, which a runtime such as llama.cpp carries over the link (-nopo)",
     )  # fmt: skip
     eviction: str = option(
         Policy(), "lru", group=POLICY, metavar=NAME, several=True,
@@ -274,6 +300,7 @@ class Scenario:
         if self.prefetch is None and self.prefetch_into != "cache":
             raise UserError(f"--prefetch-into {self.prefetch_into} says where guesses land: name them with --prefetch")
         self._refuse_beside_a_bound()
+        self._check_runtime()
         self._check_start()
         if self.set and not isinstance(self.hw, str):
             raise UserError(
@@ -282,6 +309,23 @@ class Scenario:
         for name in ("format", "kv_format"):
             if getattr(self, name) is not None and not isinstance(self.model, str | None):
                 raise UserError(f"{name} is for a model by name or file; a loaded model has its formats")
+
+    def _check_runtime(self) -> None:
+        """Raises UserError for an option that has no meaning with this runtime."""
+        if self.runtime == "ideal":
+            for name, off in (("threads", None), ("op_offload", True)):
+                if getattr(self, name) != off:
+                    raise UserError(
+                        f"{OPTIONS[name].flag} {OPTIONS[name].about.kind.word(getattr(self, name))}: the ideal runtime has none; name an "
+                        "engine, such as --runtime llama_cpp_cuda"
+                    )
+            return
+        if self.graphs:
+            raise UserError(
+                "--graphs is for the ideal runtime: an engine's constants hold whether it replays graphs; leave it out"
+            )
+        if self.timeline == OPTIONS["timeline"].default:
+            object.__setattr__(self, "timeline", self.engine_of_runtime().timeline)
 
     def _refuse_beside_a_bound(self) -> None:
         """Raises UserError for an option that a bound would drop: it has no budget and no slots that anything is decided about."""
@@ -313,6 +357,12 @@ class Scenario:
         if self.start == start:
             raise UserError(f"--start {start}: the bound {self.eviction} {how}; leave --start out, or name a policy")
 
+    def engine_of_runtime(self) -> Runtime:
+        """The runtime, opened; not the ideal one."""
+        from simmoe.policies import runtime as runtimes
+
+        return self.runtime if not isinstance(self.runtime, str | Path) else runtimes.load(self.runtime)
+
     def machine(self) -> Hardware:
         """The hardware, with the changes of `set`."""
         from simmoe import hardware_profiles
@@ -329,7 +379,7 @@ class Scenario:
         """What may stay resident on the machine of `workload`. Raises UserError for what that machine cannot do."""
         from simmoe.play import devices
         from simmoe.play.memory import beyond_of, bound_of, budget_of, page_cache_of
-        from simmoe.play.plan import Plan, placed_memory
+        from simmoe.play.plan import Plan, placed_memory, refuse_streaming
         from simmoe.simulator.decide.decisions import BOUNDS
 
         self._refuse_sync_without_a_wait(workload.hw)
@@ -345,7 +395,7 @@ class Scenario:
             budgets = devices.budgets_of(workload, devices.layout_of(workload, self.placement, self.seed), self.budget)
             return Plan(budget_bytes=sum(budgets), device_budgets=budgets, **self._of(Plan))
         memory = placed_memory(workload, self.placement, self.seed)
-        return Plan(
+        made = Plan(
             budget_bytes=bound_of(memory, self.eviction, self.budget, self.memory)
             if self.eviction in BOUNDS
             else budget_of(memory, self.budget, self.memory),
@@ -353,6 +403,8 @@ class Scenario:
             page_cache_bytes=page_cache_of(workload.hw, self.page_cache or 0, int(workload.model.expert_bytes.min())),
             **self._of(Plan),
         )
+        refuse_streaming(workload, made)
+        return made
 
     def digests(self) -> dict[str, str]:
         """sha256 of what each input says: a profile and a model after all that they extend, a trace's arrays, a policy's text."""

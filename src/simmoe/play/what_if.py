@@ -16,13 +16,13 @@ from simmoe.play.plan import memory_of
 from simmoe.play.result import Run
 from simmoe.play.run import play
 from simmoe.play.scenario import OPTIONS, Scenario
+from simmoe.play.traced import traced
 from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.link_time import link_bytes_per_s
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.units import text
-from simmoe.workloads.format import trace as traces
 
 GIGABYTE, MEGABYTE = 10**9, 10**6
 
@@ -75,7 +75,7 @@ def tried(scenario: Scenario, run: Run) -> list[Tried]:
 def measured(scenario: Scenario, run: Run, wanted: list[Change]) -> list[Tried]:
     found = list[Tried]()
     if scenario.trace is not None:
-        scenario = replace(scenario, trace=traces.given(scenario.trace))  # opened once
+        scenario = replace(scenario, trace=traced(scenario.trace, scenario.model))  # opened once
     for change in wanted:
         if scenario.memory is None:
             change = replace(change, options={name: it for name, it in change.options.items() if name != "memory"})
@@ -110,6 +110,9 @@ def figures(run: Run) -> Iterator[Change]:
     hw = run.workload.hw
     if run.plan.device_budgets:
         return
+    if run.workload.runtime is not None:
+        yield from _under_a_runtime(run)
+        return
     ways = {
         "a link twice as fast": _link(hw),
         f"{hw.home.name} twice as fast": _upstream(hw),
@@ -129,6 +132,26 @@ def figures(run: Run) -> Iterator[Change]:
             yield Change(what, {"set": settings})
 
 
+def _under_a_runtime(run: Run) -> Iterator[Change]:
+    """The figures that an engine's constants stand on: nominal peaks, and the link."""
+    hw = run.workload.hw
+    ways = {"a link twice as fast": _link(hw), "a device memory twice as fast": _peak(hw, "peak.memory_bandwidth")}
+    if run.counts.on_cpu and hw.cpu:
+        ways["a CPU memory twice as fast"] = _peak(hw, f"tiers.{hw.cpu.memory}.peak_bandwidth") | _peak(
+            hw, f"units.{hw.cpu.name}.quantised_bandwidth"
+        )
+    for what, values in ways.items():
+        settings = tuple(
+            f"{path}={text(value, hw.figures[path].dimension).replace(' ', '')}" for path, value in values.items()
+        )
+        if settings:
+            yield Change(what, {"set": settings})
+
+
+def _peak(hw: Hardware, path: str) -> dict[str, int]:
+    return {path: 2 * hw.figures[path].value} if path in hw.figures else {}
+
+
 def residency(run: Run) -> Iterator[Change]:
     """More memory for experts, and launches out of CUDA graphs."""
     workload, plan = run.workload, run.plan
@@ -140,7 +163,7 @@ def residency(run: Run) -> Iterator[Change]:
         yield Change("all of the experts", {"budget": "100%", "memory": None})
     elif more > plan.budget_bytes:
         yield Change("more of the experts", {"budget": _size(more), "memory": None})
-    if not workload.graphs and workload.hw.device.graph_launch_ps is not None:
+    if workload.runtime is None and not workload.graphs and workload.hw.device.graph_launch_ps is not None:
         yield Change("", {"graphs": True})
 
 

@@ -12,17 +12,21 @@ import numpy as np
 from simmoe import hardware_profiles
 from simmoe.play import popularity
 from simmoe.play.identity import policy_identity
-from simmoe.play.lengths import Lengths, Text, drawn, recorded
+from simmoe.play.lengths import Lengths, Text, drawn, of_requests, recorded
 from simmoe.play.memory import MICROBATCH, Memory, kv_bytes
 from simmoe.play.passes import clock_driven, scheduled
+from simmoe.play.traced import traced
+from simmoe.policies import runtime as runtimes
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide.gather import Requests, requests_of
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.model import ModelShape
+from simmoe.simulator.nouns.runtime import Runtime
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.plain import plain
+from simmoe.simulator.runtime_costs import RuntimeCosts
 from simmoe.simulator.time.engines import Engine, engine
 from simmoe.workloads import models
 from simmoe.workloads.format import trace as traces
@@ -53,25 +57,39 @@ class Workload:
         prompt: int | None = None,
         generate: int | None = None,
         depth: int | None = None,
+        requests: int | None = None,
         routing: str | None = None,
+        runtime: str | Path | Runtime = runtimes.IDEAL,
+        threads: int | None = None,
+        op_offload: bool = True,
         seed: int = 0,
     ) -> None:
         """trace: None draws routing of the class `routing` with `seed`, in the geometry of `model`. prompt, generate, depth: lengths of
         each sequence in tokens, and positions that it holds before them (play/lengths.py). tokens: play the first so many (whole
         passes). context: positions to reserve KV memory for. microbatch: what a window keeps beside its own (default 512). graphs:
         launches come from CUDA graphs. prefill_chunk, batch, schedule: other passes than recorded (policies/schedule). max_batch: how
-        many sequences a clock-driven schedule may run together (default: all). placement: one such as popular=50%:first=20% takes the
-        rows that it counts out of what is played. Raises UserError."""
+        many sequences a clock-driven schedule may run together (default: all). requests: how many sequences of the asked lengths
+        arrive under it. runtime: the engine whose costs these are; its threads on the CPU; op_offload: whether it may carry the CPU's
+        experts over the link in large passes. placement: one such as popular=50%:first=20% takes the rows that it counts out of what is
+        played. Raises UserError."""
         self.hw = hw if isinstance(hw, Hardware) else hardware_profiles.load(hw)
+        self.runtime = runtimes.given(runtime)
+        self.threads, self.op_offload = threads, op_offload
+        self.clock_driven = clock_driven(schedule)
         self.lengths = Lengths(prompt, generate, batch, depth)
+        if self.clock_driven is not None:
+            self.lengths = of_requests(self.lengths, requests, max_batch, trace is None)
+        elif requests is not None:
+            raise UserError(
+                f"--requests {requests} arrive under a clock-driven schedule, and --schedule {schedule} knows none: name one, such as "
+                "--schedule continuous, or use --batch for sequences that run together"
+            )
         self.model, self.text = _opened(trace, model, format, kv_format, self.lengths, routing, seed)
         self.recorded = self.text.trace
-        if self.lengths.asked and clock_driven(schedule) is not None:
-            raise UserError(
-                f"--schedule {schedule} plays the requests of a trace as they are: leave --prompt and --generate out"
-            )
+        if self.runtime is not None and prefill_chunk is None and self.clock_driven is None:
+            prefill_chunk = microbatch or self.runtime.microbatch or None
         whole = scheduled(self.recorded, schedule, prefill_chunk, batch)
-        if popularity.source(placement).startswith(popularity.FIRST) and clock_driven(schedule) is not None:
+        if popularity.source(placement).startswith(popularity.FIRST) and self.clock_driven is not None:
             raise UserError(
                 f"--placement {placement} counts the first passes, and which come first under --schedule {schedule} is not known "
                 "beforehand: count another trace"
@@ -80,7 +98,6 @@ class Workload:
         self.trace, self.all_tokens = first_tokens(whole, tokens), whole.n_tokens
         self.begun = self  # of a played workload: the one that a clock-driven schedule made passes of
         self.prefill_chunk, self.batch, self.schedule = prefill_chunk, batch, schedule
-        self.clock_driven = clock_driven(schedule)
         self.max_batch = self._most_sequences(max_batch)
         self.context = int(whole.position.max()) + 1 if context is None else self._enough(context)
         self.microbatch = self._beside_windows(microbatch)
@@ -115,12 +132,15 @@ class Workload:
         return held if max_batch is None else min(max_batch, held)
 
     def _beside_windows(self, microbatch: int | None) -> int:
-        """Positions that a window keeps beside its own. Raises UserError for a model without windows."""
-        if microbatch is not None and not self.model.has_windows:
+        """Positions that a window keeps beside its own: the tokens that an engine reads in a pass. Raises UserError where nothing reads
+        so many: a model without windows, under no engine."""
+        if microbatch is not None and not self.model.has_windows and self.runtime is None:
             raise UserError(
-                f"--microbatch {microbatch}: no layer of {self.model.name} has a window or chunks, so nothing would change; leave it out"
+                f"--microbatch {microbatch}: no layer of {self.model.name} has a window or chunks, so nothing would change; leave it out, "
+                "or name a --runtime, which reads prompts so many tokens at a time"
             )
-        return MICROBATCH if microbatch is None else microbatch
+        usual = (self.runtime and self.runtime.microbatch) or MICROBATCH
+        return usual if microbatch is None else microbatch
 
     @cached_property
     def trace_digest(self) -> str:
@@ -132,15 +152,20 @@ class Workload:
 
     @cached_property
     def costs(self) -> Costs:
-        return Costs(self.hw, self.model, self.trace, graphs=self.graphs)
+        if self.runtime is None:
+            return Costs(self.hw, self.model, self.trace, graphs=self.graphs)
+        how: dict[str, Any] = {"threads": self.threads, "offload": self.op_offload}
+        return RuntimeCosts(self.hw, self.model, self.trace, self.runtime, **how)
 
     def engine(self, wish: str = "auto", *, spans: bool = False, runs: int = 1) -> Engine:
         """The engine that plays `runs` runs of this workload; see simulator/time/engines.py."""
         return engine(wish, self.costs, self.requests, spans=spans, runs=runs)
 
-    def on(self, hw: Hardware) -> Workload:
-        """The same workload on another machine."""
-        return self._again(hw, self.begun.trace)
+    def on(self, hw: Hardware, runtime: Runtime | None = None) -> Workload:
+        """The same workload on another machine; under a runtime with other constants, where it is given."""
+        other = self._again(hw, self.begun.trace)
+        other.runtime = runtime or self.runtime
+        return other
 
     def first(self, tokens: int) -> Workload:
         """The same workload, but only the first tokens of its trace."""
@@ -180,6 +205,8 @@ class Workload:
         if self.model.has_windows:
             same["microbatch"] = self.microbatch
         other = Workload(hw, trace, self.model, context=self.context, graphs=self.graphs, **same)
+        other.runtime, other.threads, other.op_offload = self.runtime, self.threads, self.op_offload
+        other.microbatch = self.microbatch
         other.counted, other.text, other.lengths = self.counted, self.text, self.lengths
         return other
 
@@ -203,9 +230,14 @@ class Workload:
         )
         if self.max_batch is not None:
             said["max_batch"] = self.max_batch
-        if self.model.has_windows:
+        if self.model.has_windows or self.runtime is not None:
             said["microbatch"] = self.microbatch
+        if self.runtime is not None:
+            said["runtime"] = {"name": self.runtime.name, "digest": self.runtime.digest}
+            said |= {"threads": self.threads, "op_offload": self.op_offload}
         lengths = {name: getattr(self.lengths, name) for name in ("prompt", "generate", "depth")}
+        if self.clock_driven is not None:
+            lengths["requests"] = self.lengths.sequences
         said |= {name: tokens for name, tokens in lengths.items() if tokens is not None}
         if self.text.routing is not None:
             said["routing"] = self.text.routing
@@ -233,7 +265,7 @@ def _opened(
     if trace is not None:
         if routing is not None:
             raise UserError(f"--routing {routing} is drawn where there is no trace: leave --routing or --trace out")
-        whole = traces.given(trace)
+        whole = traced(trace, model)
         shape = model if isinstance(model, ModelShape) else _model_of(whole, model, format, kv_format)
         return shape, recorded(whole, lengths)
     if model is None:

@@ -62,6 +62,10 @@ def write_perfetto(run: Run, spans: Spans, path: Path) -> None:
     events += [_meta("thread_name", lane, name) for lane, name in lanes.items()]
     events += [_span(1, name, start, lasts) for name, start, lasts in spans.launches]
     events += [_span(2, _expert(run, obj), start, lasts) for obj, start, lasts in spans.transfers]
+    layers, layer_of = trace.layer_index, run.workload.requests.event_layer
+    events += [
+        _span(2, f"L{layers[layer_of[event]]}, for one pass", start, lasts) for event, start, lasts in spans.carried
+    ]
     for p, start in enumerate(run.clocks.start_ps.tolist()):
         phase = ("prefill", "decode")[trace.phase[p]]
         events.append(

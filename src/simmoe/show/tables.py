@@ -15,6 +15,7 @@ from simmoe.play.requests import Served
 from simmoe.play.result import Run
 from simmoe.play.what_if import Tried
 from simmoe.play.workload import Workload
+from simmoe.policies import runtime as runtimes
 from simmoe.show.grid import Column, Grid
 from simmoe.show.legend import legend
 from simmoe.show.screen import Screen
@@ -151,6 +152,7 @@ def show_requests(run: Run, found: Served, out: Screen) -> None:
 def heading(workload: Workload, plan: Plan, engine: str, files: list[str], out: Screen) -> None:
     facts = workload.facts()
     out.print(f" (engine {engine}): {workload.hw.title}", lead="Simulated")
+    out.print(of_runtime(workload))
     out.print(
         f"model {workload.memory.what}; {trace_named(workload)} {facts['trace']['digest'][:12]}, {played(workload)}; "
         f"eviction {plan.eviction}, scope {plan.scope}, timeline {plan.timeline}{extras(workload, plan)}, "
@@ -160,6 +162,16 @@ def heading(workload: Workload, plan: Plan, engine: str, files: list[str], out: 
     for note in (small_model(workload), *cautions(workload, plan)):
         if note:
             out.print(note)
+
+
+def of_runtime(workload: Workload) -> str:
+    """Whose kernels are timed, and what to know of it."""
+    runtime = workload.runtime
+    if runtime is None:
+        low, high = (f"{share:.0%}" for share in runtimes.ENGINES_REACH)
+        return f"Ideal runtime: real engines reach {low} to {high} of such speeds; --runtime NAME times one (simmoe runtime list)"
+    threads = f", {workload.threads} threads" if workload.threads else ""
+    return f"Runtime {runtime.name}{threads}: constants of builds {runtime.builds} (simmoe runtime show {runtime.name})"
 
 
 def trace_named(workload: Workload) -> str:
@@ -189,8 +201,9 @@ def show_band(run: Run, found: Band, out: Screen) -> None:
     """The ranges around tok/s."""
     (slow, fast), (low, high) = found.hardware, found.text
     texts = f", {number(low)} to {number(high)} over texts like this one (90 %, block bootstrap of the decode passes)"
+    engine = " and the runtime's" if run.workload.runtime else ""
     out.print(
-        f"Simulated {number(run.tok_s)} tok/s: {number(slow)} to {number(fast)} at the ends of the profile's ranges"
+        f"Simulated {number(run.tok_s)} tok/s: {number(slow)} to {number(fast)} at the ends of the profile's{engine} ranges"
         f"{texts if run.workload.text.routing is None else ''}."
     )
 

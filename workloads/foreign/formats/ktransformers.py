@@ -35,9 +35,10 @@ def read(file: File, stated: Stated) -> Trace:
     if is_torch(file) and not isinstance(values, np.ndarray):
         file.fail(f"{KEY} is no tensor")
     try:
-        counts = whole(file, np.array(values), KEY)
+        numbers = np.array(values)
     except ValueError as error:
         file.fail(f"{KEY} is no array: {error}")
+    counts = whole(file, numbers, KEY)
     if counts.ndim not in (2, 3) or not counts.size:
         file.fail(f"{KEY} has shape {counts.shape}; it must be [steps, layers, experts] or [layers, experts]")
     return drawn(file, stated, [counts.reshape(-1, *counts.shape[-2:]).sum(0)], "KTransformers")

@@ -36,7 +36,7 @@ def read(file: File, stated: Stated) -> Trace:
     table = whole_numbers(file, lines, COLUMNS, COLUMNS)
     layers = np.unique(table[:, 1])
     runs = _runs(table, single=len(layers) == 1, top_k=stated.top_k)
-    top_k = stated.top_k or min(run.end - run.begin for run in runs)
+    top_k = stated.top_k or _shortest(file, table, runs)
     passes, position = [], 0
     for first, end in _passes(runs):
         ids = _ids(file, table, runs[first:end], layers, top_k)
@@ -44,6 +44,17 @@ def read(file: File, stated: Stated) -> Trace:
         passes.append(Pass(PREFILL if len(ids) > 1 else DECODE, np.zeros(len(ids), int), rows, ids))
         position += len(ids)
     return trace(file, stated, _with_prompt(file, passes, stated.prompt), layers=layers.tolist(), notes=[NOTE])
+
+
+def _shortest(file: File, table: Array, runs: list[Run]) -> int:
+    """Experts of the shortest stretch; one that is short only at the end of the file tells that the file was cut there."""
+    lengths = [run.end - run.begin for run in runs]
+    if len(runs) > 1 and lengths[-1] < min(lengths[:-1]):
+        file.fail(
+            f"line {table[runs[-1].begin, 0]}: the file ends with a stretch of {lengths[-1]} experts of one layer, and every other one has "
+            f"at least {min(lengths[:-1])}; is it cut? if not, give --top-k"
+        )
+    return min(lengths)
 
 
 class Run(NamedTuple):

@@ -32,7 +32,7 @@ def recognises(file: File) -> bool:
 
 def read(file: File, stated: Stated) -> Trace:
     (_, about), *records = file.records
-    if not isinstance(about, dict) or about.get("format_version") not in (1, 2):
+    if not isinstance(about, dict) or type(version := about.get("format_version")) is not int or version not in (1, 2):
         file.fail("line 1: format_version must be 1 or 2")
     profile = _profile(file, about)
     rows, prompts = _rows(file, records)
@@ -75,6 +75,8 @@ def _arrays(file: File, rows: Rows, layers: list[int], k: int) -> tuple[Array, A
     for i, position in enumerate(sorted(rows)):
         for layer, one in rows[position].items():
             experts, weights = one["selected_experts"], one.get("selected_probabilities") or []
+            if not isinstance(weights, list) or any(type(w) not in (int, float) for w in weights):
+                file.fail(f"token {position}, layer {layer}: selected_probabilities must be a list of numbers")
             if len(experts) > k:
                 file.fail(f"token {position}, layer {layer} selects {len(experts)} experts; experts_per_token is {k}")
             at = i, layers.index(layer)

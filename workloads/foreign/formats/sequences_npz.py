@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from simmoe.simulator.nouns.trace import PREFILL, Trace
+from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
 from simmoe.simulator.reading import parse_json
 from simmoe.workloads.foreign.building import Pass, Stated, prompt_rows, request, trace
 from simmoe.workloads.foreign.file import Array, File
@@ -60,6 +60,8 @@ def _edges(file: File, tokens: int) -> list[int]:
 
 
 def _prompt(file: File, sequence: int, phase: Array) -> int:
+    if phase.dtype.kind not in "iub" or not np.isin(phase, (PREFILL, DECODE)).all():
+        file.fail(f"phase of sequence {sequence} is {phase.dtype}, {phase[:3].tolist()} …; 0 is prompt and 1 is decode")
     if (np.diff(phase.astype(int)) < 0).any():
         file.fail(
             f"phase of sequence {sequence} falls back to the prompt; its rows must be those of the prompt, then decoded ones"

@@ -48,7 +48,7 @@ def _answers(record: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
             else None
         )
         if isinstance(extra, dict) and isinstance(extra.get(KEY), str):
-            yield extra[KEY], record.get("usage") or {}
+            yield extra[KEY], usage if isinstance(usage := record.get("usage"), dict) else {}
 
 
 def _rows(file: File, stated: Stated, where: str, text: str, about: Mapping[str, Any]) -> tuple[Array, int, list[str]]:
@@ -58,7 +58,7 @@ def _rows(file: File, stated: Stated, where: str, text: str, about: Mapping[str,
     except (ValueError, binascii.Error) as error:
         file.fail(f"{where}: {KEY} is no int32 in base64: {error}")
     prompt, answer = about.get("prompt_tokens"), about.get("completion_tokens")
-    if not isinstance(prompt, int) or not isinstance(answer, int) or prompt + answer < 2:
+    if type(prompt) is not int or type(answer) is not int or min(prompt, answer) < 0 or prompt + answer < 2:
         file.fail(
             f"{where}: prompt_tokens and completion_tokens must stand beside {KEY}: they tell how many rows it has"
         )

@@ -60,8 +60,10 @@ def _of_json(
     given = {PROMPT: record.get(PROMPT), ANSWER: choice.get(ANSWER)}
     arrays = {name: _array(file, f"{where}: {name}", value) for name, value in given.items() if value is not None}
     tokens = record.get("prompt_token_ids")
-    said = len(tokens) if isinstance(tokens, list) else (record.get("usage") or {}).get("prompt_tokens")
-    return _joined(file, stated, where, arrays, said if isinstance(said, int) else None)
+    usage = record.get("usage")
+    told = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+    said = len(tokens) if isinstance(tokens, list) else told
+    return _joined(file, stated, where, arrays, said if type(said) is int else None)
 
 
 def _joined(

@@ -1,4 +1,4 @@
-"""How long a latency or a launch can be: below is what no machine of its kind does, above is a slip of the unit."""
+"""How long a latency or a launch can be, how fast a clock, how many processors a unit has: what lies outside is a slip of the unit."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.units import text
 
 NS, US, MS = 10**3, 10**6, 10**9  # picoseconds
+MHZ = 10**6
 
 
 class Ends(NamedTuple):
-    """The shortest and the longest that can be, in picoseconds, and why."""
+    """The least and the most that can be, in base units, and why."""
 
-    least_ps: int
-    most_ps: int
+    least: int
+    most: int
     why_least: str
     why_most: str
 
@@ -37,19 +38,28 @@ WAIT = Ends(
     "the time of a frame; a host that waits longer does other work",
 )
 FAULT = Ends(1 * US, 10 * MS, "a page fault of a CPU alone", "a fault that is served from a hard disk")
+CLOCK = Ends(
+    100 * MHZ,
+    6_200 * MHZ,
+    "a third of a Jetson in its slowest mode",
+    "a Core i9-14900KS, the fastest clock sold in 2026",
+)
+PROCESSORS = Ends(
+    1, 1024, "a unit without a processor computes nothing", "three times the 304 compute units of an MI300X"
+)
 UNIT = ("launch", "graph_launch", "grouped_launch", "kernel_floor", "graph_kernel_floor")
 WAITS = ("host_wait", "hand_over")
 
 
 def doubts(hw: Hardware, stores: frozenset[str], cpus: frozenset[str]) -> list[str]:
-    """One line for each time that cannot be true. stores: the tiers that are drives and no memory. cpus: the units that are CPUs."""
+    """One line for each time, clock or count that cannot be true. stores: the tiers that are drives. cpus: the units that are CPUs."""
     found = []
     for path, ends in _bounded(hw, stores, cpus):
         figure = hw.figures.get(path)
-        if figure is None or ends.least_ps <= figure.value <= ends.most_ps:
+        if figure is None or ends.least <= figure.value <= ends.most:
             continue
-        short = figure.value < ends.least_ps
-        limit, why = (ends.least_ps, ends.why_least) if short else (ends.most_ps, ends.why_most)
+        short = figure.value < ends.least
+        limit, why = (ends.least, ends.why_least) if short else (ends.most, ends.why_most)
         said = f"the {'least' if short else 'most'} is {text(limit, figure.dimension)}, {why}"
         found.append(f"{path}: {figure.text} ({figure.kind}) cannot be true: {said}")
     return found
@@ -66,4 +76,6 @@ def _bounded(hw: Hardware, stores: frozenset[str], cpus: frozenset[str]) -> Iter
             yield f"units.{name}.{key}", CPU if name in cpus else DEVICE
         for key in WAITS:
             yield f"units.{name}.{key}", WAIT
+        yield f"units.{name}.clock", CLOCK
+        yield f"units.{name}.processors", PROCESSORS
     yield "fabric.latency", FABRIC

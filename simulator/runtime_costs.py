@@ -1,0 +1,259 @@
+"""Costs under an engine: the laws of simulator/physics/kernels.py with the engine's constants and the machine's figures.
+
+A pass of few rows reads its weights once, at the rate that matrix-vector kernels reach, and every kernel has its fixed time. In a pass of
+many rows products are bound by FLOPs and by what their tiles read. Which of the two holds for routed experts follows from how many rows
+the pass gives an expert, so it is a matter of the pass and not of its routing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from math import ceil
+
+from simmoe.simulator.costs import Chain, Costs, Piece
+from simmoe.simulator.cpu_costs import CpuCosts
+from simmoe.simulator.errors import UserError
+from simmoe.simulator.link_time import link_bytes_per_s
+from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware
+from simmoe.simulator.nouns.model import MIXERS, Layer, ModelShape, Part
+from simmoe.simulator.nouns.runtime import Runtime
+from simmoe.simulator.nouns.trace import Trace
+from simmoe.simulator.pass_sizes import PassSize
+from simmoe.simulator.physics import PS_PER_S
+from simmoe.simulator.physics.gemv import read_ps
+from simmoe.simulator.physics.grouped import soft_shares
+from simmoe.simulator.physics.kernels import (
+    TILE,
+    clocked_per_s,
+    cpu_bytes_per_s,
+    filled_flops,
+    kernel_s,
+    read_bytes_per_s,
+    tile_bytes,
+)
+
+FEW_ROWS = 8  # up to so many rows a product reads its weights once (llama.cpp: MMVQ_MAX_BATCH_SIZE)
+READ, TILES, WIDE_TILES = range(
+    3
+)  # laws of a launch over routed experts: at most FEW_ROWS rows an expert, at most TILE, more
+IN_PLACE = (*MIXERS, "no_mixer")  # of attention
+BESIDE = ("query_lora", "indexer", "qk_norm", "qkv_bias", "output_gate", "post_norm", "sinks", "dense_beside")
+OF_EXPERTS = ("expert_bias", "ungated", "router_bias")
+
+
+class RuntimeCosts(Costs):
+    """Costs of every pass of a trace under an engine."""
+
+    laws = 3
+
+    def __init__(
+        self, hw: Hardware, model: ModelShape, trace: Trace, runtime: Runtime, *, threads: int | None = None, offload: bool = True
+    ) -> None:  # fmt: skip
+        """threads: that the engine uses on the CPU (default: one for each core). offload: large passes may carry the CPU's experts over
+        the link. Raises UserError for a machine without the figures that the engine's constants stand on."""
+        super().__init__(replace(hw, link=replace(hw.link, host_memory=runtime.host_memory)), model, trace)
+        check_figures(hw, runtime)
+        self.runtime, self.threads, self.may_carry = runtime, threads, offload and _carries(hw, runtime)
+        self.launch_ps = self.grouped_extra_ps = 0  # fixed times are part of each piece
+        self.soft_shares = soft_shares(1.0)  # the time of reading and the time of computing add up
+        unit, peak = hw.device, _peak(hw)
+        clock, cores = float(unit.clock_hz or 0), float(unit.processors or 0)
+        kernel, share = runtime.of("decode.kernel"), runtime.known("decode.memory")
+        self._kernel_ps = kernel_s(kernel, clock) * PS_PER_S if kernel else 0.0
+        self._read_rate = read_bytes_per_s(peak, share, runtime.of("decode.per_clock"), cores, clock)
+        self._cache_rate = share * peak
+        self._tile_rate = (runtime.of("prompt.tiles") or 0) * peak
+        self._flop_rate = self._rate_of("prompt.flops_per_clock", "prompt.peak")
+        self._attention_rate = self._rate_of("prompt.attention_flops_per_clock", "prompt.attention_peak")
+
+    def _rate_of(self, per_clock: str, share: str) -> float:
+        """FLOPs per second: so many in a clock of each processor, or a share of the peak; else what the profile states."""
+        unit, runtime = self.hw.device, self.runtime
+        if (each := runtime.of(per_clock)) is not None:
+            return clocked_per_s(each, float(unit.processors or 0), float(unit.clock_hz or 0))
+        peak = self.hw.figures.get(f"peak.flops.{self.model.compute}")
+        return (runtime.of(share) or 1.0) * (peak.value if peak else self.flops_per_s)
+
+    # --- kernels ----------------------------------------------------------------------------------------------------
+
+    def _fixed_ps(self, *parts: str) -> float:
+        return sum(self.runtime.kernels.get(part, 0) for part in parts) * self._kernel_ps
+
+    def mixer_kernels(self, layer: Layer) -> tuple[str, ...]:
+        """What the engine launches small kernels for in attention, or in what stands in its place."""
+        mixer = next((word for word in IN_PLACE if word in layer.features), "attention")
+        return (mixer, *(word for word in BESIDE if word in layer.features))
+
+    # --- pieces -----------------------------------------------------------------------------------------------------
+
+    def _piece(self, name: str, seconds: float, fixed_ps: float) -> Piece:
+        return self._launch_of(name, ceil(fixed_ps + seconds * PS_PER_S))
+
+    def _launch_of(self, name: str, ps: int) -> Piece:
+        return Piece(name, ps, ps * self.rate, ps)
+
+    def _product_s(self, part: Part, rows: int) -> float:
+        """A dense product of `rows` rows."""
+        if not part.params:
+            return 0.0
+        if rows <= FEW_ROWS:
+            return part.bytes / self._read_rate
+        flops = float(rows * part.flops_per_token)
+        return self._flops_s(filled_flops(flops, rows, self._half_rows)) + self._tiles_s(flops, rows, part)
+
+    @property
+    def _half_rows(self) -> float:
+        return self.runtime.of("prompt.rows") or 0.0
+
+    def _flops_s(self, flops: float) -> float:
+        return flops / self._flop_rate
+
+    def _tiles_s(self, flops: float, rows: float, part: Part) -> float:
+        return tile_bytes(flops, rows, part.bytes / part.params) / self._tile_rate if self._tile_rate else 0.0
+
+    def pieces(self, size: PassSize) -> list[Piece]:
+        if size not in self._pieces:
+            kinds = [piece for layer in self.kinds for piece in self._dense_pieces(layer, size)]
+            once = self._fixed_ps("end") + (self.runtime.of("decode.pass") or 0.0) * PS_PER_S
+            self._pieces[size] = [*kinds, self._piece("head", self._product_s(self.model.head, size.sequences), once)]
+        return self._pieces[size]
+
+    def _dense_pieces(self, layer: Layer, size: PassSize) -> list[Piece]:
+        each = (self.runtime.of("decode.layer") or 0.0) * PS_PER_S
+        fixed = self._fixed_ps(*self.mixer_kernels(layer)) + each
+        found = [self._piece("attention", self._mixer_s(layer, size), fixed)]
+        if not layer.n_experts and layer.ffn.bytes:
+            ungated = ("ungated",) if "ungated" in layer.features else ()
+            found.append(self._piece("ffn", self._product_s(layer.ffn, size.tokens), self._fixed_ps("ffn", *ungated)))
+        return found
+
+    def _mixer_s(self, layer: Layer, size: PassSize) -> float:
+        """Projections, caches and states. Few rows read the caches; many compute with them."""
+        places = [(cache, self.spans.index(cache.span)) for cache in layer.caches]
+        weights, state = self._product_s(layer.attention, size.tokens), 2 * size.sequences * layer.state_bytes
+        if size.tokens <= FEW_ROWS:
+            read = sum(size.kv_positions[i] * cache.bytes_per_position for cache, i in places)
+            return weights + (read + state) / self._cache_rate
+        flops = sum(size.attended[i] * cache.flops_per_position for cache, i in places)
+        return weights + flops / self._attention_rate + state / self._cache_rate
+
+    def shared(self, column: int, tokens: int) -> Chain:
+        key = (column, tokens)
+        if key not in self._shared:
+            layer = self.moe_layers[column]
+            gate = ("shared_gate",) if "shared_gate" in layer.features else ()
+            piece = self._piece("shared", self._product_s(layer.shared, tokens), self._fixed_ps("shared", *gate))
+            self._shared[key] = Chain(piece.ps, (piece,)) if layer.shared.bytes else Chain(0, ())
+        return self._shared[key]
+
+    # --- routed experts ---------------------------------------------------------------------------------------------
+
+    def law(self, size: PassSize) -> int:
+        rows = size.tokens * self.model.top_k / self.trace.n_experts
+        return READ if rows < FEW_ROWS else TILES if rows <= TILE else WIDE_TILES
+
+    def _experts_fixed_ps(self, column: int) -> int:
+        layer = self.moe_layers[column]
+        return ceil(self._fixed_ps("experts", *(word for word in OF_EXPERTS if word in layer.features)))
+
+    def experts_launch(self, column: int) -> tuple[int, int, Sequence[int]]:
+        return 0, self._experts_fixed_ps(column), self.soft_shares
+
+    def read_work(self, column: int, count: int, law: int = 0) -> int:
+        """What depends on how many experts are read: their weights, and what kernels waste on few rows of each."""
+        part = self.moe_layers[column].expert
+        if law == READ:
+            seconds = count * part.bytes / self._read_rate
+        else:
+            wasted = self._flops_s(count * part.flops_per_token * self._half_rows)
+            tiles = count * part.bytes / self._tile_rate if law == TILES and self._tile_rate else 0.0
+            seconds = wasted + tiles
+        return (ceil(seconds * PS_PER_S) + self._experts_fixed_ps(column)) * self.rate
+
+    def compute_ps(self, column: int, token_slots: int, law: int = 0) -> int:
+        """What depends on how many token slots are computed."""
+        part, seconds = self.moe_layers[column].expert, 0.0
+        if law != READ:
+            flops = float(token_slots * part.flops_per_token)
+            seconds = self._flops_s(flops)
+            if self._tile_rate:
+                whole = tile_bytes(flops, TILE, part.bytes / part.params if law == WIDE_TILES else 0.0)
+                seconds += whole / self._tile_rate
+        return ceil(seconds * PS_PER_S) + self._experts_fixed_ps(column)
+
+    # --- the CPU ----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def cpu(self) -> CpuCosts:
+        """Costs on the CPU: a layer's fixed time, and its kernels' own rate. Raises UserError where machine or engine has none."""
+        hw, runtime = self.hw, self.runtime
+        share = runtime.of("cpu.memory")
+        if hw.cpu is None:
+            return CpuCosts(hw, self.model)  # which says so
+        if share is None:
+            raise UserError(f"the runtime {runtime.name} computes no experts on the CPU; leave --placement and --miss out")
+        if hw.cpu.quantised_bytes_per_s is not None:
+            rate, fixed = float(hw.cpu.quantised_bytes_per_s), runtime.known("cpu.layer")
+        else:
+            rate, fixed = self._cpu_rate(hw.cpu, share), runtime.of("cpu.layer_uncalibrated") or runtime.known("cpu.layer")
+        unit = replace(hw.cpu, bytes_per_s=int(rate) // 1000 * 1000, launch_ps=ceil(fixed * PS_PER_S))
+        return CpuCosts(replace(hw, units={**hw.units, unit.name: unit}), self.model)
+
+    def _cpu_rate(self, unit: ComputeUnit, share: float) -> float:
+        """Of a host of which no more is known than its memory, and how many threads compute."""
+        peak = self.hw.tiers[unit.memory].peak_bytes_per_s
+        if peak is None:
+            raise UserError(
+                f"--runtime {self.runtime.name}: {self.hw.name} states no tiers.{unit.memory}.peak_bandwidth, of which cpu.memory is a "
+                "share; name the box in parts (--gpu, --host), or add the figure to the profile"
+            )
+        threads = self.threads or unit.processors or 1
+        return cpu_bytes_per_s(float(peak), share, threads, self.runtime.of("cpu.per_thread"))
+
+    def carries(self, size: PassSize) -> bool:
+        tokens, rows = self.runtime.of("link.offload_tokens"), self.runtime.of("link.offload_rows")
+        if not self.may_carry:
+            return False
+        if tokens is not None:
+            return size.tokens >= tokens
+        return size.tokens * self.model.top_k >= (rows or 0.0) * self.trace.n_experts
+
+    def carry_ps(self, column: int, count: int) -> int:
+        link = self.hw.link
+        return link.latency_ps + read_ps(count * self.moe_layers[column].expert.bytes, link_bytes_per_s(self.hw))
+
+
+def _carries(hw: Hardware, runtime: Runtime) -> bool:
+    """Whether the engine may carry the CPU's experts to the device: not where both read one memory."""
+    return not hw.unified and any(runtime.of(f"link.offload_{what}") is not None for what in ("tokens", "rows"))
+
+
+def check_figures(hw: Hardware, runtime: Runtime) -> None:
+    """Raises UserError for a machine of which something is not known that the engine's constants multiply."""
+    unit = hw.device
+    stated = {"processors": unit.processors, "clock": unit.clock_hz}
+    asked = [
+        path for path in ("decode.kernel", "decode.per_clock", "prompt.flops_per_clock") if runtime.of(path) is not None
+    ]
+    for name, figure in stated.items() if asked else ():
+        if figure is None:
+            raise UserError(
+                f"--runtime {runtime.name}: {hw.name} states no units.{unit.name}.{name}, which {asked[0]} counts by; add it to the "
+                f"profile, such as {EXAMPLES[name]}"
+            )
+    if hw.device_memory.peak_bytes_per_s is None:
+        raise UserError(
+            f"--runtime {runtime.name}: {hw.name} states no peak.memory_bandwidth, of which decode.memory is a share; add it to the profile"
+        )
+
+
+EXAMPLES = {
+    "processors": "processors: {value: 128, kind: nominal, source: data sheet}",
+    "clock": "clock: {value: 2.52 GHz, kind: nominal, source: data sheet}",
+}
+
+
+def _peak(hw: Hardware) -> float:
+    return float(hw.device_memory.peak_bytes_per_s or 0)
