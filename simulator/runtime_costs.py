@@ -197,7 +197,9 @@ class RuntimeCosts(Costs):
                 f"the runtime {runtime.name} computes no experts on the CPU; leave --placement and --miss out"
             )
         rate = float(hw.cpu.quantised_bytes_per_s or self._cpu_rate(hw.cpu, share))
-        unit = replace(hw.cpu, bytes_per_s=int(rate) // 1000 * 1000, launch_ps=ceil(runtime.known("cpu.layer") * PS_PER_S))
+        unit = replace(
+            hw.cpu, bytes_per_s=int(rate) // 1000 * 1000, launch_ps=ceil(runtime.known("cpu.layer") * PS_PER_S)
+        )
         each = runtime.of("cpu.flops_per_clock")
         if each is not None and unit.clock_hz:
             cores = min(self.threads or unit.processors or 1, unit.processors or 1)
