@@ -14,11 +14,17 @@ from simmoe.play.kinds import Policy
 from simmoe.play.options import Declared
 from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.errors import UserError
-from simmoe.workloads import models
+from simmoe.workloads import models, synthetic
 from simmoe.workloads.format import trace as traces
 
-FINDERS = {"trace": traces.find, "model": models.find}  # of all that is no machine and no policy
-FOLDERS = {"hw": hardware_profiles.FOLDERS, "trace": (traces.BUNDLED,), "model": (models.FOLDER,)}
+FINDERS = {
+    "trace": traces.find,
+    "model": models.find,
+    "routing": synthetic.find,
+}  # of all that is no machine and no policy
+FOLDERS: dict[str, tuple[Path, ...]] = {
+    "hw": hardware_profiles.FOLDERS, "trace": (traces.BUNDLED,), "model": (models.FOLDER,), "routing": (),
+}  # fmt: skip
 
 
 def named(options: Mapping[str, Declared], values: Mapping[str, Any]) -> Iterator[tuple[Declared, Any]]:
@@ -29,6 +35,7 @@ def named(options: Mapping[str, Declared], values: Mapping[str, Any]) -> Iterato
             value is not None
             and (name in FOLDERS or _is_policy(option))
             and not (name == "eviction" and value in BOUNDS)
+            and not (name == "routing" and not synthetic.is_file(str(value)))
         ):
             yield option, value
 
