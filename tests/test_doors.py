@@ -103,6 +103,18 @@ def test_a_ladder_says_how_often_it_plays(capsys: pytest.CaptureFixture[str], mo
     ), err
 
 
+def test_a_sweep_says_what_its_longest_trials_would_take(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    space = {"schema": 1, "name": "s", "hw": "a100", "model": "olmoe-1b-7b", "prompt": [16, 4], "generate": 2, "budget": ["25%", "50%"],
+             "objectives": {"tok_s": "maximize"}}  # fmt: skip
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(space))
+    monkeypatch.setattr(extent, "LONG_S", 0.0)
+    assert main(["sweep", str(tmp_path / "s.yaml"), "--sampler", "grid"]) == 0
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first.startswith("sweep: 18 tokens in 3 passes, 16 layers × top-8, drawn once, played 4 times: about"), first
+
+
 def test_what_cannot_fit_is_not_drawn_first(capsys: pytest.CaptureFixture[str]) -> None:
     """64 million tokens would be drawn for an hour; the cache of one sequence says it at once."""
     assert main(["run", "--hw", "a100", "--model", "oracle-moe-2x4", "--batch", "100000"]) == 2
