@@ -11,9 +11,8 @@ from typing import Any
 
 from simmoe.simulator import reading
 from simmoe.simulator.errors import UserError
-from simmoe.workloads.importers.bounds import bounds
+from simmoe.workloads.importers.bounds import LAYERS, MOST_LAYERS, bounds
 
-MOST_LAYERS = 1_024  # the deepest published model has 126; each layer is described apart
 TEXT = (
     "text_config",
     "llm_config",
@@ -36,7 +35,6 @@ NUMBER_FORMAT = ("dtype", "torch_dtype")
 KNOWN_FORMAT = re.compile(  # of PyTorch, which gains one now and then
     r"(torch\.)?(auto|b?float16|float(32|64)?|half|double|u?int(8|16|32|64)|float(4|8)_e\d+m\d+\w*)"
 )
-COUNT_OF_LAYERS = ("num_hidden_layers", "num_layers", "num_decoder_layers")
 TOP_K = ("num_experts_per_tok", "num_experts_per_token", "moe_k", "moe_topk", "top_k_experts", "experts_per_token")
 ALWAYS = {"switch_transformers": 1, "nllb-moe": 2}  # experts that a token uses, where the class has no field for it
 
@@ -68,7 +66,7 @@ class Config:
 
     def _of_all_layers(self, name: str, value: Any) -> Any:
         """Some files give one value for each layer; where all are alike it is one value."""
-        if not isinstance(value, list) or name in COUNT_OF_LAYERS:
+        if not isinstance(value, list) or name in LAYERS:
             return value
         same = all(type(one) is type(value[0]) and one == value[0] for one in value)
         if not same or len(value) < self.layers:

@@ -72,7 +72,7 @@ def caution(said: Described) -> str:
         found.append(f"layers of {', '.join(words)} are counted as full attention, since no rule here knows them")
     if name := number_format(said.config.fields):
         found.append(
-            f"no number format {reprlib.repr(name)} is known here, in which the file says that its weights are: their bytes are those of --format"
+            f"the file says that its weights are in {reprlib.repr(name)}, of which nothing is known here: their bytes are those of --format"
         )
     picks = any(one.get("read") for fact in facts(said) for one in fact.caches)
     if said.config.number("index_n_heads", "index_topk", default=0) and not picks:

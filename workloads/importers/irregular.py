@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable
 from typing import Any
 
@@ -90,9 +91,11 @@ def _gemma_attention(c: Config, full: bool, i: int) -> Shapes:
     """transformers 5 writes the widths of single layers as per_layer_config; the published files have two fields for all of them."""
     same = c.flag("attention_k_eq_v") and full
     written = Config(c.mapping("per_layer_config"), f"{c.where}: per_layer_config")
-    for key in written.fields:
-        if not key.isdecimal() or int(key) >= c.layers:
-            raise UserError(f"{written.where} names {key!r}; its keys are the numbers of layers, 0 to {c.layers - 1}")
+    for name in written.fields:
+        if not name.isdecimal() or int(name) >= c.layers:
+            raise UserError(
+                f"{written.where} names {reprlib.repr(name)}; its keys are the numbers of layers, 0 to {c.layers - 1}"
+            )
     own = Config({**c.fields, **written.mapping(f"{i:02}"), **written.mapping(str(i))}, c.where)
     heads, dim = (
         c.number("num_attention_heads"),

@@ -104,7 +104,7 @@ def unknown(words: list[str]) -> list[str]:
 
 
 def known(config: Config, layers: int, *can: str) -> list[str]:
-    """One word per layer, all of them such as the blocks of a family `can` be. A word of another kind is refused: its matrices are not known."""
+    """One word per layer, of those that blocks of a family `can` be. Another word is refused: its matrices are not known."""
     words = kinds(config, layers)
     if LINEAR in can and not any(config.fields.get(key) for key in (*LISTS, *OLDER)):
         raise UserError(
@@ -113,8 +113,8 @@ def known(config: Config, layers: int, *can: str) -> list[str]:
     for word in words:
         if word not in can:
             raise UserError(
-                f"{config.where}: it names layers of {reprlib.repr(word)}, of which this family has no block here; known: {', '.join(can)}; "
-                "docs/extending/model.md says where to add one"
+                f"{config.where}: it names layers of {reprlib.repr(word)}, of which this family has no block here; known: "
+                f"{', '.join(can)}; docs/extending/model.md says where to add one"
             )
     return words
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from simmoe.simulator.errors import UserError
-
-MOST_LAYERS = 1_024  # the deepest published model has 126; each layer is described apart
+from simmoe.workloads.importers.bounds import MOST_LAYERS
 
 
 @dataclass(frozen=True)
