@@ -360,7 +360,7 @@ TINY_MIXTRAL = {
         ({}, [("blk.0.attn_q.weight", (2048, 2048), Q8)], "tensor 'blk.0.attn_q.weight' is there 2 times"),
         ({}, [("blk.1.attn_q.weight", (2048, 2048), Q8)], "tensor 'blk.1.attn_q.weight' is beyond the 1 blocks"),
         ({"expert_count": 64}, [], "expert_count is 64, but its tensors hold 32 experts"),
-        ({"embedding_length": 0}, [], "embedding_length is 0, but a row of token_embd.weight has"),
+        ({"embedding_length": 64}, [], "embedding_length is 64, but a row of token_embd.weight has"),
     ],
 )
 def test_a_gguf_file_that_contradicts_itself_is_refused(
