@@ -39,7 +39,9 @@ VECTOR = re.compile(
     r"(^|\.)(A_log|D|conv1d|dt_bias|position_bias|relative_attention_bias|\w*norm\w*)(\.|$)|bias$|_scale$"
 )
 EXPERT = re.compile(r"(^|\.)experts\.(?:expert_)?(?:(\d+)\.)?")
-SHARED = re.compile(r"(^|\.)shared|(^|\.)share_expert")
+SHARED = re.compile(
+    r"(^|\.)shared|(^|\.)share_expert|(^|\.)fc\d_latent_proj"
+)  # or a projection before and behind all experts
 ROUTER = re.compile(
     r"(^|\.)(gate|router|classifier|shared_expert_gate|shared_gate)(\.(gate|layer|proj|wg|classifier))?\.weight$"
 )
