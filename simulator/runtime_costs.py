@@ -197,8 +197,13 @@ class RuntimeCosts(Costs):
         return READ if rows < FEW_ROWS else TILES if rows <= TILE else WIDE_TILES
 
     def _experts_fixed_ps(self, column: int) -> int:
-        layer = self.moe_layers[column]
-        return ceil(self._fixed_ps("experts", *(word for word in OF_EXPERTS if word in layer.features)))
+        return self._fixed_of_experts[column]
+
+    @cached_property
+    def _fixed_of_experts(self) -> list[int]:
+        """Of each MoE layer: asked for every count of a table."""
+        words = [[word for word in OF_EXPERTS if word in layer.features] for layer in self.moe_layers]
+        return [ceil(self._fixed_ps("experts", *beside)) for beside in words]
 
     def experts_launch(self, column: int) -> tuple[int, int, Sequence[int]]:
         return 0, self._experts_fixed_ps(column), self.soft_shares

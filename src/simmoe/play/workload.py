@@ -191,6 +191,8 @@ class Workload:
         """The same workload on another machine; under a runtime with other constants, where it is given."""
         other = self._again(hw, self.begun.trace)
         other.runtime = runtime or self.runtime
+        if "requests" in self.__dict__ and self.begun is self:  # of the same rows
+            other.requests = self.requests
         return other
 
     def first(self, tokens: int) -> Workload:
