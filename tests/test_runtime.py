@@ -206,15 +206,15 @@ def test_layers_that_are_the_cpus_take_its_rate_and_its_memory(capsys):
     whole = sum(layer.attention.bytes for layer in model.layers[:25])
     experts = sum(layer.expert_bytes for layer in model.layers[:25])
     held = found["other_memory_bytes"]["host_dram"]
-    assert (held["layers of the CPU"], held["experts of the CPU"]) == (whole, experts)
-    assert found["memory_bytes"]["dense"] == model.dense_bytes - whole
+    assert (held["layers of the CPU"], held["experts of the CPU"]) == (whole + model.embedding.bytes, experts)
+    assert found["memory_bytes"]["dense"] == model.dense_bytes - whole - model.embedding.bytes
     everything = run(*words, "-ngl 49", capsys=capsys)
     moe = run(*words, "-ngl 49 -ncmoe 25", capsys=capsys)
     assert everything["tok_s"] > moe["tok_s"] > found["tok_s"]
     slower = 1 / found["tok_s"] - 1 / moe["tok_s"]  # the CPU reads what the GPU read
     assert slower == pytest.approx(whole / (0.46 * 51.2e9), rel=0.15)
     none = run(*words, "-ngl 0", capsys=capsys)
-    assert none["memory_bytes"]["dense"] == model.embedding.bytes and none["memory_bytes"]["kv"] == 0
+    assert none["memory_bytes"]["dense"] == 0 and none["memory_bytes"]["kv"] == 0
 
 
 def test_caches_in_host_memory_are_the_cpus_to_read(capsys):

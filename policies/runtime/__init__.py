@@ -34,7 +34,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     },
     "cpu": {"layer": "time", "memory": "share", "per_thread?": "bandwidth", "flops_per_clock?": "number"},
     "link": {"offload_tokens?": "number", "offload_rows?": "number"},
-    "buffers": {"logits": "number", "activations": "number"},
+    "buffers": {"beside": "bytes"},
 }  # fmt: skip
 _REQUIRED = ("schema", "name", "title", "builds", "kernels", "decode")
 _OPTIONAL = ("engine", "timeline", "streams", "microbatch", "host_memory", "notes", "prompt", "cpu", "link", "buffers")
@@ -170,8 +170,8 @@ def constant(node: object, dimension: str, at: str) -> Constant:
 def _number(value: Any, dimension: str, at: str) -> float:
     if dimension == "time":
         return parse(value, "time", at) / 1e12
-    if dimension == "bandwidth":
-        return float(parse(value, "bandwidth", at))
+    if dimension in ("bandwidth", "bytes"):
+        return float(parse(value, dimension, at))
     most = 2.0 if dimension == "share" else 1e6
     if type(value) not in (int, float) or not 0 < value <= most:
         raise UserError(f"{at}: {reprlib.repr(value)} is no {dimension} above 0 and up to {most:g}")

@@ -9,6 +9,8 @@ the dense FFN makes it 116.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from simmoe.simulator.nouns.model import Layer, ModelShape
 
 NUMBER_BYTES = 4  # activations are f32
@@ -17,13 +19,18 @@ BESIDE_BYTES = 2**29  # memory pools, fragments and workspaces of kernels: assum
 
 def buffer_bytes(model: ModelShape, microbatch: int, blocks_on_cpu: int, carries: bool) -> int:
     """Of passes of at most `microbatch` tokens. carries: such passes copy the weights of `blocks_on_cpu` blocks to the card."""
+    return of_graph(model, microbatch, model.layers[:blocks_on_cpu] if carries else ()) + BESIDE_BYTES
+
+
+def of_graph(model: ModelShape, microbatch: int, carried: Iterable[Layer]) -> int:
+    """What one pass needs. carried: layers whose experts it may copy to the card."""
     alive = [_end(model, microbatch)]
-    copied = [layer for layer in model.layers[:blocks_on_cpu] if layer.n_experts] if carries else []
+    copied = {layer for layer in carried if layer.n_experts}
     for layer in {layer for layer in model.layers if layer.n_experts}:
         inside = _inside(model, layer, layer.expert.params, model.top_k, microbatch)
         alive.append(inside + (layer.expert_bytes // _matrices(layer) if layer in copied else 0))
     alive += [_inside(model, layer, layer.ffn.params, 1, microbatch) for layer in {*model.layers} if layer.ffn.params]
-    return max(alive) + BESIDE_BYTES
+    return max(alive)
 
 
 def _end(model: ModelShape, tokens: int) -> int:

@@ -145,17 +145,15 @@ class Workload:
         """What an engine holds in memory beside weights and caches; nothing without one."""
         if self.runtime is None:
             return {}
-        width, expert = self.model.width, max(layer.expert.params for layer in self.model.layers)
-        words, inner = (count // width if width else 0 for count in (self.model.head.params, expert))
-        numbers = 2 * width + self.model.top_k * inner  # each matrix of an expert gives numbers of its own
+        beside = self.runtime.of("buffers.beside")
         carries = self.op_offload and self.runtime.carries and not self.hw.unified
         layers, blocks = self.model.layers, self.cpu_blocks
         dense = sum(x.attention.bytes + x.ffn.bytes + x.shared.bytes for x in layers[:blocks])
-        dense += self.model.head.bytes * (self.gpu_layers == 0)
+        dense += self.model.head.bytes * (self.gpu_layers == 0) + self.model.embedding.bytes * (self.hw.cpu is not None)
         one = [layer.kv_bytes(self.context, self.microbatch) for layer in layers]
         kv = self.kv_bytes * sum(one[: blocks if self.kv_offload else None]) // max(sum(one), 1)
         return {
-            "buffer_bytes": self.runtime.buffer_bytes(self.microbatch, numbers, words), "carries": carries,
+            "pass_tokens": 0 if beside is None else self.microbatch, "carries": carries, "beside_bytes_of_engine": int(beside or 0),
             "host_dense_bytes": dense, "host_kv_bytes": kv,
         }  # fmt: skip
 
