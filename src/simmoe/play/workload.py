@@ -145,7 +145,9 @@ class Workload:
             return {}
         width, expert = self.model.width, max(layer.expert.params for layer in self.model.layers)
         words, inner = (count // width if width else 0 for count in (self.model.head.params, expert))
-        numbers = 2 * width + self.model.top_k * inner  # the matrices of an expert give one number each, of three or two
+        numbers = (
+            2 * width + self.model.top_k * inner
+        )  # the matrices of an expert give one number each, of three or two
         carries = self.op_offload and self.runtime.carries and not self.hw.unified
         return {"buffer_bytes": self.runtime.buffer_bytes(self.microbatch, numbers, words), "carries": carries}
 
