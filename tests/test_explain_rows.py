@@ -65,12 +65,12 @@ def test_the_kernel_time_of_resident_decode_is_found(capsys, tmp_path):
 
 @pytest.mark.slow
 def test_rows_as_simulated_need_no_change(capsys, tmp_path):
+    """The 4,096 tokens behind position 1,024 are those of their middle, 3,064 to 3,080."""
+    there = speed(SMALL, "llama_cpp_cuda", prompt=0, generate=16, depth=1024 + 2040)
     bench = tmp_path / "bench.md"
-    bench.write_text(
-        HEAD + row(SMALL[2], 0, 512, "auto", "tg16", speed(SMALL, "llama_cpp_cuda", prompt=0, generate=16))
-    )
+    bench.write_text(HEAD + row(SMALL[2], 0, 512, "auto", "tg4096 @ d1024", there))
     found = explained(capsys, bench, SMALL)
-    assert found["rows"][0]["simulated_tok_s"] == pytest.approx(found["rows"][0]["measured_tok_s"], rel=1e-6)
+    assert found["rows"][0]["simulated_tok_s"] == pytest.approx(there, rel=1e-6)
     assert found["fits"][0]["factor"] == pytest.approx(1, abs=1e-3)
     assert found["fits"][0]["inside"] and found["fits"][0]["cause"] is None
 
