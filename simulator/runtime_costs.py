@@ -41,6 +41,10 @@ READ, TILES, WIDE_TILES = range(
 IN_PLACE = (*MIXERS, "no_mixer")  # of attention
 BESIDE = ("query_lora", "indexer", "qk_norm", "qkv_bias", "output_gate", "post_norm", "sinks", "dense_beside")
 OF_EXPERTS = ("expert_bias", "ungated", "router_bias")
+ON_CPU, KV_ON_CPU = (
+    "on the CPU",
+    "KV on the CPU",
+)  # words of layers here: the CPU has all of it, or computes its attention alone
 
 
 class RuntimeCosts(Costs):
@@ -49,11 +53,16 @@ class RuntimeCosts(Costs):
     laws = 3
 
     def __init__(
-        self, hw: Hardware, model: ModelShape, trace: Trace, runtime: Runtime, *, threads: int | None = None, offload: bool = True
+        self, hw: Hardware, model: ModelShape, trace: Trace, runtime: Runtime, *, threads: int | None = None, offload: bool = True,
+        cpu_blocks: int = 0, kv_on_cpu: bool = False,
     ) -> None:  # fmt: skip
-        """threads: that the engine uses on the CPU (default: one for each core). offload: large passes may carry the CPU's experts over
-        the link. Raises UserError for a machine without the figures that the engine's constants stand on."""
-        super().__init__(replace(hw, link=replace(hw.link, host_memory=runtime.host_memory)), model, trace)
+        """threads: that the engine uses on the CPU (default: one for each core). offload: large passes may carry what the CPU has over
+        the link. cpu_blocks: the first so many layers are the CPU's whole, but for experts, which the placement gives. kv_on_cpu: so are
+        all caches. Raises UserError for a machine without the figures that the engine's constants stand on."""
+        marked = replace(
+            model, layers=tuple(_marked(i, layer, cpu_blocks, kv_on_cpu) for i, layer in enumerate(model.layers))
+        )
+        super().__init__(replace(hw, link=replace(hw.link, host_memory=runtime.host_memory)), marked, trace)
         check_figures(hw, runtime)
         self.runtime, self.threads, self.may_carry = runtime, threads, offload and runtime.carries and not hw.unified
         self.launch_ps = self.grouped_extra_ps = 0  # fixed times are part of each piece
@@ -121,6 +130,8 @@ class RuntimeCosts(Costs):
         return self._pieces[size]
 
     def _dense_pieces(self, layer: Layer, size: PassSize) -> list[Piece]:
+        if ON_CPU in layer.features:
+            return self._pieces_of_the_cpu(layer, size)
         each = (self.runtime.of("decode.layer") or 0.0) * PS_PER_S
         fixed = self._fixed_ps(*self.mixer_kernels(layer)) + each
         found = [self._piece("attention", self._mixer_s(layer, size), fixed)]
@@ -133,16 +144,47 @@ class RuntimeCosts(Costs):
         """Projections, caches and states. Few rows read the caches; many compute with them."""
         places = [(cache, self.spans.index(cache.span)) for cache in layer.caches]
         weights, state = self._product_s(layer.attention, size.tokens), 2 * size.sequences * layer.state_bytes
+        if KV_ON_CPU in layer.features and layer.caches:
+            return (
+                weights + self.runtime.known("cpu.layer") + self._cache_on_cpu_s(layer, size) + state / self._cache_rate
+            )
         if size.tokens <= FEW_ROWS:
             read = sum(size.kv_positions[i] * cache.bytes_per_position for cache, i in places)
             return weights + (read + state) / self._cache_rate
         flops = sum(size.attended[i] * cache.flops_per_position for cache, i in places)
         return weights + flops / self._attention_rate + state / self._cache_rate
 
+    def _cache_on_cpu_s(self, layer: Layer, size: PassSize) -> float:
+        """Caches that the CPU reads and computes with."""
+        places = [(cache, self.spans.index(cache.span)) for cache in layer.caches]
+        read = sum(size.kv_positions[i] * cache.bytes_per_position for cache, i in places)
+        flops = sum(size.attended[i] * cache.flops_per_position for cache, i in places)
+        return max(read / (1000 * self.cpu.rate), flops / self.cpu.flops_per_s)
+
+    def _pieces_of_the_cpu(self, layer: Layer, size: PassSize) -> list[Piece]:
+        """A layer of which the CPU has all but its experts: computed there, or carried over the link by a large pass."""
+        state = 2 * size.sequences * layer.state_bytes / (1000 * self.cpu.rate)
+        attention = self._on_cpu_s(layer.attention, size) + self._cache_on_cpu_s(layer, size) + state
+        found = [self._piece("attention", attention, 0.0)]
+        if not layer.n_experts and layer.ffn.bytes:
+            found.append(self._piece("ffn", self._on_cpu_s(layer.ffn, size), 0.0))
+        return found
+
+    def _on_cpu_s(self, part: Part, size: PassSize) -> float:
+        """Weights of the CPU in a pass."""
+        if self.carries(size):
+            return part.bytes / link_bytes_per_s(self.hw) + self._product_s(part, size.tokens)
+        return max(part.bytes / (1000 * self.cpu.rate), size.tokens * part.flops_per_token / self.cpu.flops_per_s)
+
     def shared(self, column: int, tokens: int) -> Chain:
         key = (column, tokens)
         if key not in self._shared:
             layer = self.moe_layers[column]
+            if ON_CPU in layer.features and layer.shared.bytes:
+                size = PassSize(tokens, 1, (), ())
+                piece = self._piece("shared", self._on_cpu_s(layer.shared, size), 0.0)
+                self._shared[key] = Chain(piece.ps, (piece,))
+                return self._shared[key]
             gate = ("shared_gate",) if "shared_gate" in layer.features else ()
             piece = self._piece("shared", self._product_s(layer.shared, tokens), self._fixed_ps("shared", *gate))
             self._shared[key] = Chain(piece.ps, (piece,)) if layer.shared.bytes else Chain(0, ())
@@ -202,7 +244,9 @@ class RuntimeCosts(Costs):
                 f"the runtime {runtime.name} computes no experts on the CPU; leave --placement and --miss out"
             )
         rate = float(hw.cpu.quantised_bytes_per_s or self._cpu_rate(hw.cpu, share))
-        unit = replace(hw.cpu, bytes_per_s=int(rate) // 1000 * 1000, launch_ps=ceil(runtime.known("cpu.layer") * PS_PER_S))
+        unit = replace(
+            hw.cpu, bytes_per_s=int(rate) // 1000 * 1000, launch_ps=ceil(runtime.known("cpu.layer") * PS_PER_S)
+        )
         each = runtime.of("cpu.flops_per_clock")
         if each is not None and unit.clock_hz:
             cores = min(self.threads or unit.processors or 1, unit.processors or 1)
@@ -232,6 +276,11 @@ class RuntimeCosts(Costs):
     def carry_ps(self, column: int, count: int) -> int:
         link = self.hw.link
         return link.latency_ps + read_ps(count * self.moe_layers[column].expert.bytes, link_bytes_per_s(self.hw))
+
+
+def _marked(number: int, layer: Layer, cpu_blocks: int, kv_on_cpu: bool) -> Layer:
+    words = [ON_CPU] * (number < cpu_blocks) + [KV_ON_CPU] * kv_on_cpu
+    return replace(layer, features=(*layer.features, *words)) if words else layer
 
 
 def check_figures(hw: Hardware, runtime: Runtime) -> None:

@@ -314,6 +314,8 @@ def gguf(path: Path, family: str, layers: int, expert_type: int = 8, **said: Any
     for i in range(layers):
         tensors += [(f"blk.{i}.attn_q.weight", (64, 64), 8), (f"blk.{i}.ffn_gate_inp.weight", (64, 4), 0),
                     *((f"blk.{i}.ffn_{m}_exps.weight", (64, 64, 4), expert_type) for m in ("gate", "up", "down"))]  # fmt: skip
+        if rank := said.get("attention.kv_lora_rank"):
+            tensors.append((f"blk.{i}.attn_kv_a_mqa.weight", (64, rank + said["rope.dimension_count"]), 8))
     infos = [text(name) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, kind, 0) for name, dims, kind in tensors]
     path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(pairs)) + b"".join(pairs + infos))
     return path

@@ -198,6 +198,35 @@ def test_small_passes_stay_on_the_cpu(capsys):
     assert run(*words, "32", capsys=capsys)["prefill"]["carried"] > 0
 
 
+def test_layers_that_are_the_cpus_take_its_rate_and_its_memory(capsys):
+    """Qwen3-30B-A3B has 48 layers and an output: -ngl 24 leaves 25 layers to the CPU."""
+    words = ("--runtime", "llama_cpp_cuda", "--generate", "2", "--flags")
+    found = run(*words, "-ngl 24", capsys=capsys)
+    model = simmoe.load_model("qwen3-30b-a3b", "Q4_K_M")
+    whole = sum(layer.attention.bytes for layer in model.layers[:25])
+    experts = sum(layer.expert_bytes for layer in model.layers[:25])
+    held = found["other_memory_bytes"]["host_dram"]
+    assert (held["layers of the CPU"], held["experts of the CPU"]) == (whole, experts)
+    assert found["memory_bytes"]["dense"] == model.dense_bytes - whole
+    everything = run(*words, "-ngl 49", capsys=capsys)
+    moe = run(*words, "-ngl 49 -ncmoe 25", capsys=capsys)
+    assert everything["tok_s"] > moe["tok_s"] > found["tok_s"]
+    slower = 1 / found["tok_s"] - 1 / moe["tok_s"]  # the CPU reads what the GPU read
+    assert slower == pytest.approx(whole / (0.46 * 51.2e9), rel=0.15)
+    none = run(*words, "-ngl 0", capsys=capsys)
+    assert none["memory_bytes"]["dense"] == model.embedding.bytes and none["memory_bytes"]["kv"] == 0
+
+
+def test_caches_in_host_memory_are_the_cpus_to_read(capsys):
+    words = ("--runtime", "llama_cpp_cuda", "--generate", "2", "--depth", "8k", "--flags")
+    there, here = run(*words, "-nkvo 1", capsys=capsys), run(*words, "-nkvo 0", capsys=capsys)
+    assert there["memory_bytes"]["kv"] == 0
+    assert there["other_memory_bytes"]["host_dram"]["KV"] == here["memory_bytes"]["kv"]
+    slower = 1 / there["tok_s"] - 1 / here["tok_s"]
+    read = 48 * 4 * 128 * 2 * 2 * (8192 + 512)  # 48 layers, 4 heads of 128, keys and values of 2 bytes
+    assert slower == pytest.approx(read / (0.46 * 51.2e9) + 48 * 100e-6 - read / (0.84 * 936e9), rel=0.05)
+
+
 # --- equal executors ------------------------------------------------------------------------------------------------
 
 
@@ -331,7 +360,7 @@ def test_every_bundled_runtime_is_named_like_its_file_and_shows(name, capsys):
     assert runtimes.load(name).name == name
     assert main(["runtime", "show", name]) == 0 and main(["runtime", "show", name, "--json"]) == 0
     assert (Path(runtimes.FOLDER) / f"{name}.yaml").is_file()
-    assert "fitted" in capsys.readouterr().out
+    assert "range" in capsys.readouterr().out
 
 
 def test_a_scenario_with_an_engine_plays_again_to_the_byte(tmp_path, capsys):

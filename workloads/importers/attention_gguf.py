@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from simmoe.simulator.errors import UserError
 from simmoe.workloads.importers.features import ATTENDS, STATES, of_gguf
 from simmoe.workloads.importers.gguf_header import TensorInfo
 from simmoe.workloads.importers.metadata_gguf import Metadata
@@ -82,8 +83,12 @@ def _unlisted(metadata: Metadata) -> str:
 def windowed(metadata: Metadata, count: int) -> list[bool]:
     """Which layers see only a window or a chunk."""
     said = metadata.said("attention.sliding_window_pattern")
-    if isinstance(said, list) and len(said) >= count:
+    if isinstance(said, list) and len(said) >= count and all(one in (0, 1) for one in said):
         return [bool(one) for one in said[:count]]
+    if not (said is None or (type(said) is int and 0 <= said <= count)):
+        raise metadata.wrong(
+            "attention.sliding_window_pattern", f"it must be a number of layers, or true or false for each of {count}"
+        )
     every = said if type(said) is int and said > 1 else EVERY.get(metadata.family, 0)
     if not every or not _window(metadata):
         return [False] * count
@@ -97,18 +102,48 @@ def _window(metadata: Metadata) -> int:
 
 def _kept(metadata: Metadata, shapes: Shapes, heads: int, kv_heads: int, limited: bool) -> Kept:
     state = _state(metadata, shapes)
-    if not kv_heads or not _attends(shapes):
+    if not _attends(shapes):
         return Kept((), state)
-    window = _window(metadata) * limited
-    if rank := metadata.number("attention.kv_lora_rank", default=0):
+    if not heads or not kv_heads:
+        raise metadata.wrong(
+            f"attention.head_count{'_kv' * bool(heads)}",
+            "0 in a layer that has tensors of attention: the two must agree",
+        )
+    window, rank = _window(metadata) * limited, _rank(metadata, shapes)
+    if rank:
         return Kept(tuple(_latent(metadata, shapes, heads, kv_heads, rank)), state)
     end = OWN_WIDTHS if limited else ""
     even = metadata.number("embedding_length") // max(heads, 1)
     key, value = (_width(metadata, name, end, even) for name in ("key", "value"))
+    _agree(metadata, shapes, {"attn_k": kv_heads * key, "attn_v": kv_heads * value, "attn_output": heads * value})
     one = cache(
         kv_heads * (key + value), 2 * heads * (key + value), window, 0, bool(window) and metadata.family == "llama4"
     )
     return Kept((one,), state)
+
+
+def _rank(metadata: Metadata, shapes: Shapes) -> int:
+    """Numbers of the compressed row of latent attention; 0: the layer has another."""
+    rank, row = metadata.number("attention.kv_lora_rank", default=0), shapes.get("attn_kv_a_mqa", (0, 0))[1]
+    if bool(rank) != bool(row) or (rank and rank + metadata.number("rope.dimension_count") != row):
+        rule = (
+            f"with rope.dimension_count it must be the {row} rows of attn_kv_a_mqa"
+            if row
+            else "no layer has an attn_kv_a_mqa for it"
+        )
+        raise metadata.wrong("attention.kv_lora_rank", rule)
+    return rank
+
+
+def _agree(metadata: Metadata, shapes: Shapes, sizes: Mapping[str, int]) -> None:
+    """Raises UserError where heads and their widths are not those of the tensors: cache and FLOPs would follow the wrong ones."""
+    for name, size in sizes.items():
+        dims = shapes.get(name, ())
+        if len(dims) > 1 and (found := dims[0 if name == "attn_output" else 1]) != size:
+            raise UserError(
+                f"{metadata.where}: {name} is for {found} numbers of all heads, where the metadata of {metadata.family} makes {size} "
+                "(attention.head_count, head_count_kv, key_length, value_length); the two must agree"
+            )
 
 
 def _attends(shapes: Shapes) -> bool:

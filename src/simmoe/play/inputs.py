@@ -15,16 +15,18 @@ from simmoe.play.options import Declared
 from simmoe.policies import runtime as runtimes
 from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.errors import UserError
-from simmoe.workloads import models
+from simmoe.workloads import models, synthetic
 from simmoe.workloads.format import trace as traces
 
 FINDERS = {
     "trace": traces.find,
     "model": models.find,
     "runtime": runtimes.find,
+    "routing": synthetic.find,
 }  # of all that is no machine and no policy
-FOLDERS = {
-    "hw": hardware_profiles.FOLDERS, "trace": (traces.BUNDLED,), "model": (models.FOLDER,), "runtime": (runtimes.FOLDER,),
+FOLDERS: dict[str, tuple[Path, ...]] = {
+    "hw": hardware_profiles.FOLDERS, "trace": (traces.BUNDLED,), "model": (models.FOLDER,), "routing": (),
+    "runtime": (runtimes.FOLDER,),
 }  # fmt: skip
 
 
@@ -37,6 +39,7 @@ def named(options: Mapping[str, Declared], values: Mapping[str, Any]) -> Iterato
             and (name in FOLDERS or _is_policy(option))
             and not (name == "eviction" and value in BOUNDS)
             and not (name == "runtime" and value == runtimes.IDEAL)
+            and not (name == "routing" and not synthetic.is_file(str(value)))
         ):
             yield option, value
 

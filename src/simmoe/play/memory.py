@@ -39,9 +39,7 @@ class Memory:
     kv_bytes: int
     left: tuple[int, ...] | None = None  # experts of each MoE layer that the placement left to the device; None = all
     buffer_bytes: int = 0  # of an engine, for what a pass computes
-    carries: bool = (
-        False  # an engine has room for one layer of the CPU's experts, which large passes carry to the device
-    )
+    carries: bool = False  # the engine has room for a layer of the CPU's experts, which large passes carry
     host_dense_bytes: int = 0  # dense weights of whole layers that the CPU has
     host_kv_bytes: int = 0  # KV cache in host memory
 

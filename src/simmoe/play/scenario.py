@@ -234,6 +234,15 @@ class Scenario:
         "use in another trace; popular=50%:first=20%: in the first rows, which are not played) or random=50% of each layer; or to each of "
         "several devices: layer_split=3/1, expert_split=1/1",
     )  # fmt: skip
+    gpu_layers: int | None = option(
+        Count("number of layers", 0), None, group=POLICY, metavar="N", off=True,
+        help="of a runtime: the last N of the model's layers, its output as one more, are the GPU's; the CPU has the others whole, with "
+        "their experts (-ngl; default: all are the GPU's)",
+    )  # fmt: skip
+    kv_offload: bool = option(
+        Switch(), True, group=POLICY, metavar="on|none",
+        help="of a runtime: the KV cache is in the GPU's memory (on, default), or in the host's, where the CPU computes attention (none)",
+    )  # fmt: skip
     write_back: bool = option(
         Switch(), False, group=ENGINE, off=True, help="an evicted expert is copied back over the link"
     )
@@ -336,7 +345,7 @@ class Scenario:
     def _check_runtime(self) -> None:
         """Raises UserError for an option that has no meaning with this runtime."""
         if self.runtime == "ideal":
-            for name, off in (("threads", None), ("op_offload", True)):
+            for name, off in (("threads", None), ("op_offload", True), ("gpu_layers", None), ("kv_offload", True)):
                 if getattr(self, name) != off:
                     raise UserError(
                         f"{OPTIONS[name].flag} {OPTIONS[name].about.kind.word(getattr(self, name))}: the ideal runtime has none; name an "
@@ -402,7 +411,7 @@ class Scenario:
         """What may stay resident on the machine of `workload`. Raises UserError for what that machine cannot do."""
         from simmoe.play import devices
         from simmoe.play.memory import beyond_of, bound_of, budget_of, page_cache_of
-        from simmoe.play.plan import Plan, placed_memory, refuse_streaming
+        from simmoe.play.plan import Plan, placed_memory, refuse_streaming, whole_layers
         from simmoe.simulator.decide.decisions import BOUNDS
 
         self._refuse_sync_without_a_wait(workload.hw)
@@ -417,14 +426,15 @@ class Scenario:
             devices.refuse_what_one_device_has({name: getattr(self, name) for name in OPTIONS}, workload)
             budgets = devices.budgets_of(workload, devices.layout_of(workload, self.placement, self.seed), self.budget)
             return Plan(budget_bytes=sum(budgets), device_budgets=budgets, **self._of(Plan))
-        memory = placed_memory(workload, self.placement, self.seed)
+        placement = whole_layers(workload, self.placement)
+        memory = placed_memory(workload, placement, self.seed)
         made = Plan(
             budget_bytes=bound_of(memory, self.eviction, self.budget, self.memory)
             if self.eviction in BOUNDS
             else budget_of(memory, self.budget, self.memory),
             beyond_bytes=beyond_of(memory, self.budget),
             page_cache_bytes=page_cache_of(workload.hw, self.page_cache or 0, int(workload.model.expert_bytes.min())),
-            **self._of(Plan),
+            **{**self._of(Plan), "placement": placement},
         )
         refuse_streaming(workload, made)
         return made

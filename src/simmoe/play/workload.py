@@ -62,6 +62,8 @@ class Workload:
         runtime: str | Path | Runtime = runtimes.IDEAL,
         threads: int | None = None,
         op_offload: bool = True,
+        gpu_layers: int | None = None,
+        kv_offload: bool = True,
         seed: int = 0,
     ) -> None:
         """trace: None draws routing of the class `routing` with `seed`, in the geometry of `model`. prompt, generate, depth: lengths of
@@ -70,11 +72,11 @@ class Workload:
         launches come from CUDA graphs. prefill_chunk, batch, schedule: other passes than recorded (policies/schedule). max_batch: how
         many sequences a clock-driven schedule may run together (default: all). requests: how many sequences of the asked lengths
         arrive under it. runtime: the engine whose costs these are; its threads on the CPU; op_offload: whether it may carry the CPU's
-        experts over the link in large passes. placement: one such as popular=50%:first=20% takes the rows that it counts out of what is
-        played. Raises UserError."""
+        experts over the link in large passes; gpu_layers, kv_offload: what of the model and of the KV cache the GPU has. placement: one
+        such as popular=50%:first=20% takes the rows that it counts out of what is played. Raises UserError."""
         self.hw = hw if isinstance(hw, Hardware) else hardware_profiles.load(hw)
         self.runtime = runtimes.given(runtime)
-        self.threads, self.op_offload = threads, op_offload
+        self.threads, self.op_offload, self.gpu_layers, self.kv_offload = threads, op_offload, gpu_layers, kv_offload
         self.clock_driven = clock_driven(schedule)
         self.lengths = Lengths(prompt, generate, batch, depth)
         serving = self.clock_driven is not None
@@ -145,11 +147,25 @@ class Workload:
             return {}
         width, expert = self.model.width, max(layer.expert.params for layer in self.model.layers)
         words, inner = (count // width if width else 0 for count in (self.model.head.params, expert))
-        numbers = (
-            2 * width + self.model.top_k * inner
-        )  # the matrices of an expert give one number each, of three or two
+        numbers = 2 * width + self.model.top_k * inner  # each matrix of an expert gives numbers of its own
         carries = self.op_offload and self.runtime.carries and not self.hw.unified
-        return {"buffer_bytes": self.runtime.buffer_bytes(self.microbatch, numbers, words), "carries": carries}
+        layers, blocks = self.model.layers, self.cpu_blocks
+        dense = sum(x.attention.bytes + x.ffn.bytes + x.shared.bytes for x in layers[:blocks])
+        dense += self.model.head.bytes * (self.gpu_layers == 0)
+        one = [layer.kv_bytes(self.context, self.microbatch) for layer in layers]
+        kv = self.kv_bytes * sum(one[: blocks if self.kv_offload else None]) // max(sum(one), 1)
+        return {
+            "buffer_bytes": self.runtime.buffer_bytes(self.microbatch, numbers, words), "carries": carries,
+            "host_dense_bytes": dense, "host_kv_bytes": kv,
+        }  # fmt: skip
+
+    @property
+    def cpu_blocks(self) -> int:
+        """Of how many of the first layers the CPU has all: the output counts as one layer behind the last."""
+        if self.gpu_layers is None:
+            return 0
+        layers = len(self.model.layers)
+        return min(max(layers + 1 - self.gpu_layers, 0), layers)
 
     @cached_property
     def trace_digest(self) -> str:
@@ -164,6 +180,7 @@ class Workload:
         if self.runtime is None:
             return Costs(self.hw, self.model, self.trace, graphs=self.graphs)
         how: dict[str, Any] = {"threads": self.threads, "offload": self.op_offload}
+        how |= {"cpu_blocks": self.cpu_blocks, "kv_on_cpu": not self.kv_offload}
         return RuntimeCosts(self.hw, self.model, self.trace, self.runtime, **how)
 
     def engine(self, wish: str = "auto", *, spans: bool = False, runs: int = 1) -> Engine:
@@ -216,7 +233,8 @@ class Workload:
         if self.model.has_windows:
             same["microbatch"] = self.microbatch
         other = Workload(hw, trace, self.model, context=self.context, graphs=self.graphs, **same)
-        other.runtime, other.threads, other.op_offload = self.runtime, self.threads, self.op_offload
+        for name in ("runtime", "threads", "op_offload", "gpu_layers", "kv_offload"):
+            setattr(other, name, getattr(self, name))
         other.microbatch = self.microbatch
         other.memory = Memory(hw, self.model, other.kv_bytes, **other._of_engine())
         other.counted, other.text, other.lengths = self.counted, self.text, self.lengths
@@ -246,7 +264,7 @@ class Workload:
             said["microbatch"] = self.microbatch
         if self.runtime is not None:
             said["runtime"] = {"name": self.runtime.name, "digest": self.runtime.digest}
-            said |= {"threads": self.threads, "op_offload": self.op_offload}
+            said |= {name: getattr(self, name) for name in ("threads", "op_offload", "gpu_layers", "kv_offload")}
         lengths = {name: getattr(self.lengths, name) for name in ("prompt", "generate", "depth")}
         if self.clock_driven is not None:
             lengths["requests"] = self.lengths.sequences
