@@ -94,9 +94,10 @@ def test_the_best_three_are_what_the_goal_says(capsys, goal):
 
 
 @pytest.mark.slow
-def test_a_command_line_says_what_was_played(capsys):
+@pytest.mark.parametrize(("goal", "op_offload"), [("both", None), ("decode", False)])
+def test_a_command_line_says_what_was_played(capsys, goal, op_offload):
     """Its flags, read back, are the setup; and simmoe.run gives its speeds for the same options."""
-    best = planned(capsys, "gpt-oss-120b", "--format", "mxfp4", *BOX)["best"][0]
+    best = planned(capsys, "gpt-oss-120b", "--format", "mxfp4", *BOX, "--goal", goal)["best"][0]
     program, _, flags = best["command"].partition(" ")
     said = read("llama.cpp", flags)
     assert program == "llama-server"
@@ -106,11 +107,13 @@ def test_a_command_line_says_what_was_played(capsys):
         8192,
         999,
     )
-    assert (said.mmap, said.threads, said.flash_attention, said.op_offload) == (False, 24, True, None)
+    assert (said.mmap, said.threads, said.flash_attention, said.op_offload) == (False, 24, True, op_offload)
+    assert said.kv_formats == ((None, None) if best["kv_format"] == "f16" else ("q8_0", "q8_0"))
     pinned = replace(runtimes.load("llama_cpp_cuda"), host_memory="pinned")
     run = simmoe.run(
         gpu="rtx_3090", host="ddr5_6000_2ch", model="gpt-oss-120b", format="mxfp4", runtime=pinned, prompt=4096, generate=16,
         placement=f"n_cpu_moe={said.cpu_moe_blocks}", microbatch=said.microbatch, context=8192, eviction="everything",
+        op_offload=op_offload is None, kv_format=said.k_format,
     )  # fmt: skip
     assert run.tok_s == pytest.approx(best["decode_tok_s"]["value"], rel=1e-3)
     assert run.prompt_tok_s == pytest.approx(best["prompt_tok_s"]["value"], rel=5e-3)
