@@ -14,6 +14,7 @@ from simmoe.cli.main import main
 from simmoe.play.buffers import BESIDE_BYTES, buffer_bytes, device_bytes, least_blocks
 from simmoe.play.plan_search import Search, Setup
 from simmoe.play.scenario import Scenario
+from simmoe.play.usual_runtime import usual_runtime
 from simmoe.policies import runtime as runtimes
 from simmoe.policies.flags import read
 from simmoe.simulator.errors import UserError
@@ -161,6 +162,7 @@ def test_the_table_and_the_lines_to_paste(capsys):
     ("words", "message"),
     [
         (["gpt-oss-20b", *BOX, "--goal", "fast"], "--goal fast: known: decode, prompt, both"),
+        (["gpt-oss-20b", *BOX, "--runtime", "mlx"], "plan searches the flags of llama.cpp and ik_llama.cpp so far, and mlx is mlx"),
         (["gpt-oss-20b", *BOX, "--runtime", "ideal"], "the ideal runtime has none: name one, such as --runtime llama_cpp_cuda"),
         (["gpt-oss-20b", *BOX, "--context", "9"], "give 256 or more positions"),
         (["gpt-oss-120b", "--hw", "rtx_3090"], "does not fit on"),
@@ -206,3 +208,12 @@ def test_several_cards_are_refused():
     two = replace(hw, devices=(*hw.devices, *hw.devices))
     with pytest.raises(UserError, match="plan searches one card"):
         Search(replace(scenario, hw=two), "both", 8192)
+
+
+@pytest.mark.parametrize(
+    ("hw", "runtime"),
+    [("rtx_3090", "llama_cpp_cuda"), ("h200", "llama_cpp_cuda"), ("m3_ultra", "llama_cpp_metal"), ("strix_halo", "llama_cpp_rocm"),
+     ("mi300x", "llama_cpp_rocm"), ("r9700", "llama_cpp_rocm"), ("phone_ufs4", "llama_cpp_cpu"), ("dgx_spark", "llama_cpp_cuda")],
+)  # fmt: skip
+def test_the_usual_runtime_of_a_machine(hw, runtime):
+    assert usual_runtime(hardware_profiles.load(hw)) == runtime

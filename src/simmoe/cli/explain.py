@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from simmoe.cli.parser import options_of
 from simmoe.play.scenario import OPTIONS
 
 if TYPE_CHECKING:
     from simmoe.cli.parser import Commands
+    from simmoe.simulator.nouns.hardware import Hardware
 
 TAKEN = (
     "hw",
@@ -23,7 +25,10 @@ TAKEN = (
     "routing",
     "seed",
 )  # of the options of a run
-RUNTIMES = {"llama.cpp": "llama_cpp_cuda", "ik_llama.cpp": "ik_llama_cpp", "mlx": "mlx"}  # of rows, by engine
+RUNTIMES = {
+    "ik_llama.cpp": "ik_llama_cpp",
+    "mlx": "mlx",
+}  # of rows, by engine; llama.cpp has one for each kind of device
 
 
 def add(commands: Commands) -> None:
@@ -67,9 +72,11 @@ def explain(a: argparse.Namespace) -> None:
     elif a.force:
         raise UserError("--force overwrites the file of --out: add --out FILE, or leave it out")
     rows = measured(a.bench)
-    options = {"runtime": _usual_runtime(rows), **options_of(a)}
+    options = options_of(a)
     said = options.pop("flags", None)
     base = scenario_of(options)
+    if "runtime" not in options:
+        base = replace(base, runtime=_usual(rows[0].flags.engine, base.machine()))
     if base.runtime == "ideal":
         raise UserError(
             "explain fits the constants of an engine, and ideal has none: name one, such as --runtime llama_cpp_cuda"
@@ -85,13 +92,13 @@ def explain(a: argparse.Namespace) -> None:
     show.show_explained(found, Screen(), a.out)
 
 
-def _usual_runtime(rows: list[Any]) -> str:
-    """The runtime of rows of one engine. Raises UserError where none is bundled."""
+def _usual(engine: str, machine: Hardware) -> str:
+    """The runtime of rows of an engine. Raises UserError where none is bundled."""
+    from simmoe.play.usual_runtime import usual_runtime
     from simmoe.simulator.errors import UserError
 
-    engine = rows[0].flags.engine
-    if engine not in RUNTIMES:
+    if engine != "llama.cpp" and engine not in RUNTIMES:
         raise UserError(
             f"the rows are of {engine}, of which no runtime is usual: name one with --runtime (`simmoe runtime list`)"
         )
-    return RUNTIMES[engine]
+    return RUNTIMES.get(engine) or usual_runtime(machine)

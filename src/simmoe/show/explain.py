@@ -95,7 +95,7 @@ def show_explained(found: Explained, out: Screen, written_to: str | None) -> Non
         f"{len(found.rows)} measured rows beside {workload.memory.what} on {workload.hw.title} under {runtime.title}.",
         lead="Explained: ",
     )
-    out.table(Grid(COLUMNS, tuple(_row(one) for one in found.rows)))
+    out.table(Grid(COLUMNS, tuple(_row(one, len(workload.model.layers)) for one in found.rows)))
     for one in found.rows:
         if one.why_not:
             out.print(f"Line {one.row.line} is not simulated: {one.why_not}.")
@@ -114,9 +114,10 @@ def show_explained(found: Explained, out: Screen, written_to: str | None) -> Non
         out.line(f"{written_to}: the engine with what was fitted; --runtime {written_to} plays it")
 
 
-def _row(one: Expected) -> tuple[str, ...]:
+def _row(one: Expected, layers: int) -> tuple[str, ...]:
     row, flags = one.row, one.row.flags
-    words = [f"ncmoe {flags.cpu_moe_blocks}"] if flags.cpu_moe_blocks else []
+    words = [f"ngl {flags.gpu_layers}"] if flags.gpu_layers is not None and flags.gpu_layers <= layers else []
+    words += [f"ncmoe {flags.cpu_moe_blocks}"] if flags.cpu_moe_blocks else []
     words += [f"ub {flags.microbatch}"] if flags.microbatch else []
     words += [f"d {flags.depth}"] if flags.depth else []
     simulated = (f"{one.tok_s:.4g}", f"{one.ratio:.2f}") if one.runs else ("–", "–")
