@@ -304,6 +304,34 @@ def test_parts_of_experts():
     assert (host[0].attention, host[0].shared, host[0].experts_on_cpu) == (0, blocks.CPU, blocks.EXPERT_PARTS)
 
 
+@pytest.mark.parametrize(
+    ("features", "whole", "part"),
+    [
+        ((), "attn", "attn_k"),
+        (("latent",), "attn", "attn_kv_b|attn_k_b"),
+        (("latent", "query_lora"), "attn_", "attn_q_a"),
+        (("mamba",), "ssm_", "ssm_in"),
+        (("delta_net",), "attn_|ssm_", "ssm_out"),
+    ],
+)
+def test_attention_has_the_tensors_of_its_kind(features, whole, part):
+    layer = replace_features(MOE, features)
+    (placed,) = blocks.place(read("llama.cpp", f"-ngl 99 -ot '{whole}=CPU'"), [layer])
+    assert (placed.attention, placed.experts_on_cpu) == (blocks.CPU, ())
+    with pytest.raises(UserError, match="a part of the attention tensors of block 0"):
+        blocks.place(read("llama.cpp", f"-ngl 99 -ot '{part}=CPU'"), [layer])
+
+
+def replace_features(layer, features):
+    return dataclasses.replace(layer, features=tuple(sorted(features)))
+
+
+def test_experts_of_two_matrices_have_no_gate():
+    layer = replace_features(MOE, ("ungated",))
+    (placed,) = blocks.place(read("llama.cpp", "-ngl 99 -cmoe"), [layer])
+    assert placed.experts_on_cpu == ("up", "down")
+
+
 def test_a_part_that_is_not_a_whole_is_refused():
     with pytest.raises(UserError, match="a part of the attention tensors of block 0"):
         blocks.place(read("llama.cpp", "-ngl 99 -ot attn_q=CPU"), [MOE])
