@@ -122,6 +122,10 @@ def test_flags_say_what_the_output_does_not(capsys):
     )
     assert found["fits"][0]["kind"] == CPU_DECODE
     assert found["fits"][0]["ratio"] == pytest.approx(1, abs=1e-4)
+    words = ("--flags", r"-ngl 99 -ot 'blk\.([0-9]|[12][0-9])\.ffn_.*_exps=CPU'")
+    assert explained(capsys, f"tok_s={there:.6f} depth=4096 generate=16", LARGE, *words)["fits"][0][
+        "ratio"
+    ] == pytest.approx(1, abs=1e-4)
 
 
 @pytest.mark.slow

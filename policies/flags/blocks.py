@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from simmoe.policies.flags.words import ALL, Flags
@@ -65,6 +65,32 @@ def devices(flags: Flags, names: Iterable[str], n_blocks: int) -> list[int]:
 def place(flags: Flags, layers: Sequence[Layer]) -> list[Block]:
     """Where the parts of each layer of a model are."""
     return [_block(flags, i, layer, len(layers)) for i, layer in enumerate(layers)]
+
+
+def without_overrides(flags: Flags, layers: Sequence[Layer]) -> Flags:
+    """The same placement said with -ncmoe alone, such as -cmoe for -ot exps=CPU. Experts of other blocks than the first count as those
+    of as many first ones, where the blocks are alike. Raises UserError where that is not the same."""
+    if not flags.tensor_overrides:
+        return flags
+    bare = replace(flags, tensor_overrides=(), overrides_before_cpu_moe=0, cpu_moe_blocks=None)
+    placed, usual = place(flags, layers), place(bare, layers)
+    on_cpu = []
+    for i, (one, other) in enumerate(zip(placed, usual, strict=True)):
+        if replace(one, experts={}) != replace(other, experts={}):
+            raise UserError(f"-ot moves more of block {i} than its experts, which is not simulated")
+        if one.experts != other.experts and set(one.experts.values()) != {CPU}:
+            raise UserError(
+                f"-ot leaves {' and '.join(one.experts_on_cpu) or 'no part'} of the experts of block {i} to the CPU: all or none"
+            )
+        if one.experts and one.experts != other.experts:
+            on_cpu.append(i)
+    moe = [i for i, layer in enumerate(layers) if layer.n_experts and usual[i].attention != CPU]
+    first = moe[: len(on_cpu)]
+    if first != on_cpu and {layers[i] for i in first} != {layers[i] for i in on_cpu}:
+        raise UserError(
+            f"-ot leaves the experts of blocks {', '.join(map(str, on_cpu))} to the CPU, which differ from the first ones"
+        )
+    return replace(bare, cpu_moe_blocks=first[-1] + 1 if first else None)
 
 
 def output_device(flags: Flags, n_blocks: int) -> int:

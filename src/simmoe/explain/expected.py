@@ -10,14 +10,16 @@ from simmoe.play.flagged import options_of
 from simmoe.play.result import Run
 from simmoe.play.run import play
 from simmoe.play.scenario import Scenario
-from simmoe.policies.flags import Flags
+from simmoe.policies.flags import Flags, blocks
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Hardware
+from simmoe.simulator.nouns.model import Layer, ModelShape
 from simmoe.simulator.nouns.runtime import Runtime
+from simmoe.workloads import models
 
 PLAYED = 16  # tokens of a decode, in the middle of those that were measured
 LONGEST = 8192  # tokens of a pass
-OWN = ("engine", "model", "prompt", "generate", "depth", "context", "batch", "ignored", "overrides_before_cpu_moe")
+OWN = ("engine", "model", "prompt", "generate", "depth", "context", "batch", "ignored")
 
 
 @dataclass(frozen=True)
@@ -72,12 +74,17 @@ def filled(flags: Flags, said: Flags | None) -> Flags:
 
 def _options(base: Scenario, flags: Flags) -> dict[str, Any]:
     bare = replace(flags, **{name: getattr(Flags(flags.engine), name) for name in OWN if name != "engine"})
-    options = dict(options_of(bare))
+    options = dict(options_of(blocks.without_overrides(bare, _layers(base))))
     if flags.mmap is False:  # the CPU's weights are read into a buffer from which copies are fast
         options["runtime"] = replace(base.engine_of_runtime(), host_memory="pinned")
     if flags.parallel not in (None, 1):
         raise UserError("several sequences at once are not explained yet")
     return options
+
+
+def _layers(base: Scenario) -> tuple[Layer, ...]:
+    shape = base.model if isinstance(base.model, ModelShape) else models.load(str(base.model), base.format)
+    return shape.layers
 
 
 def _played(base: Scenario, options: dict[str, Any], flags: Flags, phase: str) -> Run:
