@@ -385,7 +385,7 @@ def test_fault_11_a_word_of_no_rule_for_layers_is_refused_by_name(
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps({**QWEN, "layer_types": ["strange"] * 3 + ["full_attention"]}))
     code, shown = said(capsys, "model", "import", str(tmp_path / "config.json"), "--out", str(tmp_path / "m.yaml"))
-    assert code == 2 and "strange" in shown and "layer_types" in shown
+    assert code == 2 and "it names layers of 'strange'" in shown and "known: full_attention" in shown
 
 
 @pytest.mark.parametrize("name", CONFIGS)
