@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -93,6 +94,20 @@ def test_a_number_format_of_no_name_is_a_caution(tmp_path: Path, capsys: pytest.
         data = import_model(tmp_path / "config.json")
         assert ("its weights are in 'float99', of which nothing is known here" in data.get("caution", "")) == unknown
         assert data["parts"] == described.parts(described.describe(PUBLISHED["mixtral-8x7b"]["fields"], "x"), "x")
+
+
+def test_words_of_a_class_without_rules_are_a_caution() -> None:
+    """Its matrices are known from the class, so that only what such layers keep is assumed."""
+    fields = PUBLISHED["mixtral-8x7b"]["fields"]
+    by_rules = described.describe(fields, "x")
+    said = replace(
+        by_rules, family="new", config=config.Config({**fields, "layer_types": ["quantum_attention"] * 32}, "x")
+    )
+    assert (
+        described.caution(said)
+        == "layers of quantum_attention are counted as full attention, since no rule here knows them"
+    )
+    assert described.parts(said, "x") == described.parts(by_rules, "x")
 
 
 IN_HEADERS: dict[str, tuple[str, dict[str, Any], str]] = {  # model, what its header says instead, the line
