@@ -116,7 +116,7 @@ IN_HEADERS: dict[str, tuple[str, dict[str, Any], str]] = {  # model, what its he
     "more KV heads": ("qwen3-30b-a3b", {"attention.head_count_kv": 4}, "attn_k is for 32 numbers of all heads, where the metadata of"),
     "other heads": ("qwen3-30b-a3b", {"attention.head_count": 6}, "attn_output is for 64 numbers of all heads"),
     "no width": ("qwen3-30b-a3b", {"attention.key_length": 0}, "attention.key_length is 0; it must be at least 1"),
-    "a latent row that no tensor has": ("qwen3-30b-a3b", {"attention.kv_lora_rank": 512}, "no layer has an attn_kv_a_mqa for it"),
+    "a latent row that no tensor has": ("qwen3-30b-a3b", {"attention.kv_lora_rank": 512}, "no attn_kv_a_mqa for it"),
     "no latent row": ("deepseek-v3", {"attention.kv_lora_rank": 0}, "with rope.dimension_count it must be the 40 rows of attn_kv_a_mqa"),
     "heads of latent attention": ("deepseek-v3", {"attention.head_count": 8}, "attention.head_count is 8; attn_k_b has 4 heads"),
     "an indexer's heads": ("deepseek-v3.2", {"attention.indexer.head_count": 8}, "indexer.proj has 4 heads"),
