@@ -398,6 +398,14 @@ def test_fault_11_a_config_that_names_other_attention(
     assert code == 0 and line in shown and bool(line) == ("counted" in shown)
 
 
+def test_fault_11_words_of_no_rule_are_not_called_full_attention(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({**QWEN, "layer_types": ["strange"] * 3 + ["full_attention"]}))
+    code, shown = said(capsys, "model", "import", str(tmp_path / "config.json"), "--out", str(tmp_path / "m.yaml"))
+    assert code == 2 and "it names layers of 'strange', of which this family has no block here" in shown
+
+
 @pytest.mark.slow
 def test_fault_12_prompts_on_the_cpu_are_said_to_take_too_long(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -95,13 +96,27 @@ def test_a_number_format_of_no_name_is_a_caution(tmp_path: Path, capsys: pytest.
         assert data["parts"] == described.parts(described.describe(PUBLISHED["mixtral-8x7b"]["fields"], "x"), "x")
 
 
+def test_words_of_a_class_without_rules_are_a_caution() -> None:
+    """Its matrices are known from the class, so that only what such layers keep is assumed."""
+    fields = PUBLISHED["mixtral-8x7b"]["fields"]
+    by_rules = described.describe(fields, "x")
+    said = replace(
+        by_rules, family="new", config=config.Config({**fields, "layer_types": ["quantum_attention"] * 32}, "x")
+    )
+    assert (
+        described.caution(said)
+        == "layers of quantum_attention are counted as full attention, since no rule here knows them"
+    )
+    assert described.parts(said, "x") == described.parts(by_rules, "x")
+
+
 IN_HEADERS: dict[str, tuple[str, dict[str, Any], str]] = {  # model, what its header says instead, the line
     "no heads": ("qwen3-30b-a3b", {"attention.head_count": 0}, "attention.head_count is 0; it must be at least 1"),
     "no KV heads": ("qwen3-30b-a3b", {"attention.head_count_kv": 0}, "head_count_kv is 0; 0 in a layer that has tensors of attention"),
     "more KV heads": ("qwen3-30b-a3b", {"attention.head_count_kv": 4}, "attn_k is for 32 numbers of all heads, where the metadata of"),
     "other heads": ("qwen3-30b-a3b", {"attention.head_count": 6}, "attn_output is for 64 numbers of all heads"),
     "no width": ("qwen3-30b-a3b", {"attention.key_length": 0}, "attention.key_length is 0; it must be at least 1"),
-    "a latent row that no tensor has": ("qwen3-30b-a3b", {"attention.kv_lora_rank": 512}, "no layer has an attn_kv_a_mqa for it"),
+    "a latent row that no tensor has": ("qwen3-30b-a3b", {"attention.kv_lora_rank": 512}, "no attn_kv_a_mqa for it"),
     "no latent row": ("deepseek-v3", {"attention.kv_lora_rank": 0}, "with rope.dimension_count it must be the 40 rows of attn_kv_a_mqa"),
     "heads of latent attention": ("deepseek-v3", {"attention.head_count": 8}, "attention.head_count is 8; attn_k_b has 4 heads"),
     "an indexer's heads": ("deepseek-v3.2", {"attention.indexer.head_count": 8}, "indexer.proj has 4 heads"),
