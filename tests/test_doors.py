@@ -30,6 +30,7 @@ def played(capsys: pytest.CaptureFixture[str], *words: str) -> dict:
 # --- a budget below what fits ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_budget_that_leaves_out_what_fits_is_not_what_llama_cpp_would_refuse(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -71,6 +72,7 @@ def test_a_run_without_a_trace_is_played_again_beside_a_speed_that_was_seen(
 # --- runs that take long --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -301,6 +303,7 @@ def twin(tmp_path: Path) -> Path:
     return tmp_path / "twin.yaml"
 
 
+@pytest.mark.slow
 def test_a_twin_is_named_saved_and_guarded_like_every_other_file(
     twin: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,7 @@ def on_cpu(capsys: pytest.CaptureFixture[str], trace: Path, amount: str) -> tupl
     return found["decode"]["on_cpu"], " ".join(found.get("notes", []))
 
 
+@pytest.mark.slow
 def test_fault_08_popular_on_the_scored_text_is_a_bound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trace = write_trace(tmp_path / "drifting.npz", TWO_LAYERS, 4, layers=MOE)
     cpu, notes = on_cpu(capsys, trace, "25%")  # one expert of four: the one that the later 30 tokens use

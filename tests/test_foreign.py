@@ -434,6 +434,7 @@ def written_by_others(folder: Path) -> dict[str, Path]:
     return {path.name: path for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_trace_of_another_program_needs_no_import_beside_its_model(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -505,6 +506,7 @@ def test_fault_20_a_run_says_what_a_file_leaves_open(tmp_path: Path, capsys: pyt
 # --- refused in one line ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_malformed_files_name_the_line_or_the_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good, lab = csv_of(ids()), [json.dumps(one) for one in cache_lab(ids())]
     text = route_trace(ids())
