@@ -13,11 +13,8 @@ def rank_of(metadata: Metadata, shapes: Shapes) -> int:
     """Numbers of the compressed row of latent attention; 0: the layer has another."""
     rank, row = metadata.number("attention.kv_lora_rank", default=0), shapes.get("attn_kv_a_mqa", (0, 0))[1]
     if bool(rank) != bool(row) or (rank and rank + metadata.number("rope.dimension_count") != row):
-        rule = (
-            f"with rope.dimension_count it must be the {row} rows of attn_kv_a_mqa"
-            if row
-            else "no layer has an attn_kv_a_mqa for it"
-        )
+        there = f"with rope.dimension_count it must be the {row} rows of attn_kv_a_mqa"
+        rule = there if row else "a layer has tensors of attention, but no attn_kv_a_mqa for it"
         raise metadata.wrong("attention.kv_lora_rank", rule)
     return rank
 
