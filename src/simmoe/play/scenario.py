@@ -350,7 +350,13 @@ class Scenario:
     def _check_runtime(self) -> None:
         """Raises UserError for an option that has no meaning with this runtime."""
         if self.runtime == "ideal":
-            for name, off in (("threads", None), ("op_offload", True), ("gpu_layers", None), ("kv_offload", True), ("mmap", True)):
+            for name, off in (
+                ("threads", None),
+                ("op_offload", True),
+                ("gpu_layers", None),
+                ("kv_offload", True),
+                ("mmap", True),
+            ):
                 if getattr(self, name) != off:
                     raise UserError(
                         f"{OPTIONS[name].flag} {OPTIONS[name].about.kind.word(getattr(self, name))}: the ideal runtime has none; name an "
