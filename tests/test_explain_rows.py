@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 import yaml
@@ -80,8 +79,7 @@ def test_the_host_and_the_link_are_found(capsys, tmp_path):
     """Experts on the CPU, whose memory gives 1.5 of the share; prompts copied from pinned memory, which -lm none means."""
     fast = with_constants(runtimes.load("llama_cpp_cuda"), ["cpu.memory"], 1.5)
     decode = speed(LARGE, fast, prompt=0, generate=16, depth=56, placement="n_cpu_moe=27")
-    pinned = replace(fast, host_memory="pinned")
-    prompt = speed(LARGE, pinned, prompt=2048, generate=0, placement="n_cpu_moe=27", microbatch=2048)
+    prompt = speed(LARGE, fast, prompt=2048, generate=0, placement="n_cpu_moe=27", microbatch=2048, mmap=False)
     bench = tmp_path / "bench.md"
     bench.write_text(
         HEAD + row(LARGE[2], 27, 2048, "none", "tg128", decode) + row(LARGE[2], 27, 2048, "none", "pp2048", prompt)

@@ -15,7 +15,6 @@ from simmoe.play.buffers import BESIDE_BYTES, buffer_bytes, device_bytes, least_
 from simmoe.play.plan_search import Search, Setup
 from simmoe.play.scenario import Scenario
 from simmoe.play.usual_runtime import usual_runtime
-from simmoe.policies import runtime as runtimes
 from simmoe.policies.flags import read
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.model import Cache, Layer, ModelShape, Part
@@ -110,11 +109,9 @@ def test_a_command_line_says_what_was_played(capsys, goal, op_offload):
     )
     assert (said.mmap, said.threads, said.flash_attention, said.op_offload) == (False, 24, True, op_offload)
     assert said.kv_formats == ((None, None) if best["kv_format"] == "f16" else ("q8_0", "q8_0"))
-    pinned = replace(runtimes.load("llama_cpp_cuda"), host_memory="pinned")
     run = simmoe.run(
-        gpu="rtx_3090", host="ddr5_6000_2ch", model="gpt-oss-120b", format="mxfp4", runtime=pinned, prompt=4096, generate=16,
-        placement=f"n_cpu_moe={said.cpu_moe_blocks}", microbatch=said.microbatch, context=8192, eviction="everything",
-        op_offload=op_offload is None, kv_format=said.k_format,
+        gpu="rtx_3090", host="ddr5_6000_2ch", model="gpt-oss-120b", format="mxfp4", runtime="llama_cpp_cuda", prompt=4096,
+        generate=16, flags=flags, eviction="everything",
     )  # fmt: skip
     assert run.tok_s == pytest.approx(best["decode_tok_s"]["value"], rel=1e-3)
     assert run.prompt_tok_s == pytest.approx(best["prompt_tok_s"]["value"], rel=5e-3)

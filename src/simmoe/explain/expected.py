@@ -75,8 +75,6 @@ def filled(flags: Flags, said: Flags | None) -> Flags:
 def _options(base: Scenario, flags: Flags) -> dict[str, Any]:
     bare = replace(flags, **{name: getattr(Flags(flags.engine), name) for name in OWN if name != "engine"})
     options = dict(options_of(blocks.without_overrides(bare, _layers(base))))
-    if flags.mmap is False:  # the CPU's weights are read into a buffer from which copies are fast
-        options["runtime"] = replace(base.engine_of_runtime(), host_memory="pinned")
     if flags.parallel not in (None, 1):
         raise UserError("several sequences at once are not explained yet")
     return options

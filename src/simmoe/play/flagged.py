@@ -23,10 +23,10 @@ SAME = (
 )  # by one name in both
 DEVICES = ("tensor_split", "split_mode", "tensor_parallel", "pipeline_parallel", "data_parallel", "expert_parallel")
 NOTHING = (  # of what the line says: no part of a simulated time or memory
-    "engine", "batch", "mmap", "mlock", "repack", "host_buffer", "flash_attention", "graphs", "thread_pools", "batch_threads",
+    "engine", "batch", "mlock", "repack", "host_buffer", "flash_attention", "graphs", "thread_pools", "batch_threads",
     "only_active_experts", "gpu_memory_share", "gpu_memory_bytes", "cpu_memory_bytes", "ignored", "overrides_before_cpu_moe",
 )  # fmt: skip
-HONOURED = (*SAME, "cpu_moe_blocks", "k_format", "v_format", "parallel", "kv_on_cpu")
+HONOURED = (*SAME, "cpu_moe_blocks", "k_format", "v_format", "parallel", "kv_on_cpu", "mmap")
 
 
 def options_of(flags: Flags) -> dict[str, Any]:
@@ -49,6 +49,8 @@ def options_of(flags: Flags) -> dict[str, Any]:
         found["kv_format"] = flags.k_format
     if flags.kv_on_cpu:
         found["kv_offload"] = False
+    if flags.mmap is False:
+        found["mmap"] = False
     if flags.cpu_moe_blocks:
         found["placement"] = f"n_cpu_moe={flags.cpu_moe_blocks}"
     if flags.parallel not in (None, 1):

@@ -181,7 +181,7 @@ class Search:
         chosen = replace(
             scenario,
             trace=self._rows(setup, decode), model=self.shapes[setup.kv_format], microbatch=setup.microbatch, op_offload=setup.op_offload,
-            runtime=replace(self.runtime, host_memory="pinned") if setup.blocks else self.runtime,
+            mmap=not setup.blocks,
             placement=f"n_cpu_moe={setup.blocks}" if setup.blocks else None,
         )  # fmt: skip
         workload, asked = chosen.workload(), (decode, setup.microbatch * (not decode))

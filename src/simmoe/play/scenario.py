@@ -243,6 +243,11 @@ class Scenario:
         Switch(), True, group=POLICY, metavar="on|none",
         help="of a runtime: the KV cache is in the GPU's memory (on, default), or in the host's, where the CPU computes attention (none)",
     )  # fmt: skip
+    mmap: bool = option(
+        Switch(), True, group=ENGINE, metavar="on|none",
+        help="a runtime maps the model's file (on, default), or reads what the CPU has into pinned memory, from which copies over the link "
+        "are faster (none; llama.cpp: -lm none)",
+    )  # fmt: skip
     write_back: bool = option(
         Switch(), False, group=ENGINE, off=True, help="an evicted expert is copied back over the link"
     )
@@ -345,7 +350,13 @@ class Scenario:
     def _check_runtime(self) -> None:
         """Raises UserError for an option that has no meaning with this runtime."""
         if self.runtime == "ideal":
-            for name, off in (("threads", None), ("op_offload", True), ("gpu_layers", None), ("kv_offload", True)):
+            for name, off in (
+                ("threads", None),
+                ("op_offload", True),
+                ("gpu_layers", None),
+                ("kv_offload", True),
+                ("mmap", True),
+            ):
                 if getattr(self, name) != off:
                     raise UserError(
                         f"{OPTIONS[name].flag} {OPTIONS[name].about.kind.word(getattr(self, name))}: the ideal runtime has none; name an "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,7 @@ class Workload:
         op_offload: bool = True,
         gpu_layers: int | None = None,
         kv_offload: bool = True,
+        mmap: bool = True,
         seed: int = 0,
     ) -> None:
         """trace: None draws routing of the class `routing` with `seed`, in the geometry of `model`. prompt, generate, depth: lengths of
@@ -72,11 +74,15 @@ class Workload:
         launches come from CUDA graphs. prefill_chunk, batch, schedule: other passes than recorded (policies/schedule). max_batch: how
         many sequences a clock-driven schedule may run together (default: all). requests: how many sequences of the asked lengths
         arrive under it. runtime: the engine whose costs these are; its threads on the CPU; op_offload: whether it may carry the CPU's
-        experts over the link in large passes; gpu_layers, kv_offload: what of the model and of the KV cache the GPU has. placement: one
-        such as popular=50%:first=20% takes the rows that it counts out of what is played. Raises UserError."""
+        experts over the link in large passes; gpu_layers, kv_offload: what of the model and of the KV cache the GPU has; mmap:
+        whether its file is mapped, else what the CPU has lies in pinned memory. placement: one such as popular=50%:first=20% takes the
+        rows that it counts out of what is played. Raises UserError."""
         self.hw = hw if isinstance(hw, Hardware) else hardware_profiles.load(hw)
         self.runtime = runtimes.given(runtime)
+        if self.runtime is not None and not mmap:
+            self.runtime = replace(self.runtime, host_memory="pinned")
         self.threads, self.op_offload, self.gpu_layers, self.kv_offload = threads, op_offload, gpu_layers, kv_offload
+        self.mmap = mmap
         self.clock_driven = clock_driven(schedule)
         self.lengths = Lengths(prompt, generate, batch, depth)
         serving = self.clock_driven is not None
@@ -231,7 +237,7 @@ class Workload:
         if self.model.has_windows:
             same["microbatch"] = self.microbatch
         other = Workload(hw, trace, self.model, context=self.context, graphs=self.graphs, **same)
-        for name in ("runtime", "threads", "op_offload", "gpu_layers", "kv_offload"):
+        for name in ("runtime", "threads", "op_offload", "gpu_layers", "kv_offload", "mmap"):
             setattr(other, name, getattr(self, name))
         other.microbatch = self.microbatch
         other.memory = Memory(hw, self.model, other.kv_bytes, **other._of_engine())
@@ -262,7 +268,9 @@ class Workload:
             said["microbatch"] = self.microbatch
         if self.runtime is not None:
             said["runtime"] = {"name": self.runtime.name, "digest": self.runtime.digest}
-            said |= {name: getattr(self, name) for name in ("threads", "op_offload", "gpu_layers", "kv_offload")}
+            said |= {
+                name: getattr(self, name) for name in ("threads", "op_offload", "gpu_layers", "kv_offload", "mmap")
+            }
         lengths = {name: getattr(self.lengths, name) for name in ("prompt", "generate", "depth")}
         if self.clock_driven is not None:
             lengths["requests"] = self.lengths.sequences
