@@ -34,6 +34,7 @@ from simmoe.simulator.physics.kernels import (
     tile_bytes,
 )
 
+CPU = "cpu"  # name of a device that is no GPU
 FEW_ROWS = 8  # up to so many rows a product reads its weights once (llama.cpp: MMVQ_MAX_BATCH_SIZE)
 READ, TILES, WIDE_TILES = range(
     3
@@ -68,11 +69,13 @@ class RuntimeCosts(Costs):
         self.launch_ps = self.grouped_extra_ps = 0  # fixed times are part of each piece
         self.soft_shares = soft_shares(1.0)  # the time of reading and the time of computing add up
         unit, peak = hw.device, _peak(hw)
-        clock, cores = float(unit.clock_hz or 0), float(unit.processors or 0)
+        clock, cores = float(unit.clock_hz or 0), float(self._processors)
         kernel, share = runtime.of("decode.kernel"), runtime.known("decode.memory")
         self._kernel_ps = kernel_s(kernel, clock) * PS_PER_S if kernel else 0.0
         self._read_rate = read_bytes_per_s(peak, share, runtime.of("decode.per_clock"), cores, clock)
         self._cache_rate = share * peak
+        if runtime.device == CPU:
+            self._read_rate = self._cache_rate = self._threads_rate(unit)
         self._tile_rate = (runtime.of("prompt.tiles") or 0) * peak
         self._flop_rate = self._rate_of("prompt.flops_per_clock", "prompt.peak")
         self._attention_rate = self._rate_of("prompt.attention_flops_per_clock", "prompt.attention_peak")
@@ -80,10 +83,26 @@ class RuntimeCosts(Costs):
     def _rate_of(self, per_clock: str, share: str) -> float:
         """FLOPs per second: so many in a clock of each processor, or a share of the peak; else what the profile states."""
         unit, runtime = self.hw.device, self.runtime
-        if (each := runtime.of(per_clock)) is not None:
-            return clocked_per_s(each, float(unit.processors or 0), float(unit.clock_hz or 0))
+        if (each := runtime.of(per_clock)) is not None and unit.clock_hz:
+            return clocked_per_s(each, float(self._processors), float(unit.clock_hz))
         peak = self.hw.figures.get(f"peak.flops.{self.model.compute}")
-        return (runtime.of(share) or 1.0) * (peak.value if peak else self.flops_per_s)
+        used = self._processors / unit.processors if runtime.device == CPU and unit.processors else 1.0
+        return used * (runtime.of(share) or 1.0) * (peak.value if peak else self.flops_per_s)
+
+    @property
+    def _processors(self) -> int:
+        """Of the device; of a CPU the cores on which a thread runs."""
+        every = self.hw.device.processors or 0
+        return min(self.threads or every, every) if self.runtime.device == CPU else every
+
+    def _threads_rate(self, unit: ComputeUnit) -> float:
+        """Of a CPU that is the device: what its memory gives its kernels, or what their threads take in. A rate that was measured is
+        that of all threads, so one of them takes in no less than its part of it."""
+        share, each = self.runtime.known("decode.memory"), self.runtime.of("decode.per_thread")
+        if unit.quantised_bytes_per_s is None:
+            return cpu_bytes_per_s(_peak(self.hw), share, self._processors, each)
+        every = float(unit.quantised_bytes_per_s)
+        return cpu_bytes_per_s(every, 1.0, self._processors, each and max(each, every / max(unit.processors or 1, 1)))
 
     # --- kernels ----------------------------------------------------------------------------------------------------
 
@@ -286,12 +305,14 @@ def _marked(number: int, layer: Layer, cpu_blocks: int, kv_on_cpu: bool) -> Laye
 def check_figures(hw: Hardware, runtime: Runtime) -> None:
     """Raises UserError for a machine of which something is not known that the engine's constants multiply."""
     unit = hw.device
+    _check_device(hw, runtime)
     stated = {"processors": unit.processors, "clock": unit.clock_hz}
     asked = [
         path for path in ("decode.kernel", "decode.per_clock", "prompt.flops_per_clock") if runtime.of(path) is not None
     ]
     for name, figure in stated.items() if asked else ():
-        if figure is None:
+        may_lack = name == "clock" and runtime.device == CPU  # whose FLOP rate then is the profile's
+        if figure is None and not may_lack:
             raise UserError(
                 f"--runtime {runtime.name}: {hw.name} states no units.{unit.name}.{name}, which {asked[0]} counts by; add it to the "
                 f"profile, such as {EXAMPLES[name]}"
@@ -299,6 +320,20 @@ def check_figures(hw: Hardware, runtime: Runtime) -> None:
     if hw.device_memory.peak_bytes_per_s is None:
         raise UserError(
             f"--runtime {runtime.name}: {hw.name} states no peak.memory_bandwidth, of which decode.memory is a share; add it to the profile"
+        )
+
+
+def _check_device(hw: Hardware, runtime: Runtime) -> None:
+    """Raises UserError where the engine computes on a CPU alone and the machine has a GPU, or the other way round."""
+    name = hw.device.name
+    if runtime.device == CPU and name != CPU:
+        raise UserError(
+            f"--runtime {runtime.name} computes on the CPU alone, and {hw.name} computes on its {name}: name a box without GPU, such as "
+            "--host NAME without --gpu"
+        )
+    if runtime.device != CPU and name == CPU:
+        raise UserError(
+            f"--runtime {runtime.name} computes on a GPU, and {hw.name} has none: choose llama_cpp_cpu, or add --gpu NAME"
         )
 
 

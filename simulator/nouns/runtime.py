@@ -28,6 +28,7 @@ class Runtime:
     title: str
     engine: str  # whose flags it understands; empty = none
     builds: str  # which builds the constants are of
+    device: str  # gpu or cpu: what computes all that no placement leaves to another unit
     timeline: str  # policies/timeline: what waits for what in a layer
     streams: bool  # loads what is not resident; False: what does not fit is refused
     microbatch: int  # tokens of a prompt that it reads in one pass; 0 = all

@@ -108,7 +108,8 @@ class Scenario:
     )  # fmt: skip
     host: str | None = option(
         Text(), None, group=MACHINE, metavar=NAME, axis=False, several=True,
-        help="what the GPU is plugged into: memory, CPU and slot, such as ddr4_3200_2ch; simmoe hw list --hosts lists them",
+        help="what the GPU is plugged into: memory, CPU and slot, such as ddr4_3200_2ch; simmoe hw list --hosts lists them. Without --gpu "
+        "its CPU computes",
     )  # fmt: skip
     set: tuple[str, ...] = option(
         Changes(), (), group=MACHINE, metavar="PATH=VALUE", off=True,
@@ -356,8 +357,21 @@ class Scenario:
             raise UserError(
                 "--graphs is for the ideal runtime: an engine's constants hold whether it replays graphs; leave it out"
             )
+        engine = self.engine_of_runtime()
         if self.timeline == OPTIONS["timeline"].default:
-            object.__setattr__(self, "timeline", self.engine_of_runtime().timeline)
+            object.__setattr__(self, "timeline", engine.timeline)
+        if engine.device == "cpu":
+            self._pass_over_what_a_gpu_has(engine.name)
+
+    def _pass_over_what_a_gpu_has(self, name: str) -> None:
+        """An engine without a GPU ignores how many layers a GPU has and what else is a GPU's. Raises UserError for experts that are left
+        to the CPU, which has them all."""
+        for of_a_gpu, off in (("gpu_layers", None), ("op_offload", True), ("kv_offload", True)):
+            object.__setattr__(self, of_a_gpu, off)
+        if self.placement is not None:
+            raise UserError(
+                f"--placement {self.placement}: the runtime {name} computes all on the CPU, so nothing is left to it; leave it out"
+            )
 
     def _refuse_beside_a_bound(self) -> None:
         """Raises UserError for an option that a bound would drop: it has no budget and no slots that anything is decided about."""
