@@ -151,13 +151,15 @@ class RuntimeCosts(Costs):
     def _dense_pieces(self, layer: Layer, size: PassSize) -> list[Piece]:
         if ON_CPU in layer.features:
             return self._pieces_of_the_cpu(layer, size)
-        each = (self.runtime.of("decode.layer") or 0.0) * PS_PER_S
-        fixed = self._fixed_ps(*self.mixer_kernels(layer)) + each
-        found = [self._piece("attention", self._mixer_s(layer, size), fixed)]
+        found = [self._piece("attention", self._mixer_s(layer, size), self._layer_fixed_ps(layer))]
         if not layer.n_experts and layer.ffn.bytes:
             ungated = ("ungated",) if "ungated" in layer.features else ()
             found.append(self._piece("ffn", self._product_s(layer.ffn, size.tokens), self._fixed_ps("ffn", *ungated)))
         return found
+
+    def _layer_fixed_ps(self, layer: Layer) -> float:
+        each = (self.runtime.of("decode.layer") or 0.0) * PS_PER_S
+        return self._fixed_ps(*self.mixer_kernels(layer)) + each
 
     def _mixer_s(self, layer: Layer, size: PassSize) -> float:
         """Projections, caches and states. Few rows read the caches; many compute with them."""
@@ -181,12 +183,27 @@ class RuntimeCosts(Costs):
         return max(read / (1000 * self.cpu.rate), flops / self.cpu.flops_per_s)
 
     def _pieces_of_the_cpu(self, layer: Layer, size: PassSize) -> list[Piece]:
-        """A layer of which the CPU has all but its experts: computed there, or carried over the link by a large pass."""
+        """A layer of which the CPU has all but its experts: computed there, or carried over the link by a large pass. An engine that
+        computes nothing on the CPU carries it in every pass, and its caches are on the device."""
+        if self.runtime.only_stores:
+            return self._pieces_over_the_link(layer, size)
         state = 2 * size.sequences * layer.state_bytes / (1000 * self.cpu.rate)
         attention = self._on_cpu_s(layer.attention, size) + self._cache_on_cpu_s(layer, size) + state
         found = [self._piece("attention", attention, 0.0)]
         if not layer.n_experts and layer.ffn.bytes:
             found.append(self._piece("ffn", self._on_cpu_s(layer.ffn, size), 0.0))
+        return found
+
+    def _pieces_over_the_link(self, layer: Layer, size: PassSize) -> list[Piece]:
+        crosses = 1 / link_bytes_per_s(self.hw)
+        mixer = layer.attention.bytes * crosses + self._mixer_s(layer, size)
+        found = [self._piece("attention", mixer, self._layer_fixed_ps(layer))]
+        if not layer.n_experts and layer.ffn.bytes:
+            found.append(
+                self._piece(
+                    "ffn", layer.ffn.bytes * crosses + self._product_s(layer.ffn, size.tokens), self._fixed_ps("ffn")
+                )
+            )
         return found
 
     def _on_cpu_s(self, part: Part, size: PassSize) -> float:
@@ -256,8 +273,8 @@ class RuntimeCosts(Costs):
         """Costs on the CPU: a layer's fixed time, and its kernels' own rate. Raises UserError where machine or engine has none."""
         hw, runtime = self.hw, self.runtime
         share = runtime.of("cpu.memory")
-        if hw.cpu is None:
-            return CpuCosts(hw, self.model)  # which says so
+        if hw.cpu is None or (runtime.only_stores and self.may_carry):
+            return CpuCosts(hw, self.model)  # which says so; or whose times are never asked for
         if share is None:
             raise UserError(
                 f"the runtime {runtime.name} computes no experts on the CPU; leave --placement and --miss out"

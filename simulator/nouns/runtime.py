@@ -55,6 +55,11 @@ class Runtime:
         return any(f"link.offload_{what}" in self.constants for what in ("tokens", "rows"))
 
     @property
+    def only_stores(self) -> bool:
+        """Whether host memory only keeps weights, which every pass reads over the link: the engine computes nothing on the CPU."""
+        return self.of("link.offload_tokens") == 1 and self.of("cpu.memory") is None
+
+    @property
     def slowest(self) -> Runtime:
         return self._at_ends(False)
 

@@ -335,13 +335,22 @@ class Scenario:
         from simmoe.play import flagged
         from simmoe.policies import flags
 
-        said, now = (
-            flags.read(self.engine_of_runtime().engine, self.flags),
-            {name: getattr(self, name) for name in OPTIONS},
-        )
+        engine, now = self.engine_of_runtime(), {name: getattr(self, name) for name in OPTIONS}
+        said = flags.read(engine.engine, self.flags)
+        if said.cpu_offload_bytes and engine.only_stores:
+            said = flagged.stored(said, self._shape(said.model))
         for name, value in flagged.merged(now, {name: o.default for name, o in OPTIONS.items()}, said).items():
             object.__setattr__(self, name, OPTIONS[name].checked(value))
         object.__setattr__(self, "flags", None)
+
+    def _shape(self, said: str | None) -> ModelShape:
+        """The model of --model, or else of the flags. Raises UserError where neither names one."""
+        from simmoe.workloads import models
+
+        name = said if self.model is None else self.model
+        if name is None:
+            raise UserError("--flags: how many layers are offloaded depends on the model: name it with --model")
+        return name if not isinstance(name, str | Path) else models.load(name, self.format, self.kv_format)
 
     def _check_runtime(self) -> None:
         """Raises UserError for an option that has no meaning with this runtime."""
