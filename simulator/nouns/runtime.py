@@ -28,6 +28,7 @@ class Runtime:
     title: str
     engine: str  # whose flags it understands; empty = none
     builds: str  # which builds the constants are of
+    device: str  # gpu or cpu: what computes all that no placement leaves to another unit
     timeline: str  # policies/timeline: what waits for what in a layer
     streams: bool  # loads what is not resident; False: what does not fit is refused
     microbatch: int  # tokens of a prompt that it reads in one pass; 0 = all
@@ -52,6 +53,11 @@ class Runtime:
     def carries(self) -> bool:
         """Whether large passes carry the CPU's experts over the link."""
         return any(f"link.offload_{what}" in self.constants for what in ("tokens", "rows"))
+
+    @property
+    def only_stores(self) -> bool:
+        """Whether host memory only keeps weights, which every pass reads over the link: the engine computes nothing on the CPU."""
+        return self.of("link.offload_tokens") == 1 and self.of("cpu.memory") is None
 
     @property
     def slowest(self) -> Runtime:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from simmoe.simulator.errors import UserError
 
 if TYPE_CHECKING:
     from simmoe.policies.flags import Flags
+    from simmoe.simulator.nouns.model import ModelShape
 
 SAME = (
     "model",
@@ -56,6 +58,18 @@ def options_of(flags: Flags) -> dict[str, Any]:
     if flags.parallel not in (None, 1):
         found["batch"] = flags.parallel
     return found
+
+
+def stored(flags: Flags, model: ModelShape) -> Flags:
+    """The flags of an engine that keeps so many bytes of the first layers in host memory, with the layers that are left to the GPU, the
+    output as one more. vLLM counts parameter by parameter; here it is the nearest number of whole layers."""
+    gone, number = 0, 0
+    for layer in model.layers:
+        size = layer.attention.bytes + layer.ffn.bytes + layer.shared.bytes + layer.expert_bytes
+        if gone + size / 2 > (flags.cpu_offload_bytes or 0):
+            break
+        gone, number = gone + size, number + 1
+    return replace(flags, cpu_offload_bytes=None, gpu_layers=len(model.layers) + 1 - number)
 
 
 def merged(options: Mapping[str, Any], defaults: Mapping[str, Any], flags: Flags) -> dict[str, Any]:

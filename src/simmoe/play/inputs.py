@@ -92,6 +92,8 @@ def beside(option: Declared, value: Any, folder: Path) -> str:
     found, tail = [_named(option, file, folder) for file in find(option, value)], _tail(option, value)
     if len(found) == 2:  # GPU+HOST, and the mode belongs to the GPU
         return f"{found[0]}{_tail(option, value.rpartition(JOIN)[0])}{JOIN}{found[1]}"
+    if option.name == "hw" and hardware_profiles.parts(value):
+        return JOIN + found[0]
     counted = _counted(option, value)
     if counted is not None and traces.find(counted).parent != traces.BUNDLED:
         tail = tail.removesuffix(counted) + _way(traces.find(counted), folder)

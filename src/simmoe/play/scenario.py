@@ -108,7 +108,8 @@ class Scenario:
     )  # fmt: skip
     host: str | None = option(
         Text(), None, group=MACHINE, metavar=NAME, axis=False, several=True,
-        help="what the GPU is plugged into: memory, CPU and slot, such as ddr4_3200_2ch; simmoe hw list --hosts lists them",
+        help="what the GPU is plugged into: memory, CPU and slot, such as ddr4_3200_2ch; simmoe hw list --hosts lists them. Without --gpu "
+        "its CPU computes",
     )  # fmt: skip
     set: tuple[str, ...] = option(
         Changes(), (), group=MACHINE, metavar="PATH=VALUE", off=True,
@@ -339,13 +340,22 @@ class Scenario:
         from simmoe.play import flagged
         from simmoe.policies import flags
 
-        said, now = (
-            flags.read(self.engine_of_runtime().engine, self.flags),
-            {name: getattr(self, name) for name in OPTIONS},
-        )
+        engine, now = self.engine_of_runtime(), {name: getattr(self, name) for name in OPTIONS}
+        said = flags.read(engine.engine, self.flags)
+        if said.cpu_offload_bytes and engine.only_stores:
+            said = flagged.stored(said, self._shape(said.model))
         for name, value in flagged.merged(now, {name: o.default for name, o in OPTIONS.items()}, said).items():
             object.__setattr__(self, name, OPTIONS[name].checked(value))
         object.__setattr__(self, "flags", None)
+
+    def _shape(self, said: str | None) -> ModelShape:
+        """The model of --model, or else of the flags. Raises UserError where neither names one."""
+        from simmoe.workloads import models
+
+        name = said if self.model is None else self.model
+        if name is None:
+            raise UserError("--flags: how many layers are offloaded depends on the model: name it with --model")
+        return name if not isinstance(name, str | Path) else models.load(name, self.format, self.kv_format)
 
     def _check_runtime(self) -> None:
         """Raises UserError for an option that has no meaning with this runtime."""
@@ -367,8 +377,21 @@ class Scenario:
             raise UserError(
                 "--graphs is for the ideal runtime: an engine's constants hold whether it replays graphs; leave it out"
             )
+        engine = self.engine_of_runtime()
         if self.timeline == OPTIONS["timeline"].default:
-            object.__setattr__(self, "timeline", self.engine_of_runtime().timeline)
+            object.__setattr__(self, "timeline", engine.timeline)
+        if engine.device == "cpu":
+            self._pass_over_what_a_gpu_has(engine.name)
+
+    def _pass_over_what_a_gpu_has(self, name: str) -> None:
+        """An engine without a GPU ignores how many layers a GPU has and what else is a GPU's. Raises UserError for experts that are left
+        to the CPU, which has them all."""
+        for of_a_gpu, off in (("gpu_layers", None), ("op_offload", True), ("kv_offload", True)):
+            object.__setattr__(self, of_a_gpu, off)
+        if self.placement is not None:
+            raise UserError(
+                f"--placement {self.placement}: the runtime {name} computes all on the CPU, so nothing is left to it; leave it out"
+            )
 
     def _refuse_beside_a_bound(self) -> None:
         """Raises UserError for an option that a bound would drop: it has no budget and no slots that anything is decided about."""

@@ -157,7 +157,8 @@ class Workload:
         dense = sum(x.attention.bytes + x.ffn.bytes + x.shared.bytes for x in layers[:blocks])
         dense += self.model.head.bytes * (self.gpu_layers == 0) + self.model.embedding.bytes * (self.hw.cpu is not None)
         one = [layer.kv_bytes(self.context, self.microbatch) for layer in layers]
-        kv = self.kv_bytes * sum(one[: blocks if self.kv_offload else None]) // max(sum(one), 1)
+        there = 0 if self.runtime.only_stores else blocks
+        kv = self.kv_bytes * sum(one[: there if self.kv_offload else None]) // max(sum(one), 1)
         return {
             "pass_tokens": 0 if beside is None else self.microbatch, "carries": carries, "beside_bytes_of_engine": int(beside or 0),
             "host_dense_bytes": dense, "host_kv_bytes": kv,
