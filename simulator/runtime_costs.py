@@ -114,6 +114,17 @@ class RuntimeCosts(Costs):
         mixer = next((word for word in IN_PLACE if word in layer.features), "attention")
         return (mixer, *(word for word in BESIDE if word in layer.features))
 
+    def fixed_ps(self, size: PassSize) -> int:
+        """Of all kernels of a pass, those of routed experts too, and of the layers and the pass themselves."""
+        each = (self.runtime.of("decode.layer") or 0.0) * PS_PER_S
+        once = self._fixed_ps("end") + (self.runtime.of("decode.pass") or 0.0) * PS_PER_S
+        layers = [layer for layer in self.model.layers if ON_CPU not in layer.features]
+        dense = sum(
+            self._fixed_ps(*self.mixer_kernels(layer), *["ffn"] * (not layer.n_experts)) + each for layer in layers
+        )
+        shared = sum(self._fixed_ps("shared") for layer in layers if layer.shared.bytes)
+        return round(once + dense + shared) + sum(self._experts_fixed_ps(place) for place in range(self.places))
+
     # --- pieces -----------------------------------------------------------------------------------------------------
 
     def _piece(self, name: str, seconds: float, fixed_ps: float) -> Piece:
