@@ -16,6 +16,7 @@ import simmoe
 from simmoe import hardware_profiles, policies
 from simmoe.cli.main import main
 from simmoe.policies import runtime as runtimes
+from simmoe.simulator import runtime_costs
 from simmoe.simulator.decide.decisions import decide, no_guesses
 from simmoe.simulator.decide.gather import requests_of
 from simmoe.simulator.decide.start import COLD
@@ -254,21 +255,28 @@ def engines_runtime(seed: int) -> Runtime:
 @pytest.mark.slow
 @pytest.mark.hypothesis
 @pytest.mark.parametrize("name", ["plain", pytest.param("fast", marks=COMPILED)])
-def test_executors_are_equal_under_an_engine(name):
+def test_executors_are_equal_under_an_engine(name, monkeypatch):
+    """Passes of these scenarios are small: a row an expert is many here, and two are wide tiles, so that all laws are played."""
+    monkeypatch.setattr(runtime_costs, "FEW_ROWS", 1)
+    monkeypatch.setattr(runtime_costs, "TILE", 2)
+    laws = set[int]()
+
     @settings(max_examples=examples(300), deadline=None)
     @given(cases(), cpus(), st.integers(0, 5), st.integers(0, 100))
     def compare(case, with_cpu, cpu_seed, seed):
         hw = box(with_cpu(case.hw))
         left = half(case, cpu_seed) if hw.cpu is not None else set()
         case = enough(replace(case, hw=hw), left)
-        one, other = (_played(case, engines_runtime(seed), engine, left) for engine in ("simpy", name))
+        one, other = (_played(case, engines_runtime(seed), engine, left, laws) for engine in ("simpy", name))
         assert one == other
 
     compare()
+    assert laws == {READ, TILES, WIDE_TILES}
 
 
-def _played(case: Case, runtime: Runtime, engine: str, left: set[int]):
+def _played(case: Case, runtime: Runtime, engine: str, left: set[int], laws: set[int]):
     costs, requests = RuntimeCosts(case.hw, case.model, case.trace, runtime), requests_of(case.trace)
+    laws.update(costs.law(size) for size in costs.sizes)
     sizes, guesses = case.model.expert_bytes, no_guesses(requests)
     unit = np.zeros(requests.n_objects, np.int8)
     unit[sorted(left)] = 1
