@@ -23,6 +23,7 @@ from simmoe.simulator.units import parse
 FOLDER = Path(__file__).parent
 ENGINES_REACH = (0.2, 0.95)  # of the speed of the ideal runtime: see docs/validation.md, "Absolute speed"
 IDEAL = "ideal"  # no engine: each launch costs its bytes or its FLOPs, at the rates of the profile
+MAKERS = ("any", "nvidia", "amd", "apple")  # of the devices that constants are of
 KINDS = ("fitted", "measured", "read", "assumed")
 PARTS = ("attention", "ffn", "experts", "shared", "end", *FEATURES)  # what kernels are counted of; end: of a pass
 # Constants by section: what each measures; "?" = a file may leave it out.
@@ -41,8 +42,9 @@ SECTIONS: dict[str, dict[str, str]] = {
 _REQUIRED = ("schema", "name", "title", "builds", "kernels", "decode")
 _OPTIONAL = (
     "engine",
-    "device",
     "timeline",
+    "device",
+    "maker",
     "streams",
     "microbatch",
     "host_memory",
@@ -137,6 +139,7 @@ def runtime(data: object, where: str) -> Runtime:
         builds=_text(data["builds"], f"{where}: builds"),
         device=_one_of(data.get("device", "gpu"), ("gpu", "cpu"), f"{where}: device"),
         timeline=_text(data.get("timeline", "overlapped"), f"{where}: timeline"),
+        maker=_one_of(data.get("maker", "any"), MAKERS, f"{where}: maker"),
         streams=_one_of(data.get("streams", False), (True, False), f"{where}: streams"),
         microbatch=_whole(data.get("microbatch", 0), f"{where}: microbatch"),
         host_memory=_one_of(data.get("host_memory", "pinned"), ("pinned", "pageable"), f"{where}: host_memory"),

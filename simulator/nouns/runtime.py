@@ -30,6 +30,7 @@ class Runtime:
     builds: str  # which builds the constants are of
     device: str  # gpu or cpu: what computes all that no placement leaves to another unit
     timeline: str  # policies/timeline: what waits for what in a layer
+    maker: str  # of the devices that its constants are of: nvidia, amd, apple, any
     streams: bool  # loads what is not resident; False: what does not fit is refused
     microbatch: int  # tokens of a prompt that it reads in one pass; 0 = all
     host_memory: str  # pinned or pageable: where it keeps what crosses the link

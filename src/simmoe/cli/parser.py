@@ -57,8 +57,8 @@ class Parser(argparse.ArgumentParser):
             self.register("action", name, Once)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        self._words, self.seen = list(sys.argv[1:] if args is None else args), []
-        return super().parse_known_args(args, namespace)
+        self._words, self.seen = _joined(list(sys.argv[1:] if args is None else args)), []
+        return super().parse_known_args(self._words, namespace)
 
     def error(self, message: str) -> NoReturn:
         """An option that is not known comes first: what argparse misses may be a consequence of it."""
@@ -99,6 +99,17 @@ class Parser(argparse.ArgumentParser):
             return code
 
         self.set_defaults(command=command, parser=self)
+
+
+def _joined(words: list[str]) -> list[str]:
+    """Flags of an engine begin with a dash themselves: joined to --flags by a sign, they are no options of this command."""
+    found = list[str]()
+    for word in words:
+        if found and found[-1] == "--flags" and word.startswith("-"):
+            found[-1] = f"--flags={word}"
+        else:
+            found.append(word)
+    return found
 
 
 def integer(word: str) -> int:

@@ -12,6 +12,7 @@ from simmoe.hardware_profiles import doubts
 from simmoe.play import asked, popularity
 from simmoe.play.identity import sees_the_future
 from simmoe.play.plan import UNITS, Plan, cached, counts_use, memory_of, placed, streamed
+from simmoe.play.usual_runtime import maker, usual_runtime
 from simmoe.simulator.link_time import about_links, pinned_experts
 from simmoe.simulator.nouns.trace import PREFILL
 from simmoe.simulator.runtime_costs import FEW_ROWS
@@ -43,9 +44,18 @@ def _of_trace(workload: Workload) -> list[str]:
     return [] if workload.text.routing is not None else plausible.notes(workload.recorded)
 
 
+def _of_another_maker(workload: Workload) -> list[str]:
+    """Whether the constants of the engine are those of other devices."""
+    runtime, made = workload.runtime, maker(workload.hw)
+    if runtime is None or "any" in (runtime.maker, made) or runtime.maker == made:
+        return []
+    said = f"{runtime.name} has the constants of {runtime.maker} devices, and this one is of {made}"
+    return [f"{said}: {usual_runtime(workload.hw)} is usual there"]
+
+
 def of_machine(workload: Workload, plan: Plan) -> list[str]:
     """Those that are about the machine."""
-    return [*streamed(workload, plan), *about(workload.hw)]
+    return [*streamed(workload, plan), *_of_another_maker(workload), *about(workload.hw)]
 
 
 def about(hw: Hardware) -> list[str]:

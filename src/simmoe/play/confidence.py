@@ -28,18 +28,22 @@ class Band:
         float, float
     ]  # at the slow and at the fast end of every figure of the machine, and of every constant of the runtime
     text: tuple[float, float]  # 5th and 95th percentile of the bootstrap
+    prompt: tuple[float, float] | None = None  # speed of prompts at the same ends; None without prompts
 
 
 def band(run: Run) -> Band | None:
     """The bands around a run's tok/s; None for a run without decode."""
     if run.tok_s is None:
         return None
-    ends, runtime = [], run.workload.runtime
+    ends, prompts, runtime = list[float](), [run.prompt_tok_s or 0.0], run.workload.runtime
     engines = (None, None) if runtime is None else (runtime.slowest, runtime.fastest)
     for hw, engine in zip(hardware_profiles.bounds(run.workload.hw), engines):
-        speed = play(run.workload.on(hw, engine), run.plan).tok_s
+        at = play(run.workload.on(hw, engine), run.plan)
+        speed = at.tok_s
+        prompts.append(at.prompt_tok_s or 0.0)
         ends.append(run.tok_s if speed is None else speed)
-    return Band((min(ends), max(ends)), _bootstrap(run))
+    prompt = (min(prompts), max(prompts)) if run.prompt_tok_s else None
+    return Band((min(ends), max(ends)), _bootstrap(run), prompt)
 
 
 def _bootstrap(run: Run) -> tuple[float, float]:

@@ -76,6 +76,8 @@ def merged(options: Mapping[str, Any], defaults: Mapping[str, Any], flags: Flags
     """The options with what the flags say. Raises UserError where both say something, and not the same."""
     found = dict(options)
     for name, value in options_of(flags).items():
+        if name == "model" and options[name] is not None:
+            continue  # a file or a repository of that model, in the engine's words
         if options[name] not in (defaults[name], value):
             raise UserError(
                 f"--flags say {name.replace('_', '-')} {value}, and --{name.replace('_', '-')} {options[name]}; say it once"

@@ -339,11 +339,14 @@ class Scenario:
             raise UserError("--flags are an engine's own: name it, such as --runtime llama_cpp_cuda")
         from simmoe.play import flagged
         from simmoe.policies import flags
+        from simmoe.policies.flags import blocks
 
         engine, now = self.engine_of_runtime(), {name: getattr(self, name) for name in OPTIONS}
         said = flags.read(engine.engine, self.flags)
         if said.cpu_offload_bytes and engine.only_stores:
             said = flagged.stored(said, self._shape(said.model))
+        if said.tensor_overrides:
+            said = blocks.without_overrides(said, self._shape(said.model).layers)
         for name, value in flagged.merged(now, {name: o.default for name, o in OPTIONS.items()}, said).items():
             object.__setattr__(self, name, OPTIONS[name].checked(value))
         object.__setattr__(self, "flags", None)

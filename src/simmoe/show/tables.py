@@ -204,7 +204,8 @@ def show_band(run: Run, found: Band, out: Screen) -> None:
     engine = " and the runtime's" if run.workload.runtime else ""
     out.print(
         f"Simulated {number(run.tok_s)} tok/s: {number(slow)} to {number(fast)} at the ends of the profile's{engine} ranges"
-        f"{texts if run.workload.text.routing is None else ''}."
+        f"{texts if run.workload.text.routing is None else ''}"
+        + (f"; prompts {number(found.prompt[0])} to {number(found.prompt[1])}." if found.prompt else ".")
     )
 
 
