@@ -62,7 +62,7 @@ def test_a_run_without_a_trace_is_played_again_beside_a_speed_that_was_seen(
     capsys: pytest.CaptureFixture[str], tmp_path
 ) -> None:
     words = ["run", "--hw", "rtx_3060", "--model", "olmoe-1b-7b", "--prompt", "16", "--generate", "4", "--depth", "64"]
-    assert main([*words, "--seed", "3", "--budget", "25%", "--json"]) == 0
+    assert main([*words, "--routing", "uniform", "--seed", "3", "--budget", "25%", "--json"]) == 0
     (tmp_path / "run.json").write_text(text := capsys.readouterr().out)
     assert main(["calibrate", "--observed", f"tok_s={json.loads(text)['tok_s']}", str(tmp_path / "run.json")]) == 0
     assert "× 1 explain it" in capsys.readouterr().out
@@ -351,3 +351,20 @@ def test_a_twin_of_another_model_is_said_to_be_stretched(twin: Path, capsys: pyt
     ]
     (note, *_) = played(capsys, *words)["notes"]
     assert "drawn from twin.yaml, statistics of mine (2 layers, top-1 of 4) that are stretched to this model" in note
+
+
+def test_a_csv_of_a_prompt_alone_is_no_cut_one(tmp_path: Path) -> None:
+    """In the last layer llama.cpp computes the last token only: its stretch is the shortest, and it is top-k."""
+    lines = [
+        f"{layer},{(token + slot * 5) % 16}"
+        for layer in range(3)
+        for token in range(4 if layer < 2 else 1)
+        for slot in range(2)
+    ]
+    (tmp_path / "r.csv").write_text("\n".join(lines) + "\n")
+    assert main(["trace", "import", str(tmp_path / "r.csv"), "--experts", "16", "--out", str(tmp_path / "t.npz")]) in (
+        0,
+        1,
+    )
+    trace = simmoe.load_trace(tmp_path / "t.npz")
+    assert trace.expert_ids.shape == (4, 3, 2) and (trace.expert_ids[:3, 2] == -1).all()

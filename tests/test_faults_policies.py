@@ -375,10 +375,17 @@ QWEN = {"model_type": "qwen3_moe", "hidden_size": 64, "num_hidden_layers": 4, "n
 CONFIGS = {
     "windows in all layers": ({**QWEN, "sliding_window": 1024, "use_sliding_window": True}, ""),
     "switched off": ({**QWEN, "sliding_window": 1024, "use_sliding_window": False}, ""),
-    "words of no rule": ({**QWEN, "layer_types": ["strange"] * 3 + ["full_attention"]}, "layers of strange are counted as full attention"),
     "indexer": ({**QWEN, "index_topk": 2048}, "the file names an indexer that no rule here reads"),
     "full": (QWEN, ""),
 }  # fmt: skip
+
+
+def test_fault_11_a_word_of_no_rule_for_layers_is_refused_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({**QWEN, "layer_types": ["strange"] * 3 + ["full_attention"]}))
+    code, shown = said(capsys, "model", "import", str(tmp_path / "config.json"), "--out", str(tmp_path / "m.yaml"))
+    assert code == 2 and "it names layers of 'strange'" in shown and "known: full_attention" in shown
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -14,6 +14,7 @@ from simmoe.cli.main import main
 from simmoe.play.buffers import BESIDE_BYTES, buffer_bytes, device_bytes, least_blocks
 from simmoe.play.plan_search import Search, Setup
 from simmoe.play.scenario import Scenario
+from simmoe.play.usual_runtime import usual_runtime
 from simmoe.policies import runtime as runtimes
 from simmoe.policies.flags import read
 from simmoe.simulator.errors import UserError
@@ -94,9 +95,10 @@ def test_the_best_three_are_what_the_goal_says(capsys, goal):
 
 
 @pytest.mark.slow
-def test_a_command_line_says_what_was_played(capsys):
+@pytest.mark.parametrize(("goal", "op_offload"), [("both", None), ("decode", False)])
+def test_a_command_line_says_what_was_played(capsys, goal, op_offload):
     """Its flags, read back, are the setup; and simmoe.run gives its speeds for the same options."""
-    best = planned(capsys, "gpt-oss-120b", "--format", "mxfp4", *BOX)["best"][0]
+    best = planned(capsys, "gpt-oss-120b", "--format", "mxfp4", *BOX, "--goal", goal)["best"][0]
     program, _, flags = best["command"].partition(" ")
     said = read("llama.cpp", flags)
     assert program == "llama-server"
@@ -106,11 +108,13 @@ def test_a_command_line_says_what_was_played(capsys):
         8192,
         999,
     )
-    assert (said.mmap, said.threads, said.flash_attention, said.op_offload) == (False, 24, True, None)
+    assert (said.mmap, said.threads, said.flash_attention, said.op_offload) == (False, 24, True, op_offload)
+    assert said.kv_formats == ((None, None) if best["kv_format"] == "f16" else ("q8_0", "q8_0"))
     pinned = replace(runtimes.load("llama_cpp_cuda"), host_memory="pinned")
     run = simmoe.run(
         gpu="rtx_3090", host="ddr5_6000_2ch", model="gpt-oss-120b", format="mxfp4", runtime=pinned, prompt=4096, generate=16,
         placement=f"n_cpu_moe={said.cpu_moe_blocks}", microbatch=said.microbatch, context=8192, eviction="everything",
+        op_offload=op_offload is None, kv_format=said.k_format,
     )  # fmt: skip
     assert run.tok_s == pytest.approx(best["decode_tok_s"]["value"], rel=1e-3)
     assert run.prompt_tok_s == pytest.approx(best["prompt_tok_s"]["value"], rel=5e-3)
@@ -158,6 +162,7 @@ def test_the_table_and_the_lines_to_paste(capsys):
     ("words", "message"),
     [
         (["gpt-oss-20b", *BOX, "--goal", "fast"], "--goal fast: known: decode, prompt, both"),
+        (["gpt-oss-20b", *BOX, "--runtime", "mlx"], "plan searches the flags of llama.cpp and ik_llama.cpp so far, and mlx is mlx"),
         (["gpt-oss-20b", *BOX, "--runtime", "ideal"], "the ideal runtime has none: name one, such as --runtime llama_cpp_cuda"),
         (["gpt-oss-20b", *BOX, "--context", "9"], "give 256 or more positions"),
         (["gpt-oss-120b", "--hw", "rtx_3090"], "does not fit on"),
@@ -203,3 +208,12 @@ def test_several_cards_are_refused():
     two = replace(hw, devices=(*hw.devices, *hw.devices))
     with pytest.raises(UserError, match="plan searches one card"):
         Search(replace(scenario, hw=two), "both", 8192)
+
+
+@pytest.mark.parametrize(
+    ("hw", "runtime"),
+    [("rtx_3090", "llama_cpp_cuda"), ("h200", "llama_cpp_cuda"), ("m3_ultra", "llama_cpp_metal"), ("strix_halo", "llama_cpp_rocm"),
+     ("mi300x", "llama_cpp_rocm"), ("r9700", "llama_cpp_rocm"), ("phone_ufs4", "llama_cpp_cpu"), ("dgx_spark", "llama_cpp_cuda")],
+)  # fmt: skip
+def test_the_usual_runtime_of_a_machine(hw, runtime):
+    assert usual_runtime(hardware_profiles.load(hw)) == runtime

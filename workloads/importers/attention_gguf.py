@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from simmoe.simulator.errors import UserError
+from simmoe.workloads.importers.agree_gguf import agree, agree_kda, agree_latent, agree_states, rank_of
 from simmoe.workloads.importers.features import ATTENDS, STATES, of_gguf
 from simmoe.workloads.importers.gguf_header import TensorInfo
 from simmoe.workloads.importers.metadata_gguf import Metadata
@@ -109,41 +109,17 @@ def _kept(metadata: Metadata, shapes: Shapes, heads: int, kv_heads: int, limited
             f"attention.head_count{'_kv' * bool(heads)}",
             "0 in a layer that has tensors of attention: the two must agree",
         )
-    window, rank = _window(metadata) * limited, _rank(metadata, shapes)
+    window, rank = _window(metadata) * limited, rank_of(metadata, shapes)
     if rank:
         return Kept(tuple(_latent(metadata, shapes, heads, kv_heads, rank)), state)
     end = OWN_WIDTHS if limited else ""
     even = metadata.number("embedding_length") // max(heads, 1)
     key, value = (_width(metadata, name, end, even) for name in ("key", "value"))
-    _agree(metadata, shapes, {"attn_k": kv_heads * key, "attn_v": kv_heads * value, "attn_output": heads * value})
+    agree(metadata, shapes, {"attn_k": kv_heads * key, "attn_v": kv_heads * value, "attn_output": heads * value})
     one = cache(
         kv_heads * (key + value), 2 * heads * (key + value), window, 0, bool(window) and metadata.family == "llama4"
     )
     return Kept((one,), state)
-
-
-def _rank(metadata: Metadata, shapes: Shapes) -> int:
-    """Numbers of the compressed row of latent attention; 0: the layer has another."""
-    rank, row = metadata.number("attention.kv_lora_rank", default=0), shapes.get("attn_kv_a_mqa", (0, 0))[1]
-    if bool(rank) != bool(row) or (rank and rank + metadata.number("rope.dimension_count") != row):
-        rule = (
-            f"with rope.dimension_count it must be the {row} rows of attn_kv_a_mqa"
-            if row
-            else "no layer has an attn_kv_a_mqa for it"
-        )
-        raise metadata.wrong("attention.kv_lora_rank", rule)
-    return rank
-
-
-def _agree(metadata: Metadata, shapes: Shapes, sizes: Mapping[str, int]) -> None:
-    """Raises UserError where heads and their widths are not those of the tensors: cache and FLOPs would follow the wrong ones."""
-    for name, size in sizes.items():
-        dims = shapes.get(name, ())
-        if len(dims) > 1 and (found := dims[0 if name == "attn_output" else 1]) != size:
-            raise UserError(
-                f"{metadata.where}: {name} is for {found} numbers of all heads, where the metadata of {metadata.family} makes {size} "
-                "(attention.head_count, head_count_kv, key_length, value_length); the two must agree"
-            )
 
 
 def _attends(shapes: Shapes) -> bool:
@@ -165,6 +141,7 @@ def _latent(metadata: Metadata, shapes: Shapes, heads: int, kv_heads: int, rank:
     if kv_heads > 1 and not metadata.said("attention.key_length_mla"):
         widths = metadata.number("attention.key_length") + metadata.number("attention.value_length")
         return [cache(heads * widths, 2 * heads * widths)]
+    agree_latent(metadata, shapes, heads)
     keys = shapes.get("indexer.attn_k")
     read = metadata.number("attention.indexer.top_k") if keys else 0
     row = cache(rank + rope, latent_flops(heads, rank, rope), 0, read)
@@ -185,10 +162,13 @@ def _state(metadata: Metadata, shapes: Shapes) -> int:
     if len(decay) == 2 and min(decay) > 1:  # Mamba: one for each channel and state
         return rows + math.prod(decay)
     if "ssm_conv1d_q" in shapes:  # Kimi's delta attention: a matrix for each head
-        inner = math.prod(shapes["ssm_conv1d_q"][1:])
-        return rows + inner * metadata.number("kda.head_dim")
+        inner, width = math.prod(shapes["ssm_conv1d_q"][1:]), metadata.number("kda.head_dim")
+        agree_kda(metadata, math.prod(decay), width, inner)
+        return rows + inner * width
     inner = shapes["ssm_out"][0] if "ssm_out" in shapes else metadata.number("ssm.inner_size")
-    return rows + inner * metadata.number("ssm.state_size", default=_states(shapes, inner))
+    states = metadata.number("ssm.state_size", default=_states(shapes, inner))
+    agree_states(metadata, math.prod(shapes.get("ssm_conv1d", (0, inner))[1:]) - inner, states)
+    return rows + inner * states
 
 
 def _states(shapes: Shapes, inner: int) -> int:

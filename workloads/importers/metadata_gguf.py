@@ -9,6 +9,7 @@ from typing import Any
 from simmoe.simulator.errors import UserError
 from simmoe.workloads.importers.bounds import MOST_LAYERS
 
+COUNTS = ("block_count", "nextn_predict_layers")
 POSITIVE = {  # keys in which 0 is no size that a model can have; of a list, one value for each layer, some may be 0
     "attention.head_count", "attention.indexer.head_count", "attention.indexer.top_k", "attention.key_length", "attention.key_length_swa",
     "attention.value_length", "attention.value_length_swa", "embedding_length", "expert_used_count", "kda.head_dim", "ssm.inner_size",
@@ -50,8 +51,8 @@ class Metadata:
 
     def number(self, key: str, default: int | None = None) -> int:
         said = self.said(key)
-        if isinstance(said, list) and any(one != said[0] for one in said):
-            raise self.wrong(key, "it must be one whole number, or a list in which all are alike")
+        if isinstance(said, list) and (key in COUNTS or len(said) < self.layers or any(one != said[0] for one in said)):
+            raise self.wrong(key, "it must be one whole number, or a list of one for each layer, all alike")
         return self.numbers(key, 1, default)[0]
 
     @property

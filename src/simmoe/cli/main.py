@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from simmoe.cli import plan, trace_import, trace_synth
+from simmoe.cli import explain, plan, trace_import, trace_synth
 from simmoe.cli.parser import Parser, add_scenario, integer
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.version import VERSION
@@ -70,6 +70,7 @@ def parser() -> Parser:
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     _add_run(commands)
     plan.add(commands)
+    explain.add(commands)
     _add_compare(commands)
     _add_sweep(commands)
     _add_locality(commands)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from simmoe.cli.parser import options_of
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from simmoe.cli.parser import Commands
 
 TAKEN = ("hw", "gpu", "host", "set", "format", "runtime", "context", "routing", "seed")  # of the options of a run
-RUNTIME, CONTEXT = "llama_cpp_cuda", 8192
+CONTEXT = 8192
 
 
 def add(commands: Commands) -> None:
@@ -25,7 +26,9 @@ def add(commands: Commands) -> None:
     )  # fmt: skip
     plan.add_argument("name", metavar="MODEL", help=OPTIONS["model"].about.help.partition(" (default")[0])
     for option in (OPTIONS[name] for name in TAKEN):
-        default = {"runtime": f" (default {RUNTIME})", "context": f" (default {CONTEXT:,})"}.get(option.name, "")
+        default = {"runtime": " (default: llama.cpp of the device's maker)", "context": f" (default {CONTEXT:,})"}.get(
+            option.name, ""
+        )
         text = option.about.help.partition(" (default" if default else "\0")[0] + default
         plan.add_argument(option.flag, action="append", metavar=option.about.metavar, help=text.replace("%", "%%"))
     plan.add_argument(
@@ -43,6 +46,7 @@ def plan(a: argparse.Namespace) -> None:
     from simmoe.play.calling import scenario_of
     from simmoe.play.plan_gains import fit_params_blocks, gains
     from simmoe.play.plan_search import GOALS, Search
+    from simmoe.play.usual_runtime import usual_runtime
     from simmoe.show import plan as show
     from simmoe.show.screen import Screen
     from simmoe.simulator.errors import UserError
@@ -50,9 +54,11 @@ def plan(a: argparse.Namespace) -> None:
 
     if a.goal not in GOALS:
         raise UserError(f"--goal {a.goal}: {among(a.goal, GOALS)}")
-    options = {"runtime": RUNTIME, **options_of(a)}
+    options = options_of(a)
     context = options.pop("context", None) or CONTEXT
     scenario = scenario_of({**options, "model": a.name})
+    if "runtime" not in options:
+        scenario = replace(scenario, runtime=usual_runtime(scenario.machine()))
     search = Search(scenario, a.goal, context)
     best = search.best()
     choices = [search.choice(one) for one in best]

@@ -255,12 +255,13 @@ class Search:
         return found
 
     def _flags(self, setup: Setup) -> Flags:
-        cpu = self.hw.cpu
+        alone = self.hw.device.name == "cpu"  # nothing is offloaded
+        cpu = self.hw.device if alone else self.hw.cpu if setup.blocks else None
         return Flags(
-            self.runtime.engine, model=self.name, gpu_layers=ALL, cpu_moe_blocks=setup.blocks or None,
+            self.runtime.engine, model=self.name, gpu_layers=0 if alone else ALL, cpu_moe_blocks=setup.blocks or None,
             mmap=False if setup.blocks else None, op_offload=None if setup.op_offload else False, batch=max(2048, setup.microbatch),
             microbatch=setup.microbatch, context=self.context, k_format=setup.kv_format, v_format=setup.kv_format, flash_attention=True,
-            threads=cpu.processors if cpu and setup.blocks else None,
+            threads=cpu.processors if cpu else None,
         )  # fmt: skip
 
 

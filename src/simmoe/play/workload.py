@@ -82,7 +82,7 @@ class Workload:
         serving = self.clock_driven is not None
         self.lengths = of_requests(self.lengths, requests, max_batch, schedule, serving, trace is None)
         self.model, held = _opened(trace, model, format, kv_format, routing)
-        extent.require(extent.of(self.lengths, held or self.model, together=batch is not None))
+        extent.require(extent.of(self.lengths, held or self.model, together=batch is not None, tokens=tokens))
         self.text = recorded(held, self.lengths) if held else drawn(self.model, routing, self.lengths, seed)
         self.recorded = self.text.trace
         if self.runtime is not None and prefill_chunk is None and self.clock_driven is None:
