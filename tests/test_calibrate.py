@@ -11,13 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 
-import simmoe
 from simmoe import hardware_profiles
-from simmoe.calibrate import backend, beside, cpu, disk, fit, gpu, machine, measure, observed, profile, rows
+from simmoe.calibrate import backend, beside, cpu, disk, fit, gpu, machine, measure, profile, rows
 from simmoe.calibrate.fit import Point
-from simmoe.calibrate.replayed import Given, again
 from simmoe.cli import calibrate as command
 from simmoe.cli.main import main
 from simmoe.simulator.errors import UserError
@@ -356,12 +353,6 @@ def test_the_shared_memory_slows_as_measured(own, beside_, load, natural, w):
     assert min(own, found.bytes_per_s - w * load) == pytest.approx(beside_)
 
 
-def test_a_factor_is_found_or_refused():
-    assert fit.factor(lambda f: 1 / (0.01 + 0.1 / f), 1 / (0.01 + 0.1 / 0.37)) == pytest.approx(0.37, rel=1e-3)
-    with pytest.raises(UserError, match="no one factor"):
-        fit.factor(lambda f: 1 / (0.01 + 0.1 / f), 101.0)
-
-
 # --- profiles -----------------------------------------------------------------------------------------------------------
 
 
@@ -511,13 +502,6 @@ def test_a_memory_too_small_to_pass_its_cache_is_refused():
 @pytest.mark.slow
 def test_bad_options_are_one_line(tmp_path, capsys):
     (tmp_path / "there.yaml").write_text("")
-    run, ladder, other = (str(tmp_path / name) for name in ("run.json", "ladder.json", "other.json"))
-    scenario = simmoe.run("a100", "switch", tokens=100, budget="50%").to_json()
-    with open(run, "w") as stream:
-        json.dump(scenario, stream)
-    with open(other, "w") as stream:
-        json.dump({**scenario, "scenario": {**scenario["scenario"], "context": None}}, stream)
-    (tmp_path / "ladder.json").write_text('{"rungs": []}')
     (tmp_path / "text.json").write_text("{")
     bare = '{"kind": "disk", "what": "read", "bytes": 4096}'
     word = '{"kind": "cpu_flops", "format": "q4", "tflops": 1}'
@@ -533,14 +517,10 @@ def test_bad_options_are_one_line(tmp_path, capsys):
         (tmp_path / f"{name}.jsonl").write_text(text)
     (tmp_path / "half.jsonl").write_text('{"kind": "machine"}')
     there = str(tmp_path / "there.yaml")
-    old = tmp_path / "old.json"
-    old.write_text(json.dumps({**json.loads(Path(run).read_text()), "schema": 1}))
     for options, line in {
         ("--out", there): r"there\.yaml exists; name another file with --out, or overwrite it with --force",
         ("--out", str(tmp_path / "no" / "x.yaml")): r"folder .*no does not exist; create it first",
         ("--name", "a b"): r"--name 'a b' is no name",
-        ("--hw", "a100"): r"--hw works only together with --observed",
-        ("--quick", "--observed", "tok_s=1", run): r"--quick works only without --observed",
         ("--home", "memory", "--disk", "."): r"--disk is for experts on a disk",
         (
             "--rows",
@@ -569,95 +549,10 @@ def test_bad_options_are_one_line(tmp_path, capsys):
         ): r"word\.jsonl: line 1: unknown format 'q4'; known: fp32, fp16, bf16, int8",
         ("--rows", str(tmp_path / "copy.jsonl"), "--quick"): r"--quick is about measuring, and --rows reads",
         ("--save-rows", there, "--out", str(tmp_path / "x.yaml")): r"there\.yaml exists",
-        ("--observed", "tok_s=fast", run): r"--observed 'tok_s=fast': write tok_s=NUMBER",
-        ("--observed", "tok_s=0", run): r"write tok_s=NUMBER",
-        ("--observed", "tok_s=1", str(tmp_path / "none.json")): r"no file .*none\.json; write it with: simmoe run",
-        ("--observed", "tok_s=1", str(old)): r"old\.json: a result of schema 1, and this version writes 2",
-        ("--observed", "tok_s=1", ladder): r"ladder\.json: holds no single run; write one with",
-        ("--observed", "tok_s=1", str(tmp_path / "text.json")): r"text\.json is not a plain JSON file",
-        ("--observed", "tok_s=1", other): r"other\.json: the context is not the one of the run",
-        ("--observed", "tok_s=1e9", run): r"write tok_s=NUMBER",
-        ("--observed", "tok_s=999999999", run): r"no one factor on the bandwidths explains tok_s=1e\+09",
         (
             "--observed",
-            "tok_s=1",
-            run,
-            "--hw",
-            "h100",
-        ): r"run\.json: the run used a100 with digest .* but h100 has .*--hw",
-        ("--observed", "tok_s=1", run, "--trace", "oracle"): r"run\.json: the trace is not the one of the run.*--trace",
-        (
-            "--observed",
-            "tok_s=1",
-            run,
-            "--eviction",
-            "fifo",
-        ): r"run\.json: the plan is not the one of the run.*--eviction",
-        ("--observed", "tok_s=1", run, "--out", there): r"there\.yaml exists",
-        ("--observed", "tok_s=1", run, "--name", "x"): r"--name is about the profile that --out writes: add --out FILE",
-        ("--observed", "tok_s=1", run, "--force"): r"--force is about the profile that --out writes: add --out FILE",
+            "tok_s=11.2",
+            "run.json",
+        ): r"--observed is a command of its own now: simmoe explain tok_s=N --gpu NAME --host NAME --model NAME",
     }.items():
         refused(capsys, ["calibrate", *options], line)
-
-
-# --- one constant -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_a_machine_at_seventy_percent_is_recognised(tmp_path, capsys):
-    """The same run with all bandwidths × 0.7 is what the user saw."""
-    played = simmoe.run("jetson_orin", "switch", tokens=300, budget="50%")
-    slower = hardware_profiles.load("jetson_orin", observed.changes(played.workload.hw, 0.7))
-    seen = simmoe.run(slower, "switch", tokens=300, budget="50%").tok_s
-    (tmp_path / "run.json").write_text(json.dumps(played.to_json()))
-    name, run = again(tmp_path / "run.json", Given())
-    found = observed.explain(name, run, seen)
-    assert run.digest == played.digest
-    assert found.factor == pytest.approx(0.7, rel=0.01)
-    assert sum(found.shares.values()) == pytest.approx(1.0, abs=0.05)
-    assert observed.cautions(found) == []
-    out = tmp_path / "orin_70.yaml"
-    assert main(["calibrate", "--observed", f"tok_s={seen:.4f}", str(tmp_path / "run.json"), "--out", str(out)]) == 0
-    assert "all bandwidths × 0.7" in capsys.readouterr().out
-    content = yaml.safe_load(out.read_text())
-    assert content["extends"] == "jetson_orin" and set(content) == {
-        "extends",
-        "name",
-        "title",
-        "tiers",
-        "units",
-        "link",
-    } | ({"modes"} if "modes" in content else set())
-    assert simmoe.run(str(out), "switch", tokens=300, budget="50%").tok_s == pytest.approx(seen, rel=0.01)
-
-
-@pytest.mark.slow
-def test_no_gap_and_a_gap_too_wide(tmp_path):
-    run = simmoe.run("a100", "switch", tokens=100, budget="25%")
-    same = observed.explain("a100", run, run.tok_s)
-    assert same.factor == pytest.approx(1.0, rel=1e-3) and same.shares == {}
-    assert [label for label, *_ in same.budgets] == ["25 %", "50 %", "75 %", "100 %"]
-    assert all(before == pytest.approx(after, rel=1e-3) for *_, before, after in same.budgets)
-    wide = observed.explain("a100", run, run.tok_s / 8)
-    assert "one constant does not explain this" in observed.cautions(wide)[0]
-
-
-@pytest.mark.slow
-def test_runs_on_files_of_ones_own_are_replayed_by_name(tmp_path, capsys):
-    mine = tmp_path / "mine.yaml"
-    mine.write_text("extends: a100\nname: mine\ntitle: My box\n")
-    policy = tmp_path / "my_lru.py"
-    policy.write_text((hardware_profiles.FOLDER.parent / "policies/eviction/lru.py").read_text())
-    run = simmoe.run(str(mine), "switch", tokens=100, budget="50%", eviction=str(policy))
-    (tmp_path / "run.json").write_text(json.dumps(run.to_json()))
-    arguments = ["calibrate", "--observed", "tok_s=20", str(tmp_path / "run.json")]
-    refused(capsys, arguments, r"the run used the hw 'mine', which is not bundled; name its file with --hw")
-    refused(
-        capsys, [*arguments, "--hw", str(mine)], r"the eviction policy was the file my_lru\.py; name it with --eviction"
-    )
-    both = [*arguments, "--hw", str(mine), "--eviction", str(policy), "--force"]
-    assert main([*both, "--out", str(tmp_path / "fitted.yaml")]) == 0
-    assert hardware_profiles.load(tmp_path / "fitted.yaml").title.startswith("My box")
-    (tmp_path / "sub").mkdir()
-    with pytest.raises(UserError, match="so it must lie beside it"):
-        observed.profile(observed.explain(str(mine), run, 20.0), tmp_path / "sub" / "x.yaml", "x")

@@ -384,17 +384,13 @@ def test_every_option_changes_a_run_over_several_devices_or_is_refused(two):
     assert dropped == []
 
 
-def test_what_shows_or_fits_one_device_refuses_several(two, tmp_path, capsys):
+def test_what_shows_one_device_refuses_several(two, tmp_path, capsys):
     command = ["run", "--hw", two, "--trace", "oracle-4x16-k4", "--timeline", "distributed", "--tokens", "100"]
     command += ["--placement", "layer_split=1/1"]
     assert main(command) == 2
     assert "a ladder of budgets (name one with --budget) is not made for several devices" in capsys.readouterr().err
     assert main([*command, "--budget", "25%", "--perfetto", str(tmp_path / "lanes.json")]) == 2
     assert "--perfetto (a lane for one device and its link) is not made for several" in capsys.readouterr().err
-    assert main([*command, "--budget", "25%", "--json"]) == 0
-    (tmp_path / "run.json").write_text(capsys.readouterr().out)
-    assert main(["calibrate", "--observed", "tok_s=100", str(tmp_path / "run.json"), "--hw", two]) == 2
-    assert "one factor is fitted to one device and its link" in capsys.readouterr().err
 
 
 def test_the_rows_of_passes_say_what_all_devices_hold_at_their_ends(two, tmp_path):

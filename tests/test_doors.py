@@ -55,20 +55,6 @@ def test_what_does_not_fit_is_still_what_llama_cpp_would_refuse(capsys: pytest.C
     assert any("that llama.cpp would refuse" in note for note in notes) and not any("would fit:" in n for n in notes)
 
 
-# --- a speed that was seen, of a run without a trace -----------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_a_run_without_a_trace_is_played_again_beside_a_speed_that_was_seen(
-    capsys: pytest.CaptureFixture[str], tmp_path
-) -> None:
-    words = ["run", "--hw", "rtx_3060", "--model", "olmoe-1b-7b", "--prompt", "16", "--generate", "4", "--depth", "64"]
-    assert main([*words, "--routing", "uniform", "--seed", "3", "--budget", "25%", "--json"]) == 0
-    (tmp_path / "run.json").write_text(text := capsys.readouterr().out)
-    assert main(["calibrate", "--observed", f"tok_s={json.loads(text)['tok_s']}", str(tmp_path / "run.json")]) == 0
-    assert "× 1 explain it" in capsys.readouterr().out
-
-
 # --- runs that take long --------------------------------------------------------------------------------------------------
 
 

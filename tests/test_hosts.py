@@ -418,15 +418,3 @@ def test_a_host_may_state_its_limit_of_pinned_memory(tmp_path):
     )
     assert hardware_profiles.load(f"rtx_3060+{tmp_path / 'w.yaml'}").link.pinned_capacity_bytes == GIB
     assert hardware_profiles.load(f"rtx_4090_nvme+{tmp_path / 'w.yaml'}").link.pinned_capacity_bytes is None
-
-
-@pytest.mark.slow
-@with_traces
-def test_a_speed_that_was_seen_on_two_parts_is_explained(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    mine = played(capsys, "run", *PAIR, *PLAY)
-    Path("run.json").write_text(json.dumps(mine))
-    assert main(["calibrate", "--observed", f"tok_s={mine['tok_s']}", "run.json"]) == 0
-    assert "on rtx_3060+ddr4_3200_2ch" in " ".join(capsys.readouterr().out.split())
-    assert main(["calibrate", "--observed", f"tok_s={mine['tok_s']}", "run.json", "--out", "x.yaml"]) == 2
-    assert "write them with simmoe hw compose rtx_3060 ddr4_3200_2ch --out FILE" in capsys.readouterr().err

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 import simmoe
 from simmoe import policies
-from simmoe.calibrate.replayed import Given, again
 from simmoe.cli.main import main
 from simmoe.play.arrivals import arrival_ps
 from simmoe.play.plan import Plan, guesses_of, missing_of
@@ -604,22 +603,6 @@ def test_the_command_shows_what_requests_waited_for(capsys, tmp_path):
     out = " ".join(capsys.readouterr().out.split())
     block = found["requests"]
     assert "schedule continuous" in out and f"{block['n']} requests" in out and "TTFT" in out and "poisson:20/s" in out
-
-
-@pytest.mark.slow
-@BUNDLED
-def test_a_speed_is_explained_with_the_schedule_of_the_run(tmp_path):
-    options = {"schedule": "continuous", "budget": "25%", "tokens": 600}
-    for more in ({}, {"max_batch": 1, "arrivals": "poisson:100/s"}):
-        made = simmoe.run("rtx_4090", "oracle-4x16-k4", **options, **more)
-        (tmp_path / "run.json").write_text(json.dumps(made.to_json()))
-        assert again(tmp_path / "run.json", Given())[1].clocks == made.clocks
-    made = {**made.to_json()["scenario"], "schedule": "mine sha256:0"}
-    (tmp_path / "run.json").write_text(json.dumps({"schema": 2, "scenario": made}))
-    with pytest.raises(
-        UserError, match=r"run\.json: the schedule policy was the file mine\.py; only that of --eviction can"
-    ):
-        again(tmp_path / "run.json", Given())
 
 
 @pytest.mark.slow

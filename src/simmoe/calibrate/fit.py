@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from math import ceil, exp, log
+from collections.abc import Sequence
+from math import ceil, log
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +12,6 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.physics.gemm import soft_excess_ps
 from simmoe.simulator.units import nbytes
 
-FACTORS = (0.02, 20.0)  # where a constant for a user's own measurement is searched
 CACHES = 4  # a product tells the memory's rate if it reads so many times the last-level cache
 NEAR = 0.1  # relative error up to which a law describes its points: they count as measured, else as fitted
 SMALL = 0.05  # share of a transfer's time from which its latency counts
@@ -149,18 +148,3 @@ def shared(own: float, beside: float, load: float, natural: int) -> Shared:
     """
     w = max(natural, ceil((own - beside) / load - 1e-9))
     return Shared(min(beside, own) + w * load, w)
-
-
-def factor(speed: Callable[[float], float], wanted: float) -> float:
-    """The factor on bandwidths at which a rising `speed` is `wanted`, to 0.01 %. Raises UserError where none is."""
-    low, high = FACTORS
-    slowest, fastest = speed(low), speed(high)
-    if not slowest < wanted < fastest:
-        raise UserError(
-            f"no one factor on the bandwidths explains tok_s={wanted:g}: × {low:g} gives {slowest:.3g} and × {high:g} gives "
-            f"{fastest:.3g}; look at launch times, FLOP rates, the trace and the budget"
-        )
-    while high / low > 1.0001:
-        middle = exp((log(low) + log(high)) / 2)
-        low, high = (middle, high) if speed(middle) < wanted else (low, middle)
-    return exp((log(low) + log(high)) / 2)

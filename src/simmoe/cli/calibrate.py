@@ -1,4 +1,4 @@
-"""`simmoe calibrate`: measure this machine, or fit one constant to a speed that was seen."""
+"""`simmoe calibrate`: measure this machine."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from simmoe.calibrate import backend, cuda, measure, observed, profile, rows
+from simmoe.calibrate import backend, cuda, measure, profile, rows
 from simmoe.calibrate.machine import Watch
 from simmoe.calibrate.measure import Asked, Say
-from simmoe.calibrate.replayed import Given, again
 from simmoe.calibrate.rows import Row, Rows
 from simmoe.show import tables as show
 from simmoe.show.grid import Column, Grid
@@ -22,18 +21,16 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.files import atomic, check_outputs
 from simmoe.simulator.units import nbytes
 
-OF_OBSERVED = ("hw", "trace", "model", "eviction")
 OF_MEASURING = ("device", "home", "disk", "quick", "rows", "save_rows")
 LISTEN = 1.0  # seconds for which this process does nothing, to hear what others do
 
 
 def calibrate(a: argparse.Namespace) -> int:
     """simmoe calibrate: 1 where the profile would hold what cannot be true."""
-    mine, other = (OF_MEASURING, OF_OBSERVED) if a.observed is None else (OF_OBSERVED, OF_MEASURING)
-    for option in other:
-        if getattr(a, option):
-            with_it = "together with" if option in OF_OBSERVED else "without"
-            raise UserError(f"{_flag(option)} works only {with_it} --observed; here: {', '.join(map(_flag, mine))}")
+    if a.observed:
+        raise UserError(
+            "--observed is a command of its own now: simmoe explain tok_s=N --gpu NAME --host NAME --model NAME (docs/plan.md)"
+        )
     for option in OF_MEASURING:
         if a.rows and option != "rows" and getattr(a, option):
             raise UserError(
@@ -42,7 +39,7 @@ def calibrate(a: argparse.Namespace) -> int:
     if a.name is not None and not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", a.name):
         raise UserError(f"--name {a.name!r} is no name; use letters, digits, '_' and '-', a letter first")
     try:
-        _write_profile(a) if a.observed is None else _explain(a)
+        _write_profile(a)
     except profile.Impossible as error:
         print(f"simmoe: {error}", file=sys.stderr)
         return 1
@@ -139,41 +136,3 @@ def _rate(row: Row) -> str:
     if "tflops" in row:
         return f"{row['tflops'] * 1000:,.4g} GFLOP/s"
     return f"{nbytes(row['gbs'] * 1e9)}/s" if "gbs" in row else ""
-
-
-def _explain(a: argparse.Namespace) -> None:
-    what, file = a.observed
-    match = re.fullmatch(r"tok_s=([0-9]+(?:\.[0-9]+)?)", what)
-    if not match or not float(match[1]):
-        raise UserError(
-            f"--observed {what!r}: write tok_s=NUMBER and the run's JSON, such as --observed tok_s=11.2 run.json"
-        )
-    if not Path(file).is_file():
-        raise UserError(f"--observed: no file {file}; write it with: simmoe run … --budget SIZE --json > {file}")
-    for option in ("name", "force"):
-        if getattr(a, option) and not a.out:
-            raise UserError(f"--{option} is about the profile that --out writes: add --out FILE, or leave it out")
-    if a.out:
-        profile.writable(Path(a.out), a.force, [file, *(one for one in (a.hw, a.trace, a.model, a.eviction) if one)])
-    name, run = again(Path(file), Given(a.hw, a.trace, a.model, a.eviction))
-    found = observed.explain(name, run, float(match[1]))
-    screen = Screen()
-    screen.line(
-        f"observed {found.tok_s:g} tok/s, simulated {show.number(run.tok_s)} on {run.workload.hw.name}: all bandwidths × "
-        f"{found.factor:.4g} explain it"
-    )
-    for part, share in found.shares.items():
-        screen.line(
-            f"  on the {part} alone: " + ("not a possible machine" if share is None else f"{share:.0%} of the gap")
-        )
-    if not found.shares:
-        screen.line("  there is no gap to explain")
-    names = ("experts resident", "memory for them", "tok/s as stated", "tok/s with it")
-    rows = ((label, nbytes(size), *(show.number(speed) for speed in speeds)) for label, size, *speeds in found.budgets)
-    screen.table(Grid(tuple(map(Column, names)), tuple(rows)))
-    for line in observed.cautions(found):
-        screen.line(f"caution: {line}")
-    if a.out:
-        out = Path(a.out)
-        profile.write(observed.profile(found, out, a.name or out.stem), out, a.force)
-        screen.line(f"{out}: written and checked")

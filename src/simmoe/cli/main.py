@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import sys
+from argparse import SUPPRESS
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -311,11 +312,11 @@ def _add_hw(commands: Commands) -> None:
 
 def _add_calibrate(commands: Commands) -> None:
     calibrate = commands.add_parser(
-        "calibrate", help="measure this machine and write its profile, or explain a speed that you saw",
-        description="Measures products, copies, the disk and all at once, in less than two minutes, and writes a hardware profile. With "
-        "--observed: the one factor on all bandwidths that explains a speed. docs/calibrate.md says how.",
+        "calibrate", help="measure this machine and write its profile",
+        description="Measures products, copies, the disk and all at once, in less than two minutes, and writes a hardware profile. "
+        "docs/calibrate.md says how.",
     )  # fmt: skip
-    calibrate.add_argument("--out", metavar="FILE", help="the profile to write (default NAME.yaml; --observed: none)")
+    calibrate.add_argument("--out", metavar="FILE", help="the profile to write (default NAME.yaml)")
     calibrate.add_argument("--name", help="name of the profile (default this_machine, or that of --out)")
     calibrate.add_argument(
         "--force",
@@ -334,11 +335,7 @@ def _add_calibrate(commands: Commands) -> None:
         help="where experts live that are not resident (default: memory beside a GPU of its own memory, else disk)",
     )
     calibrate.add_argument("--disk", metavar="DIR", help="folder on the disk to measure (default .); left as it was")
-    calibrate.add_argument(
-        "--observed", nargs=2, metavar=("tok_s=N", "RUN.json"), help="a speed, and the output of simmoe run --json"
-    )
-    for option, what in (("hw", "profile"), ("trace", "trace"), ("model", "model"), ("eviction", "policy")):
-        calibrate.add_argument(f"--{option}", metavar="FILE", help=f"--observed: the {what} of the run, if not bundled")
+    calibrate.add_argument("--observed", nargs="*", help=SUPPRESS)  # of older versions: names the command of today
     calibrate.runs("calibrate", "calibrate")
 
 
