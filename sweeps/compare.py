@@ -198,7 +198,8 @@ def _beyond(comparison: Comparison) -> str:
 COLUMNS = (
     Column("machine", text=True), Column("trace", text=True), Column("policy", text=True), Column("experts resident", 8),
     Column("memory", 4), Column("tok/s"), Column("ratio", 1), Column("TTFT first", 7), Column("TTFT later", 10), Column("TPOT p95", 9),
-    Column("hit rate", 2), Column("waiting", 6), Column("bound by", 5, text=True), Column("price", 11), Column("per 1000 USD", 3),
+    Column("hit rate", 2), Column("waiting", 6), Column("bound by", 5, text=True), Column(show.ENERGY, 12),
+    Column("price", 11), Column("per 1000 USD", 3),
 )  # fmt: skip
 
 
@@ -209,12 +210,12 @@ def _table(comparison: Comparison) -> Grid:
     for row in comparison.rows:
         cells = (row.workload.hw.name, row.trace, row.eviction, *_cells(row, comparison), *_price(row))
         rows.append(cells[: len(columns)])
-    return Grid(columns, tuple(rows))
+    return show.known_energy(Grid(columns, tuple(rows)))
 
 
 def _cells(row: Row, comparison: Comparison) -> list[str]:
     if row.run is None:
-        return ["does not run", *["–"] * 9]
+        return ["does not run", *["–"] * 10]
     run, budget = row.run, row.run.plan.budget_bytes
     ratio, rate, tpot = comparison.ratio(row), run.decode.hit_rate, run.tpot_ms(95)
     bound = (row.bound_by or "–").removeprefix("bound by ").split(":")[0]
@@ -222,7 +223,7 @@ def _cells(row: Row, comparison: Comparison) -> list[str]:
         f"{memory_of(row.workload, run.plan).share(budget):.1%} ({nbytes(budget)})",
         nbytes(run.memory_bytes["total"]), show.number(run.tok_s), "–" if ratio is None else f"{ratio:.3g}",
         show.seconds(run.ttft_s["first"]), show.seconds(run.ttft_s["later"]), show.seconds(None if tpot is None else tpot / 1e3),
-        "–" if rate is None else f"{rate:.2%}", "–" if row.waiting is None else f"{row.waiting:.1%}", bound,
+        "–" if rate is None else f"{rate:.2%}", "–" if row.waiting is None else f"{row.waiting:.1%}", bound, show.joules(run),
     ]  # fmt: skip
 
 

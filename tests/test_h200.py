@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
+import simmoe
 from simmoe import hardware_profiles
+from simmoe.cli.main import main
 from simmoe.policies import runtime as runtimes
+from simmoe.show import grid, tables
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.physics.energy import Power, joules
+from simmoe.sweeps import metrics
 from simmoe.sweeps.validation import bars, case, runner
 from simmoe.sweeps.validation.case import Case, Row
 from tests.test_house import ROOT
@@ -159,3 +163,54 @@ def test_powers_give_the_watts_that_were_measured(watts, memory, link, flops):
     assert p is not None and p.idle_uw and p.byte_aj and p.link_byte_aj and p.flop_aj
     power = Power(p.idle_uw / 1e6, p.byte_aj / 1e18, p.link_byte_aj / 1e18, p.flop_aj / 1e18)
     assert joules(1, memory, link, flops, power) == pytest.approx(watts, rel=0.01)
+
+
+# --- energy in the tables -------------------------------------------------------------------------------------------
+
+
+def test_energy_counts_what_is_copied():
+    """The same tokens with everything resident and with loads: time at rest, and of each copied byte what the link and the memory draw."""
+    all_there = simmoe.run("h200", "oracle", tokens=300, budget="100%", start="warm")
+    loading = simmoe.run("h200", "oracle", tokens=300, budget="12%")
+    assert loading.decode.bytes > 10**9 and all_there.decode.bytes == 0
+    slow, fast = (int(run.pass_ps[run.decode_passes].sum()) for run in (loading, all_there))
+    expected = 123 * (slow - fast) / 1e12 + 230e-12 * loading.decode.bytes
+    assert loading.energy is not None and all_there.energy is not None
+    more = (loading.energy["joules_per_token"] - all_there.energy["joules_per_token"]) * loading.emitted
+    assert more == pytest.approx(expected, rel=1e-9)
+
+
+def test_energy_stands_in_every_table_whose_machine_has_the_figures(capsys):
+    said = simmoe.run("h200", "oracle", tokens=128, budget="50%").energy
+    assert said is not None
+    words, value = ["--trace", "oracle", "--tokens", "128"], f"{said['joules_per_token']:.3g}"
+    for command in (
+        ["run", "--hw", "h200", *words],
+        ["run", "--hw", "h200", "--budget", "50%", *words],
+        ["compare", "--hw", "h200", "--hw", "phone_ufs4", "--budget", "50%", *words],
+    ):
+        assert main(command) == 0
+        out = capsys.readouterr().out
+        heading = next(line for line in out.splitlines() if "J/token" in line)
+        end = heading.index("J/token") + len("J/token")
+        cells = [
+            line[:end].split()[-1] for line in out.splitlines() if line.startswith(("50", "bound", "h200", "phone"))
+        ]
+        assert value in cells or "--budget" not in command, out
+        assert all(cell == "–" or float(cell) > 0 for cell in cells if "phone" not in cell), cells
+        assert "J/token: estimated energy" in out
+    assert main(["run", "--hw", "phone_ufs4", *words]) == 0  # which states no powers
+    assert "J/token" not in capsys.readouterr().out
+
+
+def test_energy_leaves_a_narrow_table_first():
+    columns = [column.name for column in sorted(tables.COLUMNS, key=lambda column: -column.rank)]
+    assert columns[0] == "J/token"
+    fitting = grid.fitted(grid.Grid(tables.COLUMNS, (tuple("1234567" for _ in tables.COLUMNS),)), 100)
+    assert "J/token" in fitting[0].gone
+
+
+def test_a_sweep_can_be_judged_by_energy():
+    run = simmoe.run("h200", "oracle", tokens=128, budget="50%")
+    assert run.energy is not None and metrics.measure("joules_per_token", run) == run.energy["joules_per_token"]
+    assert metrics.measure("joules_per_token", simmoe.run("phone_ufs4", "oracle", tokens=128, budget="50%")) is None

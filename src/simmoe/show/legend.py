@@ -13,6 +13,7 @@ MEANS = {  # column -> what is said of it, in the order of the columns
     "hit rate": "hit rate: share of the requests for experts in decode that find the expert resident",
     "loaded/token": "loaded/token: bytes of experts loaded for a decoded token",
     "waiting": "waiting: share of decode time spent waiting for experts",
+    "J/token": "J/token: estimated energy of the board for a decoded token",
     "per 1000 USD": "per 1000 USD: tok/s",
 }
 

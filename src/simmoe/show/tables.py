@@ -16,12 +16,13 @@ from simmoe.play.result import Run
 from simmoe.play.what_if import Tried
 from simmoe.play.workload import Workload
 from simmoe.policies import runtime as runtimes
-from simmoe.show.grid import Column, Grid
+from simmoe.show.grid import Column, Grid, only
 from simmoe.show.legend import legend
 from simmoe.show.screen import Screen
 from simmoe.simulator.decide.start import COLD
 from simmoe.simulator.units import nbytes
 
+ENERGY = "J/token"
 COLUMNS = (
     Column("experts resident", text=True),
     Column("memory", 2),
@@ -34,13 +35,14 @@ COLUMNS = (
     Column("hit rate", 1),
     Column("loaded/token", 6),
     Column("waiting", 5),
+    Column(ENERGY, 10),
 )
 
 
 def show_ladder(ladder: Ladder, plan: Plan, on_cpu: list[Tried], as_played: str, files: list[str], out: Screen) -> None:
     heading(ladder.workload, replace(plan, start=COLD), ladder.nothing.engine, files, out)
     memory = memory_of(ladder.workload, plan)
-    grid = Grid(COLUMNS, tuple(_ladder_rows(ladder)))
+    grid = known_energy(Grid(COLUMNS, tuple(_ladder_rows(ladder))))
     out.table(grid)
     out.print(legend(grid))
     whose = " left to the device" * bool(plan.placement)
@@ -65,7 +67,7 @@ def _ladder_rows(ladder: Ladder) -> Iterator[tuple[str, ...]]:
 def show_run(run: Run, found: list[Tried], on: str, files: list[str], out: Screen) -> None:
     heading(run.workload.begun, run.plan, run.engine, files, out)
     share = memory_of(run.workload, run.plan).share(run.plan.budget_bytes)
-    grid = Grid(COLUMNS, ((f"{share:.1%} ({nbytes(run.plan.budget_bytes)})", *_cells(run)),))
+    grid = known_energy(Grid(COLUMNS, ((f"{share:.1%} ({nbytes(run.plan.budget_bytes)})", *_cells(run)),)))
     out.table(grid)
     out.print(legend(grid))
     split = run.memory_bytes
@@ -276,7 +278,21 @@ def _cells(run: Run) -> tuple[str, ...]:
         nbytes(split["total"]), number(run.tok_s), seconds(ttft["first"]), seconds(ttft["later"]),
         *(seconds(None if (ms := run.tpot_ms(p)) is None else ms / 1e3) for p in (50, 95, 99)),
         "–" if rate is None else f"{rate:.2%}", "–" if run.bytes_per_token is None else nbytes(run.bytes_per_token), waiting,
+        joules(run),
     )  # fmt: skip
+
+
+def joules(run: Run) -> str:
+    """Estimated energy of a decoded token."""
+    return "–" if run.energy is None else f"{run.energy['joules_per_token']:.3g}"
+
+
+def known_energy(grid: Grid) -> Grid:
+    """The table without the column of energy where no row has figures of it."""
+    place = [column.name for column in grid.columns].index(ENERGY)
+    if any(len(row) > place and row[place] != "–" for row in grid.rows):
+        return grid
+    return only(grid, [i for i in range(len(grid.columns)) if i != place])
 
 
 def number(value: float | None) -> str:
