@@ -193,11 +193,16 @@ class RuntimeCosts(Costs):
         if hw.cpu is None:
             return CpuCosts(hw, self.model)  # which says so
         if share is None:
-            raise UserError(f"the runtime {runtime.name} computes no experts on the CPU; leave --placement and --miss out")
+            raise UserError(
+                f"the runtime {runtime.name} computes no experts on the CPU; leave --placement and --miss out"
+            )
         if hw.cpu.quantised_bytes_per_s is not None:
             rate, fixed = float(hw.cpu.quantised_bytes_per_s), runtime.known("cpu.layer")
         else:
-            rate, fixed = self._cpu_rate(hw.cpu, share), runtime.of("cpu.layer_uncalibrated") or runtime.known("cpu.layer")
+            rate, fixed = (
+                self._cpu_rate(hw.cpu, share),
+                runtime.of("cpu.layer_uncalibrated") or runtime.known("cpu.layer"),
+            )
         unit = replace(hw.cpu, bytes_per_s=int(rate) // 1000 * 1000, launch_ps=ceil(fixed * PS_PER_S))
         return CpuCosts(replace(hw, units={**hw.units, unit.name: unit}), self.model)
 
