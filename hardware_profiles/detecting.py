@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -15,9 +16,14 @@ from simmoe.hardware_profiles.reports import GIB, Facts, Gpu
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.units import parse
 
-CARDS = SOLD_AS | {"Instinct MI300X": "mi300x", "AMD Instinct MI300X": "mi300x", "AMD Instinct MI300X OAM": "mi300x"}
+_AMD = {
+    "Instinct MI300X": "mi300x", "Instinct MI300X OAM": "mi300x", "Radeon RX 7600": "rx_7600", "Radeon RX 7900 XT": "rx_7900_xt",
+    "Radeon RX 7900 XTX": "rx_7900_xtx", "Radeon AI PRO R9700": "r9700",
+}  # fmt: skip
+CARDS = SOLD_AS | _AMD | {f"AMD {name}": profile for name, profile in _AMD.items()}
 WHOLE = {  # chips with one memory for CPU and GPU -> their machine
-    "Apple M4 Max": "m4_max", "Apple M3 Ultra": "m3_ultra", "Apple M2 Ultra": "m2_ultra", "Apple M2 Max": "m2_max",
+    "Apple M4 Max": "m4_max", "Apple M3 Ultra": "m3_ultra", "Apple M3 Max": "m3_max", "Apple M2 Ultra": "m2_ultra",
+    "Apple M2 Max": "m2_max", "Apple M1 Max": "m1_max", "Apple M1": "m1",
     "AMD RYZEN AI MAX+ 395*": "strix_halo", "Cortex-X925*": "dgx_spark", "NVIDIA GB10*": "dgx_spark",
 }  # fmt: skip
 LIKE = 0.6  # of the letters of two names that agree
@@ -113,7 +119,8 @@ def _host(facts: Facts) -> Part | None:
         return None
     kinds = {name: host.load(name)[0]["is"] for name in host.available()}
     sockets = facts.sockets or 1
-    cpu = [name for name, kind in kinds.items() if kind["sockets"] == sockets and _has(kind, facts.cpu)]
+    alike = {name: _letters(kind, facts.cpu) for name, kind in kinds.items() if kind["sockets"] == sockets}
+    cpu = sorted((name for name in alike if alike[name]), key=lambda name: -alike[name])
     memory = [name for name, kind in kinds.items() if kind["sockets"] == sockets and _reads(kind, facts, kinds, cpu)]
     said = f"{facts.cpu.partition(' (family')[0]}, {sockets} socket{'s' * (sockets > 1)}{_modules(facts)}"
     if both := [name for name in cpu if facts.dram is None or name in memory]:
@@ -127,8 +134,9 @@ def _host(facts: Facts) -> Part | None:
     return Part(near, said, False, ("this CPU: no bundled host has it, and the nearest has other rates",))
 
 
-def _has(kind: Mapping[str, Any], cpu: str) -> bool:
-    return any(fnmatchcase(cpu, pattern) for pattern in kind["cpus"])
+def _letters(kind: Mapping[str, Any], cpu: str) -> int:
+    """Of the patterns of a host that a CPU's name fits, the letters of the one that says most: a host of that very CPU says more."""
+    return max((len(re.sub(r"\[.*?]|[*?]", "", one)) for one in kind["cpus"] if fnmatchcase(cpu, one)), default=0)
 
 
 def _reads(kind: Mapping[str, Any], facts: Facts, kinds: Mapping[str, Mapping[str, Any]], cpu: list[str]) -> bool:

@@ -59,12 +59,20 @@ FASTEST |= SLOWER
 KINDS = {"hbm": "hbm", "gddr": "gddr", "flash|nvme|ssd|disk|drive|ufs|emmc": "store", "ddr|dram|host": "dram"}
 BOOST_PERCENT = 105  # a peak in FLOP/s is stated at a boost clock, which cards exceed: 1.2 % were seen on an RTX 4090
 SOLD_AS = {  # what the driver calls a device -> the bundled profile with its data sheet
-    "NVIDIA A10": "a10", "NVIDIA A100-PCIE-40GB": "a100_pcie_40", "NVIDIA A100 80GB PCIe": "a100_pcie_80",
+    "NVIDIA A10": "a10", "NVIDIA A40": "a40", "NVIDIA A100-PCIE-40GB": "a100_pcie_40", "NVIDIA A100 80GB PCIe": "a100_pcie_80",
     "NVIDIA A100-SXM4-40GB": "a100_sxm_40", "NVIDIA A100-SXM4-80GB": "a100", "NVIDIA B200": "b200",
     "NVIDIA GH200 480GB": "gh200", "NVIDIA H100 80GB HBM3": "h100", "NVIDIA H100 PCIe": "h100_pcie", "NVIDIA H200": "h200",
-    "NVIDIA L4": "l4", "NVIDIA L40S": "l40s", "NVIDIA GeForce RTX 3060": "rtx_3060", "NVIDIA GeForce RTX 3090": "rtx_3090",
-    "NVIDIA GeForce RTX 4090": "rtx_4090", "NVIDIA GeForce RTX 5090": "rtx_5090",
-    "NVIDIA RTX PRO 6000 Blackwell Workstation Edition": "rtx_pro_6000", "Tesla T4": "t4",
+    "NVIDIA L4": "l4", "NVIDIA L40S": "l40s", "NVIDIA GeForce GTX 1080 Ti": "gtx_1080_ti",
+    "NVIDIA GeForce GTX 1650 SUPER": "gtx_1650_super", "NVIDIA GeForce RTX 2080": "rtx_2080",
+    "NVIDIA GeForce RTX 2080 Ti": "rtx_2080_ti", "NVIDIA GeForce RTX 3060": "rtx_3060", "NVIDIA GeForce RTX 3070": "rtx_3070",
+    "NVIDIA GeForce RTX 3080": "rtx_3080", "NVIDIA GeForce RTX 3080 Ti": "rtx_3080_ti", "NVIDIA GeForce RTX 3090": "rtx_3090",
+    "NVIDIA GeForce RTX 4070": "rtx_4070", "NVIDIA GeForce RTX 4070 Ti": "rtx_4070_ti", "NVIDIA GeForce RTX 4080": "rtx_4080",
+    "NVIDIA GeForce RTX 4090": "rtx_4090", "NVIDIA GeForce RTX 4090 D": "rtx_4090_d", "NVIDIA GeForce RTX 5060 Ti": "rtx_5060_ti",
+    "NVIDIA GeForce RTX 5070": "rtx_5070", "NVIDIA GeForce RTX 5070 Ti": "rtx_5070_ti", "NVIDIA GeForce RTX 5080": "rtx_5080",
+    "NVIDIA GeForce RTX 5090": "rtx_5090", "NVIDIA RTX A6000": "rtx_a6000", "NVIDIA RTX 4000 Ada Generation": "rtx_4000_ada",
+    "NVIDIA RTX 5000 Ada Generation": "rtx_5000_ada", "NVIDIA RTX 6000 Ada Generation": "rtx_6000_ada",
+    "NVIDIA RTX PRO 4500 Blackwell": "rtx_pro_4500", "NVIDIA RTX PRO 6000 Blackwell Workstation Edition": "rtx_pro_6000",
+    "Quadro RTX 6000": "quadro_rtx_6000", "Tesla P100-PCIE-16GB": "tesla_p100", "Tesla T4": "t4", "Tesla V100-PCIE-16GB": "tesla_v100",
 }  # fmt: skip
 _CHANNELS = re.compile(r"(\d+) channels? of (?:LP)?DDR\d-(\d+)")
 _LANES = re.compile(r"PCIe ([3-5])(?:\.0)? x(\d+)")

@@ -72,6 +72,8 @@ def _not_there(name: str, path: Path, suffix: str) -> str:
         if name and path.is_dir():
             inside = sorted(one.name for one in path.iterdir() if one.suffix == suffix)
             return "it is a folder; name a file in it" + (f", such as {inside[0]}" if inside else "")
+        if name and path.exists():
+            return "it is a pipe or a device, and more than one look at a file is taken; write it to a file first"
         if not _is_way(name):
             return ""
         if not path.parent.is_dir():
@@ -128,7 +130,7 @@ def check_outputs(outputs: Mapping[str, str | Path | None], inputs: Iterable[str
 def check_new(out: str | Path, read: Iterable[str | Path], force: bool) -> None:
     """Raises UserError for an --out that cannot be written, that is read, or that is there already, unless `force`."""
     check_outputs({"--out": out}, read)
-    if Path(out).exists() and not force:
+    if Path(out).is_file() and not force:
         raise UserError(f"{out} exists; choose another name or overwrite it with --force")
 
 

@@ -55,7 +55,7 @@ class RuntimeCosts(Costs):
         the link. Raises UserError for a machine without the figures that the engine's constants stand on."""
         super().__init__(replace(hw, link=replace(hw.link, host_memory=runtime.host_memory)), model, trace)
         check_figures(hw, runtime)
-        self.runtime, self.threads, self.may_carry = runtime, threads, offload and _carries(hw, runtime)
+        self.runtime, self.threads, self.may_carry = runtime, threads, offload and runtime.carries and not hw.unified
         self.launch_ps = self.grouped_extra_ps = 0  # fixed times are part of each piece
         self.soft_shares = soft_shares(1.0)  # the time of reading and the time of computing add up
         unit, peak = hw.device, _peak(hw)
@@ -196,14 +196,15 @@ class RuntimeCosts(Costs):
             raise UserError(
                 f"the runtime {runtime.name} computes no experts on the CPU; leave --placement and --miss out"
             )
-        if hw.cpu.quantised_bytes_per_s is not None:
-            rate, fixed = float(hw.cpu.quantised_bytes_per_s), runtime.known("cpu.layer")
-        else:
-            rate, fixed = (
-                self._cpu_rate(hw.cpu, share),
-                runtime.of("cpu.layer_uncalibrated") or runtime.known("cpu.layer"),
-            )
-        unit = replace(hw.cpu, bytes_per_s=int(rate) // 1000 * 1000, launch_ps=ceil(fixed * PS_PER_S))
+        rate = float(hw.cpu.quantised_bytes_per_s or self._cpu_rate(hw.cpu, share))
+        unit = replace(
+            hw.cpu, bytes_per_s=int(rate) // 1000 * 1000, launch_ps=ceil(runtime.known("cpu.layer") * PS_PER_S)
+        )
+        each = runtime.of("cpu.flops_per_clock")
+        if each is not None and unit.clock_hz:
+            cores = min(self.threads or unit.processors or 1, unit.processors or 1)
+            flops = int(clocked_per_s(each, cores, float(unit.clock_hz)))
+            unit = replace(unit, flops_per_s={**unit.flops_per_s, self.model.compute: flops})
         return CpuCosts(replace(hw, units={**hw.units, unit.name: unit}), self.model)
 
     def _cpu_rate(self, unit: ComputeUnit, share: float) -> float:
@@ -228,11 +229,6 @@ class RuntimeCosts(Costs):
     def carry_ps(self, column: int, count: int) -> int:
         link = self.hw.link
         return link.latency_ps + read_ps(count * self.moe_layers[column].expert.bytes, link_bytes_per_s(self.hw))
-
-
-def _carries(hw: Hardware, runtime: Runtime) -> bool:
-    """Whether the engine may carry the CPU's experts to the device: not where both read one memory."""
-    return not hw.unified and any(runtime.of(f"link.offload_{what}") is not None for what in ("tokens", "rows"))
 
 
 def check_figures(hw: Hardware, runtime: Runtime) -> None:

@@ -30,14 +30,14 @@ PARTS = {
     "two_rtx_5090": (("rtx_5090", True), None),
     "mi300x": (("mi300x", True), None),
     "four_mi100": (("mi300x", False), None),
-    "radeon_rx_6700_xt": (("rtx_3060", False), None),  # the card with the same memory
+    "radeon_rx_6700_xt": (("rx_7900_xt", False), None),  # the card with the nearest name
     "a100_two_epyc_7713": (("a100", True), ("ddr4_3200_8ch_2s", True)),
     "a100_pcie_epyc_7232p": (("a100_pcie_80", True), ("ddr4_3200_8ch", True)),
     "eight_rtx_4090_two_epyc_7543": (("rtx_4090", True), ("ddr4_3200_8ch_2s", True)),
     "eight_a800_two_xeon_8358p": (("a100", False), ("ddr4_3200_8ch_xeon_2s", True)),
     "two_rtx_3090_ryzen_5700x": (("rtx_3090", True), ("ddr4_3200_2ch", True)),
-    "rtx_3070_ryzen_5800x": (("rtx_3060", False), ("ddr4_3200_2ch", True)),
-    "ryzen_7950x": (None, ("ddr5_5200_2ch", True)),
+    "rtx_3070_ryzen_5800x": (("rtx_3070", True), ("ddr4_3200_2ch", True)),
+    "ryzen_7950x": (None, ("ddr5_5200_2ch_7950x", True)),  # and not another Ryzen's
     "cloud_xeon_8481c": (None, ("ddr5_4800_8ch", True)),
     "cloud_xeon_8481c_nested": (None, ("ddr5_4800_8ch", True)),
     "two_xeon_silver_4410y": (None, ("ddr5_4800_8ch_2s", True)),
@@ -286,3 +286,52 @@ def test_a_machine_without_a_part_is_not_written(tmp_path, capsys):
     assert "no such file or folder" in capsys.readouterr().err
     assert main(["hw", "detect", "--force"]) == 2
     assert "--force overwrites the file of --out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", sorted(set(detecting.CARDS.values()) | set(detecting.WHOLE.values())))
+def test_what_a_name_leads_to_is_bundled(name):
+    assert name in hardware_profiles.available()
+
+
+@pytest.mark.parametrize(
+    ("card", "name"),
+    [
+        ("NVIDIA GeForce RTX 4070", "rtx_4070"),
+        ("NVIDIA GeForce RTX 4070 Ti", "rtx_4070_ti"),
+        ("NVIDIA GeForce RTX 4090 D", "rtx_4090_d"),
+        ("Tesla V100-PCIE-16GB", "tesla_v100"),
+        ("AMD Radeon AI PRO R9700", "r9700"),
+        ("Radeon RX 7900 XTX", "rx_7900_xtx"),
+    ],
+)
+def test_a_card_is_known_by_its_whole_name(card, name):
+    part = detecting.detect(Facts(gpus=(Gpu(card),))).gpu
+    assert part and (part.name, part.exact) == (name, True)
+
+
+def test_a_card_whose_name_is_like_none_gets_one_with_its_memory():
+    for gib, names in ((11, {"gtx_1080_ti", "rtx_2080_ti"}), (192, {"mi300x"})):
+        part = detecting.detect(Facts(gpus=(Gpu("Moore Threads", gib * GIB),))).gpu
+        assert part and part.name in names and not part.exact
+
+
+@pytest.mark.parametrize(
+    ("cpu", "sockets", "name"),
+    [
+        ("AMD Ryzen 9 7950X 16-Core Processor", 1, "ddr5_5200_2ch_7950x"),
+        ("AMD Ryzen 7 7700X 8-Core Processor", 1, "ddr5_5200_2ch"),
+        ("AMD Ryzen Threadripper 7960X 24-Cores", 1, "ddr5_5200_4ch"),
+        ("AMD Ryzen Threadripper PRO 7965WX 24-Cores", 1, "ddr5_4800_8ch_7965wx"),
+        ("AMD Ryzen Threadripper PRO 7995WX 96-Cores", 1, "ddr5_5200_8ch"),
+        ("AMD EPYC 9355 32-Core Processor", 2, "ddr5_6000_12ch_2s"),
+        ("Intel(R) Core(TM) i9-10980XE CPU @ 3.00GHz", 1, "ddr4_2933_4ch"),
+        ("Intel(R) Xeon(R) CPU E5-2697A v4 @ 2.60GHz", 2, "ddr4_2400_4ch_2s_2697a"),
+        ("Intel(R) Xeon(R) CPU E5-2680 v4 @ 2.40GHz", 2, "ddr4_2400_4ch_2s"),
+        ("Intel(R) Xeon(R) Gold 6138 CPU @ 2.00GHz", 2, "ddr4_2666_6ch_2s"),
+        ("Intel(R) Xeon(R) Platinum 8480+", 1, "ddr5_4800_8ch"),
+        ("Intel(R) Xeon(R) Gold 6454S", 2, "ddr5_4800_8ch_2s"),
+    ],
+)
+def test_the_cpus_of_published_speeds_lead_to_their_memory(cpu, sockets, name):
+    part = detecting.detect(Facts(cpu=f"{cpu} (family ? model ? )", sockets=sockets)).host
+    assert part and (part.name, part.exact) == (name, True)

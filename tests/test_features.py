@@ -15,7 +15,7 @@ from simmoe.cli.main import main
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.model import FEATURES, ModelShape
 from simmoe.workloads import models
-from simmoe.workloads.importers import described
+from simmoe.workloads.importers import described, features
 from simmoe.workloads.importers.model import import_model
 from tests.test_faults_models import write_gguf
 
@@ -70,6 +70,36 @@ def test_norms_without_weights_follow_the_config() -> None:
     fields = PUBLISHED["llama-4-maverick"]["fields"]
     fields = {**fields, "text_config": {**fields["text_config"], "use_qk_norm": False}}
     assert kinds(of_parts(described.parts(described.describe(fields, "x"), "x"))) == {(DENSE, ""): 24, (MOE, ""): 24}
+
+
+NAMES: dict[str, tuple[str, bool, set[str]]] = {  # names in a layer of a class of transformers, whether it has a state: words
+    "FlexOlmo: norms behind alone": (("self_attn.q_norm.weight self_attn.q_proj.weight post_attention_layernorm.weight "
+                                     "post_feedforward_layernorm.weight"), False, {"qk_norm"}),
+    "NLLB": ("self_attn.q_proj.bias ffn.experts.expert_0.fc1.weight ffn.experts.expert_0.fc2.weight", False, {"qkv_bias", "ungated"}),
+    "Ling hybrid: a gate beside latent rows": ("self_attn.kv_a_proj_with_mqa.weight self_attn.g_proj.weight", False,
+                                               {"latent", "output_gate"}),
+    "Kimi's delta attention": ("self_attn.forget_gate.A_log self_attn.forget_gate.dt_bias self_attn.g_proj.weight self_attn.q_proj.weight",
+                               True, {"delta_net"}),
+    "LFM2": ("conv.conv.weight conv.in_proj.weight conv.out_proj.weight feed_forward.expert_bias", True, {"short_conv", "router_bias"}),
+    "a correction in the module of the experts": ("self_attn.q_proj.weight mlp.experts.e_score_correction_bias", False, {"router_bias"}),
+    "an indexer has norms of its own": ("self_attn.q_a_proj.weight self_attn.indexer.k_norm.weight", False, {"query_lora", "indexer"}),
+    "experts alone": ("mixer.gate.weight mixer.experts.up_proj mixer.fc1_latent_proj.weight", False, {"no_mixer"}),
+    "ERNIE": ("self_attn.q_proj.weight mlp.moe_statics.e_score_correction_bias", False, {"router_bias"}),
+    "MiMo: wide keys are no gate": (("self_attn.q_proj.weight[12288] self_attn.k_proj.weight[768] self_attn.v_proj.weight[512] "
+                                    "self_attn.o_proj.weight[8192]"), False, set()),
+    "keys wider than values, and a gate": (("self_attn.q_proj.weight[24576] self_attn.k_proj.weight[768] self_attn.v_proj.weight[512] "
+                                           "self_attn.o_proj.weight[8192]"), False, {"output_gate"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NAMES)
+def test_words_of_names_of_other_classes(case: str) -> None:
+    names, has_state, words = NAMES[case]
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name in names.split():
+        bare, _, size = name.partition("[")
+        shapes[bare] = (int(size.strip("]") or 8),) * 2
+    assert features.of_names(shapes, has_state) == words
 
 
 # --- GGUF: the tensors that llama.cpp's converter writes for an architecture (gguf-py/gguf/tensor_mapping.py, src/models) ---
@@ -161,6 +191,8 @@ ONLY_IN_GGUF: dict[str, tuple[str, list[dict[str, tuple[int, ...]]], Kinds]] = {
                                                    {(MOE, "delta_net router_bias"): 1, (MOE, "latent router_bias"): 1}),
     "a short convolution": ("lfm2moe", [NORMS | one | EXPERTS | CORRECTED for one in (SHORT, ATTENTION | QK_NORM)],
                             {(MOE, "router_bias short_conv"): 1, (MOE, "qk_norm router_bias"): 1}),
+    "norms behind alone": ("olmoe", [ATTENTION | QK_NORM | EXPERTS | {"post_attention_norm": (64,), "post_ffw_norm": (64,)}],
+                           {(MOE, "qk_norm"): 1}),
     "norms without weights": ("llama4", [NORMS | ATTENTION | EXPERTS | SHARED] * 4, {(MOE, "qk_norm"): 3, (MOE, ""): 1}),
     "an indexer without tensors": ("deepseek32", [NORMS | LATENT | QUERY | EXPERTS], {(MOE, "latent query_lora"): 1}),
 }  # fmt: skip

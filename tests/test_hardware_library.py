@@ -29,9 +29,16 @@ DENSE = {  # TFLOP/s of FP16 without sparsity, FP32 accumulation on GeForce, GPU
     "jetson_orin_nano": 10.2, "jetson_orin_nano_super": 16.7, "jetson_orin_nx": 15, "jetson_xavier_nx": 6.76, "l4": 121,
     "l40s": 362, "m2_max": 13.6, "m2_ultra": 27.2, "m3_ultra": 28.4, "m4_max": 34.1, "mi300x": 1307, "rtx_3060": 25.6,
     "rtx_3090": 71, "rtx_4090": 165.2, "rtx_4090_nvme": 165.2, "rtx_5090": 209.5, "rtx_pro_6000": 504, "strix_halo": 59.4, "t4": 65,
+    "a40": 149.7, "gtx_1080_ti": 11.3, "gtx_1650_super": 8.8, "jetson_agx_xavier": 11.3, "m1": 2.3, "m1_max": 10.6, "m2_max_30": 10.7,
+    "m3_max": 14.1, "quadro_rtx_6000": 130.5, "r9700": 191, "rtx_2080": 40.3, "rtx_2080_ti": 53.8, "rtx_3070": 40.6, "rtx_3080": 59.5,
+    "rtx_3080_ti": 68.2, "rtx_4000_ada": 106.9, "rtx_4070": 58.3, "rtx_4070_ti": 80.2, "rtx_4080": 97.5, "rtx_4090_48gb": 165.2,
+    "rtx_4090_d": 147, "rtx_5000_ada": 261, "rtx_5060_ti": 47.4, "rtx_5070": 61.7, "rtx_5070_ti": 87.9, "rtx_5080": 112.6,
+    "rtx_6000_ada": 364.2, "rtx_a6000": 154.8, "rtx_pro_4500": 202, "rx_7600": 43.5, "rx_7900_xt": 103, "rx_7900_xtx": 122.8,
+    "tesla_p100": 19, "tesla_v100": 113,
 }  # fmt: skip
 TWINS = {  # profiles of the very device that they extend
     "jetson_orin_nano_super": "jetson_orin_nano", "a100_pcie_40": "a100_sxm_40", "rtx_4090_nvme": "rtx_4090",
+    "rtx_4090_48gb": "rtx_4090",
 }  # fmt: skip
 PCIE = {15.754, 31.508, 63.015}  # GB/s raw of x16 in generations 3, 4 and 5
 
@@ -73,9 +80,17 @@ def test_every_unit_has_its_processors_and_every_memory_its_peak(name: str) -> N
 
 
 FP32_CORES = {  # of one processor, by generation: what a card computes in FP32 is cores x 2 x clock
-    128: ["rtx_3060", "rtx_3090", "rtx_4090", "rtx_5090", "rtx_pro_6000", "l4", "l40s", "a10", "h100", "h200", "h100_pcie", "b200", "gh200",
-          "dgx_spark", "jetson_agx_thor", "jetson_orin", "jetson_orin_nx", "jetson_orin_nano", "jetson_orin_nano_super"],
-    64: ["a100", "t4", "jetson_xavier_nx"],
+    128: [
+        "rtx_3060", "rtx_3070", "rtx_3080", "rtx_3080_ti", "rtx_3090", "rtx_4070", "rtx_4070_ti", "rtx_4080", "rtx_4090", "rtx_4090_d",
+        "rtx_5060_ti", "rtx_5070", "rtx_5070_ti", "rtx_5080", "rtx_5090", "rtx_a6000", "rtx_4000_ada", "rtx_5000_ada", "rtx_6000_ada",
+        "rtx_pro_4500", "rtx_pro_6000", "a10", "a40", "l4", "l40s", "h100", "h100_pcie", "h200", "gh200", "b200", "gtx_1080_ti",
+        "dgx_spark", "jetson_agx_thor", "jetson_orin", "jetson_orin_nx", "jetson_orin_nano", "jetson_orin_nano_super",
+        "r9700", "rx_7600", "rx_7900_xt", "rx_7900_xtx", "m1", "m1_max", "m2_max_30", "m3_max",
+    ],
+    64: [
+        "a100", "t4", "rtx_2080", "rtx_2080_ti", "quadro_rtx_6000", "gtx_1650_super", "tesla_p100", "tesla_v100", "jetson_xavier_nx",
+        "jetson_agx_xavier",
+    ],
 }  # fmt: skip
 
 

@@ -45,7 +45,7 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     row = re.search(r"^jetson_orin .*$", text, re.M)
     assert row is not None
     assert row[0].split() == [
-        "jetson_orin", "unified", "64", "GiB", "153", "GB/s", "4", "GB/s", "flash", "33.4", "TFLOP/s", "1,999", "USD", "20%"
+        "jetson_orin", "unified", "64", "GiB", "153", "GB/s", "4", "GB/s", "flash", "33.4", "TFLOP/s", "1,999", "USD", "18%"
     ]  # fmt: skip
     listed = data(capsys, "list")
     assert [row["name"] for row in listed["profiles"]] == available()

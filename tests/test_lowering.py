@@ -15,7 +15,7 @@ from simmoe.simulator.decide.gather import requests_of
 from simmoe.simulator.decide.player import Player
 from simmoe.simulator.lower import layer, oplist
 from simmoe.simulator.lower.durations import loading
-from simmoe.simulator.lower.oplist import FIRST_HOP, KINDS, MOVE, ONE, RUN, WAIT, Ops
+from simmoe.simulator.lower.oplist import CARRIED, FIRST_HOP, KINDS, MOVE, ONE, RUN, WAIT, Ops
 from simmoe.simulator.lower.tables import UNIT, cpu_of, link_of, notes_of, tables_of, upstream_of, work_of
 from simmoe.simulator.nouns.decisions import Guesses
 from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware, Link, Tier, Upstream
@@ -34,6 +34,7 @@ CASES = {
     "prefetches_serial": ([[[0]], [[1]], [[2]], [[1]]], 3, "serial", [[1], [2], [1], []], False, False),
     "sync": ([[[0, 1]], [[1, 2]], [[0, 1]]], 2, "sync", None, True, True),
     "experts_on_the_cpu": ([[[0, 1]], [[1, 2]], [[2, 3]]], 2, "overlapped", None, False, True),
+    "carried": ([[[0, 1]], [[1, 2]]], 2, "overlapped", None, False, True),
     "experts_on_the_cpu_unified": ([[[0, 1]], [[1, 2]], [[2, 3]]], 2, "overlapped", None, False, True),
     "two_hops": ([[[0, 1]], [[2, 3]]], 3, "overlapped", [[2], []], False, False),
     "two_hops_pipelined": ([[[0, 1]], [[2, 3]]], 3, "overlapped", [[2], []], False, False),
@@ -71,6 +72,8 @@ def lowered(name: str, other_timeline: str | None = None, host_wait_ps: int = 1)
         ModelShape("tiny", "fp16", "fp16", (moe,), 2, part, NO_PART),
         trace,
     )
+    if name == "carried":
+        costs.may_carry, costs.carries, costs.carry_ps = True, lambda size: True, lambda column, count: 5 * count
     requests = requests_of(trace)
     guesses = Guesses(
         np.cumsum([0, *map(len, wanted or [[]] * requests.n_events)]),
@@ -102,9 +105,9 @@ def test_a_row_follows_rows_before_it_only(name):
     ops = lowered(name)
     for row in range(1, len(ops.kind)):
         assert 0 <= ops.after[row] < row
-        if ops.kind[row] in (ONE, WAIT):
+        if ops.kind[row] in (ONE, WAIT, CARRIED):
             assert 0 <= ops.what[row][-1] < row
-        if ops.kind[row] == ONE:
+        if ops.kind[row] in (ONE, CARRIED):
             assert ops.kind[ops.what[row][-1]] == MOVE
         move = upstream_of(1) if str(ops.what[row][0]).startswith(FIRST_HOP) else link_of(0, 1)
         assert ops.resource[row] == (

@@ -322,7 +322,7 @@ def test_options_of_an_engine_are_refused_without_one(capsys):
 def test_a_machine_without_clock_is_refused_with_the_figure_that_it_lacks():
     hw = hardware_profiles.load("rtx_3090")
     bare = replace(hw, units={**hw.units, "gpu": replace(hw.device, clock_hz=None)})
-    with pytest.raises(UserError, match="states no units.gpu.clock, which decode.kernel counts by"):
+    with pytest.raises(UserError, match=r"states no units\.gpu\.clock, which decode\.kernel counts by"):
         simmoe.run(bare, model="qwen3-30b-a3b", format="Q4_K_M", runtime="llama_cpp_cuda")
 
 

@@ -31,6 +31,9 @@ BASE = {"hw": "a100", "trace": "switch", "tokens": 200, "budget": "25%"}
 ENGINE = "simpy" if compiled.missing() else "fast"  # what auto would not choose for a trace this short
 WINDOWED = str(ROOT / "tests" / "windowed.yaml")
 NVME = {"hw": "rtx_4090_nvme"}
+RESIDENT = {"budget": "100%"}
+ENGINE_OF = RESIDENT | {"runtime": "llama_cpp_cuda"}
+ON_CPU = ENGINE_OF | {"hw": "rtx_4090+ddr4_3200_2ch", "placement": "n_cpu_moe=9"}
 # option -> the word of the command, the value in Python, what the options beside it must be
 OTHER = {
     "hw": ("h100", "h100", {}), "trace": ("oracle", "oracle", {}),
@@ -44,7 +47,9 @@ OTHER = {
     "prefill_chunk": ("16", 16, {}),
     "schedule": ("continuous", "continuous", {}), "arrivals": ("every:500ms", "every:500ms", {"schedule": "continuous"}),
     "max_batch": ("1", 1, {"schedule": "continuous", "tokens": 600}),
-    "requests": ("3", 3, {"schedule": "continuous", "prompt": 8, "generate": 4}), "eviction": ("lfu", "lfu", {}),
+    "requests": ("3", 3, {"schedule": "continuous", "prompt": 8, "generate": 4}),
+    "runtime": ("llama_cpp_cuda", "llama_cpp_cuda", RESIDENT), "flags": ("-ub 64", "-ub 64", ENGINE_OF),
+    "threads": ("2", 2, ON_CPU), "op_offload": ("none", False, ON_CPU), "eviction": ("lfu", "lfu", {}),
     "scope": ("layer", "layer", {}), "timeline": ("serial", "serial", {}), "overlap": ("none", False, {}),
     "prefetch": ("next_layer", "next_layer", {}),
     "prefetch_into": ("buffers", "buffers", {"prefetch": "next_layer"}), "miss": ("cpu", "cpu", {}),

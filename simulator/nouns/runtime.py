@@ -48,6 +48,16 @@ class Runtime:
         """A constant that every file with its section has."""
         return self.constants[path].value
 
+    def buffer_bytes(self, tokens: int, numbers: int, words: int) -> int:
+        """Of a pass of so many tokens, each with so many numbers that live at once and an output for each word of the vocabulary."""
+        each = (self.of("buffers.logits") or 0.0) * words + (self.of("buffers.activations") or 0.0) * numbers
+        return round(tokens * each)
+
+    @property
+    def carries(self) -> bool:
+        """Whether large passes carry the CPU's experts over the link."""
+        return any(f"link.offload_{what}" in self.constants for what in ("tokens", "rows"))
+
     @property
     def slowest(self) -> Runtime:
         return self._at_ends(False)
@@ -66,6 +76,6 @@ class Runtime:
 
 
 SLOWER_WHEN_MORE = frozenset({
-    "decode.kernel", "decode.layer", "decode.pass", "prompt.rows", "cpu.layer", "cpu.layer_uncalibrated", "link.offload_tokens",
-    "link.offload_rows",
+    "decode.kernel", "decode.layer", "decode.pass", "prompt.rows", "cpu.layer", "link.offload_tokens", "link.offload_rows",
+    "buffers.logits", "buffers.activations",
 })  # fmt: skip

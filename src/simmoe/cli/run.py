@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from simmoe.cli import patience
 from simmoe.cli.common import files_used, print_json
 from simmoe.cli.parser import given, options_of
 from simmoe.play import advice, devices, inputs, saved, what_if
@@ -55,6 +56,7 @@ def run(a: argparse.Namespace) -> None:
             scenario = replace(scenario, tokens=laddering.usual_tokens(trace))
             opened = replace(opened, tokens=scenario.tokens)
     with told(opened):
+        patience.told(opened, "run", *_times(a, opened, one))
         workload = opened.workload()
         plan = scenario.plan(workload)
         if a.perfetto:
@@ -70,6 +72,15 @@ def _one_budget(scenario: Scenario) -> bool:
     said = scenario.budget is not None or scenario.memory is not None
     resident = scenario.runtime != runtimes.IDEAL and not scenario.engine_of_runtime().streams
     return said or scenario.eviction in BOUNDS or scenario.trace is None or resident
+
+
+def _times(a: argparse.Namespace, scenario: Scenario, one: bool) -> tuple[int, int, int | None]:
+    """How often the text is played and drawn: at each rung; or once and for the ranges of the machine and of the routing. And how many
+    changes are tried."""
+    if not one:
+        return len(laddering.RUNGS) + 3, 1, None
+    drawn, banded = scenario.trace is None, a.band or scenario.trace is None
+    return 1 + 2 * banded + 2 * drawn, 1 + 2 * drawn, 0 if a.json else what_if.ABOUT
 
 
 def _says_lengths(scenario: Scenario) -> bool:

@@ -117,7 +117,10 @@ def trace_import(a: argparse.Namespace) -> int:
 
 def _existing(name: str) -> Path:
     if not Path(name).is_file():
-        raise UserError(f"{name} does not exist or is no file")
+        raise UserError(
+            f"{name or repr(name)} does not exist or is no file"
+            + "; write a pipe to a file first" * Path(name).is_fifo()
+        )
     return Path(name)
 
 

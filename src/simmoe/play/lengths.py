@@ -46,9 +46,18 @@ class Lengths:
         return self.sequences or (len(np.unique(trace.sequence)) if self.each_once else 1)
 
 
-def of_requests(lengths: Lengths, requests: int | None, max_batch: int | None, drawn: bool) -> Lengths:
+def of_requests(
+    lengths: Lengths, requests: int | None, max_batch: int | None, schedule: str, serving: bool, drawn: bool
+) -> Lengths:
     """The lengths under a clock-driven schedule, where each sequence is a request: as many as are asked for, else as many as the trace
-    has, else as many as may run together. Raises UserError for a number that nothing is made of."""
+    has, else as many as may run together; without one the lengths as they are. Raises UserError for a number that nothing is made of."""
+    if not serving:
+        if requests is not None:
+            raise UserError(
+                f"--requests {requests} arrive under a clock-driven schedule, and --schedule {schedule} knows none: name one, such as "
+                "--schedule continuous, or use --batch for sequences that run together"
+            )
+        return lengths
     if requests is not None and not drawn and not lengths.asked:
         raise UserError(
             f"--requests {requests} is for lengths that are asked for or drawn, and the requests of this trace are its own sequences: "

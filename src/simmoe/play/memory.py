@@ -38,6 +38,10 @@ class Memory:
     model: ModelShape
     kv_bytes: int
     left: tuple[int, ...] | None = None  # experts of each MoE layer that the placement left to the device; None = all
+    buffer_bytes: int = 0  # of an engine, for what a pass computes
+    carries: bool = False  # the engine has room for a layer of the CPU's experts, which large passes carry
+    host_dense_bytes: int = 0  # dense weights of whole layers that the CPU has
+    host_kv_bytes: int = 0  # KV cache in host memory
 
     @property
     def what(self) -> str:
@@ -80,7 +84,24 @@ class Memory:
     @property
     def room_bytes(self) -> int:
         """What is left for the device's routed experts; negative when the rest alone does not fit."""
-        return self.usable_bytes - self.model.dense_bytes - self.kv_bytes - self.beside_bytes
+        return self.usable_bytes - self.dense_bytes - self.device_kv_bytes - self.beside_bytes - self.engine_bytes
+
+    @property
+    def dense_bytes(self) -> int:
+        """Dense weights on the device."""
+        return self.model.dense_bytes - self.host_dense_bytes
+
+    @property
+    def device_kv_bytes(self) -> int:
+        """KV cache on the device."""
+        return self.kv_bytes - self.host_kv_bytes
+
+    @property
+    def engine_bytes(self) -> int:
+        """What the engine needs on the device beside weights and caches."""
+        every = np.array([self.model.layers[i].n_experts for i in self.model.moe_layers], np.int64)
+        carried = (every - self.left_each) * self.model.expert_bytes if self.carries else every * 0
+        return self.buffer_bytes + int(carried.max(initial=0))
 
     @property
     def holds_bytes(self) -> int:
@@ -90,8 +111,9 @@ class Memory:
     @property
     def rest(self) -> str:
         """What the device memory holds beside its routed experts."""
-        text = f"dense weights {nbytes(self.model.dense_bytes)}, KV cache {nbytes(self.kv_bytes)}"
+        text = f"dense weights {nbytes(self.dense_bytes)}, KV cache {nbytes(self.device_kv_bytes)}"
         text += f" ({self.model.caution})" * bool(self.model.caution)
+        text += f", buffers of the engine {nbytes(self.engine_bytes)}" * bool(self.engine_bytes)
         return text + (f", experts of the CPU {nbytes(self.beside_bytes)}" if self.beside_bytes else "")
 
     def share(self, budget_bytes: int) -> float:
@@ -100,7 +122,9 @@ class Memory:
 
     def split(self, budget_bytes: int, buffer_bytes: int = 0) -> dict[str, int]:
         """What the device memory holds."""
-        parts = {"dense": self.model.dense_bytes, "kv": self.kv_bytes, "experts": budget_bytes}
+        parts = {"dense": self.dense_bytes, "kv": self.device_kv_bytes, "experts": budget_bytes}
+        if self.engine_bytes:
+            parts["buffers"] = self.engine_bytes
         if self.beside_bytes:
             parts["experts of the CPU"] = self.beside_bytes
         if buffer_bytes:
@@ -113,6 +137,8 @@ class Memory:
         hw, cpu, loads = self.hw, self.hw.cpu, emptied or budget_bytes < self.left_bytes
         parts = [
             (cpu.memory if cpu else hw.link.src, "experts of the CPU", self.cpu_bytes - self.beside_bytes),
+            (cpu.memory if cpu else hw.link.src, "layers of the CPU", self.host_dense_bytes),
+            (cpu.memory if cpu else hw.link.src, "KV", self.host_kv_bytes),
             (hw.link.src, "page cache", page_cache_bytes),
             (hw.home.name, "experts to load", self.left_bytes if loads else 0),
         ]
@@ -128,11 +154,12 @@ class Memory:
 
     def least_blocks(self, budget_bytes: int) -> int | None:
         """The fewest blocks from 0 whose experts the CPU has to take so that all others fit where this budget does; None: no number."""
-        left, cpu, room = self.model.all_expert_bytes, 0, budget_bytes + self.beside_bytes
+        left, cpu, room = self.model.all_expert_bytes, 0, budget_bytes + self.beside_bytes + self.engine_bytes
+        carried = 0
         for n, layer in enumerate((*self.model.layers, NO_LAYER)):
-            if left + cpu * self._cpu_beside <= room:
+            if left + cpu * self._cpu_beside + carried * self.carries + self.buffer_bytes <= room:
                 return n
-            left, cpu = left - layer.expert_bytes, cpu + layer.expert_bytes
+            left, cpu, carried = left - layer.expert_bytes, cpu + layer.expert_bytes, max(carried, layer.expert_bytes)
         return None
 
     def require(self, budget_bytes: int, page_cache_bytes: int = 0, emptied: bool = False) -> None:
@@ -157,6 +184,21 @@ class Memory:
                     f"{self.what} does not fit on {name} of {self.hw.name}: {what} are short by {nbytes(short)} of "
                     f"{nbytes(self.hw.tiers[name].capacity_bytes)}"
                 )
+
+    def require_kv(self, context: int, sequences: int, microbatch: int) -> None:
+        """Raises UserError where the KV cache of so many sequences of `context` positions does not fit beside the dense weights alone."""
+        room, one = max(self.usable_bytes - self.model.dense_bytes, 0), self.model.kv_bytes(context, microbatch)
+        if one * sequences <= room:
+            return
+        fits, beyond = 0, context
+        while beyond - fits > 1:
+            middle = (fits + beyond) // 2
+            fits, beyond = (middle, beyond) if self.model.kv_bytes(middle, microbatch) <= room else (fits, middle)
+        most = f"{room // one:,} such sequences" if room >= one else f"one sequence of {fits:,} positions"
+        raise UserError(
+            f"{self.what} does not fit on {self.hw.name}: the KV cache of {sequences:,} x {context:,} positions takes "
+            f"{nbytes(one * sequences)}, and {nbytes(room)} are left beside the dense weights, enough for {most}"
+        )
 
     def require_buffers(self, budget_bytes: int, buffer_bytes: int) -> None:
         """Raises DoesNotFit when prefetch buffers leave the budget too little room."""

@@ -184,9 +184,14 @@ class Scenario:
         "has; without a trace --max-batch, else 1)",
     )  # fmt: skip
     runtime: str | Path | Runtime = option(
-        Input(_runtime), "ideal", group=ENGINE, metavar=NAME, several=True,
+        Input(_runtime), "ideal", group=ENGINE, metavar=NAME,
         help="the engine whose kernels, prompts and CPU experts are timed, such as llama_cpp_cuda (`simmoe runtime list`), or a YAML file; "
         "ideal (default): each launch costs its bytes or its FLOPs alone",
+    )  # fmt: skip
+    flags: str | None = option(
+        Text(), None, group=ENGINE, metavar="'FLAGS'", axis=False,
+        help="the engine's own command line, such as '-ngl 99 -ncmoe 24 -ub 2048 -c 32768 -t 16'; each flag becomes the option that "
+        "means the same",
     )  # fmt: skip
     threads: int | None = option(
         Count("number of threads", 1, 4096), None, group=ENGINE, metavar="N", off=True,
@@ -194,7 +199,7 @@ class Scenario:
     )  # fmt: skip
     op_offload: bool = option(
         Switch(), True, group=ENGINE, metavar="on|none",
-        help="none: the CPU computes its experts in large passes too, which a runtime such as llama.cpp carries over the link (-nopo)",
+        help="a runtime such as llama.cpp carries what the CPU has over the link in large passes (on, default), or leaves it there (none)",
     )  # fmt: skip
     eviction: str = option(
         Policy(), "lru", group=POLICY, metavar=NAME, several=True,
@@ -277,6 +282,7 @@ class Scenario:
             object.__setattr__(self, name, None)
         for name, field in OPTIONS.items():
             object.__setattr__(self, name, _bare(name, field.checked(getattr(self, name))))
+        self._read_flags()
         if not self.overlap:
             if self.timeline not in ("overlapped", "serial"):
                 raise UserError(
@@ -309,6 +315,23 @@ class Scenario:
         for name in ("format", "kv_format"):
             if getattr(self, name) is not None and not isinstance(self.model, str | None):
                 raise UserError(f"{name} is for a model by name or file; a loaded model has its formats")
+
+    def _read_flags(self) -> None:
+        """Puts what the engine's own flags say into the other options. Raises UserError."""
+        if self.flags is None:
+            return
+        if self.runtime == "ideal":
+            raise UserError("--flags are an engine's own: name it, such as --runtime llama_cpp_cuda")
+        from simmoe.play import flagged
+        from simmoe.policies import flags
+
+        said, now = (
+            flags.read(self.engine_of_runtime().engine, self.flags),
+            {name: getattr(self, name) for name in OPTIONS},
+        )
+        for name, value in flagged.merged(now, {name: o.default for name, o in OPTIONS.items()}, said).items():
+            object.__setattr__(self, name, OPTIONS[name].checked(value))
+        object.__setattr__(self, "flags", None)
 
     def _check_runtime(self) -> None:
         """Raises UserError for an option that has no meaning with this runtime."""

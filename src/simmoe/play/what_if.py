@@ -25,6 +25,7 @@ from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.units import text
 
 GIGABYTE, MEGABYTE = 10**9, 10**6
+ABOUT = 8  # changes that a run tries
 
 
 @dataclass(frozen=True)

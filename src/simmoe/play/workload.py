@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from simmoe import hardware_profiles
-from simmoe.play import popularity
+from simmoe.play import extent, popularity
 from simmoe.play.identity import policy_identity
-from simmoe.play.lengths import Lengths, Text, drawn, of_requests, recorded
+from simmoe.play.lengths import Lengths, drawn, of_requests, recorded
 from simmoe.play.memory import MICROBATCH, Memory, kv_bytes
 from simmoe.play.passes import clock_driven, scheduled
 from simmoe.play.traced import traced
@@ -77,14 +77,11 @@ class Workload:
         self.threads, self.op_offload = threads, op_offload
         self.clock_driven = clock_driven(schedule)
         self.lengths = Lengths(prompt, generate, batch, depth)
-        if self.clock_driven is not None:
-            self.lengths = of_requests(self.lengths, requests, max_batch, trace is None)
-        elif requests is not None:
-            raise UserError(
-                f"--requests {requests} arrive under a clock-driven schedule, and --schedule {schedule} knows none: name one, such as "
-                "--schedule continuous, or use --batch for sequences that run together"
-            )
-        self.model, self.text = _opened(trace, model, format, kv_format, self.lengths, routing, seed)
+        serving = self.clock_driven is not None
+        self.lengths = of_requests(self.lengths, requests, max_batch, schedule, serving, trace is None)
+        self.model, held = _opened(trace, model, format, kv_format, routing)
+        extent.require(extent.of(self.lengths, held or self.model, together=batch is not None))
+        self.text = recorded(held, self.lengths) if held else drawn(self.model, routing, self.lengths, seed)
         self.recorded = self.text.trace
         if self.runtime is not None and prefill_chunk is None and self.clock_driven is None:
             prefill_chunk = microbatch or self.runtime.microbatch or None
@@ -102,7 +99,7 @@ class Workload:
         self.context = int(whole.position.max()) + 1 if context is None else self._enough(context)
         self.microbatch = self._beside_windows(microbatch)
         self.kv_bytes = kv_bytes(self.model, whole, self.context, self.max_batch, self.microbatch)
-        self.memory = Memory(self.hw, self.model, self.kv_bytes)
+        self.memory = Memory(self.hw, self.model, self.kv_bytes, **self._of_engine())
         self.graphs = graphs
         self.placements = dict[tuple[str, int], Ints]()  # of play/plan.py, so that each is asked once
 
@@ -141,6 +138,16 @@ class Workload:
             )
         usual = (self.runtime and self.runtime.microbatch) or MICROBATCH
         return usual if microbatch is None else microbatch
+
+    def _of_engine(self) -> dict[str, Any]:
+        """What an engine holds in memory beside weights and caches; nothing without one."""
+        if self.runtime is None:
+            return {}
+        width, expert = self.model.width, max(layer.expert.params for layer in self.model.layers)
+        words, inner = (count // width if width else 0 for count in (self.model.head.params, expert))
+        numbers = 2 * width + self.model.top_k * inner  # each matrix of an expert gives numbers of its own
+        carries = self.op_offload and self.runtime.carries and not self.hw.unified
+        return {"buffer_bytes": self.runtime.buffer_bytes(self.microbatch, numbers, words), "carries": carries}
 
     @cached_property
     def trace_digest(self) -> str:
@@ -207,6 +214,7 @@ class Workload:
         other = Workload(hw, trace, self.model, context=self.context, graphs=self.graphs, **same)
         other.runtime, other.threads, other.op_offload = self.runtime, self.threads, self.op_offload
         other.microbatch = self.microbatch
+        other.memory = Memory(hw, self.model, other.kv_bytes, **other._of_engine())
         other.counted, other.text, other.lengths = self.counted, self.text, self.lengths
         return other
 
@@ -257,21 +265,19 @@ def _opened(
     model: str | Path | ModelShape | None,
     format: str | None,
     kv_format: str | None,
-    lengths: Lengths,
     routing: str | None,
-    seed: int,
-) -> tuple[ModelShape, Text]:
-    """The model, and what is played. Raises UserError where neither a trace nor a model is named."""
+) -> tuple[ModelShape, Trace | None]:
+    """The model, and the trace if there is one. Raises UserError where neither a trace nor a model is named."""
     if trace is not None:
         if routing is not None:
             raise UserError(f"--routing {routing} is drawn where there is no trace: leave --routing or --trace out")
         whole = traced(trace, model)
         shape = model if isinstance(model, ModelShape) else _model_of(whole, model, format, kv_format)
-        return shape, recorded(whole, lengths)
+        return shape, whole
     if model is None:
         raise TypeError("a workload needs a trace or a model")
     shape = model if isinstance(model, ModelShape) else models.load(model, format, kv_format)
-    return shape, drawn(shape, routing, lengths, seed)
+    return shape, None
 
 
 def _model_of(trace: Trace, model: str | Path | None, format: str | None, kv_format: str | None) -> ModelShape:

@@ -1,0 +1,72 @@
+"""One line on standard error before a command that will take long: what it plays, and about how long that takes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from simmoe.play import extent
+from simmoe.play.ladder import SHORT
+from simmoe.play.lengths import Lengths, of_requests
+from simmoe.play.memory import MICROBATCH, Memory
+from simmoe.play.passes import clock_driven
+from simmoe.play.scenario import Scenario
+from simmoe.simulator.nouns.model import ModelShape
+from simmoe.simulator.nouns.trace import Trace
+from simmoe.workloads import models
+from simmoe.workloads.format.trace import first_tokens
+
+
+def told(scenario: Scenario, command: str, plays: int, draws: int = 1, changes: int | None = None) -> None:
+    """Say it of a scenario whose trace is opened, which is played so many times, and drawn so often where there is no trace. changes: how
+    many are tried beside a single run, on a part of a text that is long; None of runs that share an engine. Raises UserError."""
+    lengths, text = _lengths(scenario), _text(scenario)
+    if text is None:
+        return
+    drawn, found = isinstance(text, ModelShape), extent.of(lengths, text, together=scenario.batch is not None)
+    extent.require(found)
+    if isinstance(text, ModelShape) and changes is not None and found.draw_s > extent.LONG_S:
+        _require_kv(scenario, text, lengths)
+    runs, plays = (plays if changes is None else 1), plays + (changes or 0) * (found.ids <= SHORT)
+    seconds = plays * found.play_s(runs) + draws * drawn * found.draw_s
+    if seconds > extent.LONG_S:
+        how = f"drawn {_times(draws)}, " * drawn + f"played {_times(plays)}"
+        print(f"{command}: {found}, {how}: about {_in_words(seconds)} of one core", file=sys.stderr, flush=True)
+
+
+def _lengths(scenario: Scenario) -> Lengths:
+    said = Lengths(scenario.prompt, scenario.generate, scenario.batch, scenario.depth)
+    serving = clock_driven(scenario.schedule) is not None
+    return of_requests(said, scenario.requests, scenario.max_batch, scenario.schedule, serving, scenario.trace is None)
+
+
+def _text(scenario: Scenario) -> ModelShape | Trace | None:
+    """The trace as far as it is played, or the model that routing is drawn for."""
+    if scenario.trace is None:
+        named = scenario.model
+        return models.load(named, scenario.format, scenario.kv_format) if isinstance(named, str | Path) else named
+    if isinstance(scenario.trace, str | Path):
+        return None
+    asked = scenario.prompt is not None or scenario.generate is not None
+    return scenario.trace if asked else first_tokens(scenario.trace, scenario.tokens)
+
+
+def _require_kv(scenario: Scenario, model: ModelShape, lengths: Lengths) -> None:
+    """What cannot fit is not drawn for minutes first. Raises UserError."""
+    hw = scenario.machine()
+    if len(hw.devices) > 1:
+        return
+    reserved, sequences = scenario.context or sum(lengths.each) + (lengths.depth or 0), lengths.sequences or 1
+    beside = MICROBATCH if scenario.microbatch is None else scenario.microbatch
+    Memory(hw, model, 0).require_kv(reserved, min(scenario.max_batch or sequences, sequences), beside)
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"
+
+
+def _in_words(seconds: float) -> str:
+    """In the unit in which it is a small number."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.0f} h"

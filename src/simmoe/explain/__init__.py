@@ -1,0 +1,1 @@
+"""Measured speeds of engines: read from what their benchmarks and logs print."""

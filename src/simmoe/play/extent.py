@@ -1,0 +1,85 @@
+"""How much a command plays, and about how long that takes, told before it begins.
+
+The rates are those of one core of a server of 2023 (3 GHz), measured on drawn routing of OLMoE and Qwen3-30B; another machine, a prefetcher
+or a CPU that computes make it a few times longer or shorter.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from simmoe.play.lengths import Lengths
+from simmoe.simulator.errors import UserError
+from simmoe.simulator.nouns.model import ModelShape
+from simmoe.simulator.nouns.trace import Trace
+from simmoe.simulator.time import compile as compiled
+from simmoe.simulator.time.engines import WORTH_COMPILING
+from simmoe.simulator.units import nbytes
+from simmoe.workloads.synthetic import geometry
+
+DRAW_S, DRAW_EXPERT_S = 4e-5, 2.2e-8  # of a token, and of each expert of each layer beside it
+OPEN_S = 6e-7  # of an id, for each workload
+PLAIN_S, FAST_S = (4e-7, 2e-5), (2e-8, 1e-6)  # of an id, and of a pass in one layer
+LONG_S = 5.0  # nobody is told of less
+ID_BYTES, EVENT_BYTES = 60, 1100  # of memory, at least
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Of one text."""
+
+    tokens: int
+    passes: int
+    layers: int
+    top_k: int
+    experts: int
+
+    @property
+    def ids(self) -> int:
+        return self.tokens * self.layers * self.top_k
+
+    @property
+    def draw_s(self) -> float:
+        """To draw its routing."""
+        return self.tokens * (DRAW_S + DRAW_EXPERT_S * self.layers * self.experts)
+
+    def play_s(self, runs: int) -> float:
+        """To open it and to play it once, by the engine that pays for so many runs."""
+        requests = min(self.ids, self.passes * self.layers * self.experts) * runs
+        of_id, of_event = PLAIN_S if compiled.missing() or requests < WORTH_COMPILING else FAST_S
+        return self.ids * (OPEN_S + of_id) + self.passes * self.layers * of_event
+
+    @property
+    def memory_bytes(self) -> int:
+        """That playing it takes at least."""
+        return self.ids * ID_BYTES + self.passes * self.layers * EVENT_BYTES
+
+    def __str__(self) -> str:
+        return f"{self.tokens:,} tokens in {self.passes:,} passes, {self.layers} layers × top-{self.top_k}"
+
+
+def of(lengths: Lengths, text: Trace | ModelShape, *, together: bool) -> Extent:
+    """Of a trace as it is, of the requests that are made of its rows, or of what is drawn for a model. together: the sequences decode in
+    passes that they share. Raises UserError for a model that nothing can be drawn for."""
+    if isinstance(text, ModelShape):
+        layer_index, experts, top_k = geometry(text)
+        layers, sequences = len(layer_index), lengths.sequences or 1
+    else:
+        layers, experts, top_k = text.n_layers, text.n_experts, text.top_k
+        if not lengths.asked:
+            return Extent(text.n_tokens, text.n_passes, layers, top_k, experts)
+        sequences = lengths.requests(text)
+    prompt, generate = lengths.each
+    passes = sequences * (prompt > 0) + generate * (1 if together else sequences)
+    return Extent(sequences * (prompt + generate), passes, layers, top_k, experts)
+
+
+def require(extent: Extent) -> None:
+    """Raises UserError for what this computer has not the memory to play."""
+    have = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if "SC_PHYS_PAGES" in os.sysconf_names else 2**63
+    if extent.memory_bytes > have:
+        raise UserError(
+            f"{extent} would take at least {nbytes(extent.memory_bytes)} of memory to play, and this computer has {nbytes(have)}; give a "
+            "smaller --prompt, --generate or --batch"
+        )

@@ -1,0 +1,61 @@
+"""What an engine's own flags say of a scenario: each becomes the option that means the same, or is refused with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from simmoe.simulator.errors import UserError
+
+if TYPE_CHECKING:
+    from simmoe.policies.flags import Flags
+
+SAME = ("model", "context", "microbatch", "threads", "op_offload", "prompt", "generate", "depth")  # by one name in both
+DEVICES = ("tensor_split", "split_mode", "tensor_parallel", "pipeline_parallel", "data_parallel", "expert_parallel")
+NOTHING = (  # of what the line says: no part of a simulated time or memory
+    "engine", "batch", "mmap", "mlock", "repack", "host_buffer", "flash_attention", "graphs", "thread_pools", "batch_threads",
+    "only_active_experts", "gpu_memory_share", "gpu_memory_bytes", "cpu_memory_bytes", "ignored", "overrides_before_cpu_moe",
+)  # fmt: skip
+HONOURED = (*SAME, "gpu_layers", "cpu_moe_blocks", "k_format", "v_format", "parallel")
+
+
+def options_of(flags: Flags) -> dict[str, Any]:
+    """Options of a scenario by name. Raises UserError for what no option says yet."""
+    said = {
+        name: value for name, value in vars(flags).items() if value not in (None, (), False) or name == "op_offload"
+    }
+    if devices := [name for name in DEVICES if said.get(name) not in (None, 1, "none", "layer")]:
+        raise UserError(
+            f"--flags: {devices[0].replace('_', ' ')} spreads a model over several devices; describe them in a profile"
+        )
+    for name in said:
+        if name not in (*HONOURED, *NOTHING, *DEVICES):
+            raise UserError(f"--flags: {name.replace('_', ' ')} is not simulated under this runtime; leave it out")
+    if flags.gpu_layers is not None and flags.gpu_layers < 99:
+        raise UserError(
+            f"--flags: -ngl {flags.gpu_layers} leaves whole layers to the CPU, which is not simulated yet: -ngl 99"
+        )
+    found = {name: said[name] for name in SAME if said.get(name) is not None}
+    if flags.k_format != flags.v_format:
+        raise UserError(
+            f"--flags: keys in {flags.k_format} and values in {flags.v_format} are not simulated; give both one format"
+        )
+    if flags.k_format is not None:
+        found["kv_format"] = flags.k_format
+    if flags.cpu_moe_blocks:
+        found["placement"] = f"n_cpu_moe={flags.cpu_moe_blocks}"
+    if flags.parallel not in (None, 1):
+        found["batch"] = flags.parallel
+    return found
+
+
+def merged(options: Mapping[str, Any], defaults: Mapping[str, Any], flags: Flags) -> dict[str, Any]:
+    """The options with what the flags say. Raises UserError where both say something, and not the same."""
+    found = dict(options)
+    for name, value in options_of(flags).items():
+        if options[name] not in (defaults[name], value):
+            raise UserError(
+                f"--flags say {name.replace('_', '-')} {value}, and --{name.replace('_', '-')} {options[name]}; say it once"
+            )
+        found[name] = value
+    return found
