@@ -32,6 +32,11 @@ FAMILIES = {  # runtime: whose constants of decoding and of prompts it takes fro
     "llama_cpp_rocm": ("llama_cpp_vulkan", "llama_cpp_rocm"), "llama_cpp_metal": ("llama_cpp_metal", "llama_cpp_metal"),
     "mlx": ("mlx", "mlx"),
 }  # fmt: skip
+CPU_PROMPTS = {
+    "llama.cpp": "llama_cpp_cpu.prompt",
+    "ik_llama.cpp": "ik_llama_cpp.cpu_prompt",
+    "KTransformers": "ktransformers.cpu_prompt",
+}
 OLDER: Mapping[str, int] = {
     "qkv_bias": 4,
     "delta_net": 52,
@@ -90,16 +95,12 @@ def of(row: Row, shape: ModelShape) -> Runtime:
 
 def _of_host(runtime: Runtime, row: Row) -> Runtime:
     """With the CPU's constants without the row's host; of a CPU alone they are the device's."""
-    values = without("cpu", row.host)
+    reads = without("cpu", row.host)
+    computes = without(CPU_PROMPTS[row.engine.split(" ")[0]], row.host)["flops_per_clock"]
     if row.gpu:
-        bare = {path: one for path, one in runtime.constants.items() if path != "cpu.layer_uncalibrated"}
-        return _with(replace(runtime, constants=bare), "cpu", values)
-    found = _with(runtime, "decode", {"memory": values["memory"]})
-    if row.phase == "decode":  # a host need not state the clock that prompts are counted by
-        found = replace(
-            found, constants={path: one for path, one in found.constants.items() if not path.startswith("prompt.")}
-        )
-    return found
+        return _with(runtime, "cpu", {**reads, "flops_per_clock": computes})
+    found = _with(runtime, "decode", {"memory": reads["memory"]})
+    return _with(found, "prompt", {"flops_per_clock": computes, "attention_flops_per_clock": computes})
 
 
 def _copying_from_32_tokens(runtime: Runtime) -> Runtime:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from functools import cache
 
 from simmoe import hardware_profiles
@@ -22,6 +23,11 @@ ANY_HOST = (
     "ddr5_6000_2ch"  # of prompts whose experts cross the link: their host is not stated, and only its link matters
 )
 ROOM = "4 TB"  # what ran did fit, whatever the bundled machine of that name has
+CPUS = {  # cores of the CPUs of rows, and the clock in Hz that all of them keep, from data sheets
+    "ryzen_7950x": (16, 4_500_000_000), "xeon_6138": (20, 2_400_000_000), "tr_7965wx": (24, 4_200_000_000),
+    "xeon_8480": (56, 2_800_000_000), "xeon_6454s": (32, 2_600_000_000), "xeon_6454s_x2": (64, 2_600_000_000),
+    "i9_14900k_ddr5_6800": (24, 4_500_000_000), "h200_vm": (8, 3_000_000_000),
+}  # fmt: skip
 PEAKS = {"h200_vm": "95 GB/s"}  # of host memory, where that of a rented machine was measured beside its rows
 
 
@@ -32,7 +38,19 @@ def of(row: Row, known: bool = False) -> Hardware:
         changes["rate"] = f"{rate / 1e9:.4g} GB/s"
     if "pinned" not in row.assumed and (rate := constants()["link rates"].get(row.id)):
         changes["link"] = f"{rate / 1e9:.4g} GB/s"
-    return _made(row.gpu, HOSTS.get(row.host, ""), bool(row.on_cpu), tuple(changes.items()))
+    made = _made(row.gpu, HOSTS.get(row.host, ""), bool(row.on_cpu), tuple(changes.items()))
+    return _with_cpu(made, row) if row.host else made
+
+
+def _with_cpu(hw: Hardware, row: Row) -> Hardware:
+    """With the cores and the clock of the row's CPU in place of the bundled host's; of a CPU alone as many as it ran threads on."""
+    cores, clock_hz = CPUS[row.host]
+    used = cores if row.gpu or not row.threads else min(cores, row.threads)
+    units = {
+        name: replace(unit, processors=used, clock_hz=clock_hz) if name == composing.CPU else unit
+        for name, unit in hw.units.items()
+    }
+    return replace(hw, units=units)
 
 
 @cache
@@ -51,9 +69,12 @@ def _made(gpu: str, host_name: str, offloads: bool, said: tuple[tuple[str, str],
             slot = hardware_profiles.load(name).link.bytes_per_s
             changes["link"] = f"{min(float(changes['link'].split()[0]), slot / 1e9):.4g} GB/s"
         figures = {paths[one]: value for one, value in changes.items()} | {"tiers.host_dram.capacity": ROOM}
-        return hardware_profiles.load(name, figures)
-    plain = hardware_profiles.load(gpu)
-    return hardware_profiles.load(gpu, {f"tiers.{plain.device.memory}.capacity": ROOM}) if plain.unified else plain
+        return hardware_profiles.load(name, figures | _room(gpu))
+    return hardware_profiles.load(gpu, _room(gpu))
+
+
+def _room(gpu: str) -> dict[str, str]:
+    return {f"tiers.{hardware_profiles.load(gpu).device.memory}.capacity": ROOM}
 
 
 def _alone(name: str, changes: dict[str, str]) -> Hardware:

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import simmoe
 from simmoe.play.result import Run
 from simmoe.play.run import play as timed
+from simmoe.play.run import run as simulate
 from simmoe.policies.runtime import IDEAL
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.model import ModelShape
@@ -87,7 +87,7 @@ def _run(row: Row, shape: ModelShape, hw: Any, runtime: Runtime | str) -> Run:
     if row.gpu and row.on_cpu:
         blocks = len(shape.layers)
         options["placement"] = f"n_cpu_moe={blocks if row.on_cpu >= len(shape.moe_layers) else row.on_cpu}"
-    return simmoe.run(
+    return simulate(
         hw=hw, model=shape, runtime=runtime, **{key: value for key, value in options.items() if value is not None}
     )
 

@@ -206,7 +206,7 @@ REASONS: dict[str, Callable[[table.Row], bool]] = {
     "weights that are not repacked for the CPU": lambda row: "-rtr 0" in row.flags,
     "a build of early 2025, weights on one of two sockets": lambda row: row.build == "early 2025",
     "two sockets under Windows, 20 threads: the memory of one is assumed": lambda row: row.host == "xeon_6138",
-    "the rate of the CPU in prompts is the profile's: runtimes have none yet": lambda row: (
+    "prompts on a CPU go by engine, build and instructions: one rate of a core does not carry": lambda row: (
         row.kind in ("cpu experts prompt", "cpu only prompt")
     ),
     "an engine's early build for this format": lambda row: row.build == "2025" and row.model.startswith("gpt-oss"),
