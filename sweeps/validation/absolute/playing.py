@@ -12,12 +12,14 @@ from simmoe.play.run import play as timed
 from simmoe.play.run import run as simulate
 from simmoe.policies.runtime import IDEAL
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.nouns.runtime import Runtime
 from simmoe.sweeps.validation.absolute import engines, machines, shapes
 from simmoe.sweeps.validation.absolute.rows import Row
 
 PLAYED = 8  # tokens of a decode run, around its middle
+OF_A_BAND = 12  # layers of the shorter model on which a band is played: what a constant moves is the same share of it
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,9 @@ def play(row: Row, known: bool = False) -> Outcome:
         run = _run(row, shape, hw, runtime)
     except UserError as error:
         return Outcome(row, why_not=str(error))
-    low, high = _band(run, row)
-    return Outcome(row, _speed(run, row), low, high, _speed(_run(row, shape, hw, IDEAL), row))
+    speed = _speed(run, row)
+    low, high = _band(row, shape, hw, runtime)
+    return Outcome(row, speed, speed * low, speed * high, _speed(_run(row, shape, hw, IDEAL), row))
 
 
 def play_all(rows: Iterable[Row]) -> tuple[list[Outcome], list[Outcome]]:
@@ -78,7 +81,7 @@ def why_not(row: Row) -> str:
     return ""
 
 
-def _run(row: Row, shape: ModelShape, hw: Any, runtime: Runtime | str) -> Run:
+def _run(row: Row, shape: ModelShape, hw: Hardware, runtime: Runtime | str) -> Run:
     options: dict[str, Any] = {**_lengths(row), "eviction": "fifo"}  # nothing is evicted: the cheapest policy
     if "near-uniform routing" in row.assumed:
         options["routing"] = "uniform"
@@ -113,19 +116,18 @@ def _speed(run: Run, row: Row) -> float:
     return float(found)
 
 
-def _band(run: Run, row: Row) -> tuple[float, float]:
-    """Speeds with each constant of the runtime at either end of its range, the others as they are, put together as independent errors."""
-    runtime, at = run.workload.runtime, math.log(_speed(run, row))
-    assert runtime is not None
-    down = up = 0.0
+def _band(row: Row, shape: ModelShape, hw: Hardware, runtime: Runtime) -> tuple[float, float]:
+    """Shares of the speed with each constant of the runtime at either end of its range, put together as independent errors."""
+    few = min(OF_A_BAND, len(shape.layers))
+    short = replace(row, on_cpu=math.ceil(row.on_cpu * few / len(shape.layers)))
+    run = _run(short, replace(shape, layers=shape.layers[:few]), hw, runtime)
+    at, down, up = math.log(_speed(run, row)), 0.0, 0.0
     for path, one in runtime.constants.items():
         if one.low < one.high and path.split(".")[0] in SECTIONS[row.phase]:
-            ends = [
-                math.log(_speed(_again(run, _with_constant(runtime, path, end)), row)) - at
-                for end in (one.low, one.high)
-            ]
+            changed = [_with_constant(runtime, path, end) for end in (one.low, one.high)]
+            ends = [math.log(_speed(timed(run.workload.on(hw, other), run.plan), row)) - at for other in changed]
             down, up = down + min(*ends, 0.0) ** 2, up + max(*ends, 0.0) ** 2
-    return math.exp(at - math.sqrt(down)), math.exp(at + math.sqrt(up))
+    return math.exp(-math.sqrt(down)), math.exp(math.sqrt(up))
 
 
 SECTIONS = {"decode": ("decode", "cpu"), "prompt": ("prompt", "cpu")}  # of constants that decide a phase
@@ -133,7 +135,3 @@ SECTIONS = {"decode": ("decode", "cpu"), "prompt": ("prompt", "cpu")}  # of cons
 
 def _with_constant(runtime: Runtime, path: str, value: float) -> Runtime:
     return replace(runtime, constants={**runtime.constants, path: replace(runtime.constants[path], value=value)})
-
-
-def _again(run: Run, runtime: Runtime) -> Run:
-    return timed(run.workload.on(run.workload.hw, runtime), run.plan)
