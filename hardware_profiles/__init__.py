@@ -14,7 +14,7 @@ from typing import Any
 
 from simmoe.hardware_profiles import host
 from simmoe.hardware_profiles.building import build
-from simmoe.hardware_profiles.composing import compose, parts
+from simmoe.hardware_profiles.composing import alone, compose, parts
 from simmoe.hardware_profiles.figures import KINDS
 from simmoe.hardware_profiles.plausible import doubts
 from simmoe.hardware_profiles.ranges import bounds
@@ -46,9 +46,11 @@ def find(name_or_path: str | Path) -> Path:
 
 
 def found(name_or_path: str | Path) -> list[Path]:
-    """The files behind a name: of "GPU+HOST" the profile and the host."""
+    """The files behind a name: of "GPU+HOST" the profile and the host, of "+HOST" the host."""
     pair = parts(name_or_path)
-    return [find(pair[0]), host.find(pair[1])] if pair else [find(name_or_path)]
+    if pair is None:
+        return [find(name_or_path)]
+    return [*([find(pair[0])] if pair[0] else []), host.find(pair[1])]
 
 
 def content(name_or_path: str | Path) -> tuple[dict[str, Any], Checked]:
@@ -56,9 +58,14 @@ def content(name_or_path: str | Path) -> tuple[dict[str, Any], Checked]:
     pair = parts(name_or_path)
     if pair is None:
         return _one(name_or_path)
-    gpu, checked = _one(pair[0])
-    machine = compose(gpu, host.load(pair[1])[0], checked.file)
+    box = host.load(pair[1])[0]
+    machine = _with_gpu(pair[0], box) if pair[0] else alone(box)
     return machine, Checked(machine, machine["name"])
+
+
+def _with_gpu(name: str, box: Mapping[str, Any]) -> dict[str, Any]:
+    gpu, checked = _one(name)
+    return compose(gpu, box, checked.file)
 
 
 def _one(name_or_path: str | Path) -> tuple[dict[str, Any], Checked]:
@@ -72,7 +79,7 @@ def _one(name_or_path: str | Path) -> tuple[dict[str, Any], Checked]:
 
 
 def load(name_or_path: str | Path, changes: Mapping[str, str] | None = None) -> Hardware:
-    """One machine, checked: by the path of a YAML file or by the name of a bundled profile, either with `@mode`, or as "GPU+HOST".
+    """One machine, checked: by the path of a YAML file or by the name of a bundled profile, either with `@mode`, or as "GPU+HOST", "+HOST".
 
     changes: dotted path of a figure -> its new value, such as {"link.bandwidth": "128 GB/s"}. Raises UserError with one line.
     """

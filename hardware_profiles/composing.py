@@ -1,4 +1,4 @@
-"""A machine of two parts: a GPU's profile without its host, in a host of one's choice.
+"""A machine of two parts: a GPU's profile without its host, in a host of one's choice; or a host alone, whose CPU computes.
 
 What is the card's own stays: its memory, its unit, its power, the latency and the efficiency of its link. The home of the experts and
 the CPU are the host's. The link runs at the rate of the slower of both slots.
@@ -17,17 +17,17 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.physics.link import pcie_bytes_per_s
 from simmoe.simulator.units import parse, text
 
-JOIN = "+"  # between the names of a GPU and of a host
-CPU = "cpu"
+JOIN = "+"  # between the names of a GPU and of a host; before that of a host alone
+CPU, MEMORY = "cpu", "host_dram"
 BARE = "desktop_ddr5_2ch"  # the bundled machine without a GPU that the others extend
 _GIGA_TRANSFERS = {"3": 8, "4": 16, "5": 32, "6": 64}
 _MOST_PCIE = 126 * 10**9  # 16 lanes of PCIe 6.0; what is faster is no slot
 
 
 def parts(name_or_path: str | Path) -> tuple[str, str] | None:
-    """Name of the GPU and of the host in "GPU+HOST"; None for a machine with one name, or a file."""
+    """Name of the GPU and of the host in "GPU+HOST", of which "+HOST" has no GPU; None for a machine with one name, or a file."""
     gpu, sign, host = str(name_or_path).rpartition(JOIN)
-    return None if not sign or not gpu.strip() or not host.strip() or Path(name_or_path).is_file() else (gpu, host)
+    return None if not sign or not host.strip() or Path(name_or_path).is_file() else (gpu.strip(), host)
 
 
 def slot_bytes_per_s(slot: str) -> int:
@@ -61,13 +61,14 @@ def compose(gpu: Mapping[str, Any], host: Mapping[str, Any], file: str) -> dict[
 def alone(host: Mapping[str, Any]) -> dict[str, Any]:
     """The content of a profile of a host without a GPU: its CPU computes, and experts come from a drive as the bundled ones have it."""
     bare = merged(FOLDER / f"{BARE}.yaml")
-    memory = bare["units"][CPU]["memory"]
+    link = bare["link"]
     rest = {key: value for key, value in bare.items() if key not in ("notes", "peak")}
     return rest | {
         "name": host["name"],
         "title": f"Without GPU: {host['title']}",
-        "tiers": {**bare["tiers"], memory: host["memory"]},
-        "units": {CPU: {"memory": memory, **_cpu(host)}},
+        "tiers": {MEMORY: host["memory"], link["from"]: bare["tiers"][link["from"]]},
+        "units": {CPU: {"memory": MEMORY, **_cpu(host)}},
+        "link": {**link, "to": MEMORY},
         "peak": host["peak"],
     }
 

@@ -191,6 +191,10 @@ class Costs:
             self._chains[size] = [built[gap] for gap in self.gaps]
         return self._chains[size]
 
+    def fixed_ps(self, size: PassSize) -> int:
+        """What the launches of a pass take beside bytes and FLOPs, routed experts left out."""
+        return sum(len(gap) for gap in self.gaps) * self.launch_ps
+
     def parts_ps(self, size: PassSize) -> dict[str, int]:
         """Uncontended time of a pass by part, routed experts left out."""
         total = dict.fromkeys(("attention", "ffn", "shared", "head"), 0)

@@ -34,6 +34,7 @@ from simmoe.simulator.physics.kernels import (
     tile_bytes,
 )
 
+CPU = "cpu"  # name of a device that is no GPU
 FEW_ROWS = 8  # up to so many rows a product reads its weights once (llama.cpp: MMVQ_MAX_BATCH_SIZE)
 READ, TILES, WIDE_TILES = range(
     3
@@ -41,6 +42,10 @@ READ, TILES, WIDE_TILES = range(
 IN_PLACE = (*MIXERS, "no_mixer")  # of attention
 BESIDE = ("query_lora", "indexer", "qk_norm", "qkv_bias", "output_gate", "post_norm", "sinks", "dense_beside")
 OF_EXPERTS = ("expert_bias", "ungated", "router_bias")
+ON_CPU, KV_ON_CPU = (
+    "on the CPU",
+    "KV on the CPU",
+)  # words of layers here: the CPU has all of it, or computes its attention alone
 
 
 class RuntimeCosts(Costs):
@@ -49,21 +54,28 @@ class RuntimeCosts(Costs):
     laws = 3
 
     def __init__(
-        self, hw: Hardware, model: ModelShape, trace: Trace, runtime: Runtime, *, threads: int | None = None, offload: bool = True
+        self, hw: Hardware, model: ModelShape, trace: Trace, runtime: Runtime, *, threads: int | None = None, offload: bool = True,
+        cpu_blocks: int = 0, kv_on_cpu: bool = False,
     ) -> None:  # fmt: skip
-        """threads: that the engine uses on the CPU (default: one for each core). offload: large passes may carry the CPU's experts over
-        the link. Raises UserError for a machine without the figures that the engine's constants stand on."""
-        super().__init__(replace(hw, link=replace(hw.link, host_memory=runtime.host_memory)), model, trace)
+        """threads: that the engine uses on the CPU (default: one for each core). offload: large passes may carry what the CPU has over
+        the link. cpu_blocks: the first so many layers are the CPU's whole, but for experts, which the placement gives. kv_on_cpu: so are
+        all caches. Raises UserError for a machine without the figures that the engine's constants stand on."""
+        marked = replace(
+            model, layers=tuple(_marked(i, layer, cpu_blocks, kv_on_cpu) for i, layer in enumerate(model.layers))
+        )
+        super().__init__(replace(hw, link=replace(hw.link, host_memory=runtime.host_memory)), marked, trace)
         check_figures(hw, runtime)
         self.runtime, self.threads, self.may_carry = runtime, threads, offload and runtime.carries and not hw.unified
         self.launch_ps = self.grouped_extra_ps = 0  # fixed times are part of each piece
         self.soft_shares = soft_shares(1.0)  # the time of reading and the time of computing add up
         unit, peak = hw.device, _peak(hw)
-        clock, cores = float(unit.clock_hz or 0), float(unit.processors or 0)
+        clock, cores = float(unit.clock_hz or 0), float(self._processors)
         kernel, share = runtime.of("decode.kernel"), runtime.known("decode.memory")
         self._kernel_ps = kernel_s(kernel, clock) * PS_PER_S if kernel else 0.0
         self._read_rate = read_bytes_per_s(peak, share, runtime.of("decode.per_clock"), cores, clock)
         self._cache_rate = share * peak
+        if runtime.device == CPU:
+            self._read_rate = self._cache_rate = self._threads_rate(unit)
         self._tile_rate = (runtime.of("prompt.tiles") or 0) * peak
         self._flop_rate = self._rate_of("prompt.flops_per_clock", "prompt.peak")
         self._attention_rate = self._rate_of("prompt.attention_flops_per_clock", "prompt.attention_peak")
@@ -71,10 +83,26 @@ class RuntimeCosts(Costs):
     def _rate_of(self, per_clock: str, share: str) -> float:
         """FLOPs per second: so many in a clock of each processor, or a share of the peak; else what the profile states."""
         unit, runtime = self.hw.device, self.runtime
-        if (each := runtime.of(per_clock)) is not None:
-            return clocked_per_s(each, float(unit.processors or 0), float(unit.clock_hz or 0))
+        if (each := runtime.of(per_clock)) is not None and unit.clock_hz:
+            return clocked_per_s(each, float(self._processors), float(unit.clock_hz))
         peak = self.hw.figures.get(f"peak.flops.{self.model.compute}")
-        return (runtime.of(share) or 1.0) * (peak.value if peak else self.flops_per_s)
+        used = self._processors / unit.processors if runtime.device == CPU and unit.processors else 1.0
+        return used * (runtime.of(share) or 1.0) * (peak.value if peak else self.flops_per_s)
+
+    @property
+    def _processors(self) -> int:
+        """Of the device; of a CPU the cores on which a thread runs."""
+        every = self.hw.device.processors or 0
+        return min(self.threads or every, every) if self.runtime.device == CPU else every
+
+    def _threads_rate(self, unit: ComputeUnit) -> float:
+        """Of a CPU that is the device: what its memory gives its kernels, or what their threads take in. A rate that was measured is
+        that of all threads, so one of them takes in no less than its part of it."""
+        share, each = self.runtime.known("decode.memory"), self.runtime.of("decode.per_thread")
+        if unit.quantised_bytes_per_s is None:
+            return cpu_bytes_per_s(_peak(self.hw), share, self._processors, each)
+        every = float(unit.quantised_bytes_per_s)
+        return cpu_bytes_per_s(every, 1.0, self._processors, each and max(each, every / max(unit.processors or 1, 1)))
 
     # --- kernels ----------------------------------------------------------------------------------------------------
 
@@ -85,6 +113,17 @@ class RuntimeCosts(Costs):
         """What the engine launches small kernels for in attention, or in what stands in its place."""
         mixer = next((word for word in IN_PLACE if word in layer.features), "attention")
         return (mixer, *(word for word in BESIDE if word in layer.features))
+
+    def fixed_ps(self, size: PassSize) -> int:
+        """Of all kernels of a pass, those of routed experts too, and of the layers and the pass themselves."""
+        each = (self.runtime.of("decode.layer") or 0.0) * PS_PER_S
+        once = self._fixed_ps("end") + (self.runtime.of("decode.pass") or 0.0) * PS_PER_S
+        layers = [layer for layer in self.model.layers if ON_CPU not in layer.features]
+        dense = sum(
+            self._fixed_ps(*self.mixer_kernels(layer), *["ffn"] * (not layer.n_experts)) + each for layer in layers
+        )
+        shared = sum(self._fixed_ps("shared") for layer in layers if layer.shared.bytes)
+        return round(once + dense + shared) + sum(self._experts_fixed_ps(place) for place in range(self.places))
 
     # --- pieces -----------------------------------------------------------------------------------------------------
 
@@ -121,28 +160,78 @@ class RuntimeCosts(Costs):
         return self._pieces[size]
 
     def _dense_pieces(self, layer: Layer, size: PassSize) -> list[Piece]:
-        each = (self.runtime.of("decode.layer") or 0.0) * PS_PER_S
-        fixed = self._fixed_ps(*self.mixer_kernels(layer)) + each
-        found = [self._piece("attention", self._mixer_s(layer, size), fixed)]
+        if ON_CPU in layer.features:
+            return self._pieces_of_the_cpu(layer, size)
+        found = [self._piece("attention", self._mixer_s(layer, size), self._layer_fixed_ps(layer))]
         if not layer.n_experts and layer.ffn.bytes:
             ungated = ("ungated",) if "ungated" in layer.features else ()
             found.append(self._piece("ffn", self._product_s(layer.ffn, size.tokens), self._fixed_ps("ffn", *ungated)))
         return found
 
+    def _layer_fixed_ps(self, layer: Layer) -> float:
+        each = (self.runtime.of("decode.layer") or 0.0) * PS_PER_S
+        return self._fixed_ps(*self.mixer_kernels(layer)) + each
+
     def _mixer_s(self, layer: Layer, size: PassSize) -> float:
         """Projections, caches and states. Few rows read the caches; many compute with them."""
         places = [(cache, self.spans.index(cache.span)) for cache in layer.caches]
         weights, state = self._product_s(layer.attention, size.tokens), 2 * size.sequences * layer.state_bytes
+        if KV_ON_CPU in layer.features and layer.caches:
+            return (
+                weights + self.runtime.known("cpu.layer") + self._cache_on_cpu_s(layer, size) + state / self._cache_rate
+            )
         if size.tokens <= FEW_ROWS:
             read = sum(size.kv_positions[i] * cache.bytes_per_position for cache, i in places)
             return weights + (read + state) / self._cache_rate
         flops = sum(size.attended[i] * cache.flops_per_position for cache, i in places)
         return weights + flops / self._attention_rate + state / self._cache_rate
 
+    def _cache_on_cpu_s(self, layer: Layer, size: PassSize) -> float:
+        """Caches that the CPU reads and computes with."""
+        places = [(cache, self.spans.index(cache.span)) for cache in layer.caches]
+        read = sum(size.kv_positions[i] * cache.bytes_per_position for cache, i in places)
+        flops = sum(size.attended[i] * cache.flops_per_position for cache, i in places)
+        return max(read / (1000 * self.cpu.rate), flops / self.cpu.flops_per_s)
+
+    def _pieces_of_the_cpu(self, layer: Layer, size: PassSize) -> list[Piece]:
+        """A layer of which the CPU has all but its experts: computed there, or carried over the link by a large pass. An engine that
+        computes nothing on the CPU carries it in every pass, and its caches are on the device."""
+        if self.runtime.only_stores:
+            return self._pieces_over_the_link(layer, size)
+        state = 2 * size.sequences * layer.state_bytes / (1000 * self.cpu.rate)
+        attention = self._on_cpu_s(layer.attention, size) + self._cache_on_cpu_s(layer, size) + state
+        found = [self._piece("attention", attention, 0.0)]
+        if not layer.n_experts and layer.ffn.bytes:
+            found.append(self._piece("ffn", self._on_cpu_s(layer.ffn, size), 0.0))
+        return found
+
+    def _pieces_over_the_link(self, layer: Layer, size: PassSize) -> list[Piece]:
+        crosses = 1 / link_bytes_per_s(self.hw)
+        mixer = layer.attention.bytes * crosses + self._mixer_s(layer, size)
+        found = [self._piece("attention", mixer, self._layer_fixed_ps(layer))]
+        if not layer.n_experts and layer.ffn.bytes:
+            found.append(
+                self._piece(
+                    "ffn", layer.ffn.bytes * crosses + self._product_s(layer.ffn, size.tokens), self._fixed_ps("ffn")
+                )
+            )
+        return found
+
+    def _on_cpu_s(self, part: Part, size: PassSize) -> float:
+        """Weights of the CPU in a pass."""
+        if self.carries(size):
+            return part.bytes / link_bytes_per_s(self.hw) + self._product_s(part, size.tokens)
+        return max(part.bytes / (1000 * self.cpu.rate), size.tokens * part.flops_per_token / self.cpu.flops_per_s)
+
     def shared(self, column: int, tokens: int) -> Chain:
         key = (column, tokens)
         if key not in self._shared:
             layer = self.moe_layers[column]
+            if ON_CPU in layer.features and layer.shared.bytes:
+                size = PassSize(tokens, 1, (), ())
+                piece = self._piece("shared", self._on_cpu_s(layer.shared, size), 0.0)
+                self._shared[key] = Chain(piece.ps, (piece,))
+                return self._shared[key]
             gate = ("shared_gate",) if "shared_gate" in layer.features else ()
             piece = self._piece("shared", self._product_s(layer.shared, tokens), self._fixed_ps("shared", *gate))
             self._shared[key] = Chain(piece.ps, (piece,)) if layer.shared.bytes else Chain(0, ())
@@ -155,8 +244,13 @@ class RuntimeCosts(Costs):
         return READ if rows < FEW_ROWS else TILES if rows <= TILE else WIDE_TILES
 
     def _experts_fixed_ps(self, column: int) -> int:
-        layer = self.moe_layers[column]
-        return ceil(self._fixed_ps("experts", *(word for word in OF_EXPERTS if word in layer.features)))
+        return self._fixed_of_experts[column]
+
+    @cached_property
+    def _fixed_of_experts(self) -> list[int]:
+        """Of each MoE layer: asked for every count of a table."""
+        words = [[word for word in OF_EXPERTS if word in layer.features] for layer in self.moe_layers]
+        return [ceil(self._fixed_ps("experts", *beside)) for beside in words]
 
     def experts_launch(self, column: int) -> tuple[int, int, Sequence[int]]:
         return 0, self._experts_fixed_ps(column), self.soft_shares
@@ -190,8 +284,8 @@ class RuntimeCosts(Costs):
         """Costs on the CPU: a layer's fixed time, and its kernels' own rate. Raises UserError where machine or engine has none."""
         hw, runtime = self.hw, self.runtime
         share = runtime.of("cpu.memory")
-        if hw.cpu is None:
-            return CpuCosts(hw, self.model)  # which says so
+        if hw.cpu is None or (runtime.only_stores and self.may_carry):
+            return CpuCosts(hw, self.model)  # which says so; or whose times are never asked for
         if share is None:
             raise UserError(
                 f"the runtime {runtime.name} computes no experts on the CPU; leave --placement and --miss out"
@@ -231,15 +325,22 @@ class RuntimeCosts(Costs):
         return link.latency_ps + read_ps(count * self.moe_layers[column].expert.bytes, link_bytes_per_s(self.hw))
 
 
+def _marked(number: int, layer: Layer, cpu_blocks: int, kv_on_cpu: bool) -> Layer:
+    words = [ON_CPU] * (number < cpu_blocks) + [KV_ON_CPU] * kv_on_cpu
+    return replace(layer, features=(*layer.features, *words)) if words else layer
+
+
 def check_figures(hw: Hardware, runtime: Runtime) -> None:
     """Raises UserError for a machine of which something is not known that the engine's constants multiply."""
     unit = hw.device
+    _check_device(hw, runtime)
     stated = {"processors": unit.processors, "clock": unit.clock_hz}
     asked = [
         path for path in ("decode.kernel", "decode.per_clock", "prompt.flops_per_clock") if runtime.of(path) is not None
     ]
     for name, figure in stated.items() if asked else ():
-        if figure is None:
+        may_lack = name == "clock" and runtime.device == CPU  # whose FLOP rate then is the profile's
+        if figure is None and not may_lack:
             raise UserError(
                 f"--runtime {runtime.name}: {hw.name} states no units.{unit.name}.{name}, which {asked[0]} counts by; add it to the "
                 f"profile, such as {EXAMPLES[name]}"
@@ -247,6 +348,20 @@ def check_figures(hw: Hardware, runtime: Runtime) -> None:
     if hw.device_memory.peak_bytes_per_s is None:
         raise UserError(
             f"--runtime {runtime.name}: {hw.name} states no peak.memory_bandwidth, of which decode.memory is a share; add it to the profile"
+        )
+
+
+def _check_device(hw: Hardware, runtime: Runtime) -> None:
+    """Raises UserError where the engine computes on a CPU alone and the machine has a GPU, or the other way round."""
+    name = hw.device.name
+    if runtime.device == CPU and name != CPU:
+        raise UserError(
+            f"--runtime {runtime.name} computes on the CPU alone, and {hw.name} computes on its {name}: name a box without GPU, such as "
+            "--host NAME without --gpu"
+        )
+    if runtime.device != CPU and name == CPU:
+        raise UserError(
+            f"--runtime {runtime.name} computes on a GPU, and {hw.name} has none: choose llama_cpp_cpu, or add --gpu NAME"
         )
 
 

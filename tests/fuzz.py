@@ -2,7 +2,7 @@
 """Damaged inputs by the thousand, in one process: `python -m tests.fuzz --seconds 1200`.
 
 Each round damages one good input (a trace, a profile, a shape, a space, a scenario, a case, a journal, a policy, the files of a model,
-the words of a command) and calls a command with it. A command may refuse in one line or play; it may not raise, print a second line,
+a twin, a host, a report of a machine, the words of a command) and calls a command with it. A command may refuse in one line or play; it may not raise, print a second line,
 take over 10 s or make the process larger than 1 GB. Nonsense of the kinds in NONSENSE must be refused. What fails is kept, with its
 command; the same seed makes the same inputs.
 """
@@ -43,6 +43,11 @@ from simmoe.workloads import models
 LONGEST_S, LARGEST_KB = 10, 1_000_000
 ALARMS = (signal.SIGALRM, signal.SIGPROF)
 CODES = (0, 1, 2, 130)
+SAID_BEFORE = (
+    "sweep: ",
+    "run: ",
+    "compare: ",
+)  # beginnings of lines that tell how far a command is, or how long it will take
 Words = list[str]
 
 # --- the damage -----------------------------------------------------------------------------------------------------
@@ -283,6 +288,35 @@ def in_header(data: bytes, draw: random.Random) -> bytes:
     return struct.pack("<Q", len(text)) + text
 
 
+TWIN = b"""name: small
+source: made
+experts_known: true
+n_experts: 4
+top_k: 2
+topic_tokens: 16
+depth_ends: [2, 4]
+layers:
+- layer: 1
+  popularity: [0.5, 0, -0.25, 1]
+  stickiness: [1.5, 0]
+  topic_spread: 0.3
+  targets: [0]
+  partners: [1]
+  lift: [0.5]
+- layer: 2
+  popularity:
+  - 0
+  - 1.5
+  - -20
+  - 20
+  stickiness: [0, 20]
+  topic_spread: 10
+  targets: [2]
+  partners: [3]
+  lift: [-0.5]
+"""
+REPORTS = Path(__file__).parent / "detect"  # of machines
+
 ROUTES = (
     b"# route_trace v1\n# model=m n_layer=2 n_expert=16 n_expert_used=1\nturn,phase,step,layer,slot,expert,weight\n"
     b"0,0,0,0,0,3,0.5\n0,0,1,0,0,4,0.5\n0,0,1,1,0,4,0.5\n0,1,2,0,0,5,nan\n0,1,2,1,0,6,0.5\n"
@@ -305,6 +339,9 @@ def inputs() -> list[Input]:
         ["trace", "info", FILE],
         ["locality", FILE],
         ["run", "--hw", "a100", "--trace", FILE, *SMALL],
+        ["trace", "stats", FILE],
+        ["trace", "cut", FILE, "--rows", "2-9", "--layers", "2", "--out", "out.npz", "--force"],
+        ["trace", "join", "good.npz", FILE, FILE, "--out", "out.npz", "--force"],
     ]
     scenario = b"schema: 1\nhw: a100\ntrace: ./good.npz\nmodel: ./shape.yaml\neviction: lru\nbudget: 50%\nplacement: random=50%\ntokens: 12\nseed: 3\ngraphs: true\nset:\n- link.bandwidth=12 GB/s\n"
     index = json.dumps({"metadata": {"total_size": 5}, "weight_map": {"lm_head.weight": "model.safetensors"}}).encode()
@@ -314,6 +351,11 @@ def inputs() -> list[Input]:
         ["trace", "import", FILE, "--experts", "16", "--out", "t.npz", "--force"],
         ["trace", "check", FILE],
         ["locality", FILE],
+        ["run", "--hw", "a100", "--trace", FILE, *SMALL],
+    ]
+    twin = [
+        ["trace", "synth", "--routing", FILE, "--prompt", "3", "--generate", "20", "--out", "t.npz", "--force"],
+        ["run", "--hw", "a100", *SMALL, "--routing", FILE, "--prompt", "5", "--generate", "9"],
     ]
     of_files = {
         "trace": ("t.npz", good_trace(), in_arrays, shown),
@@ -326,7 +368,9 @@ def inputs() -> list[Input]:
         "GGUF": ("m.gguf", good_gguf(), in_bytes, [take]),
         "CSV of llama.cpp": ("r.csv", b"layer,expert\n0,1\n0,2\n2,3\n2,4\n0,5\n0,6\n2,7\n2,8\n", in_text, foreign),
         "answer of vLLM": ("r.json", json.dumps({"routed_experts": [[[1, 2], [3, 4]]] * 3}).encode(), in_json, foreign),
+        "CSV beside its model": ("r.csv", b"layer,expert\n1,1\n1,2\n2,3\n2,0\n1,0\n1,3\n2,2\n2,1\n", in_text, foreign[-1:]),
         "route_trace": ("r.csv", ROUTES, in_text, foreign),
+        "twin": ("twin.yaml", TWIN, in_text, twin),
         "journal": ("study", b'{"op_code":0,"worker_id":"a","study_name":"small","directions":[2, 1]}\n', in_bytes, [["sweep", "space.yaml", "--trials", "1", "--study", FILE]]),
     }  # fmt: skip
     found = [Input(*one[:3], tuple(one[3])) for one in of_files.values()]
@@ -337,6 +381,24 @@ def inputs() -> list[Input]:
     found += [
         Input("c.yaml", (cases.FOLDER / f"{name}.yaml").read_bytes(), in_text, (["validate", FILE],))
         for name in ("kernel_gemv_h100", "kernel_moe_decode")
+    ]
+    found += [
+        Input(
+            "host.yaml",
+            (hardware_profiles.FOLDER / "hosts" / f"{name}.yaml").read_bytes(),
+            in_text,
+            (
+                ["hw", "show", "--host", FILE],
+                ["hw", "compose", "rtx_3060", FILE, "--out", "out.yaml", "--force"],
+                ["run", "--gpu", "rtx_3060", "--host", FILE, *TRACE, *SMALL],
+            ),
+        )
+        for name in ("ddr4_3200_2ch", "ddr4_2400_4ch_2s")
+    ]
+    detect = (["hw", "detect", "--from", FILE], ["hw", "detect", "--from", FILE, "--out", "out.yaml", "--force"])
+    found += [
+        Input(f"report{one.suffix}", one.read_bytes(), in_json if one.suffix == ".json" else in_text, detect)
+        for one in sorted(REPORTS.glob("*/*"))
     ]
     found += [Input("model.safetensors", good_safetensors(), in_header, (take,), {"config.json": config})]
     found += [
@@ -387,6 +449,62 @@ def words(draw: random.Random) -> Words:
     return found
 
 
+LENGTHS = (
+    "",
+    "0",
+    "1",
+    "7",
+    "40",
+    "-1",
+    "1.5",
+    "k",
+    "1k",
+    "1K ",
+    "٣",
+    "x",
+    "none",
+    "all",
+    "9" * 30,
+    "2147483647",
+    "2097151k",
+)
+
+
+def drawn(draw: random.Random) -> Words:
+    """A run without a trace, of one to four lengths and other options, some of them odd."""
+    found = [
+        "run",
+        "--hw",
+        draw.choice(("a100", "jetson_orin", "rtx_3060")),
+        "--model",
+        "shape.yaml",
+        "--engine",
+        "plain",
+    ]
+    odd = draw.random() < 0.5
+    lengths = LENGTHS if odd else ("1", "2", "7", "40")
+    said = {
+        name: draw.choice(lengths)
+        for name in draw.sample(
+            ("prompt", "generate", "batch", "depth", "requests", "max-batch"), draw.randint(1, 3 if odd else 1)
+        )
+    }
+    said |= {"prompt": "4"} if "prompt" not in said else {}
+    said |= {"generate": "6"} if "generate" not in said else {}
+    if draw.random() < 0.4:
+        said |= {
+            "schedule": "continuous",
+            "arrivals": draw.choice(("every:5ms", "poisson:2/s", "every:0s", "poisson:0/s", "x")),
+        }
+    others = {
+        "routing": ("uniform", "typical", "like:olmoe", "like:", "x", "good.npz"), "context": lengths, "seed": ("1", "4294967295", *("-1", "x") * odd),
+        "budget": ("50%", "0B", "1B", "101%"), "prefill-chunk": lengths, "tokens": lengths, "warm-up": lengths, "kv-format": ("q8_0", "f32", "x"),
+        "placement": ("n_cpu_moe=1", "random=50%", "popular=50%", "popular=50%:first=20%", "popular=50%:good.npz"), "eviction": ("belady", "nothing"),
+    }  # fmt: skip
+    said |= {name: draw.choice(others[name]) for name in draw.sample(sorted(others), draw.randint(0, 2))}
+    return [*found, *(f"--{name}={value}" for name, value in said.items())]
+
+
 # --- what may not happen --------------------------------------------------------------------------------------------
 
 
@@ -411,7 +529,7 @@ def called(arguments: Words) -> tuple[int | None, str, str]:
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
-    lines = [line for line in err.getvalue().split("\n") if line and not line.startswith("sweep: ")]
+    lines = [line for line in err.getvalue().split("\n") if line and not line.startswith(SAID_BEFORE)]
     if not wrong and code not in CODES:
         wrong = f"ended with {code}"
     if not wrong and code == 2 and (len(lines) != 1 or not lines[0].startswith("simmoe: ")):
@@ -487,10 +605,20 @@ class Found:
     largest_kb: int = 0
 
 
-def fuzz(seconds: float, seed: int, keep: Path | None = None, most: int | None = None) -> Found:
-    """Damaged inputs until the time is over or `most` are tried. The working folder is a temporary one meanwhile."""
+def kinds_of(only: str | None) -> dict[str, list[Any]]:
+    """Good inputs and makers of commands, by the name of their kind."""
+    found: dict[str, list[Any]] = {"words": [words], "drawn": [drawn]}
+    for one in inputs():
+        found.setdefault(one.name, []).append(one)
+    return found if only is None else {only: found[only]}
+
+
+def fuzz(
+    seconds: float, seed: int, keep: Path | None = None, most: int | None = None, only: str | None = None
+) -> Found:
+    """Damaged inputs until the time is over or `most` are tried. The working folder is a temporary one meanwhile. only: of one kind."""
     found, draw, before = Found(), random.Random(seed), [signal.signal(one, _too_long) for one in ALARMS]
-    home, good, turns = Path.cwd(), inputs(), guard.MOST_TURNS
+    home, kinds, turns = Path.cwd(), kinds_of(only), guard.MOST_TURNS
     guard.MOST_TURNS = 10**6  # a user's endless loop is ended after 10**8 turns, which is up to a minute
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
@@ -504,9 +632,9 @@ def fuzz(seconds: float, seed: int, keep: Path | None = None, most: int | None =
                     found.accepted.append(kind)
             end = time.monotonic() + seconds
             while time.monotonic() < end and (most is None or found.tried.total() < most):
-                one = draw.choice([*good, None])
-                if one is None:
-                    _tried(found, "words", {}, words(draw), keep)
+                one = draw.choice(kinds[draw.choice(sorted(kinds))])
+                if callable(one):
+                    _tried(found, one.__name__, {}, one(draw), keep)
                     continue
                 command = [word.replace(FILE, one.name) for word in draw.choice(one.commands)]
                 _tried(found, one.name, {**one.beside, one.name: one.damage(one.content, draw)}, command, keep)
@@ -552,8 +680,11 @@ def main() -> int:
     arguments.add_argument("--seconds", type=float, default=1200)
     arguments.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
     arguments.add_argument("--keep", type=Path, help="folder for the inputs that fail (default: none are kept)")
+    arguments.add_argument(
+        "--kind", choices=sorted(kinds_of(None)), help="try inputs of this kind alone (default: all)"
+    )
     a = arguments.parse_args()
-    found = fuzz(a.seconds, a.seed, a.keep)
+    found = fuzz(a.seconds, a.seed, a.keep, only=a.kind)
     print(
         f"seed {a.seed}: {found.tried.total():,} inputs, statuses {dict(found.codes)}; slowest {found.slowest_s:.1f} s, largest {found.largest_kb / 1000:,.0f} MB"
     )

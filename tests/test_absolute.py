@@ -75,6 +75,7 @@ def test_shapes_have_the_published_number_of_parameters(model: str):
     assert shapes.of(row).total_params / 1e9 == pytest.approx(published, rel=said.get("within", 0.01))
 
 
+@pytest.mark.slow
 def test_shapes_have_the_bytes_of_their_files():
     """Two files are larger than their mix by a rule of their own; all others meet their size within 1.5 %."""
     off = {}

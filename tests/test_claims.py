@@ -40,15 +40,20 @@ def printed(command: str) -> list[str]:
 
 
 def readme(text: str) -> str:
-    """The README with what its first command prints (that command installs no numba) and with the figures of validation.md."""
+    """The README with what its commands print (the first installs no numba) and with the figures of validation.md."""
     with mock.patch.object(compiled, "missing", lambda: True):
         lines = printed(INSTALL.search(text)[1])
     text = BLOCK.sub(lambda _: "\n".join(["```text", *lines, "```"]), text, count=1)
+    text = re.sub(r"^```text\n\$ (simmoe .*)\n(?:.*\n)*?```$", _shown, text, flags=re.M)
     page = " ".join((ROOT / "docs" / "validation.md").read_text("utf-8").split())
     rows, error, reached = ERRORS.search(page).groups()
     text = re.sub(r"Over \d+ predictions", f"Over {rows} predictions", text)
     text = re.sub(r"error is [\d.]+ %; \d+ of \d+ cases", f"error is {error} %; {reached} cases", text)
     return text
+
+
+def _shown(block: re.Match[str]) -> str:
+    return "\n".join(["```text", f"$ {block[1]}", *printed(block[1]), "```"])
 
 
 def blocks(text: str) -> str:

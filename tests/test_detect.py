@@ -309,6 +309,7 @@ def test_a_card_is_known_by_its_whole_name(card, name):
     assert part and (part.name, part.exact) == (name, True)
 
 
+@pytest.mark.slow
 def test_a_card_whose_name_is_like_none_gets_one_with_its_memory():
     for gib, names in ((11, {"gtx_1080_ti", "rtx_2080_ti"}), (192, {"mi300x"})):
         part = detecting.detect(Facts(gpus=(Gpu("Moore Threads", gib * GIB),))).gpu

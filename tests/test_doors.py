@@ -30,6 +30,7 @@ def played(capsys: pytest.CaptureFixture[str], *words: str) -> dict:
 # --- a budget below what fits ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_budget_that_leaves_out_what_fits_is_not_what_llama_cpp_would_refuse(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -62,7 +63,7 @@ def test_a_run_without_a_trace_is_played_again_beside_a_speed_that_was_seen(
     capsys: pytest.CaptureFixture[str], tmp_path
 ) -> None:
     words = ["run", "--hw", "rtx_3060", "--model", "olmoe-1b-7b", "--prompt", "16", "--generate", "4", "--depth", "64"]
-    assert main([*words, "--seed", "3", "--budget", "25%", "--json"]) == 0
+    assert main([*words, "--routing", "uniform", "--seed", "3", "--budget", "25%", "--json"]) == 0
     (tmp_path / "run.json").write_text(text := capsys.readouterr().out)
     assert main(["calibrate", "--observed", f"tok_s={json.loads(text)['tok_s']}", str(tmp_path / "run.json")]) == 0
     assert "× 1 explain it" in capsys.readouterr().out
@@ -71,6 +72,7 @@ def test_a_run_without_a_trace_is_played_again_beside_a_speed_that_was_seen(
 # --- runs that take long --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -101,6 +103,18 @@ def test_a_ladder_says_how_often_it_plays(capsys: pytest.CaptureFixture[str], mo
     assert re.fullmatch(
         r"run: \d+ tokens in \d+ passes, 2 layers × top-1, played 11 times: about \d+ s of one core\n", err
     ), err
+
+
+def test_a_sweep_says_what_its_longest_trials_would_take(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    space = {"schema": 1, "name": "s", "hw": "a100", "model": "olmoe-1b-7b", "prompt": [16, 4], "generate": 2, "budget": ["25%", "50%"],
+             "objectives": {"tok_s": "maximize"}}  # fmt: skip
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(space))
+    monkeypatch.setattr(extent, "LONG_S", 0.0)
+    assert main(["sweep", str(tmp_path / "s.yaml"), "--sampler", "grid"]) == 0
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first.startswith("sweep: 18 tokens in 3 passes, 16 layers × top-8, drawn once, played 4 times: about"), first
 
 
 def test_what_cannot_fit_is_not_drawn_first(capsys: pytest.CaptureFixture[str]) -> None:
@@ -268,3 +282,92 @@ def test_the_heaviest_twin_that_a_file_may_hold_draws_numbers(tmp_path: Path) ->
             str(tmp_path / "t.npz"),
         ]
         assert main(words) == 0
+
+
+# --- a twin is a file of the user's -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def twin(tmp_path: Path) -> Path:
+    layer = {
+        "popularity": [1.0, 0.0, 0.5, 0.0],
+        "stickiness": [1.0, 0.0],
+        "topic_spread": 0.5,
+        "targets": [],
+        "partners": [],
+        "lift": [],
+    }
+    data = {"name": "mine", "source": "made", "experts_known": True, "n_experts": 4, "top_k": 1, "topic_tokens": 64,
+            "depth_ends": [1, 4], "layers": [{"layer": i, **layer} for i in (5, 11)]}  # fmt: skip
+    (tmp_path / "twin.yaml").write_text(yaml.safe_dump(data))
+    return tmp_path / "twin.yaml"
+
+
+@pytest.mark.slow
+def test_a_twin_is_named_saved_and_guarded_like_every_other_file(
+    twin: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [
+        "run",
+        "--hw",
+        "a100",
+        "--model",
+        "oracle-moe-2x4",
+        "--routing",
+        str(twin),
+        "--prompt",
+        "8",
+        "--generate",
+        "4",
+    ]
+    assert main(words) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert f"inputs: from {twin}; the others bundled" in out
+    assert "drawn from twin.yaml, statistics of mine: no trace was given" in out
+    (twin.parent / "inner").mkdir()
+    saved = twin.parent / "inner" / "s.yaml"
+    first = played(capsys, *words, "--save", str(saved))
+    assert first["routing"]["routing"] == "twin.yaml"  # no folders: the same from everywhere
+    monkeypatch.chdir(twin.parent / "inner")
+    assert played(capsys, "run", "s.yaml") == first
+    monkeypatch.chdir(twin.parent)
+    assert main([*words, "--save", str(twin), "--force"]) == 2
+    assert "would overwrite" in capsys.readouterr().err
+    twin.write_text(twin.read_text().replace("- 0.5", "- 0.25"))
+    assert main(["run", str(saved)]) == 2
+    assert "is not what it was when the file was written" in capsys.readouterr().err
+
+
+def test_a_twin_of_another_model_is_said_to_be_stretched(twin: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "run",
+        "--hw",
+        "a100",
+        "--model",
+        "olmoe-1b-7b",
+        "--routing",
+        str(twin),
+        "--prompt",
+        "8",
+        "--generate",
+        "4",
+    ]
+    (note, *_) = played(capsys, *words)["notes"]
+    assert "drawn from twin.yaml, statistics of mine (2 layers, top-1 of 4) that are stretched to this model" in note
+
+
+def test_a_csv_of_a_prompt_alone_is_no_cut_one(tmp_path: Path) -> None:
+    """In the last layer llama.cpp computes the last token only: its stretch is the shortest, and it is top-k."""
+    lines = [
+        f"{layer},{(token + slot * 5) % 16}"
+        for layer in range(3)
+        for token in range(4 if layer < 2 else 1)
+        for slot in range(2)
+    ]
+    (tmp_path / "r.csv").write_text("\n".join(lines) + "\n")
+    assert main(["trace", "import", str(tmp_path / "r.csv"), "--experts", "16", "--out", str(tmp_path / "t.npz")]) in (
+        0,
+        1,
+    )
+    trace = simmoe.load_trace(tmp_path / "t.npz")
+    assert trace.expert_ids.shape == (4, 3, 2) and (trace.expert_ids[:3, 2] == -1).all()

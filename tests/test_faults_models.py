@@ -360,7 +360,7 @@ TINY_MIXTRAL = {
         ({}, [("blk.0.attn_q.weight", (2048, 2048), Q8)], "tensor 'blk.0.attn_q.weight' is there 2 times"),
         ({}, [("blk.1.attn_q.weight", (2048, 2048), Q8)], "tensor 'blk.1.attn_q.weight' is beyond the 1 blocks"),
         ({"expert_count": 64}, [], "expert_count is 64, but its tensors hold 32 experts"),
-        ({"embedding_length": 0}, [], "embedding_length is 0, but a row of token_embd.weight has"),
+        ({"embedding_length": 64}, [], "embedding_length is 64, but a row of token_embd.weight has"),
     ],
 )
 def test_a_gguf_file_that_contradicts_itself_is_refused(
@@ -380,13 +380,14 @@ def test_heads_without_width_are_one_line(
     file.write_text(json.dumps({**TINY_MIXTRAL, **change}))
     assert main(["model", "import", str(file), "--out", str(tmp_path / "m.yaml")]) == 2
     said = capsys.readouterr().err
-    assert "the head width is 0" in said and said.count("\n") == 1
+    ((name, value),) = change.items()
+    assert f"{name} is {value}; it must be a whole number from 1 to" in said and said.count("\n") == 1
 
 
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"moe_layer_freq": [1]}, "moe_layer_freq has 1 entries; it must have one for each of the 2 layers"),
+        ({"moe_layer_freq": [1]}, "moe_layer_freq is [1]; it must be a list of 2 whole numbers from 0 to 1"),
         ({"num_hidden_layers": 32_767}, "num_hidden_layers is 32767; it must be a whole number from 1 to 1024"),
     ],
 )

@@ -105,6 +105,7 @@ def test_fault_01_the_bound_everything_keeps_the_placement(play: Play, gpt_oss: 
     assert found["decode"]["hit_rate"] == 1 and found["bytes"] == 0
 
 
+@pytest.mark.slow
 def test_fault_01_the_bound_of_a_ladder_keeps_it_too(play: Play, gpt_oss: tuple[str, ...]):
     ladder = play(*gpt_oss, "--placement", "n_cpu_moe=25")
     warm_up = ladder["bounds"]["everything"]["start"].rpartition("warm-up of ")[2].split()[0]
@@ -141,6 +142,7 @@ VALUES: dict[str, tuple[str, ...]] = {  # of each option one value that is not t
     "--budget": ("50%",), "--memory": ("120MB",), "--engine": ("simpy",), "--seed": ("5",), "--start": ("cold",),
     "--warm-up": ("4",), "--prompt": ("5",), "--generate": ("7",), "--depth": ("100",),
     "--kv-format": ("q8_0",), "--runtime": ("llama_cpp_cuda",), "--flags": ("-ub 64",), "--threads": ("2",), "--op-offload": ("none",),
+    "--gpu-layers": ("3",), "--kv-offload": ("none",),
     "--requests": ("2",),
 }  # fmt: skip
 OUTPUT = {
@@ -203,6 +205,7 @@ def test_fault_01_the_table_of_options_is_whole(capsys: pytest.CaptureFixture[st
     assert known - OUTPUT == {*VALUES, *ELSEWHERE}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bound", ["nothing", "everything"])
 def test_fault_01_a_bound_takes_no_budget_that_it_would_drop(play: Play, gpt_oss: tuple[str, ...], bound: str):
     for option in (("--budget", "25%"), ("--memory", "12GB")):
@@ -369,6 +372,7 @@ def test_fault_04_what_is_streamed_is_said_with_the_least_n_that_fits(
 # --- fault 5: blocks as llama.cpp counts them --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_fault_05_n_cpu_moe_counts_blocks_and_takes_any_number(play: Play, deepseek: tuple[str, ...]):
     """Block 0 has no experts; 27 is all, and so is 99."""
     found = {n: play(*deepseek, "--budget", "100%", "--placement", f"n_cpu_moe={n}") for n in (0, 1, 2, 27, 99)}

@@ -96,6 +96,7 @@ def on_cpu(capsys: pytest.CaptureFixture[str], trace: Path, amount: str) -> tupl
     return found["decode"]["on_cpu"], " ".join(found.get("notes", []))
 
 
+@pytest.mark.slow
 def test_fault_08_popular_on_the_scored_text_is_a_bound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trace = write_trace(tmp_path / "drifting.npz", TWO_LAYERS, 4, layers=MOE)
     cpu, notes = on_cpu(capsys, trace, "25%")  # one expert of four: the one that the later 30 tokens use
@@ -314,6 +315,8 @@ def gguf(path: Path, family: str, layers: int, expert_type: int = 8, **said: Any
     for i in range(layers):
         tensors += [(f"blk.{i}.attn_q.weight", (64, 64), 8), (f"blk.{i}.ffn_gate_inp.weight", (64, 4), 0),
                     *((f"blk.{i}.ffn_{m}_exps.weight", (64, 64, 4), expert_type) for m in ("gate", "up", "down"))]  # fmt: skip
+        if rank := said.get("attention.kv_lora_rank"):
+            tensors.append((f"blk.{i}.attn_kv_a_mqa.weight", (64, rank + said["rope.dimension_count"]), 8))
     infos = [text(name) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, kind, 0) for name, dims, kind in tensors]
     path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(pairs)) + b"".join(pairs + infos))
     return path
@@ -373,10 +376,17 @@ QWEN = {"model_type": "qwen3_moe", "hidden_size": 64, "num_hidden_layers": 4, "n
 CONFIGS = {
     "windows in all layers": ({**QWEN, "sliding_window": 1024, "use_sliding_window": True}, ""),
     "switched off": ({**QWEN, "sliding_window": 1024, "use_sliding_window": False}, ""),
-    "words of no rule": ({**QWEN, "layer_types": ["strange"] * 3 + ["full_attention"]}, "layers of strange are counted as full attention"),
     "indexer": ({**QWEN, "index_topk": 2048}, "the file names an indexer that no rule here reads"),
     "full": (QWEN, ""),
 }  # fmt: skip
+
+
+def test_fault_11_a_word_of_no_rule_for_layers_is_refused_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({**QWEN, "layer_types": ["strange"] * 3 + ["full_attention"]}))
+    code, shown = said(capsys, "model", "import", str(tmp_path / "config.json"), "--out", str(tmp_path / "m.yaml"))
+    assert code == 2 and "it names layers of 'strange'" in shown and "known: full_attention" in shown
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -387,6 +397,14 @@ def test_fault_11_a_config_that_names_other_attention(
     (tmp_path / "config.json").write_text(json.dumps(config))
     code, shown = said(capsys, "model", "import", str(tmp_path / "config.json"), "--out", str(tmp_path / "m.yaml"))
     assert code == 0 and line in shown and bool(line) == ("counted" in shown)
+
+
+def test_fault_11_words_of_no_rule_are_not_called_full_attention(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({**QWEN, "layer_types": ["strange"] * 3 + ["full_attention"]}))
+    code, shown = said(capsys, "model", "import", str(tmp_path / "config.json"), "--out", str(tmp_path / "m.yaml"))
+    assert code == 2 and "it names layers of 'strange', of which this family has no block here" in shown
 
 
 @pytest.mark.slow

@@ -304,9 +304,71 @@ def test_parts_of_experts():
     assert (host[0].attention, host[0].shared, host[0].experts_on_cpu) == (0, blocks.CPU, blocks.EXPERT_PARTS)
 
 
+@pytest.mark.parametrize(
+    ("features", "whole", "part"),
+    [
+        ((), "attn", "attn_k"),
+        (("latent",), "attn", "attn_kv_b|attn_k_b"),
+        (("latent", "query_lora"), "attn_", "attn_q_a"),
+        (("mamba",), "ssm_", "ssm_in"),
+        (("delta_net",), "attn_|ssm_", "ssm_out"),
+    ],
+)
+def test_attention_has_the_tensors_of_its_kind(features, whole, part):
+    layer = replace_features(MOE, features)
+    (placed,) = blocks.place(read("llama.cpp", f"-ngl 99 -ot '{whole}=CPU'"), [layer])
+    assert (placed.attention, placed.experts_on_cpu) == (blocks.CPU, ())
+    with pytest.raises(UserError, match="a part of the attention tensors of block 0"):
+        blocks.place(read("llama.cpp", f"-ngl 99 -ot '{part}=CPU'"), [layer])
+
+
+def replace_features(layer, features):
+    return dataclasses.replace(layer, features=tuple(sorted(features)))
+
+
+def test_experts_of_two_matrices_have_no_gate():
+    layer = replace_features(MOE, ("ungated",))
+    (placed,) = blocks.place(read("llama.cpp", "-ngl 99 -cmoe"), [layer])
+    assert placed.experts_on_cpu == ("up", "down")
+
+
 def test_a_part_that_is_not_a_whole_is_refused():
     with pytest.raises(UserError, match="a part of the attention tensors of block 0"):
         blocks.place(read("llama.cpp", "-ngl 99 -ot attn_q=CPU"), [MOE])
+
+
+@pytest.mark.parametrize(
+    ("line", "blocks_on_cpu"),
+    [
+        ("-ngl 99 -ot exps=CPU", 8),
+        (r"-ngl 99 -ot 'blk\.[0-3]\.ffn_.*_exps=CPU'", 4),
+        (r"-ngl 99 -ot 'blk\.[67]\.ffn_.*_exps=CPU'", 4),
+        (r"-ngl 99 -ot 'blk\.5\.ffn_.*_exps=CUDA0' -cmoe", 7),
+        ("-ngl 99 -ncmoe 4", 4),
+        ("-ngl 99 -ot exps=CUDA0 -ncmoe 4", None),
+    ],
+)
+def test_overrides_that_mean_experts_on_the_cpu(line, blocks_on_cpu):
+    """Of two dense and six equal MoE blocks: the last two count as the first two, which are blocks 2 and 3."""
+    found = blocks.without_overrides(read("llama.cpp", line), [DENSE, DENSE, *[MOE] * 6])
+    assert found == Flags("llama.cpp", gpu_layers=99, cpu_moe_blocks=blocks_on_cpu)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("-ngl 99 -ot up_exps=CPU", "-ot leaves up of the experts of block 2 to the CPU: all or none"),
+        ("-ngl 99 -ot attn=CPU", "-ot moves more of block 0 than its experts"),
+        (
+            r"-ngl 99 -ot 'blk\.7\.ffn_.*_exps=CPU'",
+            "the experts of blocks 7 to the CPU, which differ from the first ones",
+        ),
+    ],
+)
+def test_overrides_that_mean_something_else(line, message):
+    other = dataclasses.replace(MOE, n_experts=16)
+    with pytest.raises(UserError, match=message):
+        blocks.without_overrides(read("llama.cpp", line), [DENSE, DENSE, *[MOE] * 5, other])
 
 
 def test_layers_are_split_in_proportion():

@@ -434,6 +434,7 @@ def written_by_others(folder: Path) -> dict[str, Path]:
     return {path.name: path for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_trace_of_another_program_needs_no_import_beside_its_model(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -505,6 +506,7 @@ def test_fault_20_a_run_says_what_a_file_leaves_open(tmp_path: Path, capsys: pyt
 # --- refused in one line ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_malformed_files_name_the_line_or_the_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good, lab = csv_of(ids()), [json.dumps(one) for one in cache_lab(ids())]
     text = route_trace(ids())
@@ -523,7 +525,7 @@ def test_malformed_files_name_the_line_or_the_key(tmp_path: Path, capsys: pytest
         "n_expert=x16 in the lines of # must be a whole number": (text.replace("n_expert=16", "n_expert=x16"), ()),
         "line 1: experts_per_token is '2'": ("\n".join([lab[0].replace('token": 2', 'token": "2"'), lab[1]]), ()),
         "'16' experts in a layer cannot be": ("\n".join([lab[0].replace('experts": 16', 'experts": "16"'), lab[1]]), ()),
-        "40000 experts in a layer cannot be": (good, ("--experts", "40000")),
+        "--experts 40000 cannot be; give a whole number from 1 to 32,768": (good, ("--experts", "40000")),
         "column 'slot' is missing in the heading": (text.replace("slot", "place"), ()),
         "line 9: phase is 7; it must be 0 to 1": (text.replace("\n0,0,2,0,0,", "\n0,7,2,0,0,"), ()),
         "line 100: expert is '2.5'": (text.replace(last, last.replace(f",{ids()[11, 3, 1]},", ",2.5,")), ()),

@@ -219,7 +219,6 @@ def test_files_of_ones_own_are_parts_and_a_changed_one_is_noticed(tmp_path, monk
     ("words", "line"),
     [
         (("--gpu", "rtx_3060"), r"--host is missing: a machine in two parts is --gpu NAME --host NAME"),
-        (("--host", "ddr4_3200_2ch"), r"--gpu is missing"),
         (("--hw", "a100", *PAIR), r"--hw names a whole machine, and --gpu a part of one"),
         (
             ("--gpu", "m2_max", "--host", "ddr4_3200_2ch"),

@@ -193,14 +193,14 @@ def test_which_layers_have_experts(name: str) -> None:
     [
         (
             {"layer_types": ["linear_attention"] * 32},
-            "it names layers of linear_attention, of which this family has no block",
+            "it names layers of 'linear_attention', of which this family has no block",
         ),
         (
             {"layer_types": ["full_attention"]},
             "layer_types is ['full_attention']; it must be one word for each of 32 layers",
         ),
         ({"model_type": 5}, "model_type is 5; is it the config.json of a Hugging Face model?"),
-        ({"mlp_only_layers": 3}, "mlp_only_layers is 3; it must be a list"),
+        ({"mlp_only_layers": 3}, "mlp_only_layers is 3; it must be a list of whole numbers from 0 to 31"),
     ],
 )
 def test_a_config_that_no_rule_fits_is_one_line(change: dict[str, Any], message: str) -> None:

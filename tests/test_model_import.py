@@ -465,6 +465,8 @@ def test_layers_that_predict_further_tokens_are_left_out(tmp_path: Path) -> None
 def test_kv_heads_by_layer(tmp_path: Path) -> None:
     fields, tensors = qwen3(2)
     fields["attention.head_count_kv"] = [4, 2]
+    narrow = {"blk.1.attn_k.weight", "blk.1.attn_v.weight"}
+    tensors = [(name, (256, 2048) if name in narrow else shape, kind) for name, shape, kind in tensors]
     model = models.shape(import_model(write_gguf(tmp_path / "m.gguf", "qwen3moe", fields, tensors)), "m")
     assert [layer.caches[0].bytes_per_position for layer in model.layers] == [2048, 1024]
 

@@ -127,6 +127,7 @@ def test_a_prompt_pays_flops_rows_and_tiles_by_hand():
     assert costs.experts(0, 128, 4096, READ).ps == pytest.approx(6 * 2e6 + 128 * expert.bytes / 0.5, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tokens", "law"), [(1, READ), (8, READ), (127, READ), (128, TILES), (2048, TILES), (2049, WIDE_TILES)]
 )
@@ -167,6 +168,7 @@ def test_the_slow_end_of_every_constant_is_never_faster(path):
 # --- carried over the link ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_large_pass_carries_what_the_cpu_has_over_the_pageable_link(capsys):
     """Qwen3-30B-A3B at Q4_K_M has 17.4 GB of experts: all of them cross a pageable link of 6 GB/s once for each pass of 512 tokens."""
     words = (
@@ -192,10 +194,42 @@ def test_a_large_pass_carries_what_the_cpu_has_over_the_pageable_link(capsys):
     assert on_cpu["tok_s"] == found["tok_s"]  # decoding is the CPU's in both
 
 
+@pytest.mark.slow
 def test_small_passes_stay_on_the_cpu(capsys):
     words = ("--runtime", "llama_cpp_cuda", "--placement", "n_cpu_moe=48", "--generate", "1", "--prompt")
     assert run(*words, "31", capsys=capsys)["prefill"]["bytes"] == 0
     assert run(*words, "32", capsys=capsys)["prefill"]["carried"] > 0
+
+
+@pytest.mark.slow
+def test_layers_that_are_the_cpus_take_its_rate_and_its_memory(capsys):
+    """Qwen3-30B-A3B has 48 layers and an output: -ngl 24 leaves 25 layers to the CPU."""
+    words = ("--runtime", "llama_cpp_cuda", "--generate", "2", "--flags")
+    found = run(*words, "-ngl 24", capsys=capsys)
+    model = simmoe.load_model("qwen3-30b-a3b", "Q4_K_M")
+    whole = sum(layer.attention.bytes for layer in model.layers[:25])
+    experts = sum(layer.expert_bytes for layer in model.layers[:25])
+    held = found["other_memory_bytes"]["host_dram"]
+    assert (held["layers of the CPU"], held["experts of the CPU"]) == (whole + model.embedding.bytes, experts)
+    assert found["memory_bytes"]["dense"] == model.dense_bytes - whole - model.embedding.bytes
+    everything = run(*words, "-ngl 49", capsys=capsys)
+    moe = run(*words, "-ngl 49 -ncmoe 25", capsys=capsys)
+    assert everything["tok_s"] > moe["tok_s"] > found["tok_s"]
+    slower = 1 / found["tok_s"] - 1 / moe["tok_s"]  # the CPU reads what the GPU read
+    assert slower == pytest.approx(whole / (0.46 * 51.2e9), rel=0.15)
+    none = run(*words, "-ngl 0", capsys=capsys)
+    assert none["memory_bytes"]["dense"] == 0 and none["memory_bytes"]["kv"] == 0
+
+
+@pytest.mark.slow
+def test_caches_in_host_memory_are_the_cpus_to_read(capsys):
+    words = ("--runtime", "llama_cpp_cuda", "--generate", "2", "--depth", "8k", "--flags")
+    there, here = run(*words, "-nkvo 1", capsys=capsys), run(*words, "-nkvo 0", capsys=capsys)
+    assert there["memory_bytes"]["kv"] == 0
+    assert there["other_memory_bytes"]["host_dram"]["KV"] == here["memory_bytes"]["kv"]
+    slower = 1 / there["tok_s"] - 1 / here["tok_s"]
+    read = 48 * 4 * 128 * 2 * 2 * (8192 + 512)  # 48 layers, 4 heads of 128, keys and values of 2 bytes
+    assert slower == pytest.approx(read / (0.46 * 51.2e9) + 48 * 100e-6 - read / (0.84 * 936e9), rel=0.05)
 
 
 # --- equal executors ------------------------------------------------------------------------------------------------
@@ -263,6 +297,7 @@ def _played(case: Case, runtime: Runtime, engine: str, left: set[int]):
 # --- what does not fit, bands, files --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_engine_that_loads_nothing_refuses_what_does_not_fit_with_the_least_n(capsys):
     words = ["run", *RTX, "--runtime", "llama_cpp_cuda", "--memory", "12GB"]
     assert main(words) == 2
@@ -273,6 +308,7 @@ def test_an_engine_that_loads_nothing_refuses_what_does_not_fit_with_the_least_n
     assert main([*words, "--placement", f"n_cpu_moe={n - 1}"]) == 2
 
 
+@pytest.mark.slow
 def test_a_result_says_its_runtime_and_an_ideal_one_what_engines_reach(capsys):
     ideal, engine = run(capsys=capsys), run("--runtime", "llama_cpp_cuda", capsys=capsys)
     assert ideal["runtime"]["name"] == "ideal" and ideal["runtime"]["engines_reach"][0] < 1
@@ -331,9 +367,10 @@ def test_every_bundled_runtime_is_named_like_its_file_and_shows(name, capsys):
     assert runtimes.load(name).name == name
     assert main(["runtime", "show", name]) == 0 and main(["runtime", "show", name, "--json"]) == 0
     assert (Path(runtimes.FOLDER) / f"{name}.yaml").is_file()
-    assert "fitted" in capsys.readouterr().out
+    assert "range" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_scenario_with_an_engine_plays_again_to_the_byte(tmp_path, capsys):
     words = ["run", *RTX, "--runtime", "llama_cpp_cuda", "--placement", "n_cpu_moe=20", "--threads", "6", "--json"]
     assert main([*words, "--save", str(tmp_path / "s.yaml")]) == 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from simmoe.policies.flags.words import ALL, Flags
@@ -21,11 +21,17 @@ CPU = -1
 EXPERT_PARTS = ("gate", "up", "down")
 EXPERTS = r"\.ffn_(up|down|gate|gate_up)_(ch|)exps"  # what --cpu-moe matches
 BLOCK = re.compile(r"blk\.(\d+)\.")
-PARTS = {  # part of a layer -> names of its tensors, behind blk.N.
-    "attention": ("attn_q", "attn_k", "attn_v", "attn_output"),
-    "ffn": ("ffn_gate", "ffn_up", "ffn_down"),
-    "shared": ("ffn_gate_shexp", "ffn_up_shexp", "ffn_down_shexp"),
+ATTENTION = {  # mixer -> names of its tensors in a GGUF file, behind blk.N.
+    "": ("attn_q", "attn_k", "attn_v", "attn_output"),
+    "latent": ("attn_kv_a_mqa", "attn_k_b", "attn_v_b", "attn_output"),
+    "delta_net": ("attn_qkv", "attn_gate", "ssm_conv1d", "ssm_out"),
+    "mamba": ("ssm_in", "ssm_conv1d", "ssm_out"),
+    "lightning": ("attn_qkv", "attn_gate", "attn_output"),
+    "short_conv": ("shortconv.in_proj", "shortconv.conv", "shortconv.out_proj"),
+    "no_mixer": ("attn_norm",),
 }
+QUERY = {"query_lora": ("attn_q_a", "attn_q_b"), "": ("attn_q",)}  # of a latent attention
+DENSE = ("ffn_gate", "ffn_up", "ffn_down")
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,32 @@ def place(flags: Flags, layers: Sequence[Layer]) -> list[Block]:
     return [_block(flags, i, layer, len(layers)) for i, layer in enumerate(layers)]
 
 
+def without_overrides(flags: Flags, layers: Sequence[Layer]) -> Flags:
+    """The same placement said with -ncmoe alone, such as -cmoe for -ot exps=CPU. Experts of other blocks than the first count as those
+    of as many first ones, where the blocks are alike. Raises UserError where that is not the same."""
+    if not flags.tensor_overrides:
+        return flags
+    bare = replace(flags, tensor_overrides=(), overrides_before_cpu_moe=0, cpu_moe_blocks=None)
+    placed, usual = place(flags, layers), place(bare, layers)
+    on_cpu = []
+    for i, (one, other) in enumerate(zip(placed, usual, strict=True)):
+        if replace(one, experts={}) != replace(other, experts={}):
+            raise UserError(f"-ot moves more of block {i} than its experts, which is not simulated")
+        if one.experts != other.experts and set(one.experts.values()) != {CPU}:
+            raise UserError(
+                f"-ot leaves {' and '.join(one.experts_on_cpu) or 'no part'} of the experts of block {i} to the CPU: all or none"
+            )
+        if one.experts and one.experts != other.experts:
+            on_cpu.append(i)
+    moe = [i for i, layer in enumerate(layers) if layer.n_experts and usual[i].attention != CPU]
+    first = moe[: len(on_cpu)]
+    if first != on_cpu and {layers[i] for i in first} != {layers[i] for i in on_cpu}:
+        raise UserError(
+            f"-ot leaves the experts of blocks {', '.join(map(str, on_cpu))} to the CPU, which differ from the first ones"
+        )
+    return replace(bare, cpu_moe_blocks=first[-1] + 1 if first else None)
+
+
 def output_device(flags: Flags, n_blocks: int) -> int:
     return devices(flags, ["output.weight"], n_blocks)[0]
 
@@ -70,7 +102,7 @@ def _block(flags: Flags, i: int, layer: Layer, n_blocks: int) -> Block:
         return devices(flags, [f"blk.{i}.{name}.weight" for name in names], n_blocks)
 
     def one(part: str) -> int:
-        found = set(where(PARTS[part]))
+        found = set(where(_names(layer, part)))
         if len(found) > 1:
             raise UserError(
                 f"-ot puts a part of the {part} tensors of block {i} elsewhere; only all of them together can be placed, or the "
@@ -78,13 +110,24 @@ def _block(flags: Flags, i: int, layer: Layer, n_blocks: int) -> Block:
             )
         return found.pop()
 
-    experts = where(f"ffn_{part}_exps" for part in EXPERT_PARTS) if layer.n_experts else []
+    parts = EXPERT_PARTS[1:] if "ungated" in layer.features else EXPERT_PARTS
+    experts = where(f"ffn_{part}_exps" for part in parts) if layer.n_experts else []
     return Block(
         one("attention"),
         one("ffn") if layer.ffn.bytes else None,
         one("shared") if layer.shared.bytes else None,
-        dict(zip(EXPERT_PARTS, experts, strict=False)),
+        dict(zip(parts, experts, strict=False)),
     )
+
+
+def _names(layer: Layer, part: str) -> tuple[str, ...]:
+    """Tensors that are a part of a layer; an FFN of two matrices has no gate."""
+    if part == "attention":
+        mixer = next((word for word in ATTENTION if word in layer.features), "")
+        query = QUERY["query_lora" if "query_lora" in layer.features else ""] if mixer == "latent" else ()
+        return (*query, *ATTENTION[mixer])
+    dense = DENSE[1:] if "ungated" in layer.features else DENSE
+    return tuple(f"{name}_shexp" for name in dense) if part == "shared" else dense
 
 
 def _in_order(flags: Flags) -> list[tuple[str, str]]:

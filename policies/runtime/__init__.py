@@ -27,17 +27,31 @@ KINDS = ("fitted", "measured", "read", "assumed")
 PARTS = ("attention", "ffn", "experts", "shared", "end", *FEATURES)  # what kernels are counted of; end: of a pass
 # Constants by section: what each measures; "?" = a file may leave it out.
 SECTIONS: dict[str, dict[str, str]] = {
-    "decode": {"kernel?": "time", "layer?": "time", "pass?": "time", "memory": "share", "per_clock?": "number"},
+    "decode": {
+        "kernel?": "time", "layer?": "time", "pass?": "time", "memory": "share", "per_clock?": "number", "per_thread?": "bandwidth",
+    },
     "prompt": {
         "flops_per_clock?": "number", "peak?": "share", "rows": "number", "tiles?": "share", "attention_flops_per_clock?": "number",
         "attention_peak?": "share",
     },
     "cpu": {"layer": "time", "memory": "share", "per_thread?": "bandwidth", "flops_per_clock?": "number"},
     "link": {"offload_tokens?": "number", "offload_rows?": "number"},
-    "buffers": {"logits": "number", "activations": "number"},
+    "buffers": {"beside": "bytes"},
 }  # fmt: skip
 _REQUIRED = ("schema", "name", "title", "builds", "kernels", "decode")
-_OPTIONAL = ("engine", "timeline", "streams", "microbatch", "host_memory", "notes", "prompt", "cpu", "link", "buffers")
+_OPTIONAL = (
+    "engine",
+    "device",
+    "timeline",
+    "streams",
+    "microbatch",
+    "host_memory",
+    "notes",
+    "prompt",
+    "cpu",
+    "link",
+    "buffers",
+)
 
 
 def names() -> list[str]:
@@ -121,6 +135,7 @@ def runtime(data: object, where: str) -> Runtime:
         title=_text(data["title"], f"{where}: title"),
         engine=_text(data.get("engine", "none"), f"{where}: engine"),
         builds=_text(data["builds"], f"{where}: builds"),
+        device=_one_of(data.get("device", "gpu"), ("gpu", "cpu"), f"{where}: device"),
         timeline=_text(data.get("timeline", "overlapped"), f"{where}: timeline"),
         streams=_one_of(data.get("streams", False), (True, False), f"{where}: streams"),
         microbatch=_whole(data.get("microbatch", 0), f"{where}: microbatch"),
@@ -170,8 +185,8 @@ def constant(node: object, dimension: str, at: str) -> Constant:
 def _number(value: Any, dimension: str, at: str) -> float:
     if dimension == "time":
         return parse(value, "time", at) / 1e12
-    if dimension == "bandwidth":
-        return float(parse(value, "bandwidth", at))
+    if dimension in ("bandwidth", "bytes"):
+        return float(parse(value, dimension, at))
     most = 2.0 if dimension == "share" else 1e6
     if type(value) not in (int, float) or not 0 < value <= most:
         raise UserError(f"{at}: {reprlib.repr(value)} is no {dimension} above 0 and up to {most:g}")

@@ -28,6 +28,7 @@ class Runtime:
     title: str
     engine: str  # whose flags it understands; empty = none
     builds: str  # which builds the constants are of
+    device: str  # gpu or cpu: what computes all that no placement leaves to another unit
     timeline: str  # policies/timeline: what waits for what in a layer
     streams: bool  # loads what is not resident; False: what does not fit is refused
     microbatch: int  # tokens of a prompt that it reads in one pass; 0 = all
@@ -48,15 +49,15 @@ class Runtime:
         """A constant that every file with its section has."""
         return self.constants[path].value
 
-    def buffer_bytes(self, tokens: int, numbers: int, words: int) -> int:
-        """Of a pass of so many tokens, each with so many numbers that live at once and an output for each word of the vocabulary."""
-        each = (self.of("buffers.logits") or 0.0) * words + (self.of("buffers.activations") or 0.0) * numbers
-        return round(tokens * each)
-
     @property
     def carries(self) -> bool:
         """Whether large passes carry the CPU's experts over the link."""
         return any(f"link.offload_{what}" in self.constants for what in ("tokens", "rows"))
+
+    @property
+    def only_stores(self) -> bool:
+        """Whether host memory only keeps weights, which every pass reads over the link: the engine computes nothing on the CPU."""
+        return self.of("link.offload_tokens") == 1 and self.of("cpu.memory") is None
 
     @property
     def slowest(self) -> Runtime:
@@ -77,5 +78,5 @@ class Runtime:
 
 SLOWER_WHEN_MORE = frozenset({
     "decode.kernel", "decode.layer", "decode.pass", "prompt.rows", "cpu.layer", "link.offload_tokens", "link.offload_rows",
-    "buffers.logits", "buffers.activations",
+    "buffers.beside",
 })  # fmt: skip

@@ -4,6 +4,7 @@ worst, mean, median: of |error| · of_mean: |error| of the mean over rows · exa
 rising: [[id, ...], ...] predictions rise along each chain · ratios: {within: x, pairs: [[a, b], ...]} of a to b.
 Of studies: beaten: {by: 2, models: [name, ...]} mean |error| of each model whose errors the rows hold, against ours · clear_pairs:
 {gap: 0.05, share: 0.85} of the pairs whose predictions from shared constants differ by more than gap, those in the right order.
+measured_pairs: the same of pairs that were measured more than gap apart.
 """
 
 from __future__ import annotations
@@ -111,10 +112,20 @@ def _beaten(name: str, wanted: Any, lines: Sequence[Line]) -> list[Verdict]:
 
 def _clear_pairs(name: str, wanted: Any, lines: Sequence[Line]) -> list[Verdict]:
     rows = [(float(line.row.facts["pooled_s"]), line.row.measured) for line in lines if line.judged]
+    return _in_order("clear pairs", wanted, rows)
+
+
+def _measured_pairs(name: str, wanted: Any, lines: Sequence[Line]) -> list[Verdict]:
+    rows = [(line.row.measured, line.predicted) for line in lines if line.judged]
+    return _in_order(f"pairs measured {float(wanted['gap']):.0%} apart", wanted, rows)
+
+
+def _in_order(what: str, wanted: Any, rows: Sequence[tuple[float, float]]) -> list[Verdict]:
+    """Pairs whose first numbers differ by more than the gap: how many of them the second numbers put in the same order."""
     clear = [(a, b) for a, b in combinations(rows, 2) if abs(a[0] - b[0]) > float(wanted["gap"]) * min(a[0], b[0])]
     right = sum((a[0] < b[0]) == (a[1] < b[1]) for a, b in clear)
     least = float(wanted["share"])
-    return [Verdict(f"{least:.0%} of clear pairs in order", f"{right} of {len(clear)}", right >= least * len(clear))]
+    return [Verdict(f"{least:.0%} of {what} in order", f"{right} of {len(clear)}", right >= least * len(clear))]
 
 
 def _pair(name: str, ids: Sequence[str], lines: Sequence[Line]) -> tuple[Line, Line]:
@@ -131,5 +142,5 @@ def _pair(name: str, ids: Sequence[str], lines: Sequence[Line]) -> tuple[Line, L
 BARS: dict[str, Callable[[str, Any, Sequence[Line]], list[Verdict]]] = {
     "worst": _statistic("worst", max), "mean": _statistic("mean", fmean), "median": _statistic("median", median),
     "of_mean": _of_mean, "exact": _exact, "rising": _rising, "ratios": _ratios,
-    "beaten": _beaten, "clear_pairs": _clear_pairs,
+    "beaten": _beaten, "clear_pairs": _clear_pairs, "measured_pairs": _measured_pairs,
 }  # fmt: skip

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from simmoe.workloads.importers.agree_gguf import agree, agree_kda, agree_latent, agree_states, rank_of
 from simmoe.workloads.importers.features import ATTENDS, STATES, of_gguf
 from simmoe.workloads.importers.gguf_header import TensorInfo
 from simmoe.workloads.importers.metadata_gguf import Metadata
@@ -82,8 +83,12 @@ def _unlisted(metadata: Metadata) -> str:
 def windowed(metadata: Metadata, count: int) -> list[bool]:
     """Which layers see only a window or a chunk."""
     said = metadata.said("attention.sliding_window_pattern")
-    if isinstance(said, list) and len(said) >= count:
+    if isinstance(said, list) and len(said) >= count and all(one in (0, 1) for one in said):
         return [bool(one) for one in said[:count]]
+    if not (said is None or (type(said) is int and 0 <= said <= count)):
+        raise metadata.wrong(
+            "attention.sliding_window_pattern", f"it must be a number of layers, or true or false for each of {count}"
+        )
     every = said if type(said) is int and said > 1 else EVERY.get(metadata.family, 0)
     if not every or not _window(metadata):
         return [False] * count
@@ -97,14 +102,20 @@ def _window(metadata: Metadata) -> int:
 
 def _kept(metadata: Metadata, shapes: Shapes, heads: int, kv_heads: int, limited: bool) -> Kept:
     state = _state(metadata, shapes)
-    if not kv_heads or not _attends(shapes):
+    if not _attends(shapes):
         return Kept((), state)
-    window = _window(metadata) * limited
-    if rank := metadata.number("attention.kv_lora_rank", default=0):
+    if not heads or not kv_heads:
+        raise metadata.wrong(
+            f"attention.head_count{'_kv' * bool(heads)}",
+            "0 in a layer that has tensors of attention: the two must agree",
+        )
+    window, rank = _window(metadata) * limited, rank_of(metadata, shapes)
+    if rank:
         return Kept(tuple(_latent(metadata, shapes, heads, kv_heads, rank)), state)
     end = OWN_WIDTHS if limited else ""
     even = metadata.number("embedding_length") // max(heads, 1)
     key, value = (_width(metadata, name, end, even) for name in ("key", "value"))
+    agree(metadata, shapes, {"attn_k": kv_heads * key, "attn_v": kv_heads * value, "attn_output": heads * value})
     one = cache(
         kv_heads * (key + value), 2 * heads * (key + value), window, 0, bool(window) and metadata.family == "llama4"
     )
@@ -130,6 +141,7 @@ def _latent(metadata: Metadata, shapes: Shapes, heads: int, kv_heads: int, rank:
     if kv_heads > 1 and not metadata.said("attention.key_length_mla"):
         widths = metadata.number("attention.key_length") + metadata.number("attention.value_length")
         return [cache(heads * widths, 2 * heads * widths)]
+    agree_latent(metadata, shapes, heads)
     keys = shapes.get("indexer.attn_k")
     read = metadata.number("attention.indexer.top_k") if keys else 0
     row = cache(rank + rope, latent_flops(heads, rank, rope), 0, read)
@@ -150,10 +162,13 @@ def _state(metadata: Metadata, shapes: Shapes) -> int:
     if len(decay) == 2 and min(decay) > 1:  # Mamba: one for each channel and state
         return rows + math.prod(decay)
     if "ssm_conv1d_q" in shapes:  # Kimi's delta attention: a matrix for each head
-        inner = math.prod(shapes["ssm_conv1d_q"][1:])
-        return rows + inner * metadata.number("kda.head_dim")
+        inner, width = math.prod(shapes["ssm_conv1d_q"][1:]), metadata.number("kda.head_dim")
+        agree_kda(metadata, math.prod(decay), width, inner)
+        return rows + inner * width
     inner = shapes["ssm_out"][0] if "ssm_out" in shapes else metadata.number("ssm.inner_size")
-    return rows + inner * metadata.number("ssm.state_size", default=_states(shapes, inner))
+    states = metadata.number("ssm.state_size", default=_states(shapes, inner))
+    agree_states(metadata, math.prod(shapes.get("ssm_conv1d", (0, inner))[1:]) - inner, states)
+    return rows + inner * states
 
 
 def _states(shapes: Shapes, inner: int) -> int:

@@ -27,11 +27,8 @@ def grouped(
 ) -> Shapes:
     """Grouped-query attention. qk_norm: "" | head (one norm for all) | full (over the whole row); gated: a gate beside each query."""
     d, heads = c.width, c.number("num_attention_heads")
-    kv_heads, dim = (
-        c.number("num_key_value_heads", default=heads),
-        c.number("head_dim", default=c.width // max(heads, 1)),
-    )
-    if not kv_heads or heads % kv_heads:
+    kv_heads, dim = c.number("num_key_value_heads", default=heads), head_dim(c, heads)
+    if heads % kv_heads:
         raise UserError(f"{c.where}: num_key_value_heads is {kv_heads}; it must divide num_attention_heads, {heads}")
     query, key = heads * dim, kv_heads * dim
     norms: dict[str, tuple[int, int]] = {"": (0, 0), "head": (dim, dim), "full": (query, key)}
@@ -46,6 +43,15 @@ def grouped(
     }
 
 
+def head_dim(c: Config, heads: int) -> int:
+    """Width of a head; where the file does not say it, heads share the width of the model."""
+    if c.fields.get("head_dim") is None and c.width % heads:
+        raise UserError(
+            f"{c.where}: num_attention_heads is {heads}, which must divide hidden_size, {c.width}, where head_dim is not given"
+        )
+    return c.number("head_dim", default=c.width // heads)
+
+
 def latent(c: Config) -> Shapes:
     """Multi-head latent attention, and the indexer beside it where the file has one."""
     d, heads, rank, query_rank = (
@@ -55,6 +61,8 @@ def latent(c: Config) -> Shapes:
         c.number("q_lora_rank", default=0),
     )
     nope, rope, value = (c.number(key) for key in ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"))
+    if not rank:
+        raise UserError(f"{c.where}: kv_lora_rank is 0; latent attention needs a row of at least 1 number")
     query = heads * (nope + rope)
     bias = c.flag("attention_bias")
     direct = linear("self_attn.q_proj", query, d)
@@ -73,6 +81,8 @@ def latent(c: Config) -> Shapes:
 def _indexer(c: Config, query_rank: int) -> Shapes:
     """DeepSeek-V3.2: scores every position with keys of its own, and picks index_topk of them."""
     heads, dim = c.number("index_n_heads"), c.number("index_head_dim")
+    if not query_rank:
+        raise UserError(f"{c.where}: q_lora_rank is 0 or missing; the indexer reads the query's compressed row")
     return {
         **linear("self_attn.indexer.wq_b", heads * dim, query_rank),
         **linear("self_attn.indexer.wk", dim, c.width),

@@ -98,7 +98,12 @@ def _compressed(shapes: Shapes, config: Config) -> tuple[dict[str, Any], ...]:
     every = _width(shapes, "self_attn.compressor.position_bias")  # rows of the bias: positions that become one
     picks = config.number("index_topk", default=0) * every if _first(shapes, "indexer.kv_proj.weight") else 0
     flops = 4 * config.number("num_attention_heads") * width  # keys and values are one row
-    near = cache(width, flops, config.number("sliding_window"))
+    window = config.number("sliding_window")
+    if not window:
+        raise UserError(
+            f"{config.where}: sliding_window is 0; compressed attention needs a window of at least 1 position"
+        )
+    near = cache(width, flops, window)
     if not _first(shapes, "compressor.kv_proj.weight"):
         return (near,)
     far = cache(width // every, flops // every, 0, picks)

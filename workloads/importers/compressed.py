@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from simmoe.simulator.errors import UserError
 from simmoe.workloads.importers import kinds
 from simmoe.workloads.importers.blocks import Shapes, dense, experts, linear, named, outside
 from simmoe.workloads.importers.config import Config
 from simmoe.workloads.importers.places import Named
+
+SPARSE, HEAVY = kinds.RATIOS[4], kinds.RATIOS[128]
+RATES = {SPARSE: 4, HEAVY: 128}
 
 
 def deepseek_v4(c: Config) -> list[Named]:
@@ -29,7 +33,7 @@ def deepseek_v4(c: Config) -> list[Named]:
     hashed = c.number("num_hash_layers", default=3)
     layers = [
         {**rest, **_v4_attention(c, word), **({} if i < hashed else corrected)}
-        for i, word in enumerate(kinds.kinds(c, c.layers))
+        for i, word in enumerate(kinds.known(c, c.layers, *kinds.RATIOS.values()))
     ]
     ends = {
         "model.hc_head.hc_fn": (copies, copies * d),
@@ -41,8 +45,10 @@ def deepseek_v4(c: Config) -> list[Named]:
 
 def _v4_attention(c: Config, word: str) -> Shapes:
     d, row, heads, rank = c.width, c.number("head_dim"), c.number("num_attention_heads"), c.number("q_lora_rank")
+    if not rank:
+        raise UserError(f"{c.where}: q_lora_rank is 0; the query comes from a row of at least 1 number")
     groups, out = c.number("o_groups"), c.number("o_lora_rank")
-    rates = c.fields.get("compress_rates") or {"compressed_sparse_attention": 4, "heavily_compressed_attention": 128}
+    rates = Config(c.mapping("compress_rates") or RATES, f"{c.where}: compress_rates")
     shapes = {
         **linear("self_attn.q_a_proj", rank, d),
         **linear("self_attn.q_b_proj", heads * row, rank),
@@ -52,13 +58,13 @@ def _v4_attention(c: Config, word: str) -> Shapes:
         "self_attn.sinks": (heads,),
         "self_attn.qkv_norm.weight": (rank + row,),
     }
-    if word not in rates:
+    if word == kinds.SLIDING:
         return shapes
-    sparse = word == "compressed_sparse_attention"
-    shapes |= _compressor("self_attn.compressor", d, row, (1 + sparse) * row, rates[word])
+    sparse, rate = word == SPARSE, rates.number(word)
+    shapes |= _compressor("self_attn.compressor", d, row, (1 + sparse) * row, rate)
     if sparse:
         index, picks = c.number("index_head_dim"), c.number("index_n_heads")
-        shapes |= _compressor("self_attn.compressor.indexer", d, index, 2 * index, rates[word])
+        shapes |= _compressor("self_attn.compressor.indexer", d, index, 2 * index, rate)
         shapes |= linear("self_attn.compressor.indexer.q_b_proj", picks * index, rank)
         shapes |= linear("self_attn.compressor.indexer.scorer.weights_proj", picks, d)
     return shapes

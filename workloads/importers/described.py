@@ -14,7 +14,7 @@ from typing import Any
 
 from simmoe.simulator.errors import UserError
 from simmoe.workloads.importers import caches, classes, families, features, kinds
-from simmoe.workloads.importers.config import Config, family_of, language
+from simmoe.workloads.importers.config import Config, check_outer, family_of, language, number_format
 from simmoe.workloads.importers.places import ELSEWHERE, LAYER, Around, Named, place
 from simmoe.workloads.importers.tensors import Kept, Tensor, collect
 
@@ -41,6 +41,7 @@ class Described:
 
 def describe(content: Mapping[str, Any], where: str, by_class: bool = False) -> Described:
     """by_class: from transformers' class even where a rule is at hand."""
+    check_outer(content, where)
     family = family_of(content, where)
     if family in families.known() and not by_class:
         config = Config(families.with_defaults(family, language(content)), where)
@@ -69,6 +70,10 @@ def caution(said: Described) -> str:
     found = [CAUTIONS[said.family]] if said.family in CAUTIONS else []
     if words := kinds.unknown(kinds.kinds(said.config, said.layers)):
         found.append(f"layers of {', '.join(words)} are counted as full attention, since no rule here knows them")
+    if name := number_format(said.config.fields):
+        found.append(
+            f"the file says that its weights are in {reprlib.repr(name)}, of which nothing is known here: their bytes are those of --format"
+        )
     picks = any(one.get("read") for fact in facts(said) for one in fact.caches)
     if said.config.number("index_n_heads", "index_topk", default=0) and not picks:
         found.append(

@@ -6,6 +6,7 @@ that are built otherwise. docs/extending/model.md says how to add one; a test co
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,10 +31,17 @@ class Family:
     expert_bias: bool = False
     router_bias: bool = False  # also the correction of scores that DeepSeek-V3 began with
     shared_gate: bool = False
+    latent: bool = False  # multi-head latent attention, whatever the file says
     norms: int = 2  # vectors of the width for each layer
     defaults: Mapping[str, Any] = field(default_factory=dict)  # of the class, for fields that files leave out
 
 
+ATTENTION = (
+    kinds.FULL,
+    kinds.SLIDING,
+    kinds.CHUNKED,
+    kinds.INDEXED,
+)  # kinds of attention, which have the same matrices
 QWEN = {"decoder_sparse_step": 1}
 FAMILIES: dict[str, Family] = {
     "mixtral": Family(),
@@ -47,11 +55,15 @@ FAMILIES: dict[str, Family] = {
     "qwen3_5_moe": Family(
         qk_norm="head", gated=True, recurrent=blocks.delta, shared_gate=True, defaults=irregular.DELTA
     ),
-    "deepseek_v2": Family(),
-    "deepseek_v3": Family(router_bias=True),
-    "deepseek_v32": Family(router_bias=True, defaults={"index_topk": 2048, "index_n_heads": 64, "index_head_dim": 128}),
-    "glm4_moe_lite": Family(router_bias=True),
-    "glm_moe_dsa": Family(router_bias=True, defaults={"index_topk": 2048, "index_n_heads": 32, "index_head_dim": 128}),
+    "deepseek_v2": Family(latent=True),
+    "deepseek_v3": Family(latent=True, router_bias=True),
+    "deepseek_v32": Family(
+        latent=True, router_bias=True, defaults={"index_topk": 2048, "index_n_heads": 64, "index_head_dim": 128}
+    ),
+    "glm4_moe_lite": Family(latent=True, router_bias=True),
+    "glm_moe_dsa": Family(
+        latent=True, router_bias=True, defaults={"index_topk": 2048, "index_n_heads": 32, "index_head_dim": 128}
+    ),
     "glm4_moe": Family(output_bias="", router_bias=True),
     "glm4v_moe": Family(output_bias="", router_bias=True),
     "gpt_oss": Family(
@@ -86,7 +98,8 @@ def tensors(family: str, c: Config) -> list[Named]:
     """All parameters of the model, as its class names them."""
     if family in irregular.FAMILIES:
         return irregular.FAMILIES[family](c)
-    rule, words, d = FAMILIES[family], kinds.kinds(c, c.layers), c.width
+    rule, d = FAMILIES[family], c.width
+    words = kinds.known(c, c.layers, *ATTENTION, *([kinds.LINEAR] if rule.recurrent else []))
     layers = [
         {**_attention(rule, c, word), **_ffn(rule, c, i), "norms.weight": (rule.norms * d,)}
         for i, word in enumerate(words)
@@ -98,13 +111,9 @@ def tensors(family: str, c: Config) -> list[Named]:
 
 
 def _attention(rule: Family, c: Config, word: str) -> Shapes:
-    if word == kinds.LINEAR:
-        if not rule.recurrent:
-            raise UserError(
-                f"{c.where}: it names layers of {word}, of which this family has no block here; docs/extending/model.md"
-            )
+    if word == kinds.LINEAR and rule.recurrent:
         return rule.recurrent(c)
-    if c.number("kv_lora_rank", default=0):
+    if rule.latent or c.number("kv_lora_rank", default=0):
         return blocks.latent(c)
     qkv, output = (c.flag(name) if name else False for name in (rule.qkv_bias, rule.output_bias))
     norm = (
@@ -142,24 +151,30 @@ def _shared(c: Config, inner: int) -> int:
 
 def _is_moe(c: Config, i: int) -> bool:
     """Each family says in fields of its own which layers have experts; without any all have."""
-    if isinstance(words := c.fields.get("mlp_layer_types"), list) and i < len(words):
-        return bool(words[i] != "dense")
-    if isinstance(listed := c.fields.get("moe_layers"), list):
+    if words := _mlp_words(c):
+        return words[i] != "dense"
+    if (listed := c.listed("moe_layers", 0, c.layers - 1)) is not None:
         return i in listed
     if period := c.number("expert_layer_period", default=0):
-        return i % period == c.number("expert_layer_offset", default=0)
+        return i % period == c.offset("expert_layer_offset", period)
     if "moe_layer_start_index" in c.fields:
         first, last = c.number("moe_layer_start_index"), c.number("moe_layer_end_index", default=c.layers)
         return first <= i <= last and (i + 1) % c.number("moe_layer_interval", default=1) == 0
-    if isinstance(frequency := c.fields.get("moe_layer_freq"), list):
-        if len(frequency) < c.layers:
-            raise UserError(
-                f"{c.where}: moe_layer_freq has {len(frequency)} entries; it must have one for each of the {c.layers} layers"
-            )
+    if isinstance(c.fields.get("moe_layer_freq"), list) and (frequency := c.listed("moe_layer_freq", c.layers, 1)):
         return bool(frequency[i])
-    step = max(c.number("decoder_sparse_step", "interleave_moe_layer_step", default=1), 1)
-    dense = c.fields.get("mlp_only_layers") or []
-    if not isinstance(dense, list):
-        raise UserError(f"{c.where}: mlp_only_layers is {dense!r}; it must be a list")
-    first, every = c.number("first_k_dense_replace", default=0), max(c.number("moe_layer_freq", default=1), 1)
+    step = c.number("decoder_sparse_step", "interleave_moe_layer_step", default=1)
+    dense = c.listed("mlp_only_layers", 0, c.layers - 1) or []
+    first, every = c.number("first_k_dense_replace", default=0), c.number("moe_layer_freq", default=1)
     return i >= first and i % every == 0 and (i + 1) % step == 0 and i not in dense
+
+
+def _mlp_words(c: Config) -> list[str]:
+    """dense or sparse for each layer; empty where the file does not say it."""
+    words = c.fields.get("mlp_layer_types")
+    if words is not None and (
+        not isinstance(words, list) or len(words) < c.layers or {*map(str, words)} - {"dense", "sparse"}
+    ):
+        raise UserError(
+            f"{c.where}: mlp_layer_types is {reprlib.repr(words)}; it must be dense or sparse for each of {c.layers} layers"
+        )
+    return words or []

@@ -55,14 +55,14 @@ def import_gguf(path: Path) -> dict[str, Any]:
     tied = all(info.name != "output.weight" for info in header.tensors)
     tensors = [_tensor(info, tied, metadata) for info in header.tensors]
     match = SPLIT.fullmatch(path.name)
-    stem = match[1] if match else path.stem
+    stem, title = match[1] if match else path.stem, header.metadata.get("general.name")
     used, width = metadata.number("expert_used_count"), metadata.number("embedding_length")
     facts = attention_gguf.kept(metadata, header.tensors)
     said = {"caution": _caution(metadata, header), "notes": _notes(metadata, header)}
     return {
         "schema": 1,
         "name": name_of(stem),
-        "title": str(header.metadata.get("general.name") or stem),
+        "title": title if isinstance(title, str) and title.strip() else stem,
         "sources": {"parts": f"tensor infos in the header of {path.name}"},
         "parts": collect(tensors, facts, used, width, path.name),
         **{key: text for key, text in said.items() if text},

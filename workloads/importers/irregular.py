@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable
 from typing import Any
 
+from simmoe.simulator.errors import UserError
 from simmoe.workloads.importers import blocks, compressed, kinds
 from simmoe.workloads.importers.blocks import Shapes, dense, experts, linear, named, outside
 from simmoe.workloads.importers.config import Config
@@ -41,7 +43,7 @@ def nemotron(c: Config) -> list[Named]:
         "mlp": lambda: dense("mixer", d, c.number("intermediate_size"), 2, c.flag("mlp_bias")),
         "moe": lambda: _nemotron_experts(c),
     }
-    layers: list[Shapes] = [{**block[word](), "norm.weight": (d,)} for word in kinds.kinds(c, c.layers)]
+    layers: list[Shapes] = [{**block[word](), "norm.weight": (d,)} for word in kinds.known(c, c.layers, *block)]
     return named(layers, outside(c, d))
 
 
@@ -69,7 +71,7 @@ def gemma(c: Config) -> list[Named]:
     """Gemma-4: where a layer sees everything its heads are wider and fewer, and values are keys; a dense FFN beside the experts."""
     d, layers = c.width, []
     number, per_layer = c.number("num_experts"), c.number("hidden_size_per_layer_input", default=0)
-    for i, word in enumerate(kinds.kinds(c, c.layers)):
+    for i, word in enumerate(kinds.known(c, c.layers, kinds.FULL, kinds.SLIDING)):
         layers.append(
             {
                 **_gemma_attention(c, word == kinds.FULL, i),
@@ -88,11 +90,16 @@ def gemma(c: Config) -> list[Named]:
 def _gemma_attention(c: Config, full: bool, i: int) -> Shapes:
     """transformers 5 writes the widths of single layers as per_layer_config; the published files have two fields for all of them."""
     same = c.flag("attention_k_eq_v") and full
-    written = c.fields.get("per_layer_config") or {}
-    own = Config({**c.fields, **(written.get(f"{i:02}") or written.get(str(i)) or {})}, c.where)
+    written = Config(c.mapping("per_layer_config"), f"{c.where}: per_layer_config")
+    for name in written.fields:
+        if not name.isdecimal() or int(name) >= c.layers:
+            raise UserError(
+                f"{written.where} names {reprlib.repr(name)}; its keys are the numbers of layers, 0 to {c.layers - 1}"
+            )
+    own = Config({**c.fields, **written.mapping(f"{i:02}"), **written.mapping(str(i))}, c.where)
     heads, dim = (
         c.number("num_attention_heads"),
-        c.number("global_head_dim") if full and not written else own.number("head_dim"),
+        c.number("global_head_dim") if full and not written.fields else own.number("head_dim"),
     )
     kv_heads = own.number(*["num_global_key_value_heads"] * same, "num_key_value_heads")
     key = dim * kv_heads
@@ -132,6 +139,10 @@ def switch(c: Config) -> list[Named]:
 def _t5(c: Config, stack: str, layers: int, attentions: int) -> list[Named]:
     """One stack: every so many layers with experts, beginning with the second. Its first layer has the biases by distance of all."""
     sparse, found = c.number(f"num_sparse_{stack}_layers"), []
+    if sparse > layers:
+        raise UserError(
+            f"{c.where}: num_sparse_{stack}_layers is {sparse}, but the {stack} has {layers} layers; lower it"
+        )
     step = layers // sparse if sparse else layers
     buckets = c.number("relative_attention_num_buckets", default=32), c.number("num_heads")
     for i in range(layers):
@@ -175,6 +186,7 @@ def grove(c: Config) -> list[Named]:
         **linear("mlp.gate", number, d),
         "norms.weight": (2 * d,),
     }
+    kinds.known(c, c.layers, kinds.FULL)
     return named([layer] * c.layers, outside(c, d))
 
 

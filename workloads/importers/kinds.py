@@ -7,7 +7,6 @@ configuration_<family>.py of https://github.com/huggingface/transformers has the
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping
 
 from simmoe.simulator.errors import UserError
 from simmoe.workloads.importers.caches import Limit
@@ -20,6 +19,8 @@ SAME = {  # older words for the same
     "local": SLIDING, "hybrid_sliding": SLIDING, "mamba": LINEAR, "mamba2": LINEAR, "M": LINEAR, "recurrent": LINEAR, "conv": LINEAR,
     "E": "moe", "-": "mlp",
 }  # fmt: skip
+LISTS = ("layer_types", "layers_block_type", "hybrid_override_pattern", "layer_type_list")
+OLDER = ("attn_type_list", "attn_layer_period", "full_attention_interval")  # of models with recurrent layers
 RATIOS = {0: SLIDING, 4: "compressed_sparse_attention", 128: "heavily_compressed_attention"}
 EVERY = {
     "gpt_oss": (SLIDING, 2),
@@ -32,9 +33,9 @@ EVERY = {
 
 def kinds(config: Config, layers: int) -> list[str]:
     """One word per layer."""
-    for key in ("layer_types", "layers_block_type", "hybrid_override_pattern", "layer_type_list"):
+    for key in LISTS:
         said = config.fields.get(key)
-        if said:
+        if said is not None and said != []:
             return _listed(said, layers, f"{config.where}: {key}")
     return _by_rule(config, layers)
 
@@ -48,20 +49,19 @@ def _listed(said: object, layers: int, where: str) -> list[str]:
 
 def _by_rule(config: Config, layers: int) -> list[str]:
     family = str(config.fields.get("model_type"))
-    if ropeless := config.fields.get(
-        "no_rope_layers"
-    ):  # Llama-4: 0 = a layer without rotary positions, which sees everything
+    if ropeless := config.listed(
+        "no_rope_layers", layers, 1
+    ):  # Llama-4: 0 = no rotary positions; such a layer sees everything
         return [CHUNKED if one else FULL for one in ropeless[:layers]]
     if family == "deepseek_v4":
         return _compressed(config, layers)
-    if said := config.fields.get("attn_type_list"):  # MiniMax: 1 = softmax attention
+    if said := config.listed("attn_type_list", layers, 1):  # MiniMax: 1 = softmax attention
         return [FULL if one else LINEAR for one in said[:layers]]
-    if isinstance(linear := config.fields.get("linear_attn_config"), Mapping) and linear.get(
-        "full_attn_layers"
-    ):  # Kimi counts from 1
-        return [FULL if i + 1 in linear["full_attn_layers"] else LINEAR for i in range(layers)]
+    linear = Config(config.mapping("linear_attn_config"), f"{config.where}: linear_attn_config")
+    if full := linear.listed("full_attn_layers", 0, layers):  # Kimi counts from 1
+        return [FULL if i + 1 in full else LINEAR for i in range(layers)]
     if period := config.number("attn_layer_period", default=0):  # Jamba
-        offset = config.number("attn_layer_offset", default=0)
+        offset = config.offset("attn_layer_offset", period)
         return [FULL if i % period == offset else LINEAR for i in range(layers)]
     interval = config.number(
         "full_attention_interval", default=4 if family.startswith(("qwen3_next", "qwen3_5_moe")) else 0
@@ -73,7 +73,7 @@ def _by_rule(config: Config, layers: int) -> list[str]:
 
 def _compressed(config: Config, layers: int) -> list[str]:
     """DeepSeek-V4: how many positions become one, by layer; without it heavily compressed layers, every second one sparse after three."""
-    if said := config.fields.get("compress_ratios"):
+    if said := config.listed("compress_ratios", layers, max(RATIOS)):
         return [RATIOS.get(ratio, str(ratio)) for ratio in said[:layers]]
     return [RATIOS[4] if i > 2 and i % 2 else RATIOS[128] for i in range(layers)]
 
@@ -103,9 +103,29 @@ def unknown(words: list[str]) -> list[str]:
     return sorted({*words} - {*SAME.values(), *RATIOS.values(), CHUNKED, INDEXED, "sparse", "dense"})
 
 
+def known(config: Config, layers: int, *can: str) -> list[str]:
+    """One word per layer, of those that blocks of a family `can` be. Another word is refused: its matrices are not known."""
+    words = kinds(config, layers)
+    if LINEAR in can and not any(config.fields.get(key) for key in (*LISTS, *OLDER)):
+        raise UserError(
+            f"{config.where}: it does not say which layers are recurrent; layer_types is missing: is the file complete?"
+        )
+    for word in words:
+        if word not in can:
+            raise UserError(
+                f"{config.where}: it names layers of {reprlib.repr(word)}, of which this family has no block here; known: "
+                f"{', '.join(can)}; docs/extending/model.md says where to add one"
+            )
+    return words
+
+
 def limits(config: Config, words: list[str]) -> list[Limit]:
     """How far each layer sees."""
     window = config.number("sliding_window", "sliding_window_size", default=0)
     chunk = config.number("attention_chunk_size", default=0)
     each = {SLIDING: Limit(SLIDING, window), CHUNKED: Limit(CHUNKED, chunk, True) if chunk else Limit(CHUNKED)}
+    if SLIDING in words and not window:
+        raise UserError(
+            f"{config.where}: it names layers of {SLIDING}, but sliding_window is 0 or missing; is the file complete?"
+        )
     return [each.get(word, Limit(word)) for word in words]

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import dataclass
 from typing import Any
 
 from simmoe.simulator.errors import UserError
+from simmoe.workloads.importers.bounds import MOST_LAYERS
 
-MOST_LAYERS = 1_024  # the deepest published model has 126; each layer is described apart
+COUNTS = ("block_count", "nextn_predict_layers")
+POSITIVE = {  # keys in which 0 is no size that a model can have; of a list, one value for each layer, some may be 0
+    "attention.head_count", "attention.indexer.head_count", "attention.indexer.top_k", "attention.key_length", "attention.key_length_swa",
+    "attention.value_length", "attention.value_length_swa", "embedding_length", "expert_used_count", "kda.head_dim", "ssm.inner_size",
+    "ssm.state_size",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,13 +41,18 @@ class Metadata:
         value = default if said is None else said
         values: list[Any] = value if isinstance(value, list) else [value] * count
         if len(values) < count or not all(type(x) is int and 0 <= x < 2**32 for x in values):
-            raise UserError(
-                f"{self.where}: metadata {self.family}.{key} is {str(value)[:80]}; it must be a whole number, "
-                f"or a list of {count}"
-            )
+            raise self.wrong(key, f"it must be a whole number, or a list of {count}")
+        if count and key in POSITIVE and not any(values):
+            raise self.wrong(key, "it must be at least 1")
         return values[:count]
 
+    def wrong(self, key: str, rule: str) -> UserError:
+        return UserError(f"{self.where}: metadata {self.family}.{key} is {reprlib.repr(self.said(key))}; {rule}")
+
     def number(self, key: str, default: int | None = None) -> int:
+        said = self.said(key)
+        if isinstance(said, list) and (key in COUNTS or len(said) < self.layers or any(one != said[0] for one in said)):
+            raise self.wrong(key, "it must be one whole number, or a list of one for each layer, all alike")
         return self.numbers(key, 1, default)[0]
 
     @property

@@ -23,7 +23,14 @@ from simmoe.workloads.importers.places import Named
 from simmoe.workloads.importers.tensors import collect
 
 MOST_HEADER_BYTES = 100_000_000  # the limit of the format
-ONE_EACH = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"}  # types that store one weight per element
+ONE_EACH = {
+    "F64": 8,
+    "F32": 4,
+    "F16": 2,
+    "BF16": 2,
+    "F8_E4M3": 1,
+    "F8_E5M2": 1,
+}  # types that store one weight per element: its bytes
 SCALES = re.compile(r"(_scales|\.weight_scale(_inv)?)$")  # belong to a quantised tensor, are no parameters
 
 
@@ -69,7 +76,8 @@ def _shape_only(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     data = import_config(config, read_json(config))
     metadata = content.get("metadata")
     size = metadata.get("total_size") if isinstance(metadata, dict) else None
-    said = f"the index says {size} bytes in all" if size else "the index does not say how many bytes"
+    known = type(size) is int and size > 0
+    said = f"the index says {size} bytes in all" if known else "the index does not say how many bytes"
     note = f"Without the safetensors files the bytes of each part are not known; {said}."
     return {**data, "notes": f"{data['notes']} {note}" if "notes" in data else note}
 
@@ -134,7 +142,10 @@ def _entry(name: str, info: Mapping[str, Any]) -> Entry:
     shape = tuple(info["shape"])
     if not all(type(x) is int and x >= 0 for x in (*shape, begin, end)) or end < begin:
         raise ValueError(f"tensor {reprlib.repr(name)} has the shape {shape} and the offsets {begin}, {end}")
-    return Entry(name, str(info["dtype"]), shape, end - begin)
+    entry = Entry(name, str(info["dtype"]), shape, end - begin)
+    if (due := math.prod(shape) * ONE_EACH.get(entry.dtype, 0)) and due != entry.nbytes:
+        raise ValueError(f"tensor {reprlib.repr(name)} has {entry.nbytes} bytes where its shape and type make {due}")
+    return entry
 
 
 def _named(entry: Entry, where: str) -> Named:

@@ -48,7 +48,7 @@ def _drawn(twin: Twin, routing: str | Path, prompt: int, generate: int, sequence
             f"{tokens:,} tokens × {twin.n_layers} layers × top-{twin.top_k} are more than {MOST_IDS:,} ids; draw fewer"
         )
     trace = draw(twin, [prompt] * sequences, [generate] * sequences, seed)
-    said = str(routing) if str(routing) in (UNIFORM, TYPICAL) or str(routing).startswith(LIKE) else Path(routing).stem
+    said = Path(routing).stem if is_file(str(routing)) else str(routing)
     return replace(trace, meta={**trace.meta, "router": f"synthetic, {said}"})
 
 
@@ -71,10 +71,32 @@ def usual(model: ModelShape) -> str:
     return LIKE + max(own, key=len) if own else TYPICAL
 
 
+def is_file(routing: str) -> bool:
+    """Whether a routing is the file of a twin, in place of a class."""
+    return routing not in (UNIFORM, TYPICAL) and not routing.startswith(LIKE)
+
+
+def find(routing: str) -> Path:
+    """The file of a twin. Raises UserError."""
+    _named(routing)
+    return Path(routing)
+
+
+def origin(model: ModelShape, routing: str) -> str:
+    """What a routing is drawn from, in words without folders: a class, or whose twin a file is, and whether it is stretched."""
+    if not is_file(routing):
+        return routing
+    twin, (layer_index, n_experts, top_k) = _named(routing), geometry(model)
+    said = f"{Path(routing).name}, statistics of {twin.name}"
+    if (twin.n_layers, twin.n_experts, twin.top_k) == (len(layer_index), n_experts, top_k):
+        return said
+    return f"{said} ({twin.n_layers} layers, top-{twin.top_k} of {twin.n_experts}) that are stretched to this model"
+
+
 def files(routing: str) -> list[Path]:
     """The files that decide what is drawn; those that are there."""
     names = {UNIFORM: [], TYPICAL: twinfile.class_names()}.get(routing, [routing.removeprefix(LIKE)])
-    bundled = routing == TYPICAL or routing.startswith(LIKE)
+    bundled = not is_file(routing)
     found = [twinfile.CLASSES / f"{name}.yaml" if bundled else Path(name) for name in names]
     return [file for file in found if file.is_file()]
 

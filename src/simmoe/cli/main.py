@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from simmoe.cli import trace_import, trace_synth
+from simmoe.cli import explain, plan, trace_import, trace_synth
 from simmoe.cli.parser import Parser, add_scenario, integer
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.version import VERSION
@@ -69,6 +69,8 @@ def parser() -> Parser:
     top.add_argument("--version", action="version", version=f"simmoe {VERSION}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     _add_run(commands)
+    plan.add(commands)
+    explain.add(commands)
     _add_compare(commands)
     _add_sweep(commands)
     _add_locality(commands)
@@ -344,7 +346,7 @@ def _add_validate(commands: Commands) -> None:
     validate = commands.add_parser(
         "validate", help="published measurements against the simulator: predicted, measured, error",
         description="Plays every case of sweeps/validation/cases, or those named: constants are fitted on some rows, the others predicted. "
-        "A missed bar is a result: the exit code stays 0. SIMMOE_TRACES names the folder of recorded traces that three cases need. "
+        "A missed bar is a result: the exit code stays 0. SIMMOE_TRACES names the folder of recorded traces that four cases need. "
         "absolute plays the table of absolute speed, engines on machines that their constants were not fitted on: minutes.",
     )  # fmt: skip
     validate.add_argument(

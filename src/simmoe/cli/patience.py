@@ -14,7 +14,6 @@ from simmoe.play.scenario import Scenario
 from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.workloads import models
-from simmoe.workloads.format.trace import first_tokens
 
 
 def told(scenario: Scenario, command: str, plays: int, draws: int = 1, changes: int | None = None) -> None:
@@ -23,7 +22,10 @@ def told(scenario: Scenario, command: str, plays: int, draws: int = 1, changes: 
     lengths, text = _lengths(scenario), _text(scenario)
     if text is None:
         return
-    drawn, found = isinstance(text, ModelShape), extent.of(lengths, text, together=scenario.batch is not None)
+    drawn, found = (
+        isinstance(text, ModelShape),
+        extent.of(lengths, text, together=scenario.batch is not None, tokens=scenario.tokens),
+    )
     extent.require(found)
     if isinstance(text, ModelShape) and changes is not None and found.draw_s > extent.LONG_S:
         _require_kv(scenario, text, lengths)
@@ -41,14 +43,13 @@ def _lengths(scenario: Scenario) -> Lengths:
 
 
 def _text(scenario: Scenario) -> ModelShape | Trace | None:
-    """The trace as far as it is played, or the model that routing is drawn for."""
+    """The trace, or the model that routing is drawn for; None for a name that is not opened."""
     if scenario.trace is None:
         named = scenario.model
         return models.load(named, scenario.format, scenario.kv_format) if isinstance(named, str | Path) else named
     if isinstance(scenario.trace, str | Path):
         return None
-    asked = scenario.prompt is not None or scenario.generate is not None
-    return scenario.trace if asked else first_tokens(scenario.trace, scenario.tokens)
+    return scenario.trace
 
 
 def _require_kv(scenario: Scenario, model: ModelShape, lengths: Lengths) -> None:

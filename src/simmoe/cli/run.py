@@ -56,9 +56,12 @@ def run(a: argparse.Namespace) -> None:
             scenario = replace(scenario, tokens=laddering.usual_tokens(trace))
             opened = replace(opened, tokens=scenario.tokens)
     with told(opened):
-        patience.told(opened, "run", *_times(a, opened, one))
+        if drawn := opened.trace is None:  # drawing takes long, too
+            patience.told(opened, "run", *_times(a, opened, one))
         workload = opened.workload()
         plan = scenario.plan(workload)
+        if not drawn:
+            patience.told(opened, "run", *_times(a, opened, one))
         if a.perfetto:
             devices.refuse(plan, workload.hw, "--perfetto (a lane for one device and its link)")
         (_one if one else _ladder)(a, scenario, workload, plan)

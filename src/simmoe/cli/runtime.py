@@ -78,6 +78,6 @@ def _range(path: str, low: float, high: float) -> str:
         return "–"
     section, _, name = path.partition(".")
     kind = runtimes.SECTIONS[section].get(name) or runtimes.SECTIONS[section][f"{name}?"]
-    scale = {"time": 1e12, "bandwidth": 1.0}.get(kind)
+    scale = {"time": 1e12, "bandwidth": 1.0, "bytes": 1.0}.get(kind)
     ends = (f"{end:g}" if scale is None else text(round(end * scale), kind) for end in (low, high))
     return " to ".join(ends)

@@ -31,6 +31,7 @@ def sweep(a: argparse.Namespace) -> None:
         raise UserError(f"--top {a.top} shows nothing; give 1 or more")
     if a.top is not None and a.json:
         raise UserError("--top is for the printed fronts, and --json gives all of them: leave one of them out")
+    _told_of_trials(a)
     with _progress() as tick:
         done = search(a.space, a.study, a.trials, sampler=a.sampler, seed=a.seed, report=tick)
     if a.json:
@@ -54,6 +55,25 @@ def compare(a: argparse.Namespace) -> None:
         print(json.dumps(done.to_json(), indent=1, sort_keys=True))
     else:
         show_comparison(done, files_used(options), Screen())
+
+
+def _told_of_trials(a: argparse.Namespace) -> None:
+    """How long the trials would take if each had the greatest lengths of the space."""
+    from simmoe.sweeps import space
+    from simmoe.sweeps.search import TRIALS
+
+    with suppress(UserError):  # the sweep says it
+        axes = (searched := space.load(a.space)).axes
+        values = {axis: [OPTIONS[axis].parsed(word) for word in words] for axis, words in axes.items()}
+        counted = ("prompt", "generate", "batch", "requests", "max_batch")
+        most = {
+            axis: max(all_of, key=lambda value: value or 0) if axis in counted else all_of[0]
+            for axis, all_of in values.items()
+        }
+        scenario = scenario_of({**most, "tokens": searched.tokens})
+        patience.told(
+            scenario, "sweep", min(a.trials or TRIALS, searched.size)
+        )  # of a recorded trace the progress tells
 
 
 def _told(options: Mapping[str, Any]) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+import numpy as np
+
 from simmoe.play.ladder import Ladder
 from simmoe.play.plan import memory_of
 from simmoe.play.result import Run
@@ -25,11 +29,11 @@ _NAMES = {
 
 
 def launch_share(run: Run) -> float:
-    """Share of decode time that is launch overhead."""
-    costs, passes = run.workload.costs, [n for n, is_decode in enumerate(run.decode_passes) if is_decode]
-    launches = sum(len(chain.pieces) for n in passes for chain in costs.chains(n))
-    total = int(run.pass_ps[run.decode_passes].sum())
-    return launches * costs.launch_ps / total if total else 0.0
+    """Share of decode time that launches take beside bytes and FLOPs."""
+    costs, passes = run.workload.costs, np.flatnonzero(run.decode_passes)
+    total = int(run.pass_ps[passes].sum())
+    sizes = Counter(costs.sizes[n] for n in passes.tolist())
+    return sum(count * costs.fixed_ps(size) for size, count in sizes.items()) / total if total else 0.0
 
 
 def bound_by(run: Run) -> str:
@@ -49,7 +53,9 @@ def bound_by(run: Run) -> str:
         text = f"bound by {first} ({waiting[first]:.0%} of decode time {waits[first]})"
         return text + "".join(f" and by {whom} ({waiting[whom]:.0%})" for whom in others)
     if launch_share(run) > 0.5:
-        return f"bound by launch overhead: {launch_share(run):.0%} of decode time"
+        engine = run.workload.runtime
+        what = "launch overhead" if engine is None else f"the fixed time of {engine.name}'s kernels"
+        return f"bound by {what}: {launch_share(run):.0%} of decode time"
     name, share = next(item for item in shares(run) if not item[0].startswith("waiting"))
     rest = waits[whom].replace("that it computes", "that the CPU computes")  # no subject stands before it here
     return f"bound by memory bandwidth: {share:.0%} of decode time is {name}, {waiting[whom]:.0%} {rest}"

@@ -1,4 +1,7 @@
-"""A machine that is said in two parts, --gpu and --host: both become the one name GPU+HOST of --hw, which all else goes by."""
+"""A machine that is said in two parts, --gpu and --host: both become the one name GPU+HOST of --hw, which all else goes by.
+
+A host without a GPU is a machine too, of the name +HOST: its CPU computes.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,12 @@ def joined(options: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(
             f"--hw names a whole machine, and --{next(iter(said))} a part of one: give --hw, or --gpu and --host"
         )
-    for name in PARTS:
-        if name not in said:
-            raise UserError(
-                f"--{name} is missing: a machine in two parts is --gpu NAME --host NAME (`simmoe hw list --hosts`)"
-            )
-    gpus, hosts = ([*value] if isinstance(value, list | tuple) else [value] for value in (said["gpu"], said["host"]))
+    if "host" not in said:
+        raise UserError(
+            "--host is missing: a machine in two parts is --gpu NAME --host NAME (`simmoe hw list --hosts`), one without GPU --host NAME"
+        )
+    gpu, host = said.get("gpu", ""), said["host"]
+    gpus, hosts = ([*value] if isinstance(value, list | tuple) else [value] for value in (gpu, host))
     machines = [f"{gpu}+{host}" for gpu, host in product(gpus, hosts)]
-    several = isinstance(said["gpu"], list | tuple) or isinstance(said["host"], list | tuple)
+    several = isinstance(gpu, list | tuple) or isinstance(host, list | tuple)
     return {"hw": machines if several else machines[0], **rest}

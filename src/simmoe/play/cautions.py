@@ -14,7 +14,8 @@ from simmoe.play.identity import sees_the_future
 from simmoe.play.plan import UNITS, Plan, cached, counts_use, memory_of, placed, streamed
 from simmoe.simulator.link_time import about_links, pinned_experts
 from simmoe.simulator.nouns.trace import PREFILL
-from simmoe.simulator.units import nbytes
+from simmoe.simulator.runtime_costs import FEW_ROWS
+from simmoe.simulator.units import nbytes, text
 from simmoe.workloads.format import plausible
 from simmoe.workloads.format import trace as traces
 
@@ -32,7 +33,7 @@ def cautions(workload: Workload, plan: Plan) -> list[str]:
     return [
         *workload.text.notes, *_of_trace(workload), *model, *foresight(workload, plan), *_counts_other_experts(workload, plan),
         *_leaves_none(workload, plan), *_asks_for_more(workload, plan), *_does_not_fit(workload, plan),
-        *_prompts_on_the_cpu(workload, plan), *_full_page_cache(workload, plan),
+        *_prompts_on_the_cpu(workload, plan), *_no_clock(workload), *_full_page_cache(workload, plan),
         *_pinned(workload, plan), *of_machine(workload, plan),
     ]  # fmt: skip
 
@@ -138,11 +139,26 @@ def _full_page_cache(workload: Workload, plan: Plan) -> list[str]:
 
 def _prompts_on_the_cpu(workload: Workload, plan: Plan) -> list[str]:
     """Whether the CPU computes experts in large passes, where engines do otherwise."""
-    longest = int(np.diff(workload.trace.pass_ptr)[workload.trace.phase == PREFILL].max(initial=0))
+    longest = _longest_prompt(workload)
     if longest < LARGE_PASS or workload.runtime is not None or not _has_cpu_experts(workload, plan):
         return []
     said = f"The CPU computes its experts in prompt passes too, of up to {longest:,} tokens; engines send those of large passes"
     return [f"{said} over the link (llama.cpp from {LARGE_PASS} tokens on): TTFT is too long here"]
+
+
+def _no_clock(workload: Workload) -> list[str]:
+    """Whether prompts on a CPU are read at the FLOP rate of its profile, since an engine's own goes by a clock that is not known."""
+    runtime, unit = workload.runtime, workload.hw.device
+    if runtime is None or runtime.device != "cpu" or unit.clock_hz is not None or _longest_prompt(workload) <= FEW_ROWS:
+        return []
+    rate = text(workload.costs.flops_per_s, "compute")
+    said = f"{workload.hw.name} states no units.{unit.name}.clock, by which {runtime.name} counts FLOPs: prompts are read at the rate of"
+    return [f"{said} the profile, {rate} with all cores; --set units.{unit.name}.clock=4.5GHz says yours"]
+
+
+def _longest_prompt(workload: Workload) -> int:
+    """Tokens of the largest pass that reads a prompt."""
+    return int(np.diff(workload.trace.pass_ptr)[workload.trace.phase == PREFILL].max(initial=0))
 
 
 def _has_cpu_experts(workload: Workload, plan: Plan) -> bool:

@@ -16,6 +16,7 @@ from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.time.engines import WORTH_COMPILING
 from simmoe.simulator.units import nbytes
+from simmoe.workloads.format.trace import first_tokens
 from simmoe.workloads.synthetic import geometry
 
 DRAW_S, DRAW_EXPERT_S = 4e-5, 2.2e-8  # of a token, and of each expert of each layer beside it
@@ -59,15 +60,16 @@ class Extent:
         return f"{self.tokens:,} tokens in {self.passes:,} passes, {self.layers} layers × top-{self.top_k}"
 
 
-def of(lengths: Lengths, text: Trace | ModelShape, *, together: bool) -> Extent:
+def of(lengths: Lengths, text: Trace | ModelShape, *, together: bool, tokens: int | None = None) -> Extent:
     """Of a trace as it is, of the requests that are made of its rows, or of what is drawn for a model. together: the sequences decode in
-    passes that they share. Raises UserError for a model that nothing can be drawn for."""
+    passes that they share. tokens: how many of a trace are played. Raises UserError for a model that nothing can be drawn for."""
     if isinstance(text, ModelShape):
         layer_index, experts, top_k = geometry(text)
         layers, sequences = len(layer_index), lengths.sequences or 1
     else:
         layers, experts, top_k = text.n_layers, text.n_experts, text.top_k
         if not lengths.asked:
+            text = first_tokens(text, tokens)
             return Extent(text.n_tokens, text.n_passes, layers, top_k, experts)
         sequences = lengths.requests(text)
     prompt, generate = lengths.each

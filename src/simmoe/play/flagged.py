@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from simmoe.simulator.errors import UserError
 
 if TYPE_CHECKING:
     from simmoe.policies.flags import Flags
+    from simmoe.simulator.nouns.model import ModelShape
 
-SAME = ("model", "context", "microbatch", "threads", "op_offload", "prompt", "generate", "depth")  # by one name in both
+SAME = (
+    "model",
+    "context",
+    "microbatch",
+    "threads",
+    "op_offload",
+    "gpu_layers",
+    "prompt",
+    "generate",
+    "depth",
+)  # by one name in both
 DEVICES = ("tensor_split", "split_mode", "tensor_parallel", "pipeline_parallel", "data_parallel", "expert_parallel")
 NOTHING = (  # of what the line says: no part of a simulated time or memory
-    "engine", "batch", "mmap", "mlock", "repack", "host_buffer", "flash_attention", "graphs", "thread_pools", "batch_threads",
+    "engine", "batch", "mlock", "repack", "host_buffer", "flash_attention", "graphs", "thread_pools", "batch_threads",
     "only_active_experts", "gpu_memory_share", "gpu_memory_bytes", "cpu_memory_bytes", "ignored", "overrides_before_cpu_moe",
 )  # fmt: skip
-HONOURED = (*SAME, "gpu_layers", "cpu_moe_blocks", "k_format", "v_format", "parallel")
+HONOURED = (*SAME, "cpu_moe_blocks", "k_format", "v_format", "parallel", "kv_on_cpu", "mmap")
 
 
 def options_of(flags: Flags) -> dict[str, Any]:
     """Options of a scenario by name. Raises UserError for what no option says yet."""
-    said = {
-        name: value for name, value in vars(flags).items() if value not in (None, (), False) or name == "op_offload"
-    }
+    said = {name: value for name, value in vars(flags).items() if value is not None and value != ()}
+    said = {name: value for name, value in said.items() if value is not False or name == "op_offload"}
     if devices := [name for name in DEVICES if said.get(name) not in (None, 1, "none", "layer")]:
         raise UserError(
             f"--flags: {devices[0].replace('_', ' ')} spreads a model over several devices; describe them in a profile"
@@ -31,10 +42,6 @@ def options_of(flags: Flags) -> dict[str, Any]:
     for name in said:
         if name not in (*HONOURED, *NOTHING, *DEVICES):
             raise UserError(f"--flags: {name.replace('_', ' ')} is not simulated under this runtime; leave it out")
-    if flags.gpu_layers is not None and flags.gpu_layers < 99:
-        raise UserError(
-            f"--flags: -ngl {flags.gpu_layers} leaves whole layers to the CPU, which is not simulated yet: -ngl 99"
-        )
     found = {name: said[name] for name in SAME if said.get(name) is not None}
     if flags.k_format != flags.v_format:
         raise UserError(
@@ -42,11 +49,27 @@ def options_of(flags: Flags) -> dict[str, Any]:
         )
     if flags.k_format is not None:
         found["kv_format"] = flags.k_format
+    if flags.kv_on_cpu:
+        found["kv_offload"] = False
+    if flags.mmap is False:
+        found["mmap"] = False
     if flags.cpu_moe_blocks:
         found["placement"] = f"n_cpu_moe={flags.cpu_moe_blocks}"
     if flags.parallel not in (None, 1):
         found["batch"] = flags.parallel
     return found
+
+
+def stored(flags: Flags, model: ModelShape) -> Flags:
+    """The flags of an engine that keeps so many bytes of the first layers in host memory, with the layers that are left to the GPU, the
+    output as one more. vLLM counts parameter by parameter; here it is the nearest number of whole layers."""
+    gone, number = 0, 0
+    for layer in model.layers:
+        size = layer.attention.bytes + layer.ffn.bytes + layer.shared.bytes + layer.expert_bytes
+        if gone + size / 2 > (flags.cpu_offload_bytes or 0):
+            break
+        gone, number = gone + size, number + 1
+    return replace(flags, cpu_offload_bytes=None, gpu_layers=len(model.layers) + 1 - number)
 
 
 def merged(options: Mapping[str, Any], defaults: Mapping[str, Any], flags: Flags) -> dict[str, Any]:

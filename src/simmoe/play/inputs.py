@@ -15,16 +15,18 @@ from simmoe.play.options import Declared
 from simmoe.policies import runtime as runtimes
 from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.errors import UserError
-from simmoe.workloads import models
+from simmoe.workloads import models, synthetic
 from simmoe.workloads.format import trace as traces
 
 FINDERS = {
     "trace": traces.find,
     "model": models.find,
     "runtime": runtimes.find,
+    "routing": synthetic.find,
 }  # of all that is no machine and no policy
-FOLDERS = {
-    "hw": hardware_profiles.FOLDERS, "trace": (traces.BUNDLED,), "model": (models.FOLDER,), "runtime": (runtimes.FOLDER,),
+FOLDERS: dict[str, tuple[Path, ...]] = {
+    "hw": hardware_profiles.FOLDERS, "trace": (traces.BUNDLED,), "model": (models.FOLDER,), "routing": (),
+    "runtime": (runtimes.FOLDER,),
 }  # fmt: skip
 
 
@@ -37,6 +39,7 @@ def named(options: Mapping[str, Declared], values: Mapping[str, Any]) -> Iterato
             and (name in FOLDERS or _is_policy(option))
             and not (name == "eviction" and value in BOUNDS)
             and not (name == "runtime" and value == runtimes.IDEAL)
+            and not (name == "routing" and not synthetic.is_file(str(value)))
         ):
             yield option, value
 
@@ -89,6 +92,8 @@ def beside(option: Declared, value: Any, folder: Path) -> str:
     found, tail = [_named(option, file, folder) for file in find(option, value)], _tail(option, value)
     if len(found) == 2:  # GPU+HOST, and the mode belongs to the GPU
         return f"{found[0]}{_tail(option, value.rpartition(JOIN)[0])}{JOIN}{found[1]}"
+    if option.name == "hw" and hardware_profiles.parts(value):
+        return JOIN + found[0]
     counted = _counted(option, value)
     if counted is not None and traces.find(counted).parent != traces.BUNDLED:
         tail = tail.removesuffix(counted) + _way(traces.find(counted), folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
@@ -80,8 +81,9 @@ def drawn(model: ModelShape, routing: str | None, lengths: Lengths, seed: int) -
     name = routing or synthetic.usual(model)
     written = tuple(file.stat().st_mtime_ns for file in synthetic.files(name))
     trace = _drawn(model, name, written, *lengths.each, lengths.sequences or 1, seed)
-    said = f"Routing is synthetic, drawn from {name}: no trace was given"
-    return Text(deeper(trace, lengths.depth), name, (said,))
+    said = f"Routing is synthetic, drawn from {synthetic.origin(model, name)}: no trace was given"
+    shown = Path(name).name if synthetic.is_file(name) else name
+    return Text(deeper(trace, lengths.depth), shown, (said,))
 
 
 @lru_cache(maxsize=4)  # what-ifs and ranges play the same routing again

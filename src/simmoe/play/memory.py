@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
+from simmoe.play.buffers import of_graph
 from simmoe.play.kinds import bytes_of
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.errors import DoesNotFit, UserError
 from simmoe.simulator.nouns.hardware import Hardware
-from simmoe.simulator.nouns.model import NO_LAYER, ModelShape
+from simmoe.simulator.nouns.model import NO_LAYER, Layer, ModelShape
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.units import nbytes
 
@@ -38,8 +40,9 @@ class Memory:
     model: ModelShape
     kv_bytes: int
     left: tuple[int, ...] | None = None  # experts of each MoE layer that the placement left to the device; None = all
-    buffer_bytes: int = 0  # of an engine, for what a pass computes
-    carries: bool = False  # the engine has room for a layer of the CPU's experts, which large passes carry
+    pass_tokens: int = 0  # of the largest pass for which an engine reserves buffers; 0 = it reserves none
+    carries: bool = False  # they have room for a matrix of the CPU's experts, which large passes carry
+    beside_bytes_of_engine: int = 0  # what it keeps beside its buffers
     host_dense_bytes: int = 0  # dense weights of whole layers that the CPU has
     host_kv_bytes: int = 0  # KV cache in host memory
 
@@ -99,9 +102,16 @@ class Memory:
     @property
     def engine_bytes(self) -> int:
         """What the engine needs on the device beside weights and caches."""
-        every = np.array([self.model.layers[i].n_experts for i in self.model.moe_layers], np.int64)
-        carried = (every - self.left_each) * self.model.expert_bytes if self.carries else every * 0
-        return self.buffer_bytes + int(carried.max(initial=0))
+        layers = [self.model.layers[i] for i in self.model.moe_layers]
+        return self._engine_bytes(
+            layer for layer, left in zip(layers, self.left_each.tolist()) if left < layer.n_experts
+        )
+
+    def _engine_bytes(self, of_cpu: Iterable[Layer]) -> int:
+        """The same where the CPU has experts of those layers."""
+        if not self.pass_tokens:
+            return 0
+        return of_graph(self.model, self.pass_tokens, of_cpu if self.carries else ()) + self.beside_bytes_of_engine
 
     @property
     def holds_bytes(self) -> int:
@@ -155,11 +165,10 @@ class Memory:
     def least_blocks(self, budget_bytes: int) -> int | None:
         """The fewest blocks from 0 whose experts the CPU has to take so that all others fit where this budget does; None: no number."""
         left, cpu, room = self.model.all_expert_bytes, 0, budget_bytes + self.beside_bytes + self.engine_bytes
-        carried = 0
         for n, layer in enumerate((*self.model.layers, NO_LAYER)):
-            if left + cpu * self._cpu_beside + carried * self.carries + self.buffer_bytes <= room:
+            if left + cpu * self._cpu_beside + self._engine_bytes(self.model.layers[:n]) <= room:
                 return n
-            left, cpu, carried = left - layer.expert_bytes, cpu + layer.expert_bytes, max(carried, layer.expert_bytes)
+            left, cpu = left - layer.expert_bytes, cpu + layer.expert_bytes
         return None
 
     def require(self, budget_bytes: int, page_cache_bytes: int = 0, emptied: bool = False) -> None:

@@ -144,6 +144,19 @@ def streamed(workload: Workload, plan: Plan) -> list[str]:
     return [f"{plan.placement} streams {nbytes(streams)} that llama.cpp would refuse; {n}"]
 
 
+def whole_layers(workload: Workload, placement: str | None) -> str | None:
+    """The placement with the experts of those layers of which the CPU has all. Raises UserError for one that cannot be joined to them."""
+    blocks = workload.cpu_blocks
+    if not blocks:
+        return placement
+    name, _, amount = (placement or "n_cpu_moe=0").partition("=")
+    if name != "n_cpu_moe" or not amount.isdigit():
+        raise UserError(
+            f"--gpu-layers leaves layers to the CPU, with their experts: leave --placement {placement} out, or use n_cpu_moe=N"
+        )
+    return f"n_cpu_moe={max(int(amount), blocks)}"
+
+
 def refuse_streaming(workload: Workload, plan: Plan) -> None:
     """Raises UserError where the engine would have to load experts while it runs, and does not."""
     runtime = workload.runtime

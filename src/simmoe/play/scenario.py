@@ -108,7 +108,8 @@ class Scenario:
     )  # fmt: skip
     host: str | None = option(
         Text(), None, group=MACHINE, metavar=NAME, axis=False, several=True,
-        help="what the GPU is plugged into: memory, CPU and slot, such as ddr4_3200_2ch; simmoe hw list --hosts lists them",
+        help="what the GPU is plugged into: memory, CPU and slot, such as ddr4_3200_2ch; simmoe hw list --hosts lists them. Without --gpu "
+        "its CPU computes",
     )  # fmt: skip
     set: tuple[str, ...] = option(
         Changes(), (), group=MACHINE, metavar="PATH=VALUE", off=True,
@@ -234,6 +235,20 @@ class Scenario:
         "use in another trace; popular=50%:first=20%: in the first rows, which are not played) or random=50% of each layer; or to each of "
         "several devices: layer_split=3/1, expert_split=1/1",
     )  # fmt: skip
+    gpu_layers: int | None = option(
+        Count("number of layers", 0), None, group=POLICY, metavar="N", off=True,
+        help="of a runtime: the last N of the model's layers, its output as one more, are the GPU's; the CPU has the others whole, with "
+        "their experts (-ngl; default: all are the GPU's)",
+    )  # fmt: skip
+    kv_offload: bool = option(
+        Switch(), True, group=POLICY, metavar="on|none",
+        help="of a runtime: the KV cache is in the GPU's memory (on, default), or in the host's, where the CPU computes attention (none)",
+    )  # fmt: skip
+    mmap: bool = option(
+        Switch(), True, group=ENGINE, metavar="on|none",
+        help="a runtime maps the model's file (on, default), or reads what the CPU has into pinned memory, from which copies over the link "
+        "are faster (none; llama.cpp: -lm none)",
+    )  # fmt: skip
     write_back: bool = option(
         Switch(), False, group=ENGINE, off=True, help="an evicted expert is copied back over the link"
     )
@@ -325,18 +340,33 @@ class Scenario:
         from simmoe.play import flagged
         from simmoe.policies import flags
 
-        said, now = (
-            flags.read(self.engine_of_runtime().engine, self.flags),
-            {name: getattr(self, name) for name in OPTIONS},
-        )
+        engine, now = self.engine_of_runtime(), {name: getattr(self, name) for name in OPTIONS}
+        said = flags.read(engine.engine, self.flags)
+        if said.cpu_offload_bytes and engine.only_stores:
+            said = flagged.stored(said, self._shape(said.model))
         for name, value in flagged.merged(now, {name: o.default for name, o in OPTIONS.items()}, said).items():
             object.__setattr__(self, name, OPTIONS[name].checked(value))
         object.__setattr__(self, "flags", None)
 
+    def _shape(self, said: str | None) -> ModelShape:
+        """The model of --model, or else of the flags. Raises UserError where neither names one."""
+        from simmoe.workloads import models
+
+        name = said if self.model is None else self.model
+        if name is None:
+            raise UserError("--flags: how many layers are offloaded depends on the model: name it with --model")
+        return name if not isinstance(name, str | Path) else models.load(name, self.format, self.kv_format)
+
     def _check_runtime(self) -> None:
         """Raises UserError for an option that has no meaning with this runtime."""
         if self.runtime == "ideal":
-            for name, off in (("threads", None), ("op_offload", True)):
+            for name, off in (
+                ("threads", None),
+                ("op_offload", True),
+                ("gpu_layers", None),
+                ("kv_offload", True),
+                ("mmap", True),
+            ):
                 if getattr(self, name) != off:
                     raise UserError(
                         f"{OPTIONS[name].flag} {OPTIONS[name].about.kind.word(getattr(self, name))}: the ideal runtime has none; name an "
@@ -347,8 +377,21 @@ class Scenario:
             raise UserError(
                 "--graphs is for the ideal runtime: an engine's constants hold whether it replays graphs; leave it out"
             )
+        engine = self.engine_of_runtime()
         if self.timeline == OPTIONS["timeline"].default:
-            object.__setattr__(self, "timeline", self.engine_of_runtime().timeline)
+            object.__setattr__(self, "timeline", engine.timeline)
+        if engine.device == "cpu":
+            self._pass_over_what_a_gpu_has(engine.name)
+
+    def _pass_over_what_a_gpu_has(self, name: str) -> None:
+        """An engine without a GPU ignores how many layers a GPU has and what else is a GPU's. Raises UserError for experts that are left
+        to the CPU, which has them all."""
+        for of_a_gpu, off in (("gpu_layers", None), ("op_offload", True), ("kv_offload", True)):
+            object.__setattr__(self, of_a_gpu, off)
+        if self.placement is not None:
+            raise UserError(
+                f"--placement {self.placement}: the runtime {name} computes all on the CPU, so nothing is left to it; leave it out"
+            )
 
     def _refuse_beside_a_bound(self) -> None:
         """Raises UserError for an option that a bound would drop: it has no budget and no slots that anything is decided about."""
@@ -402,7 +445,7 @@ class Scenario:
         """What may stay resident on the machine of `workload`. Raises UserError for what that machine cannot do."""
         from simmoe.play import devices
         from simmoe.play.memory import beyond_of, bound_of, budget_of, page_cache_of
-        from simmoe.play.plan import Plan, placed_memory, refuse_streaming
+        from simmoe.play.plan import Plan, placed_memory, refuse_streaming, whole_layers
         from simmoe.simulator.decide.decisions import BOUNDS
 
         self._refuse_sync_without_a_wait(workload.hw)
@@ -417,14 +460,15 @@ class Scenario:
             devices.refuse_what_one_device_has({name: getattr(self, name) for name in OPTIONS}, workload)
             budgets = devices.budgets_of(workload, devices.layout_of(workload, self.placement, self.seed), self.budget)
             return Plan(budget_bytes=sum(budgets), device_budgets=budgets, **self._of(Plan))
-        memory = placed_memory(workload, self.placement, self.seed)
+        placement = whole_layers(workload, self.placement)
+        memory = placed_memory(workload, placement, self.seed)
         made = Plan(
             budget_bytes=bound_of(memory, self.eviction, self.budget, self.memory)
             if self.eviction in BOUNDS
             else budget_of(memory, self.budget, self.memory),
             beyond_bytes=beyond_of(memory, self.budget),
             page_cache_bytes=page_cache_of(workload.hw, self.page_cache or 0, int(workload.model.expert_bytes.min())),
-            **self._of(Plan),
+            **{**self._of(Plan), "placement": placement},
         )
         refuse_streaming(workload, made)
         return made

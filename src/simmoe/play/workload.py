@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,9 @@ class Workload:
         runtime: str | Path | Runtime = runtimes.IDEAL,
         threads: int | None = None,
         op_offload: bool = True,
+        gpu_layers: int | None = None,
+        kv_offload: bool = True,
+        mmap: bool = True,
         seed: int = 0,
     ) -> None:
         """trace: None draws routing of the class `routing` with `seed`, in the geometry of `model`. prompt, generate, depth: lengths of
@@ -70,17 +74,21 @@ class Workload:
         launches come from CUDA graphs. prefill_chunk, batch, schedule: other passes than recorded (policies/schedule). max_batch: how
         many sequences a clock-driven schedule may run together (default: all). requests: how many sequences of the asked lengths
         arrive under it. runtime: the engine whose costs these are; its threads on the CPU; op_offload: whether it may carry the CPU's
-        experts over the link in large passes. placement: one such as popular=50%:first=20% takes the rows that it counts out of what is
-        played. Raises UserError."""
+        experts over the link in large passes; gpu_layers, kv_offload: what of the model and of the KV cache the GPU has; mmap:
+        whether its file is mapped, else what the CPU has lies in pinned memory. placement: one such as popular=50%:first=20% takes the
+        rows that it counts out of what is played. Raises UserError."""
         self.hw = hw if isinstance(hw, Hardware) else hardware_profiles.load(hw)
         self.runtime = runtimes.given(runtime)
-        self.threads, self.op_offload = threads, op_offload
+        if self.runtime is not None and not mmap:
+            self.runtime = replace(self.runtime, host_memory="pinned")
+        self.threads, self.op_offload, self.gpu_layers, self.kv_offload = threads, op_offload, gpu_layers, kv_offload
+        self.mmap = mmap
         self.clock_driven = clock_driven(schedule)
         self.lengths = Lengths(prompt, generate, batch, depth)
         serving = self.clock_driven is not None
         self.lengths = of_requests(self.lengths, requests, max_batch, schedule, serving, trace is None)
         self.model, held = _opened(trace, model, format, kv_format, routing)
-        extent.require(extent.of(self.lengths, held or self.model, together=batch is not None))
+        extent.require(extent.of(self.lengths, held or self.model, together=batch is not None, tokens=tokens))
         self.text = recorded(held, self.lengths) if held else drawn(self.model, routing, self.lengths, seed)
         self.recorded = self.text.trace
         if self.runtime is not None and prefill_chunk is None and self.clock_driven is None:
@@ -143,11 +151,26 @@ class Workload:
         """What an engine holds in memory beside weights and caches; nothing without one."""
         if self.runtime is None:
             return {}
-        width, expert = self.model.width, max(layer.expert.params for layer in self.model.layers)
-        words, inner = (count // width if width else 0 for count in (self.model.head.params, expert))
-        numbers = 2 * width + self.model.top_k * inner  # each matrix of an expert gives numbers of its own
+        beside = self.runtime.of("buffers.beside")
         carries = self.op_offload and self.runtime.carries and not self.hw.unified
-        return {"buffer_bytes": self.runtime.buffer_bytes(self.microbatch, numbers, words), "carries": carries}
+        layers, blocks = self.model.layers, self.cpu_blocks
+        dense = sum(x.attention.bytes + x.ffn.bytes + x.shared.bytes for x in layers[:blocks])
+        dense += self.model.head.bytes * (self.gpu_layers == 0) + self.model.embedding.bytes * (self.hw.cpu is not None)
+        one = [layer.kv_bytes(self.context, self.microbatch) for layer in layers]
+        there = 0 if self.runtime.only_stores else blocks
+        kv = self.kv_bytes * sum(one[: there if self.kv_offload else None]) // max(sum(one), 1)
+        return {
+            "pass_tokens": 0 if beside is None else self.microbatch, "carries": carries, "beside_bytes_of_engine": int(beside or 0),
+            "host_dense_bytes": dense, "host_kv_bytes": kv,
+        }  # fmt: skip
+
+    @property
+    def cpu_blocks(self) -> int:
+        """Of how many of the first layers the CPU has all: the output counts as one layer behind the last."""
+        if self.gpu_layers is None:
+            return 0
+        layers = len(self.model.layers)
+        return min(max(layers + 1 - self.gpu_layers, 0), layers)
 
     @cached_property
     def trace_digest(self) -> str:
@@ -162,6 +185,7 @@ class Workload:
         if self.runtime is None:
             return Costs(self.hw, self.model, self.trace, graphs=self.graphs)
         how: dict[str, Any] = {"threads": self.threads, "offload": self.op_offload}
+        how |= {"cpu_blocks": self.cpu_blocks, "kv_on_cpu": not self.kv_offload}
         return RuntimeCosts(self.hw, self.model, self.trace, self.runtime, **how)
 
     def engine(self, wish: str = "auto", *, spans: bool = False, runs: int = 1) -> Engine:
@@ -172,6 +196,8 @@ class Workload:
         """The same workload on another machine; under a runtime with other constants, where it is given."""
         other = self._again(hw, self.begun.trace)
         other.runtime = runtime or self.runtime
+        if "requests" in self.__dict__ and self.begun is self:  # of the same rows
+            other.requests = self.requests
         return other
 
     def first(self, tokens: int) -> Workload:
@@ -212,7 +238,8 @@ class Workload:
         if self.model.has_windows:
             same["microbatch"] = self.microbatch
         other = Workload(hw, trace, self.model, context=self.context, graphs=self.graphs, **same)
-        other.runtime, other.threads, other.op_offload = self.runtime, self.threads, self.op_offload
+        for name in ("runtime", "threads", "op_offload", "gpu_layers", "kv_offload", "mmap"):
+            setattr(other, name, getattr(self, name))
         other.microbatch = self.microbatch
         other.memory = Memory(hw, self.model, other.kv_bytes, **other._of_engine())
         other.counted, other.text, other.lengths = self.counted, self.text, self.lengths
@@ -242,7 +269,9 @@ class Workload:
             said["microbatch"] = self.microbatch
         if self.runtime is not None:
             said["runtime"] = {"name": self.runtime.name, "digest": self.runtime.digest}
-            said |= {"threads": self.threads, "op_offload": self.op_offload}
+            said |= {
+                name: getattr(self, name) for name in ("threads", "op_offload", "gpu_layers", "kv_offload", "mmap")
+            }
         lengths = {name: getattr(self.lengths, name) for name in ("prompt", "generate", "depth")}
         if self.clock_driven is not None:
             lengths["requests"] = self.lengths.sequences

@@ -49,7 +49,10 @@ def read(file: File, stated: Stated) -> Trace:
 def _shortest(file: File, table: Array, runs: list[Run]) -> int:
     """Experts of the shortest stretch; one that is short only at the end of the file tells that the file was cut there."""
     lengths = [run.end - run.begin for run in runs]
-    if len(runs) > 1 and lengths[-1] < min(lengths[:-1]):
+    of_layer = [
+        length for run, length in zip(runs[:-1], lengths) if run.layer == runs[-1].layer
+    ]  # in the passes before
+    if of_layer and lengths[-1] < min(lengths[:-1]):
         file.fail(
             f"line {table[runs[-1].begin, 0]}: the file ends with a stretch of {lengths[-1]} experts of one layer, and every other one has "
             f"at least {min(lengths[:-1])}; is it cut? if not, give --top-k"

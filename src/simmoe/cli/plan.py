@@ -1,0 +1,69 @@
+"""simmoe plan: the fastest command lines of an engine for a model on a machine."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from simmoe.cli.parser import options_of
+from simmoe.play.scenario import OPTIONS
+
+if TYPE_CHECKING:
+    from simmoe.cli.parser import Commands
+
+TAKEN = ("hw", "gpu", "host", "set", "format", "runtime", "context", "routing", "seed")  # of the options of a run
+CONTEXT = 8192
+
+
+def add(commands: Commands) -> None:
+    plan = commands.add_parser(
+        "plan", help="the fastest command lines of an engine for a model on a machine, to paste",
+        usage="simmoe plan MODEL --gpu NAME --host NAME [--context 64k] [--goal decode|prompt|both] [OPTION …]",
+        description="Searches what the engine lets one set (how many blocks keep their experts on the CPU, tokens per pass, op offload, "
+        "the format of the KV cache), plays what fits, and prints the best three: speed with what machine and engine leave open, memory "
+        "left, what bounds each, and what more memory or a faster part would give.",
+    )  # fmt: skip
+    plan.add_argument("name", metavar="MODEL", help=OPTIONS["model"].about.help.partition(" (default")[0])
+    for option in (OPTIONS[name] for name in TAKEN):
+        default = {"runtime": " (default: llama.cpp of the device's maker)", "context": f" (default {CONTEXT:,})"}.get(
+            option.name, ""
+        )
+        text = option.about.help.partition(" (default" if default else "\0")[0] + default
+        plan.add_argument(option.flag, action="append", metavar=option.about.metavar, help=text.replace("%", "%%"))
+    plan.add_argument(
+        "--goal", metavar="NAME", default="both",
+        help="what is best: decode (most tok/s), prompt (most tokens/s of a prompt of 4,096) or both (least time for 4,096 tokens in and "
+        "512 out, default)",
+    )  # fmt: skip
+    plan.add_argument("--json", action="store_true", help="print the result as JSON")
+    plan.runs("plan", "plan")
+
+
+def plan(a: argparse.Namespace) -> None:
+    """simmoe plan"""
+    from simmoe.cli.common import print_json
+    from simmoe.play.calling import scenario_of
+    from simmoe.play.plan_gains import fit_params_blocks, gains
+    from simmoe.play.plan_search import GOALS, Search
+    from simmoe.play.usual_runtime import usual_runtime
+    from simmoe.show import plan as show
+    from simmoe.show.screen import Screen
+    from simmoe.simulator.errors import UserError
+    from simmoe.simulator.nearest import among
+
+    if a.goal not in GOALS:
+        raise UserError(f"--goal {a.goal}: {among(a.goal, GOALS)}")
+    options = options_of(a)
+    context = options.pop("context", None) or CONTEXT
+    scenario = scenario_of({**options, "model": a.name})
+    if "runtime" not in options:
+        scenario = replace(scenario, runtime=usual_runtime(scenario.machine()))
+    search = Search(scenario, a.goal, context)
+    best = search.best()
+    choices = [search.choice(one) for one in best]
+    found = show.Found(search, scenario, choices, gains(search, scenario, best[0]), fit_params_blocks(search, best[0]))
+    if a.json:
+        print_json(show.to_json(found))
+        return
+    show.show_plan(found, Screen())

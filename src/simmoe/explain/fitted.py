@@ -1,0 +1,185 @@
+"""Which constant of the engine, or which figure of the machine, explains the rows of one kind: one number each, fitted.
+
+Of rows with everything on the device: the time of a small kernel (decode) and the rate of products (prompts). Of rows with experts on the
+CPU: the share of its memory's rate (decode), and the link (prompts whose experts are copied over it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from math import exp, log
+
+from simmoe.explain.expected import Expected
+from simmoe.explain.rows import DECODE, PROMPT
+from simmoe.simulator.link_time import link_bytes_per_s
+from simmoe.simulator.nouns.hardware import Hardware
+from simmoe.simulator.nouns.runtime import Runtime
+
+FACTORS = (1 / 64, 64.0)
+STEPS, EXACT = 20, 1e-4  # at most, and of the logarithm of a speed
+LINK = "link.bandwidth"
+MOST_ROWS = 5  # of a kind, spread evenly: each is played in every step
+RESIDENT_DECODE, CPU_DECODE = "decode, experts on the device", "decode, experts on the CPU"
+RESIDENT_PROMPT, CARRIED = "prompts, experts on the device", "prompts, the CPU's experts copied over the link"
+CPU_PROMPT = "prompts, the CPU's experts computed there"
+CONSTANTS = {  # of the engine, by kind: the first group that it has; those of a group are scaled together
+    RESIDENT_DECODE: (("decode.kernel",), ("decode.layer",), ("decode.pass",)),
+    CPU_DECODE: (("cpu.memory", "cpu.per_thread"),),
+    RESIDENT_PROMPT: (("prompt.flops_per_clock",), ("prompt.peak",)),
+}
+SLOWER = {  # what usually is behind rows that are slower than on other machines of the engine
+    RESIDENT_DECODE: "no CUDA graphs (an override of tensors or several sequences switch them off), a power limit or a low clock, another "
+    "process on the card, or memory that spilled to the host",
+    CPU_DECODE: "fewer memory channels filled than the profile says, threads on hyperthreads or efficiency cores, NUMA without "
+    "interleaving, or weights that the disk still delivers",
+    RESIDENT_PROMPT: "a small -ub, flash attention off, a power limit, or weights in a format whose kernels are slow (2 and 3 bits)",
+    CARRIED: "weights that are memory-mapped, so that copies are pageable (-lm none, older: --no-mmap), or a slot with fewer lanes",
+    CPU_PROMPT: "few threads, or a small -ub",
+}
+FASTER = {
+    RESIDENT_DECODE: "a newer build with more kernels fused",
+    CPU_DECODE: "memory that is faster than the profile says",
+    RESIDENT_PROMPT: "a newer build, or tensor cores that the constants were not fitted on",
+    CARRIED: "pinned memory (-lm none), or experts that no token asked for and that were not copied",
+    CPU_PROMPT: "matrix units of the CPU that the constants do not know",
+}
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One number for the rows of a kind."""
+
+    kind: str
+    rows: int
+    ratio: float  # simulated over measured, geometric mean, before
+    paths: tuple[str, ...]  # of the constants, or LINK; empty: nothing was fitted
+    factor: float | None  # on them, at which the mean is 1; None: no factor does that
+    value: float | None  # of the first
+    low: float | None  # the range of the engine's constant on other machines
+    high: float | None
+
+    @property
+    def inside(self) -> bool:
+        return (
+            self.value is not None
+            and self.low is not None
+            and self.high is not None
+            and self.low <= self.value <= self.high
+        )
+
+    @property
+    def cause(self) -> str:
+        """What usually is behind a number outside the range; empty inside, or where the rows agree with it."""
+        return "" if self.inside else (SLOWER if self.ratio > 1 else FASTER)[self.kind]
+
+
+def kind_of(one: Expected) -> str | None:
+    """Which number the row tells about; None: a sum of prompt and decode, or no run."""
+    if not one.runs or one.row.phase not in (PROMPT, DECODE):
+        return None
+    if one.row.phase == DECODE:
+        return CPU_DECODE if one.on_cpu else RESIDENT_DECODE
+    if not one.on_cpu:
+        return RESIDENT_PROMPT
+    clocks = one.runs[0].clocks
+    return CARRIED if int(clocks.stall_ps.sum()) > int(clocks.cpu_ps.sum()) else CPU_PROMPT
+
+
+def fits(found: Sequence[Expected]) -> list[Fit]:
+    """One for each kind that the rows have."""
+    kinds: dict[str, list[Expected]] = {}
+    for one in found:
+        if kind := kind_of(one):
+            kinds.setdefault(kind, []).append(one)
+    fitted, runtime = list[Fit](), None
+    for kind in (RESIDENT_DECODE, CPU_DECODE, RESIDENT_PROMPT, CARRIED, CPU_PROMPT):
+        if kind in kinds:  # small kernels first: they are part of what the others take
+            fitted.append(_fit(kind, kinds[kind], runtime))
+            runtime = _under(fitted[-1], runtime or runtime_of(kinds[kind]))
+    return fitted
+
+
+def runtime_of(rows: Sequence[Expected]) -> Runtime:
+    runtime = rows[0].runs[0].workload.runtime
+    assert runtime is not None
+    return runtime
+
+
+def _under(fit: Fit, runtime: Runtime) -> Runtime:
+    """The engine with what was fitted."""
+    return runtime if fit.factor is None or LINK in fit.paths else with_constants(runtime, fit.paths, fit.factor)
+
+
+def _fit(kind: str, rows: list[Expected], under: Runtime | None) -> Fit:
+    """under: the engine with what was fitted before; None: as it is."""
+    chosen = [rows[i * len(rows) // min(len(rows), MOST_ROWS)] for i in range(min(len(rows), MOST_ROWS))]
+    runtime, hw = under or runtime_of(rows), rows[0].runs[0].workload.hw
+    before = _mean(rows, None, None)
+    groups = [[path for path in group if runtime.of(path) is not None] for group in CONSTANTS.get(kind, ())]
+    paths = next((group for group in groups if group), [])
+    if kind == CPU_DECODE and hw.cpu is not None and hw.cpu.quantised_bytes_per_s is not None:
+        paths = []  # the machine's own figure holds, and no share of the peak
+    if paths:
+        constant = runtime.constants[paths[0]]
+        factor = _solved(lambda x: _mean(chosen, None, with_constants(runtime, paths, x)))
+        value = None if factor is None else constant.value * factor
+        return Fit(kind, len(rows), before, tuple(paths), factor, value, constant.low, constant.high)
+    if kind == CARRIED:
+        factor = _solved(lambda x: _mean(chosen, _with_link(hw, x), under))
+        memory = runtime_of(rows).host_memory
+        rate = link_bytes_per_s(replace(hw, link=replace(hw.link, host_memory=memory)))
+        return Fit(kind, len(rows), before, (LINK,), factor, None if factor is None else rate * factor, None, None)
+    return Fit(kind, len(rows), before, (), None, None, None, None)
+
+
+def with_constants(runtime: Runtime, paths: Sequence[str], factor: float) -> Runtime:
+    """The engine with constants times `factor`."""
+    changed = {path: replace(runtime.constants[path], value=runtime.constants[path].value * factor) for path in paths}
+    return replace(runtime, constants={**runtime.constants, **changed})
+
+
+def _with_link(hw: Hardware, factor: float) -> Hardware:
+    """The rate of copies times `factor`, of pinned and of pageable memory."""
+
+    def scaled(rate: int) -> int:
+        return max(1000, int(rate * factor) // 1000 * 1000)
+
+    link = hw.link
+    pageable = None if link.pageable_bytes_per_s is None else scaled(link.pageable_bytes_per_s)
+    return replace(hw, link=replace(link, bytes_per_s=scaled(link.bytes_per_s), pageable_bytes_per_s=pageable))
+
+
+def _mean(rows: Sequence[Expected], hw: Hardware | None, runtime: Runtime | None) -> float:
+    """Geometric mean of simulated over measured."""
+    return exp(sum(log(one.on(hw, runtime) / one.row.tok_s) for one in rows) / len(rows))
+
+
+def _solved(mean: Callable[[float], float]) -> float | None:
+    """The factor at which the mean is 1, which rises or falls with the factor throughout: false position in logarithms, where an end that
+    stays is halved (Illinois)."""
+    ends = [(log(factor), log(mean(factor))) for factor in FACTORS]
+    if ends[0][1] * ends[1][1] > 0:
+        return None
+    (x0, y0), (x1, y1) = ends
+    for _ in range(STEPS):
+        x2 = x1 - y1 * (x1 - x0) / (y1 - y0)
+        y2 = log(mean(exp(x2)))
+        if y2 * y1 < 0:
+            x0, y0 = x1, y1
+        else:
+            y0 /= 2
+        x1, y1 = x2, y2
+        if abs(y2) < EXACT:
+            break
+    return exp(x1)
+
+
+def layer_s(found: Sequence[Expected], fit: Fit) -> float | None:
+    """What a layer costs beside its bytes in decode: the time that the fitted small kernels take, over the layers."""
+    rows = [one for one in found if kind_of(one) == fit.kind]
+    if fit.kind != RESIDENT_DECODE or fit.paths != ("decode.kernel",) or fit.factor is None:
+        return None
+    runtime, layers = runtime_of(rows), rows[0].runs[0].workload.model.layers
+    times = [1 / rows[0].on(None, with_constants(runtime, fit.paths, x)) for x in (fit.factor, fit.factor * 1e-6)]
+    return (times[0] - times[1]) / len(layers)

@@ -1,0 +1,125 @@
+"""What `simmoe plan` prints: a table of the best command lines, the lines, and what would help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from simmoe.play.buffers import BESIDE_BYTES
+from simmoe.play.plan_gains import FIT_MARGIN_BYTES, Gain
+from simmoe.play.plan_search import GENERATED, Choice, Search, Speed
+from simmoe.play.scenario import Scenario
+from simmoe.policies.flags import written
+from simmoe.show.grid import Column, Grid
+from simmoe.show.screen import Screen
+from simmoe.simulator.units import nbytes
+
+PROGRAM = "llama-server"
+GOALS = {
+    "decode": "most tokens a second behind a prompt",
+    "prompt": "most tokens a second of a prompt",
+    "both": "least time for prompt and answer",
+}
+COLUMNS = (
+    Column("", text=True),
+    Column("decode tok/s"),
+    Column("prompt tok/s"),
+    Column("TTFT"),
+    Column("in and out"),
+    Column("card left"),
+    Column("host left", rank=2),
+    Column("decode waits for", text=True, rank=1),
+    Column("prompt waits for", text=True, rank=1),
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    search: Search
+    scenario: Scenario  # as the caller gave it
+    choices: list[Choice]  # best first
+    gains: list[Gain]
+    fit_blocks: int | None  # of llama-fit-params, beside the first
+
+
+def command(choice: Choice) -> str:
+    return f"{PROGRAM} {written(choice.flags)}"
+
+
+def show_plan(found: Found, out: Screen) -> None:
+    search = found.search
+    model = search.shapes[None]
+    out.print(
+        f"{model.name} at {model.format} on {search.hw.title} under {search.runtime.title}, context {search.context:,}. Best: "
+        f"{GOALS[search.goal]} of {search.prompt:,} tokens and {GENERATED} behind it; all simulated, with the ends of the profile's and "
+        "the engine's ranges.",
+        lead="Simulated: ",
+    )
+    out.table(Grid(COLUMNS, tuple(_row(i + 1, one) for i, one in enumerate(found.choices))))
+    for i, choice in enumerate(found.choices):
+        out.print(f"{i + 1}.")
+        out.command(command(choice))
+    _show_more(found, out)
+
+
+def _row(rank: int, choice: Choice) -> tuple[str, ...]:
+    host = "–" if choice.host_left_bytes is None else nbytes(choice.host_left_bytes)
+    return (
+        f"{rank}.", _speed(choice.decode), _speed(choice.prompt), f"{choice.ttft_s:.3g} s", f"{choice.seconds:.3g} s",
+        nbytes(choice.device_left_bytes), host, choice.decode_bound, choice.prompt_bound,
+    )  # fmt: skip
+
+
+def _speed(speed: Speed) -> str:
+    return f"{_number(speed.value)} ({_number(speed.low)}–{_number(speed.high)})"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if value < 999.5 else f"{value:,.0f}"
+
+
+def _show_more(found: Found, out: Screen) -> None:
+    best = found.choices[0]
+    parts = ", ".join(f"{name} {nbytes(size)}" for name, size in best.device.items() if name != "total")
+    out.print(
+        f"On the card with 1.: {parts}; {nbytes(BESIDE_BYTES)} of compute are what CUDA keeps beside its buffers (assumed)."
+    )
+    for gain in found.gains:
+        out.print(f"With {gain.what}: decode {gain.decode - 1:+.0%}, prompt {gain.prompt - 1:+.0%}.")
+    if found.fit_blocks is not None and best.setup.blocks:
+        kept = f"{nbytes(FIT_MARGIN_BYTES)} of the card free where this keeps {nbytes(BESIDE_BYTES)}"
+        out.print(
+            f"llama-fit-params would leave the experts of {found.fit_blocks} blocks to the CPU at -ub {best.setup.microbatch}, and part of "
+            f"one less where that fits: it keeps {kept}, and does not weigh -ub or the KV format by speed."
+        )
+    if best.setup.blocks:
+        out.print(
+            "-lm none (older builds: --no-mmap) keeps the CPU's experts in pinned memory, from which copies are faster."
+        )
+
+
+def _file(found: Found) -> str:
+    return "" if found.search.name.endswith(".gguf") else " Behind -m belongs the model's file."
+
+
+def to_json(found: Found) -> dict[str, Any]:
+    search = found.search
+    return {
+        "schema": 1, "goal": search.goal, "context": search.context, "prompt": search.prompt, "generated": GENERATED,
+        "model": search.shapes[None].name, "format": search.shapes[None].format, "hardware": search.hw.name,
+        "runtime": search.runtime.name, "engine": search.runtime.engine, "candidates": len(search.candidates()),
+        "best": [_choice(one) for one in found.choices],
+        "gains": [{"what": one.what, "decode": one.decode, "prompt": one.prompt} for one in found.gains],
+        "llama_fit_params_blocks": found.fit_blocks,
+    }  # fmt: skip
+
+
+def _choice(choice: Choice) -> dict[str, Any]:
+    setup = choice.setup
+    return {
+        "command": command(choice), "n_cpu_moe": setup.blocks, "microbatch": setup.microbatch, "kv_format": setup.kv_format or "f16",
+        "op_offload": setup.op_offload, "decode_tok_s": choice.decode._asdict(), "prompt_tok_s": choice.prompt._asdict(),
+        "ttft_s": choice.ttft_s, "seconds": choice.seconds, "device_bytes": choice.device,
+        "device_left_bytes": choice.device_left_bytes, "host_left_bytes": choice.host_left_bytes,
+        "decode_bound": choice.decode_bound, "prompt_bound": choice.prompt_bound,
+    }  # fmt: skip
