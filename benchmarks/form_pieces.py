@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from simmoe.simulator.nouns.model import Layer, ModelShape
-from simmoe.sweeps.validation.absolute import shapes
+from simmoe.policies import runtime as runtimes
+from simmoe.simulator.nouns.model import MIXERS, Layer, ModelShape
+from simmoe.sweeps.validation.absolute import engines, shapes
 from simmoe.sweeps.validation.absolute.rows import Row
 
 GB, GHZ, TERA = 1e9, 1e9, 1e12
@@ -33,12 +34,12 @@ def _d(gb: float, sm: int, mhz: int, tflops: float = 0.0, link: float = 24.0) ->
 DEVICES = {
     "rtx_3060": _d(360, 28, 1777), "rtx_3070": _d(448, 46, 1725), "rtx_3080": _d(760, 68, 1710), "rtx_3080_ti": _d(912, 80, 1665),
     "rtx_3090": _d(936, 82, 1695), "rtx_a6000": _d(768, 84, 1800), "a40": _d(696, 84, 1740),
-    "rtx_4070_ti": _d(504, 60, 2610), "rtx_4080": _d(717, 76, 2505), "rtx_4090": _d(1008, 128, 2520), "rtx_4090d": _d(1008, 114, 2520),
+    "rtx_4070_ti": _d(504, 60, 2610), "rtx_4080": _d(717, 76, 2505), "rtx_4090": _d(1008, 128, 2520), "rtx_4090_d": _d(1008, 114, 2520),
     "rtx_4000_ada": _d(360, 48, 2175), "rtx_5000_ada": _d(576, 100, 2550), "rtx_6000_ada": _d(960, 142, 2505), "l40s": _d(864, 142, 2520),
     "a100": _d(2039, 108, 1410), "a100_pcie_80": _d(1935, 108, 1410), "a100_sxm_80": _d(2039, 108, 1410),
     "h100_pcie": _d(2039, 114, 1755, link=50), "h200": _d(4800, 132, 1980, link=55), "rtx_5090": _d(1792, 170, 2407, link=50),
     "dgx_spark": _d(273, 48, 2418), "strix_halo": _d(256, 40, 2900, 59.4), "r9700": _d(640, 64, 2920, 191),
-    "m1": _d(68, 7, 1278), "m1_max": _d(400, 32, 1296), "m2_max": _d(400, 30, 1398), "m2_ultra": _d(800, 76, 1398),
+    "m1": _d(68, 7, 1278), "m1_max": _d(400, 32, 1296), "m2_max_30": _d(400, 30, 1398), "m2_ultra": _d(800, 76, 1398),
     "m3_max": _d(400, 40, 1380), "m3_ultra": _d(819, 80, 1380), "m4_max": _d(546, 40, 1578),
 }  # fmt: skip
 
@@ -63,26 +64,13 @@ LINKS = {"h200": 8.3 * GB}  # bytes/s at which files of the run were copied, whe
 # --- kernels of a layer -------------------------------------------------------------------------------------------------
 
 Counts = Mapping[str, int]
-FUSED: Counts = {  # builds of 2026; a matrix product is two kernels, since its activations are quantised first
-    "attention": 16, "latent": 25, "delta_net": 32, "mamba": 35, "no_mixer": 0, "query_lora": 3, "qk_norm": 2, "output_gate": 2,
-    "post_norm": 1,
-    "ffn": 8, "experts": 13, "ungated": -2, "expert_bias": 1, "shared": 7, "shared_gate": 4, "dense_beside": 6, "end": 5,
-}  # fmt: skip
-PLAIN: Counts = {
-    **FUSED,
-    "qkv_bias": 4,
-    "delta_net": 52,
-    "mamba": 40,
-    "ffn": 9,
-    "experts": 17,
-    "each_pick": 1,
-    "expert_bias": 4,
-    "shared": 8,
-}
-IN_PLACE = ("latent", "delta_net", "mamba", "no_mixer")
+IN_PLACE = (*MIXERS, "no_mixer")
+KERNELS: Counts = runtimes.load(
+    "llama_cpp_cuda"
+).kernels  # the same for all engines here: ggml's, which stand for MLX's own too
 
 
-def kernels(layer: Layer, top_k: int, counts: Counts) -> int:
+def kernels(layer: Layer, counts: Counts) -> int:
     """Launched for one layer and pass."""
     said = layer.features
     mixer = next((word for word in IN_PLACE if word in said), "attention")
@@ -91,8 +79,7 @@ def kernels(layer: Layer, top_k: int, counts: Counts) -> int:
     ]
     total = counts[mixer] + sum(counts[name] for name in blocks)
     total += sum(counts.get(word, 0) for word in said if word not in (*IN_PLACE, "ungated"))
-    total += counts["ungated"] * len(blocks) * ("ungated" in said)
-    return total + counts.get("each_pick", 0) * top_k * bool(layer.n_experts)
+    return total + counts["ungated"] * len(blocks) * ("ungated" in said)
 
 
 # --- one row ------------------------------------------------------------------------------------------------------------
@@ -120,8 +107,11 @@ class Pieces:
     touched_bytes: float  # of experts that a pass of few tokens reads on the device
 
 
-def pieces(row: Row, counts: Counts) -> Pieces:
+def pieces(row: Row) -> Pieces:
     shape, decode = shapes.of(row), row.phase == "decode"
+    counts = (
+        KERNELS if engines.is_fused(row.build, "CUDA" in row.engine) else engines.older_kernels(KERNELS, shape.top_k)
+    )
     hosted = _hosted(row, shape)
     tokens, total = row.pass_tokens, dict.fromkeys(Pieces.__annotations__, 0.0)
     for i, layer in enumerate(shape.layers):
@@ -153,7 +143,7 @@ def _one(
 ) -> None:
     k = shape.top_k
     dense = (layer.attention, layer.ffn, layer.shared)
-    total["kernels"] += kernels(layer, k, counts)
+    total["kernels"] += kernels(layer, counts)
     total["device_bytes"] += sum(part.bytes for part in dense)
     picked = k * layer.expert.bytes if layer.n_experts else 0
     total["device_bytes"] += picked * (1 - share)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -25,22 +24,10 @@ from simmoe.sweeps.validation.absolute import rows as table
 from simmoe.sweeps.validation.absolute import shapes
 from simmoe.sweeps.validation.absolute.rows import Row
 
-FUSED_SINCE = {
-    True: 6840,
-    False: 7600,
-}  # CUDA: ggml-org/llama.cpp pull request 16715, 2025-10-26; else the first build of 2026
-
-
-def is_fused(build: str, cuda: bool) -> bool:
-    """Whether a build launches the fused kernels: by llama.cpp's number, or by its date."""
-    if number := re.search(r"build (\d+)|\((\d+)\)", build):
-        return int(number[1] or number[2]) > FUSED_SINCE[cuda]
-    return not build.startswith(("2024", "2025", "early 2025", "main 2025"))
-
 
 @cache
 def of(row: Row) -> fp.Pieces:
-    return fp.pieces(row, fp.FUSED if is_fused(row.build, "CUDA" in row.engine) else fp.PLAIN)
+    return fp.pieces(row)
 
 
 # --- decode -------------------------------------------------------------------------------------------------------------
@@ -93,21 +80,33 @@ def hosted(x: Floats, row: Row) -> float:
     return 1 / (device + (one.cpu_bytes + one.cpu_kv_bytes) / (x[1] * fp.HOSTS[row.host].peak))
 
 
-def calibrated(rows: Sequence[Row], layer_us: float) -> dict[str, float]:
-    """Predictions where the rate of the host is known from other rows of the same host, engine and number of threads."""
-
-    def rest_s(row: Row) -> float:
-        return device_s(row, *CUDA_DEVICE) + of(row).cpu_layers * layer_us * 1e-6 if row.gpu else 0.0
+def host_rates(rows: Sequence[Row], layer_us: float) -> dict[str, float]:
+    """Bytes/s at which the CPU reads weights, by row: what other rows of the same host, engine and number of threads show."""
 
     def rate(row: Row) -> float:
-        return (of(row).cpu_bytes + of(row).cpu_kv_bytes) / max(1 / row.measured - rest_s(row), 1e-9)
+        return (of(row).cpu_bytes + of(row).cpu_kv_bytes) / max(1 / row.measured - device_part_s(row, layer_us), 1e-9)
 
+    return from_others(rows, rate, host_key)
+
+
+def from_others(rows: Sequence[Row], rate: Callable[[Row], float], key: Callable[[Row], object]) -> dict[str, float]:
+    """The median of what the other rows of the same key show, where there are any."""
     found = {}
     for row in rows:
-        same = [rate(one) for one in rows if one is not row and host_key(one) == host_key(row)]
-        if same:
-            found[row.id] = 1 / (rest_s(row) + (of(row).cpu_bytes + of(row).cpu_kv_bytes) / float(np.median(same)))
+        if same := [rate(one) for one in rows if one is not row and key(one) == key(row)]:
+            found[row.id] = float(np.median(same))
     return found
+
+
+def device_part_s(row: Row, layer_us: float) -> float:
+    return device_s(row, *CUDA_DEVICE) + of(row).cpu_layers * layer_us * 1e-6 if row.gpu else 0.0
+
+
+def calibrated(rows: Sequence[Row], layer_us: float) -> dict[str, float]:
+    """Predictions where the rate of the host is known."""
+    rates = host_rates(rows, layer_us)
+    read = {row: of(row).cpu_bytes + of(row).cpu_kv_bytes for row in rows}
+    return {row.id: 1 / (device_part_s(row, layer_us) + read[row] / rates[row.id]) for row in rows if row.id in rates}
 
 
 def host_key(row: Row) -> tuple[str, str, int]:
@@ -160,20 +159,21 @@ def of_the_peak(x: Floats, row: Row) -> float:
     return row.pass_tokens / prompt_s(row, 1.0, x[0], x[1], 0.0, x[2], peak=True)
 
 
-def carried(rows: Sequence[Row]) -> dict[str, float]:
-    """Experts in host memory cross the link once in a pass.
-
-    Where the rate of the link is known from other rows of the same machine and engine, or was measured beside."""
+def link_rates(rows: Sequence[Row]) -> dict[str, float]:
+    """Bytes/s at which experts in host memory cross the link, by row: measured beside, or what other rows of a machine show."""
 
     def rate(row: Row) -> float:
         return of(row).copied_bytes / max(of(row).tokens / row.measured - prompt_s(row, 1.0, *CUDA_PROMPT), 1e-3)
 
-    found = {}
-    for row in rows:
-        same = [rate(one) for one in rows if one is not row and (one.machine, one.engine) == (row.machine, row.engine)]
-        if known := fp.LINKS.get(row.machine) or (float(np.median(same)) if same else 0.0):
-            found[row.id] = of(row).tokens / (prompt_s(row, 1.0, *CUDA_PROMPT) + of(row).copied_bytes / known)
-    return found
+    found = from_others(rows, rate, lambda row: (row.machine, row.engine))
+    return found | {row.id: fp.LINKS[row.machine] for row in rows if row.machine in fp.LINKS}
+
+
+def carried(rows: Sequence[Row]) -> dict[str, float]:
+    """Experts in host memory cross the link once in a pass, and then the device computes."""
+    rates = link_rates(rows)
+    copied = {row: of(row).copied_bytes / rates[row.id] for row in rows if row.id in rates}
+    return {row.id: of(row).tokens / (prompt_s(row, 1.0, *CUDA_PROMPT) + seconds) for row, seconds in copied.items()}
 
 
 TILED = Form(
@@ -276,6 +276,12 @@ def constants(rows: Sequence[Row]) -> dict[str, object]:
             "all": named(form, form_fit.fit(form, mine)),
             "without": {one: named(form, x) for one, x in form_fit.without(form, mine, key).items()},
         }
+    hosts = host_rates(moe(picked(rows, "cpu experts decode")), 100.0) | host_rates(
+        moe(picked(rows, "cpu only decode")), 0.0
+    )
+    found["host rates"] = {name: float(f"{value:.4g}") for name, value in hosts.items()}
+    links = link_rates(picked(rows, "offload prompt"))
+    found["link rates"] = {name: float(f"{value:.4g}") for name, value in links.items()}
     return found
 
 

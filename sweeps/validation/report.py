@@ -9,6 +9,7 @@ from typing import Any
 
 from simmoe.show.grid import Column, Grid
 from simmoe.show.screen import Screen
+from simmoe.sweeps.validation.absolute import report as absolute
 from simmoe.sweeps.validation.bars import Line
 from simmoe.sweeps.validation.runner import GOAL, Outcome, kind_of, overall
 
@@ -130,10 +131,10 @@ def _cells(line: Line, outcome: Outcome) -> list[str]:
 
 
 def markdown(outcomes: Sequence[Outcome]) -> str:
-    """The whole page: the hand-written head, the summary, then a section for each case."""
+    """The whole page: the hand-written head, the summary, the table of absolute speed, then a section for each case."""
     parts = [HEAD.read_text("utf-8").strip(), "## Summary", _grid(COLUMNS, [summary(one) for one in outcomes]),
              *map(_wrapped, totals(outcomes))]  # fmt: skip
-    return "\n\n".join([*parts, *(section(one) for one in outcomes)]) + "\n"
+    return "\n\n".join([*parts, absolute.section(*absolute.played()), *(section(one) for one in outcomes)]) + "\n"
 
 
 def section(outcome: Outcome) -> str:

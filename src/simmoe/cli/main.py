@@ -343,9 +343,12 @@ def _add_validate(commands: Commands) -> None:
     validate = commands.add_parser(
         "validate", help="published measurements against the simulator: predicted, measured, error",
         description="Plays every case of sweeps/validation/cases, or those named: constants are fitted on some rows, the others predicted. "
-        "A missed bar is a result: the exit code stays 0. SIMMOE_TRACES names the folder of recorded traces that four cases need.",
+        "A missed bar is a result: the exit code stays 0. SIMMOE_TRACES names the folder of recorded traces that four cases need. "
+        "absolute plays the table of absolute speed, engines on machines that their constants were not fitted on: minutes.",
     )  # fmt: skip
-    validate.add_argument("case", nargs="*", metavar="CASE", help="bundled case or YAML file (default: all bundled)")
+    validate.add_argument(
+        "case", nargs="*", metavar="CASE", help="bundled case or YAML file (default: all bundled), or absolute"
+    )
     validate.add_argument("--json", action="store_true", help="print the result as JSON")
     validate.add_argument("--write", metavar="FILE", help="write the page, such as docs/validation.md")
     validate.runs("validate", "validate")
