@@ -58,7 +58,18 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         self._words, self.seen = list(sys.argv[1:] if args is None else args), []
-        return super().parse_known_args(args, namespace)
+        return super().parse_known_args(self._glued(), namespace)
+
+    def _glued(self) -> list[str]:
+        """The words, in which a flag of an engine that stands alone behind --flags is its value: --flags -cmoe is --flags=-cmoe."""
+        words = list[str]()
+        for word in self._words:
+            behind = words[-1:] == ["--flags"] and "--flags" in self._option_string_actions
+            if behind and word.startswith("-") and word.partition("=")[0] not in self._option_string_actions:
+                words[-1] += f"={word}"
+            else:
+                words.append(word)
+        return words
 
     def error(self, message: str) -> NoReturn:
         """An option that is not known comes first: what argparse misses may be a consequence of it."""

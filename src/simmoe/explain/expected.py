@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from simmoe.explain.rows import BOTH, DECODE, PROMPT, Row
-from simmoe.play.flagged import options_of
+from simmoe.play.flagged import options_of, pass_tokens
 from simmoe.play.result import Run
 from simmoe.play.run import play
 from simmoe.play.scenario import Scenario
@@ -52,6 +52,7 @@ class Expected:
 def expected(base: Scenario, row: Row, said: Flags | None = None) -> Expected:
     """base: machine, model and runtime. said: flags of the whole command line, for what the output does not say."""
     flags = filled(row.flags, said)
+    flags = replace(flags, microbatch=pass_tokens(flags))
     try:
         options = _options(base, flags)
         runs = tuple(_played(base, options, flags, phase) for phase in (PROMPT, DECODE) if row.phase in (phase, BOTH))
@@ -73,8 +74,6 @@ def filled(flags: Flags, said: Flags | None) -> Flags:
 def _options(base: Scenario, flags: Flags) -> dict[str, Any]:
     bare = replace(flags, **{name: getattr(Flags(flags.engine), name) for name in OWN if name != "engine"})
     options = dict(options_of(bare))
-    if flags.mmap is False:  # the CPU's weights are read into a buffer from which copies are fast
-        options["runtime"] = replace(base.engine_of_runtime(), host_memory="pinned")
     if flags.parallel not in (None, 1):
         raise UserError("several sequences at once are not explained yet")
     return options

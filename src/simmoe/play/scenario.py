@@ -40,6 +40,9 @@ MACHINE, WORKLOAD, MEMORY, POLICY, ENGINE = "machine", "model and trace", "memor
 NAME = "NAME|FILE"
 
 
+_OF_RUNTIME = {"threads": None, "op_offload": True, "host_memory": "auto", "gpu_layers": None, "kv_offload": True}
+
+
 def _hardware() -> type:
     from simmoe.simulator.nouns.hardware import Hardware
 
@@ -74,6 +77,10 @@ def _starts() -> tuple[str, ...]:
     from simmoe.simulator.decide.start import STARTS
 
     return STARTS
+
+
+def _host_memories() -> tuple[str, ...]:
+    return "auto", "pinned", "pageable"
 
 
 def _ways_to_prefetch() -> tuple[str, ...]:
@@ -200,6 +207,10 @@ class Scenario:
     op_offload: bool = option(
         Switch(), True, group=ENGINE, metavar="on|none",
         help="a runtime such as llama.cpp carries what the CPU has over the link in large passes (on, default), or leaves it there (none)",
+    )  # fmt: skip
+    host_memory: str = option(
+        Words(_host_memories), "auto", group=ENGINE, metavar="auto|pinned|pageable",
+        help="of a runtime: host memory that its link reads, pinned (llama.cpp's -lm none) or pageable (default: as the runtime says)",
     )  # fmt: skip
     eviction: str = option(
         Policy(), "lru", group=POLICY, metavar=NAME, several=True,
@@ -345,7 +356,7 @@ class Scenario:
     def _check_runtime(self) -> None:
         """Raises UserError for an option that has no meaning with this runtime."""
         if self.runtime == "ideal":
-            for name, off in (("threads", None), ("op_offload", True), ("gpu_layers", None), ("kv_offload", True)):
+            for name, off in _OF_RUNTIME.items():
                 if getattr(self, name) != off:
                     raise UserError(
                         f"{OPTIONS[name].flag} {OPTIONS[name].about.kind.word(getattr(self, name))}: the ideal runtime has none; name an "

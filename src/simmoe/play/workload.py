@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ class Workload:
         runtime: str | Path | Runtime = runtimes.IDEAL,
         threads: int | None = None,
         op_offload: bool = True,
+        host_memory: str = "auto",
         gpu_layers: int | None = None,
         kv_offload: bool = True,
         seed: int = 0,
@@ -72,10 +74,13 @@ class Workload:
         launches come from CUDA graphs. prefill_chunk, batch, schedule: other passes than recorded (policies/schedule). max_batch: how
         many sequences a clock-driven schedule may run together (default: all). requests: how many sequences of the asked lengths
         arrive under it. runtime: the engine whose costs these are; its threads on the CPU; op_offload: whether it may carry the CPU's
-        experts over the link in large passes; gpu_layers, kv_offload: what of the model and of the KV cache the GPU has. placement: one
-        such as popular=50%:first=20% takes the rows that it counts out of what is played. Raises UserError."""
+        experts over the link in large passes; host_memory: pinned or pageable, where it is not as the runtime says;
+        gpu_layers, kv_offload: what of the model and of the KV cache the GPU has. placement: one such as
+        popular=50%:first=20% takes the rows that it counts out of what is played. Raises UserError."""
         self.hw = hw if isinstance(hw, Hardware) else hardware_profiles.load(hw)
         self.runtime = runtimes.given(runtime)
+        if self.runtime is not None and host_memory != "auto":
+            self.runtime = replace(self.runtime, host_memory=host_memory)
         self.threads, self.op_offload, self.gpu_layers, self.kv_offload = threads, op_offload, gpu_layers, kv_offload
         self.clock_driven = clock_driven(schedule)
         self.lengths = Lengths(prompt, generate, batch, depth)
@@ -101,6 +106,9 @@ class Workload:
         self.context = int(whole.position.max()) + 1 if context is None else self._enough(context)
         self.microbatch = self._beside_windows(microbatch)
         self.kv_bytes = kv_bytes(self.model, whole, self.context, self.max_batch, self.microbatch)
+        self.largest_pass = max(
+            self.microbatch, int(np.diff(whole.pass_ptr).max())
+        )  # that an engine reserves buffers for
         self.memory = Memory(self.hw, self.model, self.kv_bytes, **self._of_engine())
         self.graphs = graphs
         self.placements = dict[tuple[str, int], Ints]()  # of play/plan.py, so that each is asked once
@@ -138,6 +146,8 @@ class Workload:
                 f"--microbatch {microbatch}: no layer of {self.model.name} has a window or chunks, so nothing would change; leave it out, "
                 "or name a --runtime, which reads prompts so many tokens at a time"
             )
+        if microbatch == 0 and self.runtime is not None:
+            raise UserError("--microbatch 0: an engine reads a prompt in passes of 1 token or more; give how many")
         usual = (self.runtime and self.runtime.microbatch) or MICROBATCH
         return usual if microbatch is None else microbatch
 
@@ -149,11 +159,14 @@ class Workload:
         carries = self.op_offload and self.runtime.carries and not self.hw.unified
         layers, blocks = self.model.layers, self.cpu_blocks
         dense = sum(x.attention.bytes + x.ffn.bytes + x.shared.bytes for x in layers[:blocks])
-        dense += self.model.head.bytes * (self.gpu_layers == 0) + self.model.embedding.bytes * (self.hw.cpu is not None)
+        dense += self.model.head.bytes * (self.gpu_layers == 0) + self.model.embedding.bytes
+        apart = self.hw.cpu is not None and self.hw.cpu.memory != self.hw.device.memory
+        if not apart:  # one memory has all of it
+            dense, blocks = 0, 0
         one = [layer.kv_bytes(self.context, self.microbatch) for layer in layers]
-        kv = self.kv_bytes * sum(one[: blocks if self.kv_offload else None]) // max(sum(one), 1)
+        kv = self.kv_bytes * sum(one[: None if apart and not self.kv_offload else blocks]) // max(sum(one), 1)
         return {
-            "pass_tokens": 0 if beside is None else self.microbatch, "carries": carries, "beside_bytes_of_engine": int(beside or 0),
+            "pass_tokens": 0 if beside is None else self.largest_pass, "carries": carries, "beside_bytes_of_engine": int(beside or 0),
             "host_dense_bytes": dense, "host_kv_bytes": kv,
         }  # fmt: skip
 
@@ -178,7 +191,7 @@ class Workload:
         if self.runtime is None:
             return Costs(self.hw, self.model, self.trace, graphs=self.graphs)
         how: dict[str, Any] = {"threads": self.threads, "offload": self.op_offload}
-        how |= {"cpu_blocks": self.cpu_blocks, "kv_on_cpu": not self.kv_offload}
+        how |= {"cpu_blocks": self.cpu_blocks, "kv_on_cpu": not self.kv_offload, "head_on_cpu": self.gpu_layers == 0}
         return RuntimeCosts(self.hw, self.model, self.trace, self.runtime, **how)
 
     def engine(self, wish: str = "auto", *, spans: bool = False, runs: int = 1) -> Engine:
@@ -233,7 +246,7 @@ class Workload:
         other = Workload(hw, trace, self.model, context=self.context, graphs=self.graphs, **same)
         for name in ("runtime", "threads", "op_offload", "gpu_layers", "kv_offload"):
             setattr(other, name, getattr(self, name))
-        other.microbatch = self.microbatch
+        other.microbatch, other.largest_pass = self.microbatch, self.largest_pass
         other.memory = Memory(hw, self.model, other.kv_bytes, **other._of_engine())
         other.counted, other.text, other.lengths = self.counted, self.text, self.lengths
         return other
@@ -263,6 +276,7 @@ class Workload:
         if self.runtime is not None:
             said["runtime"] = {"name": self.runtime.name, "digest": self.runtime.digest}
             said |= {name: getattr(self, name) for name in ("threads", "op_offload", "gpu_layers", "kv_offload")}
+            said["host_memory"] = self.runtime.host_memory
         lengths = {name: getattr(self.lengths, name) for name in ("prompt", "generate", "depth")}
         if self.clock_driven is not None:
             lengths["requests"] = self.lengths.sequences
