@@ -55,17 +55,19 @@ class RuntimeCosts(Costs):
 
     def __init__(
         self, hw: Hardware, model: ModelShape, trace: Trace, runtime: Runtime, *, threads: int | None = None, offload: bool = True,
-        cpu_blocks: int = 0, kv_on_cpu: bool = False,
+        cpu_blocks: int = 0, kv_on_cpu: bool = False, head_on_cpu: bool = False,
     ) -> None:  # fmt: skip
         """threads: that the engine uses on the CPU (default: one for each core). offload: large passes may carry what the CPU has over
         the link. cpu_blocks: the first so many layers are the CPU's whole, but for experts, which the placement gives. kv_on_cpu: so are
-        all caches. Raises UserError for a machine without the figures that the engine's constants stand on."""
+        all caches; head_on_cpu: so is the output. Raises UserError for a machine without the figures that the
+        engine's constants stand on."""
         marked = replace(
             model, layers=tuple(_marked(i, layer, cpu_blocks, kv_on_cpu) for i, layer in enumerate(model.layers))
         )
         super().__init__(replace(hw, link=replace(hw.link, host_memory=runtime.host_memory)), marked, trace)
         check_figures(hw, runtime)
         self.runtime, self.threads, self.may_carry = runtime, threads, offload and runtime.carries and not hw.unified
+        self.head_on_cpu = head_on_cpu
         self.launch_ps = self.grouped_extra_ps = 0  # fixed times are part of each piece
         self.soft_shares = soft_shares(1.0)  # the time of reading and the time of computing add up
         unit, peak = hw.device, _peak(hw)
@@ -79,6 +81,8 @@ class RuntimeCosts(Costs):
         self._tile_rate = (runtime.of("prompt.tiles") or 0) * peak
         self._flop_rate = self._rate_of("prompt.flops_per_clock", "prompt.peak")
         self._attention_rate = self._rate_of("prompt.attention_flops_per_clock", "prompt.attention_peak")
+        if cpu_blocks or kv_on_cpu or head_on_cpu:
+            _ = self.cpu  # says what machine or engine has not
 
     def _rate_of(self, per_clock: str, share: str) -> float:
         """FLOPs per second: so many in a clock of each processor, or a share of the peak; else what the profile states."""
@@ -156,7 +160,8 @@ class RuntimeCosts(Costs):
         if size not in self._pieces:
             kinds = [piece for layer in self.kinds for piece in self._dense_pieces(layer, size)]
             once = self._fixed_ps("end") + (self.runtime.of("decode.pass") or 0.0) * PS_PER_S
-            self._pieces[size] = [*kinds, self._piece("head", self._product_s(self.model.head, size.sequences), once)]
+            head = self._on_cpu_s if self.head_on_cpu else self._product_s
+            self._pieces[size] = [*kinds, self._piece("head", head(self.model.head, size.sequences), once)]
         return self._pieces[size]
 
     def _dense_pieces(self, layer: Layer, size: PassSize) -> list[Piece]:
@@ -199,10 +204,10 @@ class RuntimeCosts(Costs):
         if self.runtime.only_stores:
             return self._pieces_over_the_link(layer, size)
         state = 2 * size.sequences * layer.state_bytes / (1000 * self.cpu.rate)
-        attention = self._on_cpu_s(layer.attention, size) + self._cache_on_cpu_s(layer, size) + state
+        attention = self._on_cpu_s(layer.attention, size.tokens) + self._cache_on_cpu_s(layer, size) + state
         found = [self._piece("attention", attention, 0.0)]
         if not layer.n_experts and layer.ffn.bytes:
-            found.append(self._piece("ffn", self._on_cpu_s(layer.ffn, size), 0.0))
+            found.append(self._piece("ffn", self._on_cpu_s(layer.ffn, size.tokens), 0.0))
         return found
 
     def _pieces_over_the_link(self, layer: Layer, size: PassSize) -> list[Piece]:
@@ -217,19 +222,18 @@ class RuntimeCosts(Costs):
             )
         return found
 
-    def _on_cpu_s(self, part: Part, size: PassSize) -> float:
-        """Weights of the CPU in a pass."""
-        if self.carries(size):
-            return part.bytes / link_bytes_per_s(self.hw) + self._product_s(part, size.tokens)
-        return max(part.bytes / (1000 * self.cpu.rate), size.tokens * part.flops_per_token / self.cpu.flops_per_s)
+    def _on_cpu_s(self, part: Part, rows: int) -> float:
+        """A product of `rows` rows whose weights are the CPU's."""
+        if self.carries(PassSize(rows, 1, (), ())):
+            return part.bytes / link_bytes_per_s(self.hw) + self._product_s(part, rows)
+        return max(part.bytes / (1000 * self.cpu.rate), rows * part.flops_per_token / self.cpu.flops_per_s)
 
     def shared(self, column: int, tokens: int) -> Chain:
         key = (column, tokens)
         if key not in self._shared:
             layer = self.moe_layers[column]
             if ON_CPU in layer.features and layer.shared.bytes:
-                size = PassSize(tokens, 1, (), ())
-                piece = self._piece("shared", self._on_cpu_s(layer.shared, size), 0.0)
+                piece = self._piece("shared", self._on_cpu_s(layer.shared, tokens), 0.0)
                 self._shared[key] = Chain(piece.ps, (piece,))
                 return self._shared[key]
             gate = ("shared_gate",) if "shared_gate" in layer.features else ()
@@ -288,7 +292,7 @@ class RuntimeCosts(Costs):
             return CpuCosts(hw, self.model)  # which says so; or whose times are never asked for
         if share is None:
             raise UserError(
-                f"the runtime {runtime.name} computes no experts on the CPU; leave --placement and --miss out"
+                f"the runtime {runtime.name} computes nothing on the CPU; leave --placement, --miss, --gpu-layers and --kv-offload out"
             )
         rate = float(hw.cpu.quantised_bytes_per_s or self._cpu_rate(hw.cpu, share))
         unit = replace(

@@ -24,6 +24,7 @@ FOLDER = Path(__file__).parent
 ENGINES_REACH = (0.2, 0.95)  # of the speed of the ideal runtime: see docs/validation.md, "Absolute speed"
 IDEAL = "ideal"  # no engine: each launch costs its bytes or its FLOPs, at the rates of the profile
 MAKERS = ("any", "nvidia", "amd", "apple")  # of the devices that constants are of
+LEAST = 1e-6  # of a share or a number: below it an engine would do nothing at all
 KINDS = ("fitted", "measured", "read", "assumed")
 PARTS = ("attention", "ffn", "experts", "shared", "end", *FEATURES)  # what kernels are counted of; end: of a pass
 # Constants by section: what each measures; "?" = a file may leave it out.
@@ -191,8 +192,8 @@ def _number(value: Any, dimension: str, at: str) -> float:
     if dimension in ("bandwidth", "bytes"):
         return float(parse(value, dimension, at))
     most = 2.0 if dimension == "share" else 1e6
-    if type(value) not in (int, float) or not 0 < value <= most:
-        raise UserError(f"{at}: {reprlib.repr(value)} is no {dimension} above 0 and up to {most:g}")
+    if type(value) not in (int, float) or not LEAST <= value <= most:
+        raise UserError(f"{at}: {reprlib.repr(value)} is no {dimension} from {LEAST:g} to {most:g}")
     return float(value)
 
 

@@ -57,8 +57,19 @@ class Parser(argparse.ArgumentParser):
             self.register("action", name, Once)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        self._words, self.seen = _joined(list(sys.argv[1:] if args is None else args)), []
-        return super().parse_known_args(self._words, namespace)
+        self._words, self.seen = list(sys.argv[1:] if args is None else args), []
+        return super().parse_known_args(self._glued(), namespace)
+
+    def _glued(self) -> list[str]:
+        """The words, in which a flag of an engine that stands alone behind --flags is its value: --flags -cmoe is --flags=-cmoe."""
+        words = list[str]()
+        for word in self._words:
+            behind = words[-1:] == ["--flags"] and "--flags" in self._option_string_actions
+            if behind and word.startswith("-") and word.partition("=")[0] not in self._option_string_actions:
+                words[-1] += f"={word}"
+            else:
+                words.append(word)
+        return words
 
     def error(self, message: str) -> NoReturn:
         """An option that is not known comes first: what argparse misses may be a consequence of it."""
@@ -99,17 +110,6 @@ class Parser(argparse.ArgumentParser):
             return code
 
         self.set_defaults(command=command, parser=self)
-
-
-def _joined(words: list[str]) -> list[str]:
-    """Flags of an engine begin with a dash themselves: joined to --flags by a sign, they are no options of this command."""
-    found = list[str]()
-    for word in words:
-        if found and found[-1] == "--flags" and word.startswith("-"):
-            found[-1] = f"--flags={word}"
-        else:
-            found.append(word)
-    return found
 
 
 def integer(word: str) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from simmoe.explain.rows import BOTH, DECODE, PROMPT, Row
-from simmoe.play.flagged import options_of
+from simmoe.play.flagged import options_of, pass_tokens
 from simmoe.play.result import Run
 from simmoe.play.run import play
 from simmoe.play.scenario import Scenario
@@ -54,6 +54,7 @@ class Expected:
 def expected(base: Scenario, row: Row, said: Flags | None = None) -> Expected:
     """base: machine, model and runtime. said: flags of the whole command line, for what the output does not say."""
     flags = filled(row.flags, said)
+    flags = replace(flags, microbatch=pass_tokens(flags))
     try:
         options = _options(base, flags)
         runs = tuple(_played(base, options, flags, phase) for phase in (PROMPT, DECODE) if row.phase in (phase, BOTH))

@@ -51,6 +51,7 @@ OF_FORK = {
 TEST = re.compile(r"(?:pp ?(\d+))?\+?(?:tg ?(\d+))?(?:@pp(\d+))?(?: ?@ ?d(\d+))?")
 UNITS = {"MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "M": 10**6, "B": 10**9, "T": 10**12}
 MARK = '"avg_ts"'
+LIST = re.compile(r'\[(\{("build_commit".*)?)?')  # the line in which a list of records begins, whatever follows there
 BUILD = re.compile(r"build: ([0-9a-f]{6,}) \((\d+)\)")
 
 
@@ -74,8 +75,10 @@ def table(lines: list[str]) -> Iterator[Row]:
 
 def _json(lines: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Objects of one line (jsonl), and those of a list that goes over several (json)."""
-    start = next((i for i, one in enumerate(lines) if one.strip() in ("[", "[{")), len(lines))
-    end = next((i for i in range(len(lines) - 1, start, -1) if lines[i].strip() in ("]", "}]")), len(lines) - 1)
+    start = next((i for i, one in enumerate(lines) if LIST.fullmatch(one.strip())), len(lines))
+    end = next(
+        (i for i in range(len(lines) - 1, start - 1, -1) if lines[i].rstrip().endswith(("]", "}]"))), len(lines) - 1
+    )
     for i, one in enumerate(lines):
         if not start <= i <= end and one.startswith("{") and one.rstrip().endswith("}") and MARK in one:
             yield i + 1, _loaded(one, i + 1)
@@ -96,7 +99,7 @@ def _csv(lines: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
         (i for i, one in enumerate(lines) if "build_commit" in one and "," in one and not one.startswith("INSERT")),
         None,
     )
-    if start is None or lines[start].lstrip().startswith(("{", '"build_commit":', "CREATE")):
+    if start is None or lines[start].lstrip().startswith(("{", "[", '"build_commit":', "CREATE")):
         return
     names = next(csv.reader([lines[start]]))
     for i in range(start + 1, len(lines)):

@@ -28,13 +28,22 @@ NOTHING = (  # of what the line says: no part of a simulated time or memory
     "engine", "batch", "mlock", "repack", "host_buffer", "flash_attention", "graphs", "thread_pools", "batch_threads",
     "only_active_experts", "gpu_memory_share", "gpu_memory_bytes", "cpu_memory_bytes", "ignored", "overrides_before_cpu_moe",
 )  # fmt: skip
-HONOURED = (*SAME, "cpu_moe_blocks", "k_format", "v_format", "parallel", "kv_on_cpu", "mmap")
+LLAMA_CPP = ("llama.cpp", "ik_llama.cpp")
+MICROBATCH = 512  # their own -ub
+UNQUANTISED = ("f32", "f16", "bf16")
+AS_BY_ITSELF = (  # field, a value that says what holds without it, the option, and the word there that says the same
+    ("cpu_moe_blocks", 0, "placement", "n_cpu_moe=0"), ("parallel", 1, "batch", 1), ("kv_on_cpu", False, "kv_offload", True),
+    ("mmap", True, "mmap", True),
+)  # fmt: skip
+HONOURED = (*SAME, "mmap", "cpu_moe_blocks", "k_format", "v_format", "parallel", "kv_on_cpu")
 
 
 def options_of(flags: Flags) -> dict[str, Any]:
     """Options of a scenario by name. Raises UserError for what no option says yet."""
     said = {name: value for name, value in vars(flags).items() if value is not None and value != ()}
     said = {name: value for name, value in said.items() if value is not False or name == "op_offload"}
+    if (tokens := pass_tokens(flags)) is not None:
+        said["microbatch"] = tokens
     if devices := [name for name in DEVICES if said.get(name) not in (None, 1, "none", "layer")]:
         raise UserError(
             f"--flags: {devices[0].replace('_', ' ')} spreads a model over several devices; describe them in a profile"
@@ -43,14 +52,7 @@ def options_of(flags: Flags) -> dict[str, Any]:
         if name not in (*HONOURED, *NOTHING, *DEVICES):
             raise UserError(f"--flags: {name.replace('_', ' ')} is not simulated under this runtime; leave it out")
     found = {name: said[name] for name in SAME if said.get(name) is not None}
-    if flags.k_format != flags.v_format:
-        raise UserError(
-            f"--flags: keys in {flags.k_format} and values in {flags.v_format} are not simulated; give both one format"
-        )
-    if flags.k_format is not None:
-        found["kv_format"] = flags.k_format
-    if flags.kv_on_cpu:
-        found["kv_offload"] = False
+    found |= _of_caches(flags)
     if flags.mmap is False:
         found["mmap"] = False
     if flags.cpu_moe_blocks:
@@ -72,9 +74,38 @@ def stored(flags: Flags, model: ModelShape) -> Flags:
     return replace(flags, cpu_offload_bytes=None, gpu_layers=len(model.layers) + 1 - number)
 
 
+def pass_tokens(flags: Flags) -> int | None:
+    """The most tokens of a pass; None: as the engine says. llama.cpp makes no pass larger than what it is handed at once (-b)."""
+    if flags.engine in LLAMA_CPP and flags.batch is not None and flags.batch < (flags.microbatch or MICROBATCH):
+        return flags.batch
+    return flags.microbatch
+
+
+def _of_caches(flags: Flags) -> dict[str, Any]:
+    """Format, place and length of the KV cache. Raises UserError for what is not simulated, or what llama.cpp refuses."""
+    found: dict[str, Any] = {}
+    keys, values = (one or "f16" for one in flags.kv_formats)
+    if keys != values:
+        raise UserError(f"--flags: keys in {keys} and values in {values} are not simulated; give both one format")
+    if values not in UNQUANTISED and flags.flash_attention is False:
+        raise UserError(f"--flags: values in {values} need flash attention; leave -fa off out, or -ctk and -ctv")
+    if flags.k_format is not None or flags.v_format is not None:
+        found["kv_format"] = keys
+    if flags.kv_on_cpu:
+        found["kv_offload"] = False
+    if flags.context is not None and flags.engine in LLAMA_CPP:  # -c is of all sequences together
+        found["context"] = max(flags.context // (flags.parallel or 1), 1)
+    return found
+
+
 def merged(options: Mapping[str, Any], defaults: Mapping[str, Any], flags: Flags) -> dict[str, Any]:
     """The options with what the flags say. Raises UserError where both say something, and not the same."""
     found = dict(options)
+    for field, said, name, same in AS_BY_ITSELF:
+        if getattr(flags, field) == said and options[name] not in (defaults[name], same):
+            raise UserError(
+                f"--flags say the opposite of --{name.replace('_', '-')} {options[name] or 'none'}; say it once"
+            )
     for name, value in options_of(flags).items():
         if name == "model" and options[name] is not None:
             continue  # a file or a repository of that model, in the engine's words

@@ -163,6 +163,11 @@ def refuse_streaming(workload: Workload, plan: Plan) -> None:
     if runtime is None or runtime.streams or plan.device_budgets or plan.eviction in BOUNDS:
         return
     memory = memory_of(workload, plan)
+    if plan.started == COLD and memory.left_bytes:
+        how = "--cold-per-sequence" if plan.cold_per_sequence else "--start cold"
+        raise UserError(
+            f"{how} empties slots that would be filled again, and {runtime.name} loads no experts while it runs; leave it out"
+        )
     streams = memory.left_bytes - plan.budget_bytes
     if streams <= 0:
         return

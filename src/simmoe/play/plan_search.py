@@ -152,6 +152,12 @@ class Search:
         """Without op offload the CPU computes prompts at its own rate, whatever the microbatch; and 8 bits cost precision."""
         if not setup.op_offload and (not setup.blocks or setup.microbatch != MICROBATCHES[0]):
             return False
+        if (
+            not setup.op_offload and self.goal == "decode"
+        ):  # which decodes alike: only a block more on the device would help
+            carrying = self.least(setup.microbatch, setup.kv_format, True, self.room_bytes)
+            if carrying is not None and carrying <= setup.blocks:
+                return False
         plain = self.least(setup.microbatch, None, setup.op_offload, self.room_bytes)
         return setup.kv_format is None or plain is None or setup.blocks < plain
 

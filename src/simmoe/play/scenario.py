@@ -40,6 +40,9 @@ MACHINE, WORKLOAD, MEMORY, POLICY, ENGINE = "machine", "model and trace", "memor
 NAME = "NAME|FILE"
 
 
+_OF_RUNTIME = {"threads": None, "op_offload": True, "mmap": True, "gpu_layers": None, "kv_offload": True}
+
+
 def _hardware() -> type:
     from simmoe.simulator.nouns.hardware import Hardware
 
@@ -363,13 +366,7 @@ class Scenario:
     def _check_runtime(self) -> None:
         """Raises UserError for an option that has no meaning with this runtime."""
         if self.runtime == "ideal":
-            for name, off in (
-                ("threads", None),
-                ("op_offload", True),
-                ("gpu_layers", None),
-                ("kv_offload", True),
-                ("mmap", True),
-            ):
+            for name, off in _OF_RUNTIME.items():
                 if getattr(self, name) != off:
                     raise UserError(
                         f"{OPTIONS[name].flag} {OPTIONS[name].about.kind.word(getattr(self, name))}: the ideal runtime has none; name an "

@@ -107,6 +107,9 @@ class Workload:
         self.context = int(whole.position.max()) + 1 if context is None else self._enough(context)
         self.microbatch = self._beside_windows(microbatch)
         self.kv_bytes = kv_bytes(self.model, whole, self.context, self.max_batch, self.microbatch)
+        self.largest_pass = max(
+            self.microbatch, int(np.diff(whole.pass_ptr).max())
+        )  # that an engine reserves buffers for
         self.memory = Memory(self.hw, self.model, self.kv_bytes, **self._of_engine())
         self.graphs = graphs
         self.placements = dict[tuple[str, int], Ints]()  # of play/plan.py, so that each is asked once
@@ -144,6 +147,8 @@ class Workload:
                 f"--microbatch {microbatch}: no layer of {self.model.name} has a window or chunks, so nothing would change; leave it out, "
                 "or name a --runtime, which reads prompts so many tokens at a time"
             )
+        if microbatch == 0 and self.runtime is not None:
+            raise UserError("--microbatch 0: an engine reads a prompt in passes of 1 token or more; give how many")
         usual = (self.runtime and self.runtime.microbatch) or MICROBATCH
         return usual if microbatch is None else microbatch
 
@@ -155,12 +160,15 @@ class Workload:
         carries = self.op_offload and self.runtime.carries and not self.hw.unified
         layers, blocks = self.model.layers, self.cpu_blocks
         dense = sum(x.attention.bytes + x.ffn.bytes + x.shared.bytes for x in layers[:blocks])
-        dense += self.model.head.bytes * (self.gpu_layers == 0) + self.model.embedding.bytes * (self.hw.cpu is not None)
+        dense += self.model.head.bytes * (self.gpu_layers == 0) + self.model.embedding.bytes
+        apart = self.hw.cpu is not None and self.hw.cpu.memory != self.hw.device.memory
+        if not apart:  # one memory has all of it
+            dense, blocks = 0, 0
         one = [layer.kv_bytes(self.context, self.microbatch) for layer in layers]
         there = 0 if self.runtime.only_stores else blocks
-        kv = self.kv_bytes * sum(one[: there if self.kv_offload else None]) // max(sum(one), 1)
+        kv = self.kv_bytes * sum(one[: None if apart and not self.kv_offload else there]) // max(sum(one), 1)
         return {
-            "pass_tokens": 0 if beside is None else self.microbatch, "carries": carries, "beside_bytes_of_engine": int(beside or 0),
+            "pass_tokens": 0 if beside is None else self.largest_pass, "carries": carries, "beside_bytes_of_engine": int(beside or 0),
             "host_dense_bytes": dense, "host_kv_bytes": kv,
         }  # fmt: skip
 
@@ -185,7 +193,7 @@ class Workload:
         if self.runtime is None:
             return Costs(self.hw, self.model, self.trace, graphs=self.graphs)
         how: dict[str, Any] = {"threads": self.threads, "offload": self.op_offload}
-        how |= {"cpu_blocks": self.cpu_blocks, "kv_on_cpu": not self.kv_offload}
+        how |= {"cpu_blocks": self.cpu_blocks, "kv_on_cpu": not self.kv_offload, "head_on_cpu": self.gpu_layers == 0}
         return RuntimeCosts(self.hw, self.model, self.trace, self.runtime, **how)
 
     def engine(self, wish: str = "auto", *, spans: bool = False, runs: int = 1) -> Engine:
@@ -240,7 +248,7 @@ class Workload:
         other = Workload(hw, trace, self.model, context=self.context, graphs=self.graphs, **same)
         for name in ("runtime", "threads", "op_offload", "gpu_layers", "kv_offload", "mmap"):
             setattr(other, name, getattr(self, name))
-        other.microbatch = self.microbatch
+        other.microbatch, other.largest_pass = self.microbatch, self.largest_pass
         other.memory = Memory(hw, self.model, other.kv_bytes, **other._of_engine())
         other.counted, other.text, other.lengths = self.counted, self.text, self.lengths
         return other
