@@ -102,6 +102,15 @@ def test_a_run_whose_decisions_are_others_is_refused(tmp_path):
         runner.play(copied(tmp_path, misses="35"))
 
 
+def test_a_trace_outside_the_project_is_read_from_its_folder(tmp_path, monkeypatch):
+    one = copied(tmp_path)
+    away = replace(one, setting={**one.setting, "traces": {"oracle": "drawn.npz"}})
+    monkeypatch.setenv("SIMMOE_TRACES", str(tmp_path))
+    assert runner.play(away).why_not == "trace not at hand: drawn.npz; set SIMMOE_TRACES to the folder that holds it"
+    simmoe.save_trace(simmoe.load_trace("oracle"), tmp_path / "drawn.npz")
+    assert runner.play(away).lines[0].predicted == runner.play(one).lines[0].predicted
+
+
 def test_no_time_of_a_run_enters_its_prediction(tmp_path):
     (first,) = runner.play(copied(tmp_path)).lines
     (other,) = runner.play(copied(tmp_path, ms_per_token_mean="3.5")).lines
