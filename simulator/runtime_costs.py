@@ -290,6 +290,11 @@ def _marked(number: int, layer: Layer, cpu_blocks: int, kv_on_cpu: bool) -> Laye
 def check_figures(hw: Hardware, runtime: Runtime) -> None:
     """Raises UserError for a machine of which something is not known that the engine's constants multiply."""
     unit = hw.device
+    if runtime.device == "cpu" != unit.name:
+        raise UserError(
+            f"--runtime {runtime.name} computes on a CPU alone, and the device of {hw.name} is its {unit.name}: name a machine whose "
+            "device is the CPU, or an engine for that device (`simmoe runtime list`)"
+        )
     stated = {"processors": unit.processors, "clock": unit.clock_hz}
     asked = [
         path for path in ("decode.kernel", "decode.per_clock", "prompt.flops_per_clock") if runtime.of(path) is not None
