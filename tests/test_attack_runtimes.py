@@ -176,3 +176,54 @@ def test_fault_plan_lists_nothing_that_is_only_worse(played):
     best = played("plan", *MODEL[1:4], *BOX, "--goal", "decode")["best"]
     speeds = [(one["n_cpu_moe"], one["kv_format"], one["microbatch"]) for one in best]
     assert len(set(speeds)) == len(best) == 3
+
+
+@pytest.mark.parametrize("words", [(), ("--kv-offload", "none")])
+def test_fault_the_cpu_engine_is_not_timed_on_a_gpu(refused, words):
+    said = refused("run", "--hw", "gh200", *MODEL, "--runtime", "llama_cpp_cpu", *words)
+    assert "computes on a CPU alone, and the device of gh200 is its gpu" in said
+
+
+def test_fault_explain_says_that_the_flags_do_not_fit_the_card(capsys):
+    """17.6 GB of experts on a card of 12 GB: the flags of the measurement are missing."""
+    assert main(["explain", "tok_s=18", *BOX, *MODEL[:4]]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "the model does not fit on the device with these flags" in said and "-ncmoe" in said
+    assert main(["explain", "tok_s=18", *BOX, *MODEL[:4], "--flags", "-ncmoe 32"]) == 0
+    assert "does not fit" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("machine", [("--hw", "strix_halo"), BOX])
+def test_fault_plan_counts_the_memory_that_run_counts(played, machine):
+    """One law of memory for both commands, on machines of one memory too."""
+    line = played("plan", *MODEL[1:4], *machine, "--runtime", "llama_cpp_vulkan", "--context", "4k")["best"][0]
+    flags = line["command"].removeprefix("llama-server ").replace("-m qwen3-30b-a3b", "")
+    held = played("run", *machine, *MODEL, "--runtime", "llama_cpp_vulkan", "--flags", flags)["memory_bytes"]
+    planned = line["device_bytes"]
+    for part, name in (
+        ("dense", "dense"),
+        ("kv", "kv"),
+        ("experts", "experts"),
+        ("compute", "buffers"),
+        ("total", "total"),
+    ):
+        assert planned[part] == held[name], part
+
+
+def test_fault_what_plan_prints_is_what_run_plays(played):
+    """The prompt speed of a line that plan prints is that of the passes which run plays under its flags."""
+    line = played("plan", *MODEL[1:4], *BOX, "--context", "8k", "--goal", "prompt")["best"][0]
+    flags = line["command"].removeprefix("llama-server ").replace("-m qwen3-30b-a3b", "")
+    run = played(
+        "run", *BOX, *MODEL[:4], "--prompt", "4096", "--generate", "2", "--runtime", "llama_cpp_cuda", "--flags", flags
+    )
+    assert run["prompt_tok_s"] == pytest.approx(line["prompt_tok_s"]["value"], rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("kernels", "said"), [("attention: -100", "kernels.attention is -100"), ("ungated: -20", "with ungated -20")]
+)
+def test_fault_less_than_no_kernels(refused, tmp_path, kernels, said):
+    file = tmp_path / "few.yaml"
+    file.write_text(f"extends: llama_cpp_cuda\nname: few\nkernels: {{{kernels}}}\n")
+    assert said in refused("runtime", "show", str(file))

@@ -146,6 +146,7 @@ def runtime(data: object, where: str) -> Runtime:
         host_memory=_one_of(data.get("host_memory", "pinned"), ("pinned", "pageable"), f"{where}: host_memory"),
         kernels=_kernels(data["kernels"], where),
         constants=constants,
+        device=_one_of(data.get("device", "gpu"), ("gpu", "cpu"), f"{where}: device"),
         digest=hashlib.sha256(text.encode("ascii")).hexdigest(),
     )
 
@@ -205,6 +206,12 @@ def _kernels(data: object, where: str) -> dict[str, int]:
             raise UserError(f"{where}: kernels.{part} is unknown; {among(part, PARTS, listing='docs/runtimes.md')}")
         if type(count) is not int or not -100 <= count <= 1000:
             raise UserError(f"{where}: kernels.{part} is {reprlib.repr(count)}; write a whole number of kernels")
+    fewer = min(data.get("ungated", 0), 0)  # the one word that takes kernels away
+    for part, count in data.items():
+        if part != "ungated" and count + (fewer if part in ("ffn", "experts", "shared") else 0) < 0:
+            raise UserError(
+                f"{where}: kernels.{part} is {count}{f' with ungated {fewer}' * (count >= 0)}, below no kernels at all"
+            )
     return dict(data)
 
 

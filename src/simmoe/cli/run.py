@@ -61,6 +61,7 @@ def run(a: argparse.Namespace) -> None:
         workload = opened.workload()
         plan = scenario.plan(workload)
         if not drawn:
+            running.require(workload, plan)  # a refusal is one line
             patience.told(opened, "run", *_times(a, opened, one))
         if a.perfetto:
             devices.refuse(plan, workload.hw, "--perfetto (a lane for one device and its link)")

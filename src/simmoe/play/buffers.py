@@ -49,11 +49,13 @@ def _matrices(layer: Layer) -> int:
     return 2 if "ungated" in layer.features else 3
 
 
-def device_bytes(model: ModelShape, blocks_on_cpu: int, context: int, microbatch: int, carries: bool) -> dict[str, int]:
-    """What llama.cpp puts on one card by kind; the input embedding stays in host memory."""
+def device_bytes(
+    model: ModelShape, blocks_on_cpu: int, context: int, microbatch: int, carries: bool, apart: bool = True
+) -> dict[str, int]:
+    """What llama.cpp puts on one card by kind. apart: there is host memory beside the card, in which the input embedding stays."""
     experts = sum(layer.expert_bytes for layer in model.layers[blocks_on_cpu:])
     parts = {
-        "dense": model.dense_bytes - model.embedding.bytes,
+        "dense": model.dense_bytes - model.embedding.bytes * apart,
         "kv": model.kv_bytes(context, microbatch),
         "experts": experts,
         "compute": buffer_bytes(model, microbatch, blocks_on_cpu, carries),
@@ -61,12 +63,14 @@ def device_bytes(model: ModelShape, blocks_on_cpu: int, context: int, microbatch
     return {**parts, "total": sum(parts.values())}
 
 
-def least_blocks(model: ModelShape, room_bytes: int, context: int, microbatch: int, carries: bool) -> int | None:
+def least_blocks(
+    model: ModelShape, room_bytes: int, context: int, microbatch: int, carries: bool, apart: bool = True
+) -> int | None:
     """The fewest blocks from 0 whose experts must be on the CPU so that the rest fits into `room_bytes`; None: no number is enough."""
-    if device_bytes(model, 0, context, microbatch, carries)["total"] <= room_bytes:
+    if device_bytes(model, 0, context, microbatch, carries, apart)["total"] <= room_bytes:
         return 0
     number = len(model.layers)
-    left = room_bytes - device_bytes(model, number, context, microbatch, carries)["total"]
+    left = room_bytes - device_bytes(model, number, context, microbatch, carries, apart)["total"]
     while number > 1 and left >= model.layers[number - 1].expert_bytes:
         number -= 1
         left -= model.layers[number].expert_bytes

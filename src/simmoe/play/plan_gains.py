@@ -63,4 +63,6 @@ def fit_params_blocks(search: Search, setup: Setup) -> int | None:
     """Blocks whose experts llama-fit-params (common/fit.cpp) would leave to the CPU for the same -ub, -c and KV format: it fills the card
     from the back and keeps FIT_MARGIN_BYTES free, where this search keeps BESIDE_BYTES; of one more block it may place a part."""
     model, room = search.shapes[setup.kv_format], search.room_bytes + BESIDE_BYTES - FIT_MARGIN_BYTES
-    return least_blocks(model, room, search.context, setup.microbatch, search.carries(setup))
+    return least_blocks(
+        model, room, search.context, setup.microbatch, search.carries(setup), search.host_bytes is not None
+    )

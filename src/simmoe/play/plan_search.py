@@ -107,7 +107,9 @@ class Search:
 
     def least(self, microbatch: int, kv: str | None, carries: bool, room_bytes: int) -> int | None:
         """The fewest blocks on the CPU that fit into the device and its host; None: no number does."""
-        blocks = least_blocks(self.shapes[kv], room_bytes, self.context, microbatch, carries)
+        blocks = least_blocks(
+            self.shapes[kv], room_bytes, self.context, microbatch, carries, self.host_bytes is not None
+        )
         if blocks is None or (blocks and (self.host_bytes is None or self.host_left(kv, blocks) < 0)):
             return None
         return blocks
@@ -164,7 +166,7 @@ class Search:
     def _nothing_fits(self) -> DoesNotFit:
         model = self.shapes[KV_FORMATS[-1]]
         most = len(model.layers) if self.host_bytes is not None else 0
-        needs = device_bytes(model, most, self.context, MICROBATCHES[0], False)
+        needs = device_bytes(model, most, self.context, MICROBATCHES[0], False, self.host_bytes is not None)
         short = needs["total"] - self.room_bytes
         if short > 0:
             where = f"{nbytes(needs['total'])} are needed on the device and {nbytes(self.room_bytes)} are there"
@@ -226,7 +228,8 @@ class Search:
 
     def _device(self, setup: Setup) -> dict[str, int]:
         carries = self.carries(setup)
-        return device_bytes(self.shapes[setup.kv_format], setup.blocks, self.context, setup.microbatch, carries)
+        apart = self.host_bytes is not None
+        return device_bytes(self.shapes[setup.kv_format], setup.blocks, self.context, setup.microbatch, carries, apart)
 
     def best(self) -> list[Setup]:
         """The best few; of those that are equal, the one that leaves most memory."""

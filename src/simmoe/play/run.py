@@ -52,14 +52,18 @@ def run(
         return play(workload, scenario.plan(workload), wish=scenario.engine)
 
 
+def require(workload: Workload, plan: Plan) -> None:
+    """Raises DoesNotFit where a memory does not hold what the plan puts there."""
+    if not plan.device_budgets and plan.eviction not in BOUNDS:
+        memory_of(workload, plan).require(plan.budget_bytes, plan.page_cache_bytes, plan.started == COLD)
+
+
 def play(
     workload: Workload, plan: Plan, engine: Engine | None = None, spans: Spans | None = None, wish: str = "auto"
 ) -> Run:
     """Decide, then time; without `engine` by the one that is wished for, or that pays."""
     one_of("scope", plan.scope, SCOPES)
-    if not plan.device_budgets and plan.eviction not in BOUNDS:
-        # before an engine is chosen: that expands the trace, to gigabytes of a long one
-        memory_of(workload, plan).require(plan.budget_bytes, plan.page_cache_bytes, plan.started == COLD)
+    require(workload, plan)  # before an engine is chosen: that expands the trace, to gigabytes of a long one
     engine = engine or workload.engine(wish, spans=spans is not None)
     if plan.device_budgets:
         return _on_several(workload, plan, engine, spans)

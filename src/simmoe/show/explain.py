@@ -9,6 +9,7 @@ from typing import Any
 from simmoe.explain.expected import Expected, expected
 from simmoe.explain.fitted import LINK, RESIDENT_DECODE, Fit, fits, layer_s
 from simmoe.explain.rows import PROMPT, Row
+from simmoe.play.plan import memory_of
 from simmoe.play.plan_search import ENGINES, Choice, Search
 from simmoe.play.scenario import Scenario
 from simmoe.policies.flags import Flags, written
@@ -16,6 +17,7 @@ from simmoe.policies.runtime import SECTIONS
 from simmoe.show.grid import Column, Grid
 from simmoe.show.screen import Screen
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.units import nbytes
 
 FAR = 0.05  # a parameter count that differs more is another model's
 WORTH = 1.03  # times as fast: less is not worth another command line
@@ -61,10 +63,28 @@ def explained(base: Scenario, rows: Sequence[Row], said: Flags | None) -> Explai
 def _cautions(played: list[Expected]) -> list[str]:
     model = played[0].runs[0].workload.model
     params = next((one.row.params for one in played if one.row.params), None)
+    notes = [text for one in played for text in _does_not_fit(one)]
     if not params or abs(params / model.total_params - 1) <= FAR:
-        return []
+        return notes
     has = f"{model.name} has {model.total_params / 1e9:.3g} B"
-    return [f"The rows are of a model of {params / 1e9:.3g} B parameters, and {has}: is it the one?"]
+    return [*notes, f"The rows are of a model of {params / 1e9:.3g} B parameters, and {has}: is it the one?"]
+
+
+def _does_not_fit(one: Expected) -> list[str]:
+    """The engine would have refused the flags of a row, or the driver spilled: what is fitted to it means nothing."""
+    run = one.runs[0]
+    memory = memory_of(run.workload, run.plan)
+    if (
+        run.workload.runtime is None
+        or run.workload.runtime.streams
+        or not (short := memory.short_by(memory.left_bytes))
+    ):
+        return []
+    said = (
+        f"Line {one.row.line}: the model does not fit on the device with these flags, {nbytes(short)} are missing; name those of the "
+        "measurement, such as --flags '-ncmoe 24', before what is fitted is believed."
+    )
+    return [said]
 
 
 def _faster(base: Scenario, played: list[Expected]) -> tuple[Choice | None, tuple[float, float] | None]:
