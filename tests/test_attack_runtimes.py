@@ -181,7 +181,7 @@ def test_fault_plan_lists_nothing_that_is_only_worse(played):
 @pytest.mark.parametrize("words", [(), ("--kv-offload", "none")])
 def test_fault_the_cpu_engine_is_not_timed_on_a_gpu(refused, words):
     said = refused("run", "--hw", "gh200", *MODEL, "--runtime", "llama_cpp_cpu", *words)
-    assert "computes on a CPU alone, and the device of gh200 is its gpu" in said
+    assert "computes on the CPU alone, and gh200 computes on its gpu" in said
 
 
 def test_fault_explain_says_that_the_flags_do_not_fit_the_card(capsys):

@@ -67,7 +67,7 @@ def test_a_prompt_too_takes_what_is_offloaded_over_the_link(capsys):
     ("words", "line"),
     [
         (("--runtime", "sglang", "--flags", "--cpu-offload-gb 4"), "cpu offload bytes is not simulated under this runtime"),
-        (("--runtime", "vllm", "--op-offload", "none", "--placement", "n_cpu_moe=4"), "vllm computes no experts on the CPU"),
+        (("--runtime", "vllm", "--op-offload", "none", "--placement", "n_cpu_moe=4"), "vllm computes nothing on the CPU"),
         (("--runtime", "big_moe_on_edge"), "computes on the CPU alone, and rtx_3090"),
     ],
 )  # fmt: skip

@@ -146,7 +146,6 @@ def runtime(data: object, where: str) -> Runtime:
         host_memory=_one_of(data.get("host_memory", "pinned"), ("pinned", "pageable"), f"{where}: host_memory"),
         kernels=_kernels(data["kernels"], where),
         constants=constants,
-        device=_one_of(data.get("device", "gpu"), ("gpu", "cpu"), f"{where}: device"),
         digest=hashlib.sha256(text.encode("ascii")).hexdigest(),
     )
 

@@ -37,7 +37,6 @@ class Runtime:
     kernels: Mapping[str, int]  # launched in one pass, by part of a layer and by word of Layer.features
     constants: Mapping[str, Constant]
     digest: str = ""
-    device: str = "gpu"  # what it computes on: gpu, or cpu alone
 
     def __repr__(self) -> str:
         return plain(f"<Runtime {self.name}: {self.title}>")
