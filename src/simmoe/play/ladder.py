@@ -139,10 +139,11 @@ def alike(workload: Workload, plan: Plan) -> Plan:
 
 def climb(workload: Workload, plan: Plan, wish: str = "auto") -> Ladder:
     """The ladder of `workload`; the budget of `plan` is ignored."""
-    engine = workload.runtime
-    if engine is not None and not engine.streams:
+    runtime = workload.runtime
+    if runtime is not None and not runtime.streams:
         raise UserError(
-            f"{engine.name} loads no experts while it runs, so a ladder of budgets says nothing of it: `simmoe run` plays what the device holds"
+            f"{runtime.name} loads no experts while it runs, so a ladder of budgets says nothing of it: `simmoe run` plays what the device "
+            "holds"
         )
     devices.refuse(plan, workload.hw, "a ladder of budgets (name one with --budget)")
     plan = alike(workload, plan)
