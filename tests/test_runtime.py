@@ -328,7 +328,7 @@ def test_a_result_says_its_runtime_and_an_ideal_one_what_engines_reach(capsys):
     low, high = engine["band"]["hardware"]
     assert low < engine["tok_s"] < high
     assert main(["run", *RTX]) == 0
-    assert "Ideal runtime: real engines reach" in capsys.readouterr().out
+    assert "Ideal runtime: real engines decode at" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ the same kind would do. Neither covers a wrong model of the engine.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from simmoe import hardware_profiles
 from simmoe.play.result import Run
 from simmoe.play.run import play
 from simmoe.play.tokens import kept_by_pass
+from simmoe.policies.runtime import LEAVES
 
 BLOCK = 64  # consecutive decode passes that are drawn together, so that locality stays in
 DRAWS = 1000
@@ -42,8 +44,18 @@ def band(run: Run) -> Band | None:
         speed = at.tok_s
         prompts.append(at.prompt_tok_s or 0.0)
         ends.append(run.tok_s if speed is None else speed)
-    prompt = (min(prompts), max(prompts)) if run.prompt_tok_s else None
-    return Band((min(ends), max(ends)), _bootstrap(run), prompt)
+    leaves = LEAVES if runtime else dict.fromkeys(LEAVES, 0.0)
+    prompt = around(run.prompt_tok_s, prompts, leaves["prompt"]) if run.prompt_tok_s else None
+    return Band(around(run.tok_s, ends, leaves["decode"]), _bootstrap(run), prompt)
+
+
+def around(value: float, ends: Sequence[float], leaves: float) -> tuple[float, float]:
+    """The ends, with what the laws leave beside them, as errors that know nothing of each other."""
+    low, high = min(value, *ends), max(value, *ends)
+    if not leaves:
+        return low, high
+    down, up = (np.hypot(np.log(end / value), leaves) for end in (low, high))
+    return float(value * np.exp(-down)), float(value * np.exp(up))
 
 
 def _bootstrap(run: Run) -> tuple[float, float]:

@@ -11,11 +11,13 @@ import numpy as np
 
 from simmoe import hardware_profiles
 from simmoe.play.buffers import device_bytes, least_blocks
+from simmoe.play.confidence import around
 from simmoe.play.lengths import Lengths, drawn
 from simmoe.play.result import Run
 from simmoe.play.run import play
 from simmoe.play.scenario import Scenario
 from simmoe.policies.flags import ALL, Flags
+from simmoe.policies.runtime import LEAVES
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.errors import DoesNotFit, UserError
 from simmoe.simulator.nouns.runtime import Runtime
@@ -257,7 +259,8 @@ class Search:
             hardware_profiles.bounds(run.workload.hw), (self._end("slowest"), self._end("fastest")), strict=True
         ):
             ends.append(speed_of(play(run.workload.on(hw, replace(engine, host_memory=_memory_of(run))), run.plan)))
-        return Speed(ends[0], min(ends), max(ends))
+        leaves = LEAVES["decode" if run.decode_passes.any() else "prompt"]
+        return Speed(ends[0], *around(ends[0], ends, leaves))
 
     def _end(self, which: str) -> Runtime:
         found: Runtime = getattr(self.runtime, which)

@@ -171,7 +171,7 @@ def of_runtime(workload: Workload) -> str:
     runtime = workload.runtime
     if runtime is None:
         low, high = (f"{share:.0%}" for share in runtimes.ENGINES_REACH)
-        return f"Ideal runtime: real engines reach {low} to {high} of such speeds; --runtime NAME times one (simmoe runtime list)"
+        return f"Ideal runtime: real engines decode at {low} to {high} of such speeds; --runtime NAME times one (simmoe runtime list)"
     threads = f", {workload.threads} threads" if workload.threads else ""
     return f"Runtime {runtime.name}{threads}: constants of builds {runtime.builds} (simmoe runtime show {runtime.name})"
 
@@ -203,9 +203,9 @@ def show_band(run: Run, found: Band, out: Screen) -> None:
     """The ranges around tok/s."""
     (slow, fast), (low, high) = found.hardware, found.text
     texts = f", {number(low)} to {number(high)} over texts like this one (90 %, block bootstrap of the decode passes)"
-    engine = " and the runtime's" if run.workload.runtime else ""
+    engine = ", the runtime's constants and what its laws leave" if run.workload.runtime else ""
     out.print(
-        f"Simulated {number(run.tok_s)} tok/s: {number(slow)} to {number(fast)} at the ends of the profile's{engine} ranges"
+        f"Simulated {number(run.tok_s)} tok/s: {number(slow)} to {number(fast)} at the ends of the profile's ranges{engine}"
         f"{texts if run.workload.text.routing is None else ''}"
         + (f"; prompts {number(found.prompt[0])} to {number(found.prompt[1])}." if found.prompt else ".")
     )

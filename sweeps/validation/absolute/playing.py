@@ -10,7 +10,7 @@ from typing import Any
 from simmoe.play.result import Run
 from simmoe.play.run import play as timed
 from simmoe.play.run import run as simulate
-from simmoe.policies.runtime import IDEAL
+from simmoe.policies.runtime import IDEAL, LEAVES
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.model import ModelShape
@@ -131,10 +131,6 @@ def _band(row: Row, shape: ModelShape, hw: Hardware, runtime: Runtime) -> tuple[
     return math.exp(-math.sqrt(down)), math.exp(math.sqrt(up))
 
 
-LEAVES = {
-    "decode": 0.14,
-    "prompt": 0.25,
-}  # log of the error that the laws leave on machines they were not fitted on, over all rows
 SECTIONS = {"decode": ("decode", "cpu"), "prompt": ("prompt", "cpu")}  # of constants that decide a phase
 
 
