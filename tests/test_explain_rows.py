@@ -158,9 +158,9 @@ def test_a_faster_command_line_is_named(capsys, tmp_path):
     bench.write_text(HEAD + row(SMALL[2], 24, 512, "none", "tg16", there))
     assert main(["explain", str(bench), *BOX, "--model", "gpt-oss-20b", "--format", "MXFP4_MOE"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("Explained: 1 measured rows beside gpt-oss-20b at MXFP4_MOE on GeForce RTX 3090")
+    assert out.startswith("Explained: 1 measured row beside gpt-oss-20b at MXFP4_MOE on GeForce RTX 3090")
     assert "Faster, simulated: decode × " in out
-    assert "llama-server -m gpt-oss-20b -ngl 999 -c 4608 -b 4096 -ub 4096 -fa on\n" in out
+    assert "llama-server -m YOUR.gguf -ngl 999 -c 4608 -b 2048 -ub 512 -fa on\n" in out
 
 
 @pytest.mark.parametrize(
