@@ -141,20 +141,28 @@ def test_a_link_above_its_peak_is_no_explanation(capsys):
 
 
 def test_a_share_of_memory_above_one_is_not_written(capsys, tmp_path):
-    """Twice the peak of the host's memory is no constant of the engine."""
-    words = ("tok_s=140", *BOX, *MODEL, "--flags", "-ngl 99 -ncmoe 48")
+    """1.18 of the peak of the host's memory is no constant of the engine."""
+    words = ("tok_s=60", *BOX, *MODEL, "--flags", "-ngl 99 -ncmoe 48")
     (fit,) = explained(capsys, *words)["fits"]
-    assert fit["paths"][0] == "cpu.memory" and fit["value"] > 1 and not fit["possible"]
+    assert fit["paths"][0] == "cpu.memory" and fit["value"] == pytest.approx(1.18, rel=0.02) and not fit["possible"]
     error = refused(capsys, *words, "--out", str(tmp_path / "mine.yaml"))
     assert "no constant of the engine could be fitted" in error
 
 
 def test_a_proposal_is_played_at_the_lengths_of_the_rows(capsys, tmp_path):
     """Everything is on the card already: a longer prompt and another depth are no gain, and a slower decode is not faster."""
-    assert explained(capsys, bench(tmp_path, {"n_prompt": 512, "n_gen": 0, "avg_ts": 6000.0}, {}), *BOX)["faster"] is None
+    assert (
+        explained(capsys, bench(tmp_path, {"n_prompt": 512, "n_gen": 0, "avg_ts": 6000.0}, {}), *BOX)["faster"] is None
+    )
     words = ("tok_s=60", "depth=4096", *BOX, *MODEL, "--flags", "-ngl 99 -ncmoe 24")
     found = explained(capsys, *words)
-    both = {"gpu": "rtx_4090", "host": "ddr5_6000_2ch", "model": "qwen3-30b-a3b", "format": "Q4_K_M", "runtime": "llama_cpp_cuda"}
+    both = {
+        "gpu": "rtx_4090",
+        "host": "ddr5_6000_2ch",
+        "model": "qwen3-30b-a3b",
+        "format": "Q4_K_M",
+        "runtime": "llama_cpp_cuda",
+    }
     speeds = [
         simmoe.run(**both, prompt=0, generate=16, depth=4096, eviction="everything", placement=placement).tok_s
         for placement in (None, "n_cpu_moe=24")
@@ -168,3 +176,53 @@ def test_several_words_are_one_speed(capsys, tmp_path):
     found = explained(capsys, "tok_s=190", "prompt_tok_s=6000", *BOX, *MODEL)
     assert [(one["phase"], one["measured_tok_s"]) for one in found["rows"]] == [("decode", 190), ("prompt", 6000)]
     assert "'b.json' stands beside other words" in refused(capsys, "tok_s=190", "b.json", *BOX, *MODEL)
+
+
+def planned(capsys, *words):
+    assert main(["plan", *words, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+SMALL = ["qwen3-30b-a3b", "--format", "Q4_K_M", "--gpu", "rtx_3060", "--host", "ddr5_6000_2ch"]
+
+
+def test_no_line_of_plan_is_beaten_by_another(capsys):
+    """Slower at prompts and at decode than another line that is printed: left out. Times are those of the speeds, with their ends."""
+    best = planned(capsys, *SMALL)["best"]
+    speeds = [(one["decode_tok_s"]["value"], one["prompt_tok_s"]["value"]) for one in best]
+    for one in speeds:
+        assert not any(other[0] > one[0] * 1.01 and other[1] > one[1] * 1.01 for other in speeds)
+    assert not any(
+        a[0] > b[0] * 1.01 and a[1] > b[1] or a[0] > b[0] and a[1] > b[1] * 1.01 for a in speeds for b in speeds
+    )
+    for one in best:
+        decode, prompt = one["decode_tok_s"], one["prompt_tok_s"]
+        assert one["seconds"] == pytest.approx(4096 / prompt["value"] + 512 / decode["value"])
+        assert one["range_s"] == pytest.approx(
+            [4096 / prompt["high"] + 512 / decode["high"], 4096 / prompt["low"] + 512 / decode["low"]]
+        )
+        assert one["ttft_range_s"][0] == pytest.approx(4096 / prompt["high"] + 1 / decode["high"])
+        assert one["ttft_range_s"][0] < one["ttft_s"] < one["ttft_range_s"][1]
+
+
+def test_what_plan_prints(capsys):
+    assert main(["plan", *SMALL]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "llama-server -m YOUR.gguf -ngl 999" in out and "-m qwen3" not in out
+    assert "Host memory: 64 GiB, as the profile says (--set tiers.host_dram.capacity=128GiB)." in out
+    assert "what CUDA keeps beside its buffers" in out
+    assert (
+        "A KV cache in q8_0 costs precision; in f16 the best is -ncmoe 26 -ub 2048: decode 40.5, prompt 1,729 tok/s."
+        in out
+    )
+    larger = planned(capsys, *SMALL, "--set", "tiers.host_dram.capacity=128GiB")
+    smaller = planned(capsys, *SMALL)
+    assert larger["best"][0]["host_left_bytes"] - smaller["best"][0]["host_left_bytes"] == 64 * 2**30
+
+
+def test_a_tie_is_said_and_other_drivers_are_not_cuda(capsys):
+    """Everything is on the card: all sizes of a pass decode alike, and the smallest leaves most of the card free."""
+    assert main(["plan", *SMALL[:3], "--gpu", "rx_7900_xtx", *SMALL[5:], "--goal", "decode"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "1., 2. and 3. are equal within 1%; the one that leaves more of the card's memory stands first." in out
+    assert "what the driver keeps beside its buffers" in out and "CUDA" not in out

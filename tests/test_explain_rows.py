@@ -167,10 +167,10 @@ def test_a_faster_command_line_is_named(capsys, tmp_path):
     ("words", "message"),
     [
         (["nothing.md", *BOX, "--model", "gpt-oss-20b"], "nothing.md cannot be read"),
-        (["tok_s=5", "--model", "gpt-oss-20b"], "--hw is missing"),
+        (["tok_s=5", "--model", "gpt-oss-20b"], "add --gpu NAME --host NAME (or --hw; `simmoe hw list`), --format NAME"),
         (["tok_s=5", *BOX, "--model", "gpt-oss-20b", "--force"], "--force overwrites the file of --out"),
-        (["tok_s=5", *BOX, "--model", "gpt-oss-20b", "--flags", "-ncmo 4"], "does not know the flag -ncmo; did you mean '-ncmoe'?"),
-        (["tok_s=5", *BOX, "--model", "gpt-oss-20b", "--runtime", "ideal"], "ideal has none: name one, such as --runtime llama_cpp_cuda"),
+        (["tok_s=5", *BOX, "--model", "gpt-oss-20b", "--format", "q8_0", "--flags", "-ncmo 4"], "does not know the flag -ncmo; did you mean '-ncmoe'?"),
+        (["tok_s=5", *BOX, "--model", "gpt-oss-20b", "--format", "q8_0", "--runtime", "ideal"], "ideal has none: name one, such as --runtime llama_cpp_cuda"),
     ],
 )  # fmt: skip
 def test_one_line_says_what_is_wrong(capsys, words, message):

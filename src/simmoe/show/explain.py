@@ -137,12 +137,12 @@ def _number(fit: Fit) -> str:
     """What one constant would have to be, and whether it can be."""
     path = fit.paths[0]
     if fit.factor is None or fit.value is None:
-        rest = f". It may be that {INSTEAD[fit.kind]}" if fit.ratio < 1 and fit.kind in INSTEAD else ""
+        rest = f". What else it may be: {INSTEAD[fit.kind]}" if fit.ratio < 1 and fit.kind in INSTEAD else ""
         return f"no value of {path} explains that: another part is the bottleneck{rest}"
     text = f"{path} of {_value(path, fit.value)} (× {fit.factor:.2f})"
     if not fit.possible and fit.most is not None:
         most = f"{_value(path, fit.most)}, {fit.why}"
-        return f"{text} would explain it and cannot be: the most is {most}. It may be that {INSTEAD[fit.kind]}"
+        return f"{text} would explain it and cannot be: the most is {most}. What else it may be: {INSTEAD[fit.kind]}"
     others = "" if fit.low is None or fit.high is None else f"{_value(path, fit.low)} to {_value(path, fit.high)}"
     if fit.expected == fit.rows:
         return f"{text} would make them equal" + (f" (other machines: {others})" if others else "")

@@ -94,7 +94,8 @@ def _show_more(found: Found, out: Screen) -> None:
     best, search = found.choices[0], found.search
     parts = ", ".join(f"{name} {nbytes(size)}" for name, size in best.device.items() if name != "total")
     out.print(
-        f"On the card with 1.: {parts}; {nbytes(BESIDE_BYTES)} of compute are what {_driver(search)} keeps beside its buffers (assumed)."
+        f"On the card with 1.: {parts}; {nbytes(BESIDE_BYTES)} of compute are what {_driver(search)} keeps "
+        "beside its buffers (assumed)."
     )
     if all(one.setup.kv_format for one in found.choices) and (plain := search.plainest()):
         decode, prompt = (_number(speed_of(search.played(plain, which))) for which in (True, False))
