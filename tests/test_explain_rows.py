@@ -158,19 +158,19 @@ def test_a_faster_command_line_is_named(capsys, tmp_path):
     bench.write_text(HEAD + row(SMALL[2], 24, 512, "none", "tg16", there))
     assert main(["explain", str(bench), *BOX, "--model", "gpt-oss-20b", "--format", "MXFP4_MOE"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("Explained: 1 measured rows beside gpt-oss-20b at MXFP4_MOE on GeForce RTX 3090")
+    assert out.startswith("Explained: 1 measured row beside gpt-oss-20b at MXFP4_MOE on GeForce RTX 3090")
     assert "Faster, simulated: decode × " in out
-    assert "llama-server -m gpt-oss-20b -ngl 999 -c 4608 -b 4096 -ub 4096 -fa on\n" in out
+    assert "llama-server -m YOUR.gguf -ngl 999 -c 4608 -b 2048 -ub 512 -fa on\n" in out
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["nothing.md", *BOX, "--model", "gpt-oss-20b"], "nothing.md cannot be read"),
-        (["tok_s=5", "--model", "gpt-oss-20b"], "--hw is missing"),
+        (["tok_s=5", "--model", "gpt-oss-20b"], "add --gpu NAME --host NAME (or --hw; `simmoe hw list`), --format NAME"),
         (["tok_s=5", *BOX, "--model", "gpt-oss-20b", "--force"], "--force overwrites the file of --out"),
-        (["tok_s=5", *BOX, "--model", "gpt-oss-20b", "--flags", "-ncmo 4"], "does not know the flag -ncmo; did you mean '-ncmoe'?"),
-        (["tok_s=5", *BOX, "--model", "gpt-oss-20b", "--runtime", "ideal"], "ideal has none: name one, such as --runtime llama_cpp_cuda"),
+        (["tok_s=5", *BOX, "--model", "gpt-oss-20b", "--format", "q8_0", "--flags", "-ncmo 4"], "does not know the flag -ncmo; did you mean '-ncmoe'?"),
+        (["tok_s=5", *BOX, "--model", "gpt-oss-20b", "--format", "q8_0", "--runtime", "ideal"], "ideal has none: name one, such as --runtime llama_cpp_cuda"),
     ],
 )  # fmt: skip
 def test_one_line_says_what_is_wrong(capsys, words, message):

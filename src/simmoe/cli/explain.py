@@ -34,13 +34,16 @@ RUNTIMES = {
 def add(commands: Commands) -> None:
     explain = commands.add_parser(
         "explain", help="measured speeds of a benchmark or a log beside simulated ones, and what explains the difference",
-        usage="simmoe explain BENCH --gpu NAME --host NAME --model NAME|FILE [--flags '-ngl 99 …'] [--out FILE] [OPTION …]",
-        description="Reads what llama-bench, llama-server, vLLM, SGLang, MLX and others print, plays each row on the machine that you "
-        "name, fits one constant for each kind of row, says which is out of line with other machines of the engine and what usually is "
-        "behind that, and which command line is faster.",
+        usage="simmoe explain BENCH [--gpu NAME --host NAME --model NAME|FILE --format NAME] [--flags '-ngl 99'] [OPTION …]",
+        description="Reads what llama-bench, llama-server, vLLM, SGLang, MLX and others print, takes model, format and machine from it as far "
+        "as it says them and you do not, plays each row, fits one constant for each kind of row, says which is out of line with other "
+        "machines of the engine and what usually is behind that, and which command line is faster.",
     )  # fmt: skip
     explain.add_argument(
-        "bench", metavar="BENCH", help="a file with the output, or a speed: tok_s=12.3 (depth=4096, prompt_tok_s=500)"
+        "bench",
+        nargs="+",
+        metavar="BENCH",
+        help="a file with the output, or speeds: tok_s=12.3 (depth=4096 prompt_tok_s=500)",
     )
     for option in (OPTIONS[name] for name in TAKEN):
         text = option.about.help.replace("%", "%%")
@@ -60,6 +63,7 @@ def explain(a: argparse.Namespace) -> None:
     from simmoe.cli.common import print_json
     from simmoe.explain import written
     from simmoe.explain.reading import measured
+    from simmoe.explain.told import told
     from simmoe.play.calling import scenario_of
     from simmoe.policies.flags import read
     from simmoe.show import explain as show
@@ -68,13 +72,16 @@ def explain(a: argparse.Namespace) -> None:
     from simmoe.simulator.files import check_new
 
     if a.out:
-        check_new(a.out, [a.bench], a.force)
+        check_new(a.out, a.bench, a.force)
     elif a.force:
         raise UserError("--force overwrites the file of --out: add --out FILE, or leave it out")
-    rows = measured(a.bench)
-    options = options_of(a)
+    bench = _bench(a.bench)
+    rows, options = measured(bench), options_of(a)
     said = options.pop("flags", None)
-    base = scenario_of(options)
+    known = told(rows, options, bench)
+    if known.missing:
+        raise UserError(f"{bench} does not say the whole machine and model; add {', '.join(known.missing)}")
+    base = scenario_of({**options, **known.options})
     if "runtime" not in options:
         base = replace(base, runtime=_usual(rows[0].flags.engine, base.machine()))
     if base.runtime == "ideal":
@@ -82,14 +89,23 @@ def explain(a: argparse.Namespace) -> None:
             "explain fits the constants of an engine, and ideal has none: name one, such as --runtime llama_cpp_cuda"
         )
     engine = base.engine_of_runtime().engine
-    found = show.explained(base, rows, None if said is None else read(engine, said))
+    found = show.explained(base, rows, None if said is None else read(engine, said), known.notes)
     if a.out:
-        data = written.runtime_file(str(base.runtime), found.fits, a.bench, base.machine().name, Path(a.out))
+        data = written.runtime_file(str(base.runtime), found.fits, bench, base.machine().name, Path(a.out))
         written.write(data, Path(a.out))
     if a.json:
         print_json(show.to_json(found))
         return
     show.show_explained(found, Screen(), a.out)
+
+
+def _bench(words: list[str]) -> str:
+    """One file, or speeds and lengths in several words."""
+    from simmoe.simulator.errors import UserError
+
+    if len(words) > 1 and (plain := next((word for word in words if "=" not in word), None)):
+        raise UserError(f"{plain!r} stands beside other words: give one file, or speeds such as tok_s=190 depth=4096")
+    return " ".join(words)
 
 
 def _usual(engine: str, machine: Hardware) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from simmoe import hardware_profiles
 from simmoe.explain.rows import BOTH, DECODE, PROMPT, Row
 from simmoe.play.flagged import options_of, pass_tokens
 from simmoe.play.result import Run
@@ -18,6 +19,7 @@ from simmoe.simulator.nouns.runtime import Runtime
 from simmoe.workloads import models
 
 PLAYED = 16  # tokens of a decode, in the middle of those that were measured
+REPEATED = 0.01  # by which two runs of one benchmark on one machine differ
 LONGEST = 8192  # tokens of a pass
 OWN = ("engine", "model", "prompt", "generate", "depth", "context", "batch", "ignored")
 
@@ -29,6 +31,8 @@ class Expected:
     row: Row
     runs: tuple[Run, ...]  # of the prompt, of decoding, or of both; empty: it cannot be simulated
     why_not: str = ""
+    low: float = 0.0  # tokens per second at the ends of the machine's and the engine's ranges
+    high: float = 0.0
 
     @property
     def tok_s(self) -> float:
@@ -46,6 +50,11 @@ class Expected:
         return sum(tokens) / sum(count / speed_of(run) for count, run in zip(tokens, runs, strict=True))
 
     @property
+    def inside(self) -> bool:
+        """Whether the measured speed lies between the ends of the simulated one, as closely as it can be measured."""
+        return self.low * (1 - REPEATED) <= self.row.tok_s <= self.high * (1 + REPEATED)
+
+    @property
     def on_cpu(self) -> bool:
         """Whether experts are on the CPU."""
         return any(run.plan.placement is not None for run in self.runs)
@@ -60,7 +69,30 @@ def expected(base: Scenario, row: Row, said: Flags | None = None) -> Expected:
         runs = tuple(_played(base, options, flags, phase) for phase in (PROMPT, DECODE) if row.phase in (phase, BOTH))
     except UserError as problem:
         return Expected(row, (), str(problem))
-    return Expected(replace(row, flags=flags), runs)
+    return _banded(Expected(replace(row, flags=flags), runs))
+
+
+def speed_with(base: Scenario, flags: Flags, row: Row) -> float | None:
+    """Tokens per second of another command line, at the lengths of a row; None: it cannot be simulated."""
+    own = {name: getattr(row.flags, name) for name in ("prompt", "generate", "depth", "parallel")}
+    other = replace(flags, **own)
+    try:
+        options = _options(base, other)
+        phases = [phase for phase in (PROMPT, DECODE) if row.phase in (phase, BOTH)]
+        return Expected(row, tuple(_played(base, options, other, phase) for phase in phases)).tok_s
+    except UserError:
+        return None
+
+
+def _banded(one: Expected) -> Expected:
+    """With its speed at the ends of what the machine and the engine leave open."""
+    run = one.runs[0]
+    engine = run.workload.runtime
+    if engine is None:
+        return one
+    ends = zip(hardware_profiles.bounds(run.workload.hw), (engine.slowest, engine.fastest), strict=True)
+    speeds = [one.tok_s, *(one.on(hw, runtime) for hw, runtime in ends)]
+    return replace(one, low=min(speeds), high=max(speeds))
 
 
 def filled(flags: Flags, said: Flags | None) -> Flags:

@@ -28,6 +28,16 @@ CONSTANTS = {  # of the engine, by kind: the first group that it has; those of a
     CPU_DECODE: (("cpu.memory", "cpu.per_thread"),),
     RESIDENT_PROMPT: (("prompt.flops_per_clock",), ("prompt.peak",)),
 }
+SHARES = {  # constants that are a share of a peak, of which nothing reaches more than the whole
+    "cpu.memory": (1.0, "the whole peak of the host's memory"),
+    "prompt.peak": (1.0, "the whole FP16 peak of the device"),
+}
+INSTEAD = {  # what else it may be where the fitted number cannot be
+    CARRIED: "not all experts of a layer are copied, or the text asks for few of them: the simulated routing may ask for more",
+    CPU_DECODE: "fewer experts on the CPU than was said, a text that asks for experts which its caches hold, or memory that is faster than "
+    "the profile says",
+    RESIDENT_PROMPT: "weights or products in another format, or another model than was said",
+}
 SLOWER = {  # what usually is behind rows that are slower than on other machines of the engine
     RESIDENT_DECODE: "no CUDA graphs (an override of tensors or several sequences switch them off), a power limit or a low clock, another "
     "process on the card, or memory that spilled to the host",
@@ -41,7 +51,7 @@ FASTER = {
     RESIDENT_DECODE: "a newer build with more kernels fused",
     CPU_DECODE: "memory that is faster than the profile says",
     RESIDENT_PROMPT: "a newer build, or tensor cores that the constants were not fitted on",
-    CARRIED: "pinned memory (-lm none), or experts that no token asked for and that were not copied",
+    CARRIED: "pinned memory (-lm none) where the flags do not say it, or experts that no token asked for and that were not copied",
     CPU_PROMPT: "matrix units of the CPU that the constants do not know",
 }
 
@@ -58,6 +68,13 @@ class Fit:
     value: float | None  # of the first
     low: float | None  # the range of the engine's constant on other machines
     high: float | None
+    expected: int = 0  # rows whose measured speed lies within the simulated range
+    most: float | None = None  # that the value can be; None: no bound is known
+    why: str = ""  # of that bound
+
+    @property
+    def possible(self) -> bool:
+        return self.value is None or self.most is None or self.value <= self.most
 
     @property
     def inside(self) -> bool:
@@ -70,8 +87,8 @@ class Fit:
 
     @property
     def cause(self) -> str:
-        """What usually is behind a number outside the range; empty inside, or where the rows agree with it."""
-        return "" if self.inside else (SLOWER if self.ratio > 1 else FASTER)[self.kind]
+        """What usually is behind rows outside the simulated range; empty where all are inside."""
+        return "" if self.expected == self.rows else (SLOWER if self.ratio > 1 else FASTER)[self.kind]
 
 
 def kind_of(one: Expected) -> str | None:
@@ -107,15 +124,19 @@ def runtime_of(rows: Sequence[Expected]) -> Runtime:
 
 
 def _under(fit: Fit, runtime: Runtime) -> Runtime:
-    """The engine with what was fitted."""
-    return runtime if fit.factor is None or LINK in fit.paths else with_constants(runtime, fit.paths, fit.factor)
+    """The engine with what was fitted; a constant that cannot be stays as it was."""
+    return (
+        runtime
+        if fit.factor is None or LINK in fit.paths or not fit.possible
+        else with_constants(runtime, fit.paths, fit.factor)
+    )
 
 
 def _fit(kind: str, rows: list[Expected], under: Runtime | None) -> Fit:
     """under: the engine with what was fitted before; None: as it is."""
     chosen = [rows[i * len(rows) // min(len(rows), MOST_ROWS)] for i in range(min(len(rows), MOST_ROWS))]
     runtime, hw = under or runtime_of(rows), rows[0].runs[0].workload.hw
-    before = _mean(rows, None, None)
+    before, inside = _mean(rows, None, None), sum(one.inside for one in rows)
     groups = [[path for path in group if runtime.of(path) is not None] for group in CONSTANTS.get(kind, ())]
     paths = next((group for group in groups if group), [])
     if kind == CPU_DECODE and hw.cpu is not None and hw.cpu.quantised_bytes_per_s is not None:
@@ -124,13 +145,16 @@ def _fit(kind: str, rows: list[Expected], under: Runtime | None) -> Fit:
         constant = runtime.constants[paths[0]]
         factor = _solved(lambda x: _mean(chosen, None, with_constants(runtime, paths, x)))
         value = None if factor is None else constant.value * factor
-        return Fit(kind, len(rows), before, tuple(paths), factor, value, constant.low, constant.high)
+        most, why = SHARES.get(paths[0], (None, ""))
+        return Fit(kind, len(rows), before, tuple(paths), factor, value, constant.low, constant.high, inside, most, why)
     if kind == CARRIED:
         factor = _solved(lambda x: _mean(chosen, _with_link(hw, x), under))
         memory = runtime_of(rows).host_memory
         rate = link_bytes_per_s(replace(hw, link=replace(hw.link, host_memory=memory)))
-        return Fit(kind, len(rows), before, (LINK,), factor, None if factor is None else rate * factor, None, None)
-    return Fit(kind, len(rows), before, (), None, None, None, None)
+        value, peak = None if factor is None else rate * factor, hw.figures.get("peak.link_bandwidth")
+        most, why = (None, "") if peak is None else (float(peak.value), "peak.link_bandwidth of the machine")
+        return Fit(kind, len(rows), before, (LINK,), factor, value, None, None, inside, most, why)
+    return Fit(kind, len(rows), before, (), None, None, None, None, inside)
 
 
 def with_constants(runtime: Runtime, paths: Sequence[str], factor: float) -> Runtime:

@@ -166,6 +166,8 @@ def _row(line: int, record: Mapping[str, str]) -> Row:
         record.get("backends", record.get("backend", "")),
         record.get("gpu_info", "") or record.get("cpu_info", ""),
         " ".join(record[name] for name in ("build_commit", "build_number") if record.get(name)),
+        record.get("cpu_info", ""),
+        record.get("model_type", ""),
     )
 
 

@@ -31,6 +31,8 @@ class Row:
     backend: str = ""
     device: str = ""
     build: str = ""
+    cpu: str = ""
+    format: str = ""  # how the weights are stored, in the words of the output
 
     @property
     def tokens(self) -> int | None:

@@ -23,6 +23,8 @@ LOGGED = (  # what llama.cpp logs of the run -> its flag
     ("-m", re.compile(r"loaded meta data with .* from (\S+) \(version")),
 )
 SIZE = re.compile(r"file size\s+= ([\d.]+) (MiB|GiB)")
+TYPE = re.compile(r"(?:file type|model ftype)\s+= (.+)")
+PARAMS = re.compile(r"model params\s+= ([\d.]+) B")
 NAME = re.compile(r"general\.name\s+= (.+)")
 DEVICE = re.compile(r"(?:Device 0: |GPU name:\s+|ggml_vulkan: 0 = )(.+?)(?:,| \||$)")
 LEAST = 2  # tokens: one is no speed
@@ -71,6 +73,10 @@ def _logged(lines: list[str]) -> tuple[dict[str, str], dict[str, Any]]:
                 words[flag] = found[1]
         if found := SIZE.search(one):
             about["size_bytes"] = round(float(found[1]) * {"MiB": 2**20, "GiB": 2**30}[found[2]])
+        if found := TYPE.search(one):
+            about["format"] = found[1].strip()
+        if found := PARAMS.search(one):
+            about["params"] = round(float(found[1]) * 1e9)
         if found := NAME.search(one):
             about["model"] = found[1].strip()
         if (found := DEVICE.search(one)) and "device" not in about:

@@ -23,7 +23,7 @@ EITHER_WAY = 0.1  # of a fitted constant, where the true value may lie: runs of 
 def runtime_file(runtime: str, fits: Sequence[Fit], bench: str, machine: str, out: Path) -> dict[str, Any]:
     """The content of `runtime`'s file with what was fitted. Raises UserError where nothing was."""
     data = read_yaml(runtimes.find(runtime))
-    done = [fit for fit in fits if fit.factor is not None and LINK not in fit.paths]
+    done = [fit for fit in fits if fit.factor is not None and fit.possible and LINK not in fit.paths]
     if not done:
         raise UserError(
             f"--out {out}: no constant of the engine could be fitted to these rows, so there is nothing to write"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
@@ -31,6 +32,7 @@ GOALS = ("decode", "prompt", "both")
 ENGINES = ("llama.cpp", "ik_llama.cpp")
 MICROBATCHES = (512, 1024, 2048, 4096)
 KV_FORMATS = (None, "q8_0")  # None: f16
+YOURS = "YOUR.gguf"
 LEAST_CONTEXT = 256  # positions
 BEST = 3
 TIE = 0.01  # setups this close are equal: the one that leaves more memory free counts as better
@@ -46,7 +48,7 @@ class Setup(NamedTuple):
 
 
 class Speed(NamedTuple):
-    """Tokens per second, and the slow and the fast end of the machine's and the engine's ranges."""
+    """Tokens per second (or a time), and at the slow and the fast end of the machine's and the engine's ranges."""
 
     value: float
     low: float
@@ -61,8 +63,8 @@ class Choice:
     flags: Flags
     decode: Speed
     prompt: Speed
-    seconds: float  # for the prompt and GENERATED tokens
-    ttft_s: float
+    seconds: Speed  # for the prompt and GENERATED tokens, and at the slow and the fast end
+    ttft_s: Speed
     device: dict[str, int]  # bytes by kind
     device_left_bytes: int
     host_left_bytes: int | None
@@ -94,6 +96,11 @@ class Search:
         )
         self._runs: dict[tuple[Setup, bool], Run] = {}
         self._requests: dict[tuple[bool, int], Requests] = {}  # of the same rows, whatever else is chosen
+
+    @property
+    def file(self) -> str:
+        """What stands behind -m: the GGUF file where the model is one, else a name to put it in place of."""
+        return str(models.find(self.name)) if models.find(self.name).suffix.lower() == ".gguf" else YOURS
 
     @property
     def room_bytes(self) -> int:
@@ -234,20 +241,37 @@ class Search:
         return device_bytes(self.shapes[setup.kv_format], setup.blocks, self.context, setup.microbatch, carries, apart)
 
     def best(self) -> list[Setup]:
-        """The best few; of those that are equal, the one that leaves most memory."""
+        """The best few; of those that are equal, the one that leaves most memory. What is beaten by one of them is left out."""
         left, chosen = self.candidates(), list[Setup]()
         while left and len(chosen) < BEST:
             least = min(self.score(one) for one in left)
             equal = [one for one in left if self.score(one) <= least * (1 + TIE)]
-            chosen.append(max(equal, key=self.free))
-            left.remove(chosen[-1])
+            unbeaten = [one for one in equal if not any(self.beats(other, one) for other in equal)]
+            chosen.append(max(unbeaten, key=self.free))
+            left = [one for one in left if one is not chosen[-1] and not self.beats(chosen[-1], one)]
         return chosen
+
+    def plainest(self) -> Setup | None:
+        """The best one whose KV cache is in f16; None: none fits."""
+        return min((one for one in self.candidates() if one.kv_format is None), key=self.score, default=None)
+
+    def beats(self, one: Setup, other: Setup) -> bool:
+        """Whether it is faster at prompts and at decode, and not by a tie in both."""
+        ratios = [speed_of(self.played(one, which)) / speed_of(self.played(other, which)) for which in (True, False)]
+        return min(ratios) > 1 and max(ratios) > 1 + TIE
+
+    def ties(self, chosen: Sequence[Setup]) -> int:
+        """How many of them, from the first on, are equal to the fastest."""
+        least = min(map(self.score, chosen))
+        return next((i for i, one in enumerate(chosen) if self.score(one) > least * (1 + TIE)), len(chosen))
 
     def choice(self, setup: Setup) -> Choice:
         decode, prompt = (self._banded(self.played(setup, which)) for which in (True, False))
-        ttft = self.prompt / prompt.value + 1 / decode.value
+        ttft, seconds = (
+            Speed(*(self.prompt / read + tokens / wrote for read, wrote in zip(prompt, decode, strict=True))) for tokens in (1, GENERATED)
+        )  # fmt: skip
         return Choice(
-            setup, self._flags(setup), decode, prompt, self.prompt / prompt.value + GENERATED / decode.value, ttft, self._device(setup),
+            setup, self._flags(setup), decode, prompt, seconds, ttft, self._device(setup),
             self.free(setup), None if self.host_bytes is None else self.host_left(setup.kv_format, setup.blocks),
             _bound(self.played(setup, True)), _bound(self.played(setup, False)),
         )  # fmt: skip
@@ -270,7 +294,7 @@ class Search:
         alone = self.hw.device.name == "cpu"  # nothing is offloaded
         cpu = self.hw.device if alone else self.hw.cpu if setup.blocks else None
         return Flags(
-            self.runtime.engine, model=self.name, gpu_layers=0 if alone else ALL, cpu_moe_blocks=setup.blocks or None,
+            self.runtime.engine, model=self.file, gpu_layers=0 if alone else ALL, cpu_moe_blocks=setup.blocks or None,
             mmap=False if setup.blocks else None, op_offload=None if setup.op_offload else False, batch=max(2048, setup.microbatch),
             microbatch=setup.microbatch, context=self.context, k_format=setup.kv_format, v_format=setup.kv_format, flash_attention=True,
             threads=cpu.processors if cpu else None,

@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from simmoe.explain.expected import Expected, expected
-from simmoe.explain.fitted import LINK, RESIDENT_DECODE, Fit, fits, layer_s
-from simmoe.explain.rows import PROMPT, Row
+from simmoe.explain.faster import Faster, faster
+from simmoe.explain.fitted import INSTEAD, LINK, RESIDENT_DECODE, Fit, fits, layer_s
+from simmoe.explain.rows import Row
+from simmoe.explain.told import size_caution
 from simmoe.play.plan import memory_of
-from simmoe.play.plan_search import ENGINES, Choice, Search
 from simmoe.play.scenario import Scenario
 from simmoe.policies.flags import Flags, written
 from simmoe.policies.runtime import SECTIONS
@@ -20,7 +21,6 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.units import nbytes
 
 FAR = 0.05  # a parameter count that differs more is another model's
-WORTH = 1.03  # times as fast: less is not worth another command line
 COLUMNS = (
     Column("line"),
     Column("phase", text=True),
@@ -28,7 +28,9 @@ COLUMNS = (
     Column("flags", text=True, rank=1),
     Column("measured tok/s"),
     Column("simulated"),
-    Column("simulated/measured"),
+    Column("range"),
+    Column("simulated/measured", rank=1),
+    Column("measured is", text=True),
 )
 
 
@@ -38,14 +40,12 @@ class Explained:
     rows: list[Expected]
     fits: list[Fit]
     layer_s: float | None  # what a layer costs beside its bytes in decode
-    faster: Choice | None
-    gain: (
-        tuple[float, float] | None
-    )  # of `faster`: decode and prompt, simulated over simulated; None: nothing to compare with
+    faster: Faster | None
     cautions: list[str]
+    notes: tuple[str, ...]  # what was taken from the output, and what contradicts it
 
 
-def explained(base: Scenario, rows: Sequence[Row], said: Flags | None) -> Explained:
+def explained(base: Scenario, rows: Sequence[Row], said: Flags | None, notes: tuple[str, ...] = ()) -> Explained:
     """Raises UserError where no row can be simulated."""
     found = [expected(base, row, said) for row in rows]
     played = [one for one in found if one.runs]
@@ -55,9 +55,9 @@ def explained(base: Scenario, rows: Sequence[Row], said: Flags | None) -> Explai
         )
     fitted = fits(found)
     decode = next((fit for fit in fitted if fit.kind == RESIDENT_DECODE), None)
-    faster, gain = _faster(base, played)
+    better = faster(base, played)
     each = None if decode is None else layer_s(found, decode)
-    return Explained(base, found, fitted, each, faster, gain, _cautions(played))
+    return Explained(base, found, fitted, each, better, _cautions(played), notes)
 
 
 def _cautions(played: list[Expected]) -> list[str]:
@@ -65,7 +65,7 @@ def _cautions(played: list[Expected]) -> list[str]:
     params = next((one.row.params for one in played if one.row.params), None)
     notes = [text for one in played for text in _does_not_fit(one)]
     if not params or abs(params / model.total_params - 1) <= FAR:
-        return notes
+        return [*notes, *(caution for one in played[:1] if (caution := size_caution(one.row, model)))]
     has = f"{model.name} has {model.total_params / 1e9:.3g} B"
     return [*notes, f"The rows are of a model of {params / 1e9:.3g} B parameters, and {has}: is it the one?"]
 
@@ -87,34 +87,16 @@ def _does_not_fit(one: Expected) -> list[str]:
     return [said]
 
 
-def _faster(base: Scenario, played: list[Expected]) -> tuple[Choice | None, tuple[float, float] | None]:
-    """The best that plan finds for prompts and decode together, where it beats every row in one of them and loses in none."""
-    if base.engine_of_runtime().engine not in ENGINES:
-        return None, None
-    most = [max(one.row.flags.context or 0, (one.row.flags.depth or 0) + (one.row.tokens or 0)) for one in played]
-    try:
-        search = Search(base, "both", max(*most, 4608))
-        choice = search.choice(search.best()[0])
-    except UserError:
-        return None, None
-    best = {PROMPT: 0.0, "decode": 0.0}
-    for one in played:
-        if one.row.phase in best:
-            best[one.row.phase] = max(best[one.row.phase], one.tok_s)
-    gain = tuple(
-        value / best[name] if best[name] else 1.0
-        for name, value in (("decode", choice.decode.value), (PROMPT, choice.prompt.value))
-    )
-    return (choice, (gain[0], gain[1])) if max(gain) >= WORTH else (None, None)
-
-
 def show_explained(found: Explained, out: Screen, written_to: str | None) -> None:
     workload = next(one for one in found.rows if one.runs).runs[0].workload
     runtime = found.base.engine_of_runtime()
+    rows = f"{len(found.rows)} measured {'row' if len(found.rows) == 1 else 'rows'}"
     out.print(
-        f"{len(found.rows)} measured rows beside {workload.memory.what} on {workload.hw.title} under {runtime.title}.",
+        f"{rows} beside {workload.memory.what} on {workload.hw.title} under {runtime.title}.",
         lead="Explained: ",
     )
+    for text in found.notes:
+        out.print(text)
     out.table(Grid(COLUMNS, tuple(_row(one, len(workload.model.layers)) for one in found.rows)))
     for one in found.rows:
         if one.why_not:
@@ -125,13 +107,16 @@ def show_explained(found: Explained, out: Screen, written_to: str | None) -> Non
         out.print(_said(fit))
     if found.layer_s is not None:
         out.print(f"Beside its bytes a layer costs {found.layer_s * 1e6:.3g} µs of a token there.")
-    if found.faster is not None and found.gain is not None:
-        out.print(
-            f"Faster, simulated: decode × {found.gain[0]:.2f}, prompt × {found.gain[1]:.2f} of the best of these rows with"
-        )
-        out.command(f"llama-server {written(found.faster.flags)}")
+    if found.faster is not None:
+        gains = ", ".join(f"{phase} × {gain:.2f}" for phase, gain in found.faster.gains.items())
+        out.print(f"Faster, simulated: {gains} of the best of these rows at their own lengths, with")
+        out.command(command_of(found.faster.flags))
     if written_to:
         out.line(f"{written_to}: the engine with what was fitted; --runtime {written_to} plays it")
+
+
+def command_of(flags: Flags) -> str:
+    return f"llama-server {written(flags)}"
 
 
 def _row(one: Expected, layers: int) -> tuple[str, ...]:
@@ -140,7 +125,10 @@ def _row(one: Expected, layers: int) -> tuple[str, ...]:
     words += [f"ncmoe {flags.cpu_moe_blocks}"] if flags.cpu_moe_blocks else []
     words += [f"ub {flags.microbatch}"] if flags.microbatch else []
     words += [f"d {flags.depth}"] if flags.depth else []
-    simulated = (f"{one.tok_s:.4g}", f"{one.ratio:.2f}") if one.runs else ("–", "–")
+    simulated = ("–", "–", "–", "–")
+    if one.runs:
+        where = "inside" if one.inside else "slower" if row.tok_s < one.low else "faster"
+        simulated = (f"{one.tok_s:.4g}", f"{one.low:.4g}–{one.high:.4g}", f"{one.ratio:.2f}", where)
     return (
         str(row.line),
         row.phase,
@@ -153,16 +141,33 @@ def _row(one: Expected, layers: int) -> tuple[str, ...]:
 
 def _said(fit: Fit) -> str:
     text = f"{fit.kind}: {fit.rows} {'row' if fit.rows == 1 else 'rows'}, simulated {fit.ratio:.2f} × measured"
-    if not fit.paths:
-        return f"{text}; no constant is fitted."
+    outside = fit.rows - fit.expected
+    instead = not fit.possible or (fit.value is None and fit.ratio < 1 and fit.kind in INSTEAD)
+    text += (
+        "; inside what is expected" if not outside else f"; {outside} outside what is expected" if fit.expected else ""
+    )
+    if fit.paths:
+        text += f"; {_number(fit)}"
+    elif outside:
+        text += "; no constant is fitted"
+    return f"{text}. Usual causes: {fit.cause}." if fit.cause and not instead else f"{text}."
+
+
+def _number(fit: Fit) -> str:
+    """What one constant would have to be, and whether it can be."""
+    path = fit.paths[0]
     if fit.factor is None or fit.value is None:
-        return f"{text}; no value of {fit.paths[0]} explains that: another part is the bottleneck. Usual causes: {fit.cause}."
-    text += f"; {fit.paths[0]} of {_value(fit.paths[0], fit.value)} (× {fit.factor:.2f}) explains it"
-    if fit.low is None or fit.high is None:
-        return f"{text}. Usually behind a difference: {fit.cause}."
-    low, high = (_value(fit.paths[0], end) for end in (fit.low, fit.high))
-    text += f", {'inside' if fit.inside else 'outside'} the {low} to {high} of other machines"
-    return f"{text}. Usual causes: {fit.cause}." if fit.cause else f"{text}."
+        rest = f". What else it may be: {INSTEAD[fit.kind]}" if fit.ratio < 1 and fit.kind in INSTEAD else ""
+        return f"no value of {path} explains that: another part is the bottleneck{rest}"
+    text = f"{path} of {_value(path, fit.value)} (× {fit.factor:.2f})"
+    if not fit.possible and fit.most is not None:
+        most = f"{_value(path, fit.most)}, {fit.why}"
+        return f"{text} would explain it and cannot be: the most is {most}. What else it may be: {INSTEAD[fit.kind]}"
+    others = "" if fit.low is None or fit.high is None else f"{_value(path, fit.low)} to {_value(path, fit.high)}"
+    if fit.expected == fit.rows:
+        return f"{text} would make them equal" + (f" (other machines: {others})" if others else "")
+    where = f", {'inside' if fit.inside else 'outside'} the {others} of other machines" if others else ""
+    return f"{text} explains it{where}"
 
 
 def _value(path: str, value: float) -> str:
@@ -181,15 +186,15 @@ def to_json(found: Explained) -> dict[str, Any]:
         "rows": [
             {
                 "line": one.row.line, "phase": one.row.phase, "tokens": one.row.tokens, "measured_tok_s": one.row.tok_s,
-                "spread": one.row.spread, "simulated_tok_s": one.tok_s if one.runs else None, "why_not": one.why_not or None,
+                "spread": one.row.spread, "simulated_tok_s": one.tok_s if one.runs else None,
+                "range_tok_s": [one.low, one.high] if one.runs else None, "inside": one.inside if one.runs else None,
+                "why_not": one.why_not or None,
                 "ignored": list(one.row.flags.ignored),
             }
             for one in found.rows
         ],
-        "fits": [asdict(fit) | {"inside": fit.inside, "cause": fit.cause or None} for fit in found.fits],
+        "fits": [asdict(fit) | {"inside": fit.inside, "possible": fit.possible, "cause": fit.cause or None} for fit in found.fits],
         "layer_s": found.layer_s,
-        "faster": found.faster and found.gain and {
-            "command": f"llama-server {written(found.faster.flags)}", "decode": found.gain[0], "prompt": found.gain[1],
-        },
-        "cautions": found.cautions,
+        "faster": found.faster and {"command": command_of(found.faster.flags), **found.faster.gains},
+        "cautions": found.cautions, "notes": list(found.notes),
     }  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 
 from simmoe.play.buffers import BESIDE_BYTES
 from simmoe.play.plan_gains import FIT_MARGIN_BYTES, Gain
-from simmoe.play.plan_search import GENERATED, Choice, Search, Speed
+from simmoe.play.plan_search import BEST, GENERATED, TIE, YOURS, Choice, Search, Speed, speed_of
 from simmoe.play.scenario import Scenario
 from simmoe.policies.flags import written
 from simmoe.show.grid import Column, Grid
@@ -52,20 +52,28 @@ def show_plan(found: Found, out: Screen) -> None:
     out.print(
         f"{model.name} at {model.format} on {search.hw.title} under {search.runtime.title}, context {search.context:,}. Best: "
         f"{GOALS[search.goal]} of {search.prompt:,} tokens and {GENERATED} behind it; all simulated, with the ends of the profile's and "
-        "the engine's ranges.",
+        f"the engine's ranges.{_host(search)}",
         lead="Simulated: ",
     )
     out.table(Grid(COLUMNS, tuple(_row(i + 1, one) for i, one in enumerate(found.choices))))
+    tied = search.ties([one.setup for one in found.choices])
+    if tied > 1:
+        equal = f"{', '.join(f'{i}.' for i in range(1, tied))} and {tied}."
+        out.print(f"{equal} are equal within {TIE:.0%}; the one that leaves more of the card's memory stands first.")
+    if len(found.choices) < BEST:
+        out.print("Command lines that are slower than one of these at prompts and at decode are left out.")
     for i, choice in enumerate(found.choices):
         out.print(f"{i + 1}.")
         out.command(command(choice))
+    if search.file == YOURS:
+        out.print(f"{YOURS} stands for your file of the model.")
     _show_more(found, out)
 
 
 def _row(rank: int, choice: Choice) -> tuple[str, ...]:
     host = "–" if choice.host_left_bytes is None else nbytes(choice.host_left_bytes)
     return (
-        f"{rank}.", _speed(choice.decode), _speed(choice.prompt), f"{choice.ttft_s:.3g} s", f"{choice.seconds:.3g} s",
+        f"{rank}.", _speed(choice.decode), _speed(choice.prompt), _seconds(choice.ttft_s), _seconds(choice.seconds),
         nbytes(choice.device_left_bytes), host, choice.decode_bound, choice.prompt_bound,
     )  # fmt: skip
 
@@ -74,16 +82,27 @@ def _speed(speed: Speed) -> str:
     return f"{_number(speed.value)} ({_number(speed.low)}–{_number(speed.high)})"
 
 
+def _seconds(time: Speed) -> str:
+    return f"{time.value:.3g} s ({time.high:.3g}–{time.low:.3g})"
+
+
 def _number(value: float) -> str:
     return f"{value:.3g}" if value < 999.5 else f"{value:,.0f}"
 
 
 def _show_more(found: Found, out: Screen) -> None:
-    best = found.choices[0]
+    best, search = found.choices[0], found.search
     parts = ", ".join(f"{name} {nbytes(size)}" for name, size in best.device.items() if name != "total")
     out.print(
-        f"On the card with 1.: {parts}; {nbytes(BESIDE_BYTES)} of compute are what CUDA keeps beside its buffers (assumed)."
+        f"On the card with 1.: {parts}; {nbytes(BESIDE_BYTES)} of compute are what {_driver(search)} keeps "
+        "beside its buffers (assumed)."
     )
+    if all(one.setup.kv_format for one in found.choices) and (plain := search.plainest()):
+        decode, prompt = (_number(speed_of(search.played(plain, which))) for which in (True, False))
+        out.print(
+            f"A KV cache in {best.setup.kv_format} costs precision; in f16 the best is -ncmoe {plain.blocks} -ub {plain.microbatch}: decode "
+            f"{decode}, prompt {prompt} tok/s."
+        )
     for gain in found.gains:
         out.print(f"With {gain.what}: decode {gain.decode - 1:+.0%}, prompt {gain.prompt - 1:+.0%}.")
     if found.fit_blocks is not None and best.setup.blocks:
@@ -98,8 +117,16 @@ def _show_more(found: Found, out: Screen) -> None:
         )
 
 
-def _file(found: Found) -> str:
-    return "" if found.search.name.endswith(".gguf") else " Behind -m belongs the model's file."
+def _host(search: Search) -> str:
+    """How much memory the CPU's experts have room in; empty where there is none beside the device's."""
+    cpu = search.hw.cpu
+    if cpu is None or search.host_bytes is None:
+        return ""
+    return f" Host memory: {search.host_bytes / 2**30:,.0f} GiB, as the profile says (--set tiers.{cpu.memory}.capacity=128GiB)."
+
+
+def _driver(search: Search) -> str:
+    return "CUDA" if "CUDA" in search.runtime.title else "the driver"
 
 
 def to_json(found: Found) -> dict[str, Any]:
@@ -119,7 +146,8 @@ def _choice(choice: Choice) -> dict[str, Any]:
     return {
         "command": command(choice), "n_cpu_moe": setup.blocks, "microbatch": setup.microbatch, "kv_format": setup.kv_format or "f16",
         "op_offload": setup.op_offload, "decode_tok_s": choice.decode._asdict(), "prompt_tok_s": choice.prompt._asdict(),
-        "ttft_s": choice.ttft_s, "seconds": choice.seconds, "device_bytes": choice.device,
+        "ttft_s": choice.ttft_s.value, "ttft_range_s": [choice.ttft_s.high, choice.ttft_s.low], "seconds": choice.seconds.value,
+        "range_s": [choice.seconds.high, choice.seconds.low], "device_bytes": choice.device,
         "device_left_bytes": choice.device_left_bytes, "host_left_bytes": choice.host_left_bytes,
         "decode_bound": choice.decode_bound, "prompt_bound": choice.prompt_bound,
     }  # fmt: skip
