@@ -28,7 +28,7 @@ PATH = re.compile(rf"(?<![\w./@-])\w[\w.-]*(?:/[\w.-]+)*/[\w.-]+{SUFFIX}")
 BARE = re.compile(r"`(\w+\.py)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 COMMAND = re.compile(r"simmoe ([a-z]+)\b([^`\n]*)")
-LINES = {"README.md": 130, "architecture.md": 80}  # of a page; else 250
+LINES = {"README.md": 140, "architecture.md": 80}  # of a page; else 250
 LOGS = {"decisions.md", "validation.md"}  # as long as they must be
 OTHERS = {
     "--bytes-per-s",

@@ -13,6 +13,7 @@ from simmoe.explain.fitted import CARRIED, CPU_DECODE, RESIDENT_DECODE, RESIDENT
 from simmoe.policies import runtime as runtimes
 
 BOX = ["--gpu", "rtx_3090", "--host", "ddr5_6000_2ch"]
+TINY = ["--model", "gpt-oss-20b", "--format", "q8_0"]
 MACHINE = {"gpu": "rtx_3090", "host": "ddr5_6000_2ch"}
 HEAD = "| model | size | params | backend | ngl | n_cpu_moe | n_ubatch | lm | test | t/s |\n|---|---|---|---|---|---|---|---|---|---|\n"
 SMALL, LARGE = ("gpt-oss-20b", "MXFP4_MOE", "20.91 B"), ("gpt-oss-120b", "MXFP4_MOE", "116.83 B")
@@ -167,10 +168,10 @@ def test_a_faster_command_line_is_named(capsys, tmp_path):
     ("words", "message"),
     [
         (["nothing.md", *BOX, "--model", "gpt-oss-20b"], "nothing.md cannot be read"),
-        (["tok_s=5", "--model", "gpt-oss-20b"], "add --gpu NAME --host NAME (or --hw; `simmoe hw list`), --format NAME"),
+        (["tok_s=5", "--model", "gpt-oss-20b"], "add --gpu NAME --host NAME (or --hw; `simmoe hw list`), --format"),
         (["tok_s=5", *BOX, "--model", "gpt-oss-20b", "--force"], "--force overwrites the file of --out"),
-        (["tok_s=5", *BOX, "--model", "gpt-oss-20b", "--format", "q8_0", "--flags", "-ncmo 4"], "does not know the flag -ncmo; did you mean '-ncmoe'?"),
-        (["tok_s=5", *BOX, "--model", "gpt-oss-20b", "--format", "q8_0", "--runtime", "ideal"], "ideal has none: name one, such as --runtime llama_cpp_cuda"),
+        (["tok_s=5", *BOX, *TINY, "--flags", "-ncmo 4"], "does not know the flag -ncmo; did you mean '-ncmoe'?"),
+        (["tok_s=5", *BOX, *TINY, "--runtime", "ideal"], "ideal has none: name one, such as --runtime llama_cpp_cuda"),
     ],
 )  # fmt: skip
 def test_one_line_says_what_is_wrong(capsys, words, message):

@@ -100,8 +100,8 @@ def _show_more(found: Found, out: Screen) -> None:
     if all(one.setup.kv_format for one in found.choices) and (plain := search.plainest()):
         decode, prompt = (_number(speed_of(search.played(plain, which))) for which in (True, False))
         out.print(
-            f"A KV cache in {best.setup.kv_format} costs precision; in f16 the best is -ncmoe {plain.blocks} -ub {plain.microbatch}: decode "
-            f"{decode}, prompt {prompt} tok/s."
+            f"A KV cache in {best.setup.kv_format} costs precision; in f16 the best is -ncmoe {plain.blocks} -ub {plain.microbatch}: "
+            f"decode {decode}, prompt {prompt} tok/s."
         )
     for gain in found.gains:
         out.print(f"With {gain.what}: decode {gain.decode - 1:+.0%}, prompt {gain.prompt - 1:+.0%}.")
