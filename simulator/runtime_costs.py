@@ -33,19 +33,15 @@ from simmoe.simulator.physics.kernels import (
     read_bytes_per_s,
     tile_bytes,
 )
+from simmoe.simulator.runtime_figures import CPU, check_figures
 
-CPU = "cpu"  # name of a device that is no GPU
 FEW_ROWS = 8  # up to so many rows a product reads its weights once (llama.cpp: MMVQ_MAX_BATCH_SIZE)
-READ, TILES, WIDE_TILES = range(
-    3
-)  # laws of a launch over routed experts: at most FEW_ROWS rows an expert, at most TILE, more
+READ, TILES, WIDE_TILES = range(3)  # laws of a launch over experts: at most FEW_ROWS rows each, at most TILE, more
 IN_PLACE = (*MIXERS, "no_mixer")  # of attention
 BESIDE = ("query_lora", "indexer", "qk_norm", "qkv_bias", "output_gate", "post_norm", "sinks", "dense_beside")
 OF_EXPERTS = ("expert_bias", "ungated", "router_bias")
-ON_CPU, KV_ON_CPU = (
-    "on the CPU",
-    "KV on the CPU",
-)  # words of layers here: the CPU has all of it, or computes its attention alone
+ON_CPU = "on the CPU"  # word of a layer here: the CPU has all of it
+KV_ON_CPU = "KV on the CPU"  # the CPU computes its attention
 
 
 class RuntimeCosts(Costs):
@@ -332,47 +328,6 @@ class RuntimeCosts(Costs):
 def _marked(number: int, layer: Layer, cpu_blocks: int, kv_on_cpu: bool) -> Layer:
     words = [ON_CPU] * (number < cpu_blocks) + [KV_ON_CPU] * kv_on_cpu
     return replace(layer, features=(*layer.features, *words)) if words else layer
-
-
-def check_figures(hw: Hardware, runtime: Runtime) -> None:
-    """Raises UserError for a machine of which something is not known that the engine's constants multiply."""
-    unit = hw.device
-    _check_device(hw, runtime)
-    stated = {"processors": unit.processors, "clock": unit.clock_hz}
-    asked = [
-        path for path in ("decode.kernel", "decode.per_clock", "prompt.flops_per_clock") if runtime.of(path) is not None
-    ]
-    for name, figure in stated.items() if asked else ():
-        may_lack = name == "clock" and runtime.device == CPU  # whose FLOP rate then is the profile's
-        if figure is None and not may_lack:
-            raise UserError(
-                f"--runtime {runtime.name}: {hw.name} states no units.{unit.name}.{name}, which {asked[0]} counts by; add it to the "
-                f"profile, such as {EXAMPLES[name]}"
-            )
-    if hw.device_memory.peak_bytes_per_s is None:
-        raise UserError(
-            f"--runtime {runtime.name}: {hw.name} states no peak.memory_bandwidth, of which decode.memory is a share; add it to the profile"
-        )
-
-
-def _check_device(hw: Hardware, runtime: Runtime) -> None:
-    """Raises UserError where the engine computes on a CPU alone and the machine has a GPU, or the other way round."""
-    name = hw.device.name
-    if runtime.device == CPU and name != CPU:
-        raise UserError(
-            f"--runtime {runtime.name} computes on the CPU alone, and {hw.name} computes on its {name}: name a box without GPU, such as "
-            "--host NAME without --gpu"
-        )
-    if runtime.device != CPU and name == CPU:
-        raise UserError(
-            f"--runtime {runtime.name} computes on a GPU, and {hw.name} has none: choose llama_cpp_cpu, or add --gpu NAME"
-        )
-
-
-EXAMPLES = {
-    "processors": "processors: {value: 128, kind: nominal, source: data sheet}",
-    "clock": "clock: {value: 2.52 GHz, kind: nominal, source: data sheet}",
-}
 
 
 def _peak(hw: Hardware) -> float:
