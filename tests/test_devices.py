@@ -364,6 +364,8 @@ ANOTHER = {  # a value other than the default that changes a run of one device; 
     "eviction": "fifo", "scope": "layer", "timeline": "serial", "overlap": False, "prefetch": "whole_layer",
     "prefetch_into": "buffers", "miss": "cpu", "placement": "expert_split=1/2", "write_back": True, "cold_per_sequence": True,
     "start": "warm", "warm_up": 64, "graphs": True, "page_cache": "1GB", "budget": "30%", "memory": "1GB", "seed": None,
+    "requests": 3, "runtime": "llama_cpp_cuda", "flags": "-ub 64", "threads": 2, "op_offload": False, "mmap": False, "gpu_layers": 3,
+    "kv_offload": False,
 }  # fmt: skip
 
 
@@ -382,6 +384,12 @@ def test_every_option_changes_a_run_over_several_devices_or_is_refused(two):
         same = value is not None and all(made[key] == base[key] for key in set(base) - {"scenario", "digest"})
         dropped += [name] * same
     assert dropped == []
+
+
+def test_an_engine_is_refused_where_it_would_be_dropped(two):
+    plain = {"placement": "layer_split=1/1", **OPTIONS, "tokens": 100, "budget": "100%"}
+    with pytest.raises(UserError, match="--runtime llama_cpp_cuda times one device"):
+        simmoe.run(two, "oracle-4x16-k4", **plain, runtime="llama_cpp_cuda")
 
 
 def test_what_shows_one_device_refuses_several(two, tmp_path, capsys):

@@ -106,7 +106,7 @@ def test_a_format_and_a_card_that_contradict_are_said(capsys, tmp_path):
         f"--format q8_0 is played, and the rows are of Q4_K_M ({QWEN}).",
         "--gpu rtx_3090 is played, and the rows were measured on NVIDIA GeForce RTX 4090 (rtx_4090).",
     ]
-    assert "The rows' model takes 18.55 GB, and qwen3-30b-a3b at q8_0 32.45 GB (+75%)" in found["cautions"][0]
+    assert "The rows' model takes 18.55 GB, and qwen3-30b-a3b at q8_0 32.45 GB (+75%)" in " ".join(found["cautions"])
     assert explained(capsys, bench(tmp_path), *BOX, "--format", "q4_k_m")["notes"] == [
         f"Taken from the output: --model qwen3-30b-a3b ({QWEN})."
     ]

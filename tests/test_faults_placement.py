@@ -142,6 +142,7 @@ VALUES: dict[str, tuple[str, ...]] = {  # of each option one value that is not t
     "--budget": ("50%",), "--memory": ("120MB",), "--engine": ("simpy",), "--seed": ("5",), "--start": ("cold",),
     "--warm-up": ("4",), "--prompt": ("5",), "--generate": ("7",), "--depth": ("100",),
     "--kv-format": ("q8_0",), "--runtime": ("llama_cpp_cuda",), "--flags": ("-ub 64",), "--threads": ("2",), "--op-offload": ("none",),
+    "--mmap": ("none",),
     "--gpu-layers": ("3",), "--kv-offload": ("none",),
     "--requests": ("2",),
 }  # fmt: skip
