@@ -13,7 +13,7 @@ from simmoe.hardware_profiles.words import DOC, hint
 from simmoe.simulator import files
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nearest import among
-from simmoe.simulator.reading import check_chain, parse_yaml, read_yaml
+from simmoe.simulator.reading import check_chain, laid_over, parse_yaml, read_yaml
 from simmoe.simulator.units import parse
 
 FOLDER = Path(__file__).parent
@@ -48,7 +48,7 @@ def merged(path: Path, chain: tuple[Path, ...] = (), folder: Path = FOLDER) -> A
                 f"{path.name}: missing key {key!r}; a profile that extends another has a name and title of its own"
             )
     own = {key: value for key, value in content.items() if key != "extends"}
-    return _merge(merged(base, chain, folder), own)
+    return laid_over(merged(base, chain, folder), own)
 
 
 def _base(path: Path, name: Any, folder: Path) -> Path:
@@ -62,15 +62,6 @@ def _base(path: Path, name: Any, folder: Path) -> Path:
     raise UserError(
         f"{path.name}: extends: {name!r} is no file beside it and no bundled profile; {among(name, bundled, 'bundled:', LISTING)}"
     )
-
-
-def _merge(base: Any, own: Any) -> Any:
-    """`own` over `base`: mappings key by key, where null takes a key away; numbers, curves and all else as a whole."""
-    whole = {"value", "points"}
-    if not isinstance(base, Mapping) or not isinstance(own, Mapping) or whole & {*base, *own}:
-        return own
-    both = {key: _merge(base.get(key), value) for key, value in own.items()}
-    return {key: value for key, value in {**base, **both}.items() if value is not None}
 
 
 def in_mode(content: dict[str, Any], mode: str, file: str) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+import reprlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -72,6 +73,33 @@ def check_chain(files: Sequence[Path]) -> None:
         )
     if len(files) > LONGEST_CHAIN:
         raise UserError(f"{files[0].name}: extends a chain of more than {LONGEST_CHAIN} files; write fewer")
+
+
+def extended(
+    path: Path, content: Callable[[Path], Any], find: Callable[[str | Path], Path], kind: str, below: tuple[Path, ...] = ()
+) -> Any:  # fmt: skip
+    """The content of a file, laid over the one that it extends: a file beside it, or a bundled name. Raises UserError."""
+    chain = (*below, path)
+    check_chain(chain)
+    data = content(path)
+    if not isinstance(data, dict) or "extends" not in data:
+        return data
+    base = data.pop("extends")
+    if not isinstance(base, str) or not base.strip():
+        raise UserError(
+            f"{path.name}: extends is {reprlib.repr(base)}; name a {kind} file beside it, or a bundled {kind}"
+        )
+    beside = path.parent / base
+    return laid_over(extended(find(beside if beside.is_file() else beside.name), content, find, kind, chain), data)
+
+
+def laid_over(base: Any, own: Any) -> Any:
+    """`own` over `base`: mappings key by key, where null takes a key away; numbers with their source, curves and all else as a whole."""
+    whole = {"value", "points"}
+    if not isinstance(base, Mapping) or not isinstance(own, Mapping) or whole & {*base, *own}:
+        return own
+    both = {key: laid_over(base.get(key), value) for key, value in own.items()}
+    return {key: value for key, value in {**base, **both}.items() if value is not None}
 
 
 HALF = "a text holds a lone surrogate, which is half of a character; write whole ones"

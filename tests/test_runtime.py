@@ -366,6 +366,19 @@ def test_options_of_an_engine_are_refused_without_one(capsys):
         assert capsys.readouterr().err.startswith(f"simmoe: {words[0] if len(words) < 3 else '--graphs'}")
 
 
+@pytest.mark.parametrize(
+    ("setting", "line"),
+    [
+        ("units.gpu.bandwidth=500GB/s", "goes by peak.memory_bandwidth"),
+        ("units.cpu.bandwidth=50GB/s", "goes by units.cpu.quantised_bandwidth"),
+        ("units.gpu.launch=3us", "goes by its own constants"),
+    ],
+)
+def test_a_figure_that_no_engine_reads_is_refused_with_the_one_it_does(capsys, setting, line):
+    assert main(["run", *RTX, "--runtime", "llama_cpp_cuda", "--set", setting]) == 2
+    assert line in capsys.readouterr().err
+
+
 def test_a_machine_without_clock_is_refused_with_the_figure_that_it_lacks():
     hw = hardware_profiles.load("rtx_3090")
     bare = replace(hw, units={**hw.units, "gpu": replace(hw.device, clock_hz=None)})

@@ -17,7 +17,7 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.nearest import among
 from simmoe.simulator.nouns.model import FEATURES
 from simmoe.simulator.nouns.runtime import Constant, Runtime
-from simmoe.simulator.reading import check_chain, read_yaml
+from simmoe.simulator.reading import extended, read_yaml
 from simmoe.simulator.units import parse
 
 FOLDER = Path(__file__).parent
@@ -78,28 +78,7 @@ def find(name: str | Path) -> Path:
 def load(name: str | Path) -> Runtime:
     """A bundled runtime, or a file of your own. Raises UserError."""
     path = find(name)
-    return runtime(_merged(path), path.name)
-
-
-def _merged(path: Path, below: tuple[Path, ...] = ()) -> object:
-    """The content of a file, laid over the one that it extends; a null removes a key."""
-    chain = (*below, path)
-    check_chain(chain)
-    data = read_yaml(path)
-    if not isinstance(data, dict) or "extends" not in data:
-        return data
-    base = data.pop("extends")
-    if not isinstance(base, str) or not base.strip():
-        raise UserError(f"{path.name}: extends is {reprlib.repr(base)}; name a runtime, or a file beside it")
-    beside = path.parent / base
-    return _over(_merged(find(beside if beside.is_file() else base), chain), data)
-
-
-def _over(base: object, change: object) -> object:
-    if not isinstance(base, dict) or not isinstance(change, dict) or "value" in change:
-        return change
-    merged = {**base, **{key: _over(base.get(key), value) for key, value in change.items()}}
-    return {key: value for key, value in merged.items() if value is not None}
+    return runtime(extended(path, read_yaml, find, "runtime"), path.name)
 
 
 def given(runtime: str | Path | Runtime) -> Runtime | None:

@@ -8,14 +8,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import reprlib
 from dataclasses import replace
 from pathlib import Path
 
 from simmoe.simulator import files
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.model import NO_PART, Cache, Layer, ModelShape, Part
-from simmoe.simulator.reading import check_chain, read_yaml
+from simmoe.simulator.reading import extended, read_yaml
 from simmoe.workloads.models.architecture import expand
 from simmoe.workloads.models.formats import (
     DEFAULT,
@@ -63,23 +62,7 @@ def load(name_or_path: str | Path, format: str | None = None, kv: str | None = N
     Without `format`: the real bytes of an imported file where it has them, else fp16. Without `kv`: f16, and f32 beside fp32 weights.
     """
     path = find(name_or_path)
-    return shape(_merged(path), path.name, format, kv)
-
-
-def _merged(path: Path, below: tuple[Path, ...] = ()) -> object:
-    """The content of a model file, laid over the one that it extends; a null removes a key."""
-    chain = (*below, path)
-    check_chain(chain)
-    data = _content(path)
-    if not isinstance(data, dict) or "extends" not in data:
-        return data
-    base = data.pop("extends")
-    if not isinstance(base, str) or not base.strip():
-        raise UserError(
-            f"{path.name}: extends is {reprlib.repr(base)}; name a model file beside it, or a bundled model"
-        )
-    beside = path.parent / base
-    return _over(_merged(find(beside if beside.is_file() else beside.name), chain), data)
+    return shape(extended(path, _content, find, "model"), path.name, format, kv)
 
 
 def _content(path: Path) -> object:
@@ -93,13 +76,6 @@ def text(name_or_path: str | Path) -> bytes:
     """What stands behind a name, to tell one model from another: of a published model its shape, not the weights."""
     path = find(name_or_path)
     return path.read_bytes() if path.suffix == ".yaml" else json.dumps(_content(path), sort_keys=True).encode()
-
-
-def _over(base: object, change: object) -> object:
-    if not isinstance(base, dict) or not isinstance(change, dict):
-        return change
-    merged = {**base, **{key: _over(base.get(key), value) for key, value in change.items()}}
-    return {key: value for key, value in merged.items() if value is not None}
 
 
 def shape(data: object, where: str, format: str | None = None, kv: str | None = None) -> ModelShape:

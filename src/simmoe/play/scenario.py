@@ -373,6 +373,9 @@ class Scenario:
                         "engine, such as --runtime llama_cpp_cuda"
                     )
             return
+        for path in changes(self.set):
+            if instead := _unread(path):
+                raise UserError(f"--set {path}: a runtime goes by {instead}, and not by that figure; change that one")
         if self.graphs:
             raise UserError(
                 "--graphs is for the ideal runtime: an engine's constants hold whether it replays graphs; leave it out"
@@ -496,6 +499,23 @@ class Scenario:
     def _of(self, cls: type) -> dict[str, Any]:
         """The options that `cls` takes under the same name."""
         return {name: getattr(self, name) for name in signature(cls).parameters if name in OPTIONS}
+
+
+def _unread(path: str) -> str:
+    """Which figure an engine's constants multiply in place of a figure of units; empty for those that it reads."""
+    head, _, name = path.partition(".")
+    unit, _, figure = name.partition(".")
+    if head != "units" or not (
+        figure in ("bandwidth", "launch", "graph_launch", "softness") or figure.startswith("grouped_")
+    ):
+        return ""
+    if figure not in ("bandwidth", "grouped_bandwidth"):
+        return "its own constants (`simmoe runtime show`; a file of yours may change them)"
+    return (
+        "units.cpu.quantised_bandwidth, or tiers.….peak_bandwidth of its memory"
+        if unit == "cpu"
+        else "peak.memory_bandwidth"
+    )
 
 
 def _bare(option: str, value: Any) -> Any:
