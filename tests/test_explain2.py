@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
@@ -122,11 +123,13 @@ def test_bytes_within_three_percent_are_those_of_the_format(capsys, tmp_path, sh
 
 @pytest.mark.slow
 def test_inside_the_range_of_the_run(capsys, tmp_path):
-    """190 tok/s lies in what a run of the same machine says, 192 to 242, as closely as can be measured: no cause is named."""
+    """190 tok/s lies in what a run of the same machine says: its ends (192 to 242), and 14 % that the laws leave beside them. No cause is named."""
     path = bench(tmp_path)
     found = explained(capsys, path, *BOX)
     low, high = found["rows"][0]["range_tok_s"]
-    assert (round(low), round(high)) == (192, 242)
+    speed = found["rows"][0]["simulated_tok_s"]
+    assert speed / low == pytest.approx(math.exp(math.hypot(math.log(speed / 191.8), 0.14)), rel=0.005)
+    assert high / speed == pytest.approx(math.exp(math.hypot(math.log(242.7 / speed), 0.14)), rel=0.005)
     assert found["rows"][0]["inside"] and found["fits"][0]["expected"] == 1 and found["fits"][0]["cause"] is None
     assert main(["explain", path, *BOX]) == 0
     out = " ".join(capsys.readouterr().out.split())

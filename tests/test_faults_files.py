@@ -5,6 +5,7 @@ No other module of the tests is imported, so that the file can be played on an o
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import os
@@ -633,3 +634,15 @@ def test_fault_34_the_lowest_versions_are_those_of_pyproject():
     assert exact == floors and len(floors) > 12
     names = [re.match(r"[\w-]+", line)[0] for line in lines]  # type: ignore[index]
     assert len(names) == len(set(names)), "a package stands with two floors"
+
+
+def test_a_member_that_is_no_array_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """numpy gives the bytes of a member that is cut before the head of an array."""
+    path = tmp_path / "cut.npz"
+    bundled = Path(importlib.import_module("simmoe.workloads.format.trace").BUNDLED)
+    with zipfile.ZipFile(bundled / "switch.npz") as whole, zipfile.ZipFile(path, "w") as cut:
+        for name in whole.namelist():
+            cut.writestr(name, whole.read(name)[: 3 if name == "sequence.npy" else None])
+    assert main(["trace", "check", str(path)]) == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1 and "sequence is no array" in line

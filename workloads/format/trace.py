@@ -129,7 +129,7 @@ def _read(path: Path) -> dict[str, np.ndarray[Any, Any]]:
         raise UserError(f"{path}: is no npz archive; is it truncated? write it with numpy.savez_compressed")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files if name in DTYPES or name == "meta"}
+            found = {name: archive[name] for name in archive.files if name in DTYPES or name == "meta"}
     except ValueError as error:
         if "pickle" in str(error) or "Object arrays" in str(error):
             raise UserError(
@@ -140,6 +140,12 @@ def _read(path: Path) -> dict[str, np.ndarray[Any, Any]]:
         raise UserError(f"{path}: is no readable npz archive ({error or 'not a zip file'}); is it truncated?") from None
     except Exception as error:  # zlib.error and friends of a damaged archive share no base class
         raise UserError(f"{path}: the archive is damaged ({type(error).__name__}: {error}); fetch it again") from None
+    for name, array in found.items():
+        if not isinstance(array, np.ndarray):  # numpy gives the bytes of a member without the head of an array
+            raise UserError(
+                f"{path}: {name} is no array; is the archive truncated? write it with numpy.savez_compressed"
+            )
+    return found
 
 
 def _from_arrays(raw: Mapping[str, np.ndarray[Any, Any]], path: Path) -> Trace:

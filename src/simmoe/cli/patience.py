@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from simmoe.play.lengths import Lengths, of_requests
 from simmoe.play.memory import MICROBATCH, Memory
 from simmoe.play.passes import clock_driven
 from simmoe.play.scenario import Scenario
+from simmoe.show.wrap import wrapped
 from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.workloads import models
@@ -33,7 +35,9 @@ def told(scenario: Scenario, command: str, plays: int, draws: int = 1, changes: 
     seconds = plays * found.play_s(runs) + draws * drawn * found.draw_s
     if seconds > extent.LONG_S:
         how = f"drawn {_times(draws)}, " * drawn + f"played {_times(plays)}"
-        print(f"{command}: {found}, {how}: about {_in_words(seconds)} of one core", file=sys.stderr, flush=True)
+        said = f"{command}: {found}, {how}: about {_in_words(seconds)} of one core"
+        width = shutil.get_terminal_size().columns if sys.stderr.isatty() else len(said)
+        print("\n".join(wrapped(said, width)), file=sys.stderr, flush=True)
 
 
 def _lengths(scenario: Scenario) -> Lengths:

@@ -7,11 +7,13 @@ from typing import Any
 
 from simmoe import hardware_profiles
 from simmoe.explain.rows import BOTH, DECODE, PROMPT, Row
+from simmoe.play.confidence import around
 from simmoe.play.flagged import options_of, pass_tokens
 from simmoe.play.result import Run
 from simmoe.play.run import play
 from simmoe.play.scenario import Scenario
 from simmoe.policies.flags import Flags, blocks
+from simmoe.policies.runtime import LEAVES
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.model import Layer, ModelShape
@@ -85,14 +87,15 @@ def speed_with(base: Scenario, flags: Flags, row: Row) -> float | None:
 
 
 def _banded(one: Expected) -> Expected:
-    """With its speed at the ends of what the machine and the engine leave open."""
+    """With its speed at the ends of what the machine, the engine and its laws leave open, as a run prints it."""
     run = one.runs[0]
     engine = run.workload.runtime
     if engine is None:
         return one
     ends = zip(hardware_profiles.bounds(run.workload.hw), (engine.slowest, engine.fastest), strict=True)
     speeds = [one.tok_s, *(one.on(hw, runtime) for hw, runtime in ends)]
-    return replace(one, low=min(speeds), high=max(speeds))
+    low, high = around(one.tok_s, speeds, LEAVES["prompt" if one.row.phase == PROMPT else "decode"])
+    return replace(one, low=low, high=high)
 
 
 def filled(flags: Flags, said: Flags | None) -> Flags:

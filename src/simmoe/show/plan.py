@@ -24,10 +24,10 @@ COLUMNS = (
     Column("", text=True),
     Column("decode tok/s"),
     Column("prompt tok/s"),
-    Column("TTFT"),
+    Column("TTFT", rank=2),
     Column("in and out"),
     Column("card left"),
-    Column("host left", rank=2),
+    Column("host left", rank=3),
     Column("decode waits for", text=True, rank=1),
     Column("prompt waits for", text=True, rank=1),
 )
@@ -52,7 +52,7 @@ def show_plan(found: Found, out: Screen) -> None:
     out.print(
         f"{model.name} at {model.format} on {search.hw.title} under {search.runtime.title}, context {search.context:,}. Best: "
         f"{GOALS[search.goal]} of {search.prompt:,} tokens and {GENERATED} behind it; all simulated, with the ends of the profile's and "
-        f"the engine's ranges.{_host(search)}",
+        f"the engine's ranges and what its laws leave.{_host(search)}",
         lead="Simulated: ",
     )
     out.table(Grid(COLUMNS, tuple(_row(i + 1, one) for i, one in enumerate(found.choices))))
