@@ -123,7 +123,7 @@ def test_bytes_within_three_percent_are_those_of_the_format(capsys, tmp_path, sh
 
 @pytest.mark.slow
 def test_inside_the_range_of_the_run(capsys, tmp_path):
-    """190 tok/s lies in what a run of the same machine says: its ends (192 to 242), and 14 % that the laws leave beside them. No cause is named."""
+    """190 tok/s lies in what a run of the machine says: its ends, 192 to 242, and 14 % that the laws leave. No cause is named."""
     path = bench(tmp_path)
     found = explained(capsys, path, *BOX)
     low, high = found["rows"][0]["range_tok_s"]
