@@ -45,10 +45,12 @@ def api() -> Any:
         player=lambda engine: fast.CompiledPlayer() if engine == "fast" else decide.Player(),
         left_to_cpu=lambda requests, left: {"on_cpu": left[requests.obj]},
         workload="simmoe.workload", page_cache=lambda requests, decided, guesses, sizes, room: {"page_cache_bytes": room},
+        ask=(),
     )  # fmt: skip
 
 
 def _of_this_version(policies: Any, nouns: Any) -> Any:
+    from simmoe.policies.prefetch import Ask
     from simmoe.simulator.costs import Costs
     from simmoe.simulator.decide import counts, decisions, gather
     from simmoe.simulator.decide.tiers import second_tier
@@ -71,6 +73,7 @@ def _of_this_version(policies: Any, nouns: Any) -> Any:
         link_bytes_by_pass=counts.link_bytes_by_pass, peak_buffer_bytes=counts.peak_buffer_bytes,
         left_to_cpu=lambda requests, left: {"unit_of": left.astype(np.int8)},
         player=lambda engine: named(engine).player, workload="simmoe.play.workload", page_cache=page_cache,
+        ask=(Ask({}),),
     )  # fmt: skip
 
 
@@ -234,7 +237,7 @@ class Job:
     def _wanted(self, trace: Any, name: str | None) -> tuple[Any, Any]:
         if name is None:
             return np.zeros(self.requests.n_events + 1, np.int64), np.zeros(0, np.int64)
-        event, obj = self.api.policies.load("prefetch", name).wanted(trace)
+        event, obj = self.api.policies.load("prefetch", name).wanted(trace, *self.api.ask)
         return np.concatenate(([0], np.cumsum(np.bincount(event, minlength=self.requests.n_events)))), obj
 
     def run(self, engine: str) -> Any:

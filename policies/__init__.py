@@ -17,8 +17,10 @@ from simmoe.simulator.decide.blame import one_line
 from simmoe.simulator.decide.guard import counted
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.files import available, resolve
+from simmoe.simulator.naming import named
 
 FOLDER = Path(__file__).parent
+TOLD = ("eviction", "prefetch", "miss", "placement")  # kinds behind whose names numbers and another text may stand
 RENAMED = {("miss", "cheaper"): "idle_cheaper; balanced splits the missing experts of a layer between link and CPU"}
 
 
@@ -29,17 +31,19 @@ def names(kind: str) -> list[str]:
 
 def find(kind: str, name: str | Path) -> Path:
     """The file of a policy; raises UserError with what exists and where to add one."""
+    name = named(str(name)).name if kind in TOLD else name
     if (kind, str(name)) in RENAMED and not Path(name).exists():
         raise UserError(f"the {kind} policy {name} is now called {RENAMED[kind, str(name)]}")
     return resolve(name, FOLDER / kind, ".py", f"{kind} policy", f"add one as policies/{kind}/NAME.py or give a path")
 
 
 def load(kind: str, name: str | Path) -> ModuleType:
-    """The module of a policy: a path that exists wins over a bundled name.
+    """The module of a policy: a path that exists wins over a bundled name. What stands behind the name is passed over.
 
     Raises UserError when a file cannot be loaded or, for an eviction policy or a miss rule, breaks a rule of
     simulator/decide/policy_file.py.
     """
+    name = named(str(name)).name if kind in TOLD else name
     return _checked(kind, find(kind, name)) if os.path.exists(name) else _bundled(FOLDER, kind, str(name))
 
 

@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from simmoe import policies
+from simmoe.play.popularity import source
 from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.errors import UserError
 from simmoe.sweeps.space import Space
 
 Bound = tuple[str, str]  # axis and word, such as ("eviction", "belady")
 WHY = {
-    "eviction": "reads the future of the trace, which no machine can",
+    "eviction": "knows the text that it is scored on, which no machine can",
     "placement": "counts the very text that it is scored on, which no machine can",
 }
 INSTEAD = {"eviction": "lru", "placement": "popular=50%:first=20%"}
@@ -45,7 +46,8 @@ def _left(axis: str, words: Sequence[str], bounds: tuple[Bound, ...]) -> Sequenc
 
 
 def reads_ahead(eviction: str) -> bool:
-    return "next_use" in getattr(policies.load("eviction", eviction), "NEEDS", ())
+    needs = getattr(policies.load("eviction", eviction), "NEEDS", ())
+    return "next_use" in needs or ("popularity" in needs and not source(eviction))
 
 
 def said(bounds: tuple[Bound, ...]) -> str:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from simmoe import hardware_profiles
 from simmoe.play import popularity
 from simmoe.play.calling import scenario_of
-from simmoe.play.identity import placement_identity, policy_identity
+from simmoe.play.identity import told_identity
 from simmoe.play.kinds import OFF
 from simmoe.play.options import Declared
 from simmoe.play.plan import Plan, counts_use, guesses_of, missing_of, units_of
@@ -59,10 +59,8 @@ class Scenarios:
         self._models = {key: self._model(*key) for key in self._shapes()}
         self.space, self.bounds = bounds.split(space, self._counts_own_text)
         self._policies: dict[str, dict[str, str]] = {}
-        for kind, value, name in self.space.policies:
-            self._policies.setdefault(kind, {})[value] = (
-                placement_identity(value) if kind == "placement" else policy_identity(kind, name)
-            )
+        for kind, value, _ in self.space.policies:
+            self._policies.setdefault(kind, {})[value] = told_identity(kind, value)
         for axis in DOUBTFUL:
             for value in [*self.space.given(axis), *(word for one, word in self.bounds if one == axis)]:
                 self._require(axis, value)
@@ -105,7 +103,7 @@ class Scenarios:
             try:
                 trace, point, shape = key[0], {**beside, axis: value}, self._models[key]
                 options = {name: AXES[name].parsed(word) for name, word in point.items()}
-                counted = popularity.source(point.get("placement")).startswith(popularity.FIRST)
+                counted = any(popularity.counts_first(point.get(name)) for name in popularity.COUNTING)
                 scenario = scenario_of({"hw": hw, "model": shape, "budget": 0, **options, **self._text(trace, counted)})
                 workload = scenario.workload()
                 plan = scenario.plan(workload)
@@ -199,7 +197,9 @@ class Scenarios:
         """Once per machine, trace and model; all but the budget and the policies."""
         key = self._inputs(point)
         if key not in self._workloads:
-            named = self.scenario({axis: word for axis, word in point.items() if axis in self._made_of})
+            cuts = (axis for axis in popularity.COUNTING if popularity.counts_first(point.get(axis)))
+            opens = {*self._made_of, *cuts}
+            named = self.scenario({axis: word for axis, word in point.items() if axis in opens})
             hw = named.machine() if named.set else self.hw[point["hw"]]
             trace, shape = self._traces.get(point.get("trace", "")), self._models[_shape(point)]
             opened = replace(named, hw=hw, set=(), trace=trace, model=shape, format=None, kv_format=None)
@@ -214,7 +214,7 @@ class Scenarios:
 
     def _inputs(self, point: Point) -> str:
         """What makes a workload."""
-        return repr([point.get(name) for name in self._made_of])
+        return repr([*(point.get(name) for name in self._made_of), popularity.unplayed(point)])
 
     def command(self, point: Point) -> str:
         """The `simmoe run` that gives this scenario's numbers; without a budget it would play a ladder."""

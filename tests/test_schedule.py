@@ -46,7 +46,7 @@ from tests.scenarios import Case, build_trace, cases, cpus, examples, physics, s
 PREFETCHER = '''
 import numpy as np
 
-def wanted(trace):
+def wanted(trace, ask):
     """What the next event asks for, and some that it does not."""
     pairs = []
     for p in range(trace.n_passes):

@@ -15,28 +15,28 @@ HEAD = "import numpy as np\n"
 WRONG = {
     (
         "prefetch",
-        "def wanted(trace):\n    return 1 // 0",
+        "def wanted(trace, ask):\n    return 1 // 0",
     ): r"policy mine.py: wanted\(\) failed at line 3: ZeroDivisionError",
     ("prefetch", "def other(trace):\n    pass"): r"policy mine.py defines no wanted\(\)",
     (
         "prefetch",
-        "def wanted(trace):\n    return None",
+        "def wanted(trace, ask):\n    return None",
     ): r"wanted\(\) returned None; it must return two flat integer arrays",
     (
         "prefetch",
-        "def wanted(trace):\n    return np.array([0]), np.array([.5])",
+        "def wanted(trace, ask):\n    return np.array([0]), np.array([.5])",
     ): r"it must return two flat integer arrays",
     (
         "prefetch",
-        "def wanted(trace):\n    return np.array([10**9]), np.array([0])",
+        "def wanted(trace, ask):\n    return np.array([10**9]), np.array([0])",
     ): r"wanted\(\) names event 1000000000; there are 0 to",
     (
         "prefetch",
-        "def wanted(trace):\n    return np.array([0]), np.array([-1])",
+        "def wanted(trace, ask):\n    return np.array([0]), np.array([-1])",
     ): r"wanted\(\) names object -1; there are 0 to 215",
     (
         "prefetch",
-        "def wanted(trace):\n    return np.array([1, 0]), np.array([1, 2])",
+        "def wanted(trace, ask):\n    return np.array([1, 0]), np.array([1, 2])",
     ): r"must name its events in ascending order",
     (
         "placement",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from simmoe.policies.prefetch import Ask
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.trace import Trace
 
@@ -15,7 +16,7 @@ Ints = npt.NDArray[np.int64]
 LEAD = 1
 
 
-def wanted(trace: Trace) -> tuple[Ints, Ints]:
+def wanted(trace: Trace, ask: Ask) -> tuple[Ints, Ints]:
     if trace.predicted_ids is None or trace.predict_lead is None or LEAD not in trace.predict_lead:
         raise UserError(
             "prefetch next_layer needs guesses of lead 1 (predicted_ids), which the trace does not hold; choose another"

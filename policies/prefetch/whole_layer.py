@@ -8,12 +8,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from simmoe.policies.prefetch import Ask
 from simmoe.simulator.nouns.trace import Trace
 
 Ints = npt.NDArray[np.int64]
 
 
-def wanted(trace: Trace) -> tuple[Ints, Ints]:
+def wanted(trace: Trace, ask: Ask) -> tuple[Ints, Ints]:
     events = np.arange(trace.n_passes * trace.n_layers - 1)  # nothing follows the last one
     layer = (events + 1) % trace.n_layers
     experts = np.arange(trace.n_experts)

@@ -23,6 +23,7 @@ BOUNDS = ("nothing", "everything")  # bounds instead of a policy: nothing reside
 
 
 SCOPES = ("global", "layer")
+NOTHING_TOLD = hooks.Told()
 
 
 def no_guesses(requests: Requests) -> Guesses:
@@ -85,6 +86,7 @@ def decide(
     tier: SecondTier | None = None,
     start: str = COLD,
     seed: int = 0,
+    told: hooks.Told = NOTHING_TOLD,
     player: Player | None = None,
 ) -> Decisions:
     """Decisions of the policy module `eviction` under `budget_bytes` of routed experts. Raises UserError.
@@ -96,7 +98,7 @@ def decide(
 
     unit_of [objects]: the other unit that computes an expert whenever it is missing, 0 = the device loads it (default: all).
     rule: which unit serves the others that are missing (default: all are loaded). tier: a memory before the link, which
-    changes what the rule reads of loads.
+    changes what the rule reads of loads. told: what the policy is told when it is named.
     """
     guesses, player = guesses or no_guesses(requests), player or Player()
     n_experts = requests.n_objects // len(expert_bytes)
@@ -107,7 +109,7 @@ def decide(
     mine = np.ones(requests.n_objects, bool) if unit_of is None else unit_of == LOAD
     limits, present = started(sizes, mine, rooms, budget_bytes, start if cold_at is None else COLD)
     tasks = [
-        _task(part, eviction, sizes, room, starts, unit_of, here, rule, seed)
+        _task(part, eviction, sizes, room, starts, unit_of, here, rule, seed, told)
         for part, room, here in zip(parts, rooms, present)
     ]
     if tier is not None and rule is not None and len(rule.load_ps):
@@ -139,7 +141,7 @@ def decide(
 
 def _task(
     part: Part, eviction: ModuleType, sizes: Ints, room: int, starts: Ints, unit_of: Ints | None, present: Ints,
-    rule: Rule | None, seed: int,
+    rule: Rule | None, seed: int, told: hooks.Told,
 ) -> Task:  # fmt: skip
     mine = slice(part.low, part.low + part.n_objects)
     return Task(
@@ -152,6 +154,7 @@ def _task(
         present,
         rule,
         seed,
+        told,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-NEEDS: tuple[str, ...] = ()  # what the policy reads beside sizes: next_use, random
+NEEDS: tuple[str, ...] = ()  # what the policy reads beside sizes: next_use, ahead, random, argument, popularity
 
 
 class Extras(NamedTuple):
@@ -21,6 +21,15 @@ class Extras(NamedTuple):
     next_use: Any  # int64 [objects], next event that requests the object, as of now (exact foresight); events = never
     random_high: Any  # int64 [evictions], upper 32 bits of SplitMix64 output n
     random_low: Any  # int64 [evictions], lower 32 bits
+    argument: Any  # int64 [arguments], what stands behind the policy's name, in the order of its ARGUMENTS; a share in millionths
+    popularity: Any  # int64 [objects], tokens that chose the object in the text behind the colon, else in the text that is played
+
+
+class Told(NamedTuple):
+    """What a policy is told when it is named: the fields of Extras of these names, popularity of all objects of the run."""
+
+    argument: Any = np.zeros(0, np.int64)
+    popularity: Any = np.zeros(0, np.int64)
 
 
 def init(n_objects: int, capacity_bytes: int, x: Extras) -> Any:

@@ -11,13 +11,23 @@ import numpy as np
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide import blame
 from simmoe.simulator.decide import residency as machine
-from simmoe.simulator.decide.decisions import bound, left_to_device, quotas
+from simmoe.simulator.decide.decisions import NOTHING_TOLD, bound, left_to_device, quotas
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.groups import Part, parts_of, renumbered
-from simmoe.simulator.decide.hooks import Extras
+from simmoe.simulator.decide.hooks import Extras, Told
 from simmoe.simulator.decide.laws import check_occupancy
 from simmoe.simulator.decide.missing import LOAD, Rule, question
-from simmoe.simulator.decide.player import NEVER, Player, Task, fails_compiled, splitmix64, state_of, verdicts_for
+from simmoe.simulator.decide.player import (
+    NEVER,
+    Player,
+    Task,
+    fails_compiled,
+    looks_ahead,
+    splitmix64,
+    state_of,
+    told_of,
+    verdicts_for,
+)
 from simmoe.simulator.decide.residency import Slots, Stream, Verdicts
 from simmoe.simulator.decide.start import Limits, started
 from simmoe.simulator.errors import UserError
@@ -87,6 +97,7 @@ class Cache(NamedTuple):
     buffered: bool
     missing: Missing
     start: str
+    told: Told = NOTHING_TOLD
 
     @property
     def policies(self) -> tuple[ModuleType, ...]:
@@ -103,9 +114,9 @@ class Stepwise:
     """A policy."""
 
     def __init__(self, cache: Cache, player: Player) -> None:
-        if "next_use" in getattr(cache.eviction, "NEEDS", ()):
+        if looks_ahead(cache.eviction):
             raise UserError(
-                f"policy {blame.name_of(cache.eviction)} looks ahead (NEEDS next_use), but which passes will run is not known under a "
+                f"policy {blame.name_of(cache.eviction)} looks ahead, but which passes will run is not known under a "
                 "clock-driven schedule; choose another --eviction, or --schedule recorded"
             )
         self.cache, n = cache, cache.n_experts
@@ -156,14 +167,14 @@ class Group:
         part = Part(none, low, n, False, ptr, none, NONE, ptr, none, ptr, none, NONE, NONE)
         rule = cache.missing.rule
         unit_of = NONE.astype(np.int8) if cache.missing.unit_of is None else cache.missing.unit_of[low : low + n]
-        self.task = Task(part, cache.eviction, size, room, NONE, unit_of, present, rule, cache.seed)
+        self.task = Task(part, cache.eviction, size, room, NONE, unit_of, present, rule, cache.seed, cache.told)
         self.q = Grown(Stream(ptr, none, NONE, ptr, none, ptr, none, NONE, none, NONE, unit_of, present), player.arrays)
         self.m = player.arrays(question(rule, low, n))
         self.v = Grown(verdicts_for(part), player.arrays)
         until, brought = np.full(n * cache.buffered, NEVER), np.zeros(n * cache.prefetching, np.int64)
         slots = Slots(np.zeros(n, np.int8), np.zeros(n, np.int8), until, brought, np.zeros(5, np.int64))
         self.c = player.arrays(slots)
-        extras = Extras(size, np.array([cache.most_events]), NONE, NONE, NONE)
+        extras = Extras(size, np.array([cache.most_events]), NONE, NONE, NONE, *told_of(self.task))
         self.state = player.arrays(state_of(self.task, extras))
         self.x = Grown(extras, player.arrays)
         self.run = player.bind(cache.eviction, cache.prefetching, rule.module if rule else None)

@@ -62,6 +62,7 @@ class Task(NamedTuple):
     present: Ints  # objects of the group that are resident before the first event; none where slots are emptied later
     rule: Rule | None
     seed: int
+    told: policy.Told
 
 
 class Playing:
@@ -69,7 +70,7 @@ class Playing:
 
     def __init__(self, task: Task, player: Player) -> None:
         part, n, self.task, self.player = task.part, len(task.size), task, player
-        self.extras, following = _extras(part, task.eviction, task.size, task.seed)
+        self.extras, following = _extras(task)
         guesses = (part.guess_ptr, part.guess_obj, part.guess_for, part.events)
         tokens = task.rule.tokens[part.request].astype(np.int64) if task.rule else np.zeros(0, np.int64)
         self.q = player.arrays(
@@ -207,15 +208,28 @@ def verdicts_for(part: Part) -> Verdicts:
     )  # fmt: skip
 
 
-def _extras(part: Part, eviction: ModuleType, size: Ints, seed: int) -> tuple[policy.Extras, Ints]:
+def _extras(task: Task) -> tuple[policy.Extras, Ints]:
     """What the policy NEEDS, and the next event of each request (empty when nobody asks)."""
-    needs, loads = getattr(eviction, "NEEDS", ()), len(part.obj) + len(part.guess_obj)
+    part, needs = task.part, getattr(task.eviction, "NEEDS", ())
+    loads = len(part.obj) + len(part.guess_obj)
     following: Ints = np.zeros(0, np.int64)
     first: Ints = following
-    if "next_use" in needs:
+    if looks_ahead(task.eviction):
         following, first = part.future
-    high, low = splitmix64(seed, loads) if "random" in needs else (np.zeros(0, np.int64), np.zeros(0, np.int64))
-    return policy.Extras(size, np.array([len(part.events)]), first, high, low), following
+    high, low = splitmix64(task.seed, loads) if "random" in needs else (np.zeros(0, np.int64), np.zeros(0, np.int64))
+    events = np.array([len(part.events)])
+    return policy.Extras(task.size, events, first, high, low, *told_of(task)), following
+
+
+def told_of(task: Task) -> policy.Told:
+    """What the policy is told of the objects of its group."""
+    popularity = task.told.popularity[task.part.low : task.part.low + task.part.n_objects]
+    return task.told._replace(popularity=popularity)
+
+
+def looks_ahead(eviction: ModuleType) -> bool:
+    """Whether the policy reads requests that are to come: all of them, or some events ahead."""
+    return not {"next_use", "ahead"}.isdisjoint(getattr(eviction, "NEEDS", ()))
 
 
 def splitmix64(seed: int, n: int) -> tuple[Ints, Ints]:

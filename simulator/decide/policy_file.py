@@ -41,7 +41,11 @@ KINDS = {
             **{hook: f"{hook}(s, o, event, x)" for hook in ("miss", "insert", "use", "remove")},
         },
         "victim", "which says what leaves when room is short", "x", Extras._fields,
-        {"next_use": ("next_use",), "random": ("random_high", "random_low")}, ("free",), (),
+        {
+            "next_use": ("next_use",), "ahead": ("next_use",), "random": ("random_high", "random_low"), "argument": ("argument",),
+            "popularity": ("popularity",),
+        },
+        ("free",), (),
     ),
     "miss": Kind(
         {SERVE: "serve(n, resident, event, m)"},
@@ -161,8 +165,9 @@ def _needs(policy: ModuleType, tree: ast.Module, kind: Kind) -> Iterator[str]:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == x:
             if node.attr not in kind.fields:
                 yield f"line {node.lineno} reads {x}.{node.attr}; {x} has {', '.join(kind.fields)}"
-            for need, fields in known.items():
-                if node.attr in fields and need not in needs:
+            giving = [need for need, fields in known.items() if node.attr in fields]
+            for need in giving[:1]:
+                if not set(giving) & set(needs):
                     yield f'line {node.lineno} reads {x}.{node.attr} but NEEDS does not name it; write NEEDS = ("{need}",)'
 
 

@@ -14,6 +14,7 @@ from simmoe.play.identity import sees_the_future
 from simmoe.play.plan import UNITS, Plan, cached, counts_use, memory_of, placed, streamed
 from simmoe.play.usual_runtime import maker, usual_runtime
 from simmoe.simulator.link_time import about_links, pinned_experts
+from simmoe.simulator.naming import named
 from simmoe.simulator.nouns.trace import PREFILL
 from simmoe.simulator.runtime_costs import FEW_ROWS
 from simmoe.simulator.units import nbytes, text
@@ -89,8 +90,8 @@ def _counts(workload: Workload, plan: Plan) -> list[str]:
 
 def _short(placement: str) -> str:
     """Without folders, and without the trace that it counts: notes hold no paths."""
-    path, sign, amount = placement.partition("=")
-    return Path(path).stem + sign + amount.partition(":")[0]
+    path, values, _ = named(placement)
+    return Path(path).stem + f"={values}" * bool(values)
 
 
 def _counts_other_experts(workload: Workload, plan: Plan) -> list[str]:
@@ -114,7 +115,7 @@ def _leaves_none(workload: Workload, plan: Plan) -> list[str]:
     if plan.placement is None or len(workload.hw.devices) > 1 or placed(workload, plan).any():
         return []
     said = f"{_short(plan.placement)} leaves no expert to the CPU"
-    if asked.unit(policies.load("placement", plan.placement.partition("=")[0]), UNITS) == "blocks":
+    if asked.unit(policies.load("placement", named(plan.placement).name), UNITS) == "blocks":
         said += f": the model's first block with experts is number {workload.model.moe_layers[0]}, counted from 0"
     return [said]
 

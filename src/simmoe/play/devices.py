@@ -12,7 +12,7 @@ import numpy as np
 from simmoe import policies
 from simmoe.play.memory import Memory, budget_of, kv_bytes
 from simmoe.play.passes import warm_up_passes
-from simmoe.play.plan import Plan, units_of
+from simmoe.play.plan import Plan, told_of_eviction, units_of
 from simmoe.simulator.costs import fit_geometry
 from simmoe.simulator.decide.decisions import BOUNDS, decide
 from simmoe.simulator.decide.devices import asked_of, guessed_of, judged, together, woven_guesses, woven_loads
@@ -151,6 +151,7 @@ def decided(
 ) -> tuple[Workload, Guesses, Decisions, Loading]:
     """What every device decides, as one run: the workload with costs and requests by device, guesses, verdicts, loads."""
     laid, eviction = laid_out(workload, layout), policies.load("eviction", plan.eviction)
+    told = told_of_eviction(workload, plan)
     others = [np.where(layout.of(device), LOAD, ELSEWHERE).astype(np.int8) for device in range(layout.devices)]
     costs: Any = laid.costs
     sizes = workload.model.expert_bytes
@@ -158,7 +159,7 @@ def decided(
     asked, guessed = [asked_of(workload.requests, one) for one in mine], [guessed_of(guesses, one) for one in mine]
     verdicts = [
         decide(
-            one, sizes, eviction, budget, guesses=guess, unit_of=unit_of, start=plan.start, seed=plan.seed, player=engine.player
+            one, sizes, eviction, budget, guesses=guess, unit_of=unit_of, start=plan.start, seed=plan.seed, told=told, player=engine.player
         )
         for one, guess, budget, unit_of in zip(asked, guessed, plan.device_budgets, others)
     ]  # fmt: skip

@@ -8,6 +8,7 @@ from pathlib import Path
 from simmoe import policies
 from simmoe.play import popularity
 from simmoe.simulator.decide.decisions import BOUNDS
+from simmoe.simulator.naming import named
 from simmoe.workloads.format import trace as traces
 
 
@@ -19,26 +20,34 @@ def policy_identity(kind: str, name: str) -> str:
     return f"{path.stem} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
-def placement_identity(placement: str) -> str:
-    """The same of a placement with its amount, such as popular=50%:FILE."""
-    name, sign, amount = placement.partition("=")
-    said, other = policy_identity("placement", name) + sign, popularity.other_trace(placement)
+def told_identity(kind: str, value: str) -> str:
+    """The same of a policy with what it is told, such as popular=50%:FILE."""
+    name, values, text = named(value)
+    said, other = policy_identity(kind, name) + f"={values}" * bool(values), popularity.other_trace(value)
     if other is None:
-        return said + amount
+        return said + f":{text}" * bool(text)
     path = traces.find(other)
     content = "" if path.parent == traces.BUNDLED else f" sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
-    return said + amount.removesuffix(other) + path.stem + content
+    return f"{said}:{path.stem}{content}"
 
 
 def sees_the_future(eviction: str) -> list[str]:
-    """Whether an eviction policy reads the trace ahead; one line that says so."""
-    if eviction in BOUNDS or "next_use" not in getattr(policies.load("eviction", eviction), "NEEDS", ()):
+    """Whether an eviction policy knows of the text what no machine could; one line that says so."""
+    if eviction in BOUNDS:
         return []
-    return [f"{Path(eviction).stem} reads the future of the trace: a bound, not a policy that a machine can run"]
+    name, needs = Path(named(eviction).name).stem, getattr(policies.load("eviction", eviction), "NEEDS", ())
+    if "next_use" in needs:
+        return [f"{name} reads the future of the trace: a bound, not a policy that a machine can run"]
+    if "popularity" in needs and not popularity.source(eviction):
+        said = f"{name} counts the experts of the very text that it is scored on: a bound."
+        return [f"{said} {name}:TRACE counts another trace, {name}:first=20% the first fifth of this one and plays the others"]
+    if "ahead" in needs:
+        return [f"{name} knows the next events of the text: for a model whose router runs ahead of its layers"]
+    return []
 
 
 def eviction_identity(eviction: str) -> str:
     """A bundled policy by its name, a file by its stem and content: a result never holds a path."""
     if eviction in BOUNDS:
         return eviction
-    return policy_identity("eviction", eviction)
+    return told_identity("eviction", eviction)

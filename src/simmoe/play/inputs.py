@@ -76,7 +76,7 @@ def users_files(options: Mapping[str, Declared], values: Mapping[str, Any]) -> l
 
 
 def content(option: Declared, value: str) -> bytes:
-    """What the file says that a value names, and the trace that a placement counts."""
+    """What the file says that a value names, and the trace that a policy counts."""
     counted = _counted(option, value)
     if option.name == "model":
         return models.text(value)
@@ -110,8 +110,9 @@ def _way(file: Path, folder: Path) -> str:
 
 
 def _counted(option: Declared, value: Any) -> str | None:
-    """The trace that a placement counts, in place of the one that is played."""
-    return popularity.other_trace(value) if option.name == "placement" and isinstance(value, str) else None
+    """The trace that a policy counts, in place of the one that is played."""
+    kind = option.about.kind
+    return popularity.other_trace(value) if isinstance(kind, Policy) and kind.told and isinstance(value, str) else None
 
 
 def from_beside(option: Declared, value: Any, folder: Path) -> Any:
@@ -129,7 +130,7 @@ def from_beside(option: Declared, value: Any, folder: Path) -> Any:
 
 
 def _tail(option: Declared, value: str) -> str:
-    """What stands behind the name: the power mode of a machine, the amount of a placement."""
+    """What stands behind the name: the power mode of a machine, what a policy is told."""
     if option.name == "hw" and not Path(value).is_file():
         head, sign, mode = value.rpartition("@")
         return sign + mode if head else ""

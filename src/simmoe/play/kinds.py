@@ -15,6 +15,7 @@ from fractions import Fraction
 from typing import Any
 
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.naming import named
 from simmoe.simulator.nearest import among
 from simmoe.simulator.units import parse
 
@@ -61,10 +62,10 @@ class Input(Kind):
 class Policy(Kind):
     """A file of the folder of policies/ that is called like the option, or a file of the user's."""
 
-    amount: bool = False  # a number belongs to it: popular=50%
+    told: bool = False  # numbers and another text may stand behind the name: popular=50%:first=20%
 
     def name(self, value: str) -> str:
-        return value.partition("=")[0] if self.amount else value
+        return named(value).name if self.told else value
 
 
 @dataclass(frozen=True)

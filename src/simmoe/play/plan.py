@@ -5,17 +5,21 @@ from __future__ import annotations
 import re
 import reprlib
 from dataclasses import dataclass, field, replace
+from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from simmoe import policies
-from simmoe.play import asked, popularity
+from simmoe.play import asked, popularity, replay
 from simmoe.play.memory import Memory
 from simmoe.play.replay import one_of
+from simmoe.policies import arguments
+from simmoe.policies.prefetch import Ask
 from simmoe.simulator.arrays import Flags, Ints
 from simmoe.simulator.decide import policy_file
 from simmoe.simulator.decide.decisions import BOUNDS, left_to_device, no_guesses
+from simmoe.simulator.decide.hooks import Told
 from simmoe.simulator.decide.missing import LOAD, Rule
 from simmoe.simulator.decide.names import SERVE
 from simmoe.simulator.decide.prices import cpu_number, priced
@@ -23,6 +27,7 @@ from simmoe.simulator.decide.start import COLD, resident_before
 from simmoe.simulator.decide.stepwise import SecondTier
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.link_time import load_ps
+from simmoe.simulator.naming import named
 from simmoe.simulator.nouns.decisions import Guesses
 from simmoe.simulator.units import nbytes
 
@@ -69,12 +74,29 @@ def guesses_of(workload: Workload, plan: Plan) -> Guesses:
     if plan.prefetch is None:
         return no_guesses(workload.requests)
     trace, requests = workload.trace, workload.requests
-    event, obj = asked.guesses(policies.load("prefetch", plan.prefetch), requests.n_events, requests.n_objects, trace)
+    module, ask = asked_of_prefetch(workload, plan)
+    event, obj = asked.guesses(module, requests.n_events, requests.n_objects, trace, ask)
     if plan.placement is not None:
         kept = placed(workload, plan)[obj] == LOAD
         event, obj = event[kept], obj[kept]
     ptr = np.concatenate(([0], np.cumsum(np.bincount(event, minlength=requests.n_events))))
     return Guesses(ptr, obj, plan.prefetch_into == "buffers")
+
+
+def asked_of_prefetch(workload: Workload, plan: Plan) -> tuple[ModuleType, Ask]:
+    """The plan's prefetcher and what it is told. Raises UserError."""
+    value = str(plan.prefetch)
+    module = policies.load("prefetch", value)
+    text = popularity.text_for("prefetch", value, workload.begun.trace, workload.begun.counted)
+    return module, Ask(arguments.given("prefetch", value, module), plan.seed, text)
+
+
+def told_of_eviction(workload: Workload, plan: Plan) -> Told:
+    """What the plan's eviction policy is told. Raises UserError."""
+    if plan.eviction in BOUNDS:
+        return Told()
+    begun = workload.begun
+    return replay.told(plan.eviction, begun.trace, begun.counted)
 
 
 def check_prefetch(plan: Plan) -> None:
@@ -97,6 +119,7 @@ class WhenMissing(NamedTuple):
 def missing_of(workload: Workload, plan: Plan) -> WhenMissing:
     """Raises UserError where the machine states no CPU though the plan needs one."""
     module, costs = policies.load("miss", plan.miss), workload.costs
+    arguments.given("miss", plan.miss, module)
     loads_all = policy_file.does_nothing(module, SERVE)
     rule = None if loads_all else priced(module, costs, workload.requests)
     tier = None
@@ -125,7 +148,7 @@ def placed_memory(workload: Workload, placement: str | None, seed: int) -> Memor
 
 def streamed(workload: Workload, plan: Plan) -> list[str]:
     """What to know about a run that streams what llama.cpp would refuse, or would hold; empty for others."""
-    name = str(plan.placement).partition("=")[0]
+    name = named(str(plan.placement)).name
     if plan.placement is None or plan.device_budgets or plan.eviction in BOUNDS:
         return []
     if asked.unit(policies.load("placement", name), UNITS) != "blocks":
@@ -149,7 +172,7 @@ def whole_layers(workload: Workload, placement: str | None) -> str | None:
     blocks = workload.cpu_blocks
     if not blocks:
         return placement
-    name, _, amount = (placement or "n_cpu_moe=0").partition("=")
+    name, amount, _ = named(placement or "n_cpu_moe=0")
     if name != "n_cpu_moe" or not amount.isdigit():
         raise UserError(
             f"--gpu-layers leaves layers to the CPU, with their experts: leave --placement {placement} out, or use n_cpu_moe=N"
@@ -212,17 +235,19 @@ def units_of(workload: Workload, placement: str, seed: int) -> Ints:
 
 def _units_of(workload: Workload, placement: str, seed: int) -> Ints:
     if popularity.source(placement) and not counts_use(workload, placement, seed):
-        name = placement.partition("=")[0]
+        name = named(placement).name
         raise UserError(
             f"--placement {placement}: {name} counts no use of experts; leave out what stands behind the colon"
         )
-    return _answer(workload, placement, seed, popularity.use_for(placement, workload.trace, workload.counted))
+    return _answer(
+        workload, placement, seed, popularity.use_for("placement", placement, workload.trace, workload.counted)
+    )
 
 
 def _answer(workload: Workload, placement: str, seed: int, use: Ints) -> Ints:
     devices = len(workload.hw.devices)
-    name, _, amount = placement.partition("=")
-    module, amount = policies.load("placement", name), amount.partition(":")[0]
+    name, amount, _ = named(placement)
+    module = policies.load("placement", name)
     unit, known = asked.unit(module, UNITS), range(devices)
     if unit == "proportions":
         return asked.units(module, use.shape, known, use, proportions(name, amount, devices), seed, devices).ravel()
@@ -234,12 +259,12 @@ def _answer(workload: Workload, placement: str, seed: int, use: Ints) -> Ints:
 
 def counts_use(workload: Workload, placement: str, seed: int) -> bool:
     """Whether a placement goes by the use of experts: asked for half of them under two uses, it gives two answers."""
-    name, sign, amount = placement.partition("=")
+    name, amount, _ = named(placement)
     shape = workload.trace.n_layers, workload.trace.n_experts
     unit = asked.unit(policies.load("placement", name), UNITS)
-    half = {"share": "50%", "proportions": amount.partition(":")[0]}.get(unit, str(shape[0] // 2))
+    half = {"share": "50%", "proportions": amount}.get(unit, str(shape[0] // 2))
     rising = np.arange(shape[0] * shape[1]).reshape(shape)
-    one, other = (_answer(workload, name + sign + half, seed, use) for use in (rising, rising[::-1, ::-1].copy()))
+    one, other = (_answer(workload, f"{name}={half}", seed, use) for use in (rising, rising[::-1, ::-1].copy()))
     return not np.array_equal(one, other)
 
 

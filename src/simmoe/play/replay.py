@@ -10,11 +10,15 @@ import numpy.typing as npt
 
 from simmoe import policies
 from simmoe.play.identity import sees_the_future
+from simmoe.play.popularity import Counted, counts_first, source, use_for
 from simmoe.play.traced import traced
+from simmoe.policies import arguments
 from simmoe.simulator.arrays import Ints
+from simmoe.simulator.decide import blame
 from simmoe.simulator.decide.counts import count, hit_flags
 from simmoe.simulator.decide.decisions import BOUNDS, SCOPES, bound, decide, first_events, no_guesses
 from simmoe.simulator.decide.gather import Requests, requests_of
+from simmoe.simulator.decide.hooks import Told
 from simmoe.simulator.decide.missing import Rule
 from simmoe.simulator.decide.player import Player
 from simmoe.simulator.decide.start import COLD
@@ -79,7 +83,21 @@ def replay(
     one_of("contract", contract, CONTRACTS)
     sizes = _sizes(expert_bytes, loaded)
     requests = requests_of(loaded, contract)
-    decisions = decide_named(loaded, requests, sizes, eviction, budget_bytes, scope, cold_per_sequence, seed)
+    if counts_first(str(eviction)):
+        raise UserError(
+            f"eviction {eviction}: replay plays the whole trace; cut it with `simmoe trace cut`, and name the first part behind the colon"
+        )
+    decisions = decide_named(
+        loaded,
+        requests,
+        sizes,
+        eviction,
+        budget_bytes,
+        scope,
+        cold_per_sequence,
+        seed,
+        told=told(str(eviction), loaded, None),
+    )
     guesses = no_guesses(requests)
     prefill, decode, both = (
         count(loaded, requests, decisions, guesses, sizes, phase) for phase in (PREFILL, DECODE, None)
@@ -107,6 +125,7 @@ def decide_named(
     rule: Rule | None = None,
     tier: SecondTier | None = None,
     start: str = COLD,
+    told: Told | None = None,
 ) -> Decisions:
     """Decisions of a bound or of the policy of that name; a bound takes no guesses."""
     if str(eviction) in BOUNDS:
@@ -117,8 +136,22 @@ def decide_named(
     cold_at = first_events(trace, requests) if cold else None
     return decide(
         requests, sizes, module, budget_bytes, scope=scope, guesses=guesses, cold_at=cold_at, unit_of=unit_of, rule=rule,
-        tier=tier, start=start, seed=seed, player=player,
+        tier=tier, start=start, seed=seed, told=told or Told(), player=player,
     )  # fmt: skip
+
+
+def told(eviction: str, played: Trace, counted: Counted | None) -> Told:
+    """What an eviction policy is told when it is named, such as lookahead=8 or static_pin:first=20%. Raises UserError."""
+    if eviction in BOUNDS:
+        return Told()
+    module = policies.load("eviction", eviction)
+    numbers = arguments.as_whole(arguments.given("eviction", eviction, module))
+    use: Ints = np.zeros(0, np.int64)
+    if "popularity" in getattr(module, "NEEDS", ()):
+        use = use_for("eviction", eviction, played, counted).ravel()
+    elif text := source(eviction):
+        raise UserError(f"--eviction {eviction}: {blame.name_of(module)} counts no use of experts; leave :{text} out")
+    return Told(numbers, use)
 
 
 def one_of(what: str, value: str, known: tuple[str, ...]) -> None:

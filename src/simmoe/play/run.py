@@ -11,7 +11,7 @@ from simmoe import policies
 from simmoe.play import devices
 from simmoe.play.calling import called, takes
 from simmoe.play.passes import warm_up_passes
-from simmoe.play.plan import Plan, guesses_of, memory_of, missing_of, placed
+from simmoe.play.plan import Plan, guesses_of, memory_of, missing_of, placed, told_of_eviction
 from simmoe.play.replay import decide_named, one_of
 from simmoe.play.requests import served
 from simmoe.play.result import Run
@@ -87,7 +87,7 @@ def _decided(workload: Workload, plan: Plan, engine: Engine) -> tuple[Workload, 
     )
     decisions = decide_named(
         trace, requests, sizes, plan.eviction, plan.budget_bytes, plan.scope, plan.cold_per_sequence, plan.seed, engine.player, guesses,
-        start=plan.start, **missing._asdict(),
+        start=plan.start, told=told_of_eviction(workload, plan), **missing._asdict(),
     )  # fmt: skip
     near = None
     if plan.page_cache_bytes:

@@ -206,8 +206,9 @@ class Scenario:
         help="a runtime such as llama.cpp carries what the CPU has over the link in large passes (on, default), or leaves it there (none)",
     )  # fmt: skip
     eviction: str = option(
-        Policy(), "lru", group=POLICY, metavar=NAME, several=True,
-        help="policy: lru (default), fifo, lfu, belady, … or a bound: nothing, everything",
+        Policy(told=True), "lru", group=POLICY, metavar=NAME, several=True,
+        help="policy: lru (default), fifo, lfu, belady, … or a bound: nothing, everything. Numbers may stand behind the name and, behind a "
+        "colon, the text that it counts (docs/extending/eviction.md)",
     )  # fmt: skip
     scope: str = option(
         Words(_scopes), "global", group=POLICY, metavar="global|layer",
@@ -220,7 +221,7 @@ class Scenario:
     )  # fmt: skip
     overlap: bool = option(Switch(), True, group=ENGINE, metavar="on|none", help="none: the same as --timeline serial")
     prefetch: str | None = option(
-        Policy(), None, group=POLICY, metavar=NAME, off=True,
+        Policy(told=True), None, group=POLICY, metavar=NAME, off=True,
         help="load early: next_layer (the trace's guesses) or whole_layer (default: no)",
     )  # fmt: skip
     prefetch_into: str = option(
@@ -228,12 +229,12 @@ class Scenario:
         help="where a guess lands: in the cache (default), or in buffers beside it until it is used",
     )  # fmt: skip
     miss: str = option(
-        Policy(), "fetch", group=POLICY, metavar=NAME,
+        Policy(told=True), "fetch", group=POLICY, metavar=NAME,
         help="a missing expert: fetch (load it, default), cpu (compute it there), idle_cheaper (the quicker of both for each "
         "expert alone), balanced (the missing experts of a layer are split so that link and CPU end together), or a file",
     )  # fmt: skip
     placement: str | None = option(
-        Policy(amount=True), None, group=POLICY, metavar="NAME=N", off=True,
+        Policy(told=True), None, group=POLICY, metavar="NAME=N", off=True,
         help="experts left to the CPU for good: n_cpu_moe=4 (of the first 4 blocks), or all but popular=50% (by use; popular=50%:TRACE: by "
         "use in another trace; popular=50%:first=20%: in the first rows, which are not played) or random=50% of each layer; or to each of "
         "several devices: layer_split=3/1, expert_split=1/1",
@@ -440,9 +441,10 @@ class Scenario:
 
     def workload(self) -> Workload:
         """The inputs, opened. Raises UserError."""
+        from simmoe.play.popularity import unplayed
         from simmoe.play.workload import Workload
 
-        return Workload(**{**self._of(Workload), "hw": self.machine()})
+        return Workload(**{**self._of(Workload), "hw": self.machine(), "unplayed": unplayed(vars(self))})
 
     def plan(self, workload: Workload) -> Plan:
         """What may stay resident on the machine of `workload`. Raises UserError for what that machine cannot do."""

@@ -9,7 +9,7 @@ import numpy as np
 from simmoe import policies
 from simmoe.play import asked
 from simmoe.play.arrivals import arrival_ps
-from simmoe.play.plan import Plan, check_prefetch, missing_of, placed
+from simmoe.play.plan import Plan, asked_of_prefetch, check_prefetch, missing_of, placed, told_of_eviction
 from simmoe.play.replay import decide_named
 from simmoe.play.workload import Workload
 from simmoe.simulator.decide import policy_file
@@ -47,7 +47,8 @@ def played(workload: Workload, plan: Plan, engine: Engine, spans: Spans | None) 
 
     def made(player: Player, occupied: bool) -> Loop:
         return Loop(
-            workload.costs, Serving(trace, arrivals, schedule, most), _decider(workload, plan, missing, player), Wants(plan, missing),
+            workload.costs, Serving(trace, arrivals, schedule, most), _decider(workload, plan, missing, player),
+            Wants(workload, plan, missing),
             timeline,
             player.arrays, with_cpu=with_cpu, buffered=plan.prefetch_into == "buffers", write_back=plan.write_back, occupied=occupied,
         )  # fmt: skip
@@ -66,7 +67,7 @@ def _as_recorded(workload: Workload, plan: Plan) -> tuple[Decisions, Guesses]:
     requests, none = workload.requests, workload.requests.no_guesses
     return decide_named(
         workload.trace, requests, workload.model.expert_bytes, plan.eviction, plan.budget_bytes, plan.scope, False, plan.seed,
-        **missing_of(workload, plan)._asdict(),
+        told=told_of_eviction(workload, plan), **missing_of(workload, plan)._asdict(),
     ), none  # fmt: skip
 
 
@@ -106,6 +107,7 @@ def _decider(workload: Workload, plan: Plan, missing: Missing, player: Player) -
         Cache(
             sizes, trace.n_experts, policies.load("eviction", plan.eviction), plan.budget_bytes, plan.scope, plan.seed,
             steps * trace.n_layers, wants, wants and plan.prefetch_into == "buffers", missing, plan.started,
+            told_of_eviction(workload, plan),
         ),
         player,
     )  # fmt: skip
@@ -125,9 +127,9 @@ def _missing(workload: Workload, plan: Plan) -> Missing:
 class Wants:
     """Asks the prefetcher of a plan about one pass after the other."""
 
-    def __init__(self, plan: Plan, missing: Missing) -> None:
+    def __init__(self, workload: Workload, plan: Plan, missing: Missing) -> None:
         self.unit_of, self.buffered = missing.unit_of, plan.prefetch_into == "buffers"
-        self.prefetch = None if plan.prefetch is None else policies.load("prefetch", plan.prefetch)
+        self.prefetch = None if plan.prefetch is None else asked_of_prefetch(workload, plan)
 
     def __call__(self, trace: Trace, requests: Requests) -> Guesses:
         """What is wanted early, but for experts that stay on another unit."""
@@ -135,7 +137,8 @@ class Wants:
             return requests.no_guesses
         twice = np.tile(np.arange(trace.n_tokens), 2)  # a look ahead meets a pass behind this one, though not which
         both = trace.taken(twice, np.array([0, trace.n_tokens, 2 * trace.n_tokens]), np.tile(trace.phase, 2))
-        event, obj = asked.guesses(self.prefetch, 2 * requests.n_events, requests.n_objects, both)
+        module, ask = self.prefetch
+        event, obj = asked.guesses(module, 2 * requests.n_events, requests.n_objects, both, ask)
         kept = event < requests.n_events
         if self.unit_of is not None:
             kept &= self.unit_of[obj] == LOAD

@@ -16,6 +16,7 @@ from simmoe.play.identity import policy_identity
 from simmoe.play.lengths import Lengths, drawn, of_requests, recorded
 from simmoe.play.memory import MICROBATCH, Memory, kv_bytes
 from simmoe.play.passes import clock_driven, scheduled
+from simmoe.play.popularity import Unplayed
 from simmoe.play.traced import traced
 from simmoe.policies import runtime as runtimes
 from simmoe.simulator.arrays import Ints
@@ -54,7 +55,7 @@ class Workload:
         batch: int | None = None,
         schedule: str = "recorded",
         max_batch: int | None = None,
-        placement: str | None = None,
+        unplayed: Unplayed | None = None,
         prompt: int | None = None,
         generate: int | None = None,
         depth: int | None = None,
@@ -75,8 +76,8 @@ class Workload:
         many sequences a clock-driven schedule may run together (default: all). requests: how many sequences of the asked lengths
         arrive under it. runtime: the engine whose costs these are; its threads on the CPU; op_offload: whether it may carry the CPU's
         experts over the link in large passes; gpu_layers, kv_offload: what of the model and of the KV cache the GPU has; mmap:
-        whether its file is mapped, else what the CPU has lies in pinned memory. placement: one such as popular=50%:first=20% takes the
-        rows that it counts out of what is played. Raises UserError."""
+        whether its file is mapped, else what the CPU has lies in pinned memory. unplayed: first rows that a policy such as
+        popular=50%:first=20% counts, and that are not played. Raises UserError."""
         self.hw = hw if isinstance(hw, Hardware) else hardware_profiles.load(hw)
         self.runtime = runtimes.given(runtime)
         if self.runtime is not None and not mmap:
@@ -94,12 +95,12 @@ class Workload:
         if self.runtime is not None and prefill_chunk is None and self.clock_driven is None:
             prefill_chunk = microbatch or self.runtime.microbatch or None
         whole = scheduled(self.recorded, schedule, prefill_chunk, batch)
-        if popularity.source(placement).startswith(popularity.FIRST) and self.clock_driven is not None:
+        if unplayed is not None and self.clock_driven is not None:
             raise UserError(
-                f"--placement {placement} counts the first passes, and which come first under --schedule {schedule} is not known "
+                f"{unplayed.said} counts the first passes, and which come first under --schedule {schedule} is not known "
                 "beforehand: count another trace"
             )
-        self.counted, whole = popularity.parted(whole, placement)
+        self.counted, whole = popularity.parted(whole, unplayed)
         self.trace, self.all_tokens = first_tokens(whole, tokens), whole.n_tokens
         self.begun = self  # of a played workload: the one that a clock-driven schedule made passes of
         self.prefill_chunk, self.batch, self.schedule = prefill_chunk, batch, schedule
