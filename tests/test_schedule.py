@@ -559,7 +559,7 @@ BUNDLED = pytest.mark.skipif("switch" not in traces.names(), reason="the bundled
 RUN = ["run", "--hw", "a100", "--trace", "switch", "--tokens", "600", "--budget", "25%"]
 CONTINUOUS = [*RUN, "--schedule", "continuous"]
 REFUSED = [
-    ([*CONTINUOUS, "--eviction", "belady"], r"belady.py looks ahead \(NEEDS next_use\), but which passes will run is not known"),
+    ([*CONTINUOUS, "--eviction", "belady"], r"belady.py looks ahead, but which passes will run is not known"),
     ([*CONTINUOUS, "--batch", "2"], r"--batch 2 makes static batches, and --schedule continuous forms its passes itself"),
     ([*CONTINUOUS, "--cold-per-sequence"], r"--cold-per-sequence empties the slots when a sequence starts, and under"),
     ([*CONTINUOUS, "--hw", "rtx_4090_nvme", "--page-cache", "4GB"], r"--schedule continuous with --page-cache is not modelled"),
