@@ -14,7 +14,7 @@ from simmoe.simulator.decide.missing import LOAD
 from simmoe.simulator.decide.stretches import Stretch, stretches
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import Counts
-from simmoe.simulator.nouns.trace import Trace
+from simmoe.simulator.nouns.trace import PREFILL, Trace
 
 
 def count(
@@ -41,6 +41,17 @@ def count(
     ]
     total = {one.name: sum(getattr(part, one.name) for part in found) for one in fields(Counts)}
     return Counts(**total | {"tokens": int(np.diff(trace.pass_ptr)[passes].sum())})
+
+
+def count_by_phase(
+    trace: Trace, requests: Requests, decisions: Decisions, guesses: Guesses, expert_bytes: Ints, write_back: bool = False,
+    unit_of: Ints | None = None, carried: Flags | None = None,
+) -> tuple[Counts, Counts, Counts]:  # fmt: skip
+    """Counts of all passes, of prefill, of decode, as `count` gives them one by one."""
+    asked = trace, requests, decisions, guesses, expert_bytes
+    both, prefill = (count(*asked, phase, write_back, unit_of, carried) for phase in (None, PREFILL))
+    rest = {one.name: getattr(both, one.name) - getattr(prefill, one.name) for one in fields(Counts)}
+    return both, prefill, Counts(**rest)
 
 
 def _no_pass(trace: Trace) -> Flags:
@@ -76,8 +87,12 @@ def _counted(
 
 def event_of_cause(requests: Requests, guesses: Guesses, cause: Ints) -> Ints:
     """Event of each eviction: that of the request, or of the guess (-1 - guess), that took its room."""
-    demand = np.searchsorted(requests.ptr, cause, side="right") - 1
-    return np.where(cause >= 0, demand, np.searchsorted(guesses.ptr, -1 - cause, side="right") - 1)
+    if not len(guesses.obj):
+        return requests.event_of_request[cause]
+    demand = cause >= 0
+    event = np.searchsorted(guesses.ptr, -1 - cause, side="right") - 1
+    event[demand] = requests.event_of_request[cause[demand]]
+    return event
 
 
 def hit_flags(trace: Trace, requests: Requests, decisions: Decisions) -> npt.NDArray[np.bool_]:

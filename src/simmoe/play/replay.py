@@ -15,7 +15,7 @@ from simmoe.play.traced import traced
 from simmoe.policies import arguments
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide import blame
-from simmoe.simulator.decide.counts import count, hit_flags
+from simmoe.simulator.decide.counts import count_by_phase, hit_flags
 from simmoe.simulator.decide.decisions import BOUNDS, SCOPES, bound, decide, first_events, no_guesses
 from simmoe.simulator.decide.gather import Requests, requests_of
 from simmoe.simulator.decide.hooks import Told
@@ -27,7 +27,7 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.nouns.run import Counts
-from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
+from simmoe.simulator.nouns.trace import Trace
 from simmoe.workloads.format import plausible
 
 CONTRACTS = ("event", "sequential")
@@ -99,9 +99,7 @@ def replay(
         told=told(str(eviction), loaded, None),
     )
     guesses = no_guesses(requests)
-    prefill, decode, both = (
-        count(loaded, requests, decisions, guesses, sizes, phase) for phase in (PREFILL, DECODE, None)
-    )
+    both, prefill, decode = count_by_phase(loaded, requests, decisions, guesses, sizes)
     flags = hit_flags(loaded, requests, decisions)
     notes = (*plausible.notes(loaded), *sees_the_future(str(eviction)))
     return Replay(

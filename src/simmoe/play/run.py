@@ -19,7 +19,7 @@ from simmoe.play.scenario import Scenario
 from simmoe.play.serving import played
 from simmoe.play.workload import Workload
 from simmoe.play.would_fit import told
-from simmoe.simulator.decide.counts import count, link_bytes_by_pass
+from simmoe.simulator.decide.counts import count_by_phase, link_bytes_by_pass
 from simmoe.simulator.decide.decisions import BOUNDS, SCOPES
 from simmoe.simulator.decide.start import COLD
 from simmoe.simulator.decide.tiers import Near, second_tier
@@ -30,7 +30,7 @@ from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.run import Clocks, Spans
 from simmoe.simulator.nouns.serving import ServingLog
-from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
+from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.time.engines import Engine
 from simmoe.simulator.time.laws import check, check_causes, check_requests, check_rows
 
@@ -125,9 +125,8 @@ def _finished(
     sizes, bound = workload.model.expert_bytes, plan.eviction in BOUNDS
     carried = carried_passes(costs, costs.sizes)
     unit_of = None if plan.placement is None or plan.device_budgets else placed(workload, plan)
-    both, prefill, decode = (
-        count(trace, requests, decisions, guesses, sizes, phase, plan.write_back, unit_of, carried)
-        for phase in (None, PREFILL, DECODE)
+    both, prefill, decode = count_by_phase(
+        trace, requests, decisions, guesses, sizes, plan.write_back, unit_of, carried
     )
     check(costs, decisions, clocks, both, None if bound else plan.budget_bytes, log)
     check_causes(costs, clocks)
