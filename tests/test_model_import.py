@@ -259,10 +259,10 @@ def error_of(path: Path) -> str:
 Tensors = list[tuple[str, tuple[int, ...], str]]  # name, shape as numpy has it, ggml type
 
 
-def write_gguf(path: Path, arch: str, fields: dict[str, Any], tensors: Tensors) -> Path:
+def write_gguf(path: Path, arch: str, fields: dict[str, Any], tensors: Tensors, called: str = "a test") -> Path:
     """A header as llama.cpp's own writer makes it, without any tensor data."""
     writer = gguf.GGUFWriter(path, arch)
-    writer.add_name("a test")
+    writer.add_name(called)
     writer.add_token_list(["<s>", "a", "b"])  # arrays of strings and floats are skipped over
     writer.add_token_scores([0.0, -1.0, -2.0])
     for key, value in fields.items():

@@ -115,6 +115,7 @@ class ModelShape:
     width: int = 0  # numbers of a hidden state, which devices hand to each other; 0 = not known
     caution: str = ""  # what every result says of it; empty = nothing
     kv_format: str = "f16"  # storage format of the KV cache
+    title: str = ""  # as its file calls it
 
     def __repr__(self) -> str:
         return plain(

@@ -103,6 +103,7 @@ def shape(data: object, where: str, format: str | None = None, kv: str | None = 
         width=parts.width,
         caution=file.caution,
         kv_format=cache,
+        title=file.title,
     )
     return _checked(result, where)
 

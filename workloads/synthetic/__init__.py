@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from simmoe.workloads.synthetic.scaling import cast, mean, scaled, summary
 from simmoe.workloads.synthetic.twin import Ints, Twin, uniform
 
 UNIFORM, TYPICAL, LIKE = "uniform", "typical", "like:"
+WORD = re.compile(r"[a-z0-9]+(?:\.[0-9]+)*")  # of a model's name: qwen3, 30b, 3.5
 MOST_IDS = 2**28  # of a drawn trace: half a gigabyte
 
 
@@ -66,9 +68,28 @@ def twin_for(model: ModelShape, routing: str | Path, seed: int) -> Twin:
 
 
 def usual(model: ModelShape) -> str:
-    """The routing of a model that nobody named one for: its own class, by the beginning of its name, else the typical one."""
-    own = [name for name in twinfile.class_names() if model.name.lower().startswith(name)]
+    """The routing of a model that nobody named one for: the class of that model, else the typical one. A class is of a model that its whole
+    name stands in, or the first word of its name if layers, experts and top-k are the same as well: Qwen3-Coder is like Qwen3-30B."""
+    texts = [WORD.findall(text.lower()) for text in (model.name, model.title)]
+    known = {name: WORD.findall(name) for name in twinfile.class_names()}
+    named = [name for name, words in known.items() if any(_in_order(words, text) for text in texts)]
+    family = [
+        name for name, words in known.items() if any(word.startswith(words[0]) for text in texts for word in text)
+    ]
+    own = named or [name for name in family if _is_as_large(model, name)]
     return LIKE + max(own, key=len) if own else TYPICAL
+
+
+def _in_order(words: list[str], text: list[str]) -> bool:
+    """Whether the text has the words in this order, others between them or not."""
+    rest = iter(text)
+    return all(word in rest for word in words)
+
+
+def _is_as_large(model: ModelShape, name: str) -> bool:
+    layer_index, n_experts, top_k = geometry(model)
+    twin = twinfile.load_class(name)
+    return (twin.n_layers, twin.n_experts, twin.top_k) == (len(layer_index), n_experts, top_k)
 
 
 def is_file(routing: str) -> bool:

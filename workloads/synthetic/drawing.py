@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,10 @@ Flags = npt.NDArray[np.bool_]
 
 
 FARTHEST = 40.0  # a logarithm: with stickiness and lift of a file, 20 each at most, its exponential stays a float32
+BLOCK = 64  # topics that are spread evenly together: bounds memory
+FEWEST = 16  # that are spread together, used or not
+NORMAL = np.linspace(-5, 5, 2001)  # a normal number, and the share of all that are below it
+SHARES = np.array([NormalDist().cdf(number) for number in NORMAL])
 
 
 @dataclass(frozen=True)
@@ -113,15 +118,43 @@ def _partners(twin: Twin) -> tuple[Ints, Weights]:
 
 def _topics(twin: Twin, lengths: Sequence[int], random: np.random.Generator) -> Iterator[tuple[int, Topic]]:
     """(first token, topic) in order: one at each start of a sequence, others after random numbers of tokens."""
-    begin = 0
-    for length in lengths:
-        at, first = 0, True
-        while at < length:
-            topic = twin.popularity + twin.topic_spread[:, None] * random.standard_normal(twin.popularity.shape)
+    begins = _begins(twin, lengths, random)
+    tokens = np.diff([*(token for token, _ in begins), sum(lengths)])
+    for at in range(0, len(begins), BLOCK):
+        block = tokens[at : at + BLOCK]
+        for (token, first), extra in zip(begins[at : at + BLOCK], spread_evenly(block, twin, random)):
+            topic = twin.popularity + twin.topic_spread[:, None] * extra
             weight = np.exp(np.clip(topic, -FARTHEST, FARTHEST)).astype(np.float32)
-            yield begin + at, Topic(weight, _warm(weight, random) if first else None)
-            at, first = at + int(random.geometric(1 / twin.topic_tokens)), False
+            yield token, Topic(weight, _warm(weight, random) if first else None)
+
+
+def _begins(twin: Twin, lengths: Sequence[int], random: np.random.Generator) -> list[tuple[int, bool]]:
+    """(first token, whether a sequence begins) of each topic."""
+    begins, begin = [], 0
+    for length in lengths:
+        at = 0
+        while at < length:
+            begins.append((begin + at, at == 0))
+            at += int(random.geometric(1 / twin.topic_tokens))
         begin += length
+    return begins
+
+
+def spread_evenly(tokens: Ints, twin: Twin, random: np.random.Generator) -> Weights:
+    """[topics, layers, experts] normal numbers, of topics that last so many tokens.
+
+    Each is as if it were drawn alone. Over the tokens of all topics, every expert of every layer meets the whole distribution evenly, so
+    that one text stands for the model: a systematic sample by length, in an order of the expert's own. Where a text has fewer topics than
+    FEWEST, some that are not used stand beside them, so that its topics stay nearly independent.
+    """
+    shares = np.concatenate([tokens, np.full(max(FEWEST - len(tokens), 0), twin.topic_tokens)])
+    shape = (len(shares), twin.popularity.size)
+    order = np.argsort(random.random(shape, np.float32), 0)
+    share = (shares / shares.sum())[order]
+    place = np.empty(shape)
+    np.put_along_axis(place, order, (np.cumsum(share, 0) - share / 2 + random.random(shape[1])) % 1, 0)
+    normal = np.interp(place[: len(tokens)], SHARES, NORMAL)
+    return normal.astype(np.float32).reshape(len(tokens), *twin.popularity.shape)
 
 
 def _warm(weight: Weights, random: np.random.Generator) -> Ints:

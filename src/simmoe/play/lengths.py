@@ -81,7 +81,8 @@ def drawn(model: ModelShape, routing: str | None, lengths: Lengths, seed: int) -
     name = routing or synthetic.usual(model)
     written = tuple(file.stat().st_mtime_ns for file in synthetic.files(name))
     trace = _drawn(model, name, written, *lengths.each, lengths.sequences or 1, seed)
-    said = f"Routing is synthetic, drawn from {synthetic.origin(model, name)}: no trace was given"
+    own = ", the class of this model" if not routing and name != synthetic.TYPICAL else ""
+    said = f"Routing is synthetic, drawn from {synthetic.origin(model, name)}{own}: no trace was given"
     shown = Path(name).name if synthetic.is_file(name) else name
     return Text(deeper(trace, lengths.depth), shown, (said,))
 
