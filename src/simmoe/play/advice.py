@@ -28,6 +28,13 @@ _NAMES = {
 }  # fmt: skip
 
 
+def waiting(run: Run) -> float | None:
+    """Share of decode time in which the device waits, for whatever; None where nothing is decoded."""
+    where = run.where_ps()
+    total = sum(where.values())
+    return sum(ps for name, ps in where.items() if name.startswith("waiting for ")) / total if total else None
+
+
 def launch_share(run: Run) -> float:
     """Share of decode time that launches take beside bytes and FLOPs."""
     costs, passes = run.workload.costs, np.flatnonzero(run.decode_passes)
@@ -58,13 +65,16 @@ def bound_by(run: Run) -> str:
         return f"bound by {what}: {launch_share(run):.0%} of decode time"
     name, share = next(item for item in shares(run) if not item[0].startswith("waiting"))
     rest = waits[whom].replace("that it computes", "that the CPU computes")  # no subject stands before it here
-    return f"bound by memory bandwidth: {share:.0%} of decode time is {name}, {waiting[whom]:.0%} {rest}"
+    also = f", {waiting[whom]:.0%} {rest}" if waiting[whom] >= 0.005 else ""
+    return f"bound by memory bandwidth: {share:.0%} of decode time is {name}{also}"
 
 
 def sentence(run: Run, found: list[Tried]) -> str:
     """What bounds the run and what would help most."""
     if run.plan.device_budgets:
         return f"{bound_by(run)}; changes of one of several devices are not tried"
+    if run.serving is not None:
+        return f"{bound_by(run)}; changes are not tried where requests arrive, as each would play all of them again"
     best = ", ".join(str(one) for one in found[:2] if one.gain >= 0.01)
     names = ", ".join(one.change.what or one.change.words for one in found)
     none = f"of the changes tried none gives 1 %: {names}" if found else "no change could be tried"
