@@ -10,6 +10,7 @@ from simmoe.play.ladder import Ladder
 from simmoe.play.plan import memory_of
 from simmoe.play.result import Run
 from simmoe.play.what_if import Change, Tried
+from simmoe.simulator.runtime_costs import RuntimeCosts
 from simmoe.simulator.units import nbytes
 
 
@@ -66,7 +67,10 @@ def bound_by(run: Run) -> str:
     name, share = next(item for item in shares(run) if not item[0].startswith("waiting"))
     rest = waits[whom].replace("that it computes", "that the CPU computes")  # no subject stands before it here
     also = f", {waiting[whom]:.0%} {rest}" if waiting[whom] >= 0.005 else ""
-    return f"bound by memory bandwidth: {share:.0%} of decode time is {name}{also}"
+    costs = run.workload.costs
+    held = isinstance(costs, RuntimeCosts) and costs.kernels_hold and costs.runtime.name
+    what = f"the rate of {held}'s kernels" if held else "memory bandwidth"
+    return f"bound by {what}: {share:.0%} of decode time is {name}{also}"
 
 
 def sentence(run: Run, found: list[Tried]) -> str:
