@@ -378,6 +378,15 @@ def test_a_name_that_ends_in_a_format_is_told_the_option(name: str, model: str, 
     assert (load(model, format).name, load(model, format).format) == (model, format)
 
 
+def test_the_matrices_of_a_recurrent_layer_add_up() -> None:
+    recurrent = {"matrix_params": 48, "roles": {"ssm_in": [4, 32], "attn_output": [8, 16]}, "state_elements": 9}
+    attention = {**TINY["architecture"]["attention"], "layers": ["recurrent", "full"], "recurrent": recurrent}
+    data = changed(TINY, "architecture.attention", attention)
+    assert shape(data, "tiny", "fp32").layers[0].attention.params == 48 + 2 * 4
+    with pytest.raises(UserError, match="roles name 48 parameters of 50 matrix_params; mend one of them"):
+        shape(changed(data, "architecture.attention.recurrent.matrix_params", 50), "tiny")
+
+
 def test_an_unknown_format_lists_what_exists() -> None:
     with pytest.raises(UserError, match=r"unknown format 'q4_1_m'; did you mean 'Q4_K_M'\? known: fp32, .*stored"):
         load("mixtral-8x7b", "q4_1_m")

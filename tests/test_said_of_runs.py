@@ -9,7 +9,7 @@ import pytest
 import simmoe
 from simmoe.cli import patience
 from simmoe.cli.main import main
-from simmoe.play import advice, extent
+from simmoe.play import advice, extent, what_if
 
 BOX = (
     "--gpu",
@@ -66,6 +66,7 @@ def test_a_comparison_without_ranges_has_no_column_of_them(capsys):
 @pytest.mark.slow
 def test_no_change_is_tried_where_requests_arrive(capsys, monkeypatch):
     monkeypatch.setattr(extent, "LONG_S", 0.0)
+    monkeypatch.setattr(what_if, "tried", lambda *_: pytest.fail("a change is played"))
     words = [*BOX, "--schedule", "continuous", "--requests", "3", "--max-batch", "2", *SHORT]
     assert main(["run", *words]) == 0
     said = capsys.readouterr()
