@@ -37,6 +37,7 @@ from simmoe.simulator.runtime_figures import CPU, check_figures
 
 FEW_ROWS = 8  # up to so many rows a product reads its weights once (llama.cpp: MMVQ_MAX_BATCH_SIZE)
 READ, TILES, WIDE_TILES = range(3)  # laws of a launch over experts: at most FEW_ROWS rows each, at most TILE, more
+EQUAL_CAPS = 2**-0.25  # of a rate is left where two limits are equal (physics/kernels.py)
 IN_PLACE = (*MIXERS, "no_mixer")  # of attention
 BESIDE = ("query_lora", "indexer", "qk_norm", "qkv_bias", "output_gate", "post_norm", "sinks", "dense_beside")
 OF_EXPERTS = ("expert_bias", "ungated", "router_bias")
@@ -94,6 +95,11 @@ class RuntimeCosts(Costs):
         """Of the device; of a CPU the cores on which a thread runs."""
         every = self.hw.device.processors or 0
         return min(self.threads or every, every) if self.runtime.device == CPU else every
+
+    @property
+    def kernels_hold(self) -> bool:
+        """Whether what the kernels take in, and not the memory, is the lower of the two that limit reading: two equal ones leave 84 %."""
+        return self._read_rate < EQUAL_CAPS * self._cache_rate
 
     def _threads_rate(self, unit: ComputeUnit) -> float:
         """Of a CPU that is the device: what its memory gives its kernels, or what their threads take in. A rate that was measured is

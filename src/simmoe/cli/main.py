@@ -118,7 +118,7 @@ def _add_run(commands: Commands) -> None:
 def _add_compare(commands: Commands) -> None:
     compare = commands.add_parser(
         "compare", help="machines side by side on the same traces and policies",
-        usage="simmoe compare --hw NAME|FILE[@MODE] … --trace NAME|FILE … [--eviction NAME|FILE …] [OPTION …]\n"
+        usage="simmoe compare --hw NAME|FILE[@MODE] … --trace NAME|FILE … [OPTION …]\n"
         "       simmoe compare --gpu NAME … --host NAME … --model NAME|FILE [OPTION …]",
         description="One row for each combination of --hw (or of --gpu and --host), --trace and --eviction. "
         "With neither --budget nor --memory each machine plays with what it holds. All tokens unless --tokens says otherwise.",
