@@ -92,7 +92,7 @@ class Search:
             raise UserError("plan opens the model itself: name one")
         self.name, self.shapes = name, {kv: models.load(name, scenario.format, kv) for kv in KV_FORMATS}
         self.scenario = replace(
-            scenario, hw=self.hw, set=(), format=None, model=self.shapes[None], eviction="everything", context=context
+            scenario, hw=self.hw, set=(), runtime=self.runtime, format=None, model=self.shapes[None], eviction="everything", context=context
         )
         self._runs: dict[tuple[Setup, bool], Run] = {}
         self._requests: dict[tuple[bool, int], Requests] = {}  # of the same rows, whatever else is chosen
