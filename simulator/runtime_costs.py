@@ -11,7 +11,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from math import ceil
+from typing import Any
 
+import numpy as np
+
+from simmoe.simulator.arrays import Ints
 from simmoe.simulator.costs import Chain, Costs, Piece
 from simmoe.simulator.cpu_costs import CpuCosts
 from simmoe.simulator.errors import UserError
@@ -35,6 +39,7 @@ from simmoe.simulator.physics.kernels import (
 )
 from simmoe.simulator.runtime_figures import CPU, check_figures
 
+EXACT = 2**53
 FEW_ROWS = 8  # up to so many rows a product reads its weights once (llama.cpp: MMVQ_MAX_BATCH_SIZE)
 READ, TILES, WIDE_TILES = range(3)  # laws of a launch over experts: at most FEW_ROWS rows each, at most TILE, more
 IN_PLACE = (*MIXERS, "no_mixer")  # of attention
@@ -146,7 +151,7 @@ class RuntimeCosts(Costs):
     def _half_rows(self) -> float:
         return self.runtime.of("prompt.rows") or 0.0
 
-    def _flops_s(self, flops: float) -> float:
+    def _flops_s(self, flops: Any) -> Any:
         return flops / self._flop_rate
 
     def _tiles_s(self, flops: float, rows: float, part: Part) -> float:
@@ -270,12 +275,26 @@ class RuntimeCosts(Costs):
         """What depends on how many token slots are computed."""
         part, seconds = self.moe_layers[column].expert, 0.0
         if law != READ:
-            flops = float(token_slots * part.flops_per_token)
-            seconds = self._flops_s(flops)
-            if self._tile_rate:
-                whole = tile_bytes(flops, TILE, part.bytes / part.params if law == WIDE_TILES else 0.0)
-                seconds += whole / self._tile_rate
+            seconds = self._slots_s(part, float(token_slots * part.flops_per_token), law)
         return ceil(seconds * PS_PER_S) + self._experts_fixed_ps(column)
+
+    def compute_row(self, column: int, most_slots: int, law: int = 0) -> Ints:
+        """The same sums of the same numbers, all at once."""
+        part, slots = self.moe_layers[column].expert, np.arange(most_slots + 1, dtype=np.float64)
+        seconds = slots * 0.0 if law == READ else self._slots_s(part, slots * part.flops_per_token, law)
+        ps = np.ceil(seconds * PS_PER_S)
+        if max(part.flops_per_token * most_slots, int(ps[-1])) > EXACT:  # beyond what a float tells apart
+            return super().compute_row(column, most_slots, law)
+        row: Ints = ps.astype(np.int64) + self._experts_fixed_ps(column)
+        return row
+
+    def _slots_s(self, part: Part, flops: Any, law: int) -> Any:
+        """Of one number of token slots, or of an array of them."""
+        seconds = self._flops_s(flops)
+        if self._tile_rate:
+            whole = tile_bytes(flops, TILE, part.bytes / part.params if law == WIDE_TILES else 0.0)
+            seconds = seconds + whole / self._tile_rate
+        return seconds
 
     # --- the CPU ----------------------------------------------------------------------------------------------------
 

@@ -164,7 +164,7 @@ def rows_of_counts(costs: Costs, most_experts: int, slots: int, laws: Sequence[i
     numbers."""
     rows = list(product(laws, range(costs.places)))
     kinds = [(law, costs.moe_layers[place // costs.devices], place % costs.devices) for law, place in rows]
-    first = {kind: row for kind, row in zip(reversed(kinds), reversed(rows))}  # layers of one shape cost the same
+    first = dict(zip(reversed(kinds), reversed(rows)))  # layers of one shape cost the same
     reads = {
         kind: ints([costs.read_work(place, n, law) for n in range(most_experts + 1)])
         for kind, (law, place) in first.items()
@@ -172,9 +172,9 @@ def rows_of_counts(costs: Costs, most_experts: int, slots: int, laws: Sequence[i
     work = np.concatenate([reads[kind] for kind in kinds])
     rates = np.repeat([costs.rate_of(place) for _, place in rows], most_experts + 1)
     begins = {kind: i * (slots + 1) for i, kind in enumerate(first)}
-    computes = ints([[costs.compute_ps(place, n, law) for n in range(slots + 1)] for law, place in first.values()])
+    computes = np.concatenate([costs.compute_row(place, slots, law) for law, place in first.values()])
     return {
-        "read_work": work, "read_ps": -(-work // rates), "flop_at": ints([begins[kind] for kind in kinds]), "flop_ps": computes.ravel(),
+        "read_work": work, "read_ps": -(-work // rates), "flop_at": ints([begins[kind] for kind in kinds]), "flop_ps": computes,
     }  # fmt: skip
 
 

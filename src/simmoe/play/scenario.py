@@ -350,7 +350,11 @@ class Scenario:
             said = flagged.stored(said, self._shape(said.model))
         if said.tensor_overrides:
             said = blocks.without_overrides(said, self._shape(said.model).layers)
-        for name, value in flagged.merged(now, {name: o.default for name, o in OPTIONS.items()}, said).items():
+        of_model: dict[str, Any] = {}
+        if said.gpu_experts is not None:
+            said, of_model = flagged.placed_experts(said, self._shape(said.model))
+        defaults = {name: o.default for name, o in OPTIONS.items()}
+        for name, value in flagged.merged(now, defaults, said, of_model).items():
             object.__setattr__(self, name, OPTIONS[name].checked(value))
         object.__setattr__(self, "flags", None)
 
