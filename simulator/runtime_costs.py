@@ -55,10 +55,12 @@ class RuntimeCosts(Costs):
     laws = 3
 
     def __init__(
-        self, hw: Hardware, model: ModelShape, trace: Trace, runtime: Runtime, *, threads: int | None = None, offload: bool = True,
+        self, hw: Hardware, model: ModelShape, trace: Trace, runtime: Runtime, *, threads: int | None = None,
+        batch_threads: int | None = None, offload: bool = True,
         cpu_blocks: int = 0, kv_on_cpu: bool = False, head_on_cpu: bool = False,
     ) -> None:  # fmt: skip
-        """threads: that the engine uses on the CPU (default: one for each core). offload: large passes may carry what the CPU has over
+        """threads: that the engine uses on the CPU (default: one for each core); batch_threads: in passes of many rows (default: as many).
+        offload: large passes may carry what the CPU has over
         the link. cpu_blocks: the first so many layers are the CPU's whole, but for experts, which the placement gives. kv_on_cpu: so are
         all caches; head_on_cpu: so is the output. Raises UserError for a machine without the figures that the
         engine's constants stand on."""
@@ -67,12 +69,13 @@ class RuntimeCosts(Costs):
         )
         super().__init__(replace(hw, link=replace(hw.link, host_memory=runtime.host_memory)), marked, trace)
         check_figures(hw, runtime)
+        self.batch_threads = batch_threads or threads
         self.runtime, self.threads, self.may_carry = runtime, threads, offload and runtime.carries and not hw.unified
         self.head_on_cpu = head_on_cpu
         self.launch_ps = self.grouped_extra_ps = 0  # fixed times are part of each piece
         self.soft_shares = soft_shares(1.0)  # the time of reading and the time of computing add up
         unit, peak = hw.device, _peak(hw)
-        clock, cores = float(unit.clock_hz or 0), float(self._processors)
+        clock, cores = float(unit.clock_hz or 0), float(self._processors(threads))
         kernel, share = runtime.of("decode.kernel"), runtime.known("decode.memory")
         self._kernel_ps = kernel_s(kernel, clock) * PS_PER_S if kernel else 0.0
         self._read_rate = read_bytes_per_s(peak, share, runtime.of("decode.per_clock"), cores, clock)
@@ -89,25 +92,28 @@ class RuntimeCosts(Costs):
         """FLOPs per second: so many in a clock of each processor, or a share of the peak; else what the profile states."""
         unit, runtime = self.hw.device, self.runtime
         if (each := runtime.of(per_clock)) is not None and unit.clock_hz:
-            return clocked_per_s(each, float(self._processors), float(unit.clock_hz))
+            return clocked_per_s(each, float(self._processors(self.batch_threads)), float(unit.clock_hz))
         peak = self.hw.figures.get(f"peak.flops.{self.model.compute}")
-        used = self._processors / unit.processors if runtime.device == CPU and unit.processors else 1.0
+        used = (
+            self._processors(self.batch_threads) / unit.processors if runtime.device == CPU and unit.processors else 1.0
+        )
         return used * (runtime.of(share) or 1.0) * (peak.value if peak else self.flops_per_s)
 
-    @property
-    def _processors(self) -> int:
-        """Of the device; of a CPU the cores on which a thread runs."""
+    def _processors(self, threads: int | None) -> int:
+        """Of the device; of a CPU the cores on which one of so many threads runs."""
         every = self.hw.device.processors or 0
-        return min(self.threads or every, every) if self.runtime.device == CPU else every
+        return min(threads or every, every) if self.runtime.device == CPU else every
 
     def _threads_rate(self, unit: ComputeUnit) -> float:
         """Of a CPU that is the device: what its memory gives its kernels, or what their threads take in. A rate that was measured is
         that of all threads, so one of them takes in no less than its part of it."""
         share, each = self.runtime.known("decode.memory"), self.runtime.of("decode.per_thread")
         if unit.quantised_bytes_per_s is None:
-            return cpu_bytes_per_s(_peak(self.hw), share, self._processors, each)
+            return cpu_bytes_per_s(_peak(self.hw), share, self._processors(self.threads), each)
         every = float(unit.quantised_bytes_per_s)
-        return cpu_bytes_per_s(every, 1.0, self._processors, each and max(each, every / max(unit.processors or 1, 1)))
+        return cpu_bytes_per_s(
+            every, 1.0, self._processors(self.threads), each and max(each, every / max(unit.processors or 1, 1))
+        )
 
     # --- kernels ----------------------------------------------------------------------------------------------------
 
@@ -315,7 +321,7 @@ class RuntimeCosts(Costs):
         )
         each = runtime.of("cpu.flops_per_clock")
         if each is not None and unit.clock_hz:
-            cores = min(self.threads or unit.processors or 1, unit.processors or 1)
+            cores = min(self.batch_threads or unit.processors or 1, unit.processors or 1)
             flops = int(clocked_per_s(each, cores, float(unit.clock_hz)))
             unit = replace(unit, flops_per_s={**unit.flops_per_s, self.model.compute: flops})
         return CpuCosts(replace(hw, units={**hw.units, unit.name: unit}), self.model)

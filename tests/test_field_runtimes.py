@@ -216,6 +216,23 @@ def test_a_part_is_worth_what_its_machine_gives(capsys):
     assert gain["decode"] == pytest.approx(ratio, rel=1e-6)
 
 
+def test_prompts_have_threads_of_their_own():
+    """-tb: a prompt that the CPU computes at twice the threads is faster, decode is not; without it both have -t."""
+
+    def speeds(flags, **more):
+        run = simmoe.run(
+            gpu="rtx_3090", host="ddr5_5200_2ch_7950x", model="gpt-oss-20b", format="MXFP4_MOE", runtime="llama_cpp_cuda", prompt=64,
+            generate=2, flags=f"-ncmoe 24 --no-op-offload {flags}", **more,
+        )  # fmt: skip
+        return run.tok_s, run.prompt_tok_s
+
+    four, both, eight = speeds("-t 4"), speeds("-t 4 -tb 8"), speeds("-t 8")
+    assert both == (four[0], eight[1])
+    assert eight[1] > four[1] * 1.3
+    assert speeds("-t 4", batch_threads=8) == both
+    assert speeds("-t 4 -tb 4") == four
+
+
 @pytest.mark.parametrize("runtime", ["llama_cpp_cuda", "vllm"])
 def test_a_row_of_compute_times_is_each_of_them(runtime):
     workload = Scenario(

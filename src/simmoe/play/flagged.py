@@ -17,6 +17,7 @@ SAME = (
     "context",
     "microbatch",
     "threads",
+    "batch_threads",
     "op_offload",
     "gpu_layers",
     "prompt",
@@ -25,7 +26,7 @@ SAME = (
 )  # by one name in both
 DEVICES = ("tensor_split", "split_mode", "tensor_parallel", "pipeline_parallel", "data_parallel", "expert_parallel")
 NOTHING = (  # of what the line says: no part of a simulated time or memory
-    "engine", "batch", "mlock", "repack", "host_buffer", "flash_attention", "graphs", "thread_pools", "batch_threads",
+    "engine", "batch", "mlock", "repack", "host_buffer", "flash_attention", "graphs", "thread_pools",
     "only_active_experts", "gpu_memory_share", "gpu_memory_bytes", "cpu_memory_bytes", "ignored", "overrides_before_cpu_moe",
 )  # fmt: skip
 LLAMA_CPP = ("llama.cpp", "ik_llama.cpp")

@@ -40,7 +40,14 @@ MACHINE, WORKLOAD, MEMORY, POLICY, ENGINE = "machine", "model and trace", "memor
 NAME = "NAME|FILE"
 
 
-_OF_RUNTIME = {"threads": None, "op_offload": True, "mmap": True, "gpu_layers": None, "kv_offload": True}
+_OF_RUNTIME = {
+    "threads": None,
+    "batch_threads": None,
+    "op_offload": True,
+    "mmap": True,
+    "gpu_layers": None,
+    "kv_offload": True,
+}
 
 
 def _hardware() -> type:
@@ -200,6 +207,10 @@ class Scenario:
     threads: int | None = option(
         Count("number of threads", 1, 4096), None, group=ENGINE, metavar="N", off=True,
         help="threads with which a runtime computes experts on the CPU (default: one for each core)",
+    )  # fmt: skip
+    batch_threads: int | None = option(
+        Count("number of threads", 1, 4096), None, group=ENGINE, metavar="N", off=True,
+        help="the same for prompts and other passes of many tokens (default: as --threads)",
     )  # fmt: skip
     op_offload: bool = option(
         Switch(), True, group=ENGINE, metavar="on|none",
