@@ -151,7 +151,8 @@ class RuntimeCosts(Costs):
         if rows <= FEW_ROWS:
             return part.bytes / self._read_rate
         flops = float(rows * part.flops_per_token)
-        return self._flops_s(filled_flops(flops, rows, self._half_rows)) + self._tiles_s(flops, rows, part)
+        computed: float = self._flops_s(filled_flops(flops, rows, self._half_rows))
+        return computed + self._tiles_s(flops, rows, part)
 
     @property
     def _half_rows(self) -> float:

@@ -112,6 +112,7 @@ def search(runtime, hw="rtx_4090+ddr5_6000_2ch", format="Q4_K_M", model="qwen3-3
 def test_the_card_is_filled_as_far_as_it_goes(runtime, hw):
     """One expert of each layer, or one layer, more on the card would not fit."""
     space = search(runtime, hw).space
+    assert space.candidates()
     for setup in space.candidates():
         assert setup.away > 0
         assert space.free(setup) >= 0 > space.free(setup._replace(away=setup.away - 1))
@@ -150,6 +151,12 @@ def test_what_would_fit_does(runtime, hw, format, model):
     line = str(said.value)
     if found := re.search(r"--format (\w+)", line):
         assert search(runtime, hw, found[1], model).candidates()
+        named, asked = models.load(model, found[1]), models.load(model, format)
+        for other in ("fp8", "q8_0", "q6_k", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_M"):
+            between = models.load(model, other).all_expert_bytes
+            if named.all_expert_bytes * 1.05 < between < asked.all_expert_bytes:
+                with pytest.raises(simmoe.UserError):
+                    search(runtime, hw, other, model).candidates()
     if found := re.search(r"--gpu (\w+)", line):
         other = f"{found[1]}+{hw.partition('+')[2]}"
         assert search(runtime, other, format, model).candidates()
