@@ -202,6 +202,8 @@ def test_parts_are_the_next_ones_of_the_library():
         "rtx_4090+ddr5_6000_2ch": "a GeForce RTX 4090 24 GB (2000 USD)", "rtx_5090+ddr5_6000_2ch": "a GeForce RTX 5090 32 GB (1999 USD)",
         "rtx_3090+ddr5_5200_4ch": "4 channels of DDR5-5200 in place of 2", "rtx_3090+ddr5_6800_2ch": "DDR5-6800 in place of DDR5-6000",
     }  # fmt: skip
+    alone = hardware_profiles.load("+ddr5_6000_2ch")
+    assert [part.machine for part in parts_for("+ddr5_6000_2ch", alone)] == ["+ddr5_5200_4ch", "+ddr5_6800_2ch"]
     assert list(parts_for("h200", hardware_profiles.load("h200"))) == []
 
 

@@ -28,11 +28,11 @@ class Part(NamedTuple):
 
 
 def parts_for(machine: object, hw: Hardware) -> Iterator[Part]:
-    """machine: its name as it was given. Nothing for a machine that is no card in a host."""
+    """machine: its name as it was given. Nothing for a machine that is no host with or without a card."""
     both = composing.parts(machine) if isinstance(machine, str) else None
-    if both is None or not both[0]:
+    if both is None:
         return
-    for card in next_cards(both[0], hw):
+    for card in next_cards(both[0], hw) if both[0] else ():
         yield Part(f"a {_title(card)}{_price(card)}", f"{card.name}+{both[1]}", True)
     for what, name in _hosts(both[1]):
         yield Part(what, f"{both[0]}+{name}", False)
@@ -52,7 +52,7 @@ def next_cards(name: str, hw: Hardware) -> list[Hardware]:
 
 
 def _title(card: Hardware) -> str:
-    return re.split(r",| \(", card.title)[0].removesuffix(" desktop")
+    return re.split(r",| \(| desktop| workstation", card.title)[0]
 
 
 def _price(card: Hardware) -> str:
