@@ -256,3 +256,17 @@ def test_a_text_that_is_read_twice_gives_two_contents():
     one, other = (parse_yaml("a: {b: [1, 2]}", "a.yaml") for _ in range(2))
     one["a"]["b"].append(3)
     assert other == {"a": {"b": [1, 2]}}
+
+
+@pytest.mark.parametrize("prompt", [16, 400])
+def test_requests_of_a_pass_are_its_distinct_experts_in_order(prompt):
+    """Counted one by one; a pass of few tokens is sorted, one of many goes through a table."""
+    workload = Scenario("rtx_4090", model="qwen3-30b-a3b", prompt=prompt, generate=1, eviction="everything").workload()
+    requests, ids = workload.requests, workload.trace.expert_ids[:prompt]
+    for layer in (0, 7, 47):
+        counts: dict[int, int] = {}
+        for expert in ids[:, layer].ravel().tolist():
+            counts[expert] = counts.get(expert, 0) + 1
+        mine = slice(int(requests.ptr[layer]), int(requests.ptr[layer + 1]))
+        assert (requests.obj[mine] - 128 * layer).tolist() == list(counts)
+        assert requests.tokens[mine].tolist() == list(counts.values())
