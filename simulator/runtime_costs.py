@@ -11,7 +11,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from math import ceil
+from typing import Any
 
+import numpy as np
+
+from simmoe.simulator.arrays import Ints
 from simmoe.simulator.costs import Chain, Costs, Piece
 from simmoe.simulator.cpu_costs import CpuCosts
 from simmoe.simulator.errors import UserError
@@ -35,6 +39,7 @@ from simmoe.simulator.physics.kernels import (
 )
 from simmoe.simulator.runtime_figures import CPU, check_figures
 
+EXACT = 2**53
 FEW_ROWS = 8  # up to so many rows a product reads its weights once (llama.cpp: MMVQ_MAX_BATCH_SIZE)
 READ, TILES, WIDE_TILES = range(3)  # laws of a launch over experts: at most FEW_ROWS rows each, at most TILE, more
 EQUAL_CAPS = 2**-0.25  # of a rate is left where two limits are equal (physics/kernels.py)
@@ -51,10 +56,12 @@ class RuntimeCosts(Costs):
     laws = 3
 
     def __init__(
-        self, hw: Hardware, model: ModelShape, trace: Trace, runtime: Runtime, *, threads: int | None = None, offload: bool = True,
+        self, hw: Hardware, model: ModelShape, trace: Trace, runtime: Runtime, *, threads: int | None = None,
+        batch_threads: int | None = None, offload: bool = True,
         cpu_blocks: int = 0, kv_on_cpu: bool = False, head_on_cpu: bool = False,
     ) -> None:  # fmt: skip
-        """threads: that the engine uses on the CPU (default: one for each core). offload: large passes may carry what the CPU has over
+        """threads: that the engine uses on the CPU (default: one for each core); batch_threads: in passes of many rows (default: as many).
+        offload: large passes may carry what the CPU has over
         the link. cpu_blocks: the first so many layers are the CPU's whole, but for experts, which the placement gives. kv_on_cpu: so are
         all caches; head_on_cpu: so is the output. Raises UserError for a machine without the figures that the
         engine's constants stand on."""
@@ -63,12 +70,13 @@ class RuntimeCosts(Costs):
         )
         super().__init__(replace(hw, link=replace(hw.link, host_memory=runtime.host_memory)), marked, trace)
         check_figures(hw, runtime)
+        self.batch_threads = batch_threads or threads
         self.runtime, self.threads, self.may_carry = runtime, threads, offload and runtime.carries and not hw.unified
         self.head_on_cpu = head_on_cpu
         self.launch_ps = self.grouped_extra_ps = 0  # fixed times are part of each piece
         self.soft_shares = soft_shares(1.0)  # the time of reading and the time of computing add up
         unit, peak = hw.device, _peak(hw)
-        clock, cores = float(unit.clock_hz or 0), float(self._processors)
+        clock, cores = float(unit.clock_hz or 0), float(self._processors(threads))
         kernel, share = runtime.of("decode.kernel"), runtime.known("decode.memory")
         self._kernel_ps = kernel_s(kernel, clock) * PS_PER_S if kernel else 0.0
         self._read_rate = read_bytes_per_s(peak, share, runtime.of("decode.per_clock"), cores, clock)
@@ -85,16 +93,17 @@ class RuntimeCosts(Costs):
         """FLOPs per second: so many in a clock of each processor, or a share of the peak; else what the profile states."""
         unit, runtime = self.hw.device, self.runtime
         if (each := runtime.of(per_clock)) is not None and unit.clock_hz:
-            return clocked_per_s(each, float(self._processors), float(unit.clock_hz))
+            return clocked_per_s(each, float(self._processors(self.batch_threads)), float(unit.clock_hz))
         peak = self.hw.figures.get(f"peak.flops.{self.model.compute}")
-        used = self._processors / unit.processors if runtime.device == CPU and unit.processors else 1.0
+        used = (
+            self._processors(self.batch_threads) / unit.processors if runtime.device == CPU and unit.processors else 1.0
+        )
         return used * (runtime.of(share) or 1.0) * (peak.value if peak else self.flops_per_s)
 
-    @property
-    def _processors(self) -> int:
-        """Of the device; of a CPU the cores on which a thread runs."""
+    def _processors(self, threads: int | None) -> int:
+        """Of the device; of a CPU the cores on which one of so many threads runs."""
         every = self.hw.device.processors or 0
-        return min(self.threads or every, every) if self.runtime.device == CPU else every
+        return min(threads or every, every) if self.runtime.device == CPU else every
 
     @property
     def kernels_hold(self) -> bool:
@@ -106,9 +115,11 @@ class RuntimeCosts(Costs):
         that of all threads, so one of them takes in no less than its part of it."""
         share, each = self.runtime.known("decode.memory"), self.runtime.of("decode.per_thread")
         if unit.quantised_bytes_per_s is None:
-            return cpu_bytes_per_s(_peak(self.hw), share, self._processors, each)
+            return cpu_bytes_per_s(_peak(self.hw), share, self._processors(self.threads), each)
         every = float(unit.quantised_bytes_per_s)
-        return cpu_bytes_per_s(every, 1.0, self._processors, each and max(each, every / max(unit.processors or 1, 1)))
+        return cpu_bytes_per_s(
+            every, 1.0, self._processors(self.threads), each and max(each, every / max(unit.processors or 1, 1))
+        )
 
     # --- kernels ----------------------------------------------------------------------------------------------------
 
@@ -146,13 +157,14 @@ class RuntimeCosts(Costs):
         if rows <= FEW_ROWS:
             return part.bytes / self._read_rate
         flops = float(rows * part.flops_per_token)
-        return self._flops_s(filled_flops(flops, rows, self._half_rows)) + self._tiles_s(flops, rows, part)
+        computed: float = self._flops_s(filled_flops(flops, rows, self._half_rows))
+        return computed + self._tiles_s(flops, rows, part)
 
     @property
     def _half_rows(self) -> float:
         return self.runtime.of("prompt.rows") or 0.0
 
-    def _flops_s(self, flops: float) -> float:
+    def _flops_s(self, flops: Any) -> Any:
         return flops / self._flop_rate
 
     def _tiles_s(self, flops: float, rows: float, part: Part) -> float:
@@ -276,12 +288,26 @@ class RuntimeCosts(Costs):
         """What depends on how many token slots are computed."""
         part, seconds = self.moe_layers[column].expert, 0.0
         if law != READ:
-            flops = float(token_slots * part.flops_per_token)
-            seconds = self._flops_s(flops)
-            if self._tile_rate:
-                whole = tile_bytes(flops, TILE, part.bytes / part.params if law == WIDE_TILES else 0.0)
-                seconds += whole / self._tile_rate
+            seconds = self._slots_s(part, float(token_slots * part.flops_per_token), law)
         return ceil(seconds * PS_PER_S) + self._experts_fixed_ps(column)
+
+    def compute_row(self, column: int, most_slots: int, law: int = 0) -> Ints:
+        """The same sums of the same numbers, all at once."""
+        part, slots = self.moe_layers[column].expert, np.arange(most_slots + 1, dtype=np.float64)
+        seconds = slots * 0.0 if law == READ else self._slots_s(part, slots * part.flops_per_token, law)
+        ps = np.ceil(seconds * PS_PER_S)
+        if max(part.flops_per_token * most_slots, int(ps[-1])) > EXACT:  # beyond what a float tells apart
+            return super().compute_row(column, most_slots, law)
+        row: Ints = ps.astype(np.int64) + self._experts_fixed_ps(column)
+        return row
+
+    def _slots_s(self, part: Part, flops: Any, law: int) -> Any:
+        """Of one number of token slots, or of an array of them."""
+        seconds = self._flops_s(flops)
+        if self._tile_rate:
+            whole = tile_bytes(flops, TILE, part.bytes / part.params if law == WIDE_TILES else 0.0)
+            seconds = seconds + whole / self._tile_rate
+        return seconds
 
     # --- the CPU ----------------------------------------------------------------------------------------------------
 
@@ -302,7 +328,7 @@ class RuntimeCosts(Costs):
         )
         each = runtime.of("cpu.flops_per_clock")
         if each is not None and unit.clock_hz:
-            cores = min(self.threads or unit.processors or 1, unit.processors or 1)
+            cores = min(self.batch_threads or unit.processors or 1, unit.processors or 1)
             flops = int(clocked_per_s(each, cores, float(unit.clock_hz)))
             unit = replace(unit, flops_per_s={**unit.flops_per_s, self.model.compute: flops})
         return CpuCosts(replace(hw, units={**hw.units, unit.name: unit}), self.model)
