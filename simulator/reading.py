@@ -7,9 +7,11 @@ file that is larger or deeper than any of ours, and one whose aliases unfold int
 from __future__ import annotations
 
 import json
+import pickle
 import re
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -35,7 +37,7 @@ def read_yaml(path: Path) -> Any:
 def parse_yaml(text: str, where: str) -> Any:
     """What YAML text says; a tag such as !!python/object is an error and never runs. Raises UserError."""
     try:
-        return yaml.load(text, _Loader)
+        return pickle.loads(_loaded(text))
     except yaml.constructor.ConstructorError as error:  # a tag, a key that cannot be one, or a rule of _Loader
         raise UserError(f"{where}{_line(error)}: {error.problem}") from None
     except yaml.YAMLError as error:
@@ -43,6 +45,12 @@ def parse_yaml(text: str, where: str) -> Any:
         raise UserError(f"{where}{_line(error)}: not valid YAML: {problem}; check indents and quotes") from None
     except (ValueError, TypeError, ArithmeticError) as error:  # an impossible date, or what else a value cannot be
         raise UserError(f"{where}: not valid YAML: {_short(error)}; put the value in quotes if it is a text") from None
+
+
+@lru_cache(maxsize=512)
+def _loaded(text: str) -> bytes:
+    """What YAML text says, pickled: reading is slow, a bundled file is read often, and each caller gets content of its own to change."""
+    return pickle.dumps(yaml.load(text, _Loader))
 
 
 def read_json(path: Path) -> Any:
