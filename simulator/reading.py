@@ -7,7 +7,6 @@ file that is larger or deeper than any of ours, and one whose aliases unfold int
 from __future__ import annotations
 
 import json
-import pickle
 import re
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -37,7 +36,7 @@ def read_yaml(path: Path) -> Any:
 def parse_yaml(text: str, where: str) -> Any:
     """What YAML text says; a tag such as !!python/object is an error and never runs. Raises UserError."""
     try:
-        return pickle.loads(_loaded(text))
+        return _fresh(_loaded(text))
     except yaml.constructor.ConstructorError as error:  # a tag, a key that cannot be one, or a rule of _Loader
         raise UserError(f"{where}{_line(error)}: {error.problem}") from None
     except yaml.YAMLError as error:
@@ -47,10 +46,17 @@ def parse_yaml(text: str, where: str) -> Any:
         raise UserError(f"{where}: not valid YAML: {_short(error)}; put the value in quotes if it is a text") from None
 
 
-@lru_cache(maxsize=64)
-def _loaded(text: str) -> bytes:
-    """Kept, because a search opens the same files many times; as bytes, so that each reader has a content of its own."""
-    return pickle.dumps(yaml.load(text, _Loader))
+@lru_cache(maxsize=512)
+def _loaded(text: str) -> Any:
+    """What YAML text says; reading is slow, and a bundled file is read often."""
+    return yaml.load(text, _Loader)
+
+
+def _fresh(content: Any) -> Any:
+    """A copy that its reader may change."""
+    if isinstance(content, dict):
+        return {key: _fresh(value) for key, value in content.items()}
+    return [_fresh(value) for value in content] if isinstance(content, list) else content
 
 
 def read_json(path: Path) -> Any:

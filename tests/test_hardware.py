@@ -15,6 +15,7 @@ from simmoe import hardware_profiles
 from simmoe.hardware_profiles import available, find, load, merged
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Hardware
+from simmoe.simulator.reading import read_yaml
 
 NAMES = available()  # a profile that is added to the folder is checked without being listed here
 SHIPPED = ["a100", "h100", "jetson_orin", "jetson_orin_nano", "jetson_xavier_nx", "rtx_4090"]
@@ -320,3 +321,15 @@ def test_the_example_of_the_documentation_loads(tmp_path: Path) -> None:
     page = Path(__file__).parent.parent / "docs" / "hardware_format.md"
     example = page.read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0]
     assert load_text(tmp_path, example).name == "my_box"
+
+
+def test_what_a_caller_changes_in_a_file_that_it_has_read_is_its_own(tmp_path: Path) -> None:
+    """The text of a file is parsed once in a process, and each caller gets content of its own; a changed file is parsed again."""
+    path = tmp_path / "box.yaml"
+    path.write_text("tiers: &here {dram: [1]}\nsame: *here\n", encoding="utf-8")
+    first = read_yaml(path)
+    assert first["tiers"] is first["same"]
+    first["tiers"]["dram"].append(2)
+    assert read_yaml(path) == {"tiers": {"dram": [1]}, "same": {"dram": [1]}}
+    path.write_text("tiers: {dram: [3]}\n", encoding="utf-8")
+    assert read_yaml(path) == {"tiers": {"dram": [3]}}
