@@ -1,8 +1,7 @@
 """Costs under an engine: the laws of simulator/physics/kernels.py with the engine's constants and the machine's figures.
 
 A pass of few rows reads its weights once, at the rate that matrix-vector kernels reach, and every kernel has its fixed time. In a pass of
-many rows products are bound by FLOPs and by what their tiles read. Which of the two holds for routed experts follows from how many rows
-the pass gives an expert, so it is a matter of the pass and not of its routing.
+many rows products are bound by FLOPs and by what their tiles read (runtime_products.py).
 """
 
 from __future__ import annotations
@@ -25,18 +24,15 @@ from simmoe.simulator.physics import PS_PER_S
 from simmoe.simulator.physics.gemv import read_ps
 from simmoe.simulator.physics.grouped import soft_shares
 from simmoe.simulator.physics.kernels import (
-    TILE,
+    FEW_ROWS,
     clocked_per_s,
     cpu_bytes_per_s,
-    filled_flops,
     kernel_s,
     read_bytes_per_s,
-    tile_bytes,
 )
 from simmoe.simulator.runtime_figures import CPU, check_figures
+from simmoe.simulator.runtime_products import LAWS, READ, Products, asked_of
 
-FEW_ROWS = 8  # up to so many rows a product reads its weights once (llama.cpp: MMVQ_MAX_BATCH_SIZE)
-READ, TILES, WIDE_TILES = range(3)  # laws of a launch over experts: at most FEW_ROWS rows each, at most TILE, more
 IN_PLACE = (*MIXERS, "no_mixer")  # of attention
 BESIDE = ("query_lora", "indexer", "qk_norm", "qkv_bias", "output_gate", "post_norm", "sinks", "dense_beside")
 OF_EXPERTS = ("expert_bias", "ungated", "router_bias")
@@ -47,7 +43,7 @@ KV_ON_CPU = "KV on the CPU"  # the CPU computes its attention
 class RuntimeCosts(Costs):
     """Costs of every pass of a trace under an engine."""
 
-    laws = 3
+    laws = LAWS
 
     def __init__(
         self, hw: Hardware, model: ModelShape, trace: Trace, runtime: Runtime, *, threads: int | None = None, offload: bool = True,
@@ -70,12 +66,15 @@ class RuntimeCosts(Costs):
         clock, cores = float(unit.clock_hz or 0), float(self._processors)
         kernel, share = runtime.of("decode.kernel"), runtime.known("decode.memory")
         self._kernel_ps = kernel_s(kernel, clock) * PS_PER_S if kernel else 0.0
-        self._read_rate = read_bytes_per_s(peak, share, runtime.of("decode.per_clock"), cores, clock)
+        read = read_bytes_per_s(peak, share, runtime.of("decode.per_clock"), cores, clock)
         self._cache_rate = share * peak
         if runtime.device == CPU:
-            self._read_rate = self._cache_rate = self._threads_rate(unit)
-        self._tile_rate = (runtime.of("prompt.tiles") or 0) * peak
-        self._flop_rate = self._rate_of("prompt.flops_per_clock", "prompt.peak")
+            read = self._cache_rate = self._threads_rate(unit)
+        self.products = Products(
+            read, self._rate_of("prompt.flops_per_clock", "prompt.peak"), (runtime.of("prompt.tiles") or 0.0) * peak,
+            runtime.of("prompt.rows") or 0.0, runtime.of("prompt.rows_per_read") or FEW_ROWS,
+        )  # fmt: skip
+        self._laws: dict[PassSize, int] = {}
         self._attention_rate = self._rate_of("prompt.attention_flops_per_clock", "prompt.attention_peak")
         if cpu_blocks or kv_on_cpu or head_on_cpu:
             _ = self.cpu  # says what machine or engine has not
@@ -133,30 +132,11 @@ class RuntimeCosts(Costs):
     def _launch_of(self, name: str, ps: int) -> Piece:
         return Piece(name, ps, ps * self.rate, ps)
 
-    def _product_s(self, part: Part, rows: int) -> float:
-        """A dense product of `rows` rows."""
-        if not part.params:
-            return 0.0
-        if rows <= FEW_ROWS:
-            return part.bytes / self._read_rate
-        flops = float(rows * part.flops_per_token)
-        return self._flops_s(filled_flops(flops, rows, self._half_rows)) + self._tiles_s(flops, rows, part)
-
-    @property
-    def _half_rows(self) -> float:
-        return self.runtime.of("prompt.rows") or 0.0
-
-    def _flops_s(self, flops: float) -> float:
-        return flops / self._flop_rate
-
-    def _tiles_s(self, flops: float, rows: float, part: Part) -> float:
-        return tile_bytes(flops, rows, part.bytes / part.params) / self._tile_rate if self._tile_rate else 0.0
-
     def pieces(self, size: PassSize) -> list[Piece]:
         if size not in self._pieces:
             kinds = [piece for layer in self.kinds for piece in self._dense_pieces(layer, size)]
             once = self._fixed_ps("end") + (self.runtime.of("decode.pass") or 0.0) * PS_PER_S
-            head = self._on_cpu_s if self.head_on_cpu else self._product_s
+            head = self._on_cpu_s if self.head_on_cpu else self.products.dense_s
             self._pieces[size] = [*kinds, self._piece("head", head(self.model.head, size.sequences), once)]
         return self._pieces[size]
 
@@ -166,7 +146,9 @@ class RuntimeCosts(Costs):
         found = [self._piece("attention", self._mixer_s(layer, size), self._layer_fixed_ps(layer))]
         if not layer.n_experts and layer.ffn.bytes:
             ungated = ("ungated",) if "ungated" in layer.features else ()
-            found.append(self._piece("ffn", self._product_s(layer.ffn, size.tokens), self._fixed_ps("ffn", *ungated)))
+            found.append(
+                self._piece("ffn", self.products.dense_s(layer.ffn, size.tokens), self._fixed_ps("ffn", *ungated))
+            )
         return found
 
     def _layer_fixed_ps(self, layer: Layer) -> float:
@@ -174,18 +156,17 @@ class RuntimeCosts(Costs):
         return self._fixed_ps(*self.mixer_kernels(layer)) + each
 
     def _mixer_s(self, layer: Layer, size: PassSize) -> float:
-        """Projections, caches and states. Few rows read the caches; many compute with them."""
+        """Projections, caches and states. Few rows read the caches; many compute with them, which takes no less."""
         places = [(cache, self.spans.index(cache.span)) for cache in layer.caches]
-        weights, state = self._product_s(layer.attention, size.tokens), 2 * size.sequences * layer.state_bytes
+        weights, state = self.products.dense_s(layer.attention, size.tokens), 2 * size.sequences * layer.state_bytes
         if KV_ON_CPU in layer.features and layer.caches:
             return (
                 weights + self.runtime.known("cpu.layer") + self._cache_on_cpu_s(layer, size) + state / self._cache_rate
             )
-        if size.tokens <= FEW_ROWS:
-            read = sum(size.kv_positions[i] * cache.bytes_per_position for cache, i in places)
-            return weights + (read + state) / self._cache_rate
+        read = sum(size.kv_positions[i] * cache.bytes_per_position for cache, i in places) / self._cache_rate
         flops = sum(size.attended[i] * cache.flops_per_position for cache, i in places)
-        return weights + flops / self._attention_rate + state / self._cache_rate
+        computed = flops / self._attention_rate if size.tokens > FEW_ROWS else 0.0
+        return weights + max(read, computed) + state / self._cache_rate
 
     def _cache_on_cpu_s(self, layer: Layer, size: PassSize) -> float:
         """Caches that the CPU reads and computes with."""
@@ -213,7 +194,9 @@ class RuntimeCosts(Costs):
         if not layer.n_experts and layer.ffn.bytes:
             found.append(
                 self._piece(
-                    "ffn", layer.ffn.bytes * crosses + self._product_s(layer.ffn, size.tokens), self._fixed_ps("ffn")
+                    "ffn",
+                    layer.ffn.bytes * crosses + self.products.dense_s(layer.ffn, size.tokens),
+                    self._fixed_ps("ffn"),
                 )
             )
         return found
@@ -221,7 +204,7 @@ class RuntimeCosts(Costs):
     def _on_cpu_s(self, part: Part, rows: int) -> float:
         """A product of `rows` rows whose weights are the CPU's."""
         if self.carries(PassSize(rows, 1, (), ())):
-            return part.bytes / link_bytes_per_s(self.hw) + self._product_s(part, rows)
+            return part.bytes / link_bytes_per_s(self.hw) + self.products.dense_s(part, rows)
         return max(part.bytes / (1000 * self.cpu.rate), rows * part.flops_per_token / self.cpu.flops_per_s)
 
     def shared(self, column: int, tokens: int) -> Chain:
@@ -233,15 +216,28 @@ class RuntimeCosts(Costs):
                 self._shared[key] = Chain(piece.ps, (piece,))
                 return self._shared[key]
             gate = ("shared_gate",) if "shared_gate" in layer.features else ()
-            piece = self._piece("shared", self._product_s(layer.shared, tokens), self._fixed_ps("shared", *gate))
+            piece = self._piece("shared", self.products.dense_s(layer.shared, tokens), self._fixed_ps("shared", *gate))
             self._shared[key] = Chain(piece.ps, (piece,)) if layer.shared.bytes else Chain(0, ())
         return self._shared[key]
 
     # --- routed experts ---------------------------------------------------------------------------------------------
 
     def law(self, size: PassSize) -> int:
-        rows = size.tokens * self.model.top_k / self.trace.n_experts
-        return READ if rows < FEW_ROWS else TILES if rows <= TILE else WIDE_TILES
+        if size.tokens <= self.products.rows_per_read:
+            return READ  # no expert has more rows than one read serves
+        if size not in self._laws:
+            counts, slots = asked_of(self.trace, self._passes[size])
+            parts = [layer.expert for layer in self.moe_layers]
+            self._laws[size] = self.products.law(zip(parts, counts.tolist(), slots.tolist()))
+        return self._laws[size]
+
+    @cached_property
+    def _passes(self) -> dict[PassSize, list[int]]:
+        """Numbers of the passes of each size."""
+        found: dict[PassSize, list[int]] = {}
+        for number, size in enumerate(self.sizes):
+            found.setdefault(size, []).append(number)
+        return found
 
     def _experts_fixed_ps(self, column: int) -> int:
         return self._fixed_of_experts[column]
@@ -257,24 +253,12 @@ class RuntimeCosts(Costs):
 
     def read_work(self, column: int, count: int, law: int = 0) -> int:
         """What depends on how many experts are read: their weights, and what kernels waste on few rows of each."""
-        part = self.moe_layers[column].expert
-        if law == READ:
-            seconds = count * part.bytes / self._read_rate
-        else:
-            wasted = self._flops_s(count * part.flops_per_token * self._half_rows)
-            tiles = count * part.bytes / self._tile_rate if law == TILES and self._tile_rate else 0.0
-            seconds = wasted + tiles
+        seconds = self.products.experts_s(self.moe_layers[column].expert, count, law)
         return (ceil(seconds * PS_PER_S) + self._experts_fixed_ps(column)) * self.rate
 
     def compute_ps(self, column: int, token_slots: int, law: int = 0) -> int:
         """What depends on how many token slots are computed."""
-        part, seconds = self.moe_layers[column].expert, 0.0
-        if law != READ:
-            flops = float(token_slots * part.flops_per_token)
-            seconds = self._flops_s(flops)
-            if self._tile_rate:
-                whole = tile_bytes(flops, TILE, part.bytes / part.params if law == WIDE_TILES else 0.0)
-                seconds += whole / self._tile_rate
+        seconds = self.products.slots_s(self.moe_layers[column].expert, token_slots, law)
         return ceil(seconds * PS_PER_S) + self._experts_fixed_ps(column)
 
     # --- the CPU ----------------------------------------------------------------------------------------------------

@@ -27,6 +27,8 @@ CLASSES = {  # of rows: what the table calls them, and the bars for mean and med
     "nvidia vulkan decode": ("llama.cpp Vulkan on NVIDIA, decode", None, None),
     "cpu experts decode, known": ("experts on the CPU, decode, the host's rate known", 13, 10),
     "cpu experts decode": ("experts on the CPU, decode, only its RAM known", 30, 25),
+    "layers on cpu decode": ("whole layers on the CPU (-ngl), decode", None, None),
+    "kv on cpu decode": ("the cache in host memory (-nkvo), decode", None, None),
     "cpu only decode": ("CPU only, decode", None, 25),
     "cuda prompt": ("llama.cpp CUDA, prompts", 22, 16), "cuda few rows": ("llama.cpp CUDA, passes of 2 tokens", None, None),
     "amd prompt": ("llama.cpp Vulkan and ROCm, prompts", 28, 20), "mlx prompt": ("MLX, prompts (a model left out)", None, None),
@@ -45,6 +47,7 @@ HEADINGS = (
 )  # fmt: skip
 ORDER_APART = 0.05  # measured speeds that differ by more are compared in pairs
 WORST = 20
+SERIES = 3  # runs of one series of which the order is printed
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,27 @@ def totals(outcomes: Sequence[Outcome]) -> list[str]:
         f"{len(judged)} of {len(outcomes)} rows are judged; {marked} are marked and {not_played} not played, dense controls among them.",
         f"{fmean(one.inside for one in judged):.0%} of the judged rows lie inside their band, whose median width is ±{median(widths):.0%}.",
         f"{right} of {pairs} pairs of one model, file, engine and metric that are more than 5 % apart are in order ({right / pairs:.1%}).",
+        *sweeps(judged),
     ]  # fmt: skip
+
+
+def sweeps(judged: Sequence[Outcome]) -> list[str]:
+    """The order within each series of runs that differ in the number of layers whose experts the CPU has, and in nothing else."""
+    series: dict[tuple[str, ...], dict[int, Outcome]] = {}
+    for one in judged:
+        row = one.row
+        if row.phase == "decode" and row.kind == "cpu experts decode":
+            key = (row.machine, row.engine, row.model, row.quant, str(row.threads), str(row.depth))
+            series.setdefault(key, {})[row.on_cpu] = one
+    said = []
+    for (machine, engine, model, *_), found in series.items():
+        if len(found) >= SERIES:
+            pairs, right = order(found.values())
+            counts = ", ".join(map(str, sorted(found)))
+            said.append(
+                f"{machine}, {engine}, {model} with the experts of N = {counts} layers on the CPU: {right} of {pairs} pairs in order."
+            )
+    return said
 
 
 def show(outcomes: Sequence[Outcome], known: Sequence[Outcome], out: Screen) -> None:
@@ -209,6 +232,9 @@ REASONS: dict[str, Callable[[table.Row], bool]] = {
     "two sockets under Windows, 20 threads: the memory of one is assumed": lambda row: row.host == "xeon_6138",
     "prompts on a CPU go by engine, build and instructions: one rate of a core does not carry": lambda row: (
         row.kind in ("cpu experts prompt", "cpu only prompt")
+    ),
+    "attention with a cache in host memory: what the CPU's kernels of it reach is not fitted, and this is the only row": lambda row: (
+        row.kind == "kv on cpu decode"
     ),
     "an engine's early build for this format": lambda row: row.build == "2025" and row.model.startswith("gpt-oss"),
     "attention at depth under Vulkan in a build of 2025": lambda row: (
