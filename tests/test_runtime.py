@@ -24,10 +24,11 @@ from simmoe.simulator.decide.start import COLD
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.lower.durations import carried_passes, loading, on_cpu
 from simmoe.simulator.nouns.hardware import Hardware
+from simmoe.simulator.nouns.model import Part
 from simmoe.simulator.nouns.runtime import SLOWER_WHEN_MORE, Runtime
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.runtime_costs import RuntimeCosts
-from simmoe.simulator.runtime_products import AGAIN, READ, TILES, WIDE_TILES, asked_of
+from simmoe.simulator.runtime_products import AGAIN, READ, TILES, WIDE_TILES, Products, asked_of
 from simmoe.simulator.time.engines import named
 from simmoe.simulator.time.laws import check_causes
 from simmoe.simulator.time.recurrence import why_not
@@ -152,6 +153,16 @@ def test_reading_again_by_hand():
         kernels + max(4096 / 5 * read, 4096 * 2 * part.params)
     )
     assert costs.experts(0, 128, 4096, READ).ps == pytest.approx(kernels + 128 * read, rel=1e-6)
+
+
+def test_a_pass_takes_no_less_than_one_read_of_what_it_touches():
+    """Ten experts of 100 B at 1 B/s take 1,000 s to read once, however fast tiles would compute 40 token slots."""
+    part = Part(params=200, bytes=100, flops_per_token=400)
+    products = Products(read_rate=1.0, flop_rate=1e9, tile_rate=0.0, half_rows=1.0, rows_per_read=0.5)
+    assert products.law([(part, 10, 40)]) == READ
+    slow = replace(products, flop_rate=10.0)  # tiles: 400 s of waste and 1,600 s of slots; again: 8,000 s
+    assert products.law([(part, 10, 40)]) == READ and slow.law([(part, 10, 40)]) == TILES
+    assert replace(slow, rows_per_read=4.0).law([(part, 10, 40)]) == AGAIN
 
 
 def test_what_a_pass_asks_for_is_counted_by_layer():
