@@ -37,6 +37,10 @@ CLASSES = {  # of rows: what the table calls them, and the bars for mean and med
     "cpu experts prompt": ("prompts with experts computed on the CPU", None, None),
     "cpu only prompt": ("CPU only, prompts", None, None),
 }  # fmt: skip
+REPORTED = (
+    "layers on cpu decode",
+    "kv on cpu decode",
+)  # kinds of rows that count in no total: single rows of one machine
 POOLED = {
     "amd vulkan decode": "amd decode", "amd rocm decode": "amd decode", "amd vulkan prompt": "amd prompt",
     "amd rocm prompt": "amd prompt",
@@ -115,7 +119,7 @@ def order(outcomes: Iterable[Outcome]) -> tuple[int, int]:
     """Pairs of one model, file, engine and metric whose speeds differ by more than 5 %, and how many of them are in order."""
     groups: dict[tuple[object, ...], list[Outcome]] = {}
     for one in outcomes:
-        if one.judged:
+        if one.judged and one.row.kind not in REPORTED:
             row = one.row
             groups.setdefault((row.model, row.quant, row.engine, row.phase, row.top_k), []).append(one)
     pairs = [
@@ -129,13 +133,15 @@ def order(outcomes: Iterable[Outcome]) -> tuple[int, int]:
 
 
 def totals(outcomes: Sequence[Outcome]) -> list[str]:
-    judged = [one for one in outcomes if one.judged]
+    judged = [one for one in outcomes if one.judged and one.row.kind not in REPORTED]
     pairs, right = order(outcomes)
     widths = [(one.high - one.low) / 2 / one.predicted for one in judged]
     marked = sum(bool(one.row.flagged) for one in outcomes)
     not_played = sum(bool(one.why_not) for one in outcomes)
+    reported = sum(one.judged and one.row.kind in REPORTED for one in outcomes)
     return [
         f"{len(judged)} of {len(outcomes)} rows are judged; {marked} are marked and {not_played} not played, dense controls among them.",
+        f"{reported} rows with whole layers or the cache on the CPU are reported only: they count in none of the following.",
         f"{fmean(one.inside for one in judged):.0%} of the judged rows lie inside their band, whose median width is ±{median(widths):.0%}.",
         f"{right} of {pairs} pairs of one model, file, engine and metric that are more than 5 % apart are in order ({right / pairs:.1%}).",
         *sweeps(judged),
@@ -241,7 +247,9 @@ REASONS: dict[str, Callable[[table.Row], bool]] = {
         "7423" in row.build and "Vulkan" in row.engine and row.depth > 0
     ),
     "one of two machines, whose constants come from the other": lambda row: row.kind.startswith("amd"),
-    "prompts under Metal: no law carries": lambda row: row.kind == "metal prompt",
+    "ik_llama.cpp reads the same model 1.7 times as fast on the same machine": lambda row: (
+        row.kind == "metal prompt" and row.engine == "llama.cpp Metal"
+    ),
 }
 
 
