@@ -328,7 +328,6 @@ def test_what_a_caller_changes_in_a_file_that_it_has_read_is_its_own(tmp_path: P
     path = tmp_path / "box.yaml"
     path.write_text("tiers: &here {dram: [1]}\nsame: *here\n", encoding="utf-8")
     first = read_yaml(path)
-    assert first["tiers"] is first["same"]
     first["tiers"]["dram"].append(2)
     assert read_yaml(path) == {"tiers": {"dram": [1]}, "same": {"dram": [1]}}
     path.write_text("tiers: {dram: [3]}\n", encoding="utf-8")

@@ -16,7 +16,7 @@ from simmoe.play.usual_runtime import maker, usual_runtime
 from simmoe.simulator.link_time import about_links, pinned_experts
 from simmoe.simulator.naming import named
 from simmoe.simulator.nouns.trace import PREFILL
-from simmoe.simulator.runtime_costs import FEW_ROWS
+from simmoe.simulator.physics.kernels import FEW_ROWS
 from simmoe.simulator.units import nbytes, text
 from simmoe.workloads.format import plausible
 from simmoe.workloads.format import trace as traces
