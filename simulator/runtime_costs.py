@@ -96,12 +96,14 @@ class RuntimeCosts(Costs):
         return min(self.threads or every, every) if self.runtime.device == CPU else every
 
     def _threads_rate(self, unit: ComputeUnit) -> float:
-        """Of a CPU that is the device: what its memory gives its kernels, or what their threads take in. A rate that was measured is
-        that of all threads, so one of them takes in no less than its part of it."""
+        """Of a CPU that is the device: what its memory gives its kernels, or what their threads take in. Where only the rate of all
+        threads was measured, one of them takes in no less than its part of it."""
         share, each = self.runtime.known("decode.memory"), self.runtime.of("decode.per_thread")
         if unit.quantised_bytes_per_s is None:
             return cpu_bytes_per_s(_peak(self.hw), share, self._processors, each)
         every = float(unit.quantised_bytes_per_s)
+        if unit.thread_bytes_per_s is not None:
+            return cpu_bytes_per_s(every, 1.0, self._processors, float(unit.thread_bytes_per_s))
         return cpu_bytes_per_s(every, 1.0, self._processors, each and max(each, every / max(unit.processors or 1, 1)))
 
     # --- kernels ----------------------------------------------------------------------------------------------------
