@@ -15,6 +15,19 @@ from pathlib import Path
 from tests.real import build, measure
 
 KEPT = Path(__file__).with_name("measured.json")
+PAGE = Path(__file__).parents[2] / "docs" / "calibrate.md"
+BEGIN, END = "<!-- python -m tests.real --write -->", "<!-- end -->"  # around the table on that page
+
+
+def keep(found: measure.Row, work: Path) -> None:
+    """The result and the calibration beside this file, the table in docs/calibrate.md."""
+    KEPT.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+    for kind in ("yaml", "jsonl"):
+        text = (work / f"this_machine.{kind}").read_text("utf-8")
+        KEPT.with_name(f"this_machine.{kind}").write_text(text, "utf-8")
+    before, rest = PAGE.read_text("utf-8").split(f"{BEGIN}\n")
+    _, after = rest.split(END)
+    PAGE.write_text(f"{before}{BEGIN}\n{measure.table(found)}\n{END}{after}", "utf-8")
 
 
 def main() -> int:
@@ -34,14 +47,11 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as work:
             found = measure.compare(Path(work), asked.force, asked.repeats)
             if asked.write:
-                KEPT.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
-                for kind in ("yaml", "jsonl"):
-                    text = (Path(work) / f"this_machine.{kind}").read_text("utf-8")
-                    KEPT.with_name(f"this_machine.{kind}").write_text(text, "utf-8")
+                keep(found, Path(work))
     except (measure.Busy, subprocess.CalledProcessError, OSError) as error:
         print(f"tests.real: {error}", file=sys.stderr)
         return 1
-    print(measure.table(found["rows"]))
+    print(measure.table(found))
     return 0
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+import platform
 import statistics
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from simmoe.calibrate.backend import cores
 from simmoe.calibrate.machine import Watch
 from simmoe.calibrate.profile import BUSY
 from tests.real import build, ggufs
@@ -127,7 +130,20 @@ def compare(folder: Path, force: bool, repeats: int = REPEATS) -> Row:
                     "range": seen[what]["range"],
                 }
                 found.append({**row, "predicted": said[what], "counts": what in BAR})
-    return {"llama_cpp_python": build.VERSION, "foreign": max(foreign), "repeats": repeats, "rows": found}
+    return {
+        "llama_cpp_python": build.VERSION, "device": _processor(), "day": datetime.date.today().isoformat(), "foreign": max(foreign),
+        "repeats": repeats, "rows": found,
+    }  # fmt: skip
+
+
+def _processor() -> str:
+    """As the system names it, with the cores that may be used."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, {cores()} cores"
 
 
 def errors(rows: list[Row]) -> list[float]:
@@ -135,8 +151,9 @@ def errors(rows: list[Row]) -> list[float]:
     return [abs(row["predicted"] / row["measured"] - 1) for row in rows if row["counts"]]
 
 
-def table(rows: list[Row]) -> str:
+def table(found: Row) -> str:
     """In Markdown."""
+    rows = found["rows"]
     lines = ["| model | threads | tok/s of | measured | range | simulated | error |", "|---|--:|---|--:|--:|--:|--:|"]
     for row in rows:
         low, high = row["range"]
@@ -146,4 +163,6 @@ def table(rows: list[Row]) -> str:
         )  # fmt: skip
         lines.append(f"| {' | '.join(map(str, cells))} |")
     some = errors(rows)
-    return "\n".join([*lines, "", f"mean {statistics.mean(some):.1%}, worst {max(some):.1%} of {len(some)} rows"])
+    where = f"{found['device']}, {found['day']}, medians of {found['repeats']} repeats, {found['foreign']:.0%} of the cores taken by others"
+    end = f"{where}. Mean error {statistics.mean(some):.1%}, worst {max(some):.1%} of the {len(some)} rows inside the bar."
+    return "\n".join([*lines, "", end])
