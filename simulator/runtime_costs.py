@@ -16,9 +16,8 @@ import numpy as np
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.costs import Chain, Costs, Piece
 from simmoe.simulator.cpu_costs import CpuCosts
-from simmoe.simulator.errors import UserError
 from simmoe.simulator.link_time import link_bytes_per_s
-from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware
+from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.model import MIXERS, Layer, ModelShape, Part
 from simmoe.simulator.nouns.runtime import Runtime
 from simmoe.simulator.nouns.trace import Trace
@@ -29,10 +28,10 @@ from simmoe.simulator.physics.grouped import soft_shares
 from simmoe.simulator.physics.kernels import (
     FEW_ROWS,
     clocked_per_s,
-    cpu_bytes_per_s,
     kernel_s,
     read_bytes_per_s,
 )
+from simmoe.simulator.runtime_cpu import as_device_bytes_per_s, beside_a_device
 from simmoe.simulator.runtime_figures import CPU, check_figures
 from simmoe.simulator.runtime_products import LAWS, READ, Products, asked_of
 
@@ -77,7 +76,7 @@ class RuntimeCosts(Costs):
         read = read_bytes_per_s(peak, share, runtime.of("decode.per_clock"), cores, clock)
         self._cache_rate = share * peak
         if runtime.device == CPU:
-            read = self._cache_rate = self._threads_rate(unit)
+            read = self._cache_rate = as_device_bytes_per_s(hw, runtime, self._processors(threads))
         self.products = Products(
             read, self._rate_of("prompt.flops_per_clock", "prompt.peak"), (runtime.of("prompt.tiles") or 0.0) * peak,
             runtime.of("prompt.rows") or 0.0, runtime.of("prompt.rows_per_read") or FEW_ROWS,
@@ -107,17 +106,6 @@ class RuntimeCosts(Costs):
     def kernels_hold(self) -> bool:
         """Whether what the kernels take in, and not the memory, is the lower of the two that limit reading: two equal ones leave 84 %."""
         return self.products.read_rate < EQUAL_CAPS * self._cache_rate
-
-    def _threads_rate(self, unit: ComputeUnit) -> float:
-        """Of a CPU that is the device: what its memory gives its kernels, or what their threads take in. A rate that was measured is
-        that of all threads, so one of them takes in no less than its part of it."""
-        share, each = self.runtime.known("decode.memory"), self.runtime.of("decode.per_thread")
-        if unit.quantised_bytes_per_s is None:
-            return cpu_bytes_per_s(_peak(self.hw), share, self._processors(self.threads), each)
-        every = float(unit.quantised_bytes_per_s)
-        return cpu_bytes_per_s(
-            every, 1.0, self._processors(self.threads), each and max(each, every / max(unit.processors or 1, 1))
-        )
 
     # --- kernels ----------------------------------------------------------------------------------------------------
 
@@ -292,34 +280,10 @@ class RuntimeCosts(Costs):
     def cpu(self) -> CpuCosts:
         """Costs on the CPU: a layer's fixed time, and its kernels' own rate. Raises UserError where machine or engine has none."""
         hw, runtime = self.hw, self.runtime
-        share = runtime.of("cpu.memory")
         if hw.cpu is None or (runtime.only_stores and self.may_carry):
             return CpuCosts(hw, self.model)  # which says so; or whose times are never asked for
-        if share is None:
-            raise UserError(
-                f"the runtime {runtime.name} computes nothing on the CPU; leave --placement, --miss, --gpu-layers and --kv-offload out"
-            )
-        rate = float(hw.cpu.quantised_bytes_per_s or self._cpu_rate(hw.cpu, share))
-        unit = replace(
-            hw.cpu, bytes_per_s=int(rate) // 1000 * 1000, launch_ps=ceil(runtime.known("cpu.layer") * PS_PER_S)
-        )
-        each = runtime.of("cpu.flops_per_clock")
-        if each is not None and unit.clock_hz:
-            cores = min(self.batch_threads or unit.processors or 1, unit.processors or 1)
-            flops = int(clocked_per_s(each, cores, float(unit.clock_hz)))
-            unit = replace(unit, flops_per_s={**unit.flops_per_s, self.model.compute: flops})
+        unit = beside_a_device(hw, runtime, self.model.compute, self.threads, self.batch_threads)
         return CpuCosts(replace(hw, units={**hw.units, unit.name: unit}), self.model)
-
-    def _cpu_rate(self, unit: ComputeUnit, share: float) -> float:
-        """Of a host of which no more is known than its memory, and how many threads compute."""
-        peak = self.hw.tiers[unit.memory].peak_bytes_per_s
-        if peak is None:
-            raise UserError(
-                f"--runtime {self.runtime.name}: {self.hw.name} states no tiers.{unit.memory}.peak_bandwidth, of which cpu.memory is a "
-                "share; name the box in parts (--gpu, --host), or add the figure to the profile"
-            )
-        threads = self.threads or unit.processors or 1
-        return cpu_bytes_per_s(float(peak), share, threads, self.runtime.of("cpu.per_thread"))
 
     def carries(self, size: PassSize) -> bool:
         tokens, rows = self.runtime.of("link.offload_tokens"), self.runtime.of("link.offload_rows")
