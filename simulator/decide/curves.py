@@ -14,9 +14,10 @@ import numpy as np
 
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide import stacks
-from simmoe.simulator.decide.decisions import left_to_device, no_guesses, quotas
+from simmoe.simulator.decide.decisions import NOTHING_TOLD, left_to_device, no_guesses, quotas
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.groups import Part, parts_of, spans
+from simmoe.simulator.decide.hooks import Told
 from simmoe.simulator.decide.player import Player, Task, play_part
 
 LRU, MIN, BYPASS = "lru", "belady", "belady_bypass"  # policies that one pass answers
@@ -81,12 +82,12 @@ class Curves:
         steps = {-(-slots * size * total // (size * n)) for size in set(each) for slots in range(1, n + 1)}
         return sorted(step for step in steps if step >= -(-total // n))
 
-    def at(self, eviction: ModuleType, name: str, budgets: Sequence[int]) -> Tally:
-        """Hits and bytes of the policy at each budget, rising. name: says whether one pass answers."""
+    def at(self, eviction: ModuleType, name: str, budgets: Sequence[int], told: Told = NOTHING_TOLD) -> Tally:
+        """Hits and bytes of the policy at each budget, rising. name: says whether one pass answers. told: as `decide` takes it."""
         hits = np.zeros((len(budgets), self.asked.size), np.int64)
         for group, column, mine in zip(self.groups, self.column, self.rooms(budgets)):
             some, where = np.unique(mine, return_inverse=True)
-            hits += group.hits(eviction, name, some, column, self.asked.size)[where.reshape(-1)]
+            hits += group.hits(eviction, name, some, column, self.asked.size, told)[where.reshape(-1)]
         by_size = hits.reshape(-1, *self.asked.shape)
         return Tally(by_size.sum(2), ((self.asked - by_size) * self.kinds).sum(2))
 
@@ -104,22 +105,28 @@ class Group:
             ends = np.concatenate(([0], np.cumsum(size[part.obj])))[part.ptr]
             self.largest_event = int(np.diff(ends).max(initial=0))  # bytes
 
+    def slot(self, name: str) -> int:
+        """Bytes of the slots in which one pass counts; 0 where it counts bytes. MIN with bypass has slots of the smallest object."""
+        return int(self.size.min()) if name == BYPASS else self.one_size
+
     def one_pass(self, name: str) -> bool:
         """Whether one pass says what the policy hits in every room, or in every room that holds the largest event."""
-        return name == LRU or (name in (MIN, BYPASS) and bool(self.one_size))
+        return name in (LRU, BYPASS) or (name == MIN and bool(self.one_size))
 
     def exact_from(self, name: str) -> int:
         """The least room that one pass answers for."""
         return 0 if name == BYPASS else self.largest_event
 
-    def hits(self, eviction: ModuleType, name: str, rooms: Ints, column: Ints | int, columns: int) -> Ints:
+    def hits(
+        self, eviction: ModuleType, name: str, rooms: Ints, column: Ints | int, columns: int, told: Told = NOTHING_TOLD
+    ) -> Ints:
         """int64 [rooms, columns]: hits in each room, rising, of the requests of each column; `column` is that of each, or of all."""
         table = np.zeros((len(rooms), columns), np.int64)
         quick = rooms >= self.exact_from(name) if self.one_pass(name) else np.zeros(len(rooms), bool)
         if quick.any():
             table[quick] = self._found(name, rooms[quick], column, columns)
         for number in np.flatnonzero(~quick):
-            hit = self.played(eviction, int(rooms[number]))
+            hit = self.played(eviction, int(rooms[number]), told)
             where = column if isinstance(column, int) else column[hit]
             np.add.at(table[number], where, hit.sum() if isinstance(column, int) else 1)
         return table
@@ -127,7 +134,8 @@ class Group:
     def _found(self, name: str, rooms: Ints, column: Ints | int, columns: int) -> Ints:
         """The same, as one pass has found it."""
         least, steps = self.least(name), len(self.size) + 2
-        if not self.one_size:
+        slot = self.slot(name)
+        if not slot:
             least, steps = np.searchsorted(rooms, least), len(rooms) + 1
         if isinstance(column, int):
             table = np.zeros((steps, columns), np.int64)
@@ -135,17 +143,17 @@ class Group:
         else:
             table = np.bincount(least * columns + column, minlength=steps * columns).reshape(steps, columns)
         rising = table.cumsum(0)
-        chosen: Ints = rising[np.minimum(rooms // self.one_size, steps - 2)] if self.one_size else rising[:-1]
+        chosen: Ints = rising[np.minimum(rooms // slot, steps - 2)] if slot else rising[:-1]
         return chosen
 
     def least(self, name: str) -> Ints:
-        """int64 [requests]: the least room in which each is a hit: slots where all objects have one size, and one more than there are
-        where no room is enough; else bytes, and NEVER."""
+        """int64 [requests]: the least room in which each is a hit: slots of `slot(name)` bytes, and one more than there are objects
+        where no room is enough; or bytes, and NEVER."""
         if name not in self.reach:
             found = np.empty(len(self.part.obj), np.int64)
             for _, begin, stop in spans(self.part, self.of.starts):
                 self._pass(name, begin, stop, found)
-            if self.one_size:
+            if self.slot(name):
                 np.minimum(found, len(self.size) + 1, out=found)
             self.reach[name] = found
         return self.reach[name]
@@ -166,11 +174,11 @@ class Group:
         if reach is not found:
             found[part.ptr[begin] : part.ptr[stop]] = reach[part.ptr[begin] : part.ptr[stop]]
 
-    def played(self, eviction: ModuleType, room: int) -> Ints:
+    def played(self, eviction: ModuleType, room: int, told: Told) -> Ints:
         """bool [requests]: the hits in one room, played."""
         none = np.zeros(0, np.int64)
         task = Task(
-            self.part, eviction, self.size, room, self.of.starts, np.zeros(0, np.int8), none, None, self.of.seed
+            self.part, eviction, self.size, room, self.of.starts, np.zeros(0, np.int8), none, None, self.of.seed, told
         )
         hit: Ints = play_part(task, self.of.player).hit.view(np.bool_)
         return hit

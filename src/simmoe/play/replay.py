@@ -15,6 +15,7 @@ from simmoe.play.traced import traced
 from simmoe.policies import arguments
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide import blame
+from simmoe.simulator.decide.bypass import bypass
 from simmoe.simulator.decide.counts import count_by_phase, hit_flags
 from simmoe.simulator.decide.decisions import BOUNDS, SCOPES, bound, decide, first_events, no_guesses
 from simmoe.simulator.decide.gather import Requests, requests_of
@@ -132,6 +133,12 @@ def decide_named(
         return bound(requests, sizes, str(eviction), unit_of=unit_of, rule=rule, tier=tier, player=player)
     module = policies.load("eviction", eviction)
     cold_at = first_events(trace, requests) if cold else None
+    if getattr(module, "BYPASS", False):
+        if (guesses is not None and len(guesses.obj)) or unit_of is not None or rule is not None:
+            raise UserError(
+                f"eviction {eviction} is the bound of runs that load what is missing: leave --prefetch, --placement and --miss out"
+            )
+        return bypass(requests, sizes, budget_bytes, scope=scope, cold_at=cold_at, start=start, player=player)
     return decide(
         requests, sizes, module, budget_bytes, scope=scope, guesses=guesses, cold_at=cold_at, unit_of=unit_of, rule=rule,
         tier=tier, start=start, seed=seed, told=told or Told(), player=player,

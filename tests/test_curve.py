@@ -1,0 +1,136 @@
+"""Whole curves against the replay of every size, and Belady with bypass against every possible choice."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import simmoe
+from simmoe import policies
+from simmoe.simulator.decide.curves import Curves
+from simmoe.simulator.decide.decisions import decide, first_events
+from simmoe.simulator.decide.gather import requests_of
+from simmoe.simulator.decide.player import Player
+from simmoe.simulator.nouns.trace import Trace
+from simmoe.simulator.time.recurrence import CompiledPlayer
+from tests import real_traces
+from tests.conftest import COMPILED, one_layer
+from tests.scenarios import Case, build_trace, cases, examples
+
+ENGINES = [
+    pytest.param(Player(), id="plain"),
+    pytest.param(CompiledPlayer(), id="compiled", marks=[COMPILED, pytest.mark.slow]),
+]
+
+
+def curves(case: Case, player: Player) -> Curves:
+    requests = requests_of(case.trace)
+    cold_at = first_events(case.trace, requests) if case.cold_per_sequence else None
+    return Curves(requests, case.trace.phase, case.model.expert_bytes, case.scope, cold_at=cold_at, player=player)
+
+
+def every_room(case: Case) -> list[int]:
+    """Budgets of a scenario, each expert of the smallest size more; those in between too where there are few."""
+    sizes = case.model.expert_bytes
+    least = int(sizes.max()) if case.scope == "global" else int(sizes.sum())
+    step = max(int(sizes.min()) // 2, 1)
+    return list(range(least, case.model.all_expert_bytes + step, step))
+
+
+@pytest.mark.parametrize("player", ENGINES)
+@settings(max_examples=examples(100), deadline=None)
+@given(cases(prefetching=False), st.sampled_from(("lru", "belady", "lfu")))
+def test_a_curve_is_the_replay_of_every_size(player: Player, case: Case, eviction: str):
+    budgets = every_room(case)
+    got = curves(case, player).at(policies.load("eviction", eviction), eviction, budgets)
+    for number, budget in enumerate(budgets):
+        want = simmoe.replay(
+            case.trace, case.model.expert_bytes, budget, eviction, case.scope, cold_per_sequence=case.cold_per_sequence
+        )
+        phases = (want.prefill, want.decode)
+        assert got.hits[number].tolist() == [one.hits for one in phases], budget
+        assert got.bytes[number].tolist() == [one.bytes for one in phases], budget
+
+
+@st.composite
+def long_traces(draw: st.DrawFn) -> tuple[Trace, list[int]]:
+    """Hundreds of events of few experts, so that the axis of stamps is closed up and rows of 32 places are crossed."""
+    layers, experts, k = draw(st.integers(1, 3)), draw(st.integers(3, 40)), draw(st.integers(1, 3))
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    sizes = random.choice([1, 1, 1, 3], draw(st.integers(50, 400)))
+    rows = [
+        [random.permutation(experts)[:k] if random.random() < 0.9 else np.full(k, -1) for _ in range(layers)]
+        for _ in range(int(sizes.sum()))
+    ]
+    phases = [int(size == 1) for size in sizes]
+    trace = build_trace(np.array(rows).tolist(), sizes.tolist(), phases, [0] * len(rows), experts, range(layers))
+    return trace, draw(st.sampled_from(([7] * layers, list(range(1, layers + 1)))))
+
+
+@pytest.mark.parametrize("player", ENGINES)
+@pytest.mark.slow
+@settings(max_examples=examples(30), deadline=None)
+@given(long_traces(), st.sampled_from(("global", "layer")))
+def test_long_traces_too(player: Player, drawn: tuple[Trace, list[int]], scope: str):
+    trace, each = drawn
+    sizes = np.array(each)
+    least, every = (max(each), sum(each) * trace.n_experts) if scope == "global" else (sum(each), sum(each) * trace.n_experts)
+    budgets = sorted({least, *np.linspace(least, every, 7, dtype=int).tolist()})
+    made = Curves(requests_of(trace), trace.phase, sizes, scope, player=player)
+    for eviction in ("lru", "belady"):
+        got = made.at(policies.load("eviction", eviction), eviction, budgets)
+        want = [simmoe.replay(trace, sizes, budget, eviction, scope).hits for budget in budgets]
+        assert got.hits.sum(1).tolist() == want
+
+
+@COMPILED
+@pytest.mark.traces
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ("phone_gemma4_26b", "gptoss20b_gpqa", "qwen3_30b_general"))
+@pytest.mark.parametrize("scope", ("global", "layer"))
+def test_curves_of_real_traces(name: str, scope: str):
+    trace = real_traces.load(name)
+    sizes = real_traces.expert_bytes() if name == real_traces.PHONE else np.full(trace.n_layers, 1000)
+    every = int(sizes.sum()) * trace.n_experts
+    budgets = [every * n // 16 for n in (1, 2, 5, 8, 16)]
+    requests, player = requests_of(trace), CompiledPlayer()
+    made = Curves(requests, trace.phase, sizes, scope, player=player)
+    for eviction in ("lru", "belady"):
+        module = policies.load("eviction", eviction)
+        got = made.at(module, eviction, budgets)
+        want = [decide(requests, sizes, module, one, scope=scope, player=player).hit.sum() for one in budgets]
+        assert got.hits.sum(1).tolist() == want
+
+
+# --- Belady with bypass ----------------------------------------------------------------------------------------------
+
+
+def fewest_misses(events: list[set[int]], slots: int) -> int:
+    """Tries everything: after each event any set of at most `slots` of what was resident and what was requested may stay."""
+    from itertools import combinations
+
+    reached = {frozenset[int](): 0}
+    for event in events:
+        after = dict[frozenset[int], int]()
+        for held, misses in reached.items():
+            there, more = held | event, misses + len(event - held)
+            for kept in combinations(sorted(there), min(slots, len(there))):
+                key = frozenset(kept)
+                after[key] = min(after.get(key, more), more)
+        reached = after
+    return min(reached.values())
+
+
+@settings(max_examples=examples(100), deadline=None)
+@given(
+    st.lists(st.lists(st.lists(st.integers(0, 4), min_size=2, max_size=2, unique=True), min_size=1, max_size=2),
+             min_size=1, max_size=9)
+)  # fmt: skip
+def test_bypass_is_the_best_of_all_choices(rows: list[list[list[int]]]):
+    trace = one_layer(rows, 5)
+    for slots in range(1, 6):
+        events = [{expert for token in row for expert in token} for row in rows]
+        got = simmoe.replay(trace, [10], 10 * slots, "belady_bypass")
+        assert got.misses == fewest_misses(events, slots)
