@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,15 +12,22 @@ from hypothesis import strategies as st
 
 import simmoe
 from simmoe import policies
+from simmoe.play import bars
+from simmoe.play.plan import Plan
+from simmoe.play.run import play
+from simmoe.play.workload import Workload
 from simmoe.simulator.decide.curves import Curves
 from simmoe.simulator.decide.decisions import decide, first_events
 from simmoe.simulator.decide.gather import requests_of
 from simmoe.simulator.decide.player import Player
+from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.trace import Trace
+from simmoe.simulator.time.engines import named
 from simmoe.simulator.time.recurrence import CompiledPlayer
 from tests import real_traces
 from tests.conftest import COMPILED, one_layer
-from tests.scenarios import Case, build_trace, cases, examples
+from tests.scenarios import Case, build_trace, cases, examples, stores
+from tests.test_engines import run as played
 
 ENGINES = [
     pytest.param(Player(), id="plain"),
@@ -76,7 +86,9 @@ def long_traces(draw: st.DrawFn) -> tuple[Trace, list[int]]:
 def test_long_traces_too(player: Player, drawn: tuple[Trace, list[int]], scope: str):
     trace, each = drawn
     sizes = np.array(each)
-    least, every = (max(each), sum(each) * trace.n_experts) if scope == "global" else (sum(each), sum(each) * trace.n_experts)
+    least, every = (
+        (max(each), sum(each) * trace.n_experts) if scope == "global" else (sum(each), sum(each) * trace.n_experts)
+    )
     budgets = sorted({least, *np.linspace(least, every, 7, dtype=int).tolist()})
     made = Curves(requests_of(trace), trace.phase, sizes, scope, player=player)
     for eviction in ("lru", "belady"):
@@ -134,3 +146,49 @@ def test_bypass_is_the_best_of_all_choices(rows: list[list[list[int]]]):
         events = [{expert for token in row for expert in token} for row in rows]
         got = simmoe.replay(trace, [10], 10 * slots, "belady_bypass")
         assert got.misses == fewest_misses(events, slots)
+
+
+@settings(max_examples=examples(300), deadline=None)
+@given(cases(), stores())
+def test_no_policy_beats_the_bars(case: Case, with_store: Callable[[Hardware], Hardware]):
+    """Any policy, with look-ahead or without, that starts cold and loads what is missing."""
+    case = replace(case, hw=with_store(case.hw), write_back=False)
+    clocks, counts, link_bytes, _ = played(case, named("plain"))
+    sizes, requests = case.model.expert_bytes, requests_of(case.trace)
+    cold_at = first_events(case.trace, requests) if case.cold_per_sequence else None
+    made = Curves(requests, case.trace.phase, sizes, "global", cold_at=cold_at)
+    (least,), (of_decode,) = bars.least(made, case.trace, [case.budget_bytes])
+    slots, same = -(-case.budget_bytes // int(sizes.min())), [10] * case.trace.n_layers
+    fewest = simmoe.replay(
+        case.trace, same, 10 * slots, "belady_bypass", cold_per_sequence=case.cold_per_sequence
+    ).misses
+    assert counts.bytes >= least >= fewest * int(sizes.min())
+    workload = Workload(case.hw, case.trace, case.model)
+    everything = play(workload, Plan(case.model.all_expert_bytes, "everything", timeline=case.timeline), named("plain"))
+    lasted, rate = clocks.end_ps - clocks.start_ps, case.hw.link.bytes_per_s
+    assert lasted.sum() >= max(int(everything.pass_ps.sum()), int(least) * 10**12 // rate)
+    decode = case.trace.phase == 1
+    if not case.buffered and decode.any():  # buffers are memory beside the budget, from which decode may begin, too
+        assert link_bytes[decode].sum() >= of_decode
+        most = bars.most_tok_s(everything, int(of_decode))
+        assert not lasted[decode].sum() or _rows(case) * 1e12 / lasted[decode].sum() <= most * (1 + 1e-9)
+
+
+def _rows(case: Case) -> int:
+    """Tokens of the decode passes."""
+    return int(np.diff(case.trace.pass_ptr)[case.trace.phase == 1].sum())
+
+
+@settings(max_examples=examples(100), deadline=None)
+@given(cases(prefetching=False))
+def test_demand_policies_miss_no_less_than_belady_of_their_scope(case: Case):
+    sizes = np.full(case.trace.n_layers, 10)
+    budget = max(case.trace.n_layers, case.budget_bytes * 10 // int(case.model.expert_bytes.max())) * 10
+    budget = min(budget, int(sizes.sum()) * case.trace.n_experts)
+    got = {
+        name: simmoe.replay(case.trace, sizes, budget, name, case.scope, seed=case.seed).misses
+        for name in ("belady_bypass", "belady", case.eviction)
+    }
+    assert got["belady_bypass"] <= got["belady"]
+    if budget // 10 >= requests_of(case.trace).widest or case.eviction == "belady":
+        assert case.scope == "layer" or got["belady"] <= got[case.eviction]

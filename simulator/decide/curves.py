@@ -71,6 +71,13 @@ class Curves:
             return np.array([budgets], np.int64)
         return np.array([quotas(self.expert_bytes, self.left, one, self.scope) for one in budgets], np.int64).T
 
+    @property
+    def least_budget(self) -> int:
+        """The least budget that works."""
+        if self.scope == "global":
+            return int(self.expert_bytes.max())
+        return int(self.expert_bytes.sum())
+
     def every_budget(self) -> list[int]:
         """The budgets at which a whole slot more fits, from the least one that works; empty where experts of several sizes share a
         group: every byte may count there."""
@@ -80,7 +87,7 @@ class Curves:
         each, n = self.expert_bytes.tolist(), self.n_experts
         total = sum(each) * n
         steps = {-(-slots * size * total // (size * n)) for size in set(each) for slots in range(1, n + 1)}
-        return sorted(step for step in steps if step >= -(-total // n))
+        return sorted(step for step in steps if step >= self.least_budget)
 
     def at(self, eviction: ModuleType, name: str, budgets: Sequence[int], told: Told = NOTHING_TOLD) -> Tally:
         """Hits and bytes of the policy at each budget, rising. name: says whether one pass answers. told: as `decide` takes it."""
