@@ -6,6 +6,7 @@ import numpy as np
 
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide.curves import BYPASS, Curves, Group
+from simmoe.simulator.decide.fitted import Fitted
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.groups import spans
 from simmoe.simulator.decide.player import Player
@@ -14,7 +15,7 @@ from simmoe.simulator.nouns.decisions import Decisions
 
 
 def bypass(
-    requests: Requests, expert_bytes: Ints, budget_bytes: int, *, scope: str, cold_at: Ints | None = None, start: str = COLD,
+    requests: Requests, expert_bytes: Ints, budget_bytes: int, *, scope: str | Fitted, cold_at: Ints | None = None, start: str = COLD,
     player: Player | None = None,
 ) -> Decisions:  # fmt: skip
     """What is resident is counted in slots of the smallest expert of each group. An expert that is not kept gives its slot up for its own
@@ -41,7 +42,7 @@ def bypass(
     limits = limits._replace(rooms=full, emptied=curves.starts[1:-1])
     return Decisions(
         hit, np.zeros(len(hit), np.int32), none == 1, loads, none, requests.obj[reloads], reloads, used, none, none,
-        max(budget_bytes - sum(rooms), 0) if scope == "layer" else 0, *limits,
+        max(budget_bytes - sum(rooms), 0) if scope != "global" else 0, *limits,
     )  # fmt: skip
 
 

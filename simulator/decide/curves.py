@@ -15,6 +15,7 @@ import numpy as np
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide import stacks
 from simmoe.simulator.decide.decisions import NOTHING_TOLD, left_to_device, no_guesses, quotas
+from simmoe.simulator.decide.fitted import Fitted
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.groups import Part, parts_of, spans
 from simmoe.simulator.decide.hooks import Told
@@ -34,7 +35,7 @@ class Curves:
     """The curves of one workload in one scope; what one pass has found is kept."""
 
     def __init__(
-        self, requests: Requests, phase: Ints, expert_bytes: Ints, scope: str, *, cold_at: Ints | None = None, seed: int = 0,
+        self, requests: Requests, phase: Ints, expert_bytes: Ints, scope: str | Fitted, *, cold_at: Ints | None = None, seed: int = 0,
         player: Player | None = None,
     ) -> None:  # fmt: skip
         """phase: int [passes], 0 prefill, 1 decode. cold_at: events at whose start the slots are empty."""
@@ -81,9 +82,9 @@ class Curves:
     def every_budget(self) -> list[int]:
         """The budgets at which a whole slot more fits, from the least one that works; empty where experts of several sizes share a
         group: every byte may count there."""
-        if self.scope == "global":
-            size = self.groups[0].one_size
-            return [size * n for n in range(1, self.requests.n_objects + 1)] if size else []
+        if self.scope != "layer":
+            size = int(self.expert_bytes[0]) * bool((self.expert_bytes == self.expert_bytes[0]).all())
+            return [size * n for n in range(self.least_budget // size, self.requests.n_objects + 1)] if size else []
         each, n = self.expert_bytes.tolist(), self.n_experts
         total = sum(each) * n
         steps = {-(-slots * size * total // (size * n)) for size in set(each) for slots in range(1, n + 1)}
@@ -97,6 +98,13 @@ class Curves:
             hits += group.hits(eviction, name, some, column, self.asked.size, told)[where.reshape(-1)]
         by_size = hits.reshape(-1, *self.asked.shape)
         return Tally(by_size.sum(2), ((self.asked - by_size) * self.kinds).sum(2))
+
+
+def fitted_to(said: str, text: Requests, n_layers: int, player: Player | None = None) -> Fitted:
+    """Quotas fitted to a text: what LRU hits in each of its layers with so many slots, as if no event asked for more."""
+    phase, n = np.zeros(int(text.event_pass[-1]) + 1, np.int64), text.n_objects // n_layers
+    groups = Curves(text, phase, np.ones(n_layers, np.int64), "layer", player=player).groups
+    return Fitted(said, np.array([np.bincount(one.least(LRU), minlength=n + 2)[: n + 1].cumsum() for one in groups]))
 
 
 class Group:

@@ -14,15 +14,18 @@ from simmoe import policies
 from simmoe.play import bars, devices
 from simmoe.play.calling import scenario_of
 from simmoe.play.curve_result import Curve, CurveResult
-from simmoe.play.plan import memory_of, told_of_eviction
-from simmoe.play.replay import one_of, told
+from simmoe.play.plan import memory_of, scope_of, told_of_eviction
+from simmoe.play.popularity import Unplayed, counts_first, parted, unplayed
+from simmoe.play.quotas import check_scope, scope_for
+from simmoe.play.replay import told
 from simmoe.play.run import play
 from simmoe.play.scenario import OPTIONS, Scenario
 from simmoe.play.traced import traced
 from simmoe.play.would_fit import told as would_fit
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide.curves import Curves, Group
-from simmoe.simulator.decide.decisions import BOUNDS, SCOPES, first_events
+from simmoe.simulator.decide.decisions import BOUNDS, first_events
+from simmoe.simulator.decide.fitted import Fitted
 from simmoe.simulator.decide.gather import Requests, requests_of
 from simmoe.simulator.decide.hooks import Told
 from simmoe.simulator.decide.player import Player
@@ -65,17 +68,21 @@ def curve(
     seed. Raises UserError.
     """
     names = [eviction] if isinstance(eviction, str) else list(eviction)
-    one_of("scope", scope, SCOPES)
+    check_scope(scope)
     _check(names, options)
     if hw is None and all(options.get(one) is None for one in ("gpu", "host")):
         return _alone(trace, names, scope, options)
-    scenario = scenario_of({"hw": hw, "trace": trace, "eviction": names[0], "scope": scope, "start": COLD, **options})
+    _cut(names, scope)
+    counting = next((name for name in names if counts_first(name)), names[0])
+    scenario = scenario_of({"hw": hw, "trace": trace, "eviction": counting, "scope": scope, "start": COLD, **options})
     with would_fit(scenario):
         return on_a_machine(scenario, names)
 
 
 def _check(names: Sequence[str], options: Mapping[str, Any]) -> None:
     """Raises UserError for what a curve cannot be of."""
+    if not names:
+        raise UserError("--eviction names no policy; name one, such as lru")
     for name in names:
         if name in BOUNDS:
             raise UserError(f"a curve is of policies, and eviction {name!r} is a bound without a budget; leave it out")
@@ -85,6 +92,16 @@ def _check(names: Sequence[str], options: Mapping[str, Any]) -> None:
     for name, why in REFUSED.items():
         if name in options and options[name] != OPTIONS[name].default:
             raise UserError(f"{OPTIONS[name].flag} {options[name]}: {why}; leave it out")
+
+
+def _cut(names: Sequence[str], scope: str) -> Unplayed | None:
+    """The first rows that policies or quotas count, and that are not played. Raises UserError where they differ."""
+    counting = {name for name in names if counts_first(name)}
+    if len(counting) > 1:
+        cuts = [unplayed({"eviction": name}) for name in sorted(counting)]
+        if len({cut.share for cut in cuts if cut}) > 1:
+            raise UserError(f"{' and '.join(sorted(counting))} count different first rows; count the same share")
+    return unplayed({"eviction": min(counting, default=None), "scope": scope})
 
 
 def _alone(trace: Any, names: Sequence[str], scope: str, options: Mapping[str, Any]) -> CurveResult:
@@ -99,14 +116,16 @@ def _alone(trace: Any, names: Sequence[str], scope: str, options: Mapping[str, A
             "--trace is missing: name a routing trace, or a machine and a --model, for which routing is drawn"
         )
     whole = traced(trace, options.get("model"))
-    played = first_tokens(whole, options.get("tokens"))
+    counted, rest = parted(whole, _cut(names, scope))
+    played = first_tokens(rest, options.get("tokens"))
     sizes = _sizes(whole, options)
     requests, cold = requests_of(played), bool(options.get("cold_per_sequence"))
     player = (
         named("fast").player if len(requests.use_obj) * 4 >= WORTH_COMPILING and not compiled.missing() else Player()
     )
-    made = _curves(played, requests, sizes, scope, cold, int(options.get("seed") or 0), player)
-    tell = {name: told(name, played, None) for name in names}
+    fit = scope_for(scope, rest, counted, player=player)
+    made = _curves(played, requests, sizes, fit, cold, int(options.get("seed") or 0), player)
+    tell = {name: told(name, played, counted) for name in names}
     return CurveResult(played, sizes, scope, *_points(made, names, tell, played))
 
 
@@ -139,10 +158,9 @@ def on_a_machine(scenario: Scenario, names: Sequence[str]) -> CurveResult:
     plans = {name: replace(scenario, eviction=name).plan(workload) for name in names}
     devices.refuse(plans[names[0]], workload.hw, "a curve of budgets")
     engine = workload.engine(scenario.engine, runs=len(names) * len(SHARES) + 4)
-    sizes, played = workload.model.expert_bytes, workload.trace
-    made = _curves(
-        played, workload.requests, sizes, scenario.scope, scenario.cold_per_sequence, scenario.seed, engine.player
-    )
+    sizes, played, cold = workload.model.expert_bytes, workload.trace, scenario.cold_per_sequence
+    fit = scope_of(workload, plans[names[0]], engine.player)
+    made = _curves(played, workload.requests, sizes, fit, cold, scenario.seed, engine.player)
     tell = {name: told_of_eviction(workload, plan) for name, plan in plans.items()}
     found, budgets, least, of_decode = _points(made, names, tell, played)
     memory = memory_of(workload, plans[names[0]])
@@ -170,7 +188,7 @@ def on_a_machine(scenario: Scenario, names: Sequence[str]) -> CurveResult:
 
 
 def _curves(
-    trace: Trace, requests: Requests, sizes: Ints, scope: str, cold: bool, seed: int, player: Player
+    trace: Trace, requests: Requests, sizes: Ints, scope: str | Fitted, cold: bool, seed: int, player: Player
 ) -> Curves:  # fmt: skip
     cold_at = first_events(trace, requests) if cold else None
     return Curves(requests, trace.phase, sizes, scope, cold_at=cold_at, seed=seed, player=player)
