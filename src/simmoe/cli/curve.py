@@ -21,7 +21,7 @@ from simmoe.workloads.locality import page
 
 def curve(a: argparse.Namespace) -> None:
     """simmoe curve"""
-    names = _names(a.eviction or [",".join(curves.USUAL)])
+    names = policies_of(a.eviction or [",".join(curves.USUAL)])
     a.eviction = None
     options = options_of(a)
     plotly_js = page.script() if a.html else ""
@@ -39,7 +39,7 @@ def curve(a: argparse.Namespace) -> None:
     show.show_curves(found, files_used({**options, "eviction": names}), Screen())
 
 
-def _names(words: list[str]) -> list[str]:
+def policies_of(words: list[str]) -> list[str]:
     """The policies of --eviction lru,lookahead=8,share=20%,belady: what follows a comma is a policy's name, or a number of the policy
     before."""
     found = list[str]()
