@@ -12,14 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simmoe.simulator.arrays import Ints
-from simmoe.simulator.decide import stacks
+from simmoe.simulator.arrays import Flags, Ints
 from simmoe.simulator.decide.decisions import NOTHING_TOLD, left_to_device, no_guesses, quotas
 from simmoe.simulator.decide.fitted import Fitted
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.groups import Part, parts_of, spans
 from simmoe.simulator.decide.hooks import Told
 from simmoe.simulator.decide.player import Player, Task, play_part
+from simmoe.simulator.decide.stacks import ALIKE, HEAD, NEVER
 
 LRU, MIN, BYPASS = "lru", "belady", "belady_bypass"  # policies that one pass answers
 
@@ -114,11 +114,14 @@ class Group:
         self.part, self.size, self.of = part, size, of
         self.one_size = int(size[0]) if (size == size[0]).all() else 0  # 0 = there are several
         self.reach = dict[str, Ints]()
-        if self.one_size:
-            self.largest_event = int(np.diff(part.ptr).max(initial=0)) * self.one_size
-        else:
+        ends = part.ptr * np.int64(self.one_size)
+        if not self.one_size:
             ends = np.concatenate(([0], np.cumsum(size[part.obj])))[part.ptr]
-            self.largest_event = int(np.diff(ends).max(initial=0))  # bytes
+        events = np.diff(ends)  # bytes
+        asking = events > 0
+        self.largest_event, smallest = int(events.max(initial=0)), int(events[asking].min(initial=NEVER))
+        column = of.requests.event_layer[part.events[asking]]
+        self.swept = smallest if (column[1:] != column[:-1]).all() else 0
 
     def slot(self, name: str) -> int:
         """Bytes of the slots in which one pass counts; 0 where it counts bytes. MIN with bypass has slots of the smallest object."""
@@ -128,19 +131,28 @@ class Group:
         """Whether one pass says what the policy hits in every room, or in every room that holds the largest event."""
         return name in (LRU, BYPASS) or (name == MIN and bool(self.one_size))
 
-    def exact_from(self, name: str) -> int:
-        """The least room that one pass answers for."""
-        return 0 if name == BYPASS else self.largest_event
+    def answered(self, name: str, rooms: Ints) -> Flags:
+        """bool [rooms]: one pass says what the policy hits there."""
+        if not self.one_pass(name):
+            return np.zeros(len(rooms), bool)
+        exact: Flags = rooms >= (0 if name == BYPASS else self.largest_event)
+        return exact
+
+    def to_play(self, name: str, rooms: Ints) -> Flags:
+        """bool [rooms]: must be played. A room that no event leaves anything else in (`swept` bytes at most) hits nothing: two events
+        after each other are of two layers."""
+        must: Flags = ~self.answered(name, rooms) & (rooms > self.swept)
+        return must
 
     def hits(
         self, eviction: ModuleType, name: str, rooms: Ints, column: Ints | int, columns: int, told: Told = NOTHING_TOLD
     ) -> Ints:
         """int64 [rooms, columns]: hits in each room, rising, of the requests of each column; `column` is that of each, or of all."""
         table = np.zeros((len(rooms), columns), np.int64)
-        quick = rooms >= self.exact_from(name) if self.one_pass(name) else np.zeros(len(rooms), bool)
+        quick = self.answered(name, rooms)
         if quick.any():
             table[quick] = self._found(name, rooms[quick], column, columns)
-        for number in np.flatnonzero(~quick):
+        for number in np.flatnonzero(self.to_play(name, rooms)):
             hit = self.played(eviction, int(rooms[number]), told)
             where = column if isinstance(column, int) else column[hit]
             np.add.at(table[number], where, hit.sum() if isinstance(column, int) else 1)
@@ -202,7 +214,7 @@ class Group:
 def _axis(n: int, alike: bool) -> tuple[Ints, ...]:
     """The empty axis of stamps for n objects: place, owner, taken, after, count."""
     rows, count = 32 * ((4 * n + 63) // 1024 + 1), np.zeros(4, np.int64)
-    count[stacks.HEAD], count[stacks.ALIKE] = 1, alike
+    count[HEAD], count[ALIKE] = 1, alike
     return (
         np.zeros(n, np.uint32),
         np.zeros(32 * rows, np.uint32),

@@ -225,15 +225,14 @@ def _affordable(made: Curves, name: str, budgets: Sequence[int], most: int) -> S
     if not len(budgets):
         return budgets
     rooms = made.rooms(budgets)
-    least = np.array([group.exact_from(name) for group in made.groups])[:, None]
-    quick = (rooms >= least).all(axis=0)
-    slow = np.flatnonzero(~quick)
-    each = sum(_played(group, name, rooms[number]) for number, group in enumerate(made.groups))
+    slow = np.array([group.to_play(name, mine) for group, mine in zip(made.groups, rooms)]).any(axis=0)
+    each = sum(_played(group, name, mine) for group, mine in zip(made.groups, rooms))
+    some = np.flatnonzero(slow)
     if each > most:
-        slow = slow[np.linspace(0, len(slow) - 1, max(most * len(slow) // each, 8), dtype=np.int64)]
-    return [budgets[n] for n in sorted({*np.flatnonzero(quick).tolist(), *slow.tolist()})]
+        some = some[np.linspace(0, len(some) - 1, max(most * len(some) // each, 8), dtype=np.int64)]
+    return [budgets[n] for n in sorted({*np.flatnonzero(~slow).tolist(), *some.tolist()})]
 
 
 def _played(group: Group, name: str, rooms: Ints) -> int:
     """Requests that are played for the rooms that one pass does not answer for."""
-    return len(np.unique(rooms[rooms < group.exact_from(name)])) * len(group.part.obj)
+    return len(np.unique(rooms[group.to_play(name, rooms)])) * len(group.part.obj)
