@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -79,8 +80,31 @@ def long_traces(draw: st.DrawFn) -> tuple[Trace, list[int]]:
     return trace, draw(st.sampled_from(([7] * layers, list(range(1, layers + 1)))))
 
 
+def min_with_bypass(trace: Trace, slots: int) -> int:
+    """Hits where after each event those stay that are requested next soonest; plain sets."""
+    requests = requests_of(trace)
+    events = [set(requests.obj[a:b].tolist()) for a, b in pairwise(requests.ptr.tolist())]
+    future = [[n for n, event in enumerate(events) if obj in event] for obj in range(requests.n_objects)]
+    held, hits = set[int](), 0
+    for number, event in enumerate(events):
+        hits += len(held & event)
+        soonest = sorted(held | event, key=lambda obj: next((n for n in future[obj] if n > number), len(events)))
+        held = set(soonest[:slots])
+    return hits
+
+
 @pytest.mark.parametrize("player", ENGINES)
-@pytest.mark.slow
+@settings(max_examples=examples(30), deadline=None)
+@given(long_traces())
+def test_bypass_keeps_what_is_requested_soonest(player: Player, drawn: tuple[Trace, list[int]]):
+    trace, _ = drawn
+    made = Curves(requests_of(trace), trace.phase, np.ones(trace.n_layers, int), "global", player=player)
+    rooms = sorted({1, 2, 3, 5, made.requests.n_objects // 2, made.requests.n_objects})
+    got = made.at(policies.load("eviction", "belady_bypass"), "belady_bypass", rooms).hits.sum(1)
+    assert got.tolist() == [min_with_bypass(trace, room) for room in rooms]
+
+
+@pytest.mark.parametrize("player", ENGINES)
 @settings(max_examples=examples(30), deadline=None)
 @given(long_traces(), st.sampled_from(("global", "layer")))
 def test_long_traces_too(player: Player, drawn: tuple[Trace, list[int]], scope: str):
@@ -121,8 +145,6 @@ def test_curves_of_real_traces(name: str, scope: str):
 
 def fewest_misses(events: list[set[int]], slots: int) -> int:
     """Tries everything: after each event any set of at most `slots` of what was resident and what was requested may stay."""
-    from itertools import combinations
-
     reached = {frozenset[int](): 0}
     for event in events:
         after = dict[frozenset[int], int]()

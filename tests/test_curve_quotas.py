@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import simmoe
 from simmoe.cli.main import main
+from simmoe.simulator.decide import fitted
 from simmoe.simulator.decide.curves import fitted_to
 from simmoe.simulator.decide.decisions import quotas
 from simmoe.simulator.decide.fitted import Fitted
@@ -44,6 +45,15 @@ def test_fitted_quotas_are_the_best_of_all(drawn: tuple[list[int], list[int], li
     all_ways = product(*(range(1, n + 1) if n else [0] for n in left))
     allowed = [way for way in all_ways if sum(slot * size for slot, size in zip(way, sizes)) <= budget]
     assert sum(h[slot] for h, slot in zip(hits, slots)) == max(sum(h[s] for h, s in zip(hits, way)) for way in allowed)
+
+
+def test_rounded_sizes_stay_within_the_budget(monkeypatch: pytest.MonkeyPatch):
+    """Sizes without a common measure, rounded up to a few steps of the budget."""
+    monkeypatch.setattr(fitted, "STEPS", 40)
+    sizes, hits = np.array([1009, 997, 1013]), np.arange(5).cumsum() * np.array([[1], [2], [3]])
+    for budget in range(int(sizes.sum()), 12_100, 379):
+        rooms = Fitted("fitted:x", hits).rooms(sizes, np.array([4, 4, 4]), budget)
+        assert sum(rooms) <= budget and all(room >= size for room, size in zip(rooms, sizes))
 
 
 def test_a_layer_that_needs_more_gets_more():

@@ -31,37 +31,45 @@ class Fitted:
         """
         sizes, slots = tuple(expert_bytes.tolist()), tuple(left.tolist())
         step, chosen = self._chosen(sizes, slots)
-        steps, rooms = min(budget_bytes // step, len(chosen[0]) - 1), [0] * len(sizes)
+        more = budget_bytes - sum(size for size, n in zip(sizes, slots) if n)
+        steps, rooms = min(more // step, len(chosen[0]) - 1), [0] * len(sizes)
         for layer in reversed(range(len(sizes))):
             slot = int(chosen[layer][steps])
             rooms[layer] = slot * sizes[layer]
-            steps -= -(-rooms[layer] // step)
+            steps -= _steps(max(slot - 1, 0) * sizes[layer], step)
         return rooms
 
     def _chosen(self, sizes: tuple[int, ...], slots: tuple[int, ...]) -> tuple[int, list[Ints]]:
-        """Bytes of a step, and of each layer the slots that it has where it and those before it have so many steps together."""
+        """Bytes of a step, and of each layer the slots that it has where it and those before it have so many steps together, beside the
+        first slot of each, which every budget holds."""
         if (sizes, slots) not in self.made:
-            total, step = sum(a * b for a, b in zip(sizes, slots)), gcd(*(size for size, n in zip(sizes, slots) if n))
+            total, step = (
+                sum(size * max(n - 1, 0) for size, n in zip(sizes, slots)),
+                gcd(*(size for size, n in zip(sizes, slots) if n)),
+            )
             step = step if total <= step * STEPS else -(-total // STEPS)
-            best: Ints = np.zeros(-(-total // step) + len(sizes) + 1, np.int64)
+            best: Ints = np.zeros(_steps(total, step) + len(sizes) + 1, np.int64)
             chosen = list[Ints]()
             for hits, size, n in zip(self.hits, sizes, slots):
-                best, took = _with(best, [(-(-slot * size // step), int(hits[slot])) for slot in range(1, n + 1)])
+                best, took = _with(best, [(_steps(size * slot, step), int(hits[slot + 1])) for slot in range(n)])
                 chosen.append(took)
             self.made[sizes, slots] = step, chosen
         return self.made[sizes, slots]
 
 
+def _steps(size: int, step: int) -> int:
+    """Rounded up."""
+    return -(-size // step)
+
+
 def _with(best: Ints, options: list[tuple[int, int]]) -> tuple[Ints, Ints]:
-    """The most hits within each number of steps with one layer more, and how many slots it has then. best: without the layer, negative
-    where nothing fits; options: steps and hits of 1, 2, … slots; none: the device has nothing of the layer."""
+    """The most hits within each number of steps with one layer more, and how many slots it has then. best: without the layer; options:
+    steps and hits of 1, 2, … slots, none where the device has nothing of the layer."""
     if not options:
         return best, np.zeros(len(best), np.int64)
-    most, took = np.full(len(best), -1, np.int64), np.zeros(len(best), np.int64)
-    for slot, (cost, hits) in enumerate(options, 1):
-        if cost < len(best):
-            rest = best[: len(best) - cost]
-            found = np.where(rest < 0, -1, rest + hits)
-            better = found >= np.maximum(most[cost:], 0)
-            most[cost:][better], took[cost:][better] = found[better], slot
+    most, took = best + options[0][1], np.ones(len(best), np.int64)
+    for slot, (cost, hits) in enumerate(options[1:], 2):
+        found = best[: max(len(best) - cost, 0)] + hits
+        better = found >= most[cost:]
+        most[cost:][better], took[cost:][better] = found[better], slot
     return most, took
