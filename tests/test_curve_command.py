@@ -115,3 +115,46 @@ def test_numbers_behind_a_name_belong_to_it(tmp_path, monkeypatch):
     (tmp_path / "mine.py").touch()
     words = ["lru,./mine.py=8,share=20%:switch,belady", "fifo"]
     assert command.policies_of(words) == ["lru", "./mine.py=8,share=20%:switch", "belady", "fifo"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"warm_up": 150}, {"scope": "layer"}, {"cold_per_sequence": True}, {"start": "auto", "budget": "100%"}],
+)
+def test_the_bound_is_played_by_both_executors(options):
+    """SimPy's memories overflow where more is resident than the experts that there are."""
+    asked = {"eviction": "belady_bypass", "budget": "30%", "tokens": 300, **options}
+    one, other = (
+        simmoe.run("jetson_orin", "oracle-4x8", engine=engine, **asked).to_json() for engine in ("simpy", "plain")
+    )
+    assert {**one, "engine": ""} == {**other, "engine": ""}
+    assert any("belady_bypass reads the future" in note for note in one["notes"])
+    demand = simmoe.run("jetson_orin", "oracle-4x8", engine="plain", **{**asked, "eviction": "lru"})
+    assert one["misses"] <= demand.misses and one["hits"] + one["misses"] == demand.hits + demand.misses
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--prefetch", "whole_layer"], ["--placement", "n_cpu_moe=1"], ["--miss", "cpu"], ["--schedule", "continuous"]],
+)
+def test_what_the_bound_cannot_be_played_with(options, capsys):
+    assert (
+        main(
+            [
+                "run",
+                "--hw",
+                "rtx_4090",
+                "--trace",
+                "oracle-4x8",
+                "--eviction",
+                "belady_bypass",
+                "--budget",
+                "30%",
+                "--tokens",
+                "40",
+                *options,
+            ]
+        )
+        == 2
+    )
+    assert re.search("bound of runs that load|looks ahead", capsys.readouterr().err)
