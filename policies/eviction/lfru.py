@@ -36,10 +36,10 @@ class State(NamedTuple):
 
 def init(n_objects, capacity_bytes, x):
     uses, last, load = (np.zeros(n_objects, np.int64) for _ in range(3))
-    every = rings(n_objects, 1)
-    return State(
-        *buckets(n_objects, x.events[0] + 2), *every, uses, last, load, np.full(n_objects, -1), np.zeros(2, np.int64)
-    )
+    older, newer, low, middle, high, top = buckets(n_objects, x.events[0] + 2)
+    before, after = rings(n_objects, 1)
+    seen, v = np.full(n_objects, -1), np.zeros(2, np.int64)
+    return State(older, newer, low, middle, high, top, before, after, uses, last, load, seen, v)
 
 
 def insert(s, o, event, x):

@@ -32,8 +32,10 @@ class State(NamedTuple):
 
 
 def init(n_objects, capacity_bytes, x):
-    every = buckets(n_objects, x.events[0] + 1)
-    return State(*every, *rings(n_objects, 1), np.zeros(n_objects, np.int64), np.full(1, -1))
+    older, newer, low, middle, high, top = buckets(n_objects, x.events[0] + 1)
+    before, after = rings(n_objects, 1)
+    shown = np.zeros(n_objects, np.int64)
+    return State(older, newer, low, middle, high, top, before, after, shown, np.full(1, -1))
 
 
 def look(s, event, x):

@@ -34,7 +34,8 @@ class State(NamedTuple):
 def init(n_objects, capacity_bytes, x):
     first = int(x.layer.min())
     total, worth = (np.zeros(int(x.layer.max()) - first + 1, np.int64) for _ in range(2))
-    return State(*rings(n_objects, 1), np.zeros(n_objects, np.int64), total, worth, np.array([first, 0]))
+    older, newer = rings(n_objects, 1)
+    return State(older, newer, np.zeros(n_objects, np.int64), total, worth, np.array([first, 0]))
 
 
 def begin(s, event, x):

@@ -42,7 +42,8 @@ def init(n_objects, capacity_bytes, x):
     small = max(whole // 10 // grain * grain, int(size.max()))
     room = np.array([0, small, whole * 9 // 10, whole - small])
     uses, seen, v = np.zeros(n_objects, np.int64), np.full(n_objects, -1), np.zeros(2, np.int64)
-    return State(*segments(n_objects, 3), room, uses, seen, v)
+    older, newer, where, length = segments(n_objects, 3)
+    return State(older, newer, where, length, room, uses, seen, v)
 
 
 def miss(s, o, event, x):

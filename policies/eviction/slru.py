@@ -33,7 +33,8 @@ def init(n_objects, capacity_bytes, x):
     grain = int(np.gcd.reduce(np.array(x.size_bytes, np.int64)))
     part = capacity_bytes // grain // SEGMENTS * grain
     room = np.array([0, capacity_bytes - (SEGMENTS - 1) * part, *[part] * (SEGMENTS - 1)])
-    return State(*segments(n_objects, SEGMENTS), room, np.full(n_objects, -1))
+    older, newer, where, length = segments(n_objects, SEGMENTS)
+    return State(older, newer, where, length, room, np.full(n_objects, -1))
 
 
 def insert(s, o, event, x):

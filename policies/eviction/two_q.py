@@ -32,7 +32,9 @@ class State(NamedTuple):
 def init(n_objects, capacity_bytes, x):
     grain = int(np.gcd.reduce(np.array(x.size_bytes, np.int64)))
     whole = capacity_bytes // grain * grain
-    return State(*segments(n_objects, 3), np.array([0, whole // 4, whole // 2, 0]), np.zeros(1, np.int64))
+    older, newer, where, length = segments(n_objects, 3)
+    room = np.array([0, whole // 4, whole // 2, 0])
+    return State(older, newer, where, length, room, np.zeros(1, np.int64))
 
 
 def miss(s, o, event, x):

@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-NEEDS: tuple[str, ...] = ()  # what the policy reads beside sizes: next_use, ahead, random, argument, popularity, gate, layer, sequence
+NEEDS: tuple[
+    str, ...
+] = ()  # what the policy reads beside sizes: next_use, ahead, random, argument, popularity, gate, layer, sequence
 
 
 class Extras(NamedTuple):

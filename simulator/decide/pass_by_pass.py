@@ -179,13 +179,17 @@ class Group:
         known = Known(layer=np.arange(low, low + n) // cache.n_experts) if "layer" in self.needs else Known()
         unit_of = NONE.astype(np.int8) if cache.missing.unit_of is None else cache.missing.unit_of[low : low + n]
         self.task = Task(part, cache.eviction, size, room, NONE, unit_of, present, rule, cache.seed, cache.told, known)
-        self.q = Grown(Stream(ptr, none, NONE, ptr, none, ptr, none, NONE, none, NONE, unit_of, present, NONE), player.arrays)
+        self.q = Grown(
+            Stream(ptr, none, NONE, ptr, none, ptr, none, NONE, none, NONE, unit_of, present, NONE), player.arrays
+        )
         self.m = player.arrays(question(rule, low, n))
         self.v = Grown(verdicts_for(part), player.arrays)
         until, brought = np.full(n * cache.buffered, NEVER), np.zeros(n * cache.prefetching, np.int64)
         slots = Slots(np.zeros(n, np.int8), np.zeros(n, np.int8), until, brought, np.zeros(5, np.int64))
         self.c = player.arrays(slots)
-        extras = Extras(size, np.array([cache.most_events]), NONE, NONE, NONE, *told_of(self.task), *gates_of(self.task))
+        extras = Extras(
+            size, np.array([cache.most_events]), NONE, NONE, NONE, *told_of(self.task), *gates_of(self.task)
+        )
         self.state = player.arrays(state_of(self.task, extras))
         self.x = Grown(extras, player.arrays)
         self.run = player.bind(cache.eviction, cache.prefetching, rule.module if rule else None)

@@ -77,7 +77,15 @@ class Playing:
         tokens = task.rule.tokens[part.request].astype(np.int64) if task.rule else np.zeros(0, np.int64)
         self.q = player.arrays(
             Stream(
-                part.ptr, part.obj, following, part.use_ptr, part.use_obj, *guesses, tokens, task.unit_of, task.present,
+                part.ptr,
+                part.obj,
+                following,
+                part.use_ptr,
+                part.use_obj,
+                *guesses,
+                tokens,
+                task.unit_of,
+                task.present,
                 task.known.mass,
             )
         )

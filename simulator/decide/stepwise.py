@@ -94,7 +94,8 @@ class _Near:
         kept = np.minimum(size, tier.capacity_bytes)
         none = np.zeros(0, np.int64)
         self.slots = Playing(
-            Task(part, tier.eviction, kept, tier.capacity_bytes, starts, none, tier.present, None, 0, Told(), Known()), player
+            Task(part, tier.eviction, kept, tier.capacity_bytes, starts, none, tier.present, None, 0, Told(), Known()),
+            player,
         )
         self.slots.start()
         self.done = 0
