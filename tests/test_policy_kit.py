@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +10,14 @@ import numpy as np
 import pytest
 
 from simmoe import policies
+from simmoe.cli.main import main
 from simmoe.policies import kit
 from simmoe.policies.kit import check_kit
 from simmoe.simulator.decide.gather import requests_of
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.decisions import Decisions
 from tests.conftest import COMPILED, one_layer
+from tests.test_house import ROOT
 
 NAMES = policies.names("eviction")  # every file: no list to edit
 
@@ -131,3 +134,18 @@ def test_the_referee_sees_a_pinned_victim() -> None:
     assert made.evicted.tolist() == [0, 2] and not list(kit.broken(case, made))
     wrong = replace(made, evicted=np.array([0, 1]))
     assert next(kit.broken(case, wrong)) == "expert 1 leaves in event 2, which pins it, while another could"
+
+
+def test_the_page_shows_a_policy_of_at_most_forty_lines_that_conforms(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a user would: the text of the page in a file, by the command and through the kit."""
+    page = (ROOT / "docs/extending/eviction.md").read_text("utf-8")
+    text = re.search(r"```python\n# second_use.py\n(.*?)```", page, re.S)
+    assert text and len(text[1].splitlines()) <= 40
+    monkeypatch.chdir(tmp_path)
+    Path("second_use.py").write_text(text[1])
+    command = ["run", "--hw", "a100", "--trace", "switch", "--budget", "25%", "--tokens", "256", "--engine", "plain"]
+    assert main([*command, "--eviction", "./second_use.py"]) == 0
+    assert "second_use" in capsys.readouterr().out
+    assert len(check_kit("second_use.py", both=False)) == 3
