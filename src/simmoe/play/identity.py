@@ -40,9 +40,7 @@ def sees_the_future(eviction: str) -> list[str]:
         return [f"{name} reads the future of the trace: a bound, not a policy that a machine can run"]
     if "popularity" in needs and not popularity.source(eviction):
         said = f"{name} counts the experts of the very text that it is scored on: a bound."
-        return [
-            f"{said} {name}:TRACE counts another trace, {name}:first=20% the first fifth of this one and plays the others"
-        ]
+        return [f"{said} {name}:TRACE counts another trace, {name}:first=20% the first fifth of this one and plays the others"]
     if "ahead" in needs:
         return [f"{name} knows the next events of the text: for a model whose router runs ahead of its layers"]
     return []
