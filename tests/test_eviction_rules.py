@@ -401,8 +401,7 @@ def test_passes_that_become_known_one_by_one(policy: str) -> None:
     """As under a clock-driven schedule: gates, layers and sequences are those of the whole run."""
     found = policies.load("eviction", policy)
     told = Told(arguments.as_whole(arguments.given("eviction", policy, found)))
-    for seed in range(6, 18):
-        case = Case(seed)
+    for case in (*map(Case, range(6, 18)), Drifting()):
         case.wanted = [[] for _ in case.wanted]
         whole, ptr = requests_of(case.trace), case.trace.pass_ptr
         cache = pass_by_pass.Cache(
@@ -414,4 +413,4 @@ def test_passes_that_become_known_one_by_one(policy: str) -> None:
             part = case.trace.taken(slice(begin, end), [0, end - begin], case.trace.phase[one : one + 1])
             asked = requests_of(part)
             gone += decider.decide(asked, asked.no_guesses).evicted.tolist()
-        assert gone == case.decided(policy).evicted.tolist(), seed
+        assert gone == case.decided(policy).evicted.tolist()
