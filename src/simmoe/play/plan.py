@@ -12,6 +12,7 @@ import numpy as np
 
 from simmoe import policies
 from simmoe.play import asked, popularity, replay
+from simmoe.play.identity import needs_of_prefetch
 from simmoe.play.memory import Memory
 from simmoe.play.replay import one_of
 from simmoe.policies import arguments
@@ -87,6 +88,7 @@ def asked_of_prefetch(workload: Workload, plan: Plan) -> tuple[ModuleType, Ask]:
     """The plan's prefetcher and what it is told. Raises UserError."""
     value = str(plan.prefetch)
     module = policies.load("prefetch", value)
+    needs_of_prefetch(value)
     text = popularity.text_for("prefetch", value, workload.begun.trace, workload.begun.counted)
     return module, Ask(arguments.given("prefetch", value, module), plan.seed, text)
 

@@ -222,7 +222,8 @@ class Scenario:
     overlap: bool = option(Switch(), True, group=ENGINE, metavar="on|none", help="none: the same as --timeline serial")
     prefetch: str | None = option(
         Policy(told=True), None, group=POLICY, metavar=NAME, off=True,
-        help="load early: next_layer (the trace's guesses) or whole_layer (default: no)",
+        help="load early: last_token, affinity, expertflow, moe_infinity, recorded=LEAD or next_layer (guesses of the trace), whole_layer, "
+        "pregated=LEAD, the bounds perfect and dial=80%, or a file; docs/policies.md (default: no)",
     )  # fmt: skip
     prefetch_into: str = option(
         Words(_ways_to_prefetch), "cache", group=POLICY, metavar="cache|buffers",

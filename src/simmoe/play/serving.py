@@ -9,7 +9,9 @@ import numpy as np
 from simmoe import policies
 from simmoe.play import asked
 from simmoe.play.arrivals import arrival_ps
+from simmoe.play.identity import needs_of_prefetch
 from simmoe.play.plan import Plan, asked_of_prefetch, check_prefetch, missing_of, placed, told_of_eviction
+from simmoe.play.popularity import source
 from simmoe.play.replay import decide_named
 from simmoe.play.workload import Workload
 from simmoe.simulator.decide import policy_file
@@ -93,8 +95,21 @@ def _refuse(workload: Workload, plan: Plan) -> None:
         raise UserError(
             f"--cold-per-sequence empties the slots when a sequence starts, and under {clock} others run then: leave one of them out"
         )
+    if plan.prefetch is not None:
+        _refuse_other_passes(plan.prefetch, clock)
     if plan.eviction in BOUNDS and plan.prefetch is not None:
         raise UserError(f"the bound {plan.eviction} prefetches nothing; leave --prefetch out, or name a policy")
+
+
+def _refuse_other_passes(prefetch: str, clock: str) -> None:
+    """A prefetcher is asked of each pass alone: which one runs behind it, nobody knows then."""
+    needs = needs_of_prefetch(prefetch)
+    if "passes" in needs or ("passes unless text" in needs and not source(prefetch)):
+        instead = f" or tell it a text, {prefetch}:TRACE" * ("passes" not in needs)
+        raise UserError(
+            f"--prefetch {prefetch} reads other passes than the one that it is asked of, and {clock} forms them while time runs: choose "
+            f"another{instead}"
+        )
 
 
 def _decider(workload: Workload, plan: Plan, missing: Missing, player: Player) -> Decider:
