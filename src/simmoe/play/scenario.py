@@ -229,6 +229,11 @@ class Scenario:
         Words(_ways_to_prefetch), "cache", group=POLICY, metavar="cache|buffers",
         help="where a guess lands: in the cache (default), or in buffers beside it until it is used",
     )  # fmt: skip
+    cancel: bool = option(
+        Switch(), False, group=ENGINE, metavar="on|none", off=True,
+        help="on: prefetches that have not started when the layer that they are for is decided, and that it does not use, are taken off the "
+        "link's queue",
+    )  # fmt: skip
     miss: str = option(
         Policy(told=True), "fetch", group=POLICY, metavar=NAME,
         help="a missing expert: fetch (load it, default), cpu (compute it there), idle_cheaper (the quicker of both for each "
@@ -325,6 +330,8 @@ class Scenario:
             raise UserError("give --budget (experts only) or --memory (dense weights + KV cache + experts), not both")
         if self.prefetch is None and self.prefetch_into != "cache":
             raise UserError(f"--prefetch-into {self.prefetch_into} says where guesses land: name them with --prefetch")
+        if self.prefetch is None and self.cancel:
+            raise UserError("--cancel on says what becomes of prefetches: name who guesses them with --prefetch")
         self._refuse_beside_a_bound()
         self._check_runtime()
         self._check_start()

@@ -52,7 +52,8 @@ def played(workload: Workload, plan: Plan, engine: Engine, spans: Spans | None) 
             workload.costs, Serving(trace, arrivals, schedule, most), _decider(workload, plan, missing, player),
             Wants(workload, plan, missing),
             timeline,
-            player.arrays, with_cpu=with_cpu, buffered=plan.prefetch_into == "buffers", write_back=plan.write_back, occupied=occupied,
+            player.arrays, with_cpu=with_cpu, buffered=plan.prefetch_into == "buffers", cancel=plan.cancel, write_back=plan.write_back,
+            occupied=occupied,
         )  # fmt: skip
 
     if not is_bundled(timeline):
@@ -143,7 +144,7 @@ class Wants:
     """Asks the prefetcher of a plan about one pass after the other."""
 
     def __init__(self, workload: Workload, plan: Plan, missing: Missing) -> None:
-        self.unit_of, self.buffered = missing.unit_of, plan.prefetch_into == "buffers"
+        self.unit_of, self.buffered, self.cancel = missing.unit_of, plan.prefetch_into == "buffers", plan.cancel
         self.prefetch = None if plan.prefetch is None else asked_of_prefetch(workload, plan)
 
     def __call__(self, trace: Trace, requests: Requests) -> Guesses:
@@ -159,4 +160,4 @@ class Wants:
             kept &= self.unit_of[obj] == LOAD
         event, obj = event[kept], obj[kept]
         ptr = np.concatenate(([0], np.cumsum(np.bincount(event, minlength=requests.n_events))))
-        return Guesses(ptr, obj, self.buffered)
+        return Guesses(ptr, obj, self.buffered, self.cancel)
