@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from simmoe.simulator.decide.groups import next_of_its_layer
 from simmoe.simulator.decide.missing import LOAD
 from simmoe.simulator.decide.stretches import Stretch, stretches
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
-from simmoe.simulator.nouns.run import Counts
+from simmoe.simulator.nouns.run import WITHDRAWN, Counts
 from simmoe.simulator.nouns.trace import PREFILL, Trace
 
 
@@ -83,6 +83,11 @@ def _counted(
         write_back_bytes=int(expert_bytes[evicted // n_experts].sum()) if write_back else 0,
         carried=len(over),
     )
+
+
+def moved(decisions: Decisions, fate: Ints) -> Decisions:
+    """The same without prefetches that were withdrawn: what crossed the link. fate [guesses]: Clocks.fate."""
+    return replace(decisions, issued=decisions.issued & (fate != WITHDRAWN)) if (fate == WITHDRAWN).any() else decisions
 
 
 def event_of_cause(requests: Requests, guesses: Guesses, cause: Ints) -> Ints:

@@ -54,7 +54,7 @@ def _between(requests: Requests, decisions: Decisions, guesses: Guesses, begin: 
         evicted_for=_from(decisions.evicted_for[evicted], first), used=decisions.used[begin:end],
         emptied=_from(decisions.emptied[emptied], begin),
     )  # fmt: skip
-    none = Guesses(guesses.ptr[begin : end + 1], guesses.obj, guesses.buffered)
+    none = Guesses(guesses.ptr[begin : end + 1], guesses.obj, guesses.buffered, guesses.cancel)
     return Stretch(begin, end, _asked(requests, begin, end), mine, none, loads)
 
 

@@ -9,6 +9,10 @@ import numpy as np
 from simmoe.simulator.arrays import Ints
 
 
+WAS_LATE = 1  # it was still on its way when the event that hit it computed its hits
+WITHDRAWN = 2  # its transfer left the queue of the link before it started
+
+
 @dataclass(frozen=True, eq=False)
 class Clocks:
     """What an executor measures while it plays: int64 [passes] each, in picoseconds. A pass lasts as long as its causes together."""
@@ -21,6 +25,9 @@ class Clocks:
     experts_ps: Ints  # routed experts computed, as long as it takes while nothing slows it
     host_ps: Ints  # compute unit idle while the host waits for the router's result
     link_busy_ps: int
+    fate: Ints = field(
+        default_factory=lambda: np.zeros(0, np.int8)
+    )  # [guesses] what time did to each: WAS_LATE, WITHDRAWN, 0
 
     def __eq__(self, other: object) -> bool:
         """Every field, to the picosecond."""

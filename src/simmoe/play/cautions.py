@@ -10,7 +10,7 @@ import numpy as np
 from simmoe import policies
 from simmoe.hardware_profiles import doubts
 from simmoe.play import asked, popularity
-from simmoe.play.identity import sees_the_future
+from simmoe.play.identity import foresees, sees_the_future
 from simmoe.play.plan import UNITS, Plan, cached, counts_use, memory_of, placed, streamed
 from simmoe.play.usual_runtime import maker, usual_runtime
 from simmoe.simulator.decide.decisions import FITTED
@@ -67,7 +67,10 @@ def about(hw: Hardware) -> list[str]:
 
 def foresight(workload: Workload, plan: Plan) -> list[str]:
     """What the plan knows of the text that it is scored on, which no machine could know beforehand."""
-    return [*sees_the_future(plan.eviction), *_counts(workload, plan), *_fits(workload, plan)]
+    return [
+        *sees_the_future(plan.eviction), *foresees(plan.prefetch), *_guesses_its_own_text(workload, plan), *_counts(workload, plan),
+        *_fits(workload, plan),
+    ]  # fmt: skip
 
 
 def _fits(workload: Workload, plan: Plan) -> list[str]:
@@ -80,6 +83,17 @@ def _fits(workload: Workload, plan: Plan) -> list[str]:
     if other is not None and traces.digest(popularity.counted_trace(other, workload.recorded)) != workload.trace_digest:
         return []
     return [f"{FITTED} quotas are those of the very text that they are scored on: a bound. {FITTED}:TRACE counts another trace"]
+
+
+def _guesses_its_own_text(workload: Workload, plan: Plan) -> list[str]:
+    """Whether the text that a prefetcher learns from is the one that it is scored on."""
+    other = popularity.other_trace(plan.prefetch)
+    if other is None or traces.digest(popularity.counted_trace(other, workload.recorded)) != workload.trace_digest:
+        return []
+    short = _short(str(plan.prefetch))
+    return [
+        f"{short} learns from the very text that it is scored on: a bound. {short}:first=20% learns from the first fifth and plays the rest"
+    ]
 
 
 def _counts(workload: Workload, plan: Plan) -> list[str]:
@@ -101,9 +115,9 @@ def _counts(workload: Workload, plan: Plan) -> list[str]:
     ]
 
 
-def _short(placement: str) -> str:
+def _short(policy: str) -> str:
     """Without folders, and without the trace that it counts: notes hold no paths."""
-    path, values, _ = named(placement)
+    path, values, _ = named(policy)
     return Path(path).stem + f"={values}" * bool(values)
 
 

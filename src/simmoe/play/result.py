@@ -230,6 +230,8 @@ class Run:
         del plan["device_budgets"], plan["beyond_bytes"]  # they follow from the budget and the placement
         if self.plan.arrivals is None:
             del plan["arrivals"]
+        if not self.plan.cancel:
+            del plan["cancel"]
         plan["eviction"] = eviction_identity(self.plan.eviction)
         plan["scope"] = scope_identity(self.plan.scope)
         plan["miss"] = told_identity("miss", self.plan.miss)
