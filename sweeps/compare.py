@@ -105,8 +105,9 @@ def compare(
     options = joined({"hw": hw, **options})
     machines = _several("hw", options.pop("hw"))
     recordings = [None] if trace is None else _several("trace", trace)
-    policies = _several("eviction", options.pop("eviction", OPTIONS["eviction"].default))
+    named = options.pop("eviction", None)
     first = scenario_of({"hw": machines[0], "trace": recordings[0], **options})
+    policies = [first.eviction] if named is None else _several("eviction", named)
     for policy in policies:
         eviction_identity(OPTIONS["eviction"].checked(policy))  # a typo stops here and is no row
     opened = [replace(first, hw=machine).machine() for machine in machines]

@@ -81,6 +81,7 @@ def parser() -> Parser:
     _add_model(commands)
     _add_hw(commands)
     _add_runtime(commands)
+    _add_system(commands)
     _add_calibrate(commands)
     _add_validate(commands)
     return top
@@ -286,6 +287,17 @@ def _add_runtime(commands: Commands) -> None:
     for one, does in ((listing, "runtime_list"), (show, "runtime_show")):
         one.add_argument("--json", action="store_true", help="print it as JSON")
         one.runs(does, "runtime")
+
+
+def _add_system(commands: Commands) -> None:
+    system = commands.add_parser("system", help="published systems, a runtime and its policies each: list them, show one")
+    actions = system.add_subparsers(metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="the bundled systems, and what --system NAME sets")
+    show = actions.add_parser("show", help="where a system is described, what it sets, what of it is not simulated")
+    show.add_argument("name", metavar="NAME|FILE")
+    for one, does in ((listing, "system_list"), (show, "system_show")):
+        one.add_argument("--json", action="store_true", help="print it as JSON")
+        one.runs(does, "system")
 
 
 def _add_hw(commands: Commands) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any, TypeVar
 
+from simmoe.play import systems
 from simmoe.play.box import joined
 from simmoe.play.kinds import Switch
 from simmoe.play.options import Declared
-from simmoe.play.scenario import OPTIONS, Scenario
+from simmoe.play.scenario import BESIDE_BOUNDS, OPTIONS, Scenario
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nearest import among
 
@@ -25,6 +26,8 @@ def scenario_of(options: Mapping[str, Any]) -> Scenario:
         if name not in OPTIONS:
             raise UserError(f"unknown option {name!r}; {among(name, OPTIONS, listing='help(simmoe.run)')}")
     options = joined(options)
+    if options.get("system") is not None:
+        options = {**systems.filled(options, OPTIONS, BESIDE_BOUNDS), "filled": True}
     for name, option in OPTIONS.items():
         if option.required and options.get(name) is None:
             raise UserError(f"{option.flag} is missing: name a {option.about.help.partition(':')[0]}")

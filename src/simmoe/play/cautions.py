@@ -34,7 +34,7 @@ def cautions(workload: Workload, plan: Plan) -> list[str]:
     """One sentence each."""
     model = [workload.model.caution] * bool(workload.model.caution)
     return [
-        *workload.text.notes, *_of_trace(workload), *model, *foresight(workload, plan), *_counts_other_experts(workload, plan),
+        *plan.asked, *workload.text.notes, *_of_trace(workload), *model, *foresight(workload, plan), *_counts_other_experts(workload, plan),
         *_leaves_none(workload, plan), *_asks_for_more(workload, plan), *_does_not_fit(workload, plan),
         *_prompts_on_the_cpu(workload, plan), *_no_clock(workload), *_full_page_cache(workload, plan),
         *_pinned(workload, plan), *of_machine(workload, plan),

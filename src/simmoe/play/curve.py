@@ -47,6 +47,7 @@ POINTS = 512  # of a curve that may change at every byte
 PLAYED = 200_000_000  # requests that rooms below the largest event are played for, all together; a hundredth where numba is missing
 ALONE = ("trace", "model", "format", "tokens", "scope", "cold_per_sequence", "seed")  # options that need no machine
 REFUSED = {
+    "system": "a curve is of eviction policies: name those",
     **dict.fromkeys(("budget", "memory"), "every budget is played"), **dict.fromkeys(("start", "warm_up"), "every size starts empty"),
     **dict.fromkeys(("prefetch", "prefetch_into", "miss", "placement"), "a curve is of experts that are loaded when they are missing"),
 }  # fmt: skip

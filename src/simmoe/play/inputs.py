@@ -13,6 +13,7 @@ from simmoe.play import popularity
 from simmoe.play.kinds import Policy, Scope
 from simmoe.play.options import Declared
 from simmoe.policies import runtime as runtimes
+from simmoe.policies import system as systems
 from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.errors import UserError
 from simmoe.workloads import models, synthetic
@@ -23,10 +24,11 @@ FINDERS = {
     "model": models.find,
     "runtime": runtimes.find,
     "routing": synthetic.find,
+    "system": systems.find,
 }  # of all that is no machine and no policy
 FOLDERS: dict[str, tuple[Path, ...]] = {
     "hw": hardware_profiles.FOLDERS, "trace": (traces.BUNDLED,), "model": (models.FOLDER,), "routing": (),
-    "runtime": (runtimes.FOLDER,),
+    "runtime": (runtimes.FOLDER,), "system": (systems.FOLDER,),
 }  # fmt: skip
 
 

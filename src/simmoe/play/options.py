@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from simmoe.play.kinds import OFF, Kind
+from simmoe.play.kinds import OFF, Kind, Policy, Scope
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,15 @@ class Declared:
     def required(self) -> bool:
         return self.default is dataclasses.MISSING
 
+    @property
+    def is_policy(self) -> bool:
+        """Whether it names a file of policies/, alone or with what it is told."""
+        return isinstance(self.about.kind, Policy | Scope)
+
+    def shown(self, value: Any) -> str:
+        """The value as a sentence has it; an input that is loaded by its name."""
+        return OFF if value is None else self.about.kind.word(getattr(value, "name", value))
+
     def checked(self, value: Any) -> Any:
         """None stands for an option without a value, where the default is one."""
         return None if value is None and self.default is None else self.about.kind.check(value, self.flag)
@@ -68,5 +77,7 @@ class Declared:
 def declared(cls: Any) -> Mapping[str, Declared]:
     """The options of a data class by name, in their order."""
     return {
-        f.name: Declared(f.name, f.default, f.metadata["option"], f.kw_only is True) for f in dataclasses.fields(cls)
+        f.name: Declared(f.name, f.default, f.metadata["option"], f.kw_only is True)
+        for f in dataclasses.fields(cls)
+        if "option" in f.metadata
     }

@@ -65,6 +65,7 @@ class Plan:
     beyond_bytes: int = field(
         default=0, compare=False
     )  # that --budget asks for beyond all experts; nothing is played otherwise
+    asked: tuple[str, ...] = field(default=(), compare=False)  # what a result says of the system that was asked for
     arrivals: str | None = None  # of requests, under a clock-driven schedule: poisson:2/s, every:500ms; None = all at 0
 
     @property

@@ -227,7 +227,7 @@ class Run:
 
     def scenario(self) -> dict[str, Any]:
         plan = asdict(self.plan)
-        del plan["device_budgets"], plan["beyond_bytes"]  # they follow from the budget and the placement
+        del plan["device_budgets"], plan["beyond_bytes"], plan["asked"]  # they follow from the other options
         if self.plan.arrivals is None:
             del plan["arrivals"]
         if not self.plan.cancel:

@@ -11,6 +11,7 @@ import yaml
 from simmoe.play import inputs
 from simmoe.play.box import joined
 from simmoe.play.options import Declared
+from simmoe.policies import system as systems
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.files import atomic, check_outputs
 from simmoe.simulator.nearest import among
@@ -37,7 +38,8 @@ def write(
     """Every value that is not the default, files as they are named from the folder of `path`. Raises UserError."""
     writable(path, force)
     check_outputs({"--save": path}, inputs.files(options, values))
-    said = {name: value for name, value in values.items() if value != options[name].default}
+    of_system = () if values["system"] is None else systems.load(values["system"]).options  # all said, so that none is asked for
+    said = {name: value for name, value in values.items() if value != options[name].default or name in of_system}
     said |= {option.name: inputs.beside(option, value, path.parent) for option, value in inputs.named(options, said)}
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in said.items()}
     with atomic(path) as stream:

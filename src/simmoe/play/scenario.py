@@ -7,7 +7,7 @@ Nothing at the head of this file imports numpy, so that --help starts at once.
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -216,6 +216,11 @@ class Scenario:
         Switch(), True, group=ENGINE, metavar="on|none",
         help="a runtime such as llama.cpp carries what the CPU has over the link in large passes (on, default), or leaves it there (none)",
     )  # fmt: skip
+    system: str | Path | None = option(
+        Text(), None, group=POLICY, metavar=NAME, axis=False,
+        help="a published system, such as mixtral_offloading (`simmoe system list`), or a YAML file: its runtime and policies are set "
+        "where no option says otherwise",
+    )  # fmt: skip
     eviction: str = option(
         Policy(told=True), "lru", group=POLICY, metavar=NAME, several=True,
         help="policy: lru (default), fifo, lfu, belady, … or a bound: nothing, everything. Numbers may stand behind the name and, behind a "
@@ -312,13 +317,16 @@ class Scenario:
         help="of what is drawn: routing, a policy, a placement, arrivals (default 0)",
     )
 
+    filled: bool = field(default=False, repr=False)  # what the system sets stands in the other options
+
     def __post_init__(self) -> None:
         for name, value in joined({name: getattr(self, name) for name in ("hw", *PARTS)}).items():
             object.__setattr__(self, name, value)
         for name in PARTS:
             object.__setattr__(self, name, None)
-        for name, field in OPTIONS.items():
-            object.__setattr__(self, name, _bare(name, field.checked(getattr(self, name))))
+        for name, one in OPTIONS.items():
+            object.__setattr__(self, name, _bare(name, one.checked(getattr(self, name))))
+        self._ask_the_system()
         self._read_flags()
         if not self.overlap:
             if self.timeline not in ("overlapped", "serial"):
@@ -355,6 +363,17 @@ class Scenario:
             if getattr(self, name) is not None and not isinstance(self.model, str | None):
                 raise UserError(f"{name} is for a model by name or file; a loaded model has its formats")
 
+    def _ask_the_system(self) -> None:
+        """Puts what the system sets into the options that are still as they are by default. Raises UserError."""
+        if self.system is None or self.filled:
+            return
+        from simmoe.play import systems
+
+        given = {name: value for name in OPTIONS if (value := getattr(self, name)) != OPTIONS[name].default}
+        for name, value in systems.filled(given, OPTIONS, BESIDE_BOUNDS).items():
+            object.__setattr__(self, name, OPTIONS[name].checked(value))
+        object.__setattr__(self, "filled", True)
+
     def _read_flags(self) -> None:
         """Puts what the engine's own flags say into the other options. Raises UserError."""
         if self.flags is None:
@@ -375,9 +394,17 @@ class Scenario:
         if said.gpu_experts is not None:
             said, of_model = flagged.placed_experts(said, self._shape(said.model))
         defaults = {name: o.default for name, o in OPTIONS.items()}
+        now |= {name: defaults[name] for name in self._of_the_system() if name in flagged.options_of(said) | of_model}
         for name, value in flagged.merged(now, defaults, said, of_model).items():
             object.__setattr__(self, name, OPTIONS[name].checked(value))
         object.__setattr__(self, "flags", None)
+
+    def _of_the_system(self) -> list[str]:
+        """Options that are as the system sets them."""
+        from simmoe.play import systems
+
+        said = {} if self.system is None else systems.values_of(self.system, OPTIONS)
+        return [name for name, value in said.items() if getattr(self, name) == value]
 
     def _shape(self, said: str | None) -> ModelShape:
         """The model of --model, or else of the flags. Raises UserError where neither names one."""
@@ -472,12 +499,13 @@ class Scenario:
 
     def plan(self, workload: Workload) -> Plan:
         """What may stay resident on the machine of `workload`. Raises UserError for what that machine cannot do."""
-        from simmoe.play import devices
+        from simmoe.play import devices, systems
         from simmoe.play.memory import beyond_of, bound_of, budget_of, page_cache_of
         from simmoe.play.plan import Plan, placed_memory, refuse_streaming, whole_layers
         from simmoe.simulator.decide.decisions import BOUNDS
 
         self._refuse_sync_without_a_wait(workload.hw)
+        asked = systems.notes(self, OPTIONS)
         without = [name for name in workload.hw.devices if workload.hw.units[name].graph_launch_ps is None]
         if self.graphs and without:
             of = f" of {without[0]}" * (len(workload.hw.devices) > 1)
@@ -488,7 +516,7 @@ class Scenario:
         if len(workload.hw.devices) > 1:
             devices.refuse_what_one_device_has({name: getattr(self, name) for name in OPTIONS}, workload)
             budgets = devices.budgets_of(workload, devices.layout_of(workload, self.placement, self.seed), self.budget)
-            return Plan(budget_bytes=sum(budgets), device_budgets=budgets, **self._of(Plan))
+            return Plan(budget_bytes=sum(budgets), device_budgets=budgets, asked=asked, **self._of(Plan))
         placement = whole_layers(workload, self.placement)
         memory = placed_memory(workload, placement, self.seed)
         made = Plan(
@@ -496,6 +524,7 @@ class Scenario:
             if self.eviction in BOUNDS
             else budget_of(memory, self.budget, self.memory),
             beyond_bytes=beyond_of(memory, self.budget),
+            asked=asked,
             page_cache_bytes=page_cache_of(workload.hw, self.page_cache or 0, int(workload.model.expert_bytes.min())),
             **{**self._of(Plan), "placement": placement},
         )

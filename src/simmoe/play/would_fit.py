@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 
 from simmoe.play.memory import Memory, budget_of, kv_bytes, page_cache_of
 from simmoe.play.plan import placed_memory
@@ -24,6 +25,10 @@ def told(scenario: Scenario) -> Iterator[None]:
         yield
     except DoesNotFit as error:
         raise DoesNotFit(f"{error}{_said(scenario)}") from None
+    except UserError as error:
+        if scenario.system is None:
+            raise
+        raise UserError(f"{error} (--system {Path(scenario.system).stem})") from None
 
 
 def _said(scenario: Scenario) -> str:
