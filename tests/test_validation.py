@@ -33,6 +33,7 @@ MISSED = {
     "v4_mixtral_t4",
     "v5_oracle_a100",
     "v5_oracle_xavier_nx",
+    "v5_swapmoe_a100",
 }
 RECORDED = {
     "h200_offload_mixtral",

@@ -1,8 +1,8 @@
 """simmoe: how fast will this Mixture-of-Experts model run on that machine, and what should I change?
 
 The public names are `replay` (cache behaviour of a trace alone), `run` (with time, on a machine), `ladder` (over budgets),
-`compare` (machines), `sweep` (a space), `locality` (of a trace's routing), `Scenario` (all options of a run), `load_scenario`,
-`load_trace`, `load_hardware`, `load_model` and the types they take and return. They are imported on first use.
+`compare` (machines), `compare_policies` (policies beside their bounds), `sweep` (a space), `locality` (of a trace's routing),
+`Scenario` (all options of a run), `load_scenario`, `load_trace`, `load_hardware`, `load_model` and the types they take and return. They are imported on first use.
 """
 
 from importlib import import_module
@@ -17,6 +17,7 @@ _HOME = {
     "sweep": "simmoe.sweeps.search", "Sweep": "simmoe.sweeps.search",
     "compare": "simmoe.sweeps.compare", "Comparison": "simmoe.sweeps.compare",
     "locality": "simmoe.workloads.locality",
+    "compare_policies": "simmoe.play.policy_table", "PolicyTable": "simmoe.play.policy_table",
     "curve": "simmoe.play.curve", "CurveResult": "simmoe.play.curve_result",
     "ladder": "simmoe.play.ladder", "Ladder": "simmoe.play.ladder",
     "Counts": "simmoe.simulator.nouns.run", "Trace": "simmoe.simulator.nouns.trace", "Hardware": "simmoe.simulator.nouns.hardware",
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from simmoe.play.curve_result import CurveResult
     from simmoe.play.ladder import Ladder, ladder
     from simmoe.play.plan import Plan
+    from simmoe.play.policy_table import PolicyTable, compare_policies
     from simmoe.play.replay import Replay, replay
     from simmoe.play.result import Run
     from simmoe.play.run import run

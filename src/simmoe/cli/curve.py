@@ -39,14 +39,14 @@ def curve(a: argparse.Namespace) -> None:
     show.show_curves(found, files_used({**options, "eviction": names}), Screen())
 
 
-def policies_of(words: list[str]) -> list[str]:
+def policies_of(words: list[str], kind: str = "eviction") -> list[str]:
     """The policies of --eviction lru,lookahead=8,share=20%,belady: what follows a comma is a policy's name, or a number of the policy
     before."""
     found = list[str]()
     for word in words:
         for number, part in enumerate(word.split(",")):
             head = named(part).name
-            known = head in policies.names("eviction") or Path(head).exists() or "=" not in part
+            known = head in policies.names(kind) or Path(head).exists() or "=" not in part
             if number and not known:
                 found[-1] += f",{part}"
             else:

@@ -74,6 +74,7 @@ def parser() -> Parser:
     explain.add(commands)
     _add_compare(commands)
     _add_sweep(commands)
+    _add_policies(commands)
     _add_curve(commands)
     _add_locality(commands)
     _add_trace(commands)
@@ -165,6 +166,24 @@ def _add_sweep(commands: Commands) -> None:
     )
     sweep.add_argument("--json", action="store_true", help="print all trials and the fronts as JSON")
     sweep.runs("sweep", "sweep")
+
+
+def _add_policies(commands: Commands) -> None:
+    policies = commands.add_parser(
+        "policies", help="policies and systems side by side on one trace, and how far each stays from what none can beat",
+        usage="simmoe policies --hw NAME|FILE[@MODE] --trace NAME|FILE [--eviction NAME,NAME,…]\n"
+        "                       [--prefetch NAME,…] [--miss NAME,…] [--scope SCOPE,…] [--system NAME,…] [OPTION …]\n"
+        "       simmoe policies check NAME|FILE",
+        description="One row for each combination of the lists; without any: a few eviction policies. The memory for experts is a quarter of "
+        "them unless --budget or --memory says otherwise. All rows play the same passes. docs/policies.md says what each policy does. "
+        "check: plays an eviction policy, such as a file of yours, under a referee (docs/extending/eviction.md).",
+    )  # fmt: skip
+    add_scenario(policies)
+    policies.add_argument_group("output").add_argument("--json", action="store_true", help="print the rows as JSON")
+    policies.runs("policies", "policies")
+    check = policies.add_subparsers(metavar="[check]", required=False).add_parser("check")
+    check.add_argument("policy", metavar="NAME|FILE", help="an eviction policy, with what it is told behind its name; a file is executed")
+    check.runs("policies_check", "policies")
 
 
 def _add_curve(commands: Commands) -> None:

@@ -88,6 +88,15 @@ def needs_of_prefetch(prefetch: str) -> tuple[str, ...]:
     return tuple(needs)
 
 
+def is_bound(eviction: str, prefetch: str | None) -> bool:
+    """Whether no machine could do so: the future of the text is read, or the text that is scored is counted."""
+    if eviction in BOUNDS:
+        return True
+    needs = getattr(policies.load("eviction", eviction), "NEEDS", ())
+    counts_its_own = "popularity" in needs and not popularity.source(eviction)
+    return "next_use" in needs or counts_its_own or (prefetch is not None and "future" in needs_of_prefetch(prefetch))
+
+
 def eviction_identity(eviction: str) -> str:
     """A bundled policy by its name, a file by its stem and content: a result never holds a path."""
     if eviction in BOUNDS:

@@ -20,6 +20,7 @@ from simmoe.simulator.errors import UserError
 
 if TYPE_CHECKING:
     from simmoe.play.plan import Plan
+    from simmoe.play.popularity import Unplayed
     from simmoe.play.workload import Workload
     from simmoe.simulator.nouns.hardware import Hardware
     from simmoe.simulator.nouns.model import ModelShape
@@ -490,12 +491,12 @@ class Scenario:
 
         return hardware_profiles.load(self.hw, changes(self.set)) if isinstance(self.hw, str | Path) else self.hw
 
-    def workload(self) -> Workload:
-        """The inputs, opened. Raises UserError."""
+    def workload(self, cut: Unplayed | None = None) -> Workload:
+        """The inputs, opened. cut: first rows that another scenario counts, and that are not played here either. Raises UserError."""
         from simmoe.play.popularity import unplayed
         from simmoe.play.workload import Workload
 
-        return Workload(**{**self._of(Workload), "hw": self.machine(), "unplayed": unplayed(vars(self))})
+        return Workload(**{**self._of(Workload), "hw": self.machine(), "unplayed": cut or unplayed(vars(self))})
 
     def plan(self, workload: Workload) -> Plan:
         """What may stay resident on the machine of `workload`. Raises UserError for what that machine cannot do."""

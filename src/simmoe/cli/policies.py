@@ -1,0 +1,44 @@
+"""simmoe policies: policies side by side on one trace, and the check of a policy of one's own."""
+
+from __future__ import annotations
+
+import argparse
+
+from simmoe.cli.common import files_used, print_json
+from simmoe.cli.curve import policies_of
+from simmoe.cli.parser import options_of
+from simmoe.play import ladder
+from simmoe.play.policy_table import AXES, compare_policies
+from simmoe.play.scenario import OPTIONS
+from simmoe.play.traced import traced
+from simmoe.policies import kit
+from simmoe.show.policies import show_policies
+from simmoe.show.screen import Screen
+
+
+def policies(a: argparse.Namespace) -> None:
+    """simmoe policies"""
+    several = {name: _several(name, words) for name in AXES if (words := getattr(a, name))}
+    for name in AXES:
+        setattr(a, name, None)
+    options = options_of(a)
+    if options.get("trace") and "tokens" not in options:
+        options["tokens"] = ladder.usual_tokens(traced(options["trace"], options.get("model")))
+    found = compare_policies(**options, **several)
+    if a.json:
+        print_json(found.to_json())
+        return
+    show_policies(found, files_used({**options, **several}), Screen())
+
+
+def _several(name: str, words: list[str]) -> list[object]:
+    """The values of --prefetch none,next_layer, or of the option given several times."""
+    option = OPTIONS[name]
+    parts = policies_of(words, name) if option.is_policy and name != "scope" else [part for word in words for part in word.split(",")]
+    return list(dict.fromkeys(option.parsed(part) for part in parts))
+
+
+def policies_check(a: argparse.Namespace) -> None:
+    """simmoe policies check"""
+    for line in kit.check_kit(a.policy):
+        print(line)
