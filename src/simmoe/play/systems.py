@@ -41,10 +41,13 @@ def values_of(system: str | Path, options: Mapping[str, Declared]) -> dict[str, 
 def filled(
     given: Mapping[str, Any], options: Mapping[str, Declared], beside_bounds: Mapping[str, Mapping[str, str]]
 ) -> dict[str, Any]:
-    """What is given, and what its system says where nothing is given; but for what a bound would drop. Raises UserError."""
-    dropped = beside_bounds.get(str(given.get("eviction")), {})
-    said = values_of(given["system"], options)
-    return {**{name: value for name, value in said.items() if name not in dropped}, **given}
+    """What is given, and what its system says where nothing is given; but for what a bound would drop, and where guesses land that
+    nobody makes. Raises UserError."""
+    dropped = set(beside_bounds.get(str(given.get("eviction")), {}))
+    said = {name: value for name, value in values_of(given["system"], options).items() if name not in dropped}
+    if {**said, **given}.get("prefetch") is None:
+        said.pop("prefetch_into", None)
+    return {**said, **given}
 
 
 def notes(scenario: Scenario, options: Mapping[str, Declared]) -> tuple[str, ...]:
