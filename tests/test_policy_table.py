@@ -1,4 +1,4 @@
-"""`simmoe policies` and `simmoe.compare_policies`: rows are runs, bounds bound them, gaps are differences of times, one's own file checked."""
+"""`simmoe policies` and `simmoe.compare_policies`: rows are runs, gaps are to bounds, one's own file checked."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ def test_every_combination_is_a_run(table):
     assert len(chosen(table)) == 3 * 2 * 2
     for row in chosen(table):
         eviction, scope, prefetch = row.label.split(", ")
-        run = simmoe.run(HW, TRACE, eviction=eviction, scope=scope, prefetch=None if prefetch == "none" else prefetch, **BASE)
+        run = simmoe.run(
+            HW, TRACE, eviction=eviction, scope=scope, prefetch=None if prefetch == "none" else prefetch, **BASE
+        )
         assert (row.run.digest, row.tok_s, row.run.bytes_per_token) == (run.digest, run.tok_s, run.bytes_per_token)
         assert row.hit_rate == run.decode.hits / run.decode.requests == run.decode.hit_rate and row.quality == "same"
         low, high = row.band.hardware
@@ -97,7 +99,9 @@ def test_bounds_are_marked_and_stand_there_once(table):
     assert sorted(row.label for row in bounds) == ["belady, global", "belady, layer", "belady_bypass", "everything"]
     assert {row.label.split(",")[0] for row in bounds} == set(BOUNDS)
     again = simmoe.compare_policies(HW, TRACE, eviction=["belady", "lru"], **BASE)
-    assert [row.label for row in again.rows if row.bound].count("belady") == 1 and next(r for r in again.rows if r.label == "belady").bound
+    assert [row.label for row in again.rows if row.bound].count("belady") == 1 and next(
+        r for r in again.rows if r.label == "belady"
+    ).bound
 
 
 def test_bounds_that_do_not_hold_are_left_out():
@@ -143,7 +147,18 @@ def test_what_one_row_counts_no_row_plays():
 
 
 def test_the_command_says_the_same_as_json_and_in_80_columns(table, capsys, monkeypatch):
-    words = ["policies", *WORDS, "--budget", "25%", "--eviction", "lru,fifo", "--eviction", "lfu", "--scope", "global,layer"]
+    words = [
+        "policies",
+        *WORDS,
+        "--budget",
+        "25%",
+        "--eviction",
+        "lru,fifo",
+        "--eviction",
+        "lfu",
+        "--scope",
+        "global,layer",
+    ]
     words += ["--prefetch", "none,next_layer"]
     assert main([*words, "--json"]) == 0
     data = json.loads(capsys.readouterr().out)

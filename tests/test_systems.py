@@ -43,7 +43,11 @@ def test_the_systems_of_the_literature_are_there():
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_system_is_the_options_that_its_file_names(name, capsys):
     one = systems.load(name)
-    assert one.name == name and (systems.FOLDER / f"{name}.yaml").is_file() and any(digit.isdigit() for digit in one.source)
+    assert (
+        one.name == name
+        and (systems.FOLDER / f"{name}.yaml").is_file()
+        and any(digit.isdigit() for digit in one.source)
+    )
     spelled = simmoe.run(**{**base(name), **values_of(name, OPTIONS)})
     mine = simmoe.run(**base(name), system=name)
     assert (mine.digest, mine.tok_s, mine.bytes) == (spelled.digest, spelled.tok_s, spelled.bytes)
@@ -59,7 +63,7 @@ def test_the_list_says_what_each_system_sets(capsys):
     assert main(["system", "list"]) == 0
     rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()[1:]}
     assert list(rows) == PRESETS
-    assert rows["oracle_moe"].split()[1:] == "--eviction fifo --scope global --start cold".split()
+    assert rows["oracle_moe"].split()[1:] == ["--eviction", "fifo", "--scope", "global", "--start", "cold"]
     assert main(["system", "list", "--json"]) == 0
     assert [one["name"] for one in json.loads(capsys.readouterr().out)["systems"]] == PRESETS
 
@@ -69,7 +73,7 @@ def test_the_list_says_what_each_system_sets(capsys):
     [
         ({"eviction": "lfu"}, ["--eviction", "lfu"], "eviction lfu in place of its fifo"),
         ({"eviction": "lru"}, ["--eviction", "lru"], "eviction lru in place of its fifo"),  # what is the default without a system
-        ({"start": "auto", "scope": "layer"}, ["--start", "auto", "--scope", "layer"], "scope layer in place of its global, start auto in place"),
+        ({"start": "auto", "scope": "layer"}, ["--start", "auto", "--scope", "layer"], "scope layer in place of its global"),
     ],
 )  # fmt: skip
 def test_what_is_given_is_used_and_said(given, words, said, capsys):
@@ -78,7 +82,20 @@ def test_what_is_given_is_used_and_said(given, words, said, capsys):
     spelled, mine = simmoe.run(**base, **rest, **given), simmoe.run(**base, system="oracle_moe", **given)
     assert mine.digest == spelled.digest and said in mine.notes[0]
     hw, trace = str(BASE["hw"]), str(BASE["trace"])
-    command = ["run", "--hw", hw, "--trace", trace, "--tokens", "160", "--budget", "25%", "--system", "oracle_moe", *words]
+    command = [
+        "run",
+        "--hw",
+        hw,
+        "--trace",
+        trace,
+        "--tokens",
+        "160",
+        "--budget",
+        "25%",
+        "--system",
+        "oracle_moe",
+        *words,
+    ]
     assert main([*command, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["digest"] == spelled.digest
     assert main(command) == 0
@@ -88,7 +105,11 @@ def test_what_is_given_is_used_and_said(given, words, said, capsys):
 def test_none_takes_a_part_of_a_system_away():
     base = {**BASE, "budget": "25%", "system": "mixtral_offloading"}
     bare = simmoe.run(**base, prefetch=None)  # and with it where its guesses land
-    assert bare.plan.prefetch is None and bare.plan.scope == "layer" and "prefetch none in place of its next_layer" in bare.notes[0]
+    assert (
+        bare.plan.prefetch is None
+        and bare.plan.scope == "layer"
+        and "prefetch none in place of its next_layer" in bare.notes[0]
+    )
     assert bare.decode.prefetches == 0 < simmoe.run(**base).decode.prefetches
 
 
@@ -119,7 +140,24 @@ def test_a_system_of_ones_own_names_its_files_from_its_folder(tmp_path, capsys, 
     plain = simmoe.run(**BASE, budget="25%", eviction="fifo", write_back=True, start="cold")
     assert (mine.tok_s, mine.bytes) == (plain.tok_s, plain.bytes) and mine.plan.write_back
     assert str(tmp_path) not in json.dumps(mine.to_json())
-    assert main(["run", "--hw", "rtx_4090", "--trace", "oracle", "--tokens", "160", "--budget", "25%", "--system", "there/mine.yaml"]) == 0
+    assert (
+        main(
+            [
+                "run",
+                "--hw",
+                "rtx_4090",
+                "--trace",
+                "oracle",
+                "--tokens",
+                "160",
+                "--budget",
+                "25%",
+                "--system",
+                "there/mine.yaml",
+            ]
+        )
+        == 0
+    )
     assert "there/mine.py" in capsys.readouterr().out  # a file of the user's is named above the table
 
 
@@ -129,7 +167,7 @@ BAD = [
     ("{schema: 1, name: m, title: t, source: s}", r"mine\.yaml: options is missing; see policies/system"),
     ("{schema: 2, name: m, title: t, source: s, options: {eviction: lru}}", r"schema is 2; this version reads schema 1"),
     ("{schema: 1, name: m, title: t, source: s, options: {}}", r"options is \{\}; name the options"),
-    ("{schema: 1, name: m, title: t, source: s, options: {evicton: lru}}", r"system m: 'evicton' is no option that a system sets; did you mean"),
+    ("{schema: 1, name: m, title: t, source: s, options: {evicton: lru}}", r"system m: 'evicton' is no option that a system sets"),
     ("{schema: 1, name: m, title: t, source: s, options: {budget: 2GB}}", r"system m: 'budget' is no option that a system sets"),
     ("{schema: 1, name: m, title: t, source: s, options: {scope: layers}}", r"system m: --scope: unknown 'layers'"),
     ("{schema: 1, name: m, title: t, source: s, options: {threads: 1.5}}", r"options\.threads is 1\.5; write words"),
@@ -140,7 +178,10 @@ BAD = [
 def test_a_bad_file_is_one_line(text, line, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("mine.yaml").write_text(text)
-    for command in (["system", "show", "mine.yaml"], ["run", "--hw", "a100", "--trace", "oracle", "--system", "mine.yaml"]):
+    for command in (
+        ["system", "show", "mine.yaml"],
+        ["run", "--hw", "a100", "--trace", "oracle", "--system", "mine.yaml"],
+    ):
         assert main(command) == 2
         out, err = capsys.readouterr()
         assert out == "" and err.count("\n") == 1
@@ -149,7 +190,9 @@ def test_a_bad_file_is_one_line(text, line, tmp_path, capsys, monkeypatch):
 
 
 def test_what_a_machine_or_a_trace_lacks_is_one_line(capsys):
-    bare = next(name for name in ("rtx_3060", "rtx_4090", "a100", "jetson_orin") if hardware_profiles.load(name).cpu is None)
+    bare = next(
+        name for name in ("rtx_3060", "rtx_4090", "a100", "jetson_orin") if hardware_profiles.load(name).cpu is None
+    )
     assert main(["run", "--hw", bare, "--trace", "oracle", "--tokens", "64", "--system", "ktransformers"]) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1 and "CPU" in err and "(--system ktransformers)" in err
@@ -159,7 +202,9 @@ def test_what_a_machine_or_a_trace_lacks_is_one_line(capsys):
 
 def test_flags_of_the_engine_win_over_its_system():
     told = simmoe.run(**BASE, system="llama_cpp", flags="-ngl 99 -ncmoe 3")
-    assert told.plan.placement == "n_cpu_moe=3" and "placement n_cpu_moe=3 in place of its n_cpu_moe=1000" in told.notes[0]
+    assert (
+        told.plan.placement == "n_cpu_moe=3" and "placement n_cpu_moe=3 in place of its n_cpu_moe=1000" in told.notes[0]
+    )
 
 
 def test_a_bound_drops_what_it_has_not():
@@ -178,3 +223,23 @@ def test_comparisons_take_the_policies_of_a_system():
 
 def test_what_a_system_may_set_are_options():
     assert set(OWN) <= set(OPTIONS)
+
+
+def test_mixtral_offloading_s_caches_stand_in_the_published_order():
+    """Hit rates of a fork's logs, 10 prompts of 256 tokens on an RTX 3090 (case v3_mixtral_rtx_3090): with 4 of 8 experts of each layer
+    0.592 lfu, 0.591 lru, 0.574 random; with 3 0.463, 0.470, 0.448. Here of routing drawn in the class of Mixtral: random is the worst,
+    and no two of them are further apart than a tenth, as there."""
+    for share in ("50%", "37.5%"):
+        options = {
+            "model": "mixtral-8x7b",
+            "format": "q2_k",
+            "prompt": 64,
+            "generate": 256,
+            "start": "cold",
+            "system": "mixtral_offloading",
+        }
+        found = simmoe.compare_policies(
+            "rtx_3090", eviction=["lru", "lfu", "random"], prefetch=None, budget=share, **options
+        )
+        rates = {row.label: row.hit_rate for row in found.rows if row.scenario is not None}
+        assert rates["random"] < min(rates["lru"], rates["lfu"]) < rates["random"] + 0.1

@@ -64,7 +64,9 @@ def system(data: object, where: str, folder: Path = FOLDER) -> System:
         raise UserError(f"{where}: schema is {data['schema']!r}; this version reads schema 1")
     options = data["options"]
     if not isinstance(options, Mapping) or not options:
-        raise UserError(f"{where}: options is {options!r:.80}; name the options that the system sets, such as {{eviction: lru}}")
+        raise UserError(
+            f"{where}: options is {options!r:.80}; name the options that the system sets, such as {{eviction: lru}}"
+        )
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), default=str)
     return System(
         *(_text(data[key], f"{where}: {key}") for key in ("name", "title", "source")),

@@ -2,7 +2,8 @@
 
 The public names are `replay` (cache behaviour of a trace alone), `run` (with time, on a machine), `ladder` (over budgets),
 `compare` (machines), `compare_policies` (policies beside their bounds), `sweep` (a space), `locality` (of a trace's routing),
-`Scenario` (all options of a run), `load_scenario`, `load_trace`, `load_hardware`, `load_model` and the types they take and return. They are imported on first use.
+`Scenario` (all options of a run), `load_scenario`, `load_trace`, `load_hardware`, `load_model` and the types they take and
+return. They are imported on first use.
 """
 
 from importlib import import_module

@@ -174,15 +174,19 @@ def _add_policies(commands: Commands) -> None:
         usage="simmoe policies --hw NAME|FILE[@MODE] --trace NAME|FILE [--eviction NAME,NAME,…]\n"
         "                       [--prefetch NAME,…] [--miss NAME,…] [--scope SCOPE,…] [--system NAME,…] [OPTION …]\n"
         "       simmoe policies check NAME|FILE",
-        description="One row for each combination of the lists; without any: a few eviction policies. The memory for experts is a quarter of "
-        "them unless --budget or --memory says otherwise. All rows play the same passes. docs/policies.md says what each policy does. "
+        description="One row for each combination of the lists; without any: a few eviction policies. The memory for experts is a "
+        "quarter of them unless --budget or --memory says otherwise. All rows play the same passes. docs/policies.md says what each policy does. "
         "check: plays an eviction policy, such as a file of yours, under a referee (docs/extending/eviction.md).",
     )  # fmt: skip
     add_scenario(policies)
     policies.add_argument_group("output").add_argument("--json", action="store_true", help="print the rows as JSON")
     policies.runs("policies", "policies")
     check = policies.add_subparsers(metavar="[check]", required=False).add_parser("check")
-    check.add_argument("policy", metavar="NAME|FILE", help="an eviction policy, with what it is told behind its name; a file is executed")
+    check.add_argument(
+        "policy",
+        metavar="NAME|FILE",
+        help="an eviction policy, with what it is told behind its name; a file is executed",
+    )
     check.runs("policies_check", "policies")
 
 
@@ -309,7 +313,9 @@ def _add_runtime(commands: Commands) -> None:
 
 
 def _add_system(commands: Commands) -> None:
-    system = commands.add_parser("system", help="published systems, a runtime and its policies each: list them, show one")
+    system = commands.add_parser(
+        "system", help="published systems, a runtime and its policies each: list them, show one"
+    )
     actions = system.add_subparsers(metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="the bundled systems, and what --system NAME sets")
     show = actions.add_parser("show", help="where a system is described, what it sets, what of it is not simulated")

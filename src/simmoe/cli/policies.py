@@ -34,7 +34,11 @@ def policies(a: argparse.Namespace) -> None:
 def _several(name: str, words: list[str]) -> list[object]:
     """The values of --prefetch none,next_layer, or of the option given several times."""
     option = OPTIONS[name]
-    parts = policies_of(words, name) if option.is_policy and name != "scope" else [part for word in words for part in word.split(",")]
+    parts = (
+        policies_of(words, name)
+        if option.is_policy and name != "scope"
+        else [part for word in words for part in word.split(",")]
+    )
     return list(dict.fromkeys(option.parsed(part) for part in parts))
 
 

@@ -20,7 +20,7 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.time.engines import Engine
 
 BELADY, BYPASS, EVERYTHING = BOUNDS = ("belady", "belady_bypass", "everything")
-ON_DEMAND: dict[str, Any] = {"prefetch": None, "prefetch_into": "cache", "miss": "fetch", "asked": ()}
+ON_DEMAND: dict[str, Any] = {"prefetch": None, "prefetch_into": "cache", "cancel": False, "miss": "fetch", "asked": ()}
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,11 @@ class Bars:
         if name != BYPASS:
             return Bar(name, bound, bound.tok_s)
         everything = self._bar(EVERYTHING, run, engine)
-        tok_s = None if everything is None or not _is_bounded(run) else bars.most_tok_s(everything.run, _least(bound, engine))
+        tok_s = (
+            None
+            if everything is None or not _is_bounded(run)
+            else bars.most_tok_s(everything.run, _least(bound, engine))
+        )
         return None if tok_s is None else Bar(name, bound, tok_s)
 
 
@@ -74,7 +78,13 @@ def _plan(name: str, run: Run) -> Plan:
     if name == BYPASS:
         return replace(plan, eviction=name, scope="global", write_back=False, **ON_DEMAND)
     kept = plan.placement if workload.cpu_blocks else None  # whole layers of the CPU stay there
-    full: dict[str, Any] = {"scope": "global", "start": "auto", "cold_per_sequence": False, "page_cache_bytes": 0, "write_back": False}
+    full: dict[str, Any] = {
+        "scope": "global",
+        "start": "auto",
+        "cold_per_sequence": False,
+        "page_cache_bytes": 0,
+        "write_back": False,
+    }
     bare = replace(plan, eviction=name, placement=kept, **full, **ON_DEMAND)
     return replace(bare, budget_bytes=memory_of(workload, bare).left_bytes, beyond_bytes=0)
 
@@ -82,7 +92,12 @@ def _plan(name: str, run: Run) -> Plan:
 def _is_bounded(run: Run) -> bool:
     """Whether the fewest loads from empty slots bound it: experts may not be there before, or elsewhere."""
     plan = run.plan
-    return (plan.placement, plan.warm_up) == (None, None) and not plan.page_cache_bytes and run.start != WARM and run.serving is None
+    return (
+        (plan.placement, plan.warm_up) == (None, None)
+        and not plan.page_cache_bytes
+        and run.start != WARM
+        and run.serving is None
+    )
 
 
 def _least(bound: Run, engine: Engine) -> int:

@@ -97,7 +97,10 @@ class PolicyTable:
 
     def to_json(self) -> dict[str, Any]:
         facts = {name: fact for name, fact in self.workload.facts().items() if name != "runtime"}
-        shown = {"budget_bytes": self.plan.budget_bytes, "rows": [{"label": row.label, **row.to_json()} for row in self.rows]}
+        shown = {
+            "budget_bytes": self.plan.budget_bytes,
+            "rows": [{"label": row.label, **row.to_json()} for row in self.rows],
+        }
         return {"schema": RESULT_SCHEMA, "kind": "simulated", "versions": versions(), **facts, **shown}
 
 
@@ -167,7 +170,12 @@ def _cut(scenarios: Sequence[Scenario]) -> Unplayed | None:
 
 
 def _row(
-    scenario: Scenario | UserError, label: str, cut: Unplayed | None, opened: dict[str, Workload], known: Bars, runs: int
+    scenario: Scenario | UserError,
+    label: str,
+    cut: Unplayed | None,
+    opened: dict[str, Workload],
+    known: Bars,
+    runs: int,
 ) -> PolicyRow:
     if isinstance(scenario, UserError):
         return PolicyRow(label, None, why_not=str(scenario))
@@ -194,7 +202,9 @@ def _bound_rows(rows: Sequence[PolicyRow]) -> Iterator[PolicyRow]:
     for bar in every:
         plan, facts = bar.run.plan, list[str]()
         if bar.name == BELADY:
-            facts = [plan.scope] * (len(scopes) > 1) + [str(plan.placement)] * (len(placements) > 1 and plan.placement is not None)
+            facts = [plan.scope] * (len(scopes) > 1) + [str(plan.placement)] * (
+                len(placements) > 1 and plan.placement is not None
+            )
         label = ", ".join([bar.name, *facts, *[_engine(bar.run)] * (len(engines) > 1)])
         known, mine = (label, bar.tok_s) in labels, bar.name != BYPASS and bar.run.digest in played
         labels.add((label, bar.tok_s))

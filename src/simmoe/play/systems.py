@@ -33,7 +33,11 @@ def values_of(system: str | Path, options: Mapping[str, Declared]) -> dict[str, 
             value = option.parsed(word)
         except UserError as error:
             raise UserError(f"system {one.name}: {error}") from None
-        here = inputs.from_beside(option, value, one.folder) if option.name in inputs.FINDERS or option.is_policy else value
+        here = (
+            inputs.from_beside(option, value, one.folder)
+            if option.name in inputs.FINDERS or option.is_policy
+            else value
+        )
         found[name] = here
     return found
 

@@ -49,7 +49,11 @@ def show_policies(table: PolicyTable, files: list[str], out: Screen) -> None:
 
 def _said(table: PolicyTable, files: list[str]) -> Iterator[str]:
     """What was played, and what to know of it."""
-    runs, workload, plan = [row.run for row in table.rows if row.run is not None and row.scenario], table.workload, table.plan
+    runs, workload, plan = (
+        [row.run for row in table.rows if row.run is not None and row.scenario],
+        table.workload,
+        table.plan,
+    )
     yield f"Simulated (engine {', '.join(sorted({run.engine for run in runs}))}): {workload.hw.title}"
     yield from dict.fromkeys(of_runtime(run.workload) for run in runs)
     trace = f"{trace_named(workload)} {workload.facts()['trace']['digest'][:12]}"
@@ -72,5 +76,6 @@ def _cells(row: PolicyRow) -> tuple[str, ...]:
     gaps = [row.gap_ms[bound] for bound in BOUNDS]
     return (
         name, number(row.tok_s), ends, "–" if rate is None else f"{rate:.2%}", "–" if of is None else nbytes(of),
-        "–" if waste is None else f"{waste:.1%}", row.quality or "–", f"{row.resident:.1%}", *("–" if gap is None else f"{gap:.3g}" for gap in gaps),
+        "–" if waste is None else f"{waste:.1%}", row.quality or "–", f"{row.resident:.1%}",
+        *("–" if gap is None else f"{gap:.3g}" for gap in gaps),
     )  # fmt: skip
