@@ -96,8 +96,8 @@ def _with_imports(module: ModuleType) -> list[ModuleType]:
 def clock(timeline: ModuleType, prefetching: bool, on_cpu: bool, hops: bool, cancelling: bool = False) -> Any:
     """A module with `run_passes`: the recurrence over operations, lowered by `timeline`.
 
-    on_cpu: the CPU computes experts; hops: loads take a hop before the link; cancelling: prefetches are withdrawn. Without them, as without `prefetching`, what the
-    clock does for it is left out, which compiles faster.
+    on_cpu: the CPU computes experts; hops: loads take a hop before the link; cancelling: prefetches are withdrawn. Without them, as
+    without `prefetching`, what the clock does for it is left out, which compiles faster.
     """
     sources = (layer, timeline, rates, serve)
     if interpreted():

@@ -37,7 +37,7 @@ def cautions(workload: Workload, plan: Plan) -> list[str]:
         *plan.asked, *workload.text.notes, *_of_trace(workload), *model, *foresight(workload, plan), *_counts_other_experts(workload, plan),
         *_leaves_none(workload, plan), *_asks_for_more(workload, plan), *_does_not_fit(workload, plan),
         *_prompts_on_the_cpu(workload, plan), *_no_clock(workload), *_full_page_cache(workload, plan),
-        *_pinned(workload, plan), *of_machine(workload, plan),
+        *_pinned(workload, plan), *_withdraws(plan), *of_machine(workload, plan),
     ]  # fmt: skip
 
 
@@ -204,6 +204,12 @@ def _has_cpu_experts(workload: Workload, plan: Plan) -> bool:
         return False
     placed_there = plan.placement is not None and bool(placed(workload, plan).any())
     return placed_there or "cpu" in getattr(policies.load("miss", plan.miss), "NEEDS", ())
+
+
+def _withdraws(plan: Plan) -> list[str]:
+    """Whether bytes depend on time."""
+    said = "Prefetches that have not started may leave the queue of the link (--cancel), so bytes and prefetches depend on time"
+    return [f"{said}: a faster link loads more of them"] * plan.cancel
 
 
 def _pinned(workload: Workload, plan: Plan) -> list[str]:

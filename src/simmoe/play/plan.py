@@ -127,7 +127,7 @@ def check_prefetch(plan: Plan) -> None:
         (plan.page_cache_bytes, "page-cache", "what that memory keeps of loads that never ran"),
     ):
         if plan.cancel and given:
-            raise UserError(f"--cancel on with --{option} is not modelled, {why}: leave one of them out")
+            raise UserError(f"--cancel with --{option} is not modelled, {why}: leave one of them out")
 
 
 class WhenMissing(NamedTuple):

@@ -248,9 +248,9 @@ class Scenario:
         help="where a guess lands: in the cache (default), or in buffers beside it until it is used",
     )  # fmt: skip
     cancel: bool = option(
-        Switch(), False, group=ENGINE, metavar="on|none", off=True,
-        help="on: prefetches that have not started when the layer that they are for is decided, and that it does not use, are taken off the "
-        "link's queue",
+        Switch(), False, group=ENGINE, off=True,
+        help="prefetches that have not started when the layer that they are for is decided, and that it does not use, leave the link's "
+        "queue",
     )  # fmt: skip
     miss: str = option(
         Policy(told=True), "fetch", group=POLICY, metavar=NAME,
@@ -352,7 +352,7 @@ class Scenario:
         if self.prefetch is None and self.prefetch_into != "cache":
             raise UserError(f"--prefetch-into {self.prefetch_into} says where guesses land: name them with --prefetch")
         if self.prefetch is None and self.cancel:
-            raise UserError("--cancel on says what becomes of prefetches: name who guesses them with --prefetch")
+            raise UserError("--cancel says what becomes of prefetches: name who guesses them with --prefetch")
         self._refuse_beside_a_bound()
         self._check_runtime()
         self._check_start()
