@@ -11,7 +11,7 @@ from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide import hooks
 from simmoe.simulator.decide.fitted import Fitted
 from simmoe.simulator.decide.gather import Requests
-from simmoe.simulator.decide.groups import Part, elsewhere, parts_of, renumbered
+from simmoe.simulator.decide.groups import Part, answered, elsewhere, parts_of, renumbered
 from simmoe.simulator.decide.missing import LOAD, Rule
 from simmoe.simulator.decide.player import Player, Task, guarded, known_of, play_part
 from simmoe.simulator.decide.start import COLD, WARM, Limits, started
@@ -128,12 +128,13 @@ def decide(
     if parts[0].whole:
         v = played[0]
         hit, issued = v.hit.view(np.bool_), v.issued.view(np.bool_)
+        dropped, stands, stands_by = answered(parts, played)
         return Decisions(
             hit,
             v.wait,
             issued,
             v.loads,
-            elsewhere(hit, v.loads, split),
+            elsewhere(hit, v.loads, split, dropped, stands),
             v.evicted,
             v.evicted_for,
             v.used,
@@ -141,6 +142,9 @@ def decide(
             v.fresh_by,
             unused,
             *limits,
+            dropped=dropped,
+            stands=stands,
+            stands_by=stands_by,
         )
     return renumbered(requests, guesses, parts, played, starts, split, unused, limits)
 
@@ -182,8 +186,10 @@ def bound(
     hit = np.full(len(requests.obj), which == "everything")
     if unit_of is not None:
         hit &= unit_of[requests.obj] == LOAD
-    loads = none if which == "everything" else _loads_of_nothing(requests, expert_bytes, unit_of, rule, tier, player)
-    cpu = elsewhere(hit, loads, split=unit_of is not None or rule is not None)
+    loads, dropped = none, none
+    if which == "nothing":
+        loads, dropped = _loads_of_nothing(requests, expert_bytes, unit_of, rule, tier, player)
+    cpu = elsewhere(hit, loads, unit_of is not None or rule is not None, dropped)
     if which == "everything":
         used = np.full(requests.n_events, full, np.int64)
         limits = Limits((full,), (full,), none, None, WARM, np.ones(requests.n_objects, bool))
@@ -192,18 +198,34 @@ def bound(
         size[loads] = expert_bytes[requests.obj[loads] // n_experts]
         used = np.diff(np.concatenate(([0], np.cumsum(size)))[requests.ptr])
         limits = Limits((int(used.max(initial=0)),), (0,), np.arange(requests.n_events))
-    return Decisions(hit, np.zeros(len(hit), np.int32), none == 1, loads, cpu, none, none, used, none, none, 0, *limits)
+    return Decisions(
+        hit,
+        np.zeros(len(hit), np.int32),
+        none == 1,
+        loads,
+        cpu,
+        none,
+        none,
+        used,
+        none,
+        none,
+        0,
+        *limits,
+        dropped=dropped,
+    )
 
 
 def _loads_of_nothing(
     requests: Requests, expert_bytes: Ints, unit_of: Ints | None, rule: Rule | None, tier: SecondTier | None, player: Player | None,
-) -> Ints:  # fmt: skip
-    """Requests that are loaded when nothing is resident; a rule is asked by playing with room for all and slots emptied at each event."""
+) -> tuple[Ints, Ints]:  # fmt: skip
+    """Requests that are loaded, and those that are dropped, when nothing is resident; a rule is asked by playing with room for all and
+    slots emptied at each event."""
     if rule is None:
-        return np.arange(len(requests.obj)) if unit_of is None else np.flatnonzero(unit_of[requests.obj] == LOAD)
+        every = np.arange(len(requests.obj)) if unit_of is None else np.flatnonzero(unit_of[requests.obj] == LOAD)
+        return every, every[:0]
     room = int(expert_bytes.sum()) * (requests.n_objects // len(expert_bytes))
     each = np.arange(requests.n_events)
-    return decide(
+    made = decide(
         requests,
         expert_bytes,
         hooks,
@@ -214,4 +236,5 @@ def _loads_of_nothing(
         rule=rule,
         tier=tier,
         player=player,
-    ).loads
+    )
+    return made.loads, made.dropped

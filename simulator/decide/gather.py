@@ -77,6 +77,20 @@ class Requests:
         return np.rint(np.bincount(self.use_request, weights, len(self.obj)) * MASS).astype(np.int64)
 
     @cached_property
+    def gate(self) -> Ints:
+        """[requests] mean gate weight of the tokens that chose it, in 1/65536 of all that those tokens gave. A trace without gate weights
+        has each token give all its experts the same, and so has a token whose weights are all 0."""
+        assert self.trace is not None
+        row = self.use_slot // self.trace.top_k
+        gates = self.trace.gate_weights
+        weights = np.zeros(len(row)) if gates is None else gates.reshape(-1)[self.use_slot].astype(np.float64)
+        weights = np.maximum(weights, 0)
+        total, slots = np.bincount(row, weights), np.bincount(row)
+        share = np.where(total[row] > 0, weights / np.where(total > 0, total, 1)[row], 1 / np.maximum(slots, 1)[row])
+        mean = np.bincount(self.use_request, share, len(self.obj)) / np.maximum(self.tokens, 1)
+        return np.rint(mean * MASS).astype(np.int64)
+
+    @cached_property
     def entered(self) -> Ints:
         """[events] sequences that have entered so far, with its pass."""
         assert self.trace is not None

@@ -22,6 +22,7 @@ from simmoe.simulator.decide.player import (
     NEVER,
     Player,
     Task,
+    answers,
     fails_compiled,
     gates_of,
     looks_ahead,
@@ -30,6 +31,7 @@ from simmoe.simulator.decide.player import (
     told_of,
     verdicts_for,
 )
+from simmoe.simulator.decide.prices import of_these
 from simmoe.simulator.decide.residency import Slots, Stream, Verdicts
 from simmoe.simulator.decide.start import Limits, started
 from simmoe.simulator.errors import UserError
@@ -75,7 +77,7 @@ class Bound:
 
     def decide(self, requests: Requests, guesses: Guesses) -> Decisions:
         unit_of, rule = self.missing
-        rule = rule and rule._replace(tokens=requests.tokens)
+        rule = rule and of_these(rule, requests)
         return bound(requests, self.expert_bytes, self.which, unit_of=unit_of, rule=rule, player=self.player)
 
     whole = decide
@@ -181,10 +183,11 @@ class Group:
         unit_of = NONE.astype(np.int8) if cache.missing.unit_of is None else cache.missing.unit_of[low : low + n]
         self.task = Task(part, cache.eviction, size, room, NONE, unit_of, present, rule, cache.seed, cache.told, known)
         self.q = Grown(
-            Stream(ptr, none, NONE, ptr, none, ptr, none, NONE, none, NONE, unit_of, present, NONE), player.arrays
+            Stream(ptr, none, NONE, ptr, none, ptr, none, NONE, none, NONE, unit_of, present, NONE, NONE), player.arrays
         )
         self.m = player.arrays(question(rule, low, n))
-        self.v = Grown(verdicts_for(part), player.arrays)
+        self.answered = answers(rule)
+        self.v = Grown(verdicts_for(part, self.answered), player.arrays)
         until, brought = np.full(n * cache.buffered, NEVER), np.zeros(n * cache.prefetching, np.int64)
         slots = Slots(np.zeros(n, np.int8), np.zeros(n, np.int8), until, brought, np.zeros(5, np.int64))
         self.c = player.arrays(slots)
@@ -217,18 +220,19 @@ class Group:
         return self._found(asked, count, begin, used)
 
     def _append(self, part: Part, of_pass: Requests, event: int, guess: int, entered: int) -> None:
-        n = self.q.length
+        n, rule = self.q.length, self.cache.missing.rule
         requests, uses, guesses = n["obj"], n["use_obj"], n["guess_obj"]
         self.q.extend(
             ptr=part.ptr[1:] + requests, obj=part.obj, use_ptr=part.use_ptr[1:] + uses, use_obj=part.use_obj,
             guess_ptr=part.guess_ptr[1:] + guesses, guess_obj=part.guess_obj, guess_for=part.guess_for + event,
-            run_event=part.events + event, tokens=of_pass.tokens[part.request] if self.cache.missing.rule else NONE,
+            run_event=part.events + event, tokens=of_pass.tokens[part.request] if rule else NONE,
             mass=of_pass.mass[part.request] if "gate" in self.needs else NONE,
+            gate=of_pass.gate[part.request] if rule and rule.needs("gate") else NONE,
         )  # fmt: skip
         if "sequence" in self.needs:
             self.x.extend(sequence=np.full(len(part.events), entered))
         self._guess.extend(at=part.guess + guess)
-        self.v.extend(**{name: np.zeros(len(array), array.dtype) for name, array in _more(part).items()})
+        self.v.extend(**{name: np.zeros(len(array), array.dtype) for name, array in _more(part, self.answered).items()})
         if "random" in self.needs:
             self._draw()
 
@@ -244,12 +248,14 @@ class Group:
         requests, guesses, now = asked["obj"], asked["guess_obj"], self.c.count
         since, n = self.v.since, {"hit": self.q.length["obj"], "issued": self.q.length["guess_obj"]}
         evictions = int(count[machine.EVICTIONS]), int(now[machine.EVICTIONS])
+        answer = since("answer", requests * self.answered)
         cause = since("evicted_for", *evictions)
         loads = since("loads", int(count[machine.LOADS]), int(now[machine.LOADS])) - np.uint32(requests)
         fresh, by = (since(name, int(count[machine.FRESH]), int(now[machine.FRESH])) for name in ("fresh", "fresh_by"))
         made = Verdicts(
             since("hit", requests, n["hit"]), loads, since("wait", requests, n["hit"]), since("issued", guesses, n["issued"]),
             since("evicted", *evictions), np.where(cause >= 0, cause - requests, cause + guesses), since("used", event) - used, NONE, NONE,
+            answer,
         )  # fmt: skip
         return made, fresh.astype(np.int64) - requests, self._guess.now.at[by.astype(np.int64) - 1]
 
@@ -272,7 +278,7 @@ class Indices(NamedTuple):
     at: Any
 
 
-def _more(part: Part) -> dict[str, Ints]:
+def _more(part: Part, answered: bool) -> dict[str, Ints]:
     """Room for the verdicts of a part behind those before it: where there is room for one more, it is there already."""
-    made: dict[str, Ints] = verdicts_for(part)._asdict()
+    made: dict[str, Ints] = verdicts_for(part, answered)._asdict()
     return {name: array[1:] if name in ("loads", "fresh", "fresh_by") else array for name, array in made.items()}

@@ -91,9 +91,10 @@ class Playing:
                 task.unit_of,
                 task.present,
                 task.known.mass,
+                task.rule.gate[part.request] if task.rule and task.rule.needs("gate") else tokens[:0],
             )
         )
-        self.room_for = verdicts_for(part)
+        self.room_for = verdicts_for(part, answers(task.rule))
         self.v, self.x = player.arrays(self.room_for), player.arrays(self.extras)
         self.m = player.arrays(question(task.rule, part.low, n))
         self.text = player.bind(task.eviction, len(part.guess_obj) > 0, task.rule.module if task.rule else None)
@@ -213,13 +214,19 @@ def _is_flat(array: Any) -> bool:
     return isinstance(array, np.ndarray) and array.ndim == 1 and array.dtype.kind in "iu"
 
 
-def verdicts_for(part: Part) -> Verdicts:
+def answers(rule: Rule | None) -> bool:
+    """Whether the verdicts say what a miss rule answered beside who serves an expert."""
+    return rule is not None and rule.changes_output
+
+
+def verdicts_for(part: Part, answered: bool) -> Verdicts:
     """Room for the verdicts of a part; there are at most as many evictions as loads. Memory that is not written costs nothing."""
     requests, guesses = len(part.obj), len(part.guess_obj)
     return Verdicts(
         np.empty(requests, np.int8), np.empty(requests + 1, np.uint32), np.zeros(requests, np.int32),
         np.zeros(guesses, np.int8), np.empty(requests + guesses, np.int32), np.empty(requests + guesses, np.int32),
         np.empty(len(part.events), np.int64), np.empty(guesses + 1, np.uint32), np.empty(guesses + 1, np.uint32),
+        np.zeros(requests * answered, np.int32),
     )  # fmt: skip
 
 

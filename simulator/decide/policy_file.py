@@ -50,7 +50,10 @@ KINDS = {
     "miss": Kind(
         {SERVE: "serve(n, resident, event, m)"},
         SERVE, "which says which unit serves what is missing", "m", Missing._fields,
-        {"load": ("load_ps",), "cpu": ("cpu", "launch_ps", "read_ps", "flop_ps", "read_at", "flop_at")},
+        {
+            "load": ("load_ps",), "cpu": ("cpu", "launch_ps", "read_ps", "flop_ps", "read_at", "flop_at"), "argument": ("argument",),
+            "gate": ("gate",), "resident": ("n_here", "here", "busy"),
+        },
         ("resident",), ("unit", "scratch"),
     ),
 }  # fmt: skip

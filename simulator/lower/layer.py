@@ -154,6 +154,9 @@ def load_beside(
     if len(w.cpu_ps) > 0:
         hits -= w.cpu_count[event]
         slots -= w.cpu_slots[event]
+    if len(w.gone) > 0:
+        hits -= w.gone[event]
+        slots -= w.gone_slots[event]
     beside = cpu_at_once(event, decided, f, t, w, s, e)
     issued = issue(now, event, begin, end, begin, 0, link, f, t, w, s, e)  # (b)
     now = op_shared(unit, number, size, column, now, f, t, w, s, e)  # (c)

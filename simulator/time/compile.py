@@ -51,7 +51,9 @@ ON_CPU = {  # never called without experts on the CPU
 }  # fmt: skip
 CANCELLING = {"op_withdraw", "note_before", "take_back"}  # never called where no prefetch is withdrawn
 HOPS = {"first_hop"}  # never called without a hop before the link
-RULED = {"not_ruled"}  # never called without a miss rule
+RULED = {  # never called without a miss rule
+    "not_ruled", "note_gates", "stamp_stand_ins", "pinned_stand_ins", "may_stand_in", "stands_in", "stand_in",
+}  # fmt: skip
 HOST_ONLY = {"init"}  # runs once, before the kernel
 
 
