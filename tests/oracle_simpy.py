@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import simpy
@@ -23,6 +24,7 @@ from tests import oracles
 
 Process = Generator[simpy.Event, Any, None]
 PS_PER_S, PS_PER_MS = 10**12, 10**9
+WILD = str(Path(__file__).with_name("wild_miss.py"))
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -35,6 +37,8 @@ class OracleRun:
     hits: int = 0
     misses: int = 0
     evictions: int = 0
+    substituted: int = 0
+    dropped: int = 0
     link_bytes: list[int] = field(default_factory=list)  # [passes], bytes of the loads that the pass issued
     link_busy_ps: int = 0  # sum of transfer durations, latency included, also of those that outlive the last pass
     compute_busy_ps: int = 0  # sum of part durations, launch included
@@ -62,7 +66,9 @@ class MoEEvent:
         self.loads = [Transfer(env, load) for load in decision.loads]
         self.prefetches = [Transfer(env, load) for load in decision.prefetches]
         self.hits_done = env.event()  # (c), (d) and the late hits have ended
-        self.launched = {obj: env.event() for obj in decision.request}  # the expert's launch has ended
+        self.beside, self.stands, self.dropped = decision.beside, dict(decision.stands), decision.dropped
+        # The expert's launch has ended:
+        self.launched = {obj: env.event() for obj in (*decision.request, *decision.beside)}
 
 
 @dataclass(frozen=True)
@@ -278,7 +284,7 @@ class Machine:
     def sent_to_cpu(self, layer: Layer, routed: Sequence[int], missing: list[int], left: list[int]) -> set[int]:
         """What the miss rule sends to the CPU of what is `missing`, beside what is `left` to it. Every split is tried."""
         load_ps = {obj: self.alone_ps(self.cache.size(obj)) for obj in missing}
-        if self.miss == "fetch":
+        if self.miss in ("fetch", WILD):
             return set()
         if self.miss == "cpu":
             return set(missing)
@@ -292,6 +298,18 @@ class Machine:
 
         loaded = min(range(len(order) + 1), key=lambda loaded: (longer_ps(loaded), -loaded))
         return set(order[loaded:])
+
+    def wild(self, missing: list[int], here: list[int]) -> dict[int, int | None]:
+        """What tests/wild_miss.py answers."""
+        said: dict[int, int | None] = {}
+        for k, obj in enumerate(missing):
+            expert = obj % self.trace.n_experts
+            draw = (7 * expert + 3 * k + 5 * len(here) + len(missing)) % 5
+            if draw == 2:
+                said[obj] = None
+            elif draw > 2 and here:
+                said[obj] = here[(expert + 3 * len(here) + k) % len(here)]
+        return said
 
     def read_memory(self, n_bytes: int) -> Process:
         yield from self.read(n_bytes * PS_PER_MS, lambda: self.rate_bytes_per_ms(self.link_active, self.cpu_rate))
@@ -334,9 +352,10 @@ class Machine:
         if layer.shared.bytes > 0:
             yield from self.compute_part(layer.shared, step.tokens)
         yield from self.let_transfers_end()  # equal counts as arrived
+        routed = [event.stands.get(obj, obj) for obj in routed if obj not in event.dropped]
         ready = [obj for obj, transfer in event.hits.items() if transfer.arrived.triggered]
-        if ready:
-            yield from self.compute_experts(layer, event, ready, routed)
+        if ready or event.beside:
+            yield from self.compute_experts(layer, event, [*ready, *event.beside], routed)
         late = [transfer for obj, transfer in event.hits.items() if obj not in ready]
         for transfer in sorted(late, key=lambda transfer: transfer.number):
             yield transfer.arrived
@@ -350,7 +369,10 @@ class Machine:
 
     def decide(self, index: int, layer: Layer, routed: list[int], candidates: Sequence[int]) -> MoEEvent:
         rule = partial(self.sent_to_cpu, layer, routed)
-        decision = self.cache.play(index, routed, candidates, self.left_to_cpu, rule)
+        answer = self.wild if self.miss == WILD else None
+        decision = self.cache.play(index, routed, candidates, self.left_to_cpu, rule, answer)
+        self.log.substituted += len(decision.stands)
+        self.log.dropped += len(decision.dropped)
         for load in decision.promoted:
             self.reserve(load)
             if load.fits:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -156,6 +156,13 @@ class Decision:
     prefetches: tuple[Load, ...]  # in issue order, behind the loads
     promoted: tuple[Load, ...] = ()  # from buffers into the cache, before anything else
     on_cpu: tuple[int, ...] = ()  # neither hit nor loaded: computed where they live
+    dropped: tuple[int, ...] = ()  # computed by nobody
+    stands: tuple[tuple[int, int], ...] = ()  # (missing object, the resident one that computes in its place)
+
+    @property
+    def beside(self) -> tuple[int, ...]:
+        """What stands in and is not requested, in the order in which it is first named."""
+        return tuple(dict.fromkeys(by for _, by in self.stands if by not in self.request))
 
     @property
     def evictions(self) -> tuple[int, ...]:
@@ -215,6 +222,7 @@ class ExpertCache:
         """Empty slots and a fresh policy: the start of a run, or of a sequence with cold_per_sequence."""
         self.groups = [Group(capacity, self._policy()) for capacity in self.capacities]
         self.buffers: list[int] = []
+        self.unrequested: set[int] = set()  # what prefetches brought and no event has requested
 
     def _policy(self) -> LRU:
         if self.eviction == "belady":
@@ -236,10 +244,12 @@ class ExpertCache:
         candidates: Iterable[int] = (),
         left_to_cpu: Collection[int] = (),
         rule: Callable[[list[int], list[int]], Collection[int]] | None = None,
+        answer: Callable[[list[int], list[int]], Mapping[int, int | None]] | None = None,
     ) -> Decision:
         """One event: its occurrences are objects of one layer, token-major, repeats included. `left_to_cpu`: if missing.
 
         rule(missing, left): which of the other `missing` objects the CPU computes, beside those `left` to it in this event.
+        answer(missing, here): which of them are dropped (None) or replaced by which of the residents `here`.
         """
         request = tuple(dict.fromkeys(occurrences))
         promoted = tuple(self._promote(request, event))
@@ -249,14 +259,26 @@ class ExpertCache:
         missing = [obj for obj in request if obj not in hits and obj not in left]
         sent = rule(missing, left) if rule and missing else ()
         on_cpu = tuple(obj for obj in request if obj in left or obj in sent)
+        self.unrequested -= set(request)
+        said = answer(missing, self._here(missing[0])) if answer and missing else {}
+        stands = tuple((obj, by) for obj, by in said.items() if by is not None)
+        dropped = tuple(obj for obj, by in said.items() if by is None)
+        found = Decision(request, hits, (), (), promoted, on_cpu, dropped, stands)
+        computed += found.beside
+        pinned = (*request, *found.beside)
         loads = []
         for obj in request:
-            if obj not in hits and obj not in on_cpu:
-                loads.append(self._demand(obj, request, computed, event))
+            if obj not in hits and obj not in on_cpu and obj not in said:
+                loads.append(self._demand(obj, pinned, computed, event))
                 computed.append(obj)
-        self._stamp(occurrences)
-        prefetch = self._buffer(candidates) if self.buffered else self._prefetch(candidates, request, event)
-        return Decision(request, hits, tuple(loads), tuple(prefetch), promoted, on_cpu)
+        self._stamp([*occurrences, *(by for _, by in stands)])
+        prefetch = self._buffer(candidates) if self.buffered else self._prefetch(candidates, pinned, event)
+        return replace(found, loads=tuple(loads), prefetches=tuple(prefetch))
+
+    def _here(self, missing: int) -> list[int]:
+        """Residents of the layer of a missing object that need no clock to say that they have arrived, ascending."""
+        layer, resident = missing // self.n_experts, self.group_of(missing).resident
+        return sorted(obj for obj in resident if obj // self.n_experts == layer and obj not in self.unrequested)
 
     def _promote(self, request: Collection[int], event: int) -> Iterator[Load]:
         """Buffers of this event's layer are emptied; what is requested enters the cache while others can leave."""
@@ -313,6 +335,7 @@ class ExpertCache:
                 group.evict(victims[-1])
             group.insert(obj, self.size(obj))
             pinned.add(obj)
+            self.unrequested.add(obj)
             yield Load(obj, tuple(victims))
 
 

@@ -79,12 +79,16 @@ def arrivals(draw: st.DrawFn) -> str | None:
     return draw(st.sampled_from((f"every:{gap}ps", f"poisson:{10**12 / gap:.3f}/s")))
 
 
+TOLD = ("swapmoe", "moe_infinity", "least_stale", "lfu_decay")  # which read gates, sequences, layers, numbers
+EVICTIONS = ("lru", "lru", "fifo", "lfu", "random", "w_tinylfu", *TOLD, *BOUNDS)
+
+
 @st.composite
 def served(draw: st.DrawFn, prefetch: bool | None = None, miss: str | None = None):
     """(case, workload, plan without its prefetcher's file, whether it prefetches)."""
     case = draw(cases(prefetching=False))
     case = replace(case, hw=draw(st.one_of(cpus(), physics()))(case.hw))
-    eviction = draw(st.sampled_from(("lru", "lru", "fifo", "lfu", "random", "w_tinylfu", *BOUNDS)))
+    eviction = draw(st.sampled_from(EVICTIONS))
     wants = eviction not in BOUNDS and (draw(st.booleans()) if prefetch is None else prefetch)
     plan = Plan(
         case.budget_bytes, eviction, case.scope, case.timeline, False, case.seed, miss=miss or draw(st.sampled_from(MISSES)),

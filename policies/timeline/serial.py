@@ -24,6 +24,9 @@ def lower_layer(
     if len(w.cpu_ps) > 0:
         hits -= w.cpu_count[event]
         slots -= w.cpu_slots[event]
+    if len(w.gone) > 0:
+        hits -= w.gone[event]
+        slots -= w.gone_slots[event]
     beside = cpu_at_once(event, decided, f, t, w, s, e)
     late = 0
     if len(w.issued) > 0:

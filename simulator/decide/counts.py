@@ -82,6 +82,8 @@ def _counted(
         placed=0 if unit_of is None else int((unit_of[requests.obj[cpu]] != LOAD).sum()),
         write_back_bytes=int(expert_bytes[evicted // n_experts].sum()) if write_back else 0,
         carried=len(over),
+        substituted=int(mine[decisions.stands].sum()),
+        dropped=int(mine[decisions.dropped].sum()),
     )
 
 

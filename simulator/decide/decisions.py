@@ -10,9 +10,9 @@ import numpy as np
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide import hooks
 from simmoe.simulator.decide.gather import Requests
-from simmoe.simulator.decide.groups import Part, elsewhere, parts_of, renumbered
+from simmoe.simulator.decide.groups import Part, answered, elsewhere, parts_of, renumbered
 from simmoe.simulator.decide.missing import LOAD, Rule
-from simmoe.simulator.decide.player import Player, Task, guarded, play_part
+from simmoe.simulator.decide.player import Player, Task, guarded, known_of, play_part
 from simmoe.simulator.decide.start import COLD, WARM, Limits, started
 from simmoe.simulator.decide.stepwise import SecondTier, stepwise
 from simmoe.simulator.errors import UserError
@@ -109,7 +109,7 @@ def decide(
     mine = np.ones(requests.n_objects, bool) if unit_of is None else unit_of == LOAD
     limits, present = started(sizes, mine, rooms, budget_bytes, start if cold_at is None else COLD)
     tasks = [
-        _task(part, eviction, sizes, room, starts, unit_of, here, rule, seed, told)
+        _task(part, eviction, sizes, room, starts, unit_of, here, rule, seed, told, known_of(eviction, requests, part))
         for part, room, here in zip(parts, rooms, present)
     ]
     if tier is not None and rule is not None and len(rule.load_ps):
@@ -122,12 +122,13 @@ def decide(
     if parts[0].whole:
         v = played[0]
         hit, issued = v.hit.view(np.bool_), v.issued.view(np.bool_)
+        dropped, stands, stands_by = answered(parts, played)
         return Decisions(
             hit,
             v.wait,
             issued,
             v.loads,
-            elsewhere(hit, v.loads, split),
+            elsewhere(hit, v.loads, split, dropped, stands),
             v.evicted,
             v.evicted_for,
             v.used,
@@ -135,13 +136,16 @@ def decide(
             v.fresh_by,
             unused,
             *limits,
+            dropped=dropped,
+            stands=stands,
+            stands_by=stands_by,
         )
     return renumbered(requests, guesses, parts, played, starts, split, unused, limits)
 
 
 def _task(
     part: Part, eviction: ModuleType, sizes: Ints, room: int, starts: Ints, unit_of: Ints | None, present: Ints,
-    rule: Rule | None, seed: int, told: hooks.Told,
+    rule: Rule | None, seed: int, told: hooks.Told, known: hooks.Known,
 ) -> Task:  # fmt: skip
     mine = slice(part.low, part.low + part.n_objects)
     return Task(
@@ -155,6 +159,7 @@ def _task(
         rule,
         seed,
         told,
+        known,
     )
 
 
@@ -175,8 +180,10 @@ def bound(
     hit = np.full(len(requests.obj), which == "everything")
     if unit_of is not None:
         hit &= unit_of[requests.obj] == LOAD
-    loads = none if which == "everything" else _loads_of_nothing(requests, expert_bytes, unit_of, rule, tier, player)
-    cpu = elsewhere(hit, loads, split=unit_of is not None or rule is not None)
+    loads, dropped = none, none
+    if which == "nothing":
+        loads, dropped = _loads_of_nothing(requests, expert_bytes, unit_of, rule, tier, player)
+    cpu = elsewhere(hit, loads, unit_of is not None or rule is not None, dropped)
     if which == "everything":
         used = np.full(requests.n_events, full, np.int64)
         limits = Limits((full,), (full,), none, None, WARM, np.ones(requests.n_objects, bool))
@@ -185,18 +192,34 @@ def bound(
         size[loads] = expert_bytes[requests.obj[loads] // n_experts]
         used = np.diff(np.concatenate(([0], np.cumsum(size)))[requests.ptr])
         limits = Limits((int(used.max(initial=0)),), (0,), np.arange(requests.n_events))
-    return Decisions(hit, np.zeros(len(hit), np.int32), none == 1, loads, cpu, none, none, used, none, none, 0, *limits)
+    return Decisions(
+        hit,
+        np.zeros(len(hit), np.int32),
+        none == 1,
+        loads,
+        cpu,
+        none,
+        none,
+        used,
+        none,
+        none,
+        0,
+        *limits,
+        dropped=dropped,
+    )
 
 
 def _loads_of_nothing(
     requests: Requests, expert_bytes: Ints, unit_of: Ints | None, rule: Rule | None, tier: SecondTier | None, player: Player | None,
-) -> Ints:  # fmt: skip
-    """Requests that are loaded when nothing is resident; a rule is asked by playing with room for all and slots emptied at each event."""
+) -> tuple[Ints, Ints]:  # fmt: skip
+    """Requests that are loaded, and those that are dropped, when nothing is resident; a rule is asked by playing with room for all and
+    slots emptied at each event."""
     if rule is None:
-        return np.arange(len(requests.obj)) if unit_of is None else np.flatnonzero(unit_of[requests.obj] == LOAD)
+        every = np.arange(len(requests.obj)) if unit_of is None else np.flatnonzero(unit_of[requests.obj] == LOAD)
+        return every, every[:0]
     room = int(expert_bytes.sum()) * (requests.n_objects // len(expert_bytes))
     each = np.arange(requests.n_events)
-    return decide(
+    made = decide(
         requests,
         expert_bytes,
         hooks,
@@ -207,4 +230,5 @@ def _loads_of_nothing(
         rule=rule,
         tier=tier,
         player=player,
-    ).loads
+    )
+    return made.loads, made.dropped

@@ -127,6 +127,7 @@ def renumbered(
     fresh = np.concatenate([part.request[v.fresh] for part, v in zip(parts, played)])
     fresh_by = np.concatenate([part.guess[v.fresh_by] for part, v in zip(parts, played)])
     used = np.cumsum(step[:-1]) + sum(limits.begins)
+    dropped, stands, stands_by = answered(parts, played)
     loads = np.sort(np.concatenate([part.request[v.loads] for part, v in zip(parts, played)]))
     first = np.argsort(fresh, kind="stable")
     return Decisions(
@@ -134,7 +135,7 @@ def renumbered(
         wait,
         issued,
         loads,
-        elsewhere(hit, loads, split),
+        elsewhere(hit, loads, split, dropped, stands),
         who[order],
         cause[order],
         used,
@@ -142,7 +143,22 @@ def renumbered(
         fresh_by[first],
         unused,
         *limits,
+        dropped=dropped,
+        stands=stands,
+        stands_by=stands_by,
     )
+
+
+def answered(parts: list[Part], played: list[Verdicts]) -> tuple[Ints, Ints, Ints]:
+    """The requests that a miss rule dropped; those for which another expert stands in, and that object."""
+    found = [
+        (part, np.flatnonzero(v.answer < 0), np.flatnonzero(v.answer > 0), v.answer) for part, v in zip(parts, played)
+    ]
+    dropped = np.sort(np.concatenate([part.request[drop] for part, drop, _, _ in found]).astype(np.int64))
+    stands = np.concatenate([part.request[stand] for part, _, stand, _ in found]).astype(np.int64)
+    by = np.concatenate([answer[stand].astype(np.int64) - 1 + part.low for part, _, stand, answer in found])
+    order = np.argsort(stands, kind="stable")
+    return dropped, stands[order], by[order]
 
 
 def spans(part: Part, starts: Ints) -> list[tuple[int, int, int]]:
@@ -151,6 +167,8 @@ def spans(part: Part, starts: Ints) -> list[tuple[int, int, int]]:
     return [(end, begin, stop) for end, begin, stop in zip(starts[1:].tolist(), cut, cut[1:]) if begin < stop]
 
 
-def elsewhere(hit: npt.NDArray[np.bool_], loads: Ints, split: bool) -> Ints:
-    """Requests that are neither hit nor loaded. split: not all that are missing are loaded."""
-    return np.setdiff1d(np.flatnonzero(~hit), loads, assume_unique=True) if split else np.zeros(0, np.int64)
+def elsewhere(hit: npt.NDArray[np.bool_], loads: Ints, split: bool, *answered: Ints) -> Ints:
+    """Requests that are neither hit nor loaded nor among those `answered` otherwise. split: not all that are missing are loaded."""
+    if not split:
+        return np.zeros(0, np.int64)
+    return np.setdiff1d(np.flatnonzero(~hit), np.concatenate((loads, *answered)), assume_unique=True)

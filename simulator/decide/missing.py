@@ -14,10 +14,11 @@ import numpy as np
 
 from simmoe.simulator.arrays import Ints
 
-NEEDS: tuple[str, ...] = ()  # what the rule reads of the machine: load, cpu
+NEEDS: tuple[str, ...] = ()  # what the rule reads of the machine: load, cpu, argument, gate, resident
 # Answers. From 1 on they are numbers of other units: units count the devices first, in the order of Hardware.devices, then the others.
 LOAD = 0  # the device that the placement gave the expert to loads it
-SUBSTITUTE = 1 << 16  # + object: a resident one in its place; no machine knows this yet
+DROP = 1 << 15  # nobody computes it
+SUBSTITUTE = 1 << 16  # + object: that one, which is resident and of the same layer, computes in its place
 VERSION = 1 << 48  # + version of the expert that is loaded; no machine knows this yet
 
 
@@ -41,6 +42,17 @@ class Missing(NamedTuple):
     read_at: Any  # NEEDS cpu: [objects] where the shape of its layer begins in read_ps
     flop_at: Any  # NEEDS cpu: [objects] and in flop_ps
     at: Any  # [2] both, for the layer of this event
+    argument: Any  # NEEDS argument: [arguments] what stands behind the rule's name, in the order of its ARGUMENTS; a share in millionths
+    gate: Any  # NEEDS gate: [objects] mean gate weight of the tokens that chose it in the latest event that requested it, this one
+    #            included, in 1/65536 of all that those tokens gave
+    n_here: Any  # [1] NEEDS resident: how many residents of the layer may stand in for a missing expert
+    here: Any  # NEEDS resident: those objects, rising
+    busy: Any  # NEEDS resident: of each, 1 = the event requests it, so that its weights are read anyway
+    experts: Any  # [1] of a layer
+    stood: (
+        Any  # [2] of this event: residents that it does not request and that stand in, requests for which one stands in
+    )
+    extra: Any  # the former, in the order in which they were named
 
 
 class Rule(NamedTuple):
@@ -55,10 +67,26 @@ class Rule(NamedTuple):
     read_ps: Ints  # [shapes, widest + 1]
     flop_ps: Ints  # [shapes, most token slots of an event + 1]
     shape: Ints  # [objects] number of the shape of its layer
+    argument: Ints  # [arguments]
+    gate: Ints  # [requests] mean gate weight of the tokens that chose it, in 1/65536; empty where the rule does not need it
+    experts: int  # of a layer
+
+    @property
+    def changes_output(self) -> bool:
+        return changes_output(self.module)
+
+    def needs(self, what: str) -> bool:
+        return what in getattr(self.module, "NEEDS", ())
 
 
 def serve(n: int, resident: Any, event: int, m: Missing) -> None:
     """Write into m.unit[0] … m.unit[n-1] which unit serves each of the `n` missing experts; what is not written is loaded."""
+
+
+def changes_output(rule: ModuleType) -> bool:
+    """Whether the rule may have a missing expert left out or replaced: the machine takes these answers only from a file that knows their
+    names, so that every result can say so."""
+    return not {"DROP", "SUBSTITUTE"}.isdisjoint(vars(rule))
 
 
 @cache
@@ -71,9 +99,15 @@ def question(rule: Rule | None, low: int, n_objects: int) -> Missing:
     """For the scope group of `n_objects` objects from `low` on."""
     if rule is None:
         return no_question()
-    mine, none = slice(low, low + n_objects), np.zeros(rule.widest + 1, np.int64)
+    mine = slice(low, low + n_objects)
     read_at, flop_at = (rule.shape[mine] * table.shape[1] for table in (rule.read_ps, rule.flop_ps))
+    row, here = rule.widest + 1, (rule.experts + 1) * rule.needs("resident")
+
+    def room(n: int) -> Ints:
+        return np.zeros(n, np.int64)
+
     return Missing(
-        none, none.copy(), none.copy(), none.copy(), np.zeros(1, np.int64), np.zeros(2, np.int64), rule.load_ps[mine].copy(),
-        rule.cpu, rule.launch_ps, rule.read_ps.ravel(), rule.flop_ps.ravel(), read_at, flop_at, np.zeros(2, np.int64),
+        *(room(row) for _ in range(4)), room(1), room(2), rule.load_ps[mine].copy(), rule.cpu, rule.launch_ps, rule.read_ps.ravel(),
+        rule.flop_ps.ravel(), read_at, flop_at, room(2), rule.argument, room(n_objects * rule.needs("gate")), room(1), room(here),
+        room(here), np.array([rule.experts]), room(2), room(row),
     )  # fmt: skip

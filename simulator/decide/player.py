@@ -14,6 +14,7 @@ from simmoe.simulator.binding import bound
 from simmoe.simulator.decide import blame
 from simmoe.simulator.decide import hooks as policy
 from simmoe.simulator.decide import residency as machine
+from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.groups import Part, spans
 from simmoe.simulator.decide.laws import BrokenLaw, check_occupancy
 from simmoe.simulator.decide.missing import Rule, question
@@ -63,6 +64,7 @@ class Task(NamedTuple):
     rule: Rule | None
     seed: int
     told: policy.Told
+    known: policy.Known
 
 
 class Playing:
@@ -75,10 +77,20 @@ class Playing:
         tokens = task.rule.tokens[part.request].astype(np.int64) if task.rule else np.zeros(0, np.int64)
         self.q = player.arrays(
             Stream(
-                part.ptr, part.obj, following, part.use_ptr, part.use_obj, *guesses, tokens, task.unit_of, task.present
+                part.ptr,
+                part.obj,
+                following,
+                part.use_ptr,
+                part.use_obj,
+                *guesses,
+                tokens,
+                task.unit_of,
+                task.present,
+                task.known.mass,
+                task.rule.gate[part.request] if task.rule and task.rule.needs("gate") else tokens[:0],
             )
         )
-        self.room_for = verdicts_for(part)
+        self.room_for = verdicts_for(part, answers(task.rule))
         self.v, self.x = player.arrays(self.room_for), player.arrays(self.extras)
         self.m = player.arrays(question(task.rule, part.low, n))
         self.text = player.bind(task.eviction, len(part.guess_obj) > 0, task.rule.module if task.rule else None)
@@ -198,13 +210,19 @@ def _is_flat(array: Any) -> bool:
     return isinstance(array, np.ndarray) and array.ndim == 1 and array.dtype.kind in "iu"
 
 
-def verdicts_for(part: Part) -> Verdicts:
+def answers(rule: Rule | None) -> bool:
+    """Whether the verdicts say what a miss rule answered beside who serves an expert."""
+    return rule is not None and rule.changes_output
+
+
+def verdicts_for(part: Part, answered: bool) -> Verdicts:
     """Room for the verdicts of a part; there are at most as many evictions as loads. Memory that is not written costs nothing."""
     requests, guesses = len(part.obj), len(part.guess_obj)
     return Verdicts(
         np.empty(requests, np.int8), np.empty(requests + 1, np.uint32), np.zeros(requests, np.int32),
         np.zeros(guesses, np.int8), np.empty(requests + guesses, np.int32), np.empty(requests + guesses, np.int32),
         np.empty(len(part.events), np.int64), np.empty(guesses + 1, np.uint32), np.empty(guesses + 1, np.uint32),
+        np.zeros(requests * answered, np.int32),
     )  # fmt: skip
 
 
@@ -218,13 +236,37 @@ def _extras(task: Task) -> tuple[policy.Extras, Ints]:
         following, first = part.future
     high, low = splitmix64(task.seed, loads) if "random" in needs else (np.zeros(0, np.int64), np.zeros(0, np.int64))
     events = np.array([len(part.events)])
-    return policy.Extras(task.size, events, first, high, low, *told_of(task)), following
+    return policy.Extras(task.size, events, first, high, low, *told_of(task), *gates_of(task)), following
 
 
 def told_of(task: Task) -> policy.Told:
     """What the policy is told of the objects of its group."""
     popularity = task.told.popularity[task.part.low : task.part.low + task.part.n_objects]
     return task.told._replace(popularity=popularity)
+
+
+def known_of(eviction: ModuleType, requests: Requests, part: Part) -> policy.Known:
+    """What the policy NEEDS of the requests of a scope group."""
+    needs, known = getattr(eviction, "NEEDS", ()), policy.Known()
+    if "layer" in needs:
+        known = known._replace(layer=layers_of(requests, part))
+    if "gate" in needs:
+        known = known._replace(mass=requests.mass[part.request])
+    if "sequence" in needs:
+        known = known._replace(sequence=requests.entered[part.events])
+    return known
+
+
+def layers_of(requests: Requests, part: Part) -> Ints:
+    """[objects of the group] MoE layer."""
+    layers = int(requests.event_layer.max()) + 1
+    return (part.low + np.arange(part.n_objects)) // (requests.n_objects // layers)
+
+
+def gates_of(task: Task) -> tuple[Ints, Ints, Ints]:
+    """Extras.gate, which the machine writes, layer and sequence."""
+    gate = np.zeros(len(task.size) * ("gate" in getattr(task.eviction, "NEEDS", ())), np.int64)
+    return gate, task.known.layer, task.known.sequence
 
 
 def looks_ahead(eviction: ModuleType) -> bool:

@@ -43,14 +43,17 @@ KINDS = {
         "victim", "which says what leaves when room is short", "x", Extras._fields,
         {
             "next_use": ("next_use",), "ahead": ("next_use",), "random": ("random_high", "random_low"), "argument": ("argument",),
-            "popularity": ("popularity",),
+            "popularity": ("popularity",), "gate": ("gate",), "layer": ("layer",), "sequence": ("sequence",),
         },
         ("free",), (),
     ),
     "miss": Kind(
         {SERVE: "serve(n, resident, event, m)"},
         SERVE, "which says which unit serves what is missing", "m", Missing._fields,
-        {"load": ("load_ps",), "cpu": ("cpu", "launch_ps", "read_ps", "flop_ps", "read_at", "flop_at")},
+        {
+            "load": ("load_ps",), "cpu": ("cpu", "launch_ps", "read_ps", "flop_ps", "read_at", "flop_at"), "argument": ("argument",),
+            "gate": ("gate",), "resident": ("n_here", "here", "busy"),
+        },
         ("resident",), ("unit", "scratch"),
     ),
 }  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from simmoe.simulator.decide.hooks import Extras, insert, miss, remove, use, victim
-from simmoe.simulator.decide.missing import LOAD, Missing, serve
+from simmoe.simulator.decide.missing import DROP, LOAD, SUBSTITUTE, Missing, serve
 
 USED, EVICTIONS, LOADS, FRESH, PROMOTED = 0, 1, 2, 3, 4  # fields of Slots.count
 
@@ -31,6 +31,8 @@ class Stream(NamedTuple):
         Any  # [objects] the other unit that the placement left it to, 0 = the device; empty when all are the device's
     )
     present: Any  # objects that are resident before the first event
+    mass: Any  # [requests] gate mass of the event for obj; empty when the policy does not need it
+    gate: Any  # [requests] what becomes Missing.gate; empty when the miss rule does not need it
 
 
 class Verdicts(NamedTuple):
@@ -45,6 +47,9 @@ class Verdicts(NamedTuple):
     used: Any  # [events] bytes resident at the end of the event
     fresh: Any  # [guesses + 1] requests that are the first hit on what a guess brought, which may still be on its way
     fresh_by: Any  # [guesses + 1] 1 + that guess
+    answer: (
+        Any  # [requests] -1 = dropped, 1 + object = that one stands in, 0 = neither; empty where no rule may answer so
+    )
 
 
 class Slots(NamedTuple):
@@ -67,37 +72,46 @@ def play(begin: int, end: int, q: Stream, v: Verdicts, c: Slots, room: int, s: A
             admit(q.present[k], 0, c, s, x)
             c.free[q.present[k]] = 1
     for event in range(begin, end):
+        if len(v.answer) > 0:
+            m.stood[0] = 0
+            m.stood[1] = 0
         if len(q.guess_for) > 0:
-            promote(event, q, v, c, room, s, x)
+            promote(event, q, v, c, room, s, x, m)
         demand(event, q, v, c, room, s, x, m)
         for j in range(q.use_ptr[event], q.use_ptr[event + 1]):
             o = q.use_obj[j]
             if c.resident[o]:
                 use(s, o, event, x)
                 c.free[o] = 1  # a prefetch pins it again
+        if len(v.answer) > 0 and m.stood[1] > 0:
+            stamp_stand_ins(event, q, v, c, s, x)
         if len(q.guess_for) > 0:
             buffer(event, q, v, c)
         elif len(q.guess_obj) and q.guess_ptr[event] < q.guess_ptr[event + 1]:
-            prefetch(event, q, v, c, room, s, x)
+            prefetch(event, q, v, c, room, s, x, m)
         v.used[event] = c.count[USED]
 
 
 def demand(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: Extras, m: Missing) -> None:
     """Hits are decided once; then each missing expert that the device loads, in request order, gets its room."""
     first, last, before = q.ptr[event], q.ptr[event + 1], c.count[LOADS]
-    foresight = len(q.following) > 0
+    foresight, weighed = len(q.following) > 0, len(q.mass) > 0
     loads = before
     for i in range(first, last):  # without a branch on hit or miss, which no processor can foretell
         o = q.obj[i]
         c.free[o] = 0
         if foresight:
             x.next_use[o] = q.following[i]
+        if weighed:
+            x.gate[o] = q.mass[i]
         v.hit[i] = c.resident[o]
         v.loads[loads] = i
         loads += 1 - c.resident[o]
     hits = last - first - (loads - before)
     if len(q.guess_obj) > 0:
         note_fresh(first, last, q, v, c)
+    if len(q.gate) > 0:
+        note_gates(first, last, q, m)
     if len(q.unit_of) > 0:
         loads = not_placed(before, loads, q, v, m)
     if len(m.unit) > 0 and loads > before:
@@ -111,8 +125,8 @@ def demand(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: E
         while c.count[USED] + x.size_bytes[o] > room:
             out = victim(s, c.free, event, x)
             if not may_leave(out, c):  # every resident belongs to the event: the one computed longest ago
-                judge(out, event, q, c, x)
-                out = computed(wait, first, hits, before, q, v)
+                judge(out, event, q, v, c, x, m)
+                out = computed(wait, first, hits, before, q, v, m)
                 wait += 1
             evict(out, i, event, v, c, s, x)
         admit(o, event, c, s, x)
@@ -137,7 +151,13 @@ def may_leave(out: int, c: Slots) -> bool:
     return out >= 0 and out < len(c.free) and c.free[out] != 0 and c.resident[out] != 0
 
 
-def judge(out: int, event: int, q: Stream, c: Slots, x: Extras) -> None:
+def note_gates(first: int, last: int, q: Stream, m: Missing) -> None:
+    """What the event's tokens gave each expert that they chose, for the miss rule."""
+    for i in range(first, last):
+        m.gate[q.obj[i]] = q.gate[i]
+
+
+def judge(out: int, event: int, q: Stream, v: Verdicts, c: Slots, x: Extras, m: Missing) -> None:
     """A victim that may not leave ends the run, unless it is -1 and every resident belongs to the event.
 
     The error has no details: simulator/decide/blame.py reads them from this frame.
@@ -145,6 +165,9 @@ def judge(out: int, event: int, q: Stream, c: Slots, x: Extras) -> None:
     pinned = 0
     for i in range(q.ptr[event], q.ptr[event + 1]):
         pinned += c.resident[q.obj[i]] * x.size_bytes[q.obj[i]]
+    if len(v.answer) > 0:
+        for j in range(m.stood[0]):
+            pinned += c.resident[m.extra[j]] * x.size_bytes[m.extra[j]]
     if out != -1 or c.count[USED] > pinned:
         raise ValueError("not a legal victim")
 
@@ -166,7 +189,7 @@ def not_placed(before: int, loads: int, q: Stream, v: Verdicts, m: Missing) -> i
 
 
 def not_ruled(event: int, before: int, loads: int, q: Stream, v: Verdicts, c: Slots, room: int, m: Missing) -> int:
-    """Asks the miss rule, and takes the experts that another unit serves off the list of loads; its new end."""
+    """Asks the miss rule, and takes the experts that the device does not load off the list of loads; its new end."""
     n = loads - before
     for k in range(n):
         i = v.loads[before + k]
@@ -177,17 +200,61 @@ def not_ruled(event: int, before: int, loads: int, q: Stream, v: Verdicts, c: Sl
     m.free_bytes[0] = room - c.count[USED]
     m.at[0] = m.read_at[m.obj[0]]
     m.at[1] = m.flop_at[m.obj[0]]
+    if len(m.here) > 0:
+        may_stand_in(c, m)
     serve(n, c.resident, event, m)
     kept = before
     for k in range(n):
-        v.loads[kept] = v.loads[before + k]
-        if m.unit[k] == LOAD:
+        i, unit = v.loads[before + k], m.unit[k]
+        v.loads[kept] = i
+        if unit == LOAD:
             kept += 1
-        elif m.unit[k] != m.cpu[0]:
-            judge_answer(m.unit[k], k, n, event)
+        elif unit == DROP and len(v.answer) > 0:
+            v.answer[i] = -1
+        elif unit >= SUBSTITUTE and len(v.answer) > 0 and stands_in(unit - SUBSTITUTE, c, m):
+            v.answer[i] = unit - SUBSTITUTE + 1
+            stand_in(unit - SUBSTITUTE, c, m)
+        elif unit != m.cpu[0]:
+            judge_answer(unit, k, n, event)
     if m.unit[n] != LOAD:
         judge_answer(m.unit[n], n, n, event)
     return kept
+
+
+def may_stand_in(c: Slots, m: Missing) -> None:
+    """Into m.here the residents of the event's layer that may stand in for what is missing, into m.busy whether the event requests them."""
+    begin, n = m.obj[0] // m.experts[0] * m.experts[0], 0
+    for o in range(begin, begin + m.experts[0]):
+        if stands_in(o, c, m):
+            m.here[n] = o
+            m.busy[n] = 1 - c.free[o]
+            n += 1
+    m.n_here[0] = n
+
+
+def stands_in(o: int, c: Slots, m: Missing) -> bool:
+    """Whether object `o` may stand in for a missing expert of the event: resident, of the same layer, and arrived as far as no clock need
+    say so, which what a prefetch brought has not until an event requests it."""
+    begin = m.obj[0] // m.experts[0] * m.experts[0]
+    known = o >= begin and o < begin + m.experts[0] and c.resident[o] != 0
+    return known and (len(c.brought) == 0 or c.brought[o] == 0)
+
+
+def stand_in(o: int, c: Slots, m: Missing) -> None:
+    """`o` computes for a missing expert: the event pins it."""
+    m.stood[1] += 1
+    if c.free[o]:
+        c.free[o] = 0
+        m.extra[m.stood[0]] = o
+        m.stood[0] += 1
+
+
+def stamp_stand_ins(event: int, q: Stream, v: Verdicts, c: Slots, s: Any, x: Extras) -> None:
+    """Behind the occurrences: each use of what stands in, in the order of the requests that it stands in for."""
+    for i in range(q.ptr[event], q.ptr[event + 1]):
+        if v.answer[i] > 0 and c.resident[v.answer[i] - 1]:
+            use(s, v.answer[i] - 1, event, x)
+            c.free[v.answer[i] - 1] = 1  # a prefetch pins it again
 
 
 def judge_answer(out: int, k: int, n: int, event: int) -> None:
@@ -198,10 +265,15 @@ def judge_answer(out: int, k: int, n: int, event: int) -> None:
     raise ValueError("not a legal answer")
 
 
-def computed(rank: int, first: int, hits: int, before: int, q: Stream, v: Verdicts) -> int:
-    """The expert of that rank in computed order: hits in request order, then loads in issue order."""
+def computed(rank: int, first: int, hits: int, before: int, q: Stream, v: Verdicts, m: Missing) -> int:
+    """The expert of that rank in computed order: hits in request order, what stands in beside them, then loads in issue order."""
+    extra = 0
+    if len(v.answer) > 0:
+        extra = m.stood[0]
+    if rank >= hits + extra:
+        return q.obj[v.loads[before + rank - hits - extra]]
     if rank >= hits:
-        return q.obj[v.loads[before + rank - hits]]
+        return m.extra[rank - hits]  # type: ignore[no-any-return]
     i = first
     while rank > 0 or not v.hit[i]:
         rank -= v.hit[i]
@@ -209,12 +281,14 @@ def computed(rank: int, first: int, hits: int, before: int, q: Stream, v: Verdic
     return q.obj[i]
 
 
-def prefetch(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: Extras) -> None:
+def prefetch(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: Extras, m: Missing) -> None:
     """Guesses that are not resident, while room can be made without the event's experts and without each other."""
     pinned = 0
     for i in range(q.ptr[event], q.ptr[event + 1]):
         pinned += c.resident[q.obj[i]] * x.size_bytes[q.obj[i]]
         c.free[q.obj[i]] = 0
+    if len(v.answer) > 0:
+        pinned += pinned_stand_ins(c, x, m)
     for j in range(q.guess_ptr[event], q.guess_ptr[event + 1]):
         o = q.guess_obj[j]
         if c.resident[o] or pinned + x.size_bytes[o] > room:
@@ -222,7 +296,7 @@ def prefetch(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x:
         while c.count[USED] + x.size_bytes[o] > room:
             out = victim(s, c.free, event, x)
             if not may_leave(out, c):
-                judge(out, event, q, c, x)
+                judge(out, event, q, v, c, x, m)
             evict(out, -1 - j, event, v, c, s, x)
         admit(o, event, c, s, x)
         pinned += x.size_bytes[o]
@@ -232,14 +306,28 @@ def prefetch(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x:
         c.free[q.guess_obj[j]] = c.resident[q.guess_obj[j]]
     for i in range(q.ptr[event], q.ptr[event + 1]):
         c.free[q.obj[i]] = c.resident[q.obj[i]]
+    if len(v.answer) > 0:
+        for n in range(m.stood[0]):
+            c.free[m.extra[n]] = c.resident[m.extra[n]]
 
 
-def promote(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: Extras) -> None:
+def pinned_stand_ins(c: Slots, x: Extras, m: Missing) -> int:
+    """Pins what stands in and the event does not request; its bytes."""
+    pinned = 0
+    for j in range(m.stood[0]):
+        pinned += c.resident[m.extra[j]] * x.size_bytes[m.extra[j]]
+        c.free[m.extra[j]] = 0
+    return pinned
+
+
+def promote(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: Extras, m: Missing) -> None:
     """What a buffer holds for this event and it requests takes a place in the cache, as far as others can leave."""
     for i in range(q.ptr[event], q.ptr[event + 1]):
         c.free[q.obj[i]] = 0
         if len(q.following) > 0:
             x.next_use[q.obj[i]] = q.following[i]
+        if len(q.mass) > 0:
+            x.gate[q.obj[i]] = q.mass[i]
     for i in range(q.ptr[event], q.ptr[event + 1]):
         o, out = q.obj[i], 0
         if c.resident[o] or c.until[o] != q.run_event[event]:
@@ -248,7 +336,7 @@ def promote(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: 
         while out >= 0 and c.count[USED] + x.size_bytes[o] > room:
             out = victim(s, c.free, event, x)
             if not may_leave(out, c):
-                judge(out, event, q, c, x)
+                judge(out, event, q, v, c, x, m)
             else:
                 evict(out, i, event, v, c, s, x)
         if out >= 0:

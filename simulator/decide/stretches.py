@@ -48,11 +48,13 @@ def _between(requests: Requests, decisions: Decisions, guesses: Guesses, begin: 
     first, last = int(requests.ptr[begin]), int(requests.ptr[end])
     loads = within(decisions.loads, first, last)
     evicted, emptied = within(decisions.evicted_for, first, last), within(decisions.emptied, begin, end)
+    stands = within(decisions.stands, first, last)
     mine = replace(
         decisions, hit=decisions.hit[first:last], wait=decisions.wait[first:last], loads=_from(decisions.loads[loads], first),
         cpu=_from(decisions.cpu[within(decisions.cpu, first, last)], first), evicted=decisions.evicted[evicted],
         evicted_for=_from(decisions.evicted_for[evicted], first), used=decisions.used[begin:end],
-        emptied=_from(decisions.emptied[emptied], begin),
+        emptied=_from(decisions.emptied[emptied], begin), dropped=_from(decisions.dropped[within(decisions.dropped, first, last)], first),
+        stands=_from(decisions.stands[stands], first), stands_by=decisions.stands_by[stands],
     )  # fmt: skip
     none = Guesses(guesses.ptr[begin : end + 1], guesses.obj, guesses.buffered)
     return Stretch(begin, end, _asked(requests, begin, end), mine, none, loads)

@@ -34,6 +34,8 @@ def behind(
         evicted_for=np.where(cause >= 0, cause - request, cause + guess), used=decisions.used[event:],
         fresh=decisions.fresh[own].astype(np.int64) - request, fresh_by=decisions.fresh_by[own].astype(np.int64) - guess,
         begins=begins, emptied=_from(decisions.emptied, event), met=met, buffered=buffered,
+        dropped=_from(decisions.dropped, request), stands=_from(decisions.stands, request),
+        stands_by=decisions.stands_by[decisions.stands >= request],
     ), later  # fmt: skip
 
 

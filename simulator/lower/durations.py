@@ -111,6 +111,30 @@ def _both_ways(costs: Costs) -> Callable[[Ints, Ints], Ints]:
     return both
 
 
+class Spared(NamedTuple):
+    """What a miss rule's answers change of the launches."""
+
+    tokens: Ints  # [requests] token slots; of a hit with those of the experts that it stands in for
+    gone: Ints  # [events] how many experts fewer are read than are requested
+    gone_slots: Ints  # [events] token slots that nobody computes
+
+
+def spared(requests: Requests, decisions: Decisions) -> Spared:
+    """What stands in and the event requests, too, computes both at once; what it does not request is one expert more."""
+    event, n = requests.event_of_request, requests.n_objects
+    keys = event * n + requests.obj
+    wanted = event[decisions.stands] * n + decisions.stands_by
+    order = np.argsort(keys, kind="stable")
+    at = order[np.minimum(np.searchsorted(keys, wanted, sorter=order), max(len(keys) - 1, 0))] if len(keys) else wanted
+    own, tokens = keys[at] == wanted, requests.tokens.astype(np.int64)
+    np.add.at(tokens, at[own], requests.tokens[decisions.stands[own]])
+    beside = np.unique(wanted[~own]) // n
+    events = requests.n_events
+    unread = np.bincount(event[np.concatenate((decisions.dropped, decisions.stands))], minlength=events)
+    slots = np.bincount(event[decisions.dropped], requests.tokens[decisions.dropped], events).astype(np.int64)
+    return Spared(tokens, unread - np.bincount(beside, minlength=events), slots)
+
+
 class OnCpu(NamedTuple):
     """What the CPU computes of each event, int64 [events]; all empty when it computes nothing in the run."""
 

@@ -1,7 +1,8 @@
 """Which bytes enter and leave a memory when: what decisions reserve and free, for an executor that models occupancy.
 
 When the decisions of an event are made, its victims leave, and what it requests out of a buffer moves into a slot. A victim that the event
-itself requests leaves when the load that takes its room is issued. A load reserves its slot when it is issued.
+itself requests, or that stands in for what it requests, leaves when the load that takes its room is issued. A load reserves its slot when
+it is issued.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ class Occupancy:
         size = np.repeat(expert_bytes, n // len(expert_bytes)).tolist()
         group = (np.arange(n) * groups // n if decisions.group is None else decisions.group).tolist()
         event = event_of_cause(requests, guesses, decisions.evicted_for)
-        own = np.isin(event * n + decisions.evicted, requests.event_of_request * n + requests.obj)
+        asked = requests.event_of_request * n + requests.obj
+        beside = requests.event_of_request[decisions.stands] * n + decisions.stands_by
+        own = np.isin(event * n + decisions.evicted, np.concatenate((asked, beside)))
         load_of = dict(zip(decisions.loads.tolist(), range(len(decisions.loads))))
 
         def moved(where: Ints, obj: Ints) -> Bytes:

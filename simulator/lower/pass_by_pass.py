@@ -49,7 +49,7 @@ class Lowered:
 
     def add(self, size: PassSize, requests: Requests, decisions: Decisions, guesses: Guesses, loads: Loading) -> None:
         """The next pass, numbered from its own beginning; but `fresh_by` are guesses of the run."""
-        work = work_of(self.costs, requests, decisions, guesses, loads, self.with_cpu, [size])
+        work = work_of(self.costs, requests, decisions, guesses, loads, self.with_cpu, [size], with_gone=True)
         self.costs.sizes.append(size)
         if not self._sizes:
             self._begin(size, requests.most_slots)

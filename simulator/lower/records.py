@@ -72,7 +72,7 @@ class Work(NamedTuple):
 
     ptr: Any  # [events + 1] into obj
     obj: Any  # [requests]
-    tokens: Any  # [requests]
+    tokens: Any  # [requests] of a hit with those of the experts that it stands in for
     slot_ptr: Any  # [events + 1] token slots of earlier events
     loads: Any  # [loads] into obj
     load_ps: Any  # [loads] time on the link
@@ -97,6 +97,9 @@ class Work(NamedTuple):
     guess_up_ps: Any  # [guesses] as load_up_ps
     fresh: Any  # [fresh] requests that hit what a guess brought, for the first time
     fresh_by: Any  # [fresh] that guess
+    gone: Any  # [events] of the experts requested, how many fewer are read, because another stands in or nobody computes them; empty where
+    #            that never happens
+    gone_slots: Any  # [events] token slots that nobody computes
 
 
 class Notes(NamedTuple):

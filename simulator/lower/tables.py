@@ -13,7 +13,7 @@ from simmoe.simulator.costs import Costs
 from simmoe.simulator.cpu_costs import WAITS
 from simmoe.simulator.decide.devices import rows_sent
 from simmoe.simulator.decide.gather import Requests
-from simmoe.simulator.lower.durations import Loading, on_cpu
+from simmoe.simulator.lower.durations import Loading, on_cpu, spared
 from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.pass_sizes import PassSize
@@ -61,10 +61,10 @@ def tables_of(costs: Costs, requests: Requests) -> tuple[Fixed, Tables]:
 
 def work_of(
     costs: Costs, requests: Requests, decisions: Decisions, guesses: Guesses, loads: Loading, with_cpu: bool = False,
-    sizes: Sequence[PassSize] | None = None,
+    sizes: Sequence[PassSize] | None = None, with_gone: bool = False,
 ) -> Work:  # fmt: skip
-    """What was asked and decided. with_cpu: the CPU computes experts in this run, though perhaps none of these decisions. sizes: of the
-    passes that the requests count (default: those of the run)."""
+    """What was asked and decided. with_cpu: the CPU computes experts in this run, though perhaps none of these decisions; with_gone: the
+    same of experts that nobody reads. sizes: of the passes that the requests count (default: those of the run)."""
     if requests not in _asked:
         each = np.ascontiguousarray(requests.tokens, np.uint32)
         _asked[requests] = small(requests.ptr), small(requests.obj), each, small(requests.use_ptr)
@@ -72,11 +72,14 @@ def work_of(
         _guessed[guesses] = small(guesses.ptr), small(guesses.obj)
     (ptr, obj, tokens, slot_ptr), (guess_ptr, guess_obj) = _asked[requests], _guessed[guesses]
     cpu = on_cpu(costs, requests, decisions, guesses, with_cpu, sizes)
+    gone = gone_slots = small(np.zeros(0, np.int64))
+    if with_gone or len(decisions.dropped) or len(decisions.stands):
+        tokens, gone, gone_slots = map(small, spared(requests, decisions))
     return Work(
         ptr, obj, tokens, slot_ptr, small(decisions.loads), loads.demand_ps, loads.demand_reads_ps, loads.demand_up_ps, decisions.wait,
         decisions.hit.view(np.int8), small(cpu.experts), small(cpu.slots), *cpu[2:], guess_ptr, guess_obj, decisions.issued.view(np.int8),
         _sent(costs, requests), loads.guess_ps, loads.guess_reads_ps, loads.guess_up_ps,
-        small(decisions.fresh), small(decisions.fresh_by),
+        small(decisions.fresh), small(decisions.fresh_by), gone, gone_slots,
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +28,10 @@ class Buffered(NamedTuple):
     promoted: Ints  # requests that hit one of them, which then takes a slot
 
 
+def _none() -> Ints:
+    return np.zeros(0, np.int64)
+
+
 @dataclass(frozen=True)
 class Decisions:
     """Issue records of a whole run, by request, guess and event."""
@@ -36,7 +40,7 @@ class Decisions:
     wait: Ints  # [requests] a load is issued when the first `wait` experts of its event, in computed order, have ended
     issued: npt.NDArray[np.bool_]  # [guesses] prefetched
     loads: Ints  # [loads] requests that are loaded, in order
-    cpu: Ints  # requests that the CPU computes; those that are no hit are loaded or here
+    cpu: Ints  # requests that the CPU computes; those that are no hit are loaded, here, or dropped, or another expert stands in for them
     evicted: Ints  # [evictions] object, in order of eviction
     evicted_for: Ints  # [evictions] request that takes the room; -1 - guess for a prefetch
     used: Ints  # [events] resident bytes at the end of the event
@@ -52,3 +56,6 @@ class Decisions:
     start: str = "cold"  # how the slots were before the first event that was decided: warm, cold, warm in part
     met: Flags | None = None  # [objects] was resident before the first event, since slots were emptied
     buffered: Buffered | None = None
+    dropped: Ints = field(default_factory=_none)  # requests that the miss rule left out: nobody computes them
+    stands: Ints = field(default_factory=_none)  # requests for which a resident expert of the same layer computes
+    stands_by: Ints = field(default_factory=_none)  # that object

@@ -65,6 +65,10 @@ class Counts:
     placed: int = 0  # of on_cpu: for experts that the placement left to the CPU
     write_back_bytes: int = 0  # evicted experts copied back; not in bytes
     carried: int = 0  # of placed: carried over the link for one pass and computed on the device
+    substituted: int = (
+        0  # a resident expert of the same layer computed in their place; this and the next: by the miss rule
+    )
+    dropped: int = 0  # nobody computed them
 
     @property
     def of_device(self) -> int:
@@ -73,5 +77,6 @@ class Counts:
 
     @property
     def hit_rate(self) -> float | None:
-        """Of the requests for experts that the placement left to the device; what a miss rule sends to the CPU is a miss."""
+        """Of the requests for experts that the placement left to the device; what a miss rule sends to the CPU, replaces or
+        drops is a miss."""
         return self.hits / self.of_device if self.of_device else None

@@ -49,7 +49,9 @@ ON_CPU = {  # never called without experts on the CPU
     "op_cpu_first", "op_cpu_last", "settle_cpu", "run_cpu", "op_carry", "op_carried",
 }  # fmt: skip
 HOPS = {"first_hop"}  # never called without a hop before the link
-RULED = {"not_ruled"}  # never called without a miss rule
+RULED = {  # never called without a miss rule
+    "not_ruled", "note_gates", "stamp_stand_ins", "pinned_stand_ins", "may_stand_in", "stands_in", "stand_in",
+}  # fmt: skip
 HOST_ONLY = {"init"}  # runs once, before the kernel
 
 

@@ -174,7 +174,10 @@ def _of(kind: int, what: Any) -> int | None:
 def _layer(mine: list[Any], column: int, event: int, work: Any, rows: list[Any]) -> Iterator[str]:
     asked = list(range(work.ptr[event], work.ptr[event + 1]))
     on_cpu = work.cpu_count[event] if len(work.cpu_ps) else 0
-    slots = sum(work.tokens[i] for i in asked) - (work.cpu_slots[event] if len(work.cpu_ps) else 0)
+    slots = work.slot_ptr[event + 1] - work.slot_ptr[event] - (work.cpu_slots[event] if len(work.cpu_ps) else 0)
+    wanted = len(asked) - on_cpu
+    if len(work.gone):
+        wanted, slots = wanted - work.gone[event], slots - work.gone_slots[event]
     late = Counter((n, guess) for kind, what in mine if kind == READY for n, guess in what[3])
     alone = Counter((what[1], what[2]) for kind, what in mine if kind == LATE)
     if late != alone:
@@ -183,9 +186,9 @@ def _layer(mine: list[Any], column: int, event: int, work: Any, rows: list[Any])
     taken = sum(
         what[2] + sum(n for n, _ in what[3]) if kind == READY else what[1] * (kind == ONE) for kind, what in mine
     )
-    if (count, taken) != (len(asked) - on_cpu, slots):
+    if (count, taken) != (wanted, slots):
         yield (
-            f"layer column {column}: {count} experts with {taken} token slots are computed where {len(asked) - on_cpu} with {slots} "
+            f"layer column {column}: {count} experts with {taken} token slots are computed where {wanted} with {slots} "
             "were asked for"
         )
     for kind, what in mine:

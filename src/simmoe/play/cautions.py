@@ -13,6 +13,7 @@ from simmoe.play import asked, popularity
 from simmoe.play.identity import sees_the_future
 from simmoe.play.plan import UNITS, Plan, cached, counts_use, memory_of, placed, streamed
 from simmoe.play.usual_runtime import maker, usual_runtime
+from simmoe.simulator.decide.missing import changes_output
 from simmoe.simulator.link_time import about_links, pinned_experts
 from simmoe.simulator.naming import named
 from simmoe.simulator.nouns.trace import PREFILL
@@ -34,7 +35,7 @@ def cautions(workload: Workload, plan: Plan) -> list[str]:
     model = [workload.model.caution] * bool(workload.model.caution)
     return [
         *workload.text.notes, *_of_trace(workload), *model, *foresight(workload, plan), *_counts_other_experts(workload, plan),
-        *_leaves_none(workload, plan), *_asks_for_more(workload, plan), *_does_not_fit(workload, plan),
+        *_changes_output(workload, plan), *_leaves_none(workload, plan), *_asks_for_more(workload, plan), *_does_not_fit(workload, plan),
         *_prompts_on_the_cpu(workload, plan), *_no_clock(workload), *_full_page_cache(workload, plan),
         *_pinned(workload, plan), *of_machine(workload, plan),
     ]  # fmt: skip
@@ -108,6 +109,20 @@ def _counts_other_experts(workload: Workload, plan: Plan) -> list[str]:
                 f"{said}, by its {key} {str(one)[:12]} in place of {str(two)[:12]}: equal numbers are not equal experts"
             ]
     return []
+
+
+def _changes_output(workload: Workload, plan: Plan) -> list[str]:
+    """Whether the miss rule leaves experts out, or has others in their place; and whether it goes by weights that the trace has not."""
+    rule, name = policies.load("miss", plan.miss), Path(named(plan.miss).name).stem
+    notes = list[str]()
+    if changes_output(rule):
+        said = f"{name} changes what the model says, so its speed is not at equal quality"
+        notes = [
+            f"{said}. Quality is not simulated: the offload runtime measures it on trained models (docs/offload.md)"
+        ]
+    if "gate" in getattr(rule, "NEEDS", ()) and workload.trace.gate_weights is None:
+        notes.append(f"The routing has no gate weights: to {name} a token gives each of its experts the same")
+    return notes
 
 
 def _leaves_none(workload: Workload, plan: Plan) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 from simmoe.play.workload import Workload
 from simmoe.simulator.arrays import Flags, Ints
 from simmoe.simulator.decide.stretches import stretches
+from simmoe.simulator.lower.durations import spared
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.run import Counts
@@ -68,6 +69,11 @@ def _decode_traffic(
         column = requests.obj[mine] // workload.trace.n_experts
         memory += int(expert_bytes[column].sum())
         flops += int((expert_flops[column] * requests.tokens[mine]).sum())
+        if len(decided.dropped) or len(decided.stands):
+            less, at = spared(requests, decided), decode_passes[requests.event_pass]
+            column = requests.event_layer[at]
+            memory -= int((expert_bytes[column] * less.gone[at]).sum())
+            flops -= int((expert_flops[column] * less.gone_slots[at]).sum())
     return memory, flops
 
 

@@ -119,9 +119,9 @@ class WhenMissing(NamedTuple):
 def missing_of(workload: Workload, plan: Plan) -> WhenMissing:
     """Raises UserError where the machine states no CPU though the plan needs one."""
     module, costs = policies.load("miss", plan.miss), workload.costs
-    arguments.given("miss", plan.miss, module)
+    told = arguments.as_whole(arguments.given("miss", plan.miss, module))
     loads_all = policy_file.does_nothing(module, SERVE)
-    rule = None if loads_all else priced(module, costs, workload.requests)
+    rule = None if loads_all else priced(module, costs, workload.requests, told)
     tier = None
     if plan.page_cache_bytes and rule is not None:
         near_ps = np.array([load_ps(int(b), costs.hw, cached=True) for b in workload.model.expert_bytes], np.int64)

@@ -246,9 +246,9 @@ class Run:
 
 
 def _counted(counts: Counts) -> dict[str, int]:
-    """What is counted; `carried` only where something was."""
-    found = asdict(counts)
-    return found if counts.carried else {name: n for name, n in found.items() if name != "carried"}
+    """What is counted; what seldom is, only where something was."""
+    seldom = ("carried", "substituted", "dropped")
+    return {name: n for name, n in asdict(counts).items() if n or name not in seldom}
 
 
 def versions() -> dict[str, str]:

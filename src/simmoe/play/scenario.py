@@ -242,7 +242,9 @@ class Scenario:
     miss: str = option(
         Policy(told=True), "fetch", group=POLICY, metavar=NAME,
         help="a missing expert: fetch (load it, default), cpu (compute it there), idle_cheaper (the quicker of both for each "
-        "expert alone), balanced (the missing experts of a layer are split so that link and CPU end together), or a file",
+        "expert alone), balanced (the missing experts of a layer are split so that link and CPU end together); or, which "
+        "changes the output, drop=10% (left out below that share of gate weight), substitute or cache_aware=50% (a resident expert in its "
+        "place); or a file",
     )  # fmt: skip
     placement: str | None = option(
         Policy(told=True), None, group=POLICY, metavar="NAME=N", off=True,

@@ -12,6 +12,7 @@ from simmoe.play.arrivals import arrival_ps
 from simmoe.play.plan import Plan, asked_of_prefetch, check_prefetch, missing_of, placed, told_of_eviction
 from simmoe.play.replay import decide_named
 from simmoe.play.workload import Workload
+from simmoe.policies import arguments
 from simmoe.simulator.decide import policy_file
 from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.decide.gather import Requests
@@ -116,11 +117,12 @@ def _decider(workload: Workload, plan: Plan, missing: Missing, player: Player) -
 def _missing(workload: Workload, plan: Plan) -> Missing:
     """Who serves what is missing. Raises UserError where the machine states no CPU though the plan needs one."""
     module, trace = policies.load("miss", plan.miss), workload.trace
+    told = arguments.as_whole(arguments.given("miss", plan.miss, module))
     rule = None
     if not policy_file.does_nothing(module, SERVE):
         rows = sorted(max(len(step.rows) for step in steps) for steps in steps_of(trace))
         most = sum(rows[-(workload.max_batch or 1) :]) * trace.top_k
-        rule = priced_for(module, workload.costs, np.zeros(0, np.int64), trace.n_experts, most)
+        rule = priced_for(module, workload.costs, trace.n_experts, most, told)
     return Missing(None if plan.placement is None else placed(workload, plan), rule)
 
 

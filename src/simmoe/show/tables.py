@@ -107,7 +107,7 @@ def show_run(run: Run, found: list[Tried], on: str, files: list[str], out: Scree
 
 
 def not_of_the_device(run: Run) -> str:
-    """What the hit rate leaves out, and what of the misses the miss rule sent to the CPU; empty where the CPU computes nothing."""
+    """What the hit rate leaves out, and which of the misses the miss rule had not loaded; empty where there are none of either."""
     of, said = run.decode, list[str]()
     if of.placed:
         said.append(
@@ -117,6 +117,10 @@ def not_of_the_device(run: Run) -> str:
         said.append(
             f"the miss rule sent {sent / of.of_device:.1%} of the{' other' * bool(of.placed)} requests to the CPU"
         )
+    if of.substituted:
+        said.append(f"the miss rule replaced {of.substituted / of.of_device:.1%} of the requests by resident experts")
+    if of.dropped:
+        said.append(f"the miss rule dropped {of.dropped / of.of_device:.1%} of the requests")
     return f"In decode {'; '.join(said)}." if said else ""
 
 
