@@ -17,6 +17,8 @@ from simmoe.workloads.oracle_moe.backbone import Experts
 
 PAGE, LINE = 4096, 64  # bytes: what unbuffered reads ask for; where a part of an expert may start
 Bytes = npt.NDArray[np.uint8]
+Ids = npt.NDArray[np.integer[Any]]
+Floats = npt.NDArray[np.floating[Any]]
 
 
 class Weights(NamedTuple):

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
-from simmoe.workloads.offload.layout import Bytes, Layout, image_of
-from simmoe.workloads.offload.record import Ids, Log, Played
+from simmoe.workloads.offload.layout import Bytes, Ids, Layout, image_of
+from simmoe.workloads.offload.record import Log, Played
+from simmoe.workloads.offload.rounding import low_bytes
 from simmoe.workloads.offload.runtime import Options, Runtime
 from simmoe.workloads.offload.samples import Sampler
 from simmoe.workloads.offload.synthetic import Dense
@@ -33,8 +34,18 @@ class Offloaded(nn.Module):
 
     def forward(self, x: Tensor, routing: Routing) -> Tensor:
         ids = routing.experts.flatten(0, 1).numpy()  # (N, k)
-        y = self.runtime.layer(self.column, x.flatten(0, 1), ids).view(*routing.experts.shape, -1)  # (B, T, k, d)
-        return (y * routing.weights.unsqueeze(-1)).sum(2)  # (B, T, d)
+        gate = routing.gate.flatten(0, 1).numpy().astype(np.float16)  # (N, k), as a trace holds it
+        y = self.runtime.layer(self.column, x.flatten(0, 1), ids, gate).view(*routing.experts.shape, -1)  # (B, T, k, d)
+        weights = without(routing.weights, self.runtime.dropped) if self.runtime.dropped else routing.weights
+        return (y * weights.unsqueeze(-1)).sum(2)  # (B, T, d)
+
+
+def without(weights: Tensor, places: list[int]) -> Tensor:
+    """Weights (B, T, k) of which those places are 0; what is left of a token adds up to as much as before."""
+    kept = weights.clone()
+    kept.view(-1)[places] = 0
+    left = kept.sum(-1, keepdim=True)
+    return torch.where(left > 0, kept * weights.sum(-1, keepdim=True) / left, kept)
 
 
 def play_text(model: GPT, tokens: Ids, prefill: int, options: Options, widen: int = 1) -> Played:
@@ -126,8 +137,13 @@ def _played(runtime: Runtime, layer_index: Ids, weather: Weather) -> Played:
         hit=log.flags(),
         hits=log.hits,
         misses=log.misses,
+        on_cpu=log.on_cpu,
+        substituted=log.substituted,
+        dropped=log.dropped,
+        low=log.low,
         evictions=runtime.slots.evictions,
-        bytes=len(log.loads) * nbytes,
+        bytes=len(log.loads) * nbytes
+        + (log.low * low_bytes(runtime.layout, runtime.options.rule.low_bits) if runtime.options.rule else 0),
         expert_bytes=nbytes,
         peak_resident_bytes=log.most_resident * nbytes,
         loads=log.loads,

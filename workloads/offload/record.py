@@ -11,10 +11,9 @@ from torch import Tensor
 
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.workloads.format import trace as traces
+from simmoe.workloads.offload.layout import Floats, Ids
 from simmoe.workloads.offload.slots import Decision
 from simmoe.workloads.offload.weather import Weather
-
-Ids = npt.NDArray[np.integer[Any]]
 
 
 @dataclass
@@ -46,6 +45,13 @@ class Log:
     loads: list[tuple[int, int]] = field(default_factory=list)  # (event, object), prefetches included
     hits: int = 0
     misses: int = 0
+    on_cpu: int = 0
+    substituted: int = 0
+    dropped: int = 0
+    low: int = 0  # of the misses: copies of low precision
+    gates: list[list[Floats]] = field(
+        default_factory=list
+    )  # [passes][layers] of (rows, k); no layers where nothing is given
     most_resident: int = 0  # slots
     logits: list[Tensor] = field(default_factory=list)  # [passes]
     samples: Samples = field(default_factory=Samples)
@@ -57,15 +63,21 @@ class Log:
         self.position.append(position)
         self.ids.append([])
         self.hit.append([])
+        self.gates.append([])
 
-    def event(self, column: int, ids: Ids, decision: Decision, resident: int) -> None:
+    def event(self, column: int, ids: Ids, gate: Floats | None, decision: Decision, resident: int) -> None:
         """What MoE layer `column` asked and what was decided."""
         number = len(self.decide_ns)
         self.ids[-1].append(ids)
+        self.gates[-1] += [] if gate is None else [gate]
         self.hit[-1].append([placed.obj - column * self.n_experts for placed in decision.hits])
         self.loads += [(number, placed.obj) for placed in (*decision.loads, *decision.prefetches)]
         self.hits += len(decision.hits)
-        self.misses += len(decision.loads)
+        self.misses += len(decision.loads) + len(decision.low)
+        self.on_cpu += len(decision.on_cpu)
+        self.substituted += len(decision.instead)
+        self.dropped += len(decision.dropped)
+        self.low += len(decision.low)
         self.most_resident = max(self.most_resident, resident)
 
     def flags(self) -> npt.NDArray[np.bool_]:
@@ -87,10 +99,17 @@ class Log:
                 phase=np.array(self.phase, np.int8),
                 sequence=np.concatenate(self.sequence).astype(np.int32),
                 position=np.concatenate(self.position).astype(np.int32),
+                gate_weights=self._gate_weights(),
                 meta=meta | ({"null_experts": True} if no_expert else {}),
             ),
             "recorded trace",
         )
+
+    def _gate_weights(self) -> npt.NDArray[np.float16] | None:
+        """[tokens, layers, k], where every event was given them."""
+        if not all(self.gates):
+            return None
+        return np.concatenate([np.stack(layers, 1) for layers in self.gates]).astype(np.float16)
 
 
 @dataclass(frozen=True)
@@ -101,6 +120,10 @@ class Played:
     hit: npt.NDArray[np.bool_]  # [tokens, layers, k]
     hits: int
     misses: int
+    on_cpu: int
+    substituted: int
+    dropped: int
+    low: int  # of the misses: copies of low precision
     evictions: int
     bytes: int
     expert_bytes: int  # of one expert, as stored

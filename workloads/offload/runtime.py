@@ -14,8 +14,10 @@ from torch import Tensor
 from simmoe.simulator.errors import UserError
 from simmoe.workloads.offload.copier import Copier, Throttle, Ticket
 from simmoe.workloads.offload.eviction import Events, policy
-from simmoe.workloads.offload.layout import Bytes, Layout, aligned, ffn
-from simmoe.workloads.offload.record import Ids, Log
+from simmoe.workloads.offload.layout import Bytes, Floats, Ids, Layout, Weights, aligned, ffn
+from simmoe.workloads.offload.missing import Asker, Rule
+from simmoe.workloads.offload.record import Log
+from simmoe.workloads.offload.rounding import rounded
 from simmoe.workloads.offload.slots import Decision, Placed, Slots
 from simmoe.workloads.offload.store import FileStore, MemoryStore
 
@@ -28,6 +30,7 @@ class Options:
 
     budget_bytes: int | None = None  # None = everything resident before the run
     policy: str = "lru"
+    rule: Rule | None = None  # what happens to a missing expert; None = it is loaded
     overlap: bool = True  # False: each load waits for the launch before it
     bytes_per_s: int | None = None  # of the link, None = as fast as it copies
     latency_ns: int = 0
@@ -51,8 +54,8 @@ class Turn:
     """The loads of one event: what has been issued, and what an expert must end first for."""
 
     def __init__(self, decision: Decision, overlap: bool) -> None:
-        self.hits, self.loads, self.overlap = decision.hits, decision.loads, overlap
-        self.computed = [placed.obj for placed in (*decision.hits, *decision.loads)]
+        self.hits, self.loads, self.overlap = [*decision.hits, *decision.stand_ins], decision.loads, overlap
+        self.computed = [placed.obj for placed in (*self.hits, *decision.loads)]
         self.prefetches = decision.prefetches
         self.issued = 0
         self.ended: set[int] = set()
@@ -78,7 +81,10 @@ class Runtime:
     def __init__(self, layout: Layout, image: Bytes, log: Log, scale: int, options: Options) -> None:
         self.layout, self.options, self.log, self.scale = layout, options, log, scale
         count = options.slots(len(image), layout.nbytes)
-        self.slots = Slots(count, policy(options.policy, options.future, options.seed))
+        asker = Asker(options.rule, len(image), log.n_experts) if options.rule else None
+        self.slots = Slots(count, policy(options.policy, options.future, options.seed), layout.nbytes, asker)
+        self.image, self.low = image, dict[int, Weights]()  # copies of low precision that have been made
+        self.dropped: list[int] = []  # places of the latest event that nobody computed
         self.memory = aligned(count + (SPARE if options.sample else 0), layout.nbytes)
         self.views = [layout.views(row) for row in self.memory]
         self.tickets: dict[int, Ticket] = {}  # of the latest load of each object
@@ -97,18 +103,28 @@ class Runtime:
         self.copier.close()
         self.store.close()
 
-    def layer(self, column: int, x: Tensor, ids: Ids) -> Tensor:
-        """Outputs of the routed experts of one MoE layer: x (N, d) and ids (N, k), -1 = slot unused, to (N, k, d)."""
+    def layer(self, column: int, x: Tensor, ids: Ids, gate: Floats | None = None) -> Tensor:
+        """Outputs of the routed experts of one MoE layer: x (N, d) and ids (N, k), -1 = slot unused, to (N, k, d).
+
+        gate: (N, k), what the router gave each; a miss rule may ask.
+        """
         began = time.perf_counter_ns()
         places = self._places(column, ids)
         occurrences = (column * self.log.n_experts + ids[ids >= 0]).tolist()
+        if self.slots.asker is not None:
+            self.slots.asker.note(column, ids, gate)
         decision = self.slots.decide(occurrences, self._guesses())
         turn = Turn(decision, self.options.overlap)
-        self.log.event(column, ids, decision, len(self.slots.slot_of))
+        self.log.event(column, ids, gate, decision, len(self.slots.slot_of))
+        self.dropped = [place for obj in decision.dropped for place in places.pop(obj)]
+        for obj, other in decision.instead.items():
+            places[other] = places.get(other, []) + places.pop(obj)
         y = x.new_zeros(ids.size, x.shape[1])
         self.log.decide_ns.append(time.perf_counter_ns() - began)
         if self.options.overlap or not decision.loads:
             self._issue(turn)
+        for obj in (*decision.on_cpu, *decision.low):
+            self._apply(self._where_it_lies(obj, obj in decision.low), x, places[obj], ids.shape[1], y)
         self._compute(turn, x, places, ids.shape[1], y)
         return y.view(*ids.shape, -1)
 
@@ -129,11 +145,26 @@ class Runtime:
 
     def expert(self, slot: int, x: Tensor, places: Sequence[int], k: int, y: Tensor) -> None:
         """The expert in `slot` on the rows of x that chose it; places are token * k + slot of the token, rows of y."""
+        self._apply(self.views[slot], x, places, k, y)
+
+    def _apply(self, weights: Weights, x: Tensor, places: Sequence[int], k: int, y: Tensor) -> None:
         if len(x) == 1:
-            y[places[0]] = ffn(x, self.views[slot], self.scale)[0]
+            row = ffn(x, weights, self.scale)[0]
+            for place in places:  # several where it stands in for another
+                y[place] = row
         else:
             at = torch.tensor(places)
-            y[at] = ffn(x[at // k], self.views[slot], self.scale)
+            y[at] = ffn(x[at // k], weights, self.scale)
+
+    def _where_it_lies(self, obj: int, low: bool) -> Weights:
+        """An expert that is computed without a slot: in the slow tier, or its copy of low precision."""
+        weights = self.layout.views(self.image[obj])
+        if not low:
+            return weights
+        if obj not in self.low:
+            assert self.options.rule is not None
+            self.low[obj] = rounded(weights, self.options.rule.low_bits)
+        return self.low[obj]
 
     def _issue(self, turn: Turn) -> None:
         for obj, slot, _ in turn.ready():

@@ -10,7 +10,7 @@ from argparse import SUPPRESS
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from simmoe.cli import explain, plan, trace_import, trace_synth
+from simmoe.cli import explain, offload, plan, trace_import, trace_synth
 from simmoe.cli.parser import Parser, add_scenario, integer
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.version import VERSION
@@ -79,6 +79,7 @@ def parser() -> Parser:
     _add_locality(commands)
     _add_trace(commands)
     _add_zoo(commands)
+    offload.add(commands)
     _add_model(commands)
     _add_hw(commands)
     _add_runtime(commands)
