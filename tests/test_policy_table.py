@@ -17,6 +17,7 @@ from simmoe.play.policy_table import USUAL
 from simmoe.show import screen
 from simmoe.simulator.errors import UserError
 from simmoe.workloads.format import trace as traces
+from simmoe.workloads.offload import measured
 from tests.test_house import ROOT
 
 pytestmark = pytest.mark.skipif("switch" not in traces.names(), reason="the bundled traces are not made yet")
@@ -43,7 +44,10 @@ def test_every_combination_is_a_run(table):
             HW, TRACE, eviction=eviction, scope=scope, prefetch=None if prefetch == "none" else prefetch, **BASE
         )
         assert (row.run.digest, row.tok_s, row.run.bytes_per_token) == (run.digest, run.tok_s, run.bytes_per_token)
-        assert row.hit_rate == run.decode.hits / run.decode.requests == run.decode.hit_rate and row.quality == "same"
+        assert (
+            row.hit_rate == run.decode.hits / run.decode.requests == run.decode.hit_rate and row.quality.said == "same"
+        )
+        assert row.waste == run.prefetched.wasted.bytes / run.bytes and (row.waste > 0) == (prefetch == "next_layer")
         low, high = row.band.hardware
         assert low <= row.tok_s <= high and low < high
     speeds = [row.tok_s for row in table.rows]
@@ -214,3 +218,28 @@ def test_a_mistake_is_one_line(words, line, capsys):
 def test_replaced_scenarios_of_rows_play_alike(table):
     row = chosen(table)[0]
     assert simmoe.run(replace(row.scenario)).digest == row.run.digest
+
+
+def test_quality_is_what_was_measured_of_that_rule_model_and_budget(monkeypatch, capsys):
+    meta = traces.load(TRACE).meta
+    slots = 54  # a quarter of 9 * 24 experts
+    row = {
+        "model": TRACE, "recipe_digest": meta["recipe_digest"], "rule": "substitute", "argument": {}, "low_bits": None, "eviction": "lru",
+        "slots": slots, "sequences": 8, "ratio": 1.25, "ratio_error": 0.01,
+    }  # fmt: skip
+    monkeypatch.setattr(measured, "rows", lambda *_: [row])
+    options = {"miss": ["fetch", "substitute", "drop=10%"], "eviction": "lru", "tokens": 200}
+    found = simmoe.compare_policies(HW, TRACE, **options, budget="25%")
+    said = {one.label: one.quality and one.quality.said for one in found.rows if one.scenario is not None}
+    assert said == {"fetch": "same", "substitute": "+25.00 %", "drop=10%": None}
+    by = {one["label"]: one["quality"] for one in found.to_json()["rows"]}
+    assert (
+        by["substitute"] == {"ratio": 1.25, "error": 0.01}
+        and by["drop=10%"] is None
+        and by["fetch"] == {"ratio": 1.0, "error": 0.0}
+    )
+    for other in ({"budget": "50%"}, {"budget": "25%", "scope": "layer"}):  # what was measured is one cache of 54
+        again = simmoe.compare_policies(HW, TRACE, **options, **other)
+        assert {one.label: one.quality for one in again.rows if one.scenario is not None}["substitute"] is None
+    assert main(["policies", *WORDS, "--eviction", "lru", "--miss", "fetch,substitute"]) == 0
+    assert "+25.00 %" in capsys.readouterr().out

@@ -176,8 +176,8 @@ def _add_policies(commands: Commands) -> None:
         "                       [--prefetch NAME,…] [--miss NAME,…] [--scope SCOPE,…] [--system NAME,…] [OPTION …]\n"
         "       simmoe policies check NAME|FILE",
         description="One row for each combination of the lists; without any: a few eviction policies. The memory for experts is a "
-        "quarter of them unless --budget or --memory says otherwise. All rows play the same passes. docs/policies.md says what each policy does. "
-        "check: plays an eviction policy, such as a file of yours, under a referee (docs/extending/eviction.md).",
+        "quarter of them unless --budget or --memory says otherwise. All rows play the same passes. docs/policies.md says what each policy "
+        "does. check: plays an eviction policy, such as a file of yours, under a referee (docs/extending/eviction.md).",
     )  # fmt: skip
     add_scenario(policies)
     policies.add_argument_group("output").add_argument("--json", action="store_true", help="print the rows as JSON")

@@ -14,6 +14,7 @@ from simmoe.play.gaps import BELADY, BOUNDS, BYPASS, Bar, Bars
 from simmoe.play.identity import is_bound
 from simmoe.play.plan import Plan
 from simmoe.play.popularity import Unplayed, unplayed
+from simmoe.play.quality import Quality, quality_of
 from simmoe.play.result import Run, versions
 from simmoe.play.run import play
 from simmoe.play.scenario import OPTIONS, Scenario, workload_options
@@ -58,8 +59,10 @@ class PolicyRow:
 
     @property
     def waste(self) -> float | None:
-        """Share of the bytes loaded in decode that no request used before they left."""
-        return None if self.run is None or self.run.plan.prefetch is not None else 0.0
+        """Share of the loaded bytes, prompts included, that left or met the end of the run without a request."""
+        if self.run is None:
+            return None
+        return self.run.prefetched.wasted.bytes / self.run.counts.bytes if self.run.counts.bytes else 0.0
 
     @property
     def gap_ms(self) -> dict[str, float | None]:
@@ -67,9 +70,9 @@ class PolicyRow:
         return {name: bar.gap_ms(self.run) if (bar := self.bars.get(name)) and self.run else None for name in BOUNDS}
 
     @property
-    def quality(self) -> str | None:
-        """`same` where the output is that of the model; None where it is another and was not measured."""
-        return None if self.run is None else "same"
+    def quality(self) -> Quality | None:
+        """How the output compares with the model's; None where it is another and was not measured."""
+        return None if self.run is None else quality_of(self.run)
 
     def to_json(self) -> dict[str, Any]:
         run, said = self.run, self.scenario
@@ -79,7 +82,8 @@ class PolicyRow:
         return {
             "system": system, **chosen, "bound": self.bound, "why_not": self.why_not, "hit_rate": self.hit_rate, "tok_s": self.tok_s,
             "range_tok_s": self.band and list(self.band.hardware), "bytes_per_token": run and run.bytes_per_token, "waste": self.waste,
-            "quality": self.quality, "gap_ms": self.gap_ms, "runtime": played.get("runtime", {}).get("name", IDEAL),
+           
+            "quality": None if self.quality is None else self.quality._asdict(), "gap_ms": self.gap_ms, "runtime": played.get("runtime", {}).get("name", IDEAL),
             "start": run and run.start, "resident": self.resident, "digest": run and run.digest,
         }  # fmt: skip
 

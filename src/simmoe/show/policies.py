@@ -20,8 +20,8 @@ COLUMNS = (
 )  # fmt: skip
 LEGEND = (
     "hit rate: share of the requests for experts in decode that find the expert on the device; range: tok/s at the ends of the figures' "
-    "ranges; waste: share of the loaded bytes that no request used; quality: same where the output is the model's, – where it is not and "
-    "was not measured; resident: share of all expert bytes that the device may hold"
+    "ranges; waste: share of the loaded bytes that no request used; quality: how much larger the perplexity is; same where the "
+    "output is the model's, – where it is another and was not measured; resident: share of all expert bytes that the device may hold"
 )
 GAPS = (
     f"Gaps in ms a token, – where a bound does not hold for the row. {GAP[BELADY]}: Belady's choice of the same scope, loading on demand "
@@ -76,6 +76,6 @@ def _cells(row: PolicyRow) -> tuple[str, ...]:
     gaps = [row.gap_ms[bound] for bound in BOUNDS]
     return (
         name, number(row.tok_s), ends, "–" if rate is None else f"{rate:.2%}", "–" if of is None else nbytes(of),
-        "–" if waste is None else f"{waste:.1%}", row.quality or "–", f"{row.resident:.1%}",
+        "–" if waste is None else f"{waste:.1%}", "–" if row.quality is None else row.quality.said, f"{row.resident:.1%}",
         *("–" if gap is None else f"{gap:.3g}" for gap in gaps),
     )  # fmt: skip
