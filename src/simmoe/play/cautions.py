@@ -83,7 +83,9 @@ def _fits(workload: Workload, plan: Plan) -> list[str]:
         return [f"{plan.scope} counted the first {counted.rows:,} of {counted.of_rows:,} tokens, which are not played"]
     if other is not None and traces.digest(popularity.counted_trace(other, workload.recorded)) != workload.trace_digest:
         return []
-    return [f"{FITTED} quotas are those of the very text that they are scored on: a bound. {FITTED}:TRACE counts another trace"]
+    return [
+        f"{FITTED} quotas are those of the very text that they are scored on: a bound. {FITTED}:TRACE counts another trace"
+    ]
 
 
 def _guesses_its_own_text(workload: Workload, plan: Plan) -> list[str]:

@@ -121,11 +121,11 @@ def _alone(trace: Any, names: Sequence[str], scope: str, options: Mapping[str, A
     played = first_tokens(rest, options.get("tokens"))
     sizes = _sizes(whole, options)
     requests, cold = requests_of(played), bool(options.get("cold_per_sequence"))
-    player = (
-        named("fast").player if len(requests.use_obj) * 4 >= WORTH_COMPILING and not compiled.missing() else Player()
-    )
-    fit = scope_for(scope, rest, counted, player=player)
-    made = _curves(played, requests, sizes, fit, cold, int(options.get("seed") or 0), player)
+    long = not compiled.missing() and 4 * len(requests.use_obj) >= WORTH_COMPILING
+    fit = scope_for(scope, rest, counted, player=named("fast").player if long else None)
+    made = _curves(played, requests, sizes, fit, cold, int(options.get("seed") or 0), Player())
+    if not compiled.missing() and _work(made, names) >= WORTH_COMPILING:
+        made.player = named("fast").player
     tell = {name: told(name, played, counted) for name in names}
     return CurveResult(played, sizes, scope, *_points(made, names, tell, played))
 
@@ -232,6 +232,13 @@ def _affordable(made: Curves, name: str, budgets: Sequence[int], most: int) -> S
     if each > most:
         some = some[np.linspace(0, len(some) - 1, max(most * len(some) // each, 8), dtype=np.int64)]
     return [budgets[n] for n in sorted({*np.flatnonzero(~slow).tolist(), *some.tolist()})]
+
+
+def _work(made: Curves, names: Sequence[str]) -> int:
+    """Requests that are looked at or played, about."""
+    steps = made.rooms(made.every_budget() or [made.least_budget])
+    small = sum(_played(group, name, mine) for name in names for group, mine in zip(made.groups, steps))
+    return small + 4 * len(made.requests.use_obj)
 
 
 def _played(group: Group, name: str, rooms: Ints) -> int:
