@@ -223,3 +223,15 @@ def test_to_cancel_gives_back_what_useless_prefetches_cost_on_a_saturated_link_b
     assert cancelled.hits == kept.hits and np.array_equal(cancelled.hit, kept.hit)
     few, fewer = (at("5GB/s", prefetch="dial=80%,lead=2", cancel=one) for one in (False, True))
     assert [round(one.tok_s, 1) for one in (few, fewer)] == [41.9, 42.4]
+
+
+def test_passes_that_become_known_one_by_one_withdraw_what_the_same_passes_withdraw_as_a_whole():
+    scenario = simmoe.Scenario(
+        "a100", "switch", tokens=600, budget="25%", prefetch="pregated=3", cancel=True, schedule="continuous", max_batch=2,
+        set=["link.bandwidth=8GB/s"],
+    )  # fmt: skip
+    workload = scenario.workload()
+    one = play(workload, scenario.plan(workload), named("plain"))
+    other = play(Workload(workload.hw, one.workload.trace, workload.model), one.plan, named("plain"))
+    assert one.clocks == other.clocks and one.prefetched == other.prefetched
+    assert one.prefetched.useful.count > 0
