@@ -103,6 +103,34 @@ def test_what_was_withdrawn_and_is_hit_after_all_is_loaded_when_it_is_asked_for(
     assert (counts.misses, counts.hits, counts.bytes, clocks.link_busy_ps) == (2, 2, 6, 60)
 
 
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_guess_for_a_later_event_stays_and_moves_up(name):
+    """Two layers: 1, 2 and 3 of layer 1 are guessed, then 1 of layer 0, for the next pass; event 1 asks for 0 of layer 1 at 44 ps."""
+    model = replace(MODEL, layers=MODEL.layers * 2)
+    case = Case(
+        HW, model, tiny_trace([[[0]], [[1]]], 6, n_layers=2), 12, prefetch=[[7, 8, 9, 1], [], [], []], cancel=True
+    )
+    clocks, counts, _, _ = run(case, named(name))
+    assert clocks.fate.tolist() == [0, 0, WITHDRAWN, 0]  # 9 would start at 46
+    assert clocks.end_ps.tolist() == [
+        66 + 2 + 2,
+        70 + 2 * 18 + 2,
+    ]  # 1 moves from 46 to 56, then what event 1 asks for to 66
+    assert (counts.misses, counts.hits, clocks.link_busy_ps) == (2, 2, 50)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_what_stays_keeps_its_order(name):
+    """6, which event 1 hits, stands before 1, which a later event asks for; 9 leaves the queue at 44 ps."""
+    model = replace(MODEL, layers=MODEL.layers * 2)
+    case = Case(
+        HW, model, tiny_trace([[[0]], [[1]]], 6, n_layers=2), 12, prefetch=[[8, 7, 9, 6, 1], [], [], []], cancel=True
+    )
+    clocks = run(case, named(name))[0]
+    assert clocks.fate.tolist() == [0, 0, WITHDRAWN, WAS_LATE, 0]
+    assert clocks.end_ps.tolist() == [56 + 2 + 2, 60 + 2 * 18 + 2]
+
+
 def test_a_result_says_what_became_of_the_prefetches(tmp_path):
     (tmp_path / "mine.py").write_text(
         "import numpy as np\n\n\ndef wanted(trace, ask):\n    return np.zeros(4, np.int64), np.array([1, 2, 3, 4])\n"
@@ -223,3 +251,15 @@ def test_to_cancel_gives_back_what_useless_prefetches_cost_on_a_saturated_link_b
     assert cancelled.hits == kept.hits and np.array_equal(cancelled.hit, kept.hit)
     few, fewer = (at("5GB/s", prefetch="dial=80%,lead=2", cancel=one) for one in (False, True))
     assert [round(one.tok_s, 1) for one in (few, fewer)] == [41.9, 42.4]
+
+
+def test_passes_that_become_known_one_by_one_withdraw_what_the_same_passes_withdraw_as_a_whole():
+    scenario = simmoe.Scenario(
+        "a100", "switch", tokens=600, budget="25%", prefetch="pregated=3", cancel=True, schedule="continuous", max_batch=2,
+        set=["link.bandwidth=8GB/s"],
+    )  # fmt: skip
+    workload = scenario.workload()
+    one = play(workload, scenario.plan(workload), named("plain"))
+    other = play(Workload(workload.hw, one.workload.trace, workload.model), one.plan, named("plain"))
+    assert one.clocks == other.clocks and one.prefetched == other.prefetched
+    assert one.prefetched.useful.count > 0

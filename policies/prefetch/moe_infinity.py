@@ -26,8 +26,9 @@ class Store:
     """The matrices, [stored, layers, experts]; the oldest makes room where there are too many."""
 
     def __init__(self, most: int, layers: int, n_experts: int) -> None:
-        self.count = np.zeros((0, layers, n_experts), np.int64)
-        self.unit, self.most, self.version = self.count, most, 0
+        self.count: Ints = np.zeros((0, layers, n_experts), np.int64)
+        self.unit: Ints = self.count
+        self.most, self.version = most, 0
 
     def add(self, matrix: Ints) -> None:
         length = np.maximum(np.sqrt((matrix * matrix).sum(1, keepdims=True).astype(float)), 1.0)
@@ -48,16 +49,15 @@ class Running:
     """The matrix of a sequence so far, and how alike the stored ones are."""
 
     def __init__(self, layers: int, n_experts: int) -> None:
-        self.matrix, self.dots, self.version = (
-            np.zeros((layers, n_experts), np.int64),
-            np.zeros((layers, 0), np.int64),
-            -1,
-        )
+        self.matrix: Ints = np.zeros((layers, n_experts), np.int64)
+        self.dots: Ints = np.zeros((layers, 0), np.int64)
+        self.version = -1  # of the store that `dots` are of
 
     def _cosines(self) -> Ints:
         """int64 [layers, stored], of parts UNIT * ONE."""
         length = np.sqrt(np.maximum((self.matrix * self.matrix).sum(1), 1).astype(float))
-        return self.dots * np.rint(ONE / length).astype(np.int64)[:, None]
+        weight: Ints = np.rint(ONE / length).astype(np.int64)
+        return self.dots * weight[:, None]
 
     def nearest(self, store: Store, use: Ints) -> Ints:
         """Takes a pass in; [layers] the matrix that is nearest when the pass has ended each layer."""

@@ -57,7 +57,8 @@ class Spans:
         self.carried.append((event, start, lasts))
 
 
-class Amount(NamedTuple):
+@dataclass(frozen=True)
+class Amount:
     """Some prefetches."""
 
     count: int = 0

@@ -214,7 +214,7 @@ class Run:
         where, requests = self.where_ps(), self.requests
         shares = {"devices": self.devices()} if self.plan.device_budgets else {}
         notes = {"notes": self.notes} if self.notes else {}
-        early = {name: one._asdict() for name, one in self.prefetched._asdict().items()}
+        early = {name: asdict(one) for name, one in self.prefetched._asdict().items()}
         emits = {} if self.workload.trace.emitted is None else {"emitted": self.emitted}
         return {
             "schema": RESULT_SCHEMA, "kind": "simulated", "engine": self.engine, "versions": versions(), "scenario": self.scenario(),
