@@ -68,13 +68,10 @@ def system(data: object, where: str, folder: Path = FOLDER) -> System:
             f"{where}: options is {options!r:.80}; name the options that the system sets, such as {{eviction: lru}}"
         )
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), default=str)
-    return System(
-        *(_text(data[key], f"{where}: {key}") for key in ("name", "title", "source")),
-        {str(name): _word(value, f"{where}: options.{name}") for name, value in options.items()},
-        _text(data["lacks"], f"{where}: lacks") if "lacks" in data else "",
-        folder,
-        hashlib.sha256(text.encode()).hexdigest(),
-    )
+    name, title, source = (_text(data[key], f"{where}: {key}") for key in ("name", "title", "source"))
+    words = {str(key): _word(value, f"{where}: options.{key}") for key, value in options.items()}
+    lacks = _text(data["lacks"], f"{where}: lacks") if "lacks" in data else ""
+    return System(name, title, source, words, lacks, folder, hashlib.sha256(text.encode()).hexdigest())
 
 
 def said(one: System) -> dict[str, Any]:

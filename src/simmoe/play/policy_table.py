@@ -82,9 +82,8 @@ class PolicyRow:
         return {
             "system": system, **chosen, "bound": self.bound, "why_not": self.why_not, "hit_rate": self.hit_rate, "tok_s": self.tok_s,
             "range_tok_s": self.band and list(self.band.hardware), "bytes_per_token": run and run.bytes_per_token, "waste": self.waste,
-           
-            "quality": None if self.quality is None else self.quality._asdict(), "gap_ms": self.gap_ms,
-            "runtime": played.get("runtime", {}).get("name", IDEAL), "start": run and run.start, "resident": self.resident, "digest": run and run.digest,
+            "quality": None if self.quality is None else self.quality._asdict(), "gap_ms": self.gap_ms, "resident": self.resident,
+            "runtime": played.get("runtime", {}).get("name", IDEAL), "start": run and run.start, "digest": run and run.digest,
         }  # fmt: skip
 
 
