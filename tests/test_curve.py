@@ -25,6 +25,8 @@ from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.time.engines import named
 from simmoe.simulator.time.recurrence import CompiledPlayer
+from simmoe.workloads.format import trace as traces
+from simmoe.workloads.format.trace import first_tokens
 from tests import real_traces
 from tests.conftest import COMPILED, one_layer
 from tests.scenarios import Case, build_trace, cases, examples, stores
@@ -214,3 +216,14 @@ def test_demand_policies_miss_no_less_than_belady_of_their_scope(case: Case):
     assert got["belady_bypass"] <= got["belady"]
     if budget // 10 >= requests_of(case.trace).widest or case.eviction == "belady":
         assert case.scope == "layer" or got["belady"] <= got[case.eviction]
+
+
+@pytest.mark.parametrize("eviction", ["swapmoe", "moe_infinity", "least_stale", "lookahead", "static_pin"])
+@pytest.mark.parametrize("scope", ["global", "layer"])
+def test_a_policy_that_knows_layers_gates_or_what_follows_is_played_as_its_replay(eviction, scope):
+    trace = first_tokens(traces.load("oracle-4x8"), 200)
+    found = simmoe.curve(trace, eviction=eviction, scope=scope)
+    curve = found.curves[eviction]
+    for budget in found.budgets[::3]:
+        one = simmoe.replay(trace, found.expert_bytes, budget, eviction, scope)
+        assert (one.hits, one.misses) == (curve.hits[curve.at(budget)], curve.misses[curve.at(budget)])

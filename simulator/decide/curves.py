@@ -18,7 +18,7 @@ from simmoe.simulator.decide.fitted import Fitted
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.groups import Part, parts_of, spans
 from simmoe.simulator.decide.hooks import Told
-from simmoe.simulator.decide.player import Player, Task, play_part
+from simmoe.simulator.decide.player import Player, Task, known_of, play_part
 from simmoe.simulator.decide.stacks import ALIKE, HEAD, NEVER
 
 LRU, MIN, BYPASS = "lru", "belady", "belady_bypass"  # policies that one pass answers
@@ -204,8 +204,9 @@ class Group:
     def played(self, eviction: ModuleType, room: int, told: Told) -> Ints:
         """bool [requests]: the hits in one room, played."""
         none = np.zeros(0, np.int64)
+        known = known_of(eviction, self.of.requests, self.part)
         task = Task(
-            self.part, eviction, self.size, room, self.of.starts, np.zeros(0, np.int8), none, None, self.of.seed, told
+            self.part, eviction, self.size, room, self.of.starts, np.zeros(0, np.int8), none, None, self.of.seed, told, known
         )
         hit: Ints = play_part(task, self.of.player).hit.view(np.bool_)
         return hit
