@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from math import prod
+from typing import Any
 
+from simmoe.cli import patience
 from simmoe.cli.common import files_used, print_json
 from simmoe.cli.curve import policies_of
 from simmoe.cli.parser import options_of
 from simmoe.play import ladder
-from simmoe.play.policy_table import AXES, compare_policies
+from simmoe.play.calling import scenario_of
+from simmoe.play.gaps import BOUNDS
+from simmoe.play.policy_table import AXES, USUAL, compare_policies
 from simmoe.play.scenario import OPTIONS
 from simmoe.play.traced import traced
 from simmoe.policies import kit
 from simmoe.show.policies import show_policies
 from simmoe.show.screen import Screen
+from simmoe.simulator.errors import UserError
 
 
 def policies(a: argparse.Namespace) -> None:
@@ -24,6 +33,7 @@ def policies(a: argparse.Namespace) -> None:
     options = options_of(a)
     if options.get("trace") and "tokens" not in options:
         options["tokens"] = ladder.usual_tokens(traced(options["trace"], options.get("model")))
+    _told(options, several)
     found = compare_policies(**options, **several)
     if a.json:
         print_json(found.to_json())
@@ -40,6 +50,16 @@ def _several(name: str, words: list[str]) -> list[object]:
         else [part for word in words for part in word.split(",")]
     )
     return list(dict.fromkeys(option.parsed(part) for part in parts))
+
+
+def _told(options: Mapping[str, Any], several: Mapping[str, Sequence[object]]) -> None:
+    """How long it will take, if it does."""
+    with suppress(UserError):  # the rows say it
+        scenario = scenario_of({**options, **{name: values[0] for name, values in several.items()}})
+        if scenario.trace is not None:
+            scenario = replace(scenario, trace=traced(scenario.trace, scenario.model))
+        rows = prod(map(len, several.values())) if several else len(USUAL)
+        patience.told(scenario, "policies", 3 * rows + len(BOUNDS))
 
 
 def policies_check(a: argparse.Namespace) -> None:
