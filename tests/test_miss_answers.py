@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import simmoe
 from simmoe.cli.main import main
+from simmoe.play.energy import _decode_traffic
 from simmoe.play.plan import Plan
 from simmoe.play.run import play
 from simmoe.play.workload import Workload
@@ -85,6 +86,19 @@ def test_what_the_event_uses_already_adds_up_and_what_it_does_not_is_read_once(f
     assert (run.hits, run.misses, run.counts.substituted, run.bytes) == (2, 2, 3, 8)
     # Loaded at 4 and 8, computed one by one; then one launch over two experts, 8 bytes, of two and of three tokens.
     assert run.pass_ps.tolist() == pass_ps
+    read, computed = _decode_traffic(run.workload, run.decisions, run.guesses, np.ones(3, bool))
+    assert (read, computed) == (3 * 8, (2 + 2 + 3) * flops)
+
+
+@pytest.mark.parametrize("timeline", ["overlapped", "serial"])
+def test_a_dropped_expert_is_neither_read_nor_computed(timeline, tmp_path):
+    """Expert 0 is loaded until 4 and computed until 9; then it is hit, and 1, which two tokens chose, is dropped."""
+    mine = tmp_path / "mine.py"
+    mine.write_text(HEAD + "    if m.n_here[0] > 0:\n        m.unit[0] = DROP\n")
+    hw, model = one_layer(flops=5)
+    run = hand_made(hw, model, tiny_trace([[[0]], [[0], [1], [1]]], 4), str(mine), timeline=timeline)
+    assert run.pass_ps.tolist() == [9, 5] and run.counts.dropped == 1 and run.decisions.dropped.tolist() == [2]
+    assert _decode_traffic(run.workload, run.decisions, run.guesses, np.ones(2, bool)) == (8, 10)
 
 
 @pytest.mark.parametrize("engine", ["plain", "simpy"])
@@ -138,8 +152,9 @@ def one_layer(flops: int = 2):
     return hw, ModelShape("tiny", "fp16", "fp16", (layer,), 1, NO_PART, NO_PART)
 
 
-def hand_made(hw, model, trace, miss, *, budget=16, engine="plain", eviction="lru"):
-    return play(Workload(hw, trace, model), Plan(budget, eviction, miss=miss, start="cold"), named(engine))
+def hand_made(hw, model, trace, miss, *, budget=16, engine="plain", eviction="lru", timeline="overlapped"):
+    plan = Plan(budget, eviction, timeline=timeline, miss=miss, start="cold")
+    return play(Workload(hw, trace, model), plan, named(engine))
 
 
 # --- what rules are told ----------------------------------------------------------------------------------------------------
