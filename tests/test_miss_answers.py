@@ -22,6 +22,7 @@ from simmoe.policies.answers import DROP, SUBSTITUTE
 from simmoe.policies.miss import cache_aware, drop, substitute
 from simmoe.simulator.decide.gather import requests_of
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.lower.occupancy import Occupancy
 from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware, Link, Tier
 from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape, Part
 from simmoe.simulator.time.engines import named
@@ -123,6 +124,10 @@ def test_a_stand_in_gives_its_slot_to_a_load_of_its_event_when_it_has_been_compu
     run = hand_made(hw, model, tiny_trace([[[0]], [[1], [2]]], 4), str(mine), budget=4, engine=engine)
     assert run.decisions.wait.tolist() == [0, 0, 1] and run.decisions.evicted.tolist() == [0]
     assert run.pass_ps.tolist() == [8, 12] and run.bytes == 8  # 4 to compute 0, 4 to load 2, 4 to compute it
+    held = Occupancy.of(run.workload.requests, run.decisions, run.guesses, model.expert_bytes)
+    assert (
+        held.own == {1: [(0, 4)]} and not held.leave
+    )  # the slot leaves with the issue of load 1, not when the event is decided
 
 
 @pytest.mark.parametrize("engine", ["plain", "simpy", pytest.param("fast", marks=COMPILED)])
