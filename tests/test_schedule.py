@@ -16,7 +16,7 @@ from simmoe import policies
 from simmoe.cli.main import main
 from simmoe.play.arrivals import arrival_ps
 from simmoe.play.plan import Plan, guesses_of, missing_of
-from simmoe.play.replay import decide_named
+from simmoe.play.replay import decide_named, told
 from simmoe.play.result import Run
 from simmoe.play.run import play
 from simmoe.play.workload import Workload
@@ -79,12 +79,16 @@ def arrivals(draw: st.DrawFn) -> str | None:
     return draw(st.sampled_from((f"every:{gap}ps", f"poisson:{10**12 / gap:.3f}/s")))
 
 
+TOLD = ("swapmoe", "moe_infinity", "least_stale", "lfu_decay")  # which read gates, sequences, layers, numbers
+EVICTIONS = ("lru", "lru", "fifo", "lfu", "random", "w_tinylfu", *TOLD, *BOUNDS)
+
+
 @st.composite
 def served(draw: st.DrawFn, prefetch: bool | None = None, miss: str | None = None):
     """(case, workload, plan without its prefetcher's file, whether it prefetches)."""
     case = draw(cases(prefetching=False))
     case = replace(case, hw=draw(st.one_of(cpus(), physics()))(case.hw))
-    eviction = draw(st.sampled_from(("lru", "lru", "fifo", "lfu", "random", "w_tinylfu", *BOUNDS)))
+    eviction = draw(st.sampled_from(EVICTIONS))
     wants = eviction not in BOUNDS and (draw(st.booleans()) if prefetch is None else prefetch)
     plan = Plan(
         case.budget_bytes, eviction, case.scope, case.timeline, False, case.seed, miss=miss or draw(st.sampled_from(MISSES)),
@@ -199,7 +203,7 @@ def test_a_run_played_again_as_recorded_gives_the_same_decisions_and_times(prefe
         again = Workload(case.hw, run.workload.trace, case.model)
         decisions = decide_named(
             again.trace, again.requests, case.model.expert_bytes, plan.eviction, plan.budget_bytes, plan.scope, False, plan.seed,
-            None, run.guesses, start=plan.start, **missing_of(again, plan)._asdict(),
+            None, run.guesses, start=plan.start, told=told(plan.eviction, again.trace, None), **missing_of(again, plan)._asdict(),
         )  # fmt: skip
         for mine, theirs in zip(astuple(run.decisions), astuple(decisions)):
             assert np.array_equal(mine, theirs)

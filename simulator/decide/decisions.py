@@ -12,7 +12,7 @@ from simmoe.simulator.decide import hooks
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.groups import Part, elsewhere, parts_of, renumbered
 from simmoe.simulator.decide.missing import LOAD, Rule
-from simmoe.simulator.decide.player import Player, Task, guarded, play_part
+from simmoe.simulator.decide.player import Player, Task, guarded, known_of, play_part
 from simmoe.simulator.decide.start import COLD, WARM, Limits, started
 from simmoe.simulator.decide.stepwise import SecondTier, stepwise
 from simmoe.simulator.errors import UserError
@@ -109,7 +109,7 @@ def decide(
     mine = np.ones(requests.n_objects, bool) if unit_of is None else unit_of == LOAD
     limits, present = started(sizes, mine, rooms, budget_bytes, start if cold_at is None else COLD)
     tasks = [
-        _task(part, eviction, sizes, room, starts, unit_of, here, rule, seed, told)
+        _task(part, eviction, sizes, room, starts, unit_of, here, rule, seed, told, known_of(eviction, requests, part))
         for part, room, here in zip(parts, rooms, present)
     ]
     if tier is not None and rule is not None and len(rule.load_ps):
@@ -141,7 +141,7 @@ def decide(
 
 def _task(
     part: Part, eviction: ModuleType, sizes: Ints, room: int, starts: Ints, unit_of: Ints | None, present: Ints,
-    rule: Rule | None, seed: int, told: hooks.Told,
+    rule: Rule | None, seed: int, told: hooks.Told, known: hooks.Known,
 ) -> Task:  # fmt: skip
     mine = slice(part.low, part.low + part.n_objects)
     return Task(
@@ -155,6 +155,7 @@ def _task(
         rule,
         seed,
         told,
+        known,
     )
 
 

@@ -31,6 +31,7 @@ class Stream(NamedTuple):
         Any  # [objects] the other unit that the placement left it to, 0 = the device; empty when all are the device's
     )
     present: Any  # objects that are resident before the first event
+    mass: Any  # [requests] gate mass of the event for obj; empty when the policy does not need it
 
 
 class Verdicts(NamedTuple):
@@ -85,13 +86,15 @@ def play(begin: int, end: int, q: Stream, v: Verdicts, c: Slots, room: int, s: A
 def demand(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: Extras, m: Missing) -> None:
     """Hits are decided once; then each missing expert that the device loads, in request order, gets its room."""
     first, last, before = q.ptr[event], q.ptr[event + 1], c.count[LOADS]
-    foresight = len(q.following) > 0
+    foresight, weighed = len(q.following) > 0, len(q.mass) > 0
     loads = before
     for i in range(first, last):  # without a branch on hit or miss, which no processor can foretell
         o = q.obj[i]
         c.free[o] = 0
         if foresight:
             x.next_use[o] = q.following[i]
+        if weighed:
+            x.gate[o] = q.mass[i]
         v.hit[i] = c.resident[o]
         v.loads[loads] = i
         loads += 1 - c.resident[o]
@@ -240,6 +243,8 @@ def promote(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: 
         c.free[q.obj[i]] = 0
         if len(q.following) > 0:
             x.next_use[q.obj[i]] = q.following[i]
+        if len(q.mass) > 0:
+            x.gate[q.obj[i]] = q.mass[i]
     for i in range(q.ptr[event], q.ptr[event + 1]):
         o, out = q.obj[i], 0
         if c.resident[o] or c.until[o] != q.run_event[event]:
