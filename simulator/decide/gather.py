@@ -201,12 +201,22 @@ def _distinct(event: Ints, obj: Ints, n_objects: int, several: npt.NDArray[np.bo
     """
     origin = np.arange(len(obj))  # the first occurrence that each occurrence repeats
     where = np.flatnonzero(several)
-    _, first, inverse = np.unique(event[where] * n_objects + obj[where], return_index=True, return_inverse=True)
-    origin[where] = where[first[inverse.reshape(-1)]]
+    origin[where] = where[_first(event[where] * n_objects + obj[where])]
     is_first = origin == np.arange(len(obj))
     number = np.cumsum(is_first) - 1
     request = number[origin]
     return np.flatnonzero(is_first), request, np.bincount(request, minlength=int(is_first.sum()))
+
+
+def _first(key: Ints) -> Ints:
+    """For each place of `key` the first place of the same number."""
+    if int(key.max(initial=0)) < 4 * len(key):  # then a table of all numbers is faster than sorting
+        place = np.zeros(int(key.max(initial=0)) + 1, np.int64)
+        place[key[::-1]] = np.arange(len(key))[::-1]  # the last one that is written stays
+        found: Ints = place[key]
+        return found
+    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+    return first[inverse.reshape(-1)]
 
 
 def _pointers(event: Ints, n_events: int) -> Ints:
