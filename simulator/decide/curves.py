@@ -206,7 +206,17 @@ class Group:
         none = np.zeros(0, np.int64)
         known = known_of(eviction, self.of.requests, self.part)
         task = Task(
-            self.part, eviction, self.size, room, self.of.starts, np.zeros(0, np.int8), none, None, self.of.seed, told, known
+            self.part,
+            eviction,
+            self.size,
+            room,
+            self.of.starts,
+            np.zeros(0, np.int8),
+            none,
+            None,
+            self.of.seed,
+            told,
+            known,
         )
         hit: Ints = play_part(task, self.of.player).hit.view(np.bool_)
         return hit
