@@ -27,7 +27,7 @@ from simmoe.simulator.time.engines import named
 from tests import oracle_simpy
 from tests.conftest import COMPILED, PAIRS
 from tests.oracle_simpy import WILD
-from tests.scenarios import cases, cpus, examples, physics, stores, tiny_trace
+from tests.scenarios import Case, cases, cpus, examples, physics, stores, tiny_trace
 from tests.test_engines import enough, half, run, same
 
 CHANGING = ("drop=40%", "substitute", "cache_aware=90%", WILD)
@@ -73,17 +73,31 @@ def test_engines_are_equal_under_every_answer(names):
     compare()
 
 
-def test_what_the_event_uses_already_adds_up_and_what_it_does_not_is_read_once():
-    """Experts of 4 bytes and 5 FLOPs for each token, 1 byte and 1 FLOP per ps. The first pass loads 1 and 0; the next ask for 0 and 2, then
-    for 3, 2 and 0."""
-    hw, model = one_layer(flops=5)
+@pytest.mark.parametrize(("flops", "pass_ps"), [(2, [12, 8, 8]), (5, [14, 10, 15])])
+def test_what_the_event_uses_already_adds_up_and_what_it_does_not_is_read_once(flops, pass_ps):
+    """Experts of 4 bytes and so many FLOPs for each token, 1 byte and 1 FLOP per ps. The first pass loads 1 and 0; the next ask for 0 and
+    2, then for 3, 2 and 0."""
+    hw, model = one_layer(flops)
     run = hand_made(hw, model, tiny_trace([[[1], [0]], [[0], [2]], [[3], [2], [0]]], 4), "substitute")
     # Pass 1: hit 0, and 1 stands in for 2. Pass 2: hit 0, and 1 stands in for 3; beside the event nothing else is resident, and of 0 and 1,
     # to which their tokens gave all, 0 comes first.
     assert run.decisions.stands.tolist() == [3, 4, 5] and run.decisions.stands_by.tolist() == [1, 1, 0]
     assert (run.hits, run.misses, run.counts.substituted, run.bytes) == (2, 2, 3, 8)
-    # Loaded at 4 and 8, computed from 4 to 9 and to 14; then one launch over two experts, 8 bytes, of two and of three tokens.
-    assert run.pass_ps.tolist() == [14, 10, 15]
+    # Loaded at 4 and 8, computed one by one; then one launch over two experts, 8 bytes, of two and of three tokens.
+    assert run.pass_ps.tolist() == pass_ps
+
+
+@pytest.mark.parametrize("engine", ["plain", "simpy"])
+def test_a_late_hit_computes_the_tokens_of_what_it_stands_in_for_in_its_own_launch(engine, tmp_path):
+    """A load takes 16 ps. Expert 1 comes at 16 and is computed until 21; the prefetch of 0 comes at 32, is hit and stands in for 2."""
+    mine = tmp_path / "mine.py"
+    mine.write_text(HEAD + "    if m.n_here[0] > 1:\n        m.unit[0] = SUBSTITUTE + m.here[0]\n")
+    hw, model = one_layer(flops=5)
+    hw = replace(hw, link=replace(hw.link, bytes_per_s=10**12 // 4))
+    case = Case(hw, model, tiny_trace([[[1]], [[0], [2]]], 4), 16, prefetch=[[0], []], miss=str(mine))
+    clocks, counts, _, decisions = run(case, named(engine))
+    assert decisions.stands_by.tolist() == [0] and counts.hits == counts.substituted == 1
+    assert clocks.end_ps.tolist() == [21, 42]
 
 
 @pytest.mark.parametrize("engine", ["plain", "simpy", pytest.param("fast", marks=COMPILED)])

@@ -180,7 +180,8 @@ def bound(
     hit = np.full(len(requests.obj), which == "everything")
     if unit_of is not None:
         hit &= unit_of[requests.obj] == LOAD
-    loads, dropped = none, none
+    loads: Ints = none
+    dropped: Ints = none
     if which == "nothing":
         loads, dropped = _loads_of_nothing(requests, expert_bytes, unit_of, rule, tier, player)
     cpu = elsewhere(hit, loads, unit_of is not None or rule is not None, dropped)

@@ -42,17 +42,17 @@ def priced_for(module: ModuleType, costs: Costs, widest: int, most_slots: int, a
     layer = np.repeat(np.arange(layers), costs.trace.n_experts)  # of each object
     shape = np.array([kinds.index(one) for one in costs.moe_layers])[layer]
     load_ps = _whole(costs.transfer_ps, widest)[layer] if "load" in needs else none
-    asked, told = (
-        (module, widest, none, load_ps),
-        (argument if "argument" in needs else none, none, costs.trace.n_experts),
-    )
+    asked, experts = (module, widest, none, load_ps), costs.trace.n_experts
+    told = argument if "argument" in needs else none
     if "cpu" not in needs:
-        return Rule(*asked, np.zeros(1, np.int64), none, *(np.zeros((len(kinds), 0), np.int64),) * 2, shape, *told)
+        return Rule(
+            *asked, np.zeros(1, np.int64), none, *(np.zeros((len(kinds), 0), np.int64),) * 2, shape, told, none, experts
+        )
     columns, launch_ps = [costs.moe_layers.index(kind) for kind in kinds], costs.cpu_ps(0, 0, 0)
     read_ps = [[costs.cpu_ps(one, n, 0) - launch_ps for n in range(widest + 1)] for one in columns]
     flop_ps = [[costs.cpu_ps(one, 0, n) - launch_ps for n in range(most_slots + 1)] for one in columns]
     tables = _whole(read_ps, 1), _whole(flop_ps, 1)
-    return Rule(*asked, np.array([cpu_number(costs)]), _whole([launch_ps], 1), *tables, shape, *told)
+    return Rule(*asked, np.array([cpu_number(costs)]), _whole([launch_ps], 1), *tables, shape, told, none, experts)
 
 
 def _whole(values: object, times: int) -> Ints:

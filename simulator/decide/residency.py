@@ -273,7 +273,7 @@ def computed(rank: int, first: int, hits: int, before: int, q: Stream, v: Verdic
     if rank >= hits + extra:
         return q.obj[v.loads[before + rank - hits - extra]]
     if rank >= hits:
-        return m.extra[rank - hits]  # type: ignore[no-any-return]
+        return m.extra[rank - hits]
     i = first
     while rank > 0 or not v.hit[i]:
         rank -= v.hit[i]
