@@ -31,7 +31,7 @@ pytest.importorskip("tokenizers", reason="the bundled text needs the package 'to
 
 import torch
 
-from simmoe.workloads.offload import quality
+from simmoe.workloads.offload import quality, quality_tables
 from simmoe.workloads.offload.layout import Layout, Weights, ffn, random_image
 from simmoe.workloads.offload.missing import Rule, shares
 from simmoe.workloads.offload.play import play_text, without
@@ -41,6 +41,7 @@ from simmoe.workloads.offload.runtime import Options, Runtime
 from simmoe.workloads.oracle_moe import zoo
 from simmoe.workloads.oracle_moe.recipe import TINY
 from simmoe.workloads.oracle_moe.text.windows import held_out_pure
+from simmoe.workloads.oracle_moe.zoo_tables import filled
 from tests.test_offload import PREFILL, same_logits, untrained
 
 SLOTS = (1, 5, 12)  # of 16 experts
@@ -216,8 +217,8 @@ def test_rounding_keeps_within_half_a_step() -> None:
 
 def test_a_rule_is_told_what_tokens_gave() -> None:
     ids = np.array([[0, 1], [1, 2], [3, -1]])
-    gate = np.array([[0.6, 0.2], [0.1, 0.3], [0.0, 0.0]], np.float16)
-    want = {0: 0.75, 1: (0.25 + 0.25) / 2, 2: 0.75, 3: 1.0}
+    gate = np.array([[0.5, 0.3], [0.1, 0.3], [0.0, 0.0]], np.float16)
+    want = {0: 0.625, 1: (0.375 + 0.25) / 2, 2: 0.75, 3: 1.0}
     assert all(abs(share / 65536 - want[e]) < 1e-3 for e, share in shares(ids, gate).items())
     assert shares(ids, None) == {0: 32768, 1: 32768, 2: 32768, 3: 65536}
     seen: list[Any] = []
@@ -351,6 +352,26 @@ def test_a_run_says_what_was_measured_or_how_to(tmp_path: Path, monkeypatch: Any
         "10.0 %",
         "45",
     )
+
+
+def test_pages_show_the_committed_results() -> None:
+    found = quality_tables.tables(measured.rows())
+    pages = [Path(__file__).parents[1] / "docs" / name for name in ("offload.md", "policies.md")]
+    texts = [page.read_text("utf-8") for page in pages]
+    assert [f"<!-- {name} -->" in text for name, text in zip(("quality", "quality-at-half"), texts)] == [True, True]
+    assert texts == [filled(text, found) for text in texts], (
+        "run python -m simmoe.workloads.offload.quality_tables docs/offload.md docs/policies.md"
+    )
+    for row in measured.rows():
+        assert row["hits"] + row["misses"] + row["on_cpu"] + row["substituted"] + row["dropped"] == row["requests"]
+        assert row["ratio"] == 1 or row["substituted"] + row["dropped"] + row["low"] > 0
+        low = low_bytes(sizes(row["model"]), row["low_bits"]) * row["low"] if row["low"] else 0
+        assert row["bytes"] == (row["misses"] - row["low"]) * row["expert_bytes"] + low
+
+
+def sizes(model: str) -> Layout:
+    recipe = quality.entry_of(model).recipe
+    return Layout(recipe.d_model, recipe.d_ff // recipe.slices)
 
 
 # --- beside the simulator -------------------------------------------------------------------------------------------

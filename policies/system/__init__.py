@@ -1,5 +1,5 @@
 """Published systems as data, one YAML file each: a runtime and its policies. A file in this folder is known by its name; a path that
-exists wins over it. docs/policies.md describes the file.
+exists wins over it. docs/systems.md describes the file.
 """
 
 from __future__ import annotations

@@ -30,7 +30,6 @@ class Options:
 
     budget_bytes: int | None = None  # None = everything resident before the run
     policy: str = "lru"
-    rule: Rule | None = None  # what happens to a missing expert; None = it is loaded
     overlap: bool = True  # False: each load waits for the launch before it
     bytes_per_s: int | None = None  # of the link, None = as fast as it copies
     latency_ns: int = 0
@@ -40,6 +39,7 @@ class Options:
     seed: int = 0
     cores: tuple[int, int] | None = None  # to compute and to copy on
     sample: bool = False  # measure reference operations after every decode pass
+    rule: Rule | None = None  # what happens to a missing expert; None = it is loaded
 
     def slots(self, objects: int, nbytes: int) -> int:
         """Whole slots within the budget, never more than there are experts."""
