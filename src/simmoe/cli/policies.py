@@ -34,7 +34,7 @@ def policies(a: argparse.Namespace) -> None:
     if options.get("trace") and "tokens" not in options:
         options["tokens"] = ladder.usual_tokens(traced(options["trace"], options.get("model")))
     _told(options, several)
-    found = compare_policies(**options, **several)
+    found = compare_policies(**{**options, **several})
     if a.json:
         print_json(found.to_json())
         return
