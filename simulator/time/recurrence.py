@@ -198,4 +198,4 @@ def _clock(costs: Costs, work: Work, logs: list[Ints], before: Clock | None, now
         at[HEAD], at[TAIL] = 0, len(begins[known])
     arrival, fate = np.zeros(len(work.issued), np.int64), np.zeros(len(work.issued), np.int64)
     queued = [np.zeros(len(work.guess_for), np.int64) for _ in QUEUED]
-    return Clock(at, free, ready, arrival, fate, *queued, begin, end, *logs)
+    return Clock(*(at, free, ready, arrival, fate, *queued, begin, end, *logs))
