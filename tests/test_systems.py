@@ -198,6 +198,9 @@ def test_what_a_machine_or_a_trace_lacks_is_one_line(capsys):
     assert out == "" and err.count("\n") == 1 and "CPU" in err and "(--system ktransformers)" in err
     assert main(["run", "--hw", "a100", "--trace", "oracle", "--system", "mixtral_ofloading"]) == 2
     assert "did you mean 'mixtral_offloading'" in capsys.readouterr().err
+    for odd in (5, "", ["swapmoe"]):
+        with pytest.raises(UserError, match="--system: .* is no text"):
+            simmoe.run(**BASE, system=odd)
 
 
 def test_flags_of_the_engine_win_over_its_system():

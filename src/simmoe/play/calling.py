@@ -27,6 +27,7 @@ def scenario_of(options: Mapping[str, Any]) -> Scenario:
             raise UserError(f"unknown option {name!r}; {among(name, OPTIONS, listing='help(simmoe.run)')}")
     options = joined(options)
     if options.get("system") is not None:
+        OPTIONS["system"].checked(options["system"])
         options = {**systems.filled(options, OPTIONS, BESIDE_BOUNDS), "filled": True}
     for name, option in OPTIONS.items():
         if option.required and options.get(name) is None:
