@@ -508,7 +508,7 @@ class Scenario:
         from simmoe.simulator.decide.decisions import BOUNDS
 
         self._refuse_sync_without_a_wait(workload.hw)
-        asked = systems.notes(self, OPTIONS)
+        asked = systems.notes(vars(self), OPTIONS)
         without = [name for name in workload.hw.devices if workload.hw.units[name].graph_launch_ps is None]
         if self.graphs and without:
             of = f" of {without[0]}" * (len(workload.hw.devices) > 1)

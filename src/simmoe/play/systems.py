@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from simmoe.play import inputs
 from simmoe.play.options import Declared
 from simmoe.policies import system as systems
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nearest import among
-
-if TYPE_CHECKING:
-    from simmoe.play.scenario import Scenario
 
 OWN = (  # options that a user chooses, whatever the system: what is played, on what, with how much memory
     "hw", "gpu", "host", "set", "trace", "model", "format", "tokens", "prompt", "generate", "depth", "routing", "context", "requests",
@@ -45,22 +42,25 @@ def values_of(system: str | Path, options: Mapping[str, Declared]) -> dict[str, 
 def filled(
     given: Mapping[str, Any], options: Mapping[str, Declared], beside_bounds: Mapping[str, Mapping[str, str]]
 ) -> dict[str, Any]:
-    """What is given, and what its system says where nothing is given; but for what a bound would drop, and where guesses land that
-    nobody makes. Raises UserError."""
+    """What is given, and what its system says where nothing is given; but for what a bound would drop, and what becomes of
+    guesses that nobody makes. Raises UserError."""
     dropped = set(beside_bounds.get(str(given.get("eviction")), {}))
     said = {name: value for name, value in values_of(given["system"], options).items() if name not in dropped}
     if {**said, **given}.get("prefetch") is None:
-        said.pop("prefetch_into", None)
+        said = {name: value for name, value in said.items() if name not in ("prefetch_into", "cancel")}
     return {**said, **given}
 
 
-def notes(scenario: Scenario, options: Mapping[str, Declared]) -> tuple[str, ...]:
-    """What a result says of the system that was asked for: what it set, what was given in place of that, what is not simulated."""
-    if scenario.system is None:
+def notes(chosen: Mapping[str, Any], options: Mapping[str, Declared]) -> tuple[str, ...]:
+    """What a result says of the system that was asked for: what it set, what was given in place of that, what is not simulated.
+
+    chosen: the options of a scenario.
+    """
+    if chosen["system"] is None:
         return ()
-    one, kept, instead = systems.load(scenario.system), list[str](), list[str]()
-    for name, value in values_of(scenario.system, options).items():
-        now, flag = getattr(scenario, name), name.replace("_", " ")
+    one, kept, instead = systems.load(chosen["system"]), list[str](), list[str]()
+    for name, value in values_of(chosen["system"], options).items():
+        now, flag = chosen[name], name.replace("_", " ")
         word, its = (options[name].shown(each) for each in (now, value))
         kept += [f"{flag} {word}"] * (now == value)
         instead += [f"{flag} {word} in place of its {its}"] * (now != value)
