@@ -96,16 +96,16 @@ def against_simpy(trace: Trace, passes: int, rounds: int) -> dict[str, float]:
 def against_libcachesim(trace: Trace, rounds: int, names: Sequence[str] = tuple(PEERS)) -> dict[str, dict[str, float]]:
     """ns per access: our event-atomic replay with clocks, and as one-expert events without; libcachesim on the same ids."""
     model = shape_for(trace)
-    flat, path = requests_of(trace, "sequential"), _oracle_general(trace)
+    flat, path = requests_of(trace, "sequential"), oracle_general(trace)
     room = trace.n_layers * trace.n_experts // 16 * 4  # a quarter; libcachesim's segments are a quarter of that each
     found = {}
     for eviction in names:
-        job, reader = Job(trace, model, eviction), _reader(path)
+        job, reader = Job(trace, model, eviction), reader_of(path)
         jobs = {
             "events + clock": partial(job.run, FAST),
             "one-expert events": partial(_sequential, flat, trace, job.module, room),
-            "libcachesim": partial(_libcachesim, reader, eviction, room),
-            "libcachesim + reader": lambda eviction=eviction: _libcachesim(_reader(path), eviction, room),
+            "libcachesim": partial(libcachesim_misses, reader, eviction, room),
+            "libcachesim + reader": lambda eviction=eviction: libcachesim_misses(reader_of(path), eviction, room),
         }
         misses = int((~jobs["one-expert events"]().hit).sum())
         theirs = jobs["libcachesim"]()
@@ -122,7 +122,7 @@ def _sequential(flat: Requests, trace: Trace, module, room: int):  # type: ignor
     return decide(flat, sizes, module, room, guesses=no_guesses(flat), player=FAST.player)
 
 
-def _oracle_general(trace: Trace) -> Path:
+def oracle_general(trace: Trace) -> Path:
     """The flat ids as libcachesim's binary oracleGeneral file: u32 time, u64 id, u32 size, i64 index of the next access."""
     flat = requests_of(trace, "sequential")
     n = len(flat.obj)
@@ -137,13 +137,13 @@ def _oracle_general(trace: Trace) -> Path:
     return path
 
 
-def _reader(path: Path) -> Any:
+def reader_of(path: Path) -> Any:
     import libcachesim as lcs
 
     return lcs.TraceReader(str(path), lcs.TraceType.ORACLE_GENERAL_TRACE, lcs.ReaderInitParam(ignore_obj_size=True))
 
 
-def _libcachesim(reader: Any, eviction: str, room: int) -> int:
+def libcachesim_misses(reader: Any, eviction: str, room: int) -> int:
     """Misses of libcachesim over the file; its own loop, in C, with a hash table of the size that it is fastest with here."""
     import libcachesim as lcs
 

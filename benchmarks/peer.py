@@ -149,9 +149,7 @@ def played(said: dict[str, Any]) -> dict[str, Any]:
     found["unused_bytes"] = int(decided.unused_bytes)
     for phase in (None, 0, 1):
         counts = a.count(trace, requests, decided, guesses, sizes, phase, o["write_back"])
-        found[f"counts {phase}"] = {
-            name: int(value) for name, value in vars(counts).items() if name != "placed"
-        }  # of this version
+        found[f"counts {phase}"] = {name: int(value) for name, value in vars(counts).items() if name not in NEWER}
     found["link bytes"] = a.link_bytes_by_pass(trace, requests, decided, guesses, sizes).tolist()
     found["buffers"] = a.peak_buffer_bytes(requests, decided, guesses, sizes)
     return found
@@ -169,6 +167,7 @@ def too_large(said: dict[str, Any]) -> bool:
     return why_not(costs, api().requests_of(trace)) is not None
 
 
+NEWER = ("placed", "carried", "substituted", "dropped")  # counts that 0.1.0 does not have
 CLOCKS = ("start_ps", "end_ps", "stall_ps", "slowed_ps", "cpu_ps")
 DECIDED = ("hit", "wait", "issued", "loads", "cpu", "evicted", "evicted_for", "used")
 

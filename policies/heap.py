@@ -60,8 +60,7 @@ def least_free(b, free):
             v[LENGTH] -= 1
             last = at[v[LENGTH]]
             at[v[LENGTH]] = top
-            if last != top:
-                sink(b, last, 0)
+            sink(b, last, 0)
     while v[LENGTH] < every:
         v[LENGTH] += 1
         back = at[v[LENGTH] - 1]

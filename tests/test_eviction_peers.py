@@ -279,3 +279,11 @@ def test_gdsf_differs_from_libcachesim_by_its_bypass_only(name: str) -> None:
         assert ours("gdsf", ids, room) == gdsf(ids, room) and libcachesim("gdsf", ids, room) == gdsf(
             ids, room, bypass=True
         )
+
+
+@pytest.mark.parametrize("policy", PLAIN)
+def test_ours_equals_the_plain_version_on_longer_streams(policy: str) -> None:
+    for ids, room in random_streams(3, 6):
+        ids = ids[:700]
+        for one in (room, max(room // 5, 4)):
+            assert ours(policy, ids, one, 7) == PLAIN[policy](ids, one)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import simmoe
 from simmoe.cli.main import main
+from simmoe.play.energy import _decode_traffic
 from simmoe.play.plan import Plan
 from simmoe.play.run import play
 from simmoe.play.workload import Workload
@@ -21,6 +22,7 @@ from simmoe.policies.answers import DROP, SUBSTITUTE
 from simmoe.policies.miss import cache_aware, drop, substitute
 from simmoe.simulator.decide.gather import requests_of
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.lower.occupancy import Occupancy
 from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware, Link, Tier
 from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape, Part
 from simmoe.simulator.time.engines import named
@@ -85,6 +87,19 @@ def test_what_the_event_uses_already_adds_up_and_what_it_does_not_is_read_once(f
     assert (run.hits, run.misses, run.counts.substituted, run.bytes) == (2, 2, 3, 8)
     # Loaded at 4 and 8, computed one by one; then one launch over two experts, 8 bytes, of two and of three tokens.
     assert run.pass_ps.tolist() == pass_ps
+    read, computed = _decode_traffic(run.workload, run.decisions, run.guesses, np.ones(3, bool))
+    assert (read, computed) == (3 * 8, (2 + 2 + 3) * flops)
+
+
+@pytest.mark.parametrize("timeline", ["overlapped", "serial"])
+def test_a_dropped_expert_is_neither_read_nor_computed(timeline, tmp_path):
+    """Expert 0 is loaded until 4 and computed until 9; then it is hit, and 1, which two tokens chose, is dropped."""
+    mine = tmp_path / "mine.py"
+    mine.write_text(HEAD + "    if m.n_here[0] > 0:\n        m.unit[0] = DROP\n")
+    hw, model = one_layer(flops=5)
+    run = hand_made(hw, model, tiny_trace([[[0]], [[0], [1], [1]]], 4), str(mine), timeline=timeline)
+    assert run.pass_ps.tolist() == [9, 5] and run.counts.dropped == 1 and run.decisions.dropped.tolist() == [2]
+    assert _decode_traffic(run.workload, run.decisions, run.guesses, np.ones(2, bool)) == (8, 10)
 
 
 @pytest.mark.parametrize("engine", ["plain", "simpy"])
@@ -109,6 +124,10 @@ def test_a_stand_in_gives_its_slot_to_a_load_of_its_event_when_it_has_been_compu
     run = hand_made(hw, model, tiny_trace([[[0]], [[1], [2]]], 4), str(mine), budget=4, engine=engine)
     assert run.decisions.wait.tolist() == [0, 0, 1] and run.decisions.evicted.tolist() == [0]
     assert run.pass_ps.tolist() == [8, 12] and run.bytes == 8  # 4 to compute 0, 4 to load 2, 4 to compute it
+    held = Occupancy.of(run.workload.requests, run.decisions, run.guesses, model.expert_bytes)
+    assert (
+        held.own == {1: [(0, 4)]} and not held.leave
+    )  # the slot leaves with the issue of load 1, not when the event is decided
 
 
 @pytest.mark.parametrize("engine", ["plain", "simpy", pytest.param("fast", marks=COMPILED)])
@@ -138,8 +157,9 @@ def one_layer(flops: int = 2):
     return hw, ModelShape("tiny", "fp16", "fp16", (layer,), 1, NO_PART, NO_PART)
 
 
-def hand_made(hw, model, trace, miss, *, budget=16, engine="plain", eviction="lru"):
-    return play(Workload(hw, trace, model), Plan(budget, eviction, miss=miss, start="cold"), named(engine))
+def hand_made(hw, model, trace, miss, *, budget=16, engine="plain", eviction="lru", timeline="overlapped"):
+    plan = Plan(budget, eviction, timeline=timeline, miss=miss, start="cold")
+    return play(Workload(hw, trace, model), plan, named(engine))
 
 
 # --- what rules are told ----------------------------------------------------------------------------------------------------

@@ -121,7 +121,7 @@ def test_the_referee_sees_what_the_machine_would_not_say() -> None:
     for field in ("hit", "evicted", "used"):
         changed = getattr(made, field).copy()
         middle = len(changed) // 2
-        changed[middle] = not changed[middle] if field == "hit" else changed[middle] + 1
+        changed[middle] = not changed[middle] if field == "hit" else changed[middle] - 1
         assert list(kit.broken(case, replace(made, **{field: changed}))), field
     assert list(kit.broken(case._replace(budget_bytes=int(made.used.max()) - 1), made))
 

@@ -16,7 +16,7 @@ from simmoe import policies
 from simmoe.cli.main import main
 from simmoe.play.arrivals import arrival_ps
 from simmoe.play.plan import Plan, guesses_of, missing_of
-from simmoe.play.replay import decide_named
+from simmoe.play.replay import decide_named, told
 from simmoe.play.result import Run
 from simmoe.play.run import play
 from simmoe.play.workload import Workload
@@ -203,7 +203,7 @@ def test_a_run_played_again_as_recorded_gives_the_same_decisions_and_times(prefe
         again = Workload(case.hw, run.workload.trace, case.model)
         decisions = decide_named(
             again.trace, again.requests, case.model.expert_bytes, plan.eviction, plan.budget_bytes, plan.scope, False, plan.seed,
-            None, run.guesses, start=plan.start, **missing_of(again, plan)._asdict(),
+            None, run.guesses, start=plan.start, told=told(plan.eviction, again.trace, None), **missing_of(again, plan)._asdict(),
         )  # fmt: skip
         for mine, theirs in zip(astuple(run.decisions), astuple(decisions)):
             assert np.array_equal(mine, theirs)

@@ -1,4 +1,4 @@
-"""Look-ahead caching, as Read-ME's (Cai et al., NeurIPS 2024, section 4): LRU that spares what the next events ask for.
+"""Look-ahead caching, as Read-ME's (Cai et al., NeurIPS 2024): LRU that spares what the next events ask for.
 
 For a model whose router runs ahead of its layers: the requests of the next `events` events of the scope group are known. The victim is
 the oldest stamp among residents that none of them asks for; without one, the resident whose next event is the farthest, ties the

@@ -50,7 +50,7 @@ def use(s, o, event, x):
     again = reused(s.seen, o, event)
     to = min(s.where[o] + again, SEGMENTS)
     move(s, x.size_bytes, o, to)
-    while to > 1:
+    while again and to > 1:  # without a reuse no segment has grown
         while s.length[to] > s.room[to]:
             oldest = s.newer[len(s.where) + to]
             move(s, x.size_bytes, oldest, to - 1)

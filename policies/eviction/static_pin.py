@@ -1,8 +1,8 @@
 """A static set stays resident, chosen from another text; the others share what is left by LRU.
 
 Pinned are the experts that the text behind the colon uses most, as many as fit into `share` of the room; an expert that it does not
-use is never pinned. Pinned experts are loaded when they are first asked for and leave only where nothing else can. Engines choose such
-sets from a profile, as llama.cpp's users do with --override-tensor and Fiddler does (Kamahori et al., ICLR 2025, section 3.2).
+use is never pinned. Pinned experts are loaded when they are first asked for and leave only where nothing else can. Fiddler chooses such
+a set from a profile (Kamahori et al., ICLR 2025).
 
     --eviction static_pin=90%:other.npz        --eviction static_pin:first=20%
 """

@@ -1,4 +1,4 @@
-"""SwapMoE's resident set (Kong et al., ACL 2024, section 3.2): experts of the most importance stay, the least important one leaves.
+"""SwapMoE's resident set (Kong et al., ACL 2024): experts of the most importance stay, the least important one leaves.
 
 The importance of an expert is the gate mass that tokens have given it, of which each part counts half as much after every half-life of
 forward passes; ties go to the oldest stamp. It is kept across evictions, and a prefetch adds nothing. The paper scores by the gate and

@@ -1,4 +1,4 @@
-"""2Q, the full version (Johnson and Shasha, VLDB 1994, section 2.3): a FIFO for what came once, an LRU for what came back.
+"""2Q, the full version (Johnson and Shasha, VLDB 1994): a FIFO for what came once, an LRU for what came back.
 
 A load enters the FIFO A1in. What leaves it is remembered in A1out; a miss found there enters the LRU Am. The victim is the oldest of
 A1in while that holds more than a quarter of the room, else the oldest of Am. A1out remembers half of the room. A use in A1in changes

@@ -107,7 +107,7 @@ def question(rule: Rule | None, low: int, n_objects: int) -> Missing:
         return np.zeros(n, np.int64)
 
     return Missing(
-        room(row), room(row), room(row), room(row), room(1), room(2), rule.load_ps[mine].copy(), rule.cpu, rule.launch_ps, rule.read_ps.ravel(),
-        rule.flop_ps.ravel(), read_at, flop_at, room(2), rule.argument, room(n_objects * rule.needs("gate")), room(1), room(here),
-        room(here), np.array([rule.experts]), room(2), room(row),
+        room(row), room(row), room(row), room(row), room(1), room(2), rule.load_ps[mine].copy(), rule.cpu, rule.launch_ps,
+        rule.read_ps.ravel(), rule.flop_ps.ravel(), read_at, flop_at, room(2), rule.argument, room(n_objects * rule.needs("gate")),
+        room(1), room(here), room(here), np.array([rule.experts]), room(2), room(row),
     )  # fmt: skip

@@ -12,6 +12,7 @@ from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide import blame
 from simmoe.simulator.decide import residency as machine
 from simmoe.simulator.decide.decisions import NOTHING_TOLD, bound, left_to_device, quotas
+from simmoe.simulator.decide.fitted import Fitted
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.groups import Part, parts_of, renumbered
 from simmoe.simulator.decide.hooks import Extras, Known, Told
@@ -93,7 +94,7 @@ class Cache(NamedTuple):
     n_experts: int  # of a layer
     eviction: ModuleType
     budget_bytes: int
-    scope: str
+    scope: str | Fitted
     seed: int
     most_events: int  # no scope group sees more
     prefetching: bool

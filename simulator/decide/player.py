@@ -11,7 +11,7 @@ import numpy as np
 
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.binding import bound
-from simmoe.simulator.decide import blame
+from simmoe.simulator.decide import blame, stacks
 from simmoe.simulator.decide import hooks as policy
 from simmoe.simulator.decide import residency as machine
 from simmoe.simulator.decide.gather import Requests
@@ -47,6 +47,10 @@ class Player:
             hooks["serve"] = blame.whole_answers(rule.serve)
         play: Callable[..., None] = bound(machine, instead=hooks).play
         return play
+
+    def stacks(self) -> Any:
+        """The passes of simulator/decide/stacks.py."""
+        return stacks
 
 
 class Task(NamedTuple):

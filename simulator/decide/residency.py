@@ -95,19 +95,19 @@ def play(begin: int, end: int, q: Stream, v: Verdicts, c: Slots, room: int, s: A
 def demand(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: Extras, m: Missing) -> None:
     """Hits are decided once; then each missing expert that the device loads, in request order, gets its room."""
     first, last, before = q.ptr[event], q.ptr[event + 1], c.count[LOADS]
-    foresight, weighed = len(q.following) > 0, len(q.mass) > 0
+    foresight = len(q.following) > 0
     loads = before
     for i in range(first, last):  # without a branch on hit or miss, which no processor can foretell
         o = q.obj[i]
         c.free[o] = 0
         if foresight:
             x.next_use[o] = q.following[i]
-        if weighed:
-            x.gate[o] = q.mass[i]
         v.hit[i] = c.resident[o]
         v.loads[loads] = i
         loads += 1 - c.resident[o]
     hits = last - first - (loads - before)
+    if len(q.mass) > 0:
+        weigh(first, last, q, x)
     if len(q.guess_obj) > 0:
         note_fresh(first, last, q, v, c)
     if len(q.gate) > 0:
@@ -320,14 +320,20 @@ def pinned_stand_ins(c: Slots, x: Extras, m: Missing) -> int:
     return pinned
 
 
+def weigh(first: int, last: int, q: Stream, x: Extras) -> None:
+    """Writes down the gate mass that the event gives each of its requests."""
+    for i in range(first, last):
+        x.gate[q.obj[i]] = q.mass[i]
+
+
 def promote(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: Extras, m: Missing) -> None:
     """What a buffer holds for this event and it requests takes a place in the cache, as far as others can leave."""
+    if len(q.mass) > 0:
+        weigh(q.ptr[event], q.ptr[event + 1], q, x)
     for i in range(q.ptr[event], q.ptr[event + 1]):
         c.free[q.obj[i]] = 0
         if len(q.following) > 0:
             x.next_use[q.obj[i]] = q.following[i]
-        if len(q.mass) > 0:
-            x.gate[q.obj[i]] = q.mass[i]
     for i in range(q.ptr[event], q.ptr[event + 1]):
         o, out = q.obj[i], 0
         if c.resident[o] or c.until[o] != q.run_event[event]:

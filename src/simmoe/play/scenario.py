@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simmoe.play.box import PARTS, joined
-from simmoe.play.kinds import Arrivals, Changes, Count, Input, Policy, Positions, Size, Switch, Words, changes
+from simmoe.play.kinds import Arrivals, Changes, Count, Input, Policy, Positions, Scope, Size, Switch, Words, changes
 from simmoe.play.kinds import Kind as Text
 from simmoe.play.options import declared, option
 from simmoe.simulator.errors import UserError
@@ -222,8 +222,9 @@ class Scenario:
         "colon, the text that it counts (docs/extending/eviction.md)",
     )  # fmt: skip
     scope: str = option(
-        Words(_scopes), "global", group=POLICY, metavar="global|layer",
-        help="one budget for all layers (global, default) or a quota for each (layer)",
+        Scope(_scopes, names="fitted"), "global", group=POLICY, metavar="global|layer|fitted:TRACE",
+        help="one budget for all layers (global, default), a quota for each (layer), or quotas that would have had the most hits in "
+        "another trace (fitted:TRACE) or in the first rows, which are not played (fitted:first=20%)",
     )  # fmt: skip
     timeline: str = option(
         Policy(), "overlapped", group=ENGINE, metavar=NAME,

@@ -21,6 +21,7 @@ from simmoe.play.traced import traced
 from simmoe.policies import runtime as runtimes
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.costs import Costs
+from simmoe.simulator.decide.fitted import Fitted
 from simmoe.simulator.decide.gather import Requests, requests_of
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Hardware
@@ -116,6 +117,7 @@ class Workload:
         self.memory = Memory(self.hw, self.model, self.kv_bytes, **self._of_engine())
         self.graphs = graphs
         self.placements = dict[tuple[str, int], Ints]()  # of play/plan.py, so that each is asked once
+        self.fits = dict[Any, str | Fitted]()  # scopes of play/plan.py, the same
 
     def __repr__(self) -> str:
         return plain(f"<{self.memory.what} on {self.hw.name}, {self.trace.n_tokens:,} tokens>")
