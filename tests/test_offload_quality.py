@@ -336,8 +336,8 @@ def test_a_run_says_what_was_measured_or_how_to(tmp_path: Path, monkeypatch: Any
         "quality not measured: simmoe offload quality switch-4x8-k2 --rule drop=share=10% --eviction lru --slots 8"
     )
     assert measured.said(*asked) == command
-    measured.write(tmp_path / "quality.json", [ROW | {"recipe_digest": digest}])
     measured.write(tmp_path / "quality.json", [ROW | {"recipe_digest": digest, "sequences": 2, "proxy_ppl": 99.0}])
+    measured.write(tmp_path / "quality.json", [ROW | {"recipe_digest": digest}])
     assert measured.said(*asked) == (
         "proxy perplexity 61.25 with drop, 59.50 without: +2.94 ± 0.31 %, measured on 3,584 tokens"
     )
