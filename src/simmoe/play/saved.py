@@ -38,7 +38,9 @@ def write(
     """Every value that is not the default, files as they are named from the folder of `path`. Raises UserError."""
     writable(path, force)
     check_outputs({"--save": path}, inputs.files(options, values))
-    of_system = () if values["system"] is None else systems.load(values["system"]).options  # all said, so that none is asked for
+    of_system = (
+        () if values["system"] is None else systems.load(values["system"]).options
+    )  # all said, so that none is asked for
     said = {name: value for name, value in values.items() if value != options[name].default or name in of_system}
     said |= {option.name: inputs.beside(option, value, path.parent) for option, value in inputs.named(options, said)}
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in said.items()}
