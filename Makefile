@@ -26,8 +26,10 @@ fast:
 test:
 	$(PYTEST)
 
-# Against the programs and the traces of others.
+# Against the programs and the traces of others. llama.cpp is built once, in some minutes, where cmake and a compiler are; else its tests say
+# why they are skipped. Nothing else may run on the machine, or the comparison of speeds is skipped too.
 real:
+	-$(PYTHON) -m tests.real --build
 	$(PYTEST) -rs -m "real or traces"
 
 # Damaged inputs for 20 minutes (at least 20,000), 100 kills of sweeps (6 minutes), then the property tests with ten times the examples of

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 
-from benchmarks import engines, executors
+from benchmarks import curves, engines, executors
 from benchmarks import equality as both
 from benchmarks.timing import command_cpu_s
 from simmoe import load_hardware, load_model, load_trace
@@ -87,6 +87,15 @@ def libcachesim(rounds: int) -> Figures:
     return found
 
 
+def whole_curves(rounds: int) -> Figures:
+    """LRU and Belady at all sizes, each in one pass, against libcachesim at 16; 960,000 drawn accesses and a real trace."""
+    found = {
+        f"960,000 accesses, {what}": value for what, value in curves.against_libcachesim(curves.drawn(), rounds).items()
+    }
+    real = curves.against_libcachesim(real_traces.load("qwen3_30b_general"), rounds)
+    return found | {f"qwen3_30b_general, {what}": value for what, value in real.items()}
+
+
 def equality(rounds: int) -> Figures:
     """Prints a line for each cell of the grid; the number of cells. Raises AssertionError at the first that is not equal."""
     cells = 0
@@ -124,6 +133,12 @@ def _first_run(command: list[str]) -> float:
     return float(done.stdout)
 
 
-GROUPS: tuple[Callable[[int], Figures], ...] = (interpreted_engines, engines_with_time, libcachesim, start)
+GROUPS: tuple[Callable[[int], Figures], ...] = (
+    interpreted_engines,
+    engines_with_time,
+    libcachesim,
+    whole_curves,
+    start,
+)
 
 main()

@@ -128,6 +128,21 @@ def cpu_prompt(x: Floats, row: Row) -> float:
 # --- prompts --------------------------------------------------------------------------------------------------------------
 
 CUDA_PROMPT = (1255.0, 337.0, 1.06, 350.0)
+READS = {"CUDA": (0.84, 6.17), "Metal": (0.95, 5.65), "MLX": (0.95, None), "Vulkan": (0.88, None), "ROCm": (0.88, None)}
+# what products of few rows read at, by backend: memory and per_clock of decoding with all rows
+
+FEW_ROWS_READ = {
+    "CUDA": 5.0,
+    "Vulkan": 4.0,
+    "ROCm": 5.0,
+    "Metal": 6.0,
+    "MLX": 6.0,
+}  # rows_per_read, by backend; fitted apart
+
+
+def read_rate(row: Row) -> float:
+    gpu, (share, per_clock) = fp.DEVICES[row.gpu], READS.get(row.engine.split(" ")[-1], READS["CUDA"])
+    return law.read_bytes_per_s(gpu.peak, share, per_clock, gpu.processors, gpu.clock)
 
 
 def prompt_s(
@@ -141,10 +156,16 @@ def prompt_s(
         (one.expert_flops * experts, one.expert_rows, one.expert_weight_bytes),
     ]
     parts = [part for part in parts if part[0]]
-    seconds = sum(law.filled_flops(done, rows, half) for done, rows, _ in parts) / (flops * unit)
-    if tiles:
-        seconds += sum(law.tile_bytes(*part) for part in parts) / (tiles * gpu.peak)
-    return seconds + one.attention_flops / (attention * unit)
+
+    per_read = FEW_ROWS_READ.get(row.engine.split(" ")[-1], FEW_ROWS_READ["CUDA"])
+
+    def product_s(done: float, rows: float, weight: float) -> float:
+        tiled = law.filled_flops(done, rows, half) / (flops * unit)
+        tiled += law.tile_bytes(done, rows, weight) / (tiles * gpu.peak) if tiles else 0.0
+        read = done / (2 * rows) * weight / read_rate(row)
+        return law.product_s(rows, read, done / (flops * unit), tiled, per_read)
+
+    return sum(product_s(*part) for part in parts) + one.attention_flops / (attention * unit)
 
 
 def tiled(x: Floats, row: Row) -> float:

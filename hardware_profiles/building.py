@@ -79,6 +79,7 @@ def _unit(name: str, unit: Mapping[str, Any], n: Mapping[str, int]) -> ComputeUn
         processors=n.get(f"{at}.processors"),
         clock_hz=n.get(f"{at}.clock"),
         quantised_bytes_per_s=n.get(f"{at}.quantised_bandwidth"),
+        thread_bytes_per_s=n.get(f"{at}.thread_bandwidth"),
     )
 
 

@@ -132,6 +132,8 @@ def _unit(unit: ComputeUnit, tier: Tier, pick: Pick) -> ComputeUnit:
         kernel_floor_ps=_known(pick, f"{at}.kernel_floor", unit.kernel_floor_ps),
         graph_kernel_floor_ps=_known(pick, f"{at}.graph_kernel_floor", unit.graph_kernel_floor_ps),
         clock_hz=_known(pick, f"{at}.clock", unit.clock_hz),
+        quantised_bytes_per_s=_known(pick, f"{at}.quantised_bandwidth", unit.quantised_bytes_per_s),
+        thread_bytes_per_s=_known(pick, f"{at}.thread_bandwidth", unit.thread_bytes_per_s),
     )  # fmt: skip
 
 

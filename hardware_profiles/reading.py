@@ -48,7 +48,24 @@ def merged(path: Path, chain: tuple[Path, ...] = (), folder: Path = FOLDER) -> A
                 f"{path.name}: missing key {key!r}; a profile that extends another has a name and title of its own"
             )
     own = {key: value for key, value in content.items() if key != "extends"}
-    return laid_over(merged(base, chain, folder), own)
+    return _with_own_link(laid_over(merged(base, chain, folder), own), own, path.name)
+
+
+def _with_own_link(content: Any, own: Mapping[str, Any], file: str) -> Any:
+    """A link that the file makes slower than the pageable copies that it inherits makes these slower too. What is malformed stays as it
+    is: the schema says what is wrong."""
+    link, mine = content.get("link"), own.get("link")
+    if not isinstance(link, dict) or not isinstance(mine, dict) or "bandwidth" not in mine or "pageable" in mine:
+        return content
+    try:
+        slower = parse(link["pageable"]["value"], "bandwidth") > parse(link["bandwidth"]["value"], "bandwidth")
+    except (KeyError, TypeError, UserError):
+        return content
+    source = f"no faster than link.bandwidth of {file}"
+    pageable = (
+        {"value": link["bandwidth"]["value"], "kind": "assumed", "source": source} if slower else link["pageable"]
+    )
+    return {**content, "link": {**link, "pageable": pageable}}
 
 
 def _base(path: Path, name: Any, folder: Path) -> Path:

@@ -43,16 +43,17 @@ def leave(b, o):
 def highest_free(b, n_objects, above, free):
     """The oldest free member of the highest bucket > `above` that has one, -1 if there is none."""
     newer, low, middle, high, top = b[1], b[2], b[3], b[4], b[5]
-    while top[0] > above and newer[n_objects + top[0]] == n_objects + top[0]:
-        clear(low, middle, high, top[0])
-        top[0] = previous(low, middle, high, top[0])
-    bucket = top[0]
-    while bucket > above:
-        o = oldest_free(newer, n_objects + bucket, free)
-        if o >= 0:
-            return o
-        bucket = previous(low, middle, high, bucket - 1)
-    return -1
+    bucket, o = top[0], -1
+    while o < 0 and bucket > above:
+        if newer[n_objects + bucket] == n_objects + bucket:
+            clear(low, middle, high, bucket)
+            if bucket == top[0]:
+                top[0] = previous(low, middle, high, bucket)
+        else:
+            o = oldest_free(newer, n_objects + bucket, free)
+        if o < 0:
+            bucket = previous(low, middle, high, bucket - 1)
+    return o
 
 
 def clear(low, middle, high, bucket):

@@ -53,3 +53,13 @@ def move(s, size, o, to):
         push(older, newer, len(where) + to, o)
         length[to] += size[o]
     where[o] = to
+
+
+def reused(seen, o, event):
+    """Whether `o` is used again: not by the event of its load, not for the first time after a prefetch, and once for each event.
+
+    seen [objects]: the last event that used it; `insert` sets it to -1.
+    """
+    before = seen[o]
+    seen[o] = event
+    return before >= 0 and before != event

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simmoe.simulator.arrays import Ints
+from simmoe.simulator.arrays import Ints, ints
 from simmoe.simulator.cpu_costs import CpuCosts, flops_per_s
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.link_time import layer_hops_ps, link_bytes_per_s, load_ps, reads_ps
@@ -149,6 +149,10 @@ class Costs:
         """FLOP time of `token_slots` (token, slot) pairs in an MoE layer in one fused launch."""
         part = self.moe_layers[column].expert
         return flops_ps(token_slots * part.flops_per_token, self.flops_per_s) + self.grouped_extra_ps
+
+    def compute_row(self, column: int, most_slots: int, law: int = 0) -> Ints:
+        """compute_ps of 0 … most_slots token slots."""
+        return ints([self.compute_ps(column, n, law) for n in range(most_slots + 1)])
 
     @cached_property
     def cpu(self) -> CpuCosts:

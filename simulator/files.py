@@ -45,7 +45,7 @@ def resolve(name: str | Path, folder: Path, suffix: str, what: str, add: str, li
     stem = path.name.removesuffix(suffix)
     if len(path.parts) == 1 and stem in (bundled := available(folder, suffix)):
         return folder / f"{stem}{suffix}"
-    if len(path.parts) == 1 and suffix != ".py" and (alike := [one for one in bundled if _bare(one) == _bare(stem)]):
+    if len(path.parts) == 1 and suffix != ".py" and (alike := [one for one in bundled if bare(one) == bare(stem)]):
         return folder / f"{alike[0]}{suffix}"  # a policy's name stays exact: rules compare it
     why = _not_there(str(name), path, suffix)
     if not why and (why := _of_another_kind(path.name)):
@@ -56,7 +56,7 @@ def resolve(name: str | Path, folder: Path, suffix: str, what: str, add: str, li
     raise UserError(f"unknown {what} {_shown(str(name))}: {why}; {add}")
 
 
-def _bare(name: str) -> str:
+def bare(name: str) -> str:
     """A name without what people write differently: Qwen3-30B-A3B, RTX 3060."""
     return re.sub(r"[-_ ]", "", name.casefold())
 

@@ -10,6 +10,7 @@ import json
 import re
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -35,7 +36,7 @@ def read_yaml(path: Path) -> Any:
 def parse_yaml(text: str, where: str) -> Any:
     """What YAML text says; a tag such as !!python/object is an error and never runs. Raises UserError."""
     try:
-        return yaml.load(text, _Loader)
+        return _fresh(_loaded(text))
     except yaml.constructor.ConstructorError as error:  # a tag, a key that cannot be one, or a rule of _Loader
         raise UserError(f"{where}{_line(error)}: {error.problem}") from None
     except yaml.YAMLError as error:
@@ -43,6 +44,19 @@ def parse_yaml(text: str, where: str) -> Any:
         raise UserError(f"{where}{_line(error)}: not valid YAML: {problem}; check indents and quotes") from None
     except (ValueError, TypeError, ArithmeticError) as error:  # an impossible date, or what else a value cannot be
         raise UserError(f"{where}: not valid YAML: {_short(error)}; put the value in quotes if it is a text") from None
+
+
+@lru_cache(maxsize=512)
+def _loaded(text: str) -> Any:
+    """What YAML text says; reading is slow, and a bundled file is read often."""
+    return yaml.load(text, _Loader)
+
+
+def _fresh(content: Any) -> Any:
+    """A copy that its reader may change."""
+    if isinstance(content, dict):
+        return {key: _fresh(value) for key, value in content.items()}
+    return [_fresh(value) for value in content] if isinstance(content, list) else content
 
 
 def read_json(path: Path) -> Any:

@@ -1,8 +1,7 @@
 """Costs under an engine: the laws of simulator/physics/kernels.py with the engine's constants and the machine's figures.
 
 A pass of few rows reads its weights once, at the rate that matrix-vector kernels reach, and every kernel has its fixed time. In a pass of
-many rows products are bound by FLOPs and by what their tiles read. Which of the two holds for routed experts follows from how many rows
-the pass gives an expert, so it is a matter of the pass and not of its routing.
+many rows products are bound by FLOPs and by what their tiles read (runtime_products.py).
 """
 
 from __future__ import annotations
@@ -12,11 +11,13 @@ from dataclasses import replace
 from functools import cached_property
 from math import ceil
 
+import numpy as np
+
+from simmoe.simulator.arrays import Ints
 from simmoe.simulator.costs import Chain, Costs, Piece
 from simmoe.simulator.cpu_costs import CpuCosts
-from simmoe.simulator.errors import UserError
 from simmoe.simulator.link_time import link_bytes_per_s
-from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware
+from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.model import MIXERS, Layer, ModelShape, Part
 from simmoe.simulator.nouns.runtime import Runtime
 from simmoe.simulator.nouns.trace import Trace
@@ -25,21 +26,20 @@ from simmoe.simulator.physics import PS_PER_S
 from simmoe.simulator.physics.gemv import read_ps
 from simmoe.simulator.physics.grouped import soft_shares
 from simmoe.simulator.physics.kernels import (
-    TILE,
+    FEW_ROWS,
     clocked_per_s,
-    cpu_bytes_per_s,
-    filled_flops,
     kernel_s,
     read_bytes_per_s,
-    tile_bytes,
 )
+from simmoe.simulator.runtime_cpu import as_device_bytes_per_s, beside_a_device
 from simmoe.simulator.runtime_figures import CPU, check_figures
+from simmoe.simulator.runtime_products import LAWS, READ, Products, asked_of
 
-FEW_ROWS = 8  # up to so many rows a product reads its weights once (llama.cpp: MMVQ_MAX_BATCH_SIZE)
-READ, TILES, WIDE_TILES = range(3)  # laws of a launch over experts: at most FEW_ROWS rows each, at most TILE, more
 IN_PLACE = (*MIXERS, "no_mixer")  # of attention
 BESIDE = ("query_lora", "indexer", "qk_norm", "qkv_bias", "output_gate", "post_norm", "sinks", "dense_beside")
 OF_EXPERTS = ("expert_bias", "ungated", "router_bias")
+EXACT = 2**53
+EQUAL_CAPS = 2**-0.25  # of a rate is left where two limits are equal (physics/kernels.py)
 ON_CPU = "on the CPU"  # word of a layer here: the CPU has all of it
 KV_ON_CPU = "KV on the CPU"  # the CPU computes its attention
 
@@ -47,14 +47,16 @@ KV_ON_CPU = "KV on the CPU"  # the CPU computes its attention
 class RuntimeCosts(Costs):
     """Costs of every pass of a trace under an engine."""
 
-    laws = 3
+    laws = LAWS
 
     def __init__(
-        self, hw: Hardware, model: ModelShape, trace: Trace, runtime: Runtime, *, threads: int | None = None, offload: bool = True,
+        self, hw: Hardware, model: ModelShape, trace: Trace, runtime: Runtime, *, threads: int | None = None,
+        batch_threads: int | None = None, offload: bool = True,
         cpu_blocks: int = 0, kv_on_cpu: bool = False, head_on_cpu: bool = False,
     ) -> None:  # fmt: skip
-        """threads: that the engine uses on the CPU (default: one for each core). offload: large passes may carry what the CPU has over
-        the link. cpu_blocks: the first so many layers are the CPU's whole, but for experts, which the placement gives. kv_on_cpu: so are
+        """threads: that the engine uses on the CPU (default: one for each core); batch_threads: in passes of many rows (default: as many).
+        offload: large passes may carry what the CPU has over the link. cpu_blocks: the first so many layers are the CPU's whole, but for
+        experts, which the placement gives. kv_on_cpu: so are
         all caches; head_on_cpu: so is the output. Raises UserError for a machine without the figures that the
         engine's constants stand on."""
         marked = replace(
@@ -62,20 +64,24 @@ class RuntimeCosts(Costs):
         )
         super().__init__(replace(hw, link=replace(hw.link, host_memory=runtime.host_memory)), marked, trace)
         check_figures(hw, runtime)
+        self.batch_threads = batch_threads or threads
         self.runtime, self.threads, self.may_carry = runtime, threads, offload and runtime.carries and not hw.unified
         self.head_on_cpu = head_on_cpu
         self.launch_ps = self.grouped_extra_ps = 0  # fixed times are part of each piece
         self.soft_shares = soft_shares(1.0)  # the time of reading and the time of computing add up
         unit, peak = hw.device, _peak(hw)
-        clock, cores = float(unit.clock_hz or 0), float(self._processors)
+        clock, cores = float(unit.clock_hz or 0), float(self._processors(threads))
         kernel, share = runtime.of("decode.kernel"), runtime.known("decode.memory")
         self._kernel_ps = kernel_s(kernel, clock) * PS_PER_S if kernel else 0.0
-        self._read_rate = read_bytes_per_s(peak, share, runtime.of("decode.per_clock"), cores, clock)
+        read = read_bytes_per_s(peak, share, runtime.of("decode.per_clock"), cores, clock)
         self._cache_rate = share * peak
         if runtime.device == CPU:
-            self._read_rate = self._cache_rate = self._threads_rate(unit)
-        self._tile_rate = (runtime.of("prompt.tiles") or 0) * peak
-        self._flop_rate = self._rate_of("prompt.flops_per_clock", "prompt.peak")
+            read = self._cache_rate = as_device_bytes_per_s(hw, runtime, self._processors(threads))
+        self.products = Products(
+            read, self._rate_of("prompt.flops_per_clock", "prompt.peak"), (runtime.of("prompt.tiles") or 0.0) * peak,
+            runtime.of("prompt.rows") or 0.0, runtime.of("prompt.rows_per_read") or FEW_ROWS,
+        )  # fmt: skip
+        self._laws: dict[PassSize, int] = {}
         self._attention_rate = self._rate_of("prompt.attention_flops_per_clock", "prompt.attention_peak")
         if cpu_blocks or kv_on_cpu or head_on_cpu:
             _ = self.cpu  # says what machine or engine has not
@@ -84,25 +90,22 @@ class RuntimeCosts(Costs):
         """FLOPs per second: so many in a clock of each processor, or a share of the peak; else what the profile states."""
         unit, runtime = self.hw.device, self.runtime
         if (each := runtime.of(per_clock)) is not None and unit.clock_hz:
-            return clocked_per_s(each, float(self._processors), float(unit.clock_hz))
+            return clocked_per_s(each, float(self._processors(self.batch_threads)), float(unit.clock_hz))
         peak = self.hw.figures.get(f"peak.flops.{self.model.compute}")
-        used = self._processors / unit.processors if runtime.device == CPU and unit.processors else 1.0
+        used = (
+            self._processors(self.batch_threads) / unit.processors if runtime.device == CPU and unit.processors else 1.0
+        )
         return used * (runtime.of(share) or 1.0) * (peak.value if peak else self.flops_per_s)
 
-    @property
-    def _processors(self) -> int:
-        """Of the device; of a CPU the cores on which a thread runs."""
+    def _processors(self, threads: int | None) -> int:
+        """Of the device; of a CPU the cores on which one of so many threads runs."""
         every = self.hw.device.processors or 0
-        return min(self.threads or every, every) if self.runtime.device == CPU else every
+        return min(threads or every, every) if self.runtime.device == CPU else every
 
-    def _threads_rate(self, unit: ComputeUnit) -> float:
-        """Of a CPU that is the device: what its memory gives its kernels, or what their threads take in. A rate that was measured is
-        that of all threads, so one of them takes in no less than its part of it."""
-        share, each = self.runtime.known("decode.memory"), self.runtime.of("decode.per_thread")
-        if unit.quantised_bytes_per_s is None:
-            return cpu_bytes_per_s(_peak(self.hw), share, self._processors, each)
-        every = float(unit.quantised_bytes_per_s)
-        return cpu_bytes_per_s(every, 1.0, self._processors, each and max(each, every / max(unit.processors or 1, 1)))
+    @property
+    def kernels_hold(self) -> bool:
+        """Whether what the kernels take in, and not the memory, is the lower of the two that limit reading: two equal ones leave 84 %."""
+        return self.products.read_rate < EQUAL_CAPS * self._cache_rate
 
     # --- kernels ----------------------------------------------------------------------------------------------------
 
@@ -133,30 +136,11 @@ class RuntimeCosts(Costs):
     def _launch_of(self, name: str, ps: int) -> Piece:
         return Piece(name, ps, ps * self.rate, ps)
 
-    def _product_s(self, part: Part, rows: int) -> float:
-        """A dense product of `rows` rows."""
-        if not part.params:
-            return 0.0
-        if rows <= FEW_ROWS:
-            return part.bytes / self._read_rate
-        flops = float(rows * part.flops_per_token)
-        return self._flops_s(filled_flops(flops, rows, self._half_rows)) + self._tiles_s(flops, rows, part)
-
-    @property
-    def _half_rows(self) -> float:
-        return self.runtime.of("prompt.rows") or 0.0
-
-    def _flops_s(self, flops: float) -> float:
-        return flops / self._flop_rate
-
-    def _tiles_s(self, flops: float, rows: float, part: Part) -> float:
-        return tile_bytes(flops, rows, part.bytes / part.params) / self._tile_rate if self._tile_rate else 0.0
-
     def pieces(self, size: PassSize) -> list[Piece]:
         if size not in self._pieces:
             kinds = [piece for layer in self.kinds for piece in self._dense_pieces(layer, size)]
             once = self._fixed_ps("end") + (self.runtime.of("decode.pass") or 0.0) * PS_PER_S
-            head = self._on_cpu_s if self.head_on_cpu else self._product_s
+            head = self._on_cpu_s if self.head_on_cpu else self.products.dense_s
             self._pieces[size] = [*kinds, self._piece("head", head(self.model.head, size.sequences), once)]
         return self._pieces[size]
 
@@ -166,7 +150,9 @@ class RuntimeCosts(Costs):
         found = [self._piece("attention", self._mixer_s(layer, size), self._layer_fixed_ps(layer))]
         if not layer.n_experts and layer.ffn.bytes:
             ungated = ("ungated",) if "ungated" in layer.features else ()
-            found.append(self._piece("ffn", self._product_s(layer.ffn, size.tokens), self._fixed_ps("ffn", *ungated)))
+            found.append(
+                self._piece("ffn", self.products.dense_s(layer.ffn, size.tokens), self._fixed_ps("ffn", *ungated))
+            )
         return found
 
     def _layer_fixed_ps(self, layer: Layer) -> float:
@@ -174,18 +160,17 @@ class RuntimeCosts(Costs):
         return self._fixed_ps(*self.mixer_kernels(layer)) + each
 
     def _mixer_s(self, layer: Layer, size: PassSize) -> float:
-        """Projections, caches and states. Few rows read the caches; many compute with them."""
+        """Projections, caches and states. Few rows read the caches; many compute with them, which takes no less."""
         places = [(cache, self.spans.index(cache.span)) for cache in layer.caches]
-        weights, state = self._product_s(layer.attention, size.tokens), 2 * size.sequences * layer.state_bytes
+        weights, state = self.products.dense_s(layer.attention, size.tokens), 2 * size.sequences * layer.state_bytes
         if KV_ON_CPU in layer.features and layer.caches:
             return (
                 weights + self.runtime.known("cpu.layer") + self._cache_on_cpu_s(layer, size) + state / self._cache_rate
             )
-        if size.tokens <= FEW_ROWS:
-            read = sum(size.kv_positions[i] * cache.bytes_per_position for cache, i in places)
-            return weights + (read + state) / self._cache_rate
+        read = sum(size.kv_positions[i] * cache.bytes_per_position for cache, i in places) / self._cache_rate
         flops = sum(size.attended[i] * cache.flops_per_position for cache, i in places)
-        return weights + flops / self._attention_rate + state / self._cache_rate
+        computed = flops / self._attention_rate if size.tokens > FEW_ROWS else 0.0
+        return weights + max(read, computed) + state / self._cache_rate
 
     def _cache_on_cpu_s(self, layer: Layer, size: PassSize) -> float:
         """Caches that the CPU reads and computes with."""
@@ -213,7 +198,9 @@ class RuntimeCosts(Costs):
         if not layer.n_experts and layer.ffn.bytes:
             found.append(
                 self._piece(
-                    "ffn", layer.ffn.bytes * crosses + self._product_s(layer.ffn, size.tokens), self._fixed_ps("ffn")
+                    "ffn",
+                    layer.ffn.bytes * crosses + self.products.dense_s(layer.ffn, size.tokens),
+                    self._fixed_ps("ffn"),
                 )
             )
         return found
@@ -221,7 +208,7 @@ class RuntimeCosts(Costs):
     def _on_cpu_s(self, part: Part, rows: int) -> float:
         """A product of `rows` rows whose weights are the CPU's."""
         if self.carries(PassSize(rows, 1, (), ())):
-            return part.bytes / link_bytes_per_s(self.hw) + self._product_s(part, rows)
+            return part.bytes / link_bytes_per_s(self.hw) + self.products.dense_s(part, rows)
         return max(part.bytes / (1000 * self.cpu.rate), rows * part.flops_per_token / self.cpu.flops_per_s)
 
     def shared(self, column: int, tokens: int) -> Chain:
@@ -233,15 +220,28 @@ class RuntimeCosts(Costs):
                 self._shared[key] = Chain(piece.ps, (piece,))
                 return self._shared[key]
             gate = ("shared_gate",) if "shared_gate" in layer.features else ()
-            piece = self._piece("shared", self._product_s(layer.shared, tokens), self._fixed_ps("shared", *gate))
+            piece = self._piece("shared", self.products.dense_s(layer.shared, tokens), self._fixed_ps("shared", *gate))
             self._shared[key] = Chain(piece.ps, (piece,)) if layer.shared.bytes else Chain(0, ())
         return self._shared[key]
 
     # --- routed experts ---------------------------------------------------------------------------------------------
 
     def law(self, size: PassSize) -> int:
-        rows = size.tokens * self.model.top_k / self.trace.n_experts
-        return READ if rows < FEW_ROWS else TILES if rows <= TILE else WIDE_TILES
+        if size.tokens <= self.products.rows_per_read:
+            return READ  # no expert has more rows than one read serves
+        if size not in self._laws:
+            counts, slots = asked_of(self.trace, self._passes[size])
+            parts = [layer.expert for layer in self.moe_layers]
+            self._laws[size] = self.products.law(zip(parts, counts.tolist(), slots.tolist()))
+        return self._laws[size]
+
+    @cached_property
+    def _passes(self) -> dict[PassSize, list[int]]:
+        """Numbers of the passes of each size."""
+        found: dict[PassSize, list[int]] = {}
+        for number, size in enumerate(self.sizes):
+            found.setdefault(size, []).append(number)
+        return found
 
     def _experts_fixed_ps(self, column: int) -> int:
         return self._fixed_of_experts[column]
@@ -257,25 +257,22 @@ class RuntimeCosts(Costs):
 
     def read_work(self, column: int, count: int, law: int = 0) -> int:
         """What depends on how many experts are read: their weights, and what kernels waste on few rows of each."""
-        part = self.moe_layers[column].expert
-        if law == READ:
-            seconds = count * part.bytes / self._read_rate
-        else:
-            wasted = self._flops_s(count * part.flops_per_token * self._half_rows)
-            tiles = count * part.bytes / self._tile_rate if law == TILES and self._tile_rate else 0.0
-            seconds = wasted + tiles
+        seconds = self.products.experts_s(self.moe_layers[column].expert, count, law)
         return (ceil(seconds * PS_PER_S) + self._experts_fixed_ps(column)) * self.rate
 
     def compute_ps(self, column: int, token_slots: int, law: int = 0) -> int:
         """What depends on how many token slots are computed."""
-        part, seconds = self.moe_layers[column].expert, 0.0
-        if law != READ:
-            flops = float(token_slots * part.flops_per_token)
-            seconds = self._flops_s(flops)
-            if self._tile_rate:
-                whole = tile_bytes(flops, TILE, part.bytes / part.params if law == WIDE_TILES else 0.0)
-                seconds += whole / self._tile_rate
+        seconds = float(self.products.slots_s(self.moe_layers[column].expert, token_slots, law))
         return ceil(seconds * PS_PER_S) + self._experts_fixed_ps(column)
+
+    def compute_row(self, column: int, most_slots: int, law: int = 0) -> Ints:
+        """The same sums of the same numbers, all at once."""
+        part, slots = self.moe_layers[column].expert, np.arange(most_slots + 1, dtype=np.float64)
+        ps = np.ceil(self.products.slots_s(part, slots, law) * PS_PER_S)
+        if max(part.flops_per_token * most_slots, int(ps[-1])) > EXACT:  # beyond what a float tells apart
+            return super().compute_row(column, most_slots, law)
+        row: Ints = ps.astype(np.int64) + self._experts_fixed_ps(column)
+        return row
 
     # --- the CPU ----------------------------------------------------------------------------------------------------
 
@@ -283,34 +280,10 @@ class RuntimeCosts(Costs):
     def cpu(self) -> CpuCosts:
         """Costs on the CPU: a layer's fixed time, and its kernels' own rate. Raises UserError where machine or engine has none."""
         hw, runtime = self.hw, self.runtime
-        share = runtime.of("cpu.memory")
         if hw.cpu is None or (runtime.only_stores and self.may_carry):
             return CpuCosts(hw, self.model)  # which says so; or whose times are never asked for
-        if share is None:
-            raise UserError(
-                f"the runtime {runtime.name} computes nothing on the CPU; leave --placement, --miss, --gpu-layers and --kv-offload out"
-            )
-        rate = float(hw.cpu.quantised_bytes_per_s or self._cpu_rate(hw.cpu, share))
-        unit = replace(
-            hw.cpu, bytes_per_s=int(rate) // 1000 * 1000, launch_ps=ceil(runtime.known("cpu.layer") * PS_PER_S)
-        )
-        each = runtime.of("cpu.flops_per_clock")
-        if each is not None and unit.clock_hz:
-            cores = min(self.threads or unit.processors or 1, unit.processors or 1)
-            flops = int(clocked_per_s(each, cores, float(unit.clock_hz)))
-            unit = replace(unit, flops_per_s={**unit.flops_per_s, self.model.compute: flops})
+        unit = beside_a_device(hw, runtime, self.model.compute, self.threads, self.batch_threads)
         return CpuCosts(replace(hw, units={**hw.units, unit.name: unit}), self.model)
-
-    def _cpu_rate(self, unit: ComputeUnit, share: float) -> float:
-        """Of a host of which no more is known than its memory, and how many threads compute."""
-        peak = self.hw.tiers[unit.memory].peak_bytes_per_s
-        if peak is None:
-            raise UserError(
-                f"--runtime {self.runtime.name}: {self.hw.name} states no tiers.{unit.memory}.peak_bandwidth, of which cpu.memory is a "
-                "share; name the box in parts (--gpu, --host), or add the figure to the profile"
-            )
-        threads = self.threads or unit.processors or 1
-        return cpu_bytes_per_s(float(peak), share, threads, self.runtime.of("cpu.per_thread"))
 
     def carries(self, size: PassSize) -> bool:
         tokens, rows = self.runtime.of("link.offload_tokens"), self.runtime.of("link.offload_rows")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from simmoe.play import advice, cautions
+from simmoe.play import confidence as bands
 from simmoe.play.box import joined
 from simmoe.play.calling import scenario_of, takes
 from simmoe.play.identity import eviction_identity
@@ -19,7 +20,7 @@ from simmoe.play.scenario import OPTIONS, Scenario
 from simmoe.play.traced import traced
 from simmoe.play.workload import Workload
 from simmoe.show import tables as show
-from simmoe.show.grid import Column, Grid
+from simmoe.show.grid import Column, Grid, only
 from simmoe.show.legend import legend
 from simmoe.show.screen import Screen
 from simmoe.simulator.decide.decisions import BOUNDS
@@ -44,12 +45,12 @@ class Row:
     eviction: str
     run: Run | None
     why_not: str = ""
+    band: bands.Band | None = None  # where a run prints one: without a trace, or under an engine
 
     @property
     def waiting(self) -> float | None:
-        """Share of decode time spent waiting for experts."""
-        total = int(self.run.pass_ps[self.run.decode_passes].sum()) if self.run else 0
-        return self.run.where_ps()["waiting for experts"] / total if self.run and total else None
+        """Share of decode time in which the device waits."""
+        return advice.waiting(self.run) if self.run else None
 
     @property
     def bound_by(self) -> str | None:
@@ -85,6 +86,7 @@ class Comparison:
                 **row.workload.facts(), "eviction": eviction_identity(row.eviction), "why_not": row.why_not,
                 "ratio_to_first": self.ratio(row), "waiting": row.waiting, "bound_by": row.bound_by, "price_usd": row.price_usd,
                 "tok_s_per_1000_usd": row.tok_s_per_1000_usd, "run": row.run and row.run.to_json(),
+                "range_tok_s": row.band and list(row.band.hardware),
             }
             for row in self.rows
         ]  # fmt: skip
@@ -144,7 +146,9 @@ def _row(first: Scenario, policy: str, workload: Workload, trace: str, runs: int
         if short:
             why = f"does not fit: short by {nbytes(short)} of {nbytes(memory.usable_bytes)} usable"
             return Row(workload, trace, plan.eviction, None, why)
-        return Row(workload, trace, plan.eviction, play(workload, plan, workload.engine(scenario.engine, runs=runs)))
+        run = play(workload, plan, workload.engine(scenario.engine, runs=runs))
+        banded = scenario.trace is None or workload.runtime is not None
+        return Row(workload, trace, plan.eviction, run, band=bands.band(run) if banded else None)
     except UserError as error:
         return Row(workload, trace, policy, None, str(error))
 
@@ -195,10 +199,11 @@ def _beyond(comparison: Comparison) -> str:
     return show.extras(run.workload, run.plan) if run else ""
 
 
+RANGE = "range"
 COLUMNS = (
     Column("machine", text=True), Column("trace", text=True), Column("policy", text=True), Column("experts resident", 8),
-    Column("memory", 4), Column("tok/s"), Column("ratio", 1), Column("TTFT first", 7), Column("TTFT later", 10), Column("TPOT p95", 9),
-    Column("hit rate", 2), Column("waiting", 6), Column("bound by", 5, text=True), Column(show.ENERGY, 12),
+    Column("memory", 4), Column("tok/s"), Column(RANGE), Column("ratio", 1), Column("TTFT first", 7), Column("TTFT later", 10),
+    Column("TPOT p95", 9), Column("hit rate", 2), Column("waiting", 6), Column("bound by", 5, text=True), Column(show.ENERGY, 12),
     Column("price", 11), Column("per 1000 USD", 3),
 )  # fmt: skip
 
@@ -210,18 +215,22 @@ def _table(comparison: Comparison) -> Grid:
     for row in comparison.rows:
         cells = (row.workload.hw.name, row.trace, row.eviction, *_cells(row, comparison), *_price(row))
         rows.append(cells[: len(columns)])
-    return show.known_energy(Grid(columns, tuple(rows)))
+    grid = show.known_energy(Grid(columns, tuple(rows)))
+    if any(row.band for row in comparison.rows):
+        return grid
+    return only(grid, [i for i, column in enumerate(grid.columns) if column.name != RANGE])
 
 
 def _cells(row: Row, comparison: Comparison) -> list[str]:
     if row.run is None:
-        return ["does not run", *["–"] * 10]
+        return ["does not run", *["–"] * 11]
     run, budget = row.run, row.run.plan.budget_bytes
     ratio, rate, tpot = comparison.ratio(row), run.decode.hit_rate, run.tpot_ms(95)
     bound = (row.bound_by or "–").removeprefix("bound by ").split(":")[0]
+    ends = "–" if row.band is None else "–".join(map(show.number, row.band.hardware))
     return [
         f"{memory_of(row.workload, run.plan).share(budget):.1%} ({nbytes(budget)})",
-        nbytes(run.memory_bytes["total"]), show.number(run.tok_s), "–" if ratio is None else f"{ratio:.3g}",
+        nbytes(run.memory_bytes["total"]), show.number(run.tok_s), ends, "–" if ratio is None else f"{ratio:.3g}",
         show.seconds(run.ttft_s["first"]), show.seconds(run.ttft_s["later"]), show.seconds(None if tpot is None else tpot / 1e3),
         "–" if rate is None else f"{rate:.2%}", "–" if row.waiting is None else f"{row.waiting:.1%}", bound, show.joules(run),
     ]  # fmt: skip

@@ -25,6 +25,27 @@ settings.register_profile("fuzz", max_examples=1000, deadline=None, print_blob=T
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "dev")
 
 
+# The files that take longest, first: xdist hands out those with most tests first, and the last core would wait for one of these.
+LONG = (
+    "test_engines",
+    "test_faults_files",
+    "test_contention",
+    "test_training",
+    "test_schedule",
+    "test_synthetic",
+    "test_fuzz",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+
+
 def make_trace(
     passes: list[list[list[list[int]]]], n_experts: int, *, phase: list[int] | None = None, **meta: Any
 ) -> Trace:

@@ -678,13 +678,14 @@ def _tried(found: Found, kind: str, files: dict[str, bytes], command: Words, kee
 def main() -> int:
     arguments = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     arguments.add_argument("--seconds", type=float, default=1200)
+    arguments.add_argument("--most", type=int, help="at most so many inputs (default: as many as the time allows)")
     arguments.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
     arguments.add_argument("--keep", type=Path, help="folder for the inputs that fail (default: none are kept)")
     arguments.add_argument(
         "--kind", choices=sorted(kinds_of(None)), help="try inputs of this kind alone (default: all)"
     )
     a = arguments.parse_args()
-    found = fuzz(a.seconds, a.seed, a.keep, only=a.kind)
+    found = fuzz(a.seconds, a.seed, a.keep, a.most, a.kind)
     print(
         f"seed {a.seed}: {found.tried.total():,} inputs, statuses {dict(found.codes)}; slowest {found.slowest_s:.1f} s, largest {found.largest_kb / 1000:,.0f} MB"
     )

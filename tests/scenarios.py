@@ -362,6 +362,12 @@ def examples(n: int) -> int:
     return max(n * int(os.environ.get("SIMMOE_EXAMPLES_PERCENT", settings().max_examples)) // 100, 10)
 
 
+def few_kernels(one: Any) -> Any:
+    """A case or a plan with LRU where a miss rule is asked. Each pair of policy and rule is a kernel, some seconds to compile, made of
+    their two texts: tests of the compiled engine draw each policy and each rule, those of the interpreted ones every pair."""
+    return replace(one, eviction="lru") if one.miss != "fetch" else one
+
+
 def shape_for(trace: Trace) -> ModelShape:
     """A model of the trace's geometry: Qwen3's layers, with as many MoE layers and experts as the trace has."""
     qwen = models_of.load("qwen3-30b-a3b")

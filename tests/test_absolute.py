@@ -284,6 +284,30 @@ def test_pairs_in_order():
     assert report.order(made) == (5, 3)  # 100 and 101 are no pair; the last is predicted slowest, and 50 faster than 90
 
 
+def test_series_of_runs_with_ever_more_layers_on_the_cpu_say_their_order():
+    row = replace(by_id("h200.11"), flagged="")
+    made = [
+        playing.Outcome(replace(row, on_cpu=n, measured=m), p, 0, 0, 0)
+        for n, m, p in ((8, 140, 150), (16, 90, 95), (24, 60, 100))
+    ]
+    assert report.sweeps(made) == [
+        "h200, llama.cpp CUDA, qwen3-30b-a3b with the experts of N = 8, 16, 24 layers on the CPU: 2 of 3 pairs in order."
+    ]
+    assert not report.sweeps(made[:2])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "most"), [("h200.27", 0.35), ("h200.25", 3.0)])
+def test_whole_layers_or_the_cache_on_the_cpu_are_played(name: str, most: float):
+    """-ngl 24 within the bar of such rows; with the cache in host memory (-nkvo) attention is that of one row, and reported."""
+    row = by_id(name)
+    again = playing.play(row)
+    assert not again.why_not and abs(again.error) < most
+    committed = {one.row.id: one for one in report.played()[0]}[name]
+    assert again.predicted == pytest.approx(committed.predicted, rel=1e-5)
+    assert "part of each expert" in playing.why_not(by_id("h200.26"))
+
+
 def test_a_marked_row_is_not_judged():
     row = replace(by_id("spark.0"), flagged="why")
     assert not playing.Outcome(row, 1.0).judged and not report.lines([playing.Outcome(row, 1.0)])

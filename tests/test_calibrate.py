@@ -13,13 +13,15 @@ import numpy as np
 import pytest
 
 from simmoe import hardware_profiles
-from simmoe.calibrate import backend, beside, cpu, disk, fit, gpu, machine, measure, profile, rows
+from simmoe.calibrate import backend, beside, cpu, disk, fit, gpu, machine, measure, profile, quantised, rows
 from simmoe.calibrate.fit import Point
 from simmoe.cli import calibrate as command
 from simmoe.cli.main import main
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.link_time import load_ps
 from simmoe.simulator.physics.gemm import gemm_ps
+from simmoe.workloads import models
+from tests.conftest import COMPILED
 from tests.test_bad_input import refused
 
 GB, MB = 10**9, 10**6
@@ -486,7 +488,7 @@ def test_a_gpu_with_memory_of_its_own(tmp_path, quick):
     told = []
     asked = measure.Asked(backend.choose()[0], KnownGpu(Known()), "disk", tmp_path, True)
     found = measure.machine(asked, machine.Watch(), lambda *step: told.append(step))
-    assert [number for _, number, _ in told] == [1, 2, 3, 4, 5] and {steps for *_, steps in told} == {5}
+    assert [number for _, number, _ in told] == [1, 2, 3, 4, 5, 6] and {steps for *_, steps in told} == {6}
     hw = written(tmp_path, found)
     assert list(hw.units) == ["gpu", "cpu"] and hw.home.name == "disk" and hw.reserved_bytes == GB
     _check_gpu(hw, Known())
@@ -556,3 +558,91 @@ def test_bad_options_are_one_line(tmp_path, capsys):
         ): r"--observed is a command of its own now: simmoe explain tok_s=N --gpu NAME --host NAME --model NAME",
     }.items():
         refused(capsys, ["calibrate", *options], line)
+
+
+# --- what engines of CPUs go by ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["interpreted", pytest.param("compiled", marks=[COMPILED, pytest.mark.slow])])
+def test_products_of_4_bits_are_products(way):
+    multiply = quantised.product if way == "interpreted" else quantised.compiled()[0]
+    weights, scales, token, token_scales, out = quantised.draw(2, 3)
+    multiply(weights, scales, token, token_scales, out)
+    low, high = (weights & 15).astype(np.int64) - 8, (weights >> 4).astype(np.int64) - 8
+    whole = np.concatenate([low, high], axis=2)
+    assert whole.shape == (2, 3, 32, 32) and np.abs(whole).max() == 8
+    expected = np.einsum("gbil,bi,gbl,b->gl", whole, token.astype(np.int64), scales.astype(float), token_scales)
+    assert out == pytest.approx(expected, rel=1e-4, abs=1e-5 * np.abs(expected).max())
+
+
+def engine_rows(known: Known, home: str) -> list[rows.Row]:
+    """One thread takes in 10 GB/s, eight 40 GB/s; a core makes four million operations in a millisecond."""
+    size = 4 * CACHE
+    found = [
+        rows.timed_row("quantised", noisy(size / rate, 1.0), threads=threads, bytes=size)
+        for threads, rate in ((1, 10e9), (2, 19e9), (8, 40e9))
+    ]
+    return [
+        machine_row(home=home),
+        *host_rows(known),
+        *found,
+        rows.timed_row("clock", noisy(1e-3, 0.1), cycles=4_000_000),
+    ]
+
+
+def test_an_engine_of_the_cpu_plays_on_what_was_measured(tmp_path, capsys):
+    """Decode reads at the rate of its threads, and no more than all of them; prompts go by cores and clock."""
+    saved, out = tmp_path / "rows.jsonl", tmp_path / "box.yaml"
+    saved.write_text(rows.text_of(engine_rows(Known(), "memory")))
+    assert main(["calibrate", "--rows", str(saved), "--out", str(out)]) == 0
+    unit = hardware_profiles.load(out).device
+    assert unit.quantised_bytes_per_s == pytest.approx(40e9, rel=0.01)
+    assert unit.thread_bytes_per_s == pytest.approx(10e9, rel=0.01)
+    assert (unit.processors, unit.clock_hz) == (8, pytest.approx(4e9, rel=0.01))
+    capsys.readouterr()
+    words = ["run", "--hw", str(out), "--model", "olmoe-1b-7b", "--format", "Q4_0", "--runtime", "llama_cpp_cpu"]
+    said = {}
+    for threads in (1, 2, 4, 8):
+        line = [
+            *words,
+            "--routing",
+            "uniform",
+            "--prompt",
+            "512",
+            "--generate",
+            "2",
+            "--threads",
+            str(threads),
+            "--json",
+        ]
+        assert main(line) == 0
+        said[threads] = json.loads(capsys.readouterr().out)
+    model = models.load("olmoe-1b-7b", "Q4_0")
+    read = model.head.bytes + sum(one.attention.bytes + 8 * one.expert.bytes for one in model.layers)
+    cache = 16 * 2 * 2048 * 2 * 513.5  # of 16 layers, keys and values of 2 bytes, behind the prompt
+    for threads, rate in ((1, 10e9), (2, 20e9), (4, 40e9), (8, 40e9)):
+        seconds = (read + cache) / rate + 16 * 3e-6
+        assert said[threads]["tok_s"] == pytest.approx(1 / seconds, rel=0.02)
+    products = 2 * 512 * sum(one.attention.params + 8 * one.expert.params for one in model.layers)
+    attention = 16 * 2048 * 4 * 512 * 513 // 2
+    for threads in said:
+        rate = 22 * threads * 4e9
+        assert said[threads]["prompt_tok_s"] == pytest.approx(512 * rate / (products + attention), rel=0.05)
+
+
+def test_rows_without_them_give_a_profile_as_before(tmp_path):
+    saved, out = tmp_path / "rows.jsonl", tmp_path / "box.yaml"
+    saved.write_text(rows.text_of([machine_row(home="memory"), *host_rows(Known())]))
+    assert main(["calibrate", "--rows", str(saved), "--out", str(out)]) == 0
+    unit = hardware_profiles.load(out).device
+    assert (unit.quantised_bytes_per_s, unit.thread_bytes_per_s, unit.clock_hz, unit.processors) == (None,) * 4
+
+
+@COMPILED
+@pytest.mark.slow
+def test_the_clock_is_a_clock():
+    """Between the slowest and the fastest that any core has."""
+    found = quantised.rows(2**20, 0.2)
+    (clock,) = rows.of(found, "clock")
+    assert 0.2e9 < clock["cycles"] / clock["us"] * 1e6 < 6.5e9 or clock["lo"] < clock["us"] / 3  # a busy machine
+    assert [row["threads"] for row in rows.of(found, "quantised")] == sorted({1, backend.cores()})

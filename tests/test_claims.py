@@ -44,7 +44,7 @@ def readme(text: str) -> str:
     with mock.patch.object(compiled, "missing", lambda: True):
         lines = printed(INSTALL.search(text)[1])
     text = BLOCK.sub(lambda _: "\n".join(["```text", *lines, "```"]), text, count=1)
-    text = re.sub(r"^```text\n\$ (simmoe .*)\n(?:.*\n)*?```$", _shown, text, flags=re.M)
+    text = re.sub(r"^```text\n\$ (simmoe .*)\n((?:.*\n)*?)```$", _shown, text, flags=re.M)
     page = " ".join((ROOT / "docs" / "validation.md").read_text("utf-8").split())
     rows, error, reached = ERRORS.search(page).groups()
     text = re.sub(r"Over \d+ predictions", f"Over {rows} predictions", text)
@@ -53,7 +53,10 @@ def readme(text: str) -> str:
 
 
 def _shown(block: re.Match[str]) -> str:
-    return "\n".join(["```text", f"$ {block[1]}", *printed(block[1]), "```"])
+    """A block that ends with … shows the first lines only."""
+    lines, shown = printed(block[1]), block[2].splitlines()
+    cut = shown[-1:] == ["…"]
+    return "\n".join(["```text", f"$ {block[1]}", *(lines[: len(shown) - 1] if cut else lines), *["…"] * cut, "```"])
 
 
 def blocks(text: str) -> str:

@@ -110,7 +110,7 @@ def played(case: Case, layout: Layout, engine: str, start: str = "cold"):
 def test_all_engines_are_equal_on_several_devices(prefetching, names):
     seen = set()
 
-    @settings(max_examples=examples(300), deadline=None)
+    @settings(max_examples=examples(150), deadline=None)
     @given(split(prefetching=prefetching))
     def compare(made):
         case, layout = made
@@ -125,7 +125,7 @@ def test_all_engines_are_equal_on_several_devices(prefetching, names):
 @pytest.mark.slow
 @pytest.mark.hypothesis
 def test_the_times_are_those_of_a_program_of_its_own():
-    @settings(max_examples=examples(300), deadline=None)
+    @settings(max_examples=examples(150), deadline=None)
     @given(split(prefetching=False))
     def compare(made):
         case, layout = made
@@ -203,7 +203,7 @@ def part_by_hand(event, column, size, costs, q, v, moved, free, d, begins, at_ho
 def test_one_rank_is_one_machine():
     """A second device that has nothing changes nothing, whatever the fabric; and with one device distributed is overlapped."""
 
-    @settings(max_examples=examples(150), deadline=None)
+    @settings(max_examples=examples(100), deadline=None)
     @given(split(most=2))
     def compare(made):
         case, layout = made
@@ -224,7 +224,7 @@ def test_one_rank_is_one_machine():
 @pytest.mark.slow
 @pytest.mark.hypothesis
 def test_every_request_belongs_to_one_device_and_keeps_its_verdict():
-    @settings(max_examples=examples(150), deadline=None)
+    @settings(max_examples=examples(100), deadline=None)
     @given(split())
     def compare(made):
         case, layout = made

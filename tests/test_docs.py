@@ -14,6 +14,7 @@ from types import FunctionType, ModuleType
 import pytest
 
 from simmoe.cli.main import parser
+from simmoe.policies.flags import ENGINES
 from simmoe.simulator.decide import hooks
 from simmoe.simulator.lower import emitter
 from tests.test_house import FLOORS, ROOT
@@ -150,7 +151,8 @@ def test_every_command_that_a_page_shows_exists(page: Path) -> None:
             for one in re.findall(r"(?<!\S)--[a-z][a-z-]*", rest)
             if one not in known.get(name, {one})
         ]
-    alone = set(re.findall(r"`(--[a-z][a-z-]*)", text)) - set().union(*known.values())
+    of_engines = (table.known for table in ENGINES.values())
+    alone = set(re.findall(r"`(--[a-z][a-z-]*)", text)) - set().union(*known.values(), *of_engines)
     assert not lost + sorted(alone - OTHERS), f"{ids(page)} shows {lost + sorted(alone - OTHERS)}, which no command has"
 
 

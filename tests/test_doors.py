@@ -66,7 +66,7 @@ def test_what_does_not_fit_is_still_what_llama_cpp_would_refuse(capsys: pytest.C
         (["run", "--generate", "8", "--json"], "run: 24 tokens in 9 passes, 16 layers × top-8, drawn 3 times, played 5 times: about"),
         (["run", "--generate", "8", "--batch", "3"], "run: 72 tokens in 11 passes, 16 layers × top-8, drawn 3 times"),
         (["compare", "--generate", "8", "--hw", "h100", "--eviction", "lfu"],
-         "compare: 24 tokens in 9 passes, 16 layers × top-8, drawn once, played 2 times: about"),
+         "compare: 24 tokens in 9 passes, 16 layers × top-8, drawn once, played 6 times: about"),
     ],
 )  # fmt: skip
 def test_what_takes_long_is_said_before_it_begins(

@@ -248,3 +248,65 @@ def test_plan_names_the_file_that_was_given(capsys, tmp_path):
     path = gguf(tmp_path / "mine.gguf", "qwen3moe", 2)
     best = planned(capsys, str(path), *SMALL[3:])["best"]
     assert best[0]["command"].startswith(f"llama-server -m {path} -ngl 999 ")
+
+
+CPU_BOX = ["--host", "ddr5_4800_8ch", "--set", "units.cpu.clock=3GHz", *MODEL]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", ["llama_cpp_cpu", "ik_llama_cpp_cpu"])
+@pytest.mark.parametrize(("decode", "prompt"), [(7, 20), (400, 20000)])
+def test_a_box_without_a_gpu_has_causes_of_its_own(capsys, runtime, decode, prompt):
+    """Its decode is its memory's share, and its prompts are its cores' products: no graphs, no card, no link."""
+    words = (f"tok_s={decode}", f"prompt_tok_s={prompt}", *CPU_BOX, "--runtime", runtime)
+    found = explained(capsys, *words)
+    paths = {fit["kind"]: fit["paths"] for fit in found["fits"]}
+    assert paths == {
+        "decode, all on the CPU": ["decode.memory", "decode.per_thread"],
+        "prompts, all on the CPU": ["prompt.flops_per_clock"],
+    }
+    assert main(["explain", *words]) == 0
+    out = capsys.readouterr().out.partition("decode, all on the CPU")[2]
+    assert not any(
+        word in out for word in ("CUDA", "graphs", "PCIe", " card", "lanes", "flash attention", "tensor cores")
+    )
+    assert ("memory channels" in out) == (decode == 7)
+    slow = next(fit for fit in found["fits"] if fit["kind"].startswith("decode"))
+    assert slow["possible"] == (decode == 7)  # 400 tok/s would be more than the memory's peak
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("setting", "kind", "why", "causes"),
+    [
+        (
+            "units.cpu.quantised_bandwidth=30GB/s",
+            "decode",
+            "the machine's own rate of reading quantised weights holds",
+            2,
+        ),
+        (
+            "peak.memory_bandwidth=90GB/s",
+            "prompts",
+            "the machine states no clock, by which the engine counts products",
+            1,
+        ),
+    ],
+)
+def test_a_figure_of_the_machine_that_holds_is_named(capsys, setting, kind, why, causes):
+    words = (
+        "tok_s=95",
+        "prompt_tok_s=9000",
+        "--host",
+        "ddr5_6000_2ch",
+        "--set",
+        setting,
+        *MODEL,
+        "--runtime",
+        "llama_cpp_cpu",
+    )
+    fit = next(fit for fit in explained(capsys, *words)["fits"] if fit["kind"].startswith(kind))
+    assert fit["paths"] == [] and fit["why"].startswith(why)
+    assert main(["explain", *words]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert f"no constant is fitted: {why}" in out and out.count("Usual causes") == causes

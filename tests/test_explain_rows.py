@@ -9,7 +9,8 @@ import yaml
 
 import simmoe
 from simmoe.cli.main import main
-from simmoe.explain.fitted import CARRIED, CPU_DECODE, RESIDENT_DECODE, RESIDENT_PROMPT, with_constants
+from simmoe.explain.causes import CARRIED, CPU_DECODE, RESIDENT_DECODE, RESIDENT_PROMPT
+from simmoe.explain.fitted import with_constants
 from simmoe.policies import runtime as runtimes
 
 BOX = ["--gpu", "rtx_3090", "--host", "ddr5_6000_2ch"]

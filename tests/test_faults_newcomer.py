@@ -333,7 +333,7 @@ def test_fault_29_below_each_table_stands_what_its_columns_are(
     text = flat(output(capsys, *command))
     assert "TTFT: time to the first token, of the first sequence; " in text
     assert "hit rate: share of the requests for experts in decode that find the expert resident" in text
-    assert ("waiting: share of decode time spent waiting for experts" in text) == (table != "sweep")
+    assert ("waiting: share of decode time in which the device waits" in text) == (table != "sweep")
     assert ("TPOT p95: " in text, "TPOT p50, " in text) == (table == "compare", table in ("run", "ladder"))
 
 

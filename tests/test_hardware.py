@@ -15,6 +15,7 @@ from simmoe import hardware_profiles
 from simmoe.hardware_profiles import available, find, load, merged
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Hardware
+from simmoe.simulator.reading import read_yaml
 
 NAMES = available()  # a profile that is added to the folder is checked without being listed here
 SHIPPED = ["a100", "h100", "jetson_orin", "jetson_orin_nano", "jetson_xavier_nx", "rtx_4090"]
@@ -320,3 +321,26 @@ def test_the_example_of_the_documentation_loads(tmp_path: Path) -> None:
     page = Path(__file__).parent.parent / "docs" / "hardware_format.md"
     example = page.read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0]
     assert load_text(tmp_path, example).name == "my_box"
+
+
+def test_what_a_caller_changes_in_a_file_that_it_has_read_is_its_own(tmp_path: Path) -> None:
+    """The text of a file is parsed once in a process, and each caller gets content of its own; a changed file is parsed again."""
+    path = tmp_path / "box.yaml"
+    path.write_text("tiers: &here {dram: [1]}\nsame: *here\n", encoding="utf-8")
+    first = read_yaml(path)
+    first["tiers"]["dram"].append(2)
+    assert read_yaml(path) == {"tiers": {"dram": [1]}, "same": {"dram": [1]}}
+    path.write_text("tiers: {dram: [3]}\n", encoding="utf-8")
+    assert read_yaml(path) == {"tiers": {"dram": [3]}}
+
+
+def test_a_slower_link_of_a_file_slows_the_pageable_copies_that_it_inherits(tmp_path: Path) -> None:
+    """The bundled RTX 4090 copies 20 GB/s of pageable memory; what the file says itself is held to the rule."""
+    own = "schema: 1\nname: box\ntitle: A box\nextends: rtx_4090\nlink:\n  bandwidth: {value: 12.8 GB/s, kind: assumed, source: half}\n"
+    link = load_text(tmp_path, own).link
+    assert (link.bytes_per_s, link.pageable_bytes_per_s) == (12_800_000_000, 12_800_000_000)
+    with pytest.raises(UserError, match=r"link\.pageable: 20000000000 B/s is more than link\.bandwidth"):
+        load_text(tmp_path, own + "  pageable: {value: 20 GB/s, kind: assumed, source: mine}\n")
+    broken = own.replace("{value: 12.8 GB/s, kind: assumed, source: half}", "12.8 GB/s")
+    with pytest.raises(UserError, match=r"link\.bandwidth"):
+        load_text(tmp_path, broken)

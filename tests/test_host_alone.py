@@ -124,12 +124,14 @@ def test_a_prompt_goes_by_cores_and_clock_and_by_the_profile_where_no_clock_is_k
     assert clocked["prompt_tok_s"] == pytest.approx(512 * rate / (flops + attention), rel=0.05)
     assert not any("units.cpu.clock" in note for note in clocked["notes"])
     half = played(capsys, *words, "--set", "units.cpu.clock=4GHz", "--threads", "12")
-    assert half["prompt_tok_s"] == pytest.approx(clocked["prompt_tok_s"] / 2, rel=0.02)
+    assert half["prompt_tok_s"] == pytest.approx(
+        clocked["prompt_tok_s"] / 2, rel=0.03
+    )  # with less of the one row in 32 that is wasted
     bare = played(capsys, *words)
     assert bare["prompt_tok_s"] == pytest.approx(512 * 1e12 / (flops + attention), rel=0.05)
     assert any("states no units.cpu.clock" in note and "1 TFLOP/s" in note for note in bare["notes"])
     assert played(capsys, *words, "--threads", "12")["prompt_tok_s"] == pytest.approx(
-        bare["prompt_tok_s"] / 2, rel=0.02
+        bare["prompt_tok_s"] / 2, rel=0.03
     )
 
 

@@ -79,7 +79,7 @@ def test_the_card_gives_its_own_and_the_host_the_rest():
     )
     assert machine.cpu and machine.cpu.bytes_per_s == machine.home.bytes_per_s == 46 * GB
     assert machine.home.capacity_bytes == 64 * GIB and machine.home.name == alone.home.name
-    assert machine.link.pageable_bytes_per_s == 6 * GB
+    assert machine.link.pageable_bytes_per_s == 7 * GB
     assert (
         machine.home.peak_bytes_per_s == 4 * 8 * 2133 * 10**6 and machine.cpu.processors == 12
     )  # of the host, not of the card's
@@ -116,7 +116,7 @@ def test_a_rate_of_pageable_memory_is_no_more_than_the_link(tmp_path):
         == machine.link.pageable_bytes_per_s
         == pytest.approx(25.6 * GB * 0.985 / 31.508, rel=1e-3)
     )
-    assert said.figures["pageable"].value == 8 * GB
+    assert said.figures["pageable"].value == 20 * GB
 
 
 def test_reads_that_cross_the_sockets_slow_the_cpu_by_the_measured_factor():
@@ -320,7 +320,9 @@ def test_fault_23_a_slow_link_needs_one_set(capsys):
         > 5 * played(capsys, "run", "--hw", "rtx_4090", *PLAY)["link_busy_ps"]
     )
     machine = hardware_profiles.load("rtx_4090", {"link.bandwidth": "4 GB/s"})
-    assert machine.figures["link.pageable"].text == "4 GB/s" and "was 6 GB/s" in machine.figures["link.pageable"].source
+    assert (
+        machine.figures["link.pageable"].text == "4 GB/s" and "was 20 GB/s" in machine.figures["link.pageable"].source
+    )
     refused(
         capsys, "link.pageable: 5000000000 B/s is more than link.bandwidth",
         "run", "--hw", "rtx_4090", "--set", "link.bandwidth=4GB/s", "--set", "link.pageable=5GB/s", "--trace", "switch",
@@ -365,7 +367,7 @@ def test_fault_23_experts_beyond_the_pinned_memory_come_at_the_pageable_rate(lim
         loads[layer] = len(set(used))
     fits = min(parse(re.sub(r"(?<=\d)(?=[GB])", " ", limit), "size") // size, count * trace.n_layers)
     pinned = [min(max(fits - layer * count, 0), count) for layer in range(trace.n_layers)]
-    fast, slow = (7e6 + size / rate * 1e12 for rate in (25.6e9, 6e9))
+    fast, slow = (7e6 + size / rate * 1e12 for rate in (25.6e9, 20e9))
     each = [(fast * n + slow * (count - n)) / count for n in pinned]
     bare = ("run", "--hw", "rtx_4090", "--trace", "switch", "--tokens", "200", "--eviction", "nothing")
     mine = played(capsys, *bare, "--set", f"link.pinned_capacity={limit}")
@@ -375,7 +377,7 @@ def test_fault_23_experts_beyond_the_pinned_memory_come_at_the_pageable_rate(lim
     said = " ".join(capsys.readouterr().out.split())
     beyond = count * trace.n_layers - fits
     assert (
-        f"the other {beyond:,} of {count * trace.n_layers} experts are loaded at the pageable rate, 6 GB/s" in said
+        f"the other {beyond:,} of {count * trace.n_layers} experts are loaded at the pageable rate, 20 GB/s" in said
     ) == (beyond > 0)
 
 

@@ -59,6 +59,28 @@ def test_the_rate_rises_with_each_argument(name, scale, factor):
     assert rate(**base) <= rate(**more) * (1 + 1e-12)
 
 
+def test_a_product_reads_again_for_every_few_rows_until_tiles_are_quicker():
+    """One read 10 us, 100 us by tiles whatever the rows, 1 us of FLOPs a row, a read for every 5 rows: by hand at each corner."""
+
+    def took(rows, flops=1.0, tiles=100.0):
+        return kernels.product_s(rows, 10.0, rows * flops, tiles, 5.0)
+
+    assert [took(rows) for rows in (1, 5, 6, 10, 50, 51, 99)] == [10, 10, 12, 20, 100, 100, 100]
+    assert took(200) == 200  # no quicker than its FLOPs
+    assert took(40, flops=3.0) == 120
+    assert took(3, tiles=4.0) == 10  # no quicker than one read
+
+
+@given(st.floats(1, 1e4), st.floats(1.0, 3.0), *[st.floats(1e-3, 1e3)] * 3, st.floats(1, 16))
+def test_more_rows_take_no_less_and_each_of_them_no_more(rows, factor, read, flops, waste, per_read):
+    def took(n):
+        return kernels.product_s(n, read, n * flops, waste + n * flops * 1.5, per_read)
+
+    assert took(rows) <= took(rows * factor) * (1 + 1e-12)
+    assert took(rows * factor) / (rows * factor) <= took(rows) / rows * (1 + 1e-12)
+    assert took(per_read * (1 + 1e-9)) == pytest.approx(took(per_read), rel=1e-6)  # no step where the laws meet
+
+
 def test_filled_flops_double_at_half_rows_and_vanish_with_many():
     assert kernels.filled_flops(1e9, 300, 300) == pytest.approx(2e9)
     assert kernels.filled_flops(1e9, 100, 300) == pytest.approx(4e9)

@@ -71,6 +71,9 @@ def test_phone_flags_hits_and_bytes() -> None:
     assert round(run.decode.bytes / MIB, 1) == 15_753.2
 
 
+FEW = ("250", "1000", "4000")  # of eleven budgets; tests/test_conformance.py compares what simmoe plays at all of them
+
+
 def curve_rows(policy: str) -> list[dict[str, str]]:
     with real_traces.path("phone_gemma4_26b.curve.csv").open() as file:
         return [row for row in DictReader(file) if row["policy"] == policy]
@@ -78,7 +81,7 @@ def curve_rows(policy: str) -> list[dict[str, str]]:
 
 @pytest.mark.traces
 @pytest.mark.slow
-@pytest.mark.parametrize(("policy", "budgets"), [("lru", None), ("lfu", None), ("belady", ("250", "1000", "4000"))])
+@pytest.mark.parametrize(("policy", "budgets"), [("lru", None), ("lfu", FEW), ("belady", FEW)])
 def test_phone_curve(policy: str, budgets: tuple[str, ...] | None) -> None:
     trace, sizes = real_traces.load(real_traces.PHONE), real_traces.expert_bytes()
     rows = [row for row in curve_rows(policy) if budgets is None or row["budget_mib"] in budgets]
@@ -104,7 +107,8 @@ QWEN3_MISSES_PER_TOKEN = {  # column 24
 @pytest.mark.parametrize(("contract", "policy"), QWEN3_MISSES_PER_TOKEN)
 def test_qwen3_column_24(contract: str, policy: str) -> None:
     trace = real_traces.load("qwen3_30b_general", columns=slice(24, 25))
-    for room, expected in zip(QWEN3_ROOMS, QWEN3_MISSES_PER_TOKEN[contract, policy]):
+    each = list(zip(QWEN3_ROOMS, QWEN3_MISSES_PER_TOKEN[contract, policy]))
+    for room, expected in each[::2]:  # tests/test_conformance.py compares what simmoe plays at all of them
         run = oracles.replay(trace, [1], room, policy, contract=contract)
         assert run.total.misses / trace.n_tokens == expected
 
@@ -145,9 +149,8 @@ def test_equals_libcachesim(policy: str) -> None:
 def test_equals_libcachesim_on_qwen3(policy: str) -> None:
     trace = real_traces.load("qwen3_30b_general", columns=slice(24, 25))
     ids = trace.expert_ids.ravel().tolist()
-    for room in (8, 38):
-        ours = oracles.replay(trace, [1], room, policy, contract="sequential").total.misses
-        assert ours == oracles.flat_libcachesim(ids, 1, room, policy)
+    ours = oracles.replay(trace, [1], 17, policy, contract="sequential").total.misses
+    assert ours == oracles.flat_libcachesim(ids, 1, 17, policy)
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=12), st.integers(1, 3))

@@ -12,7 +12,8 @@ import simmoe
 from simmoe import hardware_profiles
 from simmoe.cli.main import main
 from simmoe.play.buffers import BESIDE_BYTES, buffer_bytes, device_bytes, least_blocks
-from simmoe.play.plan_search import Search, Setup
+from simmoe.play.plan_search import Search
+from simmoe.play.plan_setup import Setup
 from simmoe.play.scenario import Scenario
 from simmoe.play.usual_runtime import usual_runtime
 from simmoe.policies.flags import read
@@ -152,7 +153,8 @@ def test_the_table_and_the_lines_to_paste(capsys):
     out = capsys.readouterr().out
     assert out.startswith("Simulated: gpt-oss-120b at mxfp4 on GeForce RTX 3090")
     assert "llama-server -m YOUR.gguf -ngl 999 -ncmoe 26 -lm none -c 16384 -b 4096 -ub 4096 -fa on -t 24\n" in out
-    assert "llama-fit-params would leave the experts of 27 blocks to the CPU at -ub 4096" in out
+    assert "llama-fit-params at the same -ub 4096 would leave the experts of the last 27 blocks to the CPU" in out
+    assert '\n-c 16384 -ngl 37 -ot "blk\\.9\\.ffn' in out
     assert "a CPU memory twice as fast: decode +" in out
 
 
@@ -160,7 +162,8 @@ def test_the_table_and_the_lines_to_paste(capsys):
     ("words", "message"),
     [
         (["gpt-oss-20b", *BOX, "--goal", "fast"], "--goal fast: known: decode, prompt, both"),
-        (["gpt-oss-20b", *BOX, "--runtime", "mlx"], "plan searches the flags of llama.cpp and ik_llama.cpp so far, and mlx is mlx"),
+        (["gpt-oss-20b", *BOX, "--runtime", "fiddler"], "none are known to it: `simmoe run --runtime fiddler` plays one choice\n"),
+        (["gpt-oss-20b", *BOX, "--runtime", "mixtral_offloading"], "such as a size of its expert cache (--budget 8GB)"),
         (["gpt-oss-20b", *BOX, "--runtime", "ideal"], "the ideal runtime has none: name one, such as --runtime llama_cpp_cuda"),
         (["gpt-oss-20b", *BOX, "--context", "9"], "give 256 or more positions"),
         (["gpt-oss-120b", "--hw", "rtx_3090"], "does not fit on"),
@@ -181,7 +184,8 @@ def test_of_equals_the_one_that_leaves_more_memory():
     free = {512: 8, 1024: 4, 2048: 2, 4096: 1}
     setups = [Setup(size, 0, None, True) for size in score]
     search = SimpleNamespace(
-        candidates=lambda: list(setups), score=lambda one: score[one.microbatch], free=lambda one: free[one.microbatch],
+        candidates=lambda: list(setups), score=lambda one: score[one.microbatch],
+        space=SimpleNamespace(free=lambda one: free[one.microbatch]),
         beats=lambda one, other: (one.microbatch, other.microbatch) in beaten,
     )  # fmt: skip
     beaten: set[tuple[int, int]] = set()
@@ -199,7 +203,7 @@ def test_candidates_are_few_and_sensible():
     found = {goal: Search(scenario, goal, 8192).candidates() for goal in ("decode", "both")}
     assert Setup(2048, 25, None, True) in found["both"] and Setup(512, 25, None, True) in found["decode"]
     assert Setup(4096, 26, None, True) in found["both"]
-    assert all(one.blocks < 25 for one in found["both"] if one.kv_format)
+    assert all(one.away < 25 for one in found["both"] if one.kv_format)
     for setups in found.values():
         assert len(setups) <= 6
         assert all(one.microbatch == 512 for one in setups if not one.op_offload)

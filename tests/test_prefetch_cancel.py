@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import simmoe
@@ -28,14 +28,25 @@ from tests.test_engines import enough, half, run, same
 ENGINES = ["simpy", "plain", pytest.param("fast", marks=COMPILED)]
 
 
+def queued(case: Case, factor: int) -> Case:
+    """The case with prefetches that are withdrawn, behind a link so many times slower: its queue is seldom empty."""
+    link = replace(case.hw.link, bytes_per_s=max(case.hw.link.bytes_per_s // factor, 1))
+    return replace(case, hw=replace(case.hw, link=link), cancel=True, write_back=False)
+
+
 @pytest.mark.hypothesis
 @pytest.mark.parametrize("names", PAIRS)
 def test_all_engines_are_equal_bit_for_bit_where_prefetches_are_withdrawn(names):
     @settings(max_examples=examples(1000), deadline=None)
-    @given(cases(prefetching=True, missing=True), physics(), st.one_of(st.none(), st.integers(0, 5)))
-    def compare(case, changed, cpu_seed):
+    @given(
+        cases(prefetching=True, missing=True),
+        physics(),
+        st.one_of(st.none(), st.integers(0, 5)),
+        st.sampled_from((1, 7, 30)),
+    )
+    def compare(case, changed, cpu_seed, factor):
         left = half(case, cpu_seed)
-        case = enough(replace(case, hw=changed(case.hw), cancel=True, write_back=False), left)
+        case = enough(queued(replace(case, hw=changed(case.hw)), factor), left)
         one, other = (run(case, named(name), left) for name in names)
         assert one[0].fate.tolist() == other[0].fate.tolist()
         assert one[:2] == other[:2]
@@ -44,18 +55,20 @@ def test_all_engines_are_equal_bit_for_bit_where_prefetches_are_withdrawn(names)
     compare()
 
 
+@pytest.mark.slow
+@pytest.mark.hypothesis
 def test_the_drawn_scenarios_withdraw_prefetches_and_bring_some_of_them_after_all():
     seen = {"withdrawn": 0, "late": 0}
 
-    @settings(max_examples=150, deadline=None, database=None, derandomize=True)
+    @settings(max_examples=40, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(cases(prefetching=True))
     def count(case):
-        fate = run(replace(case, cancel=True, write_back=False), named("plain"))[0].fate
+        fate = run(queued(case, 30), named("plain"))[0].fate
         seen["withdrawn"] += int((fate == WITHDRAWN).sum())
         seen["late"] += int((fate == WAS_LATE).sum())
 
     count()
-    assert seen["withdrawn"] > 50 and seen["late"] > 50
+    assert seen["withdrawn"] > 5 and seen["late"] > 5, seen
 
 
 # A launch starts in 1 ps, a byte is read in 1 ps and crosses the link in 10. Attention reads 15 bytes, an expert and the LM head 1.

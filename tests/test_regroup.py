@@ -232,20 +232,20 @@ def test_a_batch_takes_its_turns_together():
 
 
 @pytest.mark.slow
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(trace=st.one_of(traces(), one_after_the_other()), tokens=COUNTS)
 def test_chunks_equal_the_plain_lists(trace, tokens):
     assert passes(prefill_chunks(trace, tokens)) == plain_chunks(trace, tokens)
 
 
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(trace=st.one_of(traces(), one_after_the_other()), data=st.data())
 def test_batches_equal_the_plain_lists(trace, data):
     sequences = data.draw(st.integers(1, len(np.unique(trace.sequence))))
     assert passes(batched(trace, sequences)) == plain_batches(trace, sequences)
 
 
-@settings(max_examples=examples(200), deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(trace=traces(), count=COUNTS)
 def test_every_row_occurs_once_with_all_that_belongs_to_it(trace, count):
     before = digest(trace)
@@ -267,7 +267,7 @@ def test_every_row_occurs_once_with_all_that_belongs_to_it(trace, count):
 
 
 @pytest.mark.slow
-@settings(max_examples=examples(200), deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(trace=traces(), count=COUNTS)
 def test_the_rows_of_a_sequence_keep_their_order(trace, count):
     for played in both(trace, count):
@@ -278,7 +278,7 @@ def test_the_rows_of_a_sequence_keep_their_order(trace, count):
 
 
 @pytest.mark.slow
-@settings(max_examples=examples(200), deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(trace=traces(), tokens=COUNTS, others=COUNTS)
 def test_a_chunk_is_of_one_sequence_and_full_unless_it_is_the_last_of_its_prompt(trace, tokens, others):
     played = prefill_chunks(trace, tokens)
@@ -294,7 +294,7 @@ def test_a_chunk_is_of_one_sequence_and_full_unless_it_is_the_last_of_its_prompt
 
 
 @pytest.mark.slow
-@settings(max_examples=examples(200), deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(trace=traces(), data=st.data())
 def test_a_decode_pass_of_a_batch_asks_for_the_union_of_its_tokens(trace, data):
     sequences = data.draw(st.integers(1, len(np.unique(trace.sequence))))
@@ -309,7 +309,7 @@ def test_a_decode_pass_of_a_batch_asks_for_the_union_of_its_tokens(trace, data):
     assert Counter(asked.use_obj.tolist()) == Counter(requests_of(trace).use_obj.tolist())
 
 
-@settings(max_examples=examples(200), deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(trace=one_after_the_other(), data=st.data())
 def test_what_ran_one_after_the_other_is_a_batch_of_one(trace, data):
     assert digest(batched(trace, 1)) == digest(

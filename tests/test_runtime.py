@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +17,18 @@ import simmoe
 from simmoe import hardware_profiles, policies
 from simmoe.cli.main import main
 from simmoe.policies import runtime as runtimes
-from simmoe.simulator import runtime_costs
+from simmoe.simulator import runtime_costs, runtime_products
 from simmoe.simulator.decide.decisions import decide, no_guesses
 from simmoe.simulator.decide.gather import requests_of
 from simmoe.simulator.decide.start import COLD
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.lower.durations import carried_passes, loading, on_cpu
 from simmoe.simulator.nouns.hardware import Hardware
+from simmoe.simulator.nouns.model import Part
 from simmoe.simulator.nouns.runtime import SLOWER_WHEN_MORE, Runtime
-from simmoe.simulator.runtime_costs import READ, TILES, WIDE_TILES, RuntimeCosts
+from simmoe.simulator.nouns.trace import Trace
+from simmoe.simulator.runtime_costs import RuntimeCosts
+from simmoe.simulator.runtime_products import AGAIN, LAWS, READ, TILES, WIDE_TILES, Products, asked_of
 from simmoe.simulator.time.engines import named
 from simmoe.simulator.time.laws import check_causes
 from simmoe.simulator.time.recurrence import why_not
@@ -120,7 +124,7 @@ def test_a_rate_of_the_kernels_below_the_memorys_caps_what_is_read():
 def test_a_prompt_pays_flops_rows_and_tiles_by_hand():
     costs = costs_of(runtimes.runtime(content(prompt=PROMPT), "round.yaml"), prompt=512)
     size, layer, rate = costs.sizes[0], costs.model.layers[0], 1e12  # FLOP/s: 100 in a clock of 10 processors at 1 GHz
-    assert costs.law(size) == TILES  # 512 tokens x 8 of 128 experts are 32 rows
+    assert costs.law(size) == AGAIN  # on so slow a card tiles never pay
     flops, expert = 2 * layer.expert.params * 4096, layer.expert  # all 128 experts, 4,096 token slots
     want = flops / rate * (1 + 32 / 32) + (128 * expert.bytes + flops * 1.125 / 256) / 1e12
     assert costs.experts(0, 128, 4096, TILES).ps == pytest.approx(6 * 2e6 + want * 1e12, rel=1e-3)
@@ -129,13 +133,106 @@ def test_a_prompt_pays_flops_rows_and_tiles_by_hand():
     assert costs.experts(0, 128, 4096, READ).ps == pytest.approx(6 * 2e6 + 128 * expert.bytes / 0.5, rel=1e-6)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("tokens", "law"), [(1, READ), (8, READ), (127, READ), (128, TILES), (2048, TILES), (2049, WIDE_TILES)]
+    ("tokens", "law"),
+    [(1, READ), (64, READ), (130, AGAIN), (400, AGAIN), (1000, TILES), (2000, TILES), (2100, WIDE_TILES)],
 )
 def test_which_law_experts_follow_is_a_matter_of_the_rows_that_the_pass_gives_them(tokens, law):
-    costs = costs_of(runtimes.runtime(content(prompt=PROMPT), "round.yaml"), prompt=tokens)
-    assert costs.law(costs.sizes[0]) == law  # 8 of 128 experts: 8 rows from 128 tokens on, 128 from 2,048
+    """8 of 128 experts and 8 rows a read: read again from 128 tokens on; a tile of 60 TFLOP/s wastes 32 rows, which reads of 0.5 TB/s
+    reach at 36 rows, 576 tokens; 128 rows, a whole tile, are 2,048 tokens."""
+    fast = {**PROMPT, "flops_per_clock": number(3000), "tiles": number(1.0)}
+    costs = costs_of(runtimes.runtime(content(prompt=fast), "round.yaml"), prompt=tokens)
+    assert costs.law(costs.sizes[0]) == law
+
+
+def test_reading_again_by_hand():
+    costs = costs_of(runtimes.runtime(content(prompt={**PROMPT, "rows_per_read": number(5)}), "round.yaml"), prompt=4)
+    part = costs.model.layers[0].expert
+    kernels, read = 6 * 2e6, part.bytes / 0.5  # ps
+    assert costs.experts(0, 128, 4096, AGAIN).ps == pytest.approx(
+        kernels + max(4096 / 5 * read, 4096 * 2 * part.params)
+    )
+    assert costs.experts(0, 128, 4096, READ).ps == pytest.approx(kernels + 128 * read, rel=1e-6)
+
+
+def test_a_pass_takes_no_less_than_one_read_of_what_it_touches():
+    """Ten experts of 100 B at 1 B/s take 1,000 s to read once, however fast tiles would compute 40 token slots."""
+    part = Part(params=200, bytes=100, flops_per_token=400)
+    products = Products(read_rate=1.0, flop_rate=1e9, tile_rate=0.0, half_rows=1.0, rows_per_read=0.5)
+    assert products.law([(part, 10, 40)]) == READ
+    slow = replace(products, flop_rate=10.0)  # tiles: 400 s of waste and 1,600 s of slots; again: 8,000 s
+    assert products.law([(part, 10, 40)]) == READ and slow.law([(part, 10, 40)]) == TILES
+    assert replace(slow, rows_per_read=4.0).law([(part, 10, 40)]) == AGAIN
+
+
+def test_what_a_pass_asks_for_is_counted_by_layer():
+    ids = np.array([[[0, 1], [2, 2]], [[1, 3], [2, -1]], [[0, 1], [0, 1]]], np.int16)  # 3 tokens, 2 layers, top-2
+    trace = Trace(
+        ids, np.arange(2, dtype=np.int16), np.array([0, 2, 3]), np.zeros(2, np.int8), np.zeros(3, np.int32),
+        np.arange(3, dtype=np.int32), {"n_experts": 4},
+    )  # fmt: skip
+    assert [each.tolist() for each in asked_of(trace, [0])] == [[3, 1], [4, 3]]
+    assert [each.tolist() for each in asked_of(trace, [0, 1])] == [[5, 3], [6, 5]]
+
+
+BOXES = (
+    ("h100_pcie", "llama_cpp_cuda", "qwen3-30b-a3b"), ("rtx_3090", "llama_cpp_cuda", "gpt-oss-20b"),
+    ("rtx_4090", "ik_llama_cpp", "deepseek-v2-lite"), ("rx_7900_xtx", "llama_cpp_vulkan", "qwen3-30b-a3b"),
+    ("strix_halo", "llama_cpp_rocm", "qwen3-30b-a3b"), ("m3_ultra", "llama_cpp_metal", "gpt-oss-20b"),
+    ("m4_max", "mlx", "qwen3-30b-a3b"), ("h200", "vllm", "qwen3-30b-a3b"),
+)  # fmt: skip
+LONGEST = 4096
+
+
+@pytest.fixture(scope="module")
+def one_pass_s():
+    """Seconds of a pass of the first n tokens of a text, all on the device, on a machine under an engine."""
+    known: dict[tuple[object, ...], object] = {}
+
+    def took(gpu: str, runtime: str, model: str, routing: str, tokens: int, attends: bool = True) -> float:
+        key = (gpu, runtime, model, routing)
+        if key not in known:
+            scenario = simmoe.Scenario(
+                hw=gpu, model=model, format="q4_k", prompt=LONGEST, generate=1, routing=routing, budget="1%"
+            )
+            known[key] = scenario.workload()
+        whole = known[key]
+        trace = whole.trace.taken(slice(tokens), [0, tokens], [0])
+        engine = runtimes.load(runtime)
+        if not attends:
+            free = {path: replace(one, value=1e6) for path, one in engine.constants.items() if ".attention" in path}
+            engine = replace(engine, constants={**engine.constants, **free})
+        costs = RuntimeCosts(whole.hw, whole.model, trace, engine)
+        law = costs.law(costs.sizes[0])
+        counts, slots = asked_of(trace, [0])
+        experts = [costs.experts(i, int(counts[i]), int(slots[i]), law).ps for i in range(trace.n_layers)]
+        return (int(costs.dense_ps[0]) + sum(experts)) / 1e12
+
+    return took
+
+
+@pytest.mark.slow
+@pytest.mark.hypothesis
+@pytest.mark.parametrize("box", BOXES, ids="-".join)
+def test_a_pass_of_more_rows_takes_no_less_time(box, one_pass_s):
+    """Whatever the law that a pass follows, from one token to 4,096, however the routing is drawn."""
+    rows = st.one_of(st.integers(1, 300), st.integers(1, LONGEST))
+
+    @settings(max_examples=examples(60), deadline=None)
+    @given(rows, st.one_of(st.just(1), st.integers(1, 600)), st.sampled_from(["uniform", "like:qwen3-30b"]))
+    def compare(tokens, more, routing):
+        some, longer = (one_pass_s(*box, routing, min(n, LONGEST)) for n in (tokens, tokens + more))
+        assert some <= longer * (1 + 1e-9)
+
+    compare()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("box", BOXES, ids="-".join)
+def test_a_larger_microbatch_reads_a_short_prompt_no_slower(box, one_pass_s):
+    """Attention aside, which is the same in all passes of a prompt together: tokens of a second, from 16 tokens a pass to 4,096."""
+    speeds = [n / one_pass_s(*box, "uniform", n, False) for n in (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)]
+    assert all(one <= other * 1.001 for one, other in pairwise(speeds)), speeds
 
 
 def test_the_cpu_takes_its_layer_and_its_share_of_the_peak_or_what_was_measured():
@@ -172,7 +269,7 @@ def test_the_slow_end_of_every_constant_is_never_faster(path):
 
 @pytest.mark.slow
 def test_a_large_pass_carries_what_the_cpu_has_over_the_pageable_link(capsys):
-    """Qwen3-30B-A3B at Q4_K_M has 17.4 GB of experts: all of them cross a pageable link of 6 GB/s once for each pass of 512 tokens."""
+    """Qwen3-30B-A3B at Q4_K_M has 17.4 GB of experts: all of them cross a pageable link of 11 GB/s once for each pass of 512 tokens."""
     words = (
         "--runtime",
         "llama_cpp_cuda",
@@ -189,7 +286,7 @@ def test_a_large_pass_carries_what_the_cpu_has_over_the_pageable_link(capsys):
     assert found["prefill"]["carried"] == found["prefill"]["placed"] == 2 * 48 * 128
     assert found["prefill"]["bytes"] == 2 * found["other_memory_bytes"]["host_dram"]["experts of the CPU"]
     assert found["decode"]["bytes"] == 0
-    assert found["link_busy_ps"] == pytest.approx(found["prefill"]["bytes"] / 6e9 * 1e12, rel=1e-3)
+    assert found["link_busy_ps"] == pytest.approx(found["prefill"]["bytes"] / 11e9 * 1e12, rel=1e-3)
     assert found["ttft_s"]["first"] * 1e12 == pytest.approx(found["link_busy_ps"], rel=0.15)
     on_cpu = run(*words, "--op-offload", "none", capsys=capsys)
     assert on_cpu["prefill"]["bytes"] == 0 and "carried" not in on_cpu["prefill"]
@@ -240,12 +337,22 @@ def test_caches_in_host_memory_are_the_cpus_to_read(capsys):
 def engines_runtime(seed: int) -> Runtime:
     """Constants near the sizes of the scenarios, so that no part hides the others."""
     draw = np.random.default_rng(seed)
+    again, waste, share = [(0.05, 0.01, 1.0), (4.0, 8.0, 1.0), (1.5, 1.0, 0.5)][seed % 3]  # mostly tiles; reads; either
     kernels = {part: int(draw.integers(0, 4)) for part in ("attention", "experts", "ffn", "shared", "end")}
     return runtimes.runtime(
         content(
             kernels=kernels,
-            decode={"kernel": number(f"{draw.integers(1, 9)} ps"), "memory": number(float(draw.choice([0.5, 1.0])))},
-            prompt={**PROMPT, "rows": number(float(draw.integers(1, 9)))},
+            decode={
+                "kernel": number(f"{draw.integers(1, 9)} ps"),
+                "memory": number(share),
+            },
+            prompt={
+                "flops_per_clock": number(float(draw.choice([100, 10**6]))),
+                "rows": number(waste),
+                "rows_per_read": number(again),
+                "tiles": number(1.0),
+                "attention_flops_per_clock": number(10),
+            },
             cpu={"layer": number(f"{draw.integers(1, 9)} ps"), "memory": number(1.0)},
             link={"offload_tokens": number(int(draw.integers(1, 4)))},
         ),
@@ -257,9 +364,10 @@ def engines_runtime(seed: int) -> Runtime:
 @pytest.mark.hypothesis
 @pytest.mark.parametrize("name", ["plain", pytest.param("fast", marks=COMPILED)])
 def test_executors_are_equal_under_an_engine(name, monkeypatch):
-    """Passes of these scenarios are small: a row an expert is many here, and two are wide tiles, so that all laws are played."""
-    monkeypatch.setattr(runtime_costs, "FEW_ROWS", 1)
-    monkeypatch.setattr(runtime_costs, "TILE", 2)
+    """Passes of these scenarios are small, so their laws are dealt out: all of them are played, in one run too."""
+    monkeypatch.setattr(runtime_costs, "FEW_ROWS", 1)  # of attention
+    monkeypatch.setattr(runtime_products, "TILE", 1)
+    monkeypatch.setattr(RuntimeCosts, "law", lambda _, size: (size.tokens + sum(size.kv_positions)) % LAWS)
     laws = set[int]()
 
     @settings(max_examples=examples(300), deadline=None)
@@ -274,7 +382,7 @@ def test_executors_are_equal_under_an_engine(name, monkeypatch):
         assert one == other
 
     compare()
-    assert laws == {READ, TILES, WIDE_TILES}
+    assert laws == {READ, AGAIN, TILES, WIDE_TILES}
 
 
 def _played(case: Case, runtime: Runtime, engine: str, left: set[int], laws: set[int]):

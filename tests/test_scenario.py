@@ -49,7 +49,7 @@ OTHER = {
     "max_batch": ("1", 1, {"schedule": "continuous", "tokens": 600}),
     "requests": ("3", 3, {"schedule": "continuous", "prompt": 8, "generate": 4}),
     "runtime": ("llama_cpp_cuda", "llama_cpp_cuda", RESIDENT), "flags": ("-ub 64", "-ub 64", ENGINE_OF),
-    "threads": ("2", 2, ON_CPU), "op_offload": ("none", False, ON_CPU),
+    "threads": ("2", 2, ON_CPU), "batch_threads": ("2", 2, ON_CPU), "op_offload": ("none", False, ON_CPU),
     "eviction": ("lfu", "lfu", {}),
     "scope": ("layer", "layer", {}), "timeline": ("serial", "serial", {}), "overlap": ("none", False, {}),
     "prefetch": ("next_layer", "next_layer", {}),

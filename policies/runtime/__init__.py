@@ -40,7 +40,8 @@ SECTIONS: dict[str, dict[str, str]] = {
         "kernel?": "time", "layer?": "time", "pass?": "time", "memory": "share", "per_clock?": "number", "per_thread?": "bandwidth",
     },
     "prompt": {
-        "flops_per_clock?": "number", "peak?": "share", "rows": "number", "tiles?": "share", "attention_flops_per_clock?": "number",
+        "flops_per_clock?": "number", "peak?": "share", "rows": "number", "rows_per_read?": "number", "tiles?": "share",
+        "attention_flops_per_clock?": "number",
         "attention_peak?": "share",
     },
     "cpu": {"layer": "time", "memory": "share", "per_thread?": "bandwidth", "flops_per_clock?": "number"},

@@ -9,10 +9,11 @@ import numpy as np
 
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide import hooks
+from simmoe.simulator.decide.fitted import Fitted
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.groups import Part, elsewhere, parts_of, renumbered
 from simmoe.simulator.decide.missing import LOAD, Rule
-from simmoe.simulator.decide.player import Player, Task, guarded, play_part
+from simmoe.simulator.decide.player import Player, Task, guarded, known_of, play_part
 from simmoe.simulator.decide.start import COLD, WARM, Limits, started
 from simmoe.simulator.decide.stepwise import SecondTier, stepwise
 from simmoe.simulator.errors import UserError
@@ -23,6 +24,7 @@ BOUNDS = ("nothing", "everything")  # bounds instead of a policy: nothing reside
 
 
 SCOPES = ("global", "layer")
+FITTED = "fitted"  # the third scope, which names a text: simulator/decide/fitted.py
 NOTHING_TOLD = hooks.Told()
 
 
@@ -39,7 +41,7 @@ def left_to_device(unit_of: Ints | None, n_layers: int, n_experts: int) -> Ints:
     return left
 
 
-def quotas(expert_bytes: Ints, left: Ints, budget_bytes: int, scope: str) -> list[int]:
+def quotas(expert_bytes: Ints, left: Ints, budget_bytes: int, scope: str | Fitted) -> list[int]:
     """Bytes of each scope group; left: experts of each layer that the device has. Nothing left needs no budget.
 
     Raises UserError with the least budget that works when a group that has experts cannot hold one.
@@ -51,6 +53,10 @@ def quotas(expert_bytes: Ints, left: Ints, budget_bytes: int, scope: str) -> lis
     if scope == "global":
         least, rooms = int(expert_bytes[some].max()), [budget_bytes]
         short = budget_bytes < least
+    elif isinstance(scope, Fitted):
+        least = int(expert_bytes[some].sum())
+        short = budget_bytes < least
+        rooms = [] if short else scope.rooms(expert_bytes, left, budget_bytes)
     else:
         rooms = [budget_bytes * mine // total // int(b) * int(b) for mine, b in zip(layer_bytes, expert_bytes)]
         least, short = (
@@ -78,7 +84,7 @@ def decide(
     eviction: ModuleType,
     budget_bytes: int,
     *,
-    scope: str = "global",
+    scope: str | Fitted = "global",
     guesses: Guesses | None = None,
     cold_at: Ints | None = None,
     unit_of: Ints | None = None,
@@ -109,7 +115,7 @@ def decide(
     mine = np.ones(requests.n_objects, bool) if unit_of is None else unit_of == LOAD
     limits, present = started(sizes, mine, rooms, budget_bytes, start if cold_at is None else COLD)
     tasks = [
-        _task(part, eviction, sizes, room, starts, unit_of, here, rule, seed, told)
+        _task(part, eviction, sizes, room, starts, unit_of, here, rule, seed, told, known_of(eviction, requests, part))
         for part, room, here in zip(parts, rooms, present)
     ]
     if tier is not None and rule is not None and len(rule.load_ps):
@@ -141,7 +147,7 @@ def decide(
 
 def _task(
     part: Part, eviction: ModuleType, sizes: Ints, room: int, starts: Ints, unit_of: Ints | None, present: Ints,
-    rule: Rule | None, seed: int, told: hooks.Told,
+    rule: Rule | None, seed: int, told: hooks.Told, known: hooks.Known,
 ) -> Task:  # fmt: skip
     mine = slice(part.low, part.low + part.n_objects)
     return Task(
@@ -155,6 +161,7 @@ def _task(
         rule,
         seed,
         told,
+        known,
     )
 
 

@@ -28,7 +28,7 @@ def asked_of(requests: Requests, mine: Flags) -> Requests:
         n_events=requests.n_events, n_objects=requests.n_objects, ptr=_cut(requests.ptr, kept), obj=requests.obj[kept],
         tokens=requests.tokens[kept], use_ptr=_cut(requests.use_ptr, used), use_obj=requests.use_obj[used],
         request_of_use=None if number is None else number[requests.use_request[used]], slot_of_use=requests.use_slot[used],
-        event_pass=requests.event_pass, event_layer=requests.event_layer,
+        event_pass=requests.event_pass, event_layer=requests.event_layer, trace=requests.trace,
     )  # fmt: skip
 
 

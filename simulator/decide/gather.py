@@ -6,7 +6,7 @@ Requests stand in order of first occurrence (token-major, slot order within a to
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -18,6 +18,7 @@ from simmoe.simulator.arrays import Ints, blocks, small
 from simmoe.simulator.nouns.decisions import Guesses
 from simmoe.simulator.nouns.trace import Trace
 
+MASS = 65536  # parts of a token's gate weights, which add up to about one
 SLOTS = 2**21  # of a trace that are gathered at once: it takes ten times the memory of their requests
 
 
@@ -39,6 +40,7 @@ class Requests:
     slot_of_use: Ints | None  # [occurrences] flat index into Trace.expert_ids; None = all of them, in order
     event_pass: Ints  # [events] pass of each event
     event_layer: Ints  # [events] column of each event
+    trace: Trace | None = None  # that they were gathered from; None where no policy asks for more than stands here
 
     @property
     def use_request(self) -> Ints:
@@ -65,6 +67,25 @@ class Requests:
         return np.repeat(np.arange(self.n_events), np.diff(self.ptr))
 
     @cached_property
+    def mass(self) -> Ints:
+        """[requests] gate mass in 1/65536. A trace without gate weights gives each token slot 1/k."""
+        assert self.trace is not None
+        gates = self.trace.gate_weights
+        if gates is None:
+            return np.asarray(self.tokens, np.int64) * MASS // self.trace.top_k
+        weights = np.maximum(gates.reshape(-1)[self.use_slot].astype(np.float64), 0)
+        return np.rint(np.bincount(self.use_request, weights, len(self.obj)) * MASS).astype(np.int64)
+
+    @cached_property
+    def entered(self) -> Ints:
+        """[events] sequences that have entered so far, with its pass."""
+        assert self.trace is not None
+        _, first = np.unique(self.trace.sequence, return_index=True)
+        passes = np.searchsorted(self.trace.pass_ptr, first, side="right") - 1
+        entered: Ints = np.cumsum(np.bincount(passes, minlength=self.trace.n_passes))[self.event_pass]
+        return entered
+
+    @cached_property
     def no_guesses(self) -> Guesses:
         """What a run without a prefetcher wants."""
         return Guesses(np.zeros(self.n_events + 1, np.int64), np.zeros(0, np.int64))
@@ -84,7 +105,7 @@ def requests_of(trace: Trace, contract: str = "event") -> Requests:
     per_row = trace.n_layers * trace.top_k
     passes = list(blocks(trace.pass_ptr, SLOTS // per_row))
     slots = [int(trace.pass_ptr[begin]) * per_row for begin, _ in passes]
-    return _joined([_gathered(trace, begin, end, contract) for begin, end in passes], slots)
+    return replace(_joined([_gathered(trace, begin, end, contract) for begin, end in passes], slots), trace=trace)
 
 
 def _gathered(trace: Trace, begin: int, end: int, contract: str) -> Requests:
@@ -166,12 +187,22 @@ def _distinct(event: Ints, obj: Ints, n_objects: int, several: npt.NDArray[np.bo
     """
     origin = np.arange(len(obj))  # the first occurrence that each occurrence repeats
     where = np.flatnonzero(several)
-    _, first, inverse = np.unique(event[where] * n_objects + obj[where], return_index=True, return_inverse=True)
-    origin[where] = where[first[inverse.reshape(-1)]]
+    origin[where] = where[_first(event[where] * n_objects + obj[where])]
     is_first = origin == np.arange(len(obj))
     number = np.cumsum(is_first) - 1
     request = number[origin]
     return np.flatnonzero(is_first), request, np.bincount(request, minlength=int(is_first.sum()))
+
+
+def _first(key: Ints) -> Ints:
+    """For each place of `key` the first place of the same number."""
+    if int(key.max(initial=0)) < 4 * len(key):  # then a table of all numbers is faster than sorting
+        place = np.zeros(int(key.max(initial=0)) + 1, np.int64)
+        place[key[::-1]] = np.arange(len(key))[::-1]  # the last one that is written stays
+        found: Ints = place[key]
+        return found
+    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+    return first[inverse.reshape(-1)]
 
 
 def _pointers(event: Ints, n_events: int) -> Ints:

@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-NEEDS: tuple[str, ...] = ()  # what the policy reads beside sizes: next_use, ahead, random, argument, popularity
+NEEDS: tuple[
+    str, ...
+] = ()  # what the policy reads beside sizes: next_use, ahead, random, argument, popularity, gate, layer, sequence
 
 
 class Extras(NamedTuple):
@@ -23,6 +25,17 @@ class Extras(NamedTuple):
     random_low: Any  # int64 [evictions], lower 32 bits
     argument: Any  # int64 [arguments], what stands behind the policy's name, in the order of its ARGUMENTS; a share in millionths
     popularity: Any  # int64 [objects], tokens that chose the object in the text behind the colon, else in the text that is played
+    gate: Any  # int64 [objects], gate mass that the latest event which requested the object gave it, in 1/65536
+    layer: Any  # int64 [objects], MoE layer of the object
+    sequence: Any  # int64 [events], sequences that have entered so far, with the event's pass: it rises where a new one enters
+
+
+class Known(NamedTuple):
+    """What of its requests a policy NEEDS; an array that it does not need is empty."""
+
+    mass: Any = np.zeros(0, np.int64)  # [requests] what becomes Extras.gate
+    layer: Any = np.zeros(0, np.int64)  # [objects]
+    sequence: Any = np.zeros(0, np.int64)  # [events]
 
 
 class Told(NamedTuple):

@@ -12,9 +12,10 @@ from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide import blame
 from simmoe.simulator.decide import residency as machine
 from simmoe.simulator.decide.decisions import NOTHING_TOLD, bound, left_to_device, quotas
+from simmoe.simulator.decide.fitted import Fitted
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.groups import Part, parts_of, renumbered
-from simmoe.simulator.decide.hooks import Extras, Told
+from simmoe.simulator.decide.hooks import Extras, Known, Told
 from simmoe.simulator.decide.laws import check_occupancy
 from simmoe.simulator.decide.missing import LOAD, Rule, question
 from simmoe.simulator.decide.player import (
@@ -22,6 +23,7 @@ from simmoe.simulator.decide.player import (
     Player,
     Task,
     fails_compiled,
+    gates_of,
     looks_ahead,
     splitmix64,
     state_of,
@@ -90,7 +92,7 @@ class Cache(NamedTuple):
     n_experts: int  # of a layer
     eviction: ModuleType
     budget_bytes: int
-    scope: str
+    scope: str | Fitted
     seed: int
     most_events: int  # no scope group sees more
     prefetching: bool
@@ -132,10 +134,19 @@ class Stepwise:
             for group, (room, here) in enumerate(zip(rooms, present))
         ]
         self._events = self._guesses = 0
+        self._met: set[int] = set()  # sequences of the passes so far
+
+    def _entered(self, requests: Requests) -> int:
+        """Sequences that have entered so far, with this pass."""
+        self._met |= set() if requests.trace is None else set(requests.trace.sequence.tolist())
+        return len(self._met)
 
     def decide(self, requests: Requests, guesses: Guesses) -> Decisions:
         parts = parts_of(requests, guesses, len(self._groups))
-        played = [group.play(part, requests, self._events, self._guesses) for group, part in zip(self._groups, parts)]
+        entered = self._entered(requests)
+        played = [
+            group.play(part, requests, self._events, self._guesses, entered) for group, part in zip(self._groups, parts)
+        ]
         starts, limits = np.array([0, requests.n_events]), Limits(self.rooms, (0,) * len(self.rooms), NONE)
         verdicts = [v for v, _, _ in played]
         made = renumbered(requests, guesses, parts, verdicts, starts, self.cache.split, 0, limits)
@@ -165,26 +176,34 @@ class Group:
         n, none = len(size), NONE.astype(np.uint32)
         ptr = np.zeros(1, np.uint32)
         part = Part(none, low, n, False, ptr, none, NONE, ptr, none, ptr, none, NONE, NONE)
-        rule = cache.missing.rule
+        rule, self.needs = cache.missing.rule, getattr(cache.eviction, "NEEDS", ())
+        known = Known(layer=np.arange(low, low + n) // cache.n_experts) if "layer" in self.needs else Known()
         unit_of = NONE.astype(np.int8) if cache.missing.unit_of is None else cache.missing.unit_of[low : low + n]
-        self.task = Task(part, cache.eviction, size, room, NONE, unit_of, present, rule, cache.seed, cache.told)
-        self.q = Grown(Stream(ptr, none, NONE, ptr, none, ptr, none, NONE, none, NONE, unit_of, present), player.arrays)
+        self.task = Task(part, cache.eviction, size, room, NONE, unit_of, present, rule, cache.seed, cache.told, known)
+        self.q = Grown(
+            Stream(ptr, none, NONE, ptr, none, ptr, none, NONE, none, NONE, unit_of, present, NONE), player.arrays
+        )
         self.m = player.arrays(question(rule, low, n))
         self.v = Grown(verdicts_for(part), player.arrays)
         until, brought = np.full(n * cache.buffered, NEVER), np.zeros(n * cache.prefetching, np.int64)
         slots = Slots(np.zeros(n, np.int8), np.zeros(n, np.int8), until, brought, np.zeros(5, np.int64))
         self.c = player.arrays(slots)
-        extras = Extras(size, np.array([cache.most_events]), NONE, NONE, NONE, *told_of(self.task))
+        extras = Extras(
+            size, np.array([cache.most_events]), NONE, NONE, NONE, *told_of(self.task), *gates_of(self.task)
+        )
         self.state = player.arrays(state_of(self.task, extras))
         self.x = Grown(extras, player.arrays)
         self.run = player.bind(cache.eviction, cache.prefetching, rule.module if rule else None)
         self._guess = Grown(Indices(NONE), lambda lists: lists)  # guess of the run of each guess of the group
 
-    def play(self, part: Part, requests: Requests, event: int, guess: int) -> tuple[Verdicts, Ints, Ints]:
-        """The part of a pass that begins at that event and guess of the run: verdicts; fresh hits, and the guess of the run of each."""
+    def play(self, part: Part, requests: Requests, event: int, guess: int, entered: int) -> tuple[Verdicts, Ints, Ints]:
+        """The part of a pass that begins at that event and guess of the run: verdicts; fresh hits, and the guess of the run of each.
+
+        entered: sequences that have entered so far, with this pass.
+        """
         asked, count = dict(self.q.length), np.array(self.c.count)
         used = int(count[machine.USED])
-        self._append(part, requests, event, guess)
+        self._append(part, requests, event, guess, entered)
         begin, end = asked["run_event"], self.q.length["run_event"]
         if end > begin:
             try:
@@ -197,17 +216,20 @@ class Group:
                 raise line from error
         return self._found(asked, count, begin, used)
 
-    def _append(self, part: Part, of_pass: Requests, event: int, guess: int) -> None:
+    def _append(self, part: Part, of_pass: Requests, event: int, guess: int, entered: int) -> None:
         n = self.q.length
         requests, uses, guesses = n["obj"], n["use_obj"], n["guess_obj"]
         self.q.extend(
             ptr=part.ptr[1:] + requests, obj=part.obj, use_ptr=part.use_ptr[1:] + uses, use_obj=part.use_obj,
             guess_ptr=part.guess_ptr[1:] + guesses, guess_obj=part.guess_obj, guess_for=part.guess_for + event,
             run_event=part.events + event, tokens=of_pass.tokens[part.request] if self.cache.missing.rule else NONE,
+            mass=of_pass.mass[part.request] if "gate" in self.needs else NONE,
         )  # fmt: skip
+        if "sequence" in self.needs:
+            self.x.extend(sequence=np.full(len(part.events), entered))
         self._guess.extend(at=part.guess + guess)
         self.v.extend(**{name: np.zeros(len(array), array.dtype) for name, array in _more(part).items()})
-        if "random" in getattr(self.cache.eviction, "NEEDS", ()):
+        if "random" in self.needs:
             self._draw()
 
     def _draw(self) -> None:

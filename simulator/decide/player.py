@@ -11,9 +11,10 @@ import numpy as np
 
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.binding import bound
-from simmoe.simulator.decide import blame
+from simmoe.simulator.decide import blame, stacks
 from simmoe.simulator.decide import hooks as policy
 from simmoe.simulator.decide import residency as machine
+from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.groups import Part, spans
 from simmoe.simulator.decide.laws import BrokenLaw, check_occupancy
 from simmoe.simulator.decide.missing import Rule, question
@@ -47,6 +48,10 @@ class Player:
         play: Callable[..., None] = bound(machine, instead=hooks).play
         return play
 
+    def stacks(self) -> Any:
+        """The passes of simulator/decide/stacks.py."""
+        return stacks
+
 
 class Task(NamedTuple):
     """One scope group, the policies, and what they are played with."""
@@ -63,6 +68,7 @@ class Task(NamedTuple):
     rule: Rule | None
     seed: int
     told: policy.Told
+    known: policy.Known
 
 
 class Playing:
@@ -75,7 +81,16 @@ class Playing:
         tokens = task.rule.tokens[part.request].astype(np.int64) if task.rule else np.zeros(0, np.int64)
         self.q = player.arrays(
             Stream(
-                part.ptr, part.obj, following, part.use_ptr, part.use_obj, *guesses, tokens, task.unit_of, task.present
+                part.ptr,
+                part.obj,
+                following,
+                part.use_ptr,
+                part.use_obj,
+                *guesses,
+                tokens,
+                task.unit_of,
+                task.present,
+                task.known.mass,
             )
         )
         self.room_for = verdicts_for(part)
@@ -218,13 +233,37 @@ def _extras(task: Task) -> tuple[policy.Extras, Ints]:
         following, first = part.future
     high, low = splitmix64(task.seed, loads) if "random" in needs else (np.zeros(0, np.int64), np.zeros(0, np.int64))
     events = np.array([len(part.events)])
-    return policy.Extras(task.size, events, first, high, low, *told_of(task)), following
+    return policy.Extras(task.size, events, first, high, low, *told_of(task), *gates_of(task)), following
 
 
 def told_of(task: Task) -> policy.Told:
     """What the policy is told of the objects of its group."""
     popularity = task.told.popularity[task.part.low : task.part.low + task.part.n_objects]
     return task.told._replace(popularity=popularity)
+
+
+def known_of(eviction: ModuleType, requests: Requests, part: Part) -> policy.Known:
+    """What the policy NEEDS of the requests of a scope group."""
+    needs, known = getattr(eviction, "NEEDS", ()), policy.Known()
+    if "layer" in needs:
+        known = known._replace(layer=layers_of(requests, part))
+    if "gate" in needs:
+        known = known._replace(mass=requests.mass[part.request])
+    if "sequence" in needs:
+        known = known._replace(sequence=requests.entered[part.events])
+    return known
+
+
+def layers_of(requests: Requests, part: Part) -> Ints:
+    """[objects of the group] MoE layer."""
+    layers = int(requests.event_layer.max()) + 1
+    return (part.low + np.arange(part.n_objects)) // (requests.n_objects // layers)
+
+
+def gates_of(task: Task) -> tuple[Ints, Ints, Ints]:
+    """Extras.gate, which the machine writes, layer and sequence."""
+    gate = np.zeros(len(task.size) * ("gate" in getattr(task.eviction, "NEEDS", ())), np.int64)
+    return gate, task.known.layer, task.known.sequence
 
 
 def looks_ahead(eviction: ModuleType) -> bool:

@@ -31,6 +31,7 @@ class Stream(NamedTuple):
         Any  # [objects] the other unit that the placement left it to, 0 = the device; empty when all are the device's
     )
     present: Any  # objects that are resident before the first event
+    mass: Any  # [requests] gate mass of the event for obj; empty when the policy does not need it
 
 
 class Verdicts(NamedTuple):
@@ -96,6 +97,8 @@ def demand(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: E
         v.loads[loads] = i
         loads += 1 - c.resident[o]
     hits = last - first - (loads - before)
+    if len(q.mass) > 0:
+        weigh(first, last, q, x)
     if len(q.guess_obj) > 0:
         note_fresh(first, last, q, v, c)
     if len(q.unit_of) > 0:
@@ -234,8 +237,16 @@ def prefetch(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x:
         c.free[q.obj[i]] = c.resident[q.obj[i]]
 
 
+def weigh(first: int, last: int, q: Stream, x: Extras) -> None:
+    """Writes down the gate mass that the event gives each of its requests."""
+    for i in range(first, last):
+        x.gate[q.obj[i]] = q.mass[i]
+
+
 def promote(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: Extras) -> None:
     """What a buffer holds for this event and it requests takes a place in the cache, as far as others can leave."""
+    if len(q.mass) > 0:
+        weigh(q.ptr[event], q.ptr[event + 1], q, x)
     for i in range(q.ptr[event], q.ptr[event + 1]):
         c.free[q.obj[i]] = 0
         if len(q.following) > 0:

@@ -16,7 +16,7 @@ import numpy as np
 from simmoe.simulator.arrays import Ints, small
 from simmoe.simulator.decide import residency as machine
 from simmoe.simulator.decide.groups import Part, spans
-from simmoe.simulator.decide.hooks import Told
+from simmoe.simulator.decide.hooks import Known, Told
 from simmoe.simulator.decide.player import Player, Playing, Task
 from simmoe.simulator.decide.residency import Verdicts
 
@@ -94,7 +94,8 @@ class _Near:
         kept = np.minimum(size, tier.capacity_bytes)
         none = np.zeros(0, np.int64)
         self.slots = Playing(
-            Task(part, tier.eviction, kept, tier.capacity_bytes, starts, none, tier.present, None, 0, Told()), player
+            Task(part, tier.eviction, kept, tier.capacity_bytes, starts, none, tier.present, None, 0, Told(), Known()),
+            player,
         )
         self.slots.start()
         self.done = 0

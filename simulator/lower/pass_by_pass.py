@@ -65,7 +65,7 @@ class Lowered:
 
     def _begin(self, size: PassSize, slots: int) -> None:
         n_experts = self.costs.trace.n_experts
-        self.fixed, tables = tables_for(self.costs, n_experts, slots)
+        self.fixed, tables = tables_for(self.costs, n_experts, slots, range(self.costs.laws))
         if self.with_cpu:
             self.fixed = with_cpu(self.fixed, self.costs)
         self.tables, self.notes = Grown(tables, self.arrays), self.arrays(notes_of(n_experts))
@@ -76,10 +76,10 @@ class Lowered:
         more: dict[str, Ints] = {}
         if size not in self._sizes:
             self._sizes[size] = len(self._sizes)
-            more = rows_of_sizes(self.costs, [size])
+            more = rows_of_sizes(self.costs, [size], range(self.costs.laws))
         self.tables.extend(size=np.array([self._sizes[size]]), **more)
         if slots >= self.fixed.flop_stride:
-            wider = rows_of_counts(self.costs, self.fixed.read_stride - 1, 2 * slots)
+            wider = rows_of_counts(self.costs, self.fixed.read_stride - 1, 2 * slots, range(self.costs.laws))
             self.tables.put(**wider)
             self.fixed = self.fixed._replace(flop_stride=2 * slots + 1)
             more |= wider

@@ -61,7 +61,8 @@ class Tables(NamedTuple):
     extra_ps: Any  # [places] its fixed cost beyond that, which read_ps and flop_ps contain
     read_work: Any  # [laws * places * (widest + 1)] to read n experts
     read_ps: Any  # [laws * places * (widest + 1)] uncontended time of it
-    flop_ps: Any  # [laws * places * (most token slots + 1)]
+    flop_at: Any  # [laws * places] where the row of a place begins in flop_ps: layers of one shape share one
+    flop_ps: Any  # [rows * (most token slots + 1)]
     soft_at: Any  # [places] into soft_shares
     soft_shares: Any  # [devices * 1025] of a fused launch, by ratio; empty = the larger of memory and compute
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -16,7 +17,6 @@ from simmoe.simulator.decide.groups import next_of_its_layer
 from simmoe.simulator.lower.durations import Loading, on_cpu
 from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
-from simmoe.simulator.nouns.model import Layer
 from simmoe.simulator.pass_sizes import PassSize
 
 # Numbers of the resources: the unit of each device, the link into each, the CPU, the way to the memory before the link, the fabric
@@ -56,7 +56,7 @@ def tables_of(costs: Costs, requests: Requests) -> tuple[Fixed, Tables]:
     made = _tables.setdefault(costs, {})
     key = (requests.widest, requests.most_slots)
     if key not in made:
-        made[key] = tables_for(costs, *key)
+        made[key] = tables_for(costs, *key, sorted({costs.law(size) for size in costs.sizes}))
     return made[key]
 
 
@@ -120,8 +120,8 @@ def notes_of(widest: int, devices: int = 1) -> Notes:
     return Notes(*(np.zeros(n, np.int64) for n in (2, widest + 1, devices, *[widest + 1] * 3)))
 
 
-def tables_for(costs: Costs, most_experts: int, slots: int) -> tuple[Fixed, Tables]:
-    """Tables for events of at most so many experts and token slots."""
+def tables_for(costs: Costs, most_experts: int, slots: int, laws: Sequence[int]) -> tuple[Fixed, Tables]:
+    """Tables for events of at most so many experts and token slots, in passes of those laws."""
     sizes = {size: number for number, size in enumerate(dict.fromkeys(costs.sizes))}
     gaps = {gap: number for number, gap in enumerate(dict.fromkeys(costs.gaps))}
     up, devices, place = costs.hw.link.upstream, costs.devices, np.arange(costs.places)
@@ -140,7 +140,7 @@ def tables_for(costs: Costs, most_experts: int, slots: int) -> tuple[Fixed, Tabl
         gap_kind=ints([gaps[gap] for gap in costs.gaps]),
         piece_ptr=np.cumsum([0, *map(len, gaps)]), piece=ints([i for gap in gaps for i in gap]),
         soft_at=place % devices * (len(soft) // devices), soft_shares=soft,
-        **rows_of_sizes(costs, list(sizes)), **rows_of_counts(costs, most_experts, slots),
+        **rows_of_sizes(costs, list(sizes), laws), **rows_of_counts(costs, most_experts, slots, laws),
     )  # fmt: skip
 
 
@@ -150,16 +150,16 @@ def _soft(shares: Sequence[Sequence[int]]) -> Ints:
     return ints([share for row in shares for share in (row or [0] * longest)])
 
 
-def rows_of_sizes(costs: Costs, sizes: list[PassSize]) -> dict[str, Ints]:
-    """The tables with a row for each size."""
+def rows_of_sizes(costs: Costs, sizes: list[PassSize], laws: Sequence[int]) -> dict[str, Ints]:
+    """The tables with a row for each size. laws: those of which there are rows of counts."""
     pieces = ints([[(p.ps, p.work, p.flop_ps) for p in costs.pieces(size)] for size in sizes])
-    laws = ints([costs.law(size) * costs.places for size in sizes])
+    first_rows = ints([laws.index(costs.law(size)) * costs.places for size in sizes])
     of_tokens = {
         n: [_shared(costs, place, n) for place in range(costs.places)] for n in {size.tokens for size in sizes}
     }
     shared = ints([of_tokens[size.tokens] for size in sizes])
     gaps = [[sum(row[i][0] for i in gap) for gap in dict.fromkeys(costs.gaps)] for row in pieces.tolist()]
-    columns = {"law": laws, "gap_ps": ints(gaps), "hand_ps": ints([costs.sent_ps(size.tokens) for size in sizes])}
+    columns = {"law": first_rows, "gap_ps": ints(gaps), "hand_ps": ints([costs.sent_ps(size.tokens) for size in sizes])}
     for name, rows in (("piece", pieces), ("shared", shared)):
         columns |= {f"{name}_{what}": rows[:, :, i] for i, what in enumerate(("ps", "work", "flop_ps"))}
     return {
@@ -167,13 +167,23 @@ def rows_of_sizes(costs: Costs, sizes: list[PassSize]) -> dict[str, Ints]:
     }  # copies: compiled text is made for arrays without gaps
 
 
-def rows_of_counts(costs: Costs, most_experts: int, slots: int) -> dict[str, Ints]:
-    """The tables with a row for each law and place, over how many experts are read and how many token slots are computed."""
-    rows = [(law, place) for law in range(costs.laws) for place in range(costs.places)]
-    counts = range(most_experts + 1)
-    read_work = ints([[costs.read_work(place, n, law) for n in counts] for law, place in rows]).reshape(-1)
+def rows_of_counts(costs: Costs, most_experts: int, slots: int, laws: Sequence[int]) -> dict[str, Ints]:
+    """The tables with a row for each law and place, over how many experts are read and how many token slots are computed, in exact whole
+    numbers."""
+    rows = list(product(laws, range(costs.places)))
+    kinds = [(law, costs.moe_layers[place // costs.devices], place % costs.devices) for law, place in rows]
+    first = dict(zip(reversed(kinds), reversed(rows)))  # layers of one shape cost the same
+    reads = {
+        kind: ints([costs.read_work(place, n, law) for n in range(most_experts + 1)])
+        for kind, (law, place) in first.items()
+    }
+    work = np.concatenate([reads[kind] for kind in kinds])
     rates = np.repeat([costs.rate_of(place) for _, place in rows], most_experts + 1)
-    return {"read_work": read_work, "read_ps": -(-read_work // rates), "flop_ps": _compute_rows(costs, slots)}
+    begins = {kind: i * (slots + 1) for i, kind in enumerate(first)}
+    computes = np.concatenate([costs.compute_row(place, slots, law) for law, place in first.values()])
+    return {
+        "read_work": work, "read_ps": -(-work // rates), "flop_at": ints([begins[kind] for kind in kinds]), "flop_ps": computes,
+    }  # fmt: skip
 
 
 def longest_pass_ps(costs: Costs, requests: Requests, work: Work) -> int:
@@ -222,14 +232,3 @@ def _shared(costs: Costs, column: int, tokens: int) -> tuple[int, int, int]:
     """(ps, work, FLOP time) of the shared experts of a layer, zeros where there are none."""
     pieces = costs.shared(column, tokens).pieces
     return (pieces[0].ps, pieces[0].work, pieces[0].flop_ps) if pieces else (0, 0, 0)
-
-
-def _compute_rows(costs: Costs, slots: int) -> Ints:
-    """FLOP time of 0 … slots token slots of each law and place, in exact whole picoseconds; layers of one shape share a row."""
-    rows: dict[tuple[Layer, int, int], list[int]] = {}
-    places = [(law, place) for law in range(costs.laws) for place in range(costs.places)]
-    keys = [(costs.moe_layers[place // costs.devices], place % costs.devices, law) for law, place in places]
-    for (law, place), key in zip(places, keys):
-        if key not in rows:
-            rows[key] = [costs.compute_ps(place, n, law) for n in range(slots + 1)]
-    return ints([rows[key] for key in keys]).reshape(-1)

@@ -110,6 +110,7 @@ class ComputeUnit:
     quantised_bytes_per_s: int | None = (
         None  # at which an engine's quantised matrix-vector kernels read, with all threads
     )
+    thread_bytes_per_s: int | None = None  # the same with one thread
 
 
 @dataclass(frozen=True)

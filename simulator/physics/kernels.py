@@ -1,4 +1,4 @@
-"""What an engine's kernels cost beside bytes and FLOPs: three laws with few constants, which carry from one machine to another.
+"""What an engine's kernels cost beside bytes and FLOPs: a few laws with few constants, which carry from one machine to another.
 
 A constant belongs to an engine (`policies/runtime`), never to a machine: a machine gives its peak bandwidth, its processors (streaming
 multiprocessors, compute units or GPU cores) and its boost clock. The form was fitted to public measurements of llama.cpp and MLX, each
@@ -9,6 +9,7 @@ Plain floats in SI units: seconds, bytes, FLOPs, hertz. A FLOP is a multiplicati
 
 from __future__ import annotations
 
+FEW_ROWS = 8  # rows of which kernels of matrix-vector products take so many at most (llama.cpp: MMVQ_MAX_BATCH_SIZE)
 FLOOR_CLOCK_HZ = 2e9  # the clock at which an engine states the time of its smallest kernel
 TILE = 128  # rows and columns of the tile of the output that a block of a matrix product holds
 ACTIVATION_BYTES = (
@@ -43,6 +44,16 @@ def read_bytes_per_s(
         return memory
     kernels = clocked_per_s(bytes_per_clock, processors, clock_hz)
     return float((memory**-4 + kernels**-4) ** -0.25)
+
+
+def product_s(rows: float, read_s: float, flops_s: float, tiled_s: float, rows_per_read: float) -> float:
+    """Time of a product of `rows` rows: one read of its weights takes `read_s`, its FLOPs alone `flops_s`, and by tiles, whatever they
+    waste and read, it takes `tiled_s`.
+
+    The law of tiles charges few rows for a tile that they do not fill; there the kernels read the weights once more for every
+    `rows_per_read` rows. So the time never falls with more rows, and the time of a row never rises.
+    """
+    return max(read_s, flops_s, min(tiled_s, rows / rows_per_read * read_s))
 
 
 def filled_flops(flops: float, rows: float, half_rows: float) -> float:

@@ -22,6 +22,7 @@ from simmoe.simulator.decide import guard
 from simmoe.simulator.decide import hooks as policy
 from simmoe.simulator.decide import missing as missing_hook
 from simmoe.simulator.decide import residency as machine
+from simmoe.simulator.decide import stacks as stacks_text
 from simmoe.simulator.decide.guard import counted, whole_answers, whole_victims
 from simmoe.simulator.decide.names import HOOKS, SERVE
 from simmoe.simulator.decide.player import Player
@@ -33,7 +34,7 @@ from simmoe.simulator.time import inline, rates, serve
 from simmoe.simulator.time.inline import inlined
 from simmoe.simulator.time.kept import Kept
 
-ENTRIES = {"play", "run_passes"}  # compiled and cached
+ENTRIES = {"play", "run_passes", "reach_lru", "reach_min", "reach_bypass"}  # compiled and cached
 CALLED = {"launch", "judge", "judge_answer", "soft_excess", "remember"}  # long or seldom on the way
 # Kernels allocate nothing, and counting references to their arrays costs ten times the work itself: no runtime (_nrt).
 KEPT = "cache=True, "
@@ -79,6 +80,12 @@ def kernels(eviction: ModuleType, prefetching: bool = True, rule: ModuleType | N
         sources += [Source(one, own, prefix=RULE) for one in _with_imports(rule)]
     unused = (set() if prefetching else PREFETCHING) | (RULED if rule is None else set())
     return _compiled([*sources, Source(machine)], unused)
+
+
+@cache
+def stacks() -> Any:
+    """A module with the passes of simulator/decide/stacks.py, compiled."""
+    return stacks_text if interpreted() else _compiled([Source(stacks_text)], set())
 
 
 def _with_imports(module: ModuleType) -> list[ModuleType]:

@@ -70,7 +70,7 @@ def run_shared(start: int, shared: int, f: Fixed, t: Tables, e: Clock) -> int:
 def run_experts(start: int, column: int, count: int, slots: int, f: Fixed, t: Tables, e: Clock) -> int:
     """One launch over `count` experts of a layer to which `slots` token slots are routed; its end."""
     row = e.at[LAW] + column
-    flop_ps = t.flop_ps[row * f.flop_stride + slots]
+    flop_ps = t.flop_ps[t.flop_at[row] + slots]
     read_ps = t.read_ps[row * f.read_stride + count]
     excess = 0
     if len(t.soft_shares) > 0:

@@ -53,6 +53,9 @@ class CompiledPlayer(Player):
         play: Callable[..., None] = compiled.kernels(eviction, prefetching, rule).play
         return play
 
+    def stacks(self) -> Any:
+        return compiled.stacks()
+
 
 def why_not(costs: Costs, requests: Requests, *, spans: bool = False) -> str | None:
     """What keeps the compiled engine from this scenario, in one sentence; None when nothing does."""

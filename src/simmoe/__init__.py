@@ -17,6 +17,7 @@ _HOME = {
     "sweep": "simmoe.sweeps.search", "Sweep": "simmoe.sweeps.search",
     "compare": "simmoe.sweeps.compare", "Comparison": "simmoe.sweeps.compare",
     "locality": "simmoe.workloads.locality",
+    "curve": "simmoe.play.curve", "CurveResult": "simmoe.play.curve_result",
     "ladder": "simmoe.play.ladder", "Ladder": "simmoe.play.ladder",
     "Counts": "simmoe.simulator.nouns.run", "Trace": "simmoe.simulator.nouns.trace", "Hardware": "simmoe.simulator.nouns.hardware",
     "ModelShape": "simmoe.simulator.nouns.model", "UserError": "simmoe.simulator.errors",
@@ -30,6 +31,8 @@ __all__ = ["__version__", *_HOME, *_RENAMED]
 if TYPE_CHECKING:
     from simmoe.hardware_profiles import load as load_hardware
     from simmoe.play.calling import load_scenario
+    from simmoe.play.curve import curve
+    from simmoe.play.curve_result import CurveResult
     from simmoe.play.ladder import Ladder, ladder
     from simmoe.play.plan import Plan
     from simmoe.play.replay import Replay, replay

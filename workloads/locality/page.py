@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#0
 Plot = tuple[str, list[dict[str, Any]], dict[str, Any]]  # title, traces of plotly, axes
 
 
-def _html(text: str) -> str:
+def escaped(text: str) -> str:
     """Text of others in the page: no mark-up of its own, no character that turns the direction of text."""
     return html.escape(plain(text))
 
@@ -34,11 +35,23 @@ def write(path: Path, named: Named, plotly_js: str) -> None:
     """The page, in one step."""
     plots = [srp(named), sch(named), switches(named), load(named), *distance(named), *maps(named)]
     basis = _basis([m["trace"]["proxy"] for _, m in named])
-    figures = [{"data": data, "layout": _layout(title.format(basis=basis), axes)} for title, data, axes in plots]
+    drawn(
+        [(title.format(basis=basis), data, axes) for title, data, axes in plots],
+        path,
+        plotly_js,
+        lambda boxes: PAGE.format(
+            css=CSS, legend=_legend(named), plots=boxes, table=_table(named), notes=_notes(named)
+        ),
+    )
+
+
+def drawn(plots: list[Plot], path: Path, plotly_js: str, page: Callable[[str], str]) -> None:
+    """Writes a page with its plots. page: the text from its head on, with the boxes that the plots are drawn into."""
+    figures = [{"data": data, "layout": layout(title, axes)} for title, data, axes in plots]
     content = json.dumps(figures, sort_keys=True).replace("</", "<\\/")
     boxes = "".join(f'<div class="plot" id="plot{i}"></div>' for i in range(len(figures)))
     with atomic(path) as stream:
-        stream.write(PAGE.format(css=CSS, legend=_legend(named), plots=boxes, table=_table(named), notes=_notes(named)))
+        stream.write(page(boxes))
         stream.write(
             f"<script>{plotly_js}</script>\n<script>const figures = {content};\n{DRAW}</script>\n</body></html>\n"
         )
@@ -53,36 +66,36 @@ def srp(named: Named) -> Plot:
     data = []
     for i, (name, m) in enumerate(named):
         tokens = m["srp"]["tokens"]
-        data.append(_line(i, name, tokens, m["srp"]["served"]))
-        data.append(_line(i, f"{name}: k/E", [tokens[0], tokens[-1]], [m["srp_least"]] * 2, dash="dot"))
+        data.append(line_of(i, name, tokens, m["srp"]["served"]))
+        data.append(line_of(i, f"{name}: k/E", [tokens[0], tokens[-1]], [m["srp_least"]] * 2, dash="dot"))
     x = {"title": "segment length m (tokens)", "type": "log", "tickvals": named[0][1]["srp"]["tokens"]}
     return (
         "SRP ({basis})<br>slots served by a segment's k most used experts; dotted: least possible, k/E",
         data,
-        _axes(x, SERVED),
+        axes_of(x, SERVED),
     )
 
 
 def sch(named: Named) -> Plot:
-    data = [_line(i, name, m["sch"]["rho"], m["sch"]["served"]) for i, (name, m) in enumerate(named)]
+    data = [line_of(i, name, m["sch"]["rho"], m["sch"]["served"]) for i, (name, m) in enumerate(named)]
     title = (
         f"SCH ({{basis}})<br>slots served by the ⌊ρk⌋ most used experts of each {named[0][1]['sch']['tokens']} tokens"
     )
-    return title, data, _axes({"title": "experts kept ρ (multiples of k)", "rangemode": "tozero"}, SERVED)
+    return title, data, axes_of({"title": "experts kept ρ (multiples of k)", "rangemode": "tozero"}, SERVED)
 
 
 def switches(named: Named) -> Plot:
     data = []
     for i, (name, m) in enumerate(named):
         layers, mixed = m["trace"]["layer_index"], m["inconsistency_per_100_mixed"]
-        data.append(_line(i, name, layers, m["inconsistency_per_100"]))
+        data.append(line_of(i, name, layers, m["inconsistency_per_100"]))
         if mixed:
-            data.append(_line(i, f"{name}: abrupt topics", layers, mixed, dash="dash"))
+            data.append(line_of(i, f"{name}: abrupt topics", layers, mixed, dash="dash"))
     y = {"title": "changed experts per 100 tokens", "range": [0, 102]}
     return (
         "Inconsistency by layer ({basis})<br>dashed: abrupt topics, as stated in meta.quality",
         data,
-        _axes({"title": "model layer"}, y),
+        axes_of({"title": "model layer"}, y),
     )
 
 
@@ -91,10 +104,10 @@ def load(named: Named) -> Plot:
     for i, (name, m) in enumerate(named):
         e = len(m["load_sorted"])
         shares = [round(100 * (rank + 0.5) / e, 3) for rank in range(e)]
-        data.append({**_line(i, name, shares, m["load_sorted"]), "mode": "lines"})
+        data.append({**line_of(i, name, shares, m["load_sorted"]), "mode": "lines"})
     x = {"title": "experts, busiest first (% of the layer's experts)", "range": [0, 100]}
     y = {"title": "load / fair share", "rangemode": "tozero"}
-    return "Load by expert, sorted ({basis})<br>mean over the MoE layers; 1 = even", data, _axes(x, y)
+    return "Load by expert, sorted ({basis})<br>mean over the MoE layers; 1 = even", data, axes_of(x, y)
 
 
 def distance(named: Named) -> list[Plot]:
@@ -106,9 +119,11 @@ def distance(named: Named) -> list[Plot]:
     for kind in kinds:
         curves = [(i, name, m["distance"][kind]) for i, (name, m) in enumerate(named) if m["distance"].get(kind)]
         means = [(i, name, _bin_means(each)) for i, name, each in curves]
-        data = [_line(i, name, list(range(1, len(found) + 1)), found) for i, name, found in means]
-        shown = _html(kind.replace("_", " ")).replace("{", "{{").replace("}", "}}")
-        plots.append((f"Different expert by distance ({{basis}})<br>{shown}; mean over the layers", data, _axes(x, y)))
+        data = [line_of(i, name, list(range(1, len(found) + 1)), found) for i, name, found in means]
+        shown = escaped(kind.replace("_", " ")).replace("{", "{{").replace("}", "}}")
+        plots.append(
+            (f"Different expert by distance ({{basis}})<br>{shown}; mean over the layers", data, axes_of(x, y))
+        )
     return plots
 
 
@@ -134,10 +149,10 @@ def _map(name: str, m: Measures, top: float) -> Plot:
         "colorbar": {"title": {"text": "NMI"}, "thickness": 12}, "hovertemplate": "layers %{x}, %{y}: %{z:.3f}<extra></extra>",
     }  # fmt: skip
     axis = {"title": "model layer", "type": "category", "showgrid": False}
-    axes = _axes(axis, {**axis, "scaleanchor": "x", "constrain": "domain"})
+    axes = axes_of(axis, {**axis, "scaleanchor": "x", "constrain": "domain"})
     axes["xaxis"]["constrain"] = "domain"
     origin = "proxy" if m["trace"]["proxy"] else "measured"
-    shown = _html(name).replace("{", "{{").replace("}", "}}")
+    shown = escaped(name).replace("{", "{{").replace("}", "}}")
     return (
         f"Mutual information of layers: {shown} ({origin})<br>normalised; one scale for all maps; no diagonal",
         [data],
@@ -148,13 +163,13 @@ def _map(name: str, m: Measures, top: float) -> Plot:
 SERVED = {"title": "share of used slots served", "range": [0, 1.02]}
 
 
-def _line(number: int, name: str, x: list[Any], y: list[Any], dash: str = "solid") -> dict[str, Any]:
+def line_of(number: int, name: str, x: list[Any], y: list[Any], dash: str = "solid") -> dict[str, Any]:
     colour = COLOURS[number % len(COLOURS)]
     mode = "lines" if dash == "dot" else "lines+markers"
     line = {"color": colour, "dash": dash, "width": 2 if dash == "solid" else 1.3}
     return {
         "type": "scatter",
-        "name": _html(name),
+        "name": escaped(name),
         "x": x,
         "y": y,
         "mode": mode,
@@ -163,11 +178,11 @@ def _line(number: int, name: str, x: list[Any], y: list[Any], dash: str = "solid
     }
 
 
-def _axes(x: dict[str, Any], y: dict[str, Any]) -> dict[str, Any]:
+def axes_of(x: dict[str, Any], y: dict[str, Any]) -> dict[str, Any]:
     return {key: {**axis, "title": {"text": axis["title"]}} for key, axis in (("xaxis", x), ("yaxis", y))}
 
 
-def _layout(title: str, axes: dict[str, Any]) -> dict[str, Any]:
+def layout(title: str, axes: dict[str, Any]) -> dict[str, Any]:
     look = {"gridcolor": "#e6e6e6", "zeroline": False, "linecolor": "#888", "ticks": "outside", "automargin": True}
     return {
         "title": {"text": title, "x": 0.02, "xanchor": "left", "font": {"size": 15}},
@@ -183,7 +198,7 @@ def _layout(title: str, axes: dict[str, Any]) -> dict[str, Any]:
 
 def _legend(named: Named) -> str:
     return "".join(
-        f'<span><i style="background:{COLOURS[i % len(COLOURS)]}"></i>{_html(name)}: {_origin(m)}</span>'
+        f'<span><i style="background:{COLOURS[i % len(COLOURS)]}"></i>{escaped(name)}: {_origin(m)}</span>'
         for i, (name, m) in enumerate(named)
     )
 
@@ -191,14 +206,14 @@ def _legend(named: Named) -> str:
 def _origin(m: Measures) -> str:
     facts = m["trace"]
     what = "proxy, a small trained model of" if facts["proxy"] else "recorded,"
-    return _html(f"{what} {facts['model'] or 'unnamed model'}")
+    return escaped(f"{what} {facts['model'] or 'unnamed model'}")
 
 
 def _table(named: Named) -> str:
-    head = "".join(f"<th>{_html(name)}</th>" for name, _ in named)
+    head = "".join(f"<th>{escaped(name)}</th>" for name, _ in named)
     body = "".join(
-        f"<tr><th{' class=sub' if label.startswith(' ') else ''}>{_html(label.strip())}</th>"
-        + "".join(f"<td>{_html(cell)}</td>" for cell in cells)
+        f"<tr><th{' class=sub' if label.startswith(' ') else ''}>{escaped(label.strip())}</th>"
+        + "".join(f"<td>{escaped(cell)}</td>" for cell in cells)
         + "</tr>\n"
         for label, cells in rows(named)
     )
@@ -206,7 +221,7 @@ def _table(named: Named) -> str:
 
 
 def _notes(named: Named) -> str:
-    return "".join(f"<p>{_html(line)}</p>" for line in notes(named))
+    return "".join(f"<p>{escaped(line)}</p>" for line in notes(named))
 
 
 CSS = """body{font:14px/1.45 system-ui,sans-serif;color:#222;margin:24px auto;max-width:1240px;padding:0 16px}

@@ -53,7 +53,19 @@ def find(name_or_path: str | Path) -> Path:
     with contextlib.suppress(OSError):  # a name that is too long, a folder that may not be entered
         if Path(name_or_path).is_dir() and (holds_model(Path(name_or_path)) or str(name_or_path) not in available()):
             return main_file(Path(name_or_path))
-    return files.resolve(name_or_path, FOLDER, ".yaml", "model", add, "`simmoe model list`")
+    return files.resolve(
+        name_or_path, FOLDER, ".yaml", "model", _with_format(str(name_or_path)) or add, "`simmoe model list`"
+    )
+
+
+def _with_format(name: str) -> str:
+    """Of a name such as qwen3-30b-a3b-Q4_K_M: the two options that it means; empty for any other."""
+    bundled, formats = ({files.bare(one): one for one in names} for names in (available(), FORMATS))
+    for cut in range(1, len(name)):
+        model, format = bundled.get(files.bare(name[:cut].rstrip(".:"))), formats.get(files.bare(name[cut:]))
+        if model and format:
+            return f"the format is an option of its own: --model {model} --format {format}"
+    return ""
 
 
 def load(name_or_path: str | Path, format: str | None = None, kv: str | None = None) -> ModelShape:

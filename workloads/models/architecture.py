@@ -91,7 +91,7 @@ def _mixer_params(a: Attention | LatentAttention, kind: str, d_model: int) -> tu
     if kind == "none":
         return (), 0
     if kind == "recurrent" and a.recurrent:
-        return (Role("other", 0, a.recurrent.matrix_params),), a.recurrent.vector_params  # 0: rows of several lengths
+        return a.recurrent.matrices, a.recurrent.vector_params
     return attention_params(a, d_model)
 
 

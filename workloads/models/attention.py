@@ -7,6 +7,7 @@ from typing import Annotated
 
 from simmoe.simulator.errors import UserError
 from simmoe.workloads.models.reader import Count, Flag, Positive, many, nested, one_of, read
+from simmoe.workloads.models.roles import Role, roles, total
 
 KINDS = ("full", "window", "chunk", "recurrent", "none")
 
@@ -16,10 +17,22 @@ class Recurrent:
     """What stands in place of attention in layers of kind recurrent, such as a gated delta rule or Mamba: it keeps a state."""
 
     matrix_params: Positive
+    roles: Annotated[tuple[Role, ...], roles] = ()  # which matrices these are, where that is known
     vector_params: Count = 0
     state_elements: Positive  # numbers that a layer keeps of a sequence, its convolution's too
     state_bits: Positive = 32
     mixer: Annotated[str, one_of("delta_net", "mamba", "lightning", "short_conv")] = "mamba"
+
+    def __post_init__(self) -> None:
+        if self.roles and total(self.roles) != self.matrix_params:
+            raise UserError(
+                f"roles name {total(self.roles)} parameters of {self.matrix_params} matrix_params; mend one of them"
+            )
+
+    @property
+    def matrices(self) -> tuple[Role, ...]:
+        """Without roles one matrix with rows of several lengths."""
+        return self.roles or (Role("other", 0, self.matrix_params),)
 
 
 @dataclass(frozen=True, kw_only=True)

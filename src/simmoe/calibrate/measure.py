@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from simmoe.calibrate import beside, cpu, disk, gpu
+from simmoe.calibrate import beside, cpu, disk, gpu, quantised
 from simmoe.calibrate.backend import COLUMNS, MB, Call, Numpy, cache_bytes, cores
 from simmoe.calibrate.machine import Watch, memory
 from simmoe.calibrate.rows import Row, rate_row
@@ -54,6 +54,7 @@ def _steps(asked: Asked) -> list[tuple[str, Callable[[float], list[Row]]]]:
         what = f"products by threads and format: {asked.backend.made_by}"
         steps.append((what, lambda s: cpu.products(asked.backend, cache, free, s)))
         steps.append(("reads of memory", lambda s: cpu.reads(cache, s / 4)))
+        steps.append(("products of 4 bits by threads, clock", lambda s: quantised.rows(cache, s / 2)))
     if device:
         steps.append(("copies by size", lambda s: gpu.copies(device, s)))
     elif asked.home == "memory":

@@ -18,7 +18,7 @@ LONGEST_SHOWN = 160  # characters of a row in a message
 Row = dict[str, Any]
 Rows = Sequence[Row]
 HOWS = ("eager", "graph", "back to back", "one, waited for by the host", "two streams", "total")
-WHOLE = ("bytes", "tokens", "threads", "experts", "depth", "n")
+WHOLE = ("bytes", "tokens", "threads", "experts", "depth", "cycles", "n")
 TEXTS = ("what", "other", "way")
 POSITIVE = (
     "us",
@@ -29,6 +29,7 @@ POSITIVE = (
     "threads",
     "experts",
     "depth",
+    "cycles",
     "gbs",
     "tflops",
     "per_s",
@@ -45,7 +46,8 @@ MACHINE: dict[str, Any] = {
 NEEDS = {  # facts that a row of that kind must hold
     "gemm": ("what", "tokens", "how", "bytes", "us"), "grouped": ("way", "bytes", "us"), "launch": ("what", "us"),
     "copy": ("what", "how", "bytes", "us"), "cpu": ("format", "threads", "bytes", "us"), "cpu_flops": ("format", "tflops"),
-    "memread": ("bytes", "us"), "beside": ("other", "per_s"), "disk": ("what",), "read": ("bytes", "depth", "gbs", "us"),
+    "memread": ("bytes", "us"), "quantised": ("threads", "bytes", "us"), "clock": ("cycles", "us"),
+    "beside": ("other", "per_s"), "disk": ("what",), "read": ("bytes", "depth", "gbs", "us"),
 }  # fmt: skip
 WIDTH = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}  # bytes of one weight, by format
 

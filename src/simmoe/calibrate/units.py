@@ -6,7 +6,7 @@ from typing import Any
 
 from simmoe.calibrate.figures import Figures, large, points_of
 from simmoe.calibrate.fit import Point, fixed, out_of_cache, softness
-from simmoe.calibrate.rows import WIDTH, Row, Rows, machine_of, of
+from simmoe.calibrate.rows import WIDTH, Row, Rows, machine_of, microseconds, of, samples
 from simmoe.simulator.errors import UserError
 
 LEAST_TOKENS = 4  # numbers of tokens from which an exponent can be told
@@ -115,7 +115,25 @@ def cpu(rows: Rows, figures: Figures, library: str) -> dict[str, Any]:
         "bandwidth": figures.rate(products, point, f"{large(words)}"),
         "launch": figures.time(alike, fixed(points_of(alike), rate, least), f"one token, {words}"),
         "flops": _cpu_flops(of(rows, "cpu_flops"), figures, library),
+        **_of_engines(rows, figures),
     }
+
+
+def _of_engines(rows: Rows, figures: Figures) -> dict[str, Any]:
+    """What engines of CPUs go by: the rate of quantised weights with all threads and with one, cores and their clock."""
+    threads, found = machine_of(rows)["threads"], dict[str, Any]()
+    for key, number in (("quantised_bandwidth", threads), ("thread_bandwidth", 1)):
+        for row in of(rows, "quantised", threads=number):
+            (point,) = points_of([row])
+            found[key] = figures.rate(
+                [row], point, f"4 bits in blocks of 32 times one token, {number} threads, own kernel"
+            )
+    for row in of(rows, "clock"):
+        ends = [row["cycles"] / microseconds(row, end) * 1e6 for end in ("hi", "us", "lo")]
+        how = "one operation after the other, of one cycle each"
+        found["processors"] = {"value": threads, "kind": "measured", "source": f"{figures.here}: cores that it may use"}
+        found["clock"] = figures.figure("frequency", ends[1], ends, samples([row]), how)
+    return found
 
 
 def _cpu_flops(rows: Rows, figures: Figures, library: str) -> dict[str, Any]:

@@ -34,7 +34,8 @@ RUNTIMES = {
 def add(commands: Commands) -> None:
     explain = commands.add_parser(
         "explain", help="measured speeds of a benchmark or a log beside simulated ones, and what explains the difference",
-        usage="simmoe explain BENCH [--gpu NAME --host NAME --model NAME|FILE --format NAME] [--flags '…'] [--out FILE] [OPTION …]",
+        usage="simmoe explain BENCH [--gpu NAME --host NAME] [--model NAME|FILE]\n"
+        "       [--format NAME] [--flags '…'] [--out FILE] [OPTION …]",
         description="Reads what llama-bench, llama-server, vLLM, SGLang, MLX and others print, takes model, format and machine from it as "
         "far as it says them and you do not, plays each row, fits one constant for each kind of row, says which is out of line with other "
         "machines of the engine and what usually is behind that, and which command line is faster.",

@@ -74,6 +74,7 @@ def parser() -> Parser:
     explain.add(commands)
     _add_compare(commands)
     _add_sweep(commands)
+    _add_curve(commands)
     _add_locality(commands)
     _add_trace(commands)
     _add_zoo(commands)
@@ -118,7 +119,7 @@ def _add_run(commands: Commands) -> None:
 def _add_compare(commands: Commands) -> None:
     compare = commands.add_parser(
         "compare", help="machines side by side on the same traces and policies",
-        usage="simmoe compare --hw NAME|FILE[@MODE] … --trace NAME|FILE … [--eviction NAME|FILE …] [OPTION …]\n"
+        usage="simmoe compare --hw NAME|FILE[@MODE] … --trace NAME|FILE … [OPTION …]\n"
         "       simmoe compare --gpu NAME … --host NAME … --model NAME|FILE [OPTION …]",
         description="One row for each combination of --hw (or of --gpu and --host), --trace and --eviction. "
         "With neither --budget nor --memory each machine plays with what it holds. All tokens unless --tokens says otherwise.",
@@ -163,6 +164,22 @@ def _add_sweep(commands: Commands) -> None:
     )
     sweep.add_argument("--json", action="store_true", help="print all trials and the fronts as JSON")
     sweep.runs("sweep", "sweep")
+
+
+def _add_curve(commands: Commands) -> None:
+    curve = commands.add_parser(
+        "curve", help="hit rate, loaded bytes and speed at every size of the memory for experts, beside the bound of all policies",
+        usage="simmoe curve --trace NAME|FILE [--model NAME|FILE] [--eviction NAME,NAME,…] [--scope SCOPE]\n"
+        "       simmoe curve --trace NAME|FILE --hw NAME|FILE[@MODE] [--eviction NAME,NAME,…] [OPTION …]",
+        description="Plays a trace from empty slots at every size. lru and, with experts of one size, belady take one pass for all sizes; "
+        "other policies are played at the sizes of the table. Without a machine: hit rates and bytes. With --hw, or --gpu and --host, also "
+        "tokens a second. docs/curves.md says what is exact.",
+    )  # fmt: skip
+    add_scenario(curve)
+    output = curve.add_argument_group("output")
+    output.add_argument("--html", metavar="FILE", help="also write a page with plots (needs simmoe[sweep])")
+    output.add_argument("--json", action="store_true", help="print all curves as JSON")
+    curve.runs("curve", "curve")
 
 
 def _add_locality(commands: Commands) -> None:

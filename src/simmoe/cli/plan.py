@@ -20,9 +20,9 @@ def add(commands: Commands) -> None:
     plan = commands.add_parser(
         "plan", help="the fastest command lines of an engine for a model on a machine, to paste",
         usage="simmoe plan MODEL --gpu NAME --host NAME [--context 64k] [--goal decode|prompt|both] [OPTION …]",
-        description="Searches what the engine lets one set (how many blocks keep their experts on the CPU, tokens per pass, op offload, "
-        "the format of the KV cache), plays what fits, and prints the best three: speed with what machine and engine leave open, memory "
-        "left, what bounds each, and what more memory or a faster part would give.",
+        description="Searches what llama.cpp, ik_llama.cpp, KTransformers, vLLM or SGLang let one set (what is not on the card, tokens per "
+        "pass, op offload, the format of the KV cache), plays what fits, and prints the best three: speed with what machine and engine "
+        "leave open, memory left, what bounds each, and what more memory or a faster part would give.",
     )  # fmt: skip
     plan.add_argument("name", metavar="MODEL", help=OPTIONS["model"].about.help.partition(" (default")[0])
     for option in (OPTIONS[name] for name in TAKEN):
@@ -44,7 +44,7 @@ def plan(a: argparse.Namespace) -> None:
     """simmoe plan"""
     from simmoe.cli.common import print_json
     from simmoe.play.calling import scenario_of
-    from simmoe.play.plan_gains import fit_params_blocks, gains
+    from simmoe.play.plan_gains import gains
     from simmoe.play.plan_search import GOALS, Search
     from simmoe.play.usual_runtime import usual_runtime
     from simmoe.show import plan as show
@@ -62,7 +62,7 @@ def plan(a: argparse.Namespace) -> None:
     search = Search(scenario, a.goal, context)
     best = search.best()
     choices = [search.choice(one) for one in best]
-    found = show.Found(search, scenario, choices, gains(search, scenario, best[0]), fit_params_blocks(search, best[0]))
+    found = show.Found(search, scenario, choices, gains(search, scenario, best[0]), search.space.fitted(best[0]))
     if a.json:
         print_json(show.to_json(found))
         return

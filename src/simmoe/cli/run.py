@@ -16,6 +16,7 @@ from simmoe.play import guess as guessing
 from simmoe.play import ladder as laddering
 from simmoe.play import run as running
 from simmoe.play.calling import load_scenario, scenario_of
+from simmoe.play.passes import clock_driven
 from simmoe.play.plan import Plan
 from simmoe.play.result import Run
 from simmoe.play.scenario import OPTIONS, Scenario
@@ -84,7 +85,8 @@ def _times(a: argparse.Namespace, scenario: Scenario, one: bool) -> tuple[int, i
     if not one:
         return len(laddering.RUNGS) + 3, 1, None
     drawn, banded = scenario.trace is None, a.band or scenario.trace is None
-    return 1 + 2 * banded + 2 * drawn, 1 + 2 * drawn, 0 if a.json else what_if.ABOUT
+    changes = 0 if a.json or clock_driven(scenario.schedule) is not None else what_if.ABOUT
+    return 1 + 2 * banded + 2 * drawn, 1 + 2 * drawn, changes
 
 
 def _says_lengths(scenario: Scenario) -> bool:
@@ -145,8 +147,9 @@ def _one(a: argparse.Namespace, scenario: Scenario, workload: Workload, plan: Pl
 
 
 def _tried(scenario: Scenario, run: Run) -> tuple[list[Tried], str]:
-    """What changes would give, and on how much of the trace: all that is played where that is short, else a part with decode passes."""
-    if not run.tok_s:
+    """What changes would give, and on how much of the trace: all that is played where that is short, else a part with decode passes. None
+    where requests arrive: a part of them is another load."""
+    if not run.tok_s or run.serving is not None:
         return [], ""
     tokens = laddering.enough_tokens(run.workload.begun.trace, run.workload.warm_up_tokens)
     if tokens is None:

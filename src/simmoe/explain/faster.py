@@ -8,7 +8,8 @@ from math import exp, log
 
 from simmoe.explain.expected import Expected, speed_with
 from simmoe.explain.rows import BOTH, DECODE, PROMPT
-from simmoe.play.plan_search import ENGINES, GENERATED, TIE, Search
+from simmoe.play.flagged import LLAMA_CPP
+from simmoe.play.plan_search import GENERATED, TIE, Search
 from simmoe.play.plan_search import PROMPT as READ
 from simmoe.play.scenario import Scenario
 from simmoe.policies.flags import Flags
@@ -27,7 +28,7 @@ class Faster:
 
 def faster(base: Scenario, played: Sequence[Expected]) -> Faster | None:
     """The first of those that plan finds; simulated beside simulated. None: no such line is found."""
-    if base.engine_of_runtime().engine not in ENGINES:
+    if base.engine_of_runtime().engine not in LLAMA_CPP:
         return None
     best = _best(played)
     phases = {one.row.phase for one in best}

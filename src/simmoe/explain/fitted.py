@@ -1,7 +1,8 @@
 """Which constant of the engine, or which figure of the machine, explains the rows of one kind: one number each, fitted.
 
 Of rows with everything on the device: the time of a small kernel (decode) and the rate of products (prompts). Of rows with experts on the
-CPU: the share of its memory's rate (decode), and the link (prompts whose experts are copied over it).
+CPU: the share of its memory's rate (decode), and the link (prompts whose experts are copied over it). Of a machine without a GPU: the
+share of its memory's rate, and the rate of products.
 """
 
 from __future__ import annotations
@@ -10,50 +11,42 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import exp, log
 
+from simmoe.explain.causes import (
+    ALONE_DECODE,
+    ALONE_PROMPT,
+    CARRIED,
+    CPU_DECODE,
+    CPU_PROMPT,
+    FASTER,
+    RESIDENT_DECODE,
+    RESIDENT_PROMPT,
+    SLOWER,
+)
 from simmoe.explain.expected import Expected
 from simmoe.explain.rows import DECODE, PROMPT
 from simmoe.simulator.link_time import link_bytes_per_s
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.runtime import Runtime
+from simmoe.simulator.runtime_figures import CPU
 
 FACTORS = (1 / 64, 64.0)
 STEPS, EXACT = 20, 1e-4  # at most, and of the logarithm of a speed
 LINK = "link.bandwidth"
 MOST_ROWS = 5  # of a kind, spread evenly: each is played in every step
-RESIDENT_DECODE, CPU_DECODE = "decode, experts on the device", "decode, experts on the CPU"
-RESIDENT_PROMPT, CARRIED = "prompts, experts on the device", "prompts, the CPU's experts copied over the link"
-CPU_PROMPT = "prompts, the CPU's experts computed there"
 CONSTANTS = {  # of the engine, by kind: the first group that it has; those of a group are scaled together
     RESIDENT_DECODE: (("decode.kernel",), ("decode.layer",), ("decode.pass",)),
     CPU_DECODE: (("cpu.memory", "cpu.per_thread"),),
     RESIDENT_PROMPT: (("prompt.flops_per_clock",), ("prompt.peak",)),
+    ALONE_DECODE: (("decode.memory", "decode.per_thread"),),
+    ALONE_PROMPT: (("prompt.flops_per_clock",),),
 }
 SHARES = {  # constants that are a share of a peak, of which nothing reaches more than the whole
     "cpu.memory": (1.0, "the whole peak of the host's memory"),
+    "decode.memory": (1.0, "the whole peak of the memory"),
     "prompt.peak": (1.0, "the whole FP16 peak of the device"),
 }
-INSTEAD = {  # what else it may be where the fitted number cannot be
-    CARRIED: "not all experts of a layer are copied, or the text asks for few of them: the simulated routing may ask for more",
-    CPU_DECODE: "fewer experts on the CPU than was said, a text that asks for experts which its caches hold, or memory that is faster than "
-    "the profile says",
-    RESIDENT_PROMPT: "weights or products in another format, or another model than was said",
-}
-SLOWER = {  # what usually is behind rows that are slower than on other machines of the engine
-    RESIDENT_DECODE: "no CUDA graphs (an override of tensors or several sequences switch them off), a power limit or a low clock, another "
-    "process on the card, or memory that spilled to the host",
-    CPU_DECODE: "fewer memory channels filled than the profile says, threads on hyperthreads or efficiency cores, NUMA without "
-    "interleaving, or weights that the disk still delivers",
-    RESIDENT_PROMPT: "a small -ub, flash attention off, a power limit, or weights in a format whose kernels are slow (2 and 3 bits)",
-    CARRIED: "weights that are memory-mapped, so that copies are pageable (-lm none, older: --no-mmap), or a slot with fewer lanes",
-    CPU_PROMPT: "few threads, or a small -ub",
-}
-FASTER = {
-    RESIDENT_DECODE: "a newer build with more kernels fused",
-    CPU_DECODE: "memory that is faster than the profile says",
-    RESIDENT_PROMPT: "a newer build, or tensor cores that the constants were not fitted on",
-    CARRIED: "pinned memory (-lm none) where the flags do not say it, or experts that no token asked for and that were not copied",
-    CPU_PROMPT: "matrix units of the CPU that the constants do not know",
-}
+OWN_RATE = "the machine's own rate of reading quantised weights holds"
+NO_CLOCK = "the machine states no clock, by which the engine counts products (--set units.cpu.clock=4.5GHz says yours)"
 
 
 @dataclass(frozen=True)
@@ -70,7 +63,7 @@ class Fit:
     high: float | None
     expected: int = 0  # rows whose measured speed lies within the simulated range
     most: float | None = None  # that the value can be; None: no bound is known
-    why: str = ""  # of that bound
+    why: str = ""  # of that bound, or why nothing was fitted
 
     @property
     def possible(self) -> bool:
@@ -95,6 +88,8 @@ def kind_of(one: Expected) -> str | None:
     """Which number the row tells about; None: a sum of prompt and decode, or no run."""
     if not one.runs or one.row.phase not in (PROMPT, DECODE):
         return None
+    if runtime_of([one]).device == CPU:
+        return ALONE_DECODE if one.row.phase == DECODE else ALONE_PROMPT
     if one.row.phase == DECODE:
         return CPU_DECODE if one.on_cpu else RESIDENT_DECODE
     if not one.on_cpu:
@@ -110,7 +105,7 @@ def fits(found: Sequence[Expected]) -> list[Fit]:
         if kind := kind_of(one):
             kinds.setdefault(kind, []).append(one)
     fitted, runtime = list[Fit](), None
-    for kind in (RESIDENT_DECODE, CPU_DECODE, RESIDENT_PROMPT, CARRIED, CPU_PROMPT):
+    for kind in (RESIDENT_DECODE, CPU_DECODE, RESIDENT_PROMPT, CARRIED, CPU_PROMPT, ALONE_DECODE, ALONE_PROMPT):
         if kind in kinds:  # small kernels first: they are part of what the others take
             fitted.append(_fit(kind, kinds[kind], runtime))
             runtime = _under(fitted[-1], runtime or runtime_of(kinds[kind]))
@@ -137,10 +132,10 @@ def _fit(kind: str, rows: list[Expected], under: Runtime | None) -> Fit:
     chosen = [rows[i * len(rows) // min(len(rows), MOST_ROWS)] for i in range(min(len(rows), MOST_ROWS))]
     runtime, hw = under or runtime_of(rows), rows[0].runs[0].workload.hw
     before, inside = _mean(rows, None, None), sum(one.inside for one in rows)
+    if of_machine := _of_machine(kind, hw):
+        return Fit(kind, len(rows), before, (), None, None, None, None, inside, why=of_machine)
     groups = [[path for path in group if runtime.of(path) is not None] for group in CONSTANTS.get(kind, ())]
     paths = next((group for group in groups if group), [])
-    if kind == CPU_DECODE and hw.cpu is not None and hw.cpu.quantised_bytes_per_s is not None:
-        paths = []  # the machine's own figure holds, and no share of the peak
     if paths:
         constant = runtime.constants[paths[0]]
         factor = _solved(lambda x: _mean(chosen, None, with_constants(runtime, paths, x)))
@@ -155,6 +150,14 @@ def _fit(kind: str, rows: list[Expected], under: Runtime | None) -> Fit:
         most, why = (None, "") if peak is None else (float(peak.value), "peak.link_bandwidth of the machine")
         return Fit(kind, len(rows), before, (LINK,), factor, value, None, None, inside, most, why)
     return Fit(kind, len(rows), before, (), None, None, None, None, inside)
+
+
+def _of_machine(kind: str, hw: Hardware) -> str:
+    """Why a figure of the machine holds in place of the engine's constant; empty where the constant does."""
+    reader = hw.device if kind == ALONE_DECODE else hw.cpu if kind == CPU_DECODE else None
+    if reader is not None and reader.quantised_bytes_per_s is not None:
+        return OWN_RATE
+    return NO_CLOCK if kind == ALONE_PROMPT and hw.device.clock_hz is None else ""
 
 
 def with_constants(runtime: Runtime, paths: Sequence[str], factor: float) -> Runtime:

@@ -26,8 +26,10 @@ TYPE = re.compile(
 )
 PLAIN = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "MXFP4 MoE": "MXFP4_MOE", "Q8_0": "q8_0", "Q6_K": "q6_k"}
 ARCHITECTURES = {  # of llama.cpp -> bundled models, which their parameter counts tell apart
-    "qwen3moe": ("qwen3-30b-a3b", "qwen3-235b-a22b"), "gpt-oss": ("gpt-oss-20b", "gpt-oss-120b"), "llama": ("mixtral-8x7b",),
-    "olmoe": ("olmoe-1b-7b",), "deepseek2": ("deepseek-v2-lite",), "glm4moe": ("glm-4.5-air",), "llama4": ("llama-4-scout",),
+    "qwen3moe": ("qwen3-30b-a3b", "qwen3-235b-a22b", "qwen3-coder-480b-a35b"), "qwen3next": ("qwen3-next-80b-a3b",),
+    "qwen35moe": ("qwen3.5-35b-a3b",), "gpt-oss": ("gpt-oss-20b", "gpt-oss-120b"), "llama": ("mixtral-8x7b", "mixtral-8x22b"),
+    "olmoe": ("olmoe-1b-7b",), "deepseek2": ("deepseek-v2-lite", "deepseek-v3", "kimi-k2", "glm-4.7-flash"),
+    "glm4moe": ("glm-4.5-air", "glm-4.5"), "llama4": ("llama-4-scout", "llama-4-maverick"), "minimax-m2": ("minimax-m2",),
 }  # fmt: skip
 
 

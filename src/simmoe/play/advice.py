@@ -10,6 +10,7 @@ from simmoe.play.ladder import Ladder
 from simmoe.play.plan import memory_of
 from simmoe.play.result import Run
 from simmoe.play.what_if import Change, Tried
+from simmoe.simulator.runtime_costs import RuntimeCosts
 from simmoe.simulator.units import nbytes
 
 
@@ -26,6 +27,13 @@ _NAMES = {
     "waiting for experts": "waiting for {home}", "attention": "attention and router", "ffn": "dense FFN layers",
     "shared": "shared experts", "experts": "routed experts", "head": "LM head", "slowed by loads": "memory shared with loads",
 }  # fmt: skip
+
+
+def waiting(run: Run) -> float | None:
+    """Share of decode time in which the device waits, for whatever; None where nothing is decoded."""
+    where = run.where_ps()
+    total = sum(where.values())
+    return sum(ps for name, ps in where.items() if name.startswith("waiting for ")) / total if total else None
 
 
 def launch_share(run: Run) -> float:
@@ -58,13 +66,19 @@ def bound_by(run: Run) -> str:
         return f"bound by {what}: {launch_share(run):.0%} of decode time"
     name, share = next(item for item in shares(run) if not item[0].startswith("waiting"))
     rest = waits[whom].replace("that it computes", "that the CPU computes")  # no subject stands before it here
-    return f"bound by memory bandwidth: {share:.0%} of decode time is {name}, {waiting[whom]:.0%} {rest}"
+    also = f", {waiting[whom]:.0%} {rest}" if waiting[whom] >= 0.005 else ""
+    costs = run.workload.costs
+    held = isinstance(costs, RuntimeCosts) and costs.kernels_hold and costs.runtime.name
+    what = f"the rate of {held}'s kernels" if held else "memory bandwidth"
+    return f"bound by {what}: {share:.0%} of decode time is {name}{also}"
 
 
 def sentence(run: Run, found: list[Tried]) -> str:
     """What bounds the run and what would help most."""
     if run.plan.device_budgets:
         return f"{bound_by(run)}; changes of one of several devices are not tried"
+    if run.serving is not None:
+        return f"{bound_by(run)}; changes are not tried where requests arrive, as each would play all of them again"
     best = ", ".join(str(one) for one in found[:2] if one.gain >= 0.01)
     names = ", ".join(one.change.what or one.change.words for one in found)
     none = f"of the changes tried none gives 1 %: {names}" if found else "no change could be tried"

@@ -13,10 +13,11 @@ from simmoe.play import asked, popularity
 from simmoe.play.identity import foresees, sees_the_future
 from simmoe.play.plan import UNITS, Plan, cached, counts_use, memory_of, placed, streamed
 from simmoe.play.usual_runtime import maker, usual_runtime
+from simmoe.simulator.decide.decisions import FITTED
 from simmoe.simulator.link_time import about_links, pinned_experts
 from simmoe.simulator.naming import named
 from simmoe.simulator.nouns.trace import PREFILL
-from simmoe.simulator.runtime_costs import FEW_ROWS
+from simmoe.simulator.physics.kernels import FEW_ROWS
 from simmoe.simulator.units import nbytes, text
 from simmoe.workloads.format import plausible
 from simmoe.workloads.format import trace as traces
@@ -67,7 +68,8 @@ def about(hw: Hardware) -> list[str]:
 def foresight(workload: Workload, plan: Plan) -> list[str]:
     """What the plan knows of the text that it is scored on, which no machine could know beforehand."""
     return [
-        *sees_the_future(plan.eviction), *foresees(plan.prefetch), *_guesses_its_own_text(workload, plan), *_counts(workload, plan)
+        *sees_the_future(plan.eviction), *foresees(plan.prefetch), *_guesses_its_own_text(workload, plan), *_counts(workload, plan),
+        *_fits(workload, plan),
     ]  # fmt: skip
 
 
@@ -79,6 +81,20 @@ def _guesses_its_own_text(workload: Workload, plan: Plan) -> list[str]:
     short = _short(str(plan.prefetch))
     return [
         f"{short} learns from the very text that it is scored on: a bound. {short}:first=20% learns from the first fifth and plays the rest"
+    ]
+
+
+def _fits(workload: Workload, plan: Plan) -> list[str]:
+    """Whether quotas were fitted to the text that they are scored on, or to rows that are not played."""
+    if named(plan.scope).name != FITTED:
+        return []
+    other = popularity.other_trace(plan.scope)
+    if popularity.counts_first(plan.scope) and (counted := workload.counted) is not None:
+        return [f"{plan.scope} counted the first {counted.rows:,} of {counted.of_rows:,} tokens, which are not played"]
+    if other is not None and traces.digest(popularity.counted_trace(other, workload.recorded)) != workload.trace_digest:
+        return []
+    return [
+        f"{FITTED} quotas are those of the very text that they are scored on: a bound. {FITTED}:TRACE counts another trace"
     ]
 
 

@@ -70,7 +70,7 @@ def refuse_what_one_device_has(options: Mapping[str, Any], workload: Workload) -
         raise UserError(
             f"--timeline {options['timeline']} knows one device, and {hw_name} has several; use --timeline distributed"
         )
-    if options["eviction"] in BOUNDS:
+    if options["eviction"] in BOUNDS or getattr(policies.load("eviction", options["eviction"]), "BYPASS", False):
         raise UserError(
             f"the bound {options['eviction']} is not played on several devices; name a policy and a --budget"
         )

@@ -22,7 +22,7 @@ from simmoe.workloads.synthetic import geometry
 DRAW_S, DRAW_EXPERT_S = 4e-5, 2.2e-8  # of a token, and of each expert of each layer beside it
 OPEN_S = 6e-7  # of an id, for each workload
 PLAIN_S, FAST_S = (4e-7, 2e-5), (2e-8, 1e-6)  # of an id, and of a pass in one layer
-LONG_S = 5.0  # nobody is told of less
+LONG_S = 20.0  # nobody is told of less
 ID_BYTES, EVENT_BYTES = 60, 1100  # of memory, at least
 
 

@@ -10,13 +10,14 @@ from simmoe.simulator.errors import UserError
 
 if TYPE_CHECKING:
     from simmoe.policies.flags import Flags
-    from simmoe.simulator.nouns.model import ModelShape
+    from simmoe.simulator.nouns.model import Layer, ModelShape
 
 SAME = (
     "model",
     "context",
     "microbatch",
     "threads",
+    "batch_threads",
     "op_offload",
     "gpu_layers",
     "prompt",
@@ -25,7 +26,7 @@ SAME = (
 )  # by one name in both
 DEVICES = ("tensor_split", "split_mode", "tensor_parallel", "pipeline_parallel", "data_parallel", "expert_parallel")
 NOTHING = (  # of what the line says: no part of a simulated time or memory
-    "engine", "batch", "mlock", "repack", "host_buffer", "flash_attention", "graphs", "thread_pools", "batch_threads",
+    "engine", "batch", "mlock", "repack", "host_buffer", "flash_attention", "graphs", "thread_pools",
     "only_active_experts", "gpu_memory_share", "gpu_memory_bytes", "cpu_memory_bytes", "ignored", "overrides_before_cpu_moe",
 )  # fmt: skip
 LLAMA_CPP = ("llama.cpp", "ik_llama.cpp")
@@ -67,11 +68,22 @@ def stored(flags: Flags, model: ModelShape) -> Flags:
     output as one more. vLLM counts parameter by parameter; here it is the nearest number of whole layers."""
     gone, number = 0, 0
     for layer in model.layers:
-        size = layer.attention.bytes + layer.ffn.bytes + layer.shared.bytes + layer.expert_bytes
+        size = layer_bytes(layer)
         if gone + size / 2 > (flags.cpu_offload_bytes or 0):
             break
         gone, number = gone + size, number + 1
     return replace(flags, cpu_offload_bytes=None, gpu_layers=len(model.layers) + 1 - number)
+
+
+def layer_bytes(layer: Layer) -> int:
+    return layer.attention.bytes + layer.ffn.bytes + layer.shared.bytes + layer.expert_bytes
+
+
+def placed_experts(flags: Flags, model: ModelShape) -> tuple[Flags, dict[str, Any]]:
+    """The flags of an engine that keeps so many experts of each layer on the GPU, and the placement that says so."""
+    every, kept = max(layer.n_experts for layer in model.layers), flags.gpu_experts
+    bare = replace(flags, gpu_experts=None)
+    return bare, {} if kept is None or kept >= every else {"placement": f"random={100 * kept / every:.15g}%"}
 
 
 def pass_tokens(flags: Flags) -> int | None:
@@ -98,15 +110,18 @@ def _of_caches(flags: Flags) -> dict[str, Any]:
     return found
 
 
-def merged(options: Mapping[str, Any], defaults: Mapping[str, Any], flags: Flags) -> dict[str, Any]:
-    """The options with what the flags say. Raises UserError where both say something, and not the same."""
+def merged(
+    options: Mapping[str, Any], defaults: Mapping[str, Any], flags: Flags, of_model: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The options with what the flags say. of_model: options that the flags say of this model. Raises UserError where both say something,
+    and not the same."""
     found = dict(options)
     for field, said, name, same in AS_BY_ITSELF:
         if getattr(flags, field) == said and options[name] not in (defaults[name], same):
             raise UserError(
                 f"--flags say the opposite of --{name.replace('_', '-')} {options[name] or 'none'}; say it once"
             )
-    for name, value in options_of(flags).items():
+    for name, value in {**options_of(flags), **of_model}.items():
         if name == "model" and options[name] is not None:
             continue  # a file or a repository of that model, in the engine's words
         if options[name] not in (defaults[name], value):

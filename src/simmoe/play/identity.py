@@ -25,13 +25,23 @@ def policy_identity(kind: str, name: str) -> str:
 
 def told_identity(kind: str, value: str) -> str:
     """The same of a policy with what it is told, such as popular=50%:FILE."""
-    name, values, text = named(value)
-    said, other = policy_identity(kind, name) + f"={values}" * bool(values), popularity.other_trace(value)
+    name, values, _ = named(value)
+    return policy_identity(kind, name) + f"={values}" * bool(values) + text_identity(value)
+
+
+def scope_identity(scope: str) -> str:
+    """A scope, such as fitted:FILE."""
+    return named(scope).name + text_identity(scope)
+
+
+def text_identity(value: str) -> str:
+    """What stands behind the name: the colon and the text that is counted."""
+    text, other = named(value).text, popularity.other_trace(value)
     if other is None:
-        return said + f":{text}" * bool(text)
+        return f":{text}" * bool(text)
     path = traces.find(other)
     content = "" if path.parent == traces.BUNDLED else f" sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
-    return f"{said}:{path.stem}{content}"
+    return f":{path.stem}{content}"
 
 
 def sees_the_future(eviction: str) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 from simmoe import hardware_profiles, policies
 from simmoe.hardware_profiles.composing import JOIN
 from simmoe.play import popularity
-from simmoe.play.kinds import Policy
+from simmoe.play.kinds import Policy, Scope
 from simmoe.play.options import Declared
 from simmoe.policies import runtime as runtimes
 from simmoe.simulator.decide.decisions import BOUNDS
@@ -39,6 +39,7 @@ def named(options: Mapping[str, Declared], values: Mapping[str, Any]) -> Iterato
             and (name in FOLDERS or _is_policy(option))
             and not (name == "eviction" and value in BOUNDS)
             and not (name == "runtime" and value == runtimes.IDEAL)
+            and not (isinstance(option.about.kind, Scope) and _counted(option, value) is None)
             and not (name == "routing" and not synthetic.is_file(str(value)))
         ):
             yield option, value
@@ -47,6 +48,8 @@ def named(options: Mapping[str, Declared], values: Mapping[str, Any]) -> Iterato
 def find(option: Declared, value: str) -> list[Path]:
     """The files that a value names, one but for a machine of two parts. Raises UserError."""
     kind = option.about.kind
+    if isinstance(kind, Scope):
+        return []
     if isinstance(kind, Policy):
         return [policies.find(option.name, kind.name(value))]
     return hardware_profiles.found(value) if option.name == "hw" else [FINDERS[option.name](value)]
@@ -97,7 +100,7 @@ def beside(option: Declared, value: Any, folder: Path) -> str:
     counted = _counted(option, value)
     if counted is not None and traces.find(counted).parent != traces.BUNDLED:
         tail = tail.removesuffix(counted) + _way(traces.find(counted), folder)
-    return found[0] + tail
+    return (found[0] if found else value.removesuffix(_tail(option, value))) + tail
 
 
 def _named(option: Declared, file: Path, folder: Path) -> str:
@@ -112,7 +115,8 @@ def _way(file: Path, folder: Path) -> str:
 def _counted(option: Declared, value: Any) -> str | None:
     """The trace that a policy counts, in place of the one that is played."""
     kind = option.about.kind
-    return popularity.other_trace(value) if isinstance(kind, Policy) and kind.told and isinstance(value, str) else None
+    counts = isinstance(kind, Scope) or (isinstance(kind, Policy) and kind.told)
+    return popularity.other_trace(value) if counts and isinstance(value, str) else None
 
 
 def from_beside(option: Declared, value: Any, folder: Path) -> Any:
@@ -135,8 +139,8 @@ def _tail(option: Declared, value: str) -> str:
         head, sign, mode = value.rpartition("@")
         return sign + mode if head else ""
     kind = option.about.kind
-    return value.removeprefix(kind.name(value)) if isinstance(kind, Policy) else ""
+    return value.removeprefix(kind.name(value)) if isinstance(kind, Policy | Scope) else ""
 
 
 def _is_policy(option: Declared) -> bool:
-    return isinstance(option.about.kind, Policy)
+    return isinstance(option.about.kind, Policy | Scope)

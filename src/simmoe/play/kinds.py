@@ -82,6 +82,24 @@ class Words(Kind):
 
 
 @dataclass(frozen=True)
+class Scope(Words):
+    """One of a few words, or one more with the text that it counts behind a colon."""
+
+    names: str = ""
+
+    def name(self, value: str) -> str:
+        return named(value).name
+
+    def check(self, value: Any, where: str) -> str:
+        if isinstance(value, str) and (said := named(value)).name == self.names and not said.values:
+            return value
+        known = (*self.choices(), f"{self.names}:TRACE", f"{self.names}:first=20%")
+        if isinstance(value, str) and value in self.choices():
+            return value
+        raise UserError(f"{where}: unknown {reprlib.repr(value)}; {among(value, known, 'choose one of')}")
+
+
+@dataclass(frozen=True)
 class Switch(Kind):
     """On or off. The words for it are `on` and `none`."""
 

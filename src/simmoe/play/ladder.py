@@ -11,7 +11,7 @@ import numpy as np
 
 from simmoe.play import devices
 from simmoe.play.calling import called, takes
-from simmoe.play.plan import Plan, memory_of
+from simmoe.play.plan import Plan, memory_of, scope_of
 from simmoe.play.result import Run, versions
 from simmoe.play.run import play
 from simmoe.play.scenario import Scenario
@@ -183,9 +183,9 @@ def _rung(workload: Workload, plan: Plan, label: str, budget: int, engine: Engin
     if short:
         return Rung(label, budget, None, f"does not fit: short by {short / 1e9:.2f} GB")
     try:
-        quotas(workload.model.expert_bytes, memory.left_each, budget, plan.scope)
+        quotas(workload.model.expert_bytes, memory.left_each, budget, scope_of(workload, plan, engine.player))
     except UserError:
-        return Rung(label, budget, None, f"below one expert{' per layer' if plan.scope == 'layer' else ''}")
+        return Rung(label, budget, None, f"below one expert{' per layer' if plan.scope != 'global' else ''}")
     try:
         return Rung(label, budget, play(workload, replace(plan, budget_bytes=budget), engine))
     except DoesNotFit:  # it did, but for what is beside the budget

@@ -14,15 +14,18 @@ from simmoe import policies
 from simmoe.play import asked, popularity, replay
 from simmoe.play.identity import needs_of_prefetch
 from simmoe.play.memory import Memory
+from simmoe.play.quotas import scope_for
 from simmoe.play.replay import one_of
 from simmoe.policies import arguments
 from simmoe.policies.prefetch import Ask
 from simmoe.simulator.arrays import Flags, Ints
 from simmoe.simulator.decide import policy_file
-from simmoe.simulator.decide.decisions import BOUNDS, left_to_device, no_guesses
+from simmoe.simulator.decide.decisions import BOUNDS, SCOPES, left_to_device, no_guesses
+from simmoe.simulator.decide.fitted import Fitted
 from simmoe.simulator.decide.hooks import Told
 from simmoe.simulator.decide.missing import LOAD, Rule
 from simmoe.simulator.decide.names import SERVE
+from simmoe.simulator.decide.player import Player
 from simmoe.simulator.decide.prices import cpu_number, priced
 from simmoe.simulator.decide.start import COLD, resident_before
 from simmoe.simulator.decide.stepwise import SecondTier
@@ -100,6 +103,17 @@ def told_of_eviction(workload: Workload, plan: Plan) -> Told:
         return Told()
     begun = workload.begun
     return replay.told(plan.eviction, begun.trace, begun.counted)
+
+
+def scope_of(workload: Workload, plan: Plan, player: Player | None = None) -> str | Fitted:
+    """The scope as the machine takes it. Raises UserError."""
+    if plan.scope in SCOPES:
+        return plan.scope
+    workload, key = workload.begun, (plan.scope, plan.placement, plan.seed)
+    if key not in workload.fits:
+        mine = None if plan.placement is None or plan.device_budgets else loadable(workload, plan)
+        workload.fits[key] = scope_for(plan.scope, workload.trace, workload.counted, mine, player)
+    return workload.fits[key]
 
 
 def check_prefetch(plan: Plan) -> None:

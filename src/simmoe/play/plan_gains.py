@@ -1,19 +1,21 @@
-"""What more memory, a faster host or a faster link would give to the best command line: the same search, on the changed machine."""
+"""What more memory, a part that one can buy, or a figure twice as good would give to the best command line, played there."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
-from simmoe.play.buffers import BESIDE_BYTES, least_blocks
-from simmoe.play.plan_search import Search, Setup, speed_of
+from simmoe.play.plan_parts import Part, parts_for
+from simmoe.play.plan_search import Search, speed_of
+from simmoe.play.plan_setup import Setup
 from simmoe.play.run import play
 from simmoe.play.scenario import Scenario
 from simmoe.play.what_if import changed, figures
+from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.units import nbytes
 
-FIT_MARGIN_BYTES = 2**30  # llama-fit-params: --fit-target, its default
 LEAST = 0.01  # gains below are left out
 
 
@@ -22,47 +24,54 @@ class Gain:
     what: str
     decode: float  # times as fast
     prompt: float
+    part: str = ""  # the machine with it, where it is a part that one can buy
 
 
 def gains(search: Search, scenario: Scenario, setup: Setup) -> list[Gain]:
     """What helps most first. scenario: as the caller gave it, with the machine by name."""
-    found = [*_a_block_more(search, setup), *_faster(search, scenario, setup)]
+    found = [*_one_more(search, setup), *_parts(search, scenario, setup), *_faster(search, scenario, setup)]
     return sorted(found, key=lambda one: -max(one.decode, one.prompt))
 
 
-def _a_block_more(search: Search, setup: Setup) -> Iterator[Gain]:
-    """The next gigabytes of the card: one block of experts more."""
-    if not setup.blocks:
+def _one_more(search: Search, setup: Setup) -> Iterator[Gain]:
+    """The next gigabytes of the card: one block of experts more, one expert of each layer, or one layer."""
+    if not setup.away:
         return
-    more = setup._replace(blocks=setup.blocks - 1)
-    short = -search.free(more)
-    yield from _gain(
-        f"{nbytes(short)} more of the card's memory (one block more on it)", search, setup, more, search.hw
-    )
+    more = setup._replace(away=setup.away - 1)
+    short = -search.space.free(more)
+    one = {"expert": "one expert of each layer"}.get(search.space.unit, f"one {search.space.unit}")
+    yield from _gain(f"{nbytes(short)} more of the card's memory ({one} more on it)", search, setup, more)
+
+
+def _parts(search: Search, scenario: Scenario, setup: Setup) -> Iterator[Gain]:
+    """A card with more memory takes more of the model."""
+    for part in parts_for(scenario.hw, search.hw):
+        with suppress(UserError):  # --set of a figure that the other part has not
+            hw = replace(scenario, hw=part.machine).machine()
+            other = search.space.on(hw).again(setup)
+            if other is not None:
+                yield from _gain(part.what, search, setup, other, hw, part)
 
 
 def _faster(search: Search, scenario: Scenario, setup: Setup) -> Iterator[Gain]:
     if not isinstance(scenario.hw, str):
         return
     for change in figures(search.played(setup, True)):
-        yield from _gain(change.what, search, setup, setup, changed(scenario, change).machine())
+        hw = changed(scenario, change).machine()
+        found = []
+        for decode in (True, False):
+            run = search.played(setup, decode)
+            found.append(speed_of(play(run.workload.on(hw), run.plan)) / speed_of(run))
+        if max(found) >= 1 + LEAST:
+            yield Gain(change.what, found[0], found[1])
 
 
-def _gain(what: str, search: Search, setup: Setup, other: Setup, hw: Hardware) -> Iterator[Gain]:
-    found = []
-    for decode in (True, False):
-        run = search.played(other, decode)
-        if hw is not search.hw:
-            run = play(run.workload.on(hw), run.plan)
-        found.append(speed_of(run) / speed_of(search.played(setup, decode)))
+def _gain(
+    what: str, search: Search, setup: Setup, other: Setup, hw: Hardware | None = None, part: Part | None = None
+) -> Iterator[Gain]:
+    runs = [search.played(other, which) if hw is None else search.play(other, which, hw) for which in (True, False)]
+    found = [
+        speed_of(run) / speed_of(search.played(setup, which)) for run, which in zip(runs, (True, False), strict=True)
+    ]
     if max(found) >= 1 + LEAST:
-        yield Gain(what, *found)
-
-
-def fit_params_blocks(search: Search, setup: Setup) -> int | None:
-    """Blocks whose experts llama-fit-params (common/fit.cpp) would leave to the CPU for the same -ub, -c and KV format: it fills the card
-    from the back and keeps FIT_MARGIN_BYTES free, where this search keeps BESIDE_BYTES; of one more block it may place a part."""
-    model, room = search.shapes[setup.kv_format], search.room_bytes + BESIDE_BYTES - FIT_MARGIN_BYTES
-    return least_blocks(
-        model, room, search.context, setup.microbatch, search.carries(setup), search.host_bytes is not None
-    )
+        yield Gain(what, found[0], found[1], "" if part is None else part.machine)

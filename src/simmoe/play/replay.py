@@ -11,12 +11,15 @@ import numpy.typing as npt
 from simmoe import policies
 from simmoe.play.identity import sees_the_future
 from simmoe.play.popularity import Counted, counts_first, source, use_for
+from simmoe.play.quotas import check_scope, scope_for
 from simmoe.play.traced import traced
 from simmoe.policies import arguments
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide import blame
+from simmoe.simulator.decide.bypass import bypass
 from simmoe.simulator.decide.counts import count_by_phase, hit_flags
-from simmoe.simulator.decide.decisions import BOUNDS, SCOPES, bound, decide, first_events, no_guesses
+from simmoe.simulator.decide.decisions import BOUNDS, bound, decide, first_events, no_guesses
+from simmoe.simulator.decide.fitted import Fitted
 from simmoe.simulator.decide.gather import Requests, requests_of
 from simmoe.simulator.decide.hooks import Told
 from simmoe.simulator.decide.missing import Rule
@@ -73,27 +76,29 @@ def replay(
     """Play `trace` through an expert cache of `budget_bytes` that starts empty.
 
     trace: a path, a bundled name or a loaded Trace. expert_bytes: int64 [moe_layers], bytes of one expert of each MoE layer.
-    eviction: a bundled policy, a path to one, or a bound ("nothing", "everything"). scope: "global" or "layer" (a quota each).
+    eviction: a bundled policy, a path to one, or a bound ("nothing", "everything"). scope: "global", "layer" (a quota each) or
+    "fitted:TRACE" (quotas fitted to that trace).
     contract: "event" (all experts of a layer and pass at once) or "sequential" (each access alone, as cache simulators count).
     model: tells experts, top-k and layers, where the trace is a file of another program that does not say them.
     Raises UserError for a budget below one expert, a wrong number of sizes, and unknown names.
     """
     loaded = traced(trace, model)
-    one_of("scope", scope, SCOPES)
+    check_scope(scope)
     one_of("contract", contract, CONTRACTS)
     sizes = _sizes(expert_bytes, loaded)
     requests = requests_of(loaded, contract)
-    if counts_first(str(eviction)):
-        raise UserError(
-            f"eviction {eviction}: replay plays the whole trace; cut it with `simmoe trace cut`, and name the first part behind the colon"
-        )
+    for what, value in (("eviction", str(eviction)), ("scope", scope)):
+        if counts_first(value):
+            raise UserError(
+                f"{what} {value}: replay plays the whole trace; cut it with `simmoe trace cut`, and name the first part behind the colon"
+            )
     decisions = decide_named(
         loaded,
         requests,
         sizes,
         eviction,
         budget_bytes,
-        scope,
+        scope_for(scope, loaded, None),
         cold_per_sequence,
         seed,
         told=told(str(eviction), loaded, None),
@@ -113,7 +118,7 @@ def decide_named(
     sizes: Ints,
     eviction: str | Path,
     budget_bytes: int,
-    scope: str,
+    scope: str | Fitted,
     cold: bool,
     seed: int,
     player: Player | None = None,
@@ -132,6 +137,12 @@ def decide_named(
         return bound(requests, sizes, str(eviction), unit_of=unit_of, rule=rule, tier=tier, player=player)
     module = policies.load("eviction", eviction)
     cold_at = first_events(trace, requests) if cold else None
+    if getattr(module, "BYPASS", False):
+        if (guesses is not None and len(guesses.obj)) or unit_of is not None or rule is not None:
+            raise UserError(
+                f"eviction {eviction} is the bound of runs that load what is missing: leave --prefetch, --placement and --miss out"
+            )
+        return bypass(requests, sizes, budget_bytes, scope=scope, cold_at=cold_at, start=start, player=player)
     return decide(
         requests, sizes, module, budget_bytes, scope=scope, guesses=guesses, cold_at=cold_at, unit_of=unit_of, rule=rule,
         tier=tier, start=start, seed=seed, told=told or Told(), player=player,

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from simmoe.play import devices
 from simmoe.play.cautions import cautions
 from simmoe.play.energy import energy
-from simmoe.play.identity import eviction_identity, policy_identity, told_identity
+from simmoe.play.identity import eviction_identity, policy_identity, scope_identity, told_identity
 from simmoe.play.plan import Plan, loadable, memory_of, placed
 from simmoe.play.requests import Served, served
 from simmoe.play.tokens import kept_by_pass, ps_per_token
@@ -241,6 +241,7 @@ class Run:
         if not self.plan.cancel:
             del plan["cancel"]
         plan["eviction"] = eviction_identity(self.plan.eviction)
+        plan["scope"] = scope_identity(self.plan.scope)
         plan["miss"] = told_identity("miss", self.plan.miss)
         plan["timeline"] = policy_identity("timeline", self.plan.timeline)
         if self.plan.prefetch is not None:

@@ -11,8 +11,9 @@ from simmoe import policies
 from simmoe.play import devices
 from simmoe.play.calling import called, takes
 from simmoe.play.passes import warm_up_passes
-from simmoe.play.plan import Plan, guesses_of, memory_of, missing_of, placed, told_of_eviction
-from simmoe.play.replay import decide_named, one_of
+from simmoe.play.plan import Plan, guesses_of, memory_of, missing_of, placed, scope_of, told_of_eviction
+from simmoe.play.quotas import check_scope
+from simmoe.play.replay import decide_named
 from simmoe.play.requests import served
 from simmoe.play.result import Run
 from simmoe.play.scenario import Scenario
@@ -20,7 +21,7 @@ from simmoe.play.serving import played
 from simmoe.play.workload import Workload
 from simmoe.play.would_fit import told
 from simmoe.simulator.decide.counts import count_by_phase, link_bytes_by_pass, moved
-from simmoe.simulator.decide.decisions import BOUNDS, SCOPES
+from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.decide.start import COLD
 from simmoe.simulator.decide.tiers import Near, second_tier
 from simmoe.simulator.decide.warm_up import behind
@@ -62,7 +63,7 @@ def play(
     workload: Workload, plan: Plan, engine: Engine | None = None, spans: Spans | None = None, wish: str = "auto"
 ) -> Run:
     """Decide, then time; without `engine` by the one that is wished for, or that pays."""
-    one_of("scope", plan.scope, SCOPES)
+    check_scope(plan.scope)
     require(workload, plan)  # before an engine is chosen: that expands the trace, to gigabytes of a long one
     engine = engine or workload.engine(wish, spans=spans is not None)
     if plan.device_budgets:
@@ -86,8 +87,8 @@ def _decided(workload: Workload, plan: Plan, engine: Engine) -> tuple[Workload, 
         missing_of(workload, plan),
     )
     decisions = decide_named(
-        trace, requests, sizes, plan.eviction, plan.budget_bytes, plan.scope, plan.cold_per_sequence, plan.seed, engine.player, guesses,
-        start=plan.start, told=told_of_eviction(workload, plan), **missing._asdict(),
+        trace, requests, sizes, plan.eviction, plan.budget_bytes, scope_of(workload, plan, engine.player), plan.cold_per_sequence,
+        plan.seed, engine.player, guesses, start=plan.start, told=told_of_eviction(workload, plan), **missing._asdict(),
     )  # fmt: skip
     near = None
     if plan.page_cache_bytes:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simmoe.play.box import PARTS, joined
-from simmoe.play.kinds import Arrivals, Changes, Count, Input, Policy, Positions, Size, Switch, Words, changes
+from simmoe.play.kinds import Arrivals, Changes, Count, Input, Policy, Positions, Scope, Size, Switch, Words, changes
 from simmoe.play.kinds import Kind as Text
 from simmoe.play.options import declared, option
 from simmoe.simulator.errors import UserError
@@ -40,7 +40,14 @@ MACHINE, WORKLOAD, MEMORY, POLICY, ENGINE = "machine", "model and trace", "memor
 NAME = "NAME|FILE"
 
 
-_OF_RUNTIME = {"threads": None, "op_offload": True, "mmap": True, "gpu_layers": None, "kv_offload": True}
+_OF_RUNTIME = {
+    "threads": None,
+    "batch_threads": None,
+    "op_offload": True,
+    "mmap": True,
+    "gpu_layers": None,
+    "kv_offload": True,
+}
 
 
 def _hardware() -> type:
@@ -201,6 +208,10 @@ class Scenario:
         Count("number of threads", 1, 4096), None, group=ENGINE, metavar="N", off=True,
         help="threads with which a runtime computes experts on the CPU (default: one for each core)",
     )  # fmt: skip
+    batch_threads: int | None = option(
+        Count("number of threads", 1, 4096), None, group=ENGINE, metavar="N", off=True,
+        help="the same for prompts and other passes of many tokens (default: as --threads)",
+    )  # fmt: skip
     op_offload: bool = option(
         Switch(), True, group=ENGINE, metavar="on|none",
         help="a runtime such as llama.cpp carries what the CPU has over the link in large passes (on, default), or leaves it there (none)",
@@ -211,8 +222,9 @@ class Scenario:
         "colon, the text that it counts (docs/extending/eviction.md)",
     )  # fmt: skip
     scope: str = option(
-        Words(_scopes), "global", group=POLICY, metavar="global|layer",
-        help="one budget for all layers (global, default) or a quota for each (layer)",
+        Scope(_scopes, names="fitted"), "global", group=POLICY, metavar="global|layer|fitted:TRACE",
+        help="one budget for all layers (global, default), a quota for each (layer), or quotas that would have had the most hits in "
+        "another trace (fitted:TRACE) or in the first rows, which are not played (fitted:first=20%)",
     )  # fmt: skip
     timeline: str = option(
         Policy(), "overlapped", group=ENGINE, metavar=NAME,
@@ -359,7 +371,11 @@ class Scenario:
             said = flagged.stored(said, self._shape(said.model))
         if said.tensor_overrides:
             said = blocks.without_overrides(said, self._shape(said.model).layers)
-        for name, value in flagged.merged(now, {name: o.default for name, o in OPTIONS.items()}, said).items():
+        of_model: dict[str, Any] = {}
+        if said.gpu_experts is not None:
+            said, of_model = flagged.placed_experts(said, self._shape(said.model))
+        defaults = {name: o.default for name, o in OPTIONS.items()}
+        for name, value in flagged.merged(now, defaults, said, of_model).items():
             object.__setattr__(self, name, OPTIONS[name].checked(value))
         object.__setattr__(self, "flags", None)
 

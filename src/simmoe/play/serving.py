@@ -10,7 +10,7 @@ from simmoe import policies
 from simmoe.play import asked
 from simmoe.play.arrivals import arrival_ps
 from simmoe.play.identity import needs_of_prefetch
-from simmoe.play.plan import Plan, asked_of_prefetch, check_prefetch, missing_of, placed, told_of_eviction
+from simmoe.play.plan import Plan, asked_of_prefetch, check_prefetch, missing_of, placed, scope_of, told_of_eviction
 from simmoe.play.popularity import source
 from simmoe.play.replay import decide_named
 from simmoe.play.workload import Workload
@@ -69,7 +69,7 @@ def _as_recorded(workload: Workload, plan: Plan) -> tuple[Decisions, Guesses]:
     """Decisions of the recorded passes: something to try a user's timeline on before it is played."""
     requests, none = workload.requests, workload.requests.no_guesses
     return decide_named(
-        workload.trace, requests, workload.model.expert_bytes, plan.eviction, plan.budget_bytes, plan.scope, False, plan.seed,
+        workload.trace, requests, workload.model.expert_bytes, plan.eviction, plan.budget_bytes, scope_of(workload, plan), False, plan.seed,
         told=told_of_eviction(workload, plan), **missing_of(workload, plan)._asdict(),
     ), none  # fmt: skip
 
@@ -121,7 +121,7 @@ def _decider(workload: Workload, plan: Plan, missing: Missing, player: Player) -
     wants = plan.prefetch is not None
     return Stepwise(
         Cache(
-            sizes, trace.n_experts, policies.load("eviction", plan.eviction), plan.budget_bytes, plan.scope, plan.seed,
+            sizes, trace.n_experts, policies.load("eviction", plan.eviction), plan.budget_bytes, scope_of(workload, plan), plan.seed,
             steps * trace.n_layers, wants, wants and plan.prefetch_into == "buffers", missing, plan.started,
             told_of_eviction(workload, plan),
         ),

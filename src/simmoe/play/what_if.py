@@ -22,6 +22,7 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.link_time import link_bytes_per_s
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.model import ModelShape
+from simmoe.simulator.runtime_figures import CPU
 from simmoe.simulator.units import text
 
 GIGABYTE, MEGABYTE = 10**9, 10**6
@@ -137,7 +138,10 @@ def figures(run: Run) -> Iterator[Change]:
 def _under_a_runtime(run: Run) -> Iterator[Change]:
     """The figures that an engine's constants stand on: nominal peaks, and the link."""
     hw = run.workload.hw
-    ways = {"a link twice as fast": _link(hw), "a device memory twice as fast": _peak(hw, "peak.memory_bandwidth")}
+    alone = hw.unified and hw.device.name == CPU  # its memory is no device's, and nothing crosses a link
+    ways = {"a memory twice as fast" if alone else "a device memory twice as fast": _peak(hw, "peak.memory_bandwidth")}
+    if not alone:
+        ways = {"a link twice as fast": _link(hw)} | ways
     if run.counts.on_cpu and hw.cpu:
         ways["a CPU memory twice as fast"] = _peak(hw, f"tiers.{hw.cpu.memory}.peak_bandwidth") | _peak(
             hw, f"units.{hw.cpu.name}.quantised_bandwidth"

@@ -21,6 +21,7 @@ from simmoe.play.traced import traced
 from simmoe.policies import runtime as runtimes
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.costs import Costs
+from simmoe.simulator.decide.fitted import Fitted
 from simmoe.simulator.decide.gather import Requests, requests_of
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Hardware
@@ -63,6 +64,7 @@ class Workload:
         routing: str | None = None,
         runtime: str | Path | Runtime = runtimes.IDEAL,
         threads: int | None = None,
+        batch_threads: int | None = None,
         op_offload: bool = True,
         gpu_layers: int | None = None,
         kv_offload: bool = True,
@@ -74,7 +76,8 @@ class Workload:
         passes). context: positions to reserve KV memory for. microbatch: what a window keeps beside its own (default 512). graphs:
         launches come from CUDA graphs. prefill_chunk, batch, schedule: other passes than recorded (policies/schedule). max_batch: how
         many sequences a clock-driven schedule may run together (default: all). requests: how many sequences of the asked lengths
-        arrive under it. runtime: the engine whose costs these are; its threads on the CPU; op_offload: whether it may carry the CPU's
+        arrive under it. runtime: the engine whose costs these are; its threads on the CPU, batch_threads those of
+        prompts; op_offload: whether it may carry the CPU's
         experts over the link in large passes; gpu_layers, kv_offload: what of the model and of the KV cache the GPU has; mmap:
         whether its file is mapped, else what the CPU has lies in pinned memory. unplayed: first rows that a policy such as
         popular=50%:first=20% counts, and that are not played. Raises UserError."""
@@ -83,7 +86,7 @@ class Workload:
         if self.runtime is not None and not mmap:
             self.runtime = replace(self.runtime, host_memory="pinned")
         self.threads, self.op_offload, self.gpu_layers, self.kv_offload = threads, op_offload, gpu_layers, kv_offload
-        self.mmap = mmap
+        self.mmap, self.batch_threads = mmap, batch_threads
         self.clock_driven = clock_driven(schedule)
         self.lengths = Lengths(prompt, generate, batch, depth)
         serving = self.clock_driven is not None
@@ -114,6 +117,7 @@ class Workload:
         self.memory = Memory(self.hw, self.model, self.kv_bytes, **self._of_engine())
         self.graphs = graphs
         self.placements = dict[tuple[str, int], Ints]()  # of play/plan.py, so that each is asked once
+        self.fits = dict[Any, str | Fitted]()  # scopes of play/plan.py, the same
 
     def __repr__(self) -> str:
         return plain(f"<{self.memory.what} on {self.hw.name}, {self.trace.n_tokens:,} tokens>")
@@ -193,7 +197,7 @@ class Workload:
     def costs(self) -> Costs:
         if self.runtime is None:
             return Costs(self.hw, self.model, self.trace, graphs=self.graphs)
-        how: dict[str, Any] = {"threads": self.threads, "offload": self.op_offload}
+        how: dict[str, Any] = {"threads": self.threads, "batch_threads": self.batch_threads, "offload": self.op_offload}
         how |= {"cpu_blocks": self.cpu_blocks, "kv_on_cpu": not self.kv_offload, "head_on_cpu": self.gpu_layers == 0}
         return RuntimeCosts(self.hw, self.model, self.trace, self.runtime, **how)
 
@@ -247,7 +251,7 @@ class Workload:
         if self.model.has_windows:
             same["microbatch"] = self.microbatch
         other = Workload(hw, trace, self.model, context=self.context, graphs=self.graphs, **same)
-        for name in ("runtime", "threads", "op_offload", "gpu_layers", "kv_offload", "mmap"):
+        for name in ("runtime", "threads", "batch_threads", "op_offload", "gpu_layers", "kv_offload", "mmap"):
             setattr(other, name, getattr(self, name))
         other.microbatch, other.largest_pass = self.microbatch, self.largest_pass
         other.memory = Memory(hw, self.model, other.kv_bytes, **other._of_engine())
@@ -281,6 +285,7 @@ class Workload:
             said |= {
                 name: getattr(self, name) for name in ("threads", "op_offload", "gpu_layers", "kv_offload", "mmap")
             }
+            said |= {} if self.batch_threads is None else {"batch_threads": self.batch_threads}
         lengths = {name: getattr(self.lengths, name) for name in ("prompt", "generate", "depth")}
         if self.clock_driven is not None:
             lengths["requests"] = self.lengths.sequences

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from simmoe.explain.causes import INSTEAD, RESIDENT_DECODE
 from simmoe.explain.expected import Expected, expected
 from simmoe.explain.faster import Faster, faster
-from simmoe.explain.fitted import INSTEAD, LINK, RESIDENT_DECODE, Fit, fits, layer_s
+from simmoe.explain.fitted import LINK, Fit, fits, layer_s
 from simmoe.explain.rows import Row
 from simmoe.explain.told import size_caution
 from simmoe.play.plan import memory_of
@@ -142,14 +143,14 @@ def _row(one: Expected, layers: int) -> tuple[str, ...]:
 def _said(fit: Fit) -> str:
     text = f"{fit.kind}: {fit.rows} {'row' if fit.rows == 1 else 'rows'}, simulated {fit.ratio:.2f} × measured"
     outside = fit.rows - fit.expected
-    instead = not fit.possible or (fit.value is None and fit.ratio < 1 and fit.kind in INSTEAD)
+    instead = not fit.possible or (bool(fit.paths) and fit.value is None and fit.ratio < 1 and fit.kind in INSTEAD)
     text += (
         "; inside what is expected" if not outside else f"; {outside} outside what is expected" if fit.expected else ""
     )
     if fit.paths:
         text += f"; {_number(fit)}"
     elif outside:
-        text += "; no constant is fitted"
+        text += "; no constant is fitted" + f": {fit.why}" * bool(fit.why)
     return f"{text}. Usual causes: {fit.cause}." if fit.cause and not instead else f"{text}."
 
 

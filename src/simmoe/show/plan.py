@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from simmoe.play.buffers import BESIDE_BYTES
-from simmoe.play.plan_gains import FIT_MARGIN_BYTES, Gain
-from simmoe.play.plan_search import BEST, GENERATED, TIE, YOURS, Choice, Search, Speed, speed_of
+from simmoe.play.plan_fit import MARGIN_BYTES, Fit
+from simmoe.play.plan_gains import Gain
+from simmoe.play.plan_search import BEST, GENERATED, TIE, Search, speed_of
+from simmoe.play.plan_setup import Choice, Speed
 from simmoe.play.scenario import Scenario
-from simmoe.policies.flags import written
 from simmoe.show.grid import Column, Grid
 from simmoe.show.screen import Screen
 from simmoe.simulator.units import nbytes
 
-PROGRAM = "llama-server"
+SHOWN = 2  # patterns of a long -ot
 GOALS = {
     "decode": "most tokens a second behind a prompt",
     "prompt": "most tokens a second of a prompt",
@@ -39,11 +40,7 @@ class Found:
     scenario: Scenario  # as the caller gave it
     choices: list[Choice]  # best first
     gains: list[Gain]
-    fit_blocks: int | None  # of llama-fit-params, beside the first
-
-
-def command(choice: Choice) -> str:
-    return f"{PROGRAM} {written(choice.flags)}"
+    fit: Fit | None  # of llama-fit-params, beside the first
 
 
 def show_plan(found: Found, out: Screen) -> None:
@@ -64,9 +61,9 @@ def show_plan(found: Found, out: Screen) -> None:
         out.print("Command lines that are slower than one of these at prompts and at decode are left out.")
     for i, choice in enumerate(found.choices):
         out.print(f"{i + 1}.")
-        out.command(command(choice))
-    if search.file == YOURS:
-        out.print(f"{YOURS} stands for your file of the model.")
+        out.command(choice.command)
+    if not search.is_file:
+        out.print(f"{_stands_for(found)} of the model.")
     _show_more(found, out)
 
 
@@ -100,29 +97,45 @@ def _show_more(found: Found, out: Screen) -> None:
     if all(one.setup.kv_format for one in found.choices) and (plain := search.plainest()):
         decode, prompt = (_number(speed_of(search.played(plain, which))) for which in (True, False))
         out.print(
-            f"A KV cache in {best.setup.kv_format} costs precision; in f16 the best is -ncmoe {plain.blocks} -ub {plain.microbatch}: "
-            f"decode {decode}, prompt {prompt} tok/s."
+            f"A KV cache in {best.setup.kv_format} costs precision; without, the best has decode {decode}, prompt {prompt} tok/s:"
         )
+        out.command(search.line(plain))
     for gain in found.gains:
         out.print(f"With {gain.what}: decode {gain.decode - 1:+.0%}, prompt {gain.prompt - 1:+.0%}.")
-    if found.fit_blocks is not None and best.setup.blocks:
-        kept = f"{nbytes(FIT_MARGIN_BYTES)} of the card free where this keeps {nbytes(BESIDE_BYTES)}"
-        out.print(
-            f"llama-fit-params would leave the experts of {found.fit_blocks} blocks to the CPU at -ub {best.setup.microbatch}, and part of "
-            f"one less where that fits: it keeps {kept}, and does not weigh -ub or the KV format by speed."
-        )
-    if best.setup.blocks:
+    if found.fit is not None and best.setup.away:
+        _show_fit(found.fit, best, out)
+    if best.flags.mmap is False:
         out.print(
             "-lm none (older builds: --no-mmap) keeps the CPU's experts in pinned memory, from which copies are faster."
         )
 
 
+def _show_fit(fit: Fit, best: Choice, out: Screen) -> None:
+    kept = f"keeps {nbytes(MARGIN_BYTES)} of the card free where this keeps {nbytes(BESIDE_BYTES)}"
+    out.print(
+        f"llama-fit-params at the same -ub {best.setup.microbatch} would leave the experts of the last {fit.blocks} blocks to the CPU, of "
+        f"the first of them perhaps a part, where 1. leaves those of the first {best.setup.away}: it {kept}, fills the card up by parts of "
+        "a block, which no -ncmoe says, and weighs neither -ub nor the KV format by speed. It would print (--json has all of it):"
+    )
+    head, *patterns = fit.line.split(",")
+    shown = [head, *patterns] if len(patterns) <= SHOWN else [head, patterns[0], "…", patterns[-1]]
+    out.print(", ".join(shown))
+
+
+def _stands_for(found: Found) -> str:
+    yours = [word for word in found.choices[0].command.split() if word.startswith("YOUR")]
+    return f"{' and '.join(yours)} {'stand for your files' if yours[1:] else 'stands for your file'}"
+
+
 def _host(search: Search) -> str:
     """How much memory the CPU's experts have room in; empty where there is none beside the device's."""
     cpu = search.hw.cpu
-    if cpu is None or search.host_bytes is None:
+    host_bytes = search.space.host_bytes
+    if cpu is None or host_bytes is None:
         return ""
-    return f" Host memory: {search.host_bytes / 2**30:,.0f} GiB, as the profile says (--set tiers.{cpu.memory}.capacity=128GiB)."
+    return (
+        f" Host memory: {host_bytes / 2**30:,.0f} GiB, as the profile says (--set tiers.{cpu.memory}.capacity=128GiB)."
+    )
 
 
 def _driver(search: Search) -> str:
@@ -136,15 +149,21 @@ def to_json(found: Found) -> dict[str, Any]:
         "model": search.shapes[None].name, "format": search.shapes[None].format, "hardware": search.hw.name,
         "runtime": search.runtime.name, "engine": search.runtime.engine, "candidates": len(search.candidates()),
         "best": [_choice(one) for one in found.choices],
-        "gains": [{"what": one.what, "decode": one.decode, "prompt": one.prompt} for one in found.gains],
-        "llama_fit_params_blocks": found.fit_blocks,
+        "gains": [
+            {"what": one.what, "hardware": one.part or None, "decode": one.decode, "prompt": one.prompt} for one in found.gains
+        ],
+        "llama_fit_params": None if found.fit is None else {"line": found.fit.line, "cpu_blocks": found.fit.blocks},
     }  # fmt: skip
 
 
 def _choice(choice: Choice) -> dict[str, Any]:
-    setup = choice.setup
+    setup, flags = choice.setup, choice.flags
+    said = {
+        "n_cpu_moe": flags.cpu_moe_blocks or 0, "gpu_experts": flags.gpu_experts, "cpu_offload_bytes": flags.cpu_offload_bytes,
+        "threads": flags.threads, "gpu_memory_share": flags.gpu_memory_share,
+    }  # fmt: skip
     return {
-        "command": command(choice), "n_cpu_moe": setup.blocks, "microbatch": setup.microbatch, "kv_format": setup.kv_format or "f16",
+        "command": choice.command, **said, "microbatch": setup.microbatch, "kv_format": setup.kv_format or "f16",
         "op_offload": setup.op_offload, "decode_tok_s": choice.decode._asdict(), "prompt_tok_s": choice.prompt._asdict(),
         "ttft_s": choice.ttft_s.value, "ttft_range_s": [choice.ttft_s.high, choice.ttft_s.low], "seconds": choice.seconds.value,
         "range_s": [choice.seconds.high, choice.seconds.low], "device_bytes": choice.device,

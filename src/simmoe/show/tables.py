@@ -281,8 +281,8 @@ def small_model(workload: Workload) -> str:
 
 def _cells(run: Run) -> tuple[str, ...]:
     split, ttft = run.memory_bytes, run.ttft_s
-    decode_ps, rate = int(run.pass_ps[run.decode_passes].sum()), run.decode.hit_rate
-    waiting = f"{run.where_ps()['waiting for experts'] / decode_ps:.1%}" if decode_ps else "–"
+    rate, waits = run.decode.hit_rate, advice.waiting(run)
+    waiting = "–" if waits is None else f"{waits:.1%}"
     return (
         nbytes(split["total"]), number(run.tok_s), seconds(ttft["first"]), seconds(ttft["later"]),
         *(seconds(None if (ms := run.tpot_ms(p)) is None else ms / 1e3) for p in (50, 95, 99)),

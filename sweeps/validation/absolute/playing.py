@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -74,8 +75,6 @@ def why_not(row: Row) -> str:
         return "a dense model: a control of the fits, which are not played"
     if row.cpu_share < 1:
         return "part of each expert on the CPU"
-    if row.kind in ("kv on cpu decode", "layers on cpu decode"):
-        return "whole layers, or the cache, on the CPU"
     if row.misses:
         return "a cache over the link: see V3"
     return ""
@@ -86,13 +85,21 @@ def _run(row: Row, shape: ModelShape, hw: Hardware, runtime: Runtime | str) -> R
     if "near-uniform routing" in row.assumed:
         options["routing"] = "uniform"
     if runtime != IDEAL:
-        options |= {"threads": row.threads or None, "op_offload": offloads(row)}
+        options |= {"threads": row.threads or None, "op_offload": offloads(row), **_elsewhere(row)}
     if row.gpu and row.on_cpu:
         blocks = len(shape.layers)
         options["placement"] = f"n_cpu_moe={blocks if row.on_cpu >= len(shape.moe_layers) else row.on_cpu}"
     return simulate(
         hw=hw, model=shape, runtime=runtime, **{key: value for key, value in options.items() if value is not None}
     )
+
+
+def _elsewhere(row: Row) -> dict[str, Any]:
+    """Whole layers, or all of the cache, that the flags leave to the CPU."""
+    if row.kind == "kv on cpu decode":
+        return {"kv_offload": False}
+    layers = re.search(r"-ngl (\d+)", row.flags) if row.kind == "layers on cpu decode" else None
+    return {"gpu_layers": int(layers[1])} if layers else {}
 
 
 def offloads(row: Row) -> bool:

@@ -27,6 +27,8 @@ CLASSES = {  # of rows: what the table calls them, and the bars for mean and med
     "nvidia vulkan decode": ("llama.cpp Vulkan on NVIDIA, decode", None, None),
     "cpu experts decode, known": ("experts on the CPU, decode, the host's rate known", 13, 10),
     "cpu experts decode": ("experts on the CPU, decode, only its RAM known", 30, 25),
+    "layers on cpu decode": ("whole layers on the CPU (-ngl), decode", None, None),
+    "kv on cpu decode": ("the cache in host memory (-nkvo), decode", None, None),
     "cpu only decode": ("CPU only, decode", None, 25),
     "cuda prompt": ("llama.cpp CUDA, prompts", 22, 16), "cuda few rows": ("llama.cpp CUDA, passes of 2 tokens", None, None),
     "amd prompt": ("llama.cpp Vulkan and ROCm, prompts", 28, 20), "mlx prompt": ("MLX, prompts (a model left out)", None, None),
@@ -35,6 +37,10 @@ CLASSES = {  # of rows: what the table calls them, and the bars for mean and med
     "cpu experts prompt": ("prompts with experts computed on the CPU", None, None),
     "cpu only prompt": ("CPU only, prompts", None, None),
 }  # fmt: skip
+REPORTED = (
+    "layers on cpu decode",
+    "kv on cpu decode",
+)  # kinds of rows that count in no total: single rows of one machine
 POOLED = {
     "amd vulkan decode": "amd decode", "amd rocm decode": "amd decode", "amd vulkan prompt": "amd prompt",
     "amd rocm prompt": "amd prompt",
@@ -45,6 +51,7 @@ HEADINGS = (
 )  # fmt: skip
 ORDER_APART = 0.05  # measured speeds that differ by more are compared in pairs
 WORST = 20
+SERIES = 3  # runs of one series of which the order is printed
 
 
 @dataclass(frozen=True)
@@ -112,7 +119,7 @@ def order(outcomes: Iterable[Outcome]) -> tuple[int, int]:
     """Pairs of one model, file, engine and metric whose speeds differ by more than 5 %, and how many of them are in order."""
     groups: dict[tuple[object, ...], list[Outcome]] = {}
     for one in outcomes:
-        if one.judged:
+        if one.judged and one.row.kind not in REPORTED:
             row = one.row
             groups.setdefault((row.model, row.quant, row.engine, row.phase, row.top_k), []).append(one)
     pairs = [
@@ -126,16 +133,38 @@ def order(outcomes: Iterable[Outcome]) -> tuple[int, int]:
 
 
 def totals(outcomes: Sequence[Outcome]) -> list[str]:
-    judged = [one for one in outcomes if one.judged]
+    judged = [one for one in outcomes if one.judged and one.row.kind not in REPORTED]
     pairs, right = order(outcomes)
     widths = [(one.high - one.low) / 2 / one.predicted for one in judged]
     marked = sum(bool(one.row.flagged) for one in outcomes)
     not_played = sum(bool(one.why_not) for one in outcomes)
+    reported = sum(one.judged and one.row.kind in REPORTED for one in outcomes)
     return [
         f"{len(judged)} of {len(outcomes)} rows are judged; {marked} are marked and {not_played} not played, dense controls among them.",
+        f"{reported} rows with whole layers or the cache on the CPU are reported only: they count in none of the following.",
         f"{fmean(one.inside for one in judged):.0%} of the judged rows lie inside their band, whose median width is ±{median(widths):.0%}.",
         f"{right} of {pairs} pairs of one model, file, engine and metric that are more than 5 % apart are in order ({right / pairs:.1%}).",
+        *sweeps(judged),
     ]  # fmt: skip
+
+
+def sweeps(judged: Sequence[Outcome]) -> list[str]:
+    """The order within each series of runs that differ in the number of layers whose experts the CPU has, and in nothing else."""
+    series: dict[tuple[str, ...], dict[int, Outcome]] = {}
+    for one in judged:
+        row = one.row
+        if row.phase == "decode" and row.kind == "cpu experts decode":
+            key = (row.machine, row.engine, row.model, row.quant, str(row.threads), str(row.depth))
+            series.setdefault(key, {})[row.on_cpu] = one
+    said = []
+    for (machine, engine, model, *_), found in series.items():
+        if len(found) >= SERIES:
+            pairs, right = order(found.values())
+            counts = ", ".join(map(str, sorted(found)))
+            said.append(
+                f"{machine}, {engine}, {model} with the experts of N = {counts} layers on the CPU: {right} of {pairs} pairs in order."
+            )
+    return said
 
 
 def show(outcomes: Sequence[Outcome], known: Sequence[Outcome], out: Screen) -> None:
@@ -210,12 +239,17 @@ REASONS: dict[str, Callable[[table.Row], bool]] = {
     "prompts on a CPU go by engine, build and instructions: one rate of a core does not carry": lambda row: (
         row.kind in ("cpu experts prompt", "cpu only prompt")
     ),
+    "attention with a cache in host memory: what the CPU's kernels of it reach is not fitted, and this is the only row": lambda row: (
+        row.kind == "kv on cpu decode"
+    ),
     "an engine's early build for this format": lambda row: row.build == "2025" and row.model.startswith("gpt-oss"),
     "attention at depth under Vulkan in a build of 2025": lambda row: (
         "7423" in row.build and "Vulkan" in row.engine and row.depth > 0
     ),
     "one of two machines, whose constants come from the other": lambda row: row.kind.startswith("amd"),
-    "prompts under Metal: no law carries": lambda row: row.kind == "metal prompt",
+    "ik_llama.cpp reads the same model 1.7 times as fast on the same machine": lambda row: (
+        row.kind == "metal prompt" and row.engine == "llama.cpp Metal"
+    ),
 }
 
 

@@ -1,0 +1,43 @@
+"""What `simmoe plan` chooses, and what one choice gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from simmoe.policies.flags import Flags
+
+
+class Setup(NamedTuple):
+    """What the search chooses."""
+
+    microbatch: int  # tokens of one pass of a prompt
+    away: int  # what is not on the card: blocks whose experts the CPU has, experts of each layer, or whole layers (Space.unit)
+    kv_format: str | None  # None: f16
+    op_offload: bool
+
+
+class Speed(NamedTuple):
+    """Tokens per second (or a time), and at the slow and the fast end of the machine's and the engine's ranges."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One command line, and what it gives."""
+
+    setup: Setup
+    flags: Flags
+    command: str
+    decode: Speed
+    prompt: Speed
+    seconds: Speed  # for the prompt and what is generated, and at the slow and the fast end
+    ttft_s: Speed
+    device: dict[str, int]  # bytes by kind
+    device_left_bytes: int
+    host_left_bytes: int | None
+    decode_bound: str
+    prompt_bound: str

@@ -1,0 +1,102 @@
+"""What run and compare say beside their numbers: waits of every kind, ranges, changes that are tried, and how long it takes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import simmoe
+from simmoe.cli import patience
+from simmoe.cli.main import main
+from simmoe.play import advice, extent, what_if
+
+BOX = (
+    "--gpu",
+    "rtx_4090",
+    "--host",
+    "ddr5_6000_2ch",
+    "--model",
+    "qwen3-30b-a3b",
+    "--format",
+    "Q4_K_M",
+    "--runtime",
+    "llama_cpp_cuda",
+)
+SHORT = ("--prompt", "32", "--generate", "8")
+ON_CPU = ("--placement", "n_cpu_moe=20")
+
+
+def printed(capsys, *words):
+    assert main(list(words)) == 0
+    return " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.slow
+def test_the_column_of_waits_is_that_of_the_sentence(capsys):
+    """Nothing is loaded, and the device waits for the CPU: the column, the list of times and the sentence say one number."""
+    out = printed(capsys, "run", *BOX, *SHORT, *ON_CPU)
+    share = out.partition("A token's time: ")[2].partition("%")[0]
+    assert f" 0 B {share}% TTFT:" in out and float(share) > 50  # the last cells: loaded/token, waiting
+    assert f"Bound by the CPU: {float(share):.0f}% of decode time waits for the experts that it computes" in out
+    row = simmoe.compare(
+        gpu="rtx_4090", host="ddr5_6000_2ch", model="qwen3-30b-a3b", format="Q4_K_M", runtime="llama_cpp_cuda", prompt=32, generate=8,
+        placement="n_cpu_moe=20",
+    ).rows[0]  # fmt: skip
+    assert row.waiting == pytest.approx(float(share) / 100, abs=6e-4)
+
+
+@pytest.mark.slow
+def test_compare_shows_the_range_that_run_prints(capsys):
+    assert main(["run", *BOX, *SHORT, *ON_CPU, "--json"]) == 0
+    low, high = json.loads(capsys.readouterr().out)["band"]["hardware"]
+    words = ("compare", *BOX, "--gpu", "rtx_3090", *SHORT, *ON_CPU)
+    assert main([*words, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert rows[0]["range_tok_s"] == [low, high] and low < rows[0]["run"]["tok_s"] < high
+    out = printed(capsys, *words)
+    assert f" {rows[0]['run']['tok_s']:.1f} {low:.1f}–{high:.1f} " in out and "range: tok/s at the ends of" in out
+
+
+def test_a_comparison_without_ranges_has_no_column_of_them(capsys):
+    words = ("compare", "--hw", "a100", "--hw", "jetson_orin", "--trace", "oracle", "--budget", "25%", "--tokens", "64")
+    assert "range" not in printed(capsys, *words)
+
+
+@pytest.mark.slow
+def test_no_change_is_tried_where_requests_arrive(capsys, monkeypatch):
+    monkeypatch.setattr(extent, "LONG_S", 0.0)
+    monkeypatch.setattr(what_if, "tried", lambda *_: pytest.fail("a change is played"))
+    words = [*BOX, "--schedule", "continuous", "--requests", "3", "--max-batch", "2", *SHORT]
+    assert main(["run", *words]) == 0
+    said = capsys.readouterr()
+    assert "changes are not tried where requests arrive, as each would play all of them again" in " ".join(
+        said.out.split()
+    )
+    assert " gives +" not in said.out
+    assert "played 5 times" in said.err  # the run, two ends of its ranges, two of routing
+
+
+@pytest.mark.parametrize(
+    ("machine", "bound"),
+    [
+        ("m4_max", "the rate of llama_cpp_metal's kernels"),  # they take in 339 GB/s where the memory gives 519
+        ("strix_halo", "memory bandwidth"),
+    ],
+)
+def test_what_bounds_is_not_the_memory_where_kernels_take_in_less(machine, bound):
+    """Twice the memory would give the former 4 %."""
+    options = {"model": "gpt-oss-120b", "format": "mxfp4", "prompt": 16, "generate": 4}
+    run = simmoe.run(machine, runtime="llama_cpp_metal" if machine == "m4_max" else "llama_cpp_vulkan", **options)
+    assert advice.bound_by(run).startswith(f"bound by {bound}: ")
+
+
+@pytest.mark.parametrize(
+    ("lengths", "told"), [({}, False), ({"prompt": 256, "generate": 2, "batch": 600}, True)], ids=["usual", "long"]
+)
+def test_only_long_runs_are_announced(capsys, lengths, told):
+    """A run without a trace draws three times and plays thirteen: about 5 s of a core for the usual 512 + 128 tokens."""
+    scenario = simmoe.Scenario(hw="rtx_4090", model="qwen3-30b-a3b", format="Q4_K_M", **lengths)
+    patience.told(scenario, "run", 5, 3, 8)
+    found = capsys.readouterr()
+    assert found.out == "" and ("of one core" in found.err) == told
