@@ -200,7 +200,8 @@ def test_parts_are_the_next_ones_of_the_library():
     found = {part.machine: part.what for part in parts_for("rtx_3090+ddr5_6000_2ch", hw)}
     assert found == {
         "rtx_4090+ddr5_6000_2ch": "a GeForce RTX 4090 24 GB (2000 USD)", "rtx_5090+ddr5_6000_2ch": "a GeForce RTX 5090 32 GB (1999 USD)",
-        "rtx_3090+ddr5_5200_4ch": "4 channels of DDR5-5200 in place of 2", "rtx_3090+ddr5_6800_2ch": "DDR5-6800 in place of DDR5-6000",
+        "rtx_3090+ddr5_5200_4ch": "4 channels of DDR5-5200 in place of 2, whose CPU has AVX512 in place of AVX2",
+        "rtx_3090+ddr5_6800_2ch": "DDR5-6800 in place of DDR5-6000",
     }  # fmt: skip
     alone = hardware_profiles.load("+ddr5_6000_2ch")
     assert [part.machine for part in parts_for("+ddr5_6000_2ch", alone)] == ["+ddr5_5200_4ch", "+ddr5_6800_2ch"]
