@@ -350,3 +350,8 @@ def test_fault_threads_of_no_cpu_are_named(capsys):
     assert main(["run", *BOX, *words, "--runtime", "llama_cpp_cuda", "--flags", "-t 2 -tb 4"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "llama_cpp_cuda, 2 threads, 4 threads in large passes" in said and "No time depends" not in said
+
+
+def test_fault_an_engine_of_the_cpu_beside_a_gpu_is_told_so(refused):
+    said = refused("run", *BOX, *MODEL, "--runtime", "llama_cpp_cpu")
+    assert "n_cpu_moe" not in said and "computes on the CPU alone; name a machine without a GPU" in said

@@ -30,6 +30,7 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.link_time import load_ps
 from simmoe.simulator.naming import named
 from simmoe.simulator.nouns.decisions import Guesses
+from simmoe.simulator.runtime_figures import CPU
 from simmoe.simulator.units import nbytes
 
 if TYPE_CHECKING:
@@ -207,6 +208,8 @@ def refuse_streaming(workload: Workload, plan: Plan) -> None:
 def _way_to_hold(workload: Workload, memory: Memory, room_bytes: int) -> str:
     """What makes all experts resident that are left to the device, in the words of the engine. room_bytes: for these experts."""
     runtime, model = workload.runtime, workload.model
+    if runtime is not None and runtime.device == CPU:
+        return "it computes on the CPU alone; name a machine without a GPU, such as a --host without --gpu"
     if runtime is not None and runtime.of("cpu.memory") is None and not runtime.only_stores:
         return "it computes nothing on the CPU either; choose a smaller --format, or a device with more memory"
     if runtime is not None and runtime.engine == "ktransformers":
