@@ -226,8 +226,8 @@ def test_what_plan_prints(capsys):
     assert "Host memory: 64 GiB, as the profile says (--set tiers.host_dram.capacity=128GiB)." in out
     assert "what CUDA keeps beside its buffers" in out
     assert (
-        "A KV cache in q8_0 costs precision; in f16 the best is -ncmoe 26 -ub 2048: decode 40.5, prompt 1,729 tok/s."
-        in out
+        "A KV cache in q8_0 costs precision; without, the best has decode 40.5, prompt 1,726 tok/s: llama-server -m YOUR.gguf -ngl 999 "
+        "-ncmoe 26 -lm none -c 8192 -b 2048 -ub 2048 -fa on -t 24" in out
     )
     larger = planned(capsys, *SMALL, "--set", "tiers.host_dram.capacity=128GiB")
     smaller = planned(capsys, *SMALL)

@@ -93,7 +93,7 @@ def test_the_host_and_the_link_are_found(capsys, tmp_path):
     assert link["factor"] == pytest.approx(1, abs=5e-3)
     mapped = tmp_path / "mapped.md"
     mapped.write_text(HEAD + row(LARGE[2], 27, 2048, "mmap", "pp2048", prompt))
-    (copied,) = explained(capsys, mapped, LARGE)["fits"]
+    (copied,) = explained(capsys, mapped, LARGE, "--set", "link.pageable=10GB/s")["fits"]
     assert copied["ratio"] < 0.7 and copied["factor"] > 1.5 and "pinned" in copied["cause"]
 
 
