@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from simmoe import policies
+from simmoe.play.identity import needs_of_prefetch
+from simmoe.play.kinds import OFF
 from simmoe.play.popularity import source
 from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.errors import UserError
@@ -14,9 +16,10 @@ from simmoe.sweeps.space import Space
 Bound = tuple[str, str]  # axis and word, such as ("eviction", "belady")
 WHY = {
     "eviction": "knows the text that it is scored on, which no machine can",
+    "prefetch": "reads the text that it is scored on, which no machine can",
     "placement": "counts the very text that it is scored on, which no machine can",
 }
-INSTEAD = {"eviction": "lru", "placement": "popular=50%:first=20%"}
+INSTEAD = {"eviction": "lru", "prefetch": "last_token", "placement": "popular=50%:first=20%"}
 
 
 def split(space: Space, counts_own_text: Callable[[str], bool]) -> tuple[Space, tuple[Bound, ...]]:
@@ -26,7 +29,7 @@ def split(space: Space, counts_own_text: Callable[[str], bool]) -> tuple[Space, 
     """
     for name in set(space.axes.get("eviction", ())) & set(BOUNDS):
         raise UserError(f"eviction {name!r} of the space is a bound without a budget and no policy; take it out")
-    is_bound = {"eviction": reads_ahead, "placement": counts_own_text}
+    is_bound = {"eviction": reads_ahead, "prefetch": foresees_all, "placement": counts_own_text}
     bounds = tuple((axis, word) for axis, known in is_bound.items() for word in space.given(axis) if known(word))
     axes = {axis: _left(axis, words, bounds) for axis, words in space.axes.items()}
     return replace(space, axes=axes), bounds
@@ -48,6 +51,10 @@ def _left(axis: str, words: Sequence[str], bounds: tuple[Bound, ...]) -> Sequenc
 def reads_ahead(eviction: str) -> bool:
     needs = getattr(policies.load("eviction", eviction), "NEEDS", ())
     return "next_use" in needs or ("popularity" in needs and not source(eviction))
+
+
+def foresees_all(prefetch: str) -> bool:
+    return prefetch != OFF and "future" in needs_of_prefetch(prefetch)
 
 
 def said(bounds: tuple[Bound, ...]) -> str:

@@ -52,8 +52,8 @@ def _of_machines(space: Space) -> list[str]:
 
 
 def _spoken_of(space: Space) -> list[Point]:
-    """Words of the axes that a caution may be about: each placement and miss rule, and each page cache with each start."""
-    varied = [{axis: word} for axis in ("placement", "miss") for word in space.axes.get(axis, ())]
+    """Words that a caution may be about: each placement, miss rule, prefetcher, and page cache with each start."""
+    varied = [{axis: word} for axis in ("placement", "miss", "prefetch", "cancel") for word in space.axes.get(axis, ())]
     both = {axis: space.axes[axis] for axis in ("page_cache", "start") if axis in space.axes}
     return [*varied, *(dict(zip(both, words)) for words in product(*both.values()))]
 
@@ -61,8 +61,8 @@ def _spoken_of(space: Space) -> list[Point]:
 def _without_budget(named: Scenario, workload: Workload) -> Plan:
     """What cautions go by, for whatever budget."""
     return Plan(
-        0, placement=named.placement, miss=named.miss, start=named.start, cold_per_sequence=named.cold_per_sequence,
-        page_cache_bytes=page_cache_of(workload.hw, named.page_cache or 0, 0),
+        0, placement=named.placement, miss=named.miss, prefetch=named.prefetch, cancel=named.cancel, start=named.start,
+        cold_per_sequence=named.cold_per_sequence, page_cache_bytes=page_cache_of(workload.hw, named.page_cache or 0, 0),
     )  # fmt: skip
 
 

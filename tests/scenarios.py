@@ -44,6 +44,7 @@ class Case:
     seed: int = 0
     write_back: bool = False
     buffered: bool = False  # prefetches land beside the cache
+    cancel: bool = False  # those that have not started leave the queue of the link; no option of the second model
     miss: str = "fetch"  # the others need a CPU
 
     @property
@@ -63,7 +64,7 @@ class Case:
         return {name: getattr(self, name) for name in names}
 
     def __repr__(self) -> str:
-        options = " ".join(f"{name}={value!r}" for name, value in self.kwargs.items())
+        options = " ".join(f"{name}={value!r}" for name, value in {**self.kwargs, "cancel": self.cancel}.items())
         return "\n".join(["Case", f"  {options}", *show_hardware(self.hw), *show_model(self.model), *show(self.trace)])
 
 

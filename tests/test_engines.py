@@ -18,7 +18,7 @@ from simmoe.play.plan import Plan
 from simmoe.play.run import play
 from simmoe.play.workload import Workload
 from simmoe.simulator.costs import Costs
-from simmoe.simulator.decide.counts import count, link_bytes_by_pass
+from simmoe.simulator.decide.counts import count, link_bytes_by_pass, moved
 from simmoe.simulator.decide.decisions import decide, first_events
 from simmoe.simulator.decide.gather import requests_of
 from simmoe.simulator.decide.prices import priced
@@ -44,7 +44,9 @@ ENGINES = ["simpy", "plain", pytest.param("fast", marks=COMPILED)]
 def guesses_of(case: Case, n_events: int) -> Guesses:
     wanted = case.prefetch or [[]] * n_events
     ptr = np.cumsum([0] + [len(one) for one in wanted])
-    return Guesses(ptr.astype(np.int64), np.array([o for one in wanted for o in one], np.int64), case.buffered)
+    return Guesses(
+        ptr.astype(np.int64), np.array([o for one in wanted for o in one], np.int64), case.buffered, case.cancel
+    )
 
 
 def run(case: Case, engine: Engine, left: set[int] | None = None, page_cache: int = 0):
@@ -69,10 +71,11 @@ def run(case: Case, engine: Engine, left: set[int] | None = None, page_cache: in
     loads = loading(costs, requests, decisions, guesses, write_back=case.write_back, near=near)
     timeline = policies.load("timeline", case.timeline)
     clocks = engine.simulate(costs, requests, decisions, guesses, loads, timeline)
-    counts = count(case.trace, requests, decisions, guesses, sizes, write_back=case.write_back)
+    over = moved(decisions, clocks.fate)
+    counts = count(case.trace, requests, over, guesses, sizes, write_back=case.write_back)
     check(costs, decisions, clocks, counts, case.budget_bytes)
     check_causes(costs, clocks)
-    return clocks, counts, link_bytes_by_pass(case.trace, requests, decisions, guesses, sizes), decisions
+    return clocks, counts, link_bytes_by_pass(case.trace, requests, over, guesses, sizes), decisions
 
 
 @pytest.mark.slow

@@ -32,6 +32,7 @@ CASES = {
     "serial": ([[[0, 1]], [[1, 2]], [[0, 1]]], 2, "serial", None, True, False),
     "prefetches": ([[[0]], [[1]], [[2]], [[1]]], 3, "overlapped", [[1], [2], [1], []], False, False),
     "prefetches_serial": ([[[0]], [[1]], [[2]], [[1]]], 3, "serial", [[1], [2], [1], []], False, False),
+    "withdrawn": ([[[0]], [[1]], [[2]], [[1]]], 3, "overlapped", [[1, 3], [2], [1], []], False, False),
     "sync": ([[[0, 1]], [[1, 2]], [[0, 1]]], 2, "sync", None, True, True),
     "experts_on_the_cpu": ([[[0, 1]], [[1, 2]], [[2, 3]]], 2, "overlapped", None, False, True),
     "carried": ([[[0, 1]], [[1, 2]]], 2, "overlapped", None, False, True),
@@ -78,6 +79,7 @@ def lowered(name: str, other_timeline: str | None = None, host_wait_ps: int = 1)
     guesses = Guesses(
         np.cumsum([0, *map(len, wanted or [[]] * requests.n_events)]),
         np.array([o for one in wanted or [] for o in one], np.int64),
+        cancel=name == "withdrawn",
     )
     unit_of = np.arange(requests.n_objects, dtype=np.int8) % 2 if on_cpu else None
     decisions = decide(

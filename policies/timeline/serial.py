@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from simmoe.simulator.lower.emitter import op_move, op_one, op_ready, op_shared
-from simmoe.simulator.lower.layer import cpu_at_once, cpu_behind, late_hits, late_slots, prefetch
+from simmoe.simulator.lower.layer import cpu_at_once, cpu_behind, late_hits, late_slots, prefetch, withdraw
 from simmoe.simulator.lower.records import LOADED, Fixed, Notes, Tables, Work
 
 
@@ -20,6 +20,10 @@ def lower_layer(
         slots -= w.tokens[w.loads[end]]
         end += 1
     s.at[LOADED] = end
+    late = 0
+    if len(w.issued) > 0:
+        late = late_hits(first, last, w, s)
+    now = withdraw(unit, link, event, late, now, f, t, w, s, e)
     hits, decided = last - first - (end - begin), now
     if len(w.cpu_ps) > 0:
         hits -= w.cpu_count[event]
@@ -28,11 +32,8 @@ def lower_layer(
         hits -= w.gone[event]
         slots -= w.gone_slots[event]
     beside = cpu_at_once(event, decided, f, t, w, s, e)
-    late = 0
-    if len(w.issued) > 0:
-        late = late_hits(first, last, w, s)
-        if begin == end:
-            prefetch(now, event, link, f, t, w, s, e)
+    if len(w.issued) > 0 and begin == end:
+        prefetch(now, event, link, f, t, w, s, e)
     now = op_shared(unit, number, size, column, now, f, t, w, s, e)
     if hits > 0:
         some = late_slots(late, w, s)

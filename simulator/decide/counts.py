@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from simmoe.simulator.decide.groups import next_of_its_layer
 from simmoe.simulator.decide.missing import LOAD
 from simmoe.simulator.decide.stretches import Stretch, stretches
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
-from simmoe.simulator.nouns.run import Counts
+from simmoe.simulator.nouns.run import WAS_LATE, WITHDRAWN, Amount, Counts, Prefetched
 from simmoe.simulator.nouns.trace import PREFILL, Trace
 
 
@@ -85,6 +85,21 @@ def _counted(
         substituted=int(mine[decisions.stands].sum()),
         dropped=int(mine[decisions.dropped].sum()),
     )
+
+
+def moved(decisions: Decisions, fate: Ints) -> Decisions:
+    """The same without prefetches that were withdrawn: what crossed the link. fate [guesses]: Clocks.fate."""
+    return replace(decisions, issued=decisions.issued & (fate != WITHDRAWN)) if (fate == WITHDRAWN).any() else decisions
+
+
+def prefetched(decisions: Decisions, guesses: Guesses, n_experts: int, expert_bytes: Ints, fate: Ints) -> Prefetched:
+    """What became of the prefetches. fate [guesses]: Clocks.fate."""
+    hit = np.zeros(len(guesses.obj), bool)
+    hit[decisions.fresh_by] = True
+    withdrawn, size = decisions.issued & (fate == WITHDRAWN), expert_bytes[guesses.obj // n_experts]
+    useful = decisions.issued & hit & ~withdrawn
+    kinds = useful, useful & (fate == WAS_LATE), decisions.issued & ~hit & ~withdrawn, withdrawn
+    return Prefetched(*(Amount(int(mine.sum()), int(size[mine].sum())) for mine in kinds))
 
 
 def event_of_cause(requests: Requests, guesses: Guesses, cause: Ints) -> Ints:

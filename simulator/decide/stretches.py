@@ -56,7 +56,7 @@ def _between(requests: Requests, decisions: Decisions, guesses: Guesses, begin: 
         emptied=_from(decisions.emptied[emptied], begin), dropped=_from(decisions.dropped[within(decisions.dropped, first, last)], first),
         stands=_from(decisions.stands[stands], first), stands_by=decisions.stands_by[stands],
     )  # fmt: skip
-    none = Guesses(guesses.ptr[begin : end + 1], guesses.obj, guesses.buffered)
+    none = Guesses(guesses.ptr[begin : end + 1], guesses.obj, guesses.buffered, guesses.cancel)
     return Stretch(begin, end, _asked(requests, begin, end), mine, none, loads)
 
 

@@ -27,7 +27,7 @@ def behind(
     own = (decisions.fresh >= request) & (decisions.fresh_by.astype(np.int64) >= guess)
     begins, met = _resident(requests, decisions, guesses, sizes, event)
     buffered = _buffered(requests, decisions, guesses, event) if guesses.buffered else None
-    later = Guesses(guesses.ptr[event:] - guess, guesses.obj[guess:], guesses.buffered)
+    later = Guesses(guesses.ptr[event:] - guess, guesses.obj[guess:], guesses.buffered, guesses.cancel)
     return replace(
         decisions, hit=decisions.hit[request:], wait=decisions.wait[request:], issued=decisions.issued[guess:],
         loads=_from(decisions.loads, request), cpu=_from(decisions.cpu, request), evicted=decisions.evicted[here],

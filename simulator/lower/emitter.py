@@ -36,6 +36,14 @@ def op_fetch(link: int, guess: int, after: int, f: Fixed, t: Tables, w: Work, s:
     return after
 
 
+def op_withdraw(
+    unit: int, link: int, event: int, late: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any
+) -> int:  # fmt: skip
+    """WITHDRAW: prefetches whose transfers have not started, that are for `event` or an earlier one (w.guess_for) and not among the first
+    `late` of s.late, leave the queue of the link. MOVE again for those of the first `late` that an earlier event withdrew."""
+    return after
+
+
 def op_ready(
     unit: int, event: int, column: int, hits: int, slots: int, late: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any
 ) -> int:  # fmt: skip

@@ -20,6 +20,7 @@ from simmoe.simulator.lower.emitter import (
     op_ready,
     op_shared,
     op_wait,
+    op_withdraw,
 )
 from simmoe.simulator.lower.records import FRESH, LOADED, Fixed, Notes, Tables, Work
 
@@ -61,6 +62,15 @@ def prefetch(now: int, event: int, link: int, f: Fixed, t: Tables, w: Work, s: N
     for j in range(w.guess_ptr[event], w.guess_ptr[event + 1]):
         if w.issued[j]:
             op_fetch(link, j, now, f, t, w, s, e)
+
+
+def withdraw(
+    unit: int, link: int, event: int, late: int, now: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any
+) -> int:  # fmt: skip
+    """Before all other operations of the event: prefetches that it makes useless leave the queue of the link, where the run does so."""
+    if len(w.guess_for) > 0:
+        now = op_withdraw(unit, link, event, late, now, f, t, w, s, e)
+    return now
 
 
 def late_hits(first: int, last: int, w: Work, s: Notes) -> int:
@@ -136,6 +146,10 @@ def load_beside(
         slots -= w.tokens[w.loads[end]]
         end += 1
     s.at[LOADED] = end
+    late = 0
+    if len(w.issued) > 0:
+        late = late_hits(first, last, w, s)
+    now = withdraw(unit, link, event, late, now, f, t, w, s, e)
     hits, decided = last - first - (end - begin), now
     if len(w.cpu_ps) > 0:
         hits -= w.cpu_count[event]
@@ -144,9 +158,6 @@ def load_beside(
         hits -= w.gone[event]
         slots -= w.gone_slots[event]
     beside = cpu_at_once(event, decided, f, t, w, s, e)
-    late = 0
-    if len(w.issued) > 0:
-        late = late_hits(first, last, w, s)
     issued = issue(now, event, begin, end, begin, 0, link, f, t, w, s, e)  # (b)
     now = op_shared(unit, number, size, column, now, f, t, w, s, e)  # (c)
     if hits > 0:

@@ -10,9 +10,10 @@ from typing import Any
 
 from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
 
-RUN, MOVE, READY, LATE, ONE, WAIT, SEND, CARRIED = range(8)
-KINDS = ("RUN", "MOVE", "READY", "LATE", "ONE", "WAIT", "SEND", "CARRIED")
+RUN, MOVE, READY, LATE, ONE, WAIT, SEND, CARRIED, WITHDRAW = range(9)
+KINDS = ("RUN", "MOVE", "READY", "LATE", "ONE", "WAIT", "SEND", "CARRIED", "WITHDRAW")
 FIRST_HOP = "first hop of "
+AGAIN = "again guess"  # the transfer of a guess that was withdrawn; nothing where it was not
 What = tuple[Any, ...]
 
 
@@ -29,7 +30,7 @@ class Ops:
     # (FIRST_HOP + "load" | "guess", number), the second ("load" | "guess", number, row of the first)
     # READY (column, experts, token slots, ((token slots, guess) of each that may be late)) · LATE (column, token slots, guess)
     # ONE (column, token slots, row of its MOVE) · WAIT (row,) · SEND (ps,) · MOVE ("carry", event) · CARRIED (column, experts, token slots,
-    # row of that MOVE)
+    # row of that MOVE) · WITHDRAW (event, guesses that it has hit) · MOVE (AGAIN, guess), of two hops as above
 
     def add(self, kind: int, resource: int, after: int, what: What) -> int:
         """The number of the new row."""
@@ -73,6 +74,9 @@ def _words(kind: str, what: What) -> str:
             return f"nothing, until the host knows event {event}"
         case "RUN", (part, number, column):
             return f"{part} of pass {number}, layer column {column}"
+        case "WITHDRAW", (event, hit):
+            kept = f", but for guess {', '.join(map(str, hit))}" if hit else ""
+            return f"guesses for event {event} or earlier ones that have not started{kept}"
         case "MOVE", (name, number, row):
             return f"{name} {number}, as row {row} brings it"
         case _, (name, number):
@@ -104,6 +108,16 @@ def op_move(link: int, load: int, after: int, f: Fixed, t: Tables, w: Work, s: N
 
 def op_fetch(link: int, guess: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Ops) -> int:
     return _hops(e, link, after, "guess", guess, w.guess_up_ps, f)
+
+
+def op_withdraw(
+    unit: int, link: int, event: int, late: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Ops
+) -> int:  # fmt: skip
+    hit = tuple(s.by[:late])
+    row = e.add(WITHDRAW, unit, after, (event, hit))
+    for guess in hit:
+        _hops(e, link, row, AGAIN, guess, w.guess_up_ps, f)
+    return row
 
 
 def _hops(e: Ops, link: int, after: int, what: str, number: int, up_ps: list[int], f: Fixed) -> int:

@@ -92,6 +92,7 @@ class Lowered:
         shifted = more._replace(
             ptr=more.ptr[1:] + requests, slot_ptr=more.slot_ptr[1:] + int(self.work.now.slot_ptr[n["slot_ptr"] - 1]),
             loads=more.loads + requests, guess_ptr=more.guess_ptr[1:] + guesses, fresh=more.fresh + requests,
+            guess_for=more.guess_for + n["ptr"] - 1,
         )  # fmt: skip
         self.work.extend(**shifted._asdict())
 

@@ -91,6 +91,7 @@ class Work(NamedTuple):
     guess_ptr: Any  # [events + 1]
     guess_obj: Any  # [guesses]
     issued: Any  # [guesses]
+    guess_for: Any  # [guesses] event that each is for, at which its transfer is withdrawn; empty where none is
     send_ps: Any  # [events] of several devices: time to send a device the tokens of the event, 0 = none; empty with one device
     guess_ps: Any  # [guesses] time on the link
     guess_reads_ps: Any  # [guesses] as load_reads_ps

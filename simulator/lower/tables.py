@@ -13,6 +13,7 @@ from simmoe.simulator.costs import Costs
 from simmoe.simulator.cpu_costs import WAITS
 from simmoe.simulator.decide.devices import rows_sent
 from simmoe.simulator.decide.gather import Requests
+from simmoe.simulator.decide.groups import next_of_its_layer
 from simmoe.simulator.lower.durations import Loading, on_cpu, spared
 from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
@@ -78,9 +79,16 @@ def work_of(
     return Work(
         ptr, obj, tokens, slot_ptr, small(decisions.loads), loads.demand_ps, loads.demand_reads_ps, loads.demand_up_ps, decisions.wait,
         decisions.hit.view(np.int8), small(cpu.experts), small(cpu.slots), *cpu[2:], guess_ptr, guess_obj, decisions.issued.view(np.int8),
-        _sent(costs, requests), loads.guess_ps, loads.guess_reads_ps, loads.guess_up_ps,
+        _events_of_guesses(requests, guesses), _sent(costs, requests), loads.guess_ps, loads.guess_reads_ps, loads.guess_up_ps,
         small(decisions.fresh), small(decisions.fresh_by), gone, gone_slots,
     )  # fmt: skip
+
+
+def _events_of_guesses(requests: Requests, guesses: Guesses) -> Ints:
+    """[guesses] the next event of its layer that each is for; empty where no transfer is withdrawn."""
+    if not guesses.cancel:
+        return np.zeros(0, np.int64)
+    return next_of_its_layer(requests, np.repeat(np.arange(requests.n_events), np.diff(guesses.ptr)), guesses.obj)
 
 
 def with_cpu(fixed: Fixed, costs: Costs) -> Fixed:

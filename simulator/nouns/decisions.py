@@ -18,6 +18,9 @@ class Guesses:
     ptr: Ints
     obj: Ints
     buffered: bool = False  # into buffers beside the cache, where a guess waits for the next event of its layer
+    cancel: bool = (
+        False  # a transfer that has not started when the event is decided that it is for leaves the queue of the link
+    )
 
 
 class Buffered(NamedTuple):

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from typing import NamedTuple
 
 import numpy as np
 
 from simmoe.simulator.arrays import Ints
+
+WAS_LATE = 1  # it was still on its way when the event that hit it computed its hits
+WITHDRAWN = 2  # its transfer left the queue of the link before it started
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +25,9 @@ class Clocks:
     experts_ps: Ints  # routed experts computed, as long as it takes while nothing slows it
     host_ps: Ints  # compute unit idle while the host waits for the router's result
     link_busy_ps: int
+    fate: Ints = field(
+        default_factory=lambda: np.zeros(0, np.int8)
+    )  # [guesses] what time did to each: WAS_LATE, WITHDRAWN, 0
 
     def __eq__(self, other: object) -> bool:
         """Every field, to the picosecond."""
@@ -48,6 +55,23 @@ class Spans:
 
     def carry(self, event: int, start: int, lasts: int) -> None:
         self.carried.append((event, start, lasts))
+
+
+@dataclass(frozen=True)
+class Amount:
+    """Some prefetches."""
+
+    count: int = 0
+    bytes: int = 0
+
+
+class Prefetched(NamedTuple):
+    """What became of the prefetches of a run. Each is useful, wasted or cancelled; late ones are among the useful."""
+
+    useful: Amount = Amount()  # a request hit it before it left
+    late: Amount = Amount()  # it was still on its way when the event that hit it computed its hits
+    wasted: Amount = Amount()  # it was loaded, and left or met the end of the run without a request
+    cancelled: Amount = Amount()  # it left the queue of the link before it started, and was never loaded
 
 
 @dataclass(frozen=True)

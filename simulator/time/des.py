@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import simpy
 
+from simmoe.simulator.arrays import Ints
 from simmoe.simulator.binding import bound
 from simmoe.simulator.costs import Chain, Costs, Piece
 from simmoe.simulator.decide.gather import Requests
@@ -23,10 +24,23 @@ from simmoe.simulator.errors import LATEST_PS, too_long
 from simmoe.simulator.lower import layer, oplist
 from simmoe.simulator.lower.durations import Loading, Loads
 from simmoe.simulator.lower.occupancy import Occupancy
-from simmoe.simulator.lower.oplist import CARRIED, FIRST_HOP, LATE, MOVE, ONE, READY, RUN, SEND, WAIT, Ops
+from simmoe.simulator.lower.oplist import (
+    AGAIN,
+    CARRIED,
+    FIRST_HOP,
+    LATE,
+    MOVE,
+    ONE,
+    READY,
+    RUN,
+    SEND,
+    WAIT,
+    WITHDRAW,
+    Ops,
+)
 from simmoe.simulator.lower.tables import notes_of, tables_of, work_of
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
-from simmoe.simulator.nouns.run import Clocks, Spans
+from simmoe.simulator.nouns.run import WAS_LATE, WITHDRAWN, Clocks, Spans
 from simmoe.simulator.time.loop import Loop
 from simmoe.simulator.time.memory import Memory
 from simmoe.simulator.time.queues import Op, Process, Queue, World
@@ -61,7 +75,7 @@ def simulate(
 
     env.process(passes())
     env.run()
-    return Clocks(*np.array(log, np.int64).T, machine.link_busy)  # type: ignore[call-arg]
+    return Clocks(*np.array(log, np.int64).T, machine.link_busy, machine.fate())  # type: ignore[call-arg]
 
 
 def serve_loop(loop: Loop, spans: Spans | None = None) -> Clocks:
@@ -85,7 +99,7 @@ def serve_loop(loop: Loop, spans: Spans | None = None) -> Clocks:
 
     env.process(passes())
     env.run()
-    return Clocks(*np.array(log, np.int64).T, machines[0].link_busy)  # type: ignore[call-arg]
+    return Clocks(*np.array(log, np.int64).T, machines[0].link_busy, machines[0].fate())  # type: ignore[call-arg]
 
 
 class Machine:
@@ -96,6 +110,10 @@ class Machine:
         self.queues: dict[int, Queue] = {}
         self.guesses: dict[int, Op] = {}  # guess -> its transfer
         self.taken: set[int] = set()  # guesses that a READY found arrived, until their LATE
+        self.waiting: dict[int, list[Op]] = {}  # guess -> its transfer, that has not started, by hops
+        self.again: dict[int, list[Op]] = {}  # guess -> the transfer that takes the place of a withdrawn one
+        self.withdrawn: set[int] = set()
+        self.was_late: set[int] = set()
         self.stall = self.slowed = self.cpu_wait = self.experts = self.host_wait = self.link_busy = 0
         self.law = 0  # what launches over routed experts cost in this pass
         self.traffic, self.memory = Traffic(env, costs, len(work.cpu_ps) > 0), Memory(env, occupancy)
@@ -127,17 +145,32 @@ class Machine:
             other = made[what[-1]] if kind in (ONE, WAIT, CARRIED) or (kind == MOVE and len(what) == 3) else None
             op = Op(kind, made[after], what, other)
             made.append(op)
-            if kind == MOVE:
-                if other is None and what[0] != "carry":
-                    self.memory.move(op, what[0].removeprefix(FIRST_HOP), what[1])
-                if what[0] == "guess":
-                    self.guesses[what[1]] = op
+            if kind == MOVE and what[0] != "carry":
+                self.issue_move(op)
             elif kind == RUN and len(made) - 1 in decided:
                 for event in decided[len(made) - 1]:
                     self.memory.decided(op, event)
                 self.moment(op)
             self.queue(resource).put(op)
         return made
+
+    def issue_move(self, op: Op) -> None:
+        """A transfer of a load or a guess, or the first of its two hops."""
+        what, number = op.what[0].removeprefix(FIRST_HOP), op.what[1]
+        if what == AGAIN:
+            op.skipped = True  # unless the guess is withdrawn
+            self.again.setdefault(number, []).append(op)
+        elif op.other is None:
+            self.memory.move(op, what, number)
+        if what == "guess":
+            self.waiting.setdefault(number, []).append(op)
+            self.guesses[number] = op
+
+    def fate(self) -> Ints:
+        """What time did to each guess."""
+        found = np.zeros(len(self.work.issued), np.int8)
+        found[list(self.was_late)], found[list(self.withdrawn)] = WAS_LATE, WITHDRAWN
+        return found
 
     def moment(self, op: Op) -> None:
         """Decisions are made when `op` has ended."""
@@ -156,7 +189,7 @@ class Machine:
         env = self.env
         served = {
             MOVE: self.move, SEND: self.send, RUN: self.run, READY: self.ready, ONE: self.one, LATE: self.late, WAIT: self.wait,
-            CARRIED: self.carried,
+            CARRIED: self.carried, WITHDRAW: self.withdraw,
         }  # fmt: skip
         while True:
             if not queue.ops:
@@ -164,7 +197,8 @@ class Machine:
             op = queue.ops.popleft()
             if not op.after.ended:
                 yield op.after.wait(env)
-            yield from served[op.kind](op)
+            if not op.skipped:
+                yield from served[op.kind](op)
             op.end()
 
     def move(self, op: Op) -> Process:
@@ -173,6 +207,8 @@ class Machine:
         if what == "carry":
             yield from self.carry(number)
             return
+        if what.endswith("guess"):
+            self.waiting.pop(number, None)
         if what.startswith(FIRST_HOP):
             yield from self.first_hop(
                 op, work.load_up_ps[number] if what.endswith("load") else work.guess_up_ps[number]
@@ -191,6 +227,22 @@ class Machine:
         traffic.begin_move(reads)
         yield self.env.timeout(int(lasts))
         traffic.end_move()
+
+    def withdraw(self, op: Op) -> Process:
+        """Guesses of earlier events that have not started and are of no more use leave the queues; what they took the place of is brought
+        when it is hit after all."""
+        event, hit = op.what
+        yield from self.env.last()
+        for guess in [one for one in self.waiting if one < self.work.guess_ptr[event]]:
+            if self.work.guess_for[guess] <= event and guess not in hit:
+                self.withdrawn.add(guess)
+                for move in self.waiting.pop(guess):
+                    move.skipped = True
+        for guess in self.withdrawn.intersection(hit):
+            self.withdrawn.remove(guess)
+            for move in self.again[guess]:
+                move.skipped = False
+            self.guesses[guess] = self.again[guess][-1]
 
     def carry(self, event: int) -> Process:
         """What the CPU has of an event, for one pass; no CPU computes meanwhile."""
@@ -274,6 +326,7 @@ class Machine:
         if guess in self.taken:
             self.taken.remove(guess)
         else:
+            self.was_late.add(guess)
             yield from self.arrived(self.guesses[guess], column)
             yield from self.expert_launch(column, 1, slots)
 

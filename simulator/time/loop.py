@@ -28,7 +28,7 @@ class Loop:
 
     def __init__(
         self, costs: Costs, serving: Serving, decider: Decider, asked: Asked, timeline: ModuleType, arrays: Arrays, *,
-        with_cpu: bool, buffered: bool, write_back: bool, occupied: bool,
+        with_cpu: bool, buffered: bool, cancel: bool, write_back: bool, occupied: bool,
     ) -> None:  # fmt: skip
         """occupied: the executor models what memories hold. arrays: what its text reads."""
         self.trace, self.serving, self.decider, self.asked, self.timeline = (
@@ -40,7 +40,7 @@ class Loop:
         )
         self.costs = copy(costs)
         self.costs.sizes = []  # of the passes that have begun
-        self.buffered, self.write_back = buffered, write_back
+        self.buffered, self.cancel, self.write_back = buffered, cancel, write_back
         sizes = np.repeat(costs.model.expert_bytes, self.trace.n_experts)
         reserved = Occupancy.begun(decider.rooms, decider.begins, sizes, buffered) if occupied else None
         self.lowered = Lowered(self.costs, reserved, arrays, with_cpu=with_cpu)
@@ -81,5 +81,5 @@ class Loop:
         """Of the whole run; `requests` are those of the trace as it was played."""
         counts = np.concatenate([np.diff(one.ptr) for one in self._guesses])
         ptr, obj = np.concatenate(([0], np.cumsum(counts))), np.concatenate([one.obj for one in self._guesses])
-        guesses = Guesses(ptr, obj, self.buffered)
+        guesses = Guesses(ptr, obj, self.buffered, self.cancel)
         return self.decider.whole(requests, guesses), guesses

@@ -20,11 +20,16 @@ class World(simpy.Environment):
         assert isinstance(now, int), "a float or a NumPy scalar has leaked into the clock"
         return now
 
+    def last(self) -> Process:
+        """Waits until everything else of this picosecond has happened."""
+        while self.peek() == self.now:
+            yield self.timeout(0)
+
 
 class Op:
     """An operation in a queue."""
 
-    __slots__ = ("after", "came", "ended", "ends_ps", "event", "kind", "other", "what")
+    __slots__ = ("after", "came", "ended", "ends_ps", "event", "kind", "other", "skipped", "what")
 
     def __init__(self, kind: int, after: Op | None, what: tuple[Any, ...], other: Op | None) -> None:
         self.kind, self.after, self.what = kind, after, what
@@ -32,6 +37,7 @@ class Op:
         self.came: simpy.Event | None = None  # the first bytes of a first hop
         self.ends_ps = 0  # when a first hop ends, once it has started
         self.ended = False
+        self.skipped = False  # its resource passes it over
         self.event: simpy.Event | None = None  # its end, made when somebody waits
 
     def wait(self, env: World) -> simpy.Event:

@@ -8,23 +8,30 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from simmoe.simulator.lower.records import Fixed, Tables, Work
+from simmoe.simulator.nouns.run import WITHDRAWN
 
 # Fields of Clock.at.
 BUSY, SLOWED, STALLED, EXPERTS, ON_CPU, HEAD, TAIL, CPU_UNTIL, LINK_FREE, HOST = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
-BESIDE_CPU, SLOW_BESIDE_CPU, LAW = 10, 11, 12
-FIELDS = 13
+BESIDE_CPU, SLOW_BESIDE_CPU, LAW, QUEUE = 10, 11, 12, 13
+FIELDS = 14
 EVER = 9223372036854775807  # errors.LATEST_PS, as text for the compiler
 
 
 class Clock(NamedTuple):
     """Where the resources stand, and the log."""
 
-    at: Any  # [13] link busy, slowed, stalled, experts computed, CPU waited for; first and last known transfer, when the CPU has
+    at: Any  # [14] link busy, slowed, stalled, experts computed, CPU waited for; first and last known transfer, when the CPU has
     #          read (contended only) and the link is free (where transfers are known); host waited for; rates beside the CPU;
-    #          Tables.law of the pass
+    #          Tables.law of the pass; the first guess that may be withdrawn
     free: Any  # [resources] when each has served all that was emitted for it
     ready: Any  # [resources] when its last READY started
     arrival: Any  # [guesses] when what each of them brings arrives
+    fate: Any  # [guesses] 1 = still on its way when the event that hit it computed its hits; 2 = withdrawn
+    issued_ps: Any  # [guesses] when its transfer was issued; this and the next four are empty where none is withdrawn
+    started_ps: Any  # [guesses] when its first hop starts, unless it is withdrawn
+    link_ps: Any  # [guesses] when the link was free before it
+    up_ps: Any  # [guesses] when the hop before the link was
+    busy_ps: Any  # [guesses] how long the link was busy before it
     begin: Any  # [transfers] when each begins to slow a reader of its memory; empty where no reader is slowed
     end: Any  # [transfers] when it ceases to
     start_ps: Any  # [passes]
@@ -171,6 +178,28 @@ def moved(link: int, number: int, after: int, ps: Any, up_ps: Any, reads_ps: Any
         reads = ends - start if f.contended else reads_ps[number]
         remember(start if f.contended else start + f.latency_ps, reads, e.at, e.begin, e.end)
     return ends
+
+
+def note_before(link: int, guess: int, after: int, f: Fixed, w: Work, e: Clock) -> None:
+    """What is taken back when the transfer of a guess, which is about to be issued, is withdrawn; and when it starts."""
+    e.issued_ps[guess] = after
+    e.link_ps[guess] = e.free[link]
+    e.up_ps[guess] = e.free[f.upstream]
+    e.busy_ps[guess] = e.at[BUSY]
+    free = e.free[f.upstream] if len(w.guess_up_ps) > 0 else e.free[link]
+    e.started_ps[guess] = max(free, after)
+
+
+def take_back(link: int, begin: int, end: int, f: Fixed, w: Work, e: Clock) -> None:
+    """The clock as it was before the transfers of the guesses begin … end-1, of which none has started, were issued."""
+    e.free[link] = e.link_ps[begin]
+    e.free[f.upstream] = e.up_ps[begin]
+    e.at[BUSY] = e.busy_ps[begin]
+    if len(e.begin) > 0:
+        e.at[LINK_FREE] = e.link_ps[begin]
+        for guess in range(begin, end):
+            if w.issued[guess] and e.fate[guess] != WITHDRAWN:
+                e.at[TAIL] -= 1
 
 
 def remember(begins: int, lasts: int, at: Any, begin: Any, end: Any) -> None:

@@ -38,6 +38,7 @@ from simmoe.simulator.time.rates import BUSY, FIELDS, HEAD, TAIL, Clock
 from simmoe.simulator.time.trial import may_not_compile
 
 LOGS = Clock._fields[-7:]  # [passes] each
+QUEUED = ("issued_ps", "started_ps", "link_ps", "up_ps", "busy_ps")  # [guesses] each, where prefetches are withdrawn
 
 
 class CompiledPlayer(Player):
@@ -80,7 +81,8 @@ def simulate(
     """Times of every pass. The player says whether the text runs compiled. Raises UserError when the clock would overflow."""
     asked, clocks = Asked(costs, requests, decisions, guesses, loads), None
     if isinstance(player, CompiledPlayer):
-        text = compiled.clock(timeline, len(guesses.obj) > 0, asked.with_cpu, costs.hw.link.upstream is not None)
+        hops = costs.hw.link.upstream is not None
+        text = compiled.clock(timeline, len(guesses.obj) > 0, asked.with_cpu, hops, guesses.cancel)
         with may_not_compile(timeline):
             clocks = _played(asked, text, player.arrays, may_wrap=True)
     if clocks is None:  # Python's numbers do not wrap
@@ -115,7 +117,7 @@ def serve_loop(loop: Loop, player: Player, prefetching: bool) -> Clocks:
     by_machine = isinstance(player, CompiledPlayer)
     cpu, hops = loop.lowered.with_cpu, loop.costs.hw.link.upstream is not None
     sources = (layer, loop.timeline, rates, serve)
-    text = compiled.clock(loop.timeline, prefetching, cpu, hops) if by_machine else bound(*sources)
+    text = compiled.clock(loop.timeline, prefetching, cpu, hops, loop.cancel) if by_machine else bound(*sources)
     clock, now = Grown(_begun(), player.arrays), 0
     while (start := loop.begin(now)) is not None:
         lowered = loop.lowered
@@ -130,19 +132,20 @@ def serve_loop(loop: Loop, player: Player, prefetching: bool) -> Clocks:
             raise too_long()
         loop.end()
     logs = (clock.since(name) for name in LOGS)
-    return Clocks(*logs, int(clock.now.at[BUSY]))  # type: ignore[call-arg, arg-type]
+    return Clocks(*logs, int(clock.now.at[BUSY]), np.array(clock.since("fate"), np.int8))  # type: ignore[call-arg, arg-type]
 
 
 def _begun() -> Clock:
     """Before the first pass."""
     n = resources(1)
-    return Clock(*(np.zeros(one, np.int64) for one in (FIELDS, n, n, *[0] * 10)))
+    return Clock(*(np.zeros(one, np.int64) for one in (FIELDS, n, n, *[0] * 16)))
 
 
 def _make_room(clock: Grown[Clock], lowered: Lowered) -> None:
     """For the next pass, its guesses and its transfers."""
     guesses = clock.length["arrival"]
-    more = {"arrival": lowered.work.length["issued"] - guesses} | dict.fromkeys(LOGS, 1)
+    more = dict.fromkeys(("arrival", "fate"), lowered.work.length["issued"] - guesses) | dict.fromkeys(LOGS, 1)
+    more |= dict.fromkeys(QUEUED, lowered.work.length["guess_for"] - clock.length["issued_ps"])
     if transfers_slow(lowered.costs, lowered.with_cpu):
         issued = np.count_nonzero(lowered.work.since("issued"))
         more |= dict.fromkeys(("begin", "end"), lowered.work.length["loads"] + int(issued) - clock.length["begin"])
@@ -168,7 +171,7 @@ def _played(asked: Asked, text: Any, arrays: Arrays, *, may_wrap: bool) -> Clock
         if isinstance(clock.end_ps, list):
             for log, written in zip(logs, clock[-len(LOGS) :]):
                 log[mine] = written
-    return Clocks(*logs, int(clock.at[BUSY]))  # type: ignore[call-arg, arg-type, union-attr]
+    return Clocks(*logs, int(clock.at[BUSY]), np.array(clock.fate, np.int8))  # type: ignore[call-arg, arg-type, union-attr]
 
 
 def _latest_ps(asked: Asked, work: Work, clock: Clock, now: int) -> int:
@@ -193,5 +196,6 @@ def _clock(costs: Costs, work: Work, logs: list[Ints], before: Clock | None, now
         known = slice(at[HEAD] + np.searchsorted(ends[at[HEAD] : at[TAIL]], now, side="right"), at[TAIL])
         begin, end = np.concatenate((begins[known], begin)), np.concatenate((ends[known], end))
         at[HEAD], at[TAIL] = 0, len(begins[known])
-    arrival = np.zeros(len(work.issued), np.int64)
-    return Clock(at, free, ready, arrival, begin, end, *logs)
+    arrival, fate = np.zeros(len(work.issued), np.int64), np.zeros(len(work.issued), np.int64)
+    queued = [np.zeros(len(work.guess_for), np.int64) for _ in QUEUED]
+    return Clock(*(at, free, ready, arrival, fate, *queued, begin, end, *logs))

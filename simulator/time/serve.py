@@ -8,21 +8,25 @@ from __future__ import annotations
 
 from simmoe.simulator.lower.layer import lower_pass
 from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
+from simmoe.simulator.nouns.run import WAS_LATE, WITHDRAWN
 from simmoe.simulator.time.rates import (
     BUSY,
     EXPERTS,
     HOST,
     LAW,
     ON_CPU,
+    QUEUE,
     SLOWED,
     STALLED,
     Clock,
     moved,
+    note_before,
     run_cpu,
     run_experts,
     run_gap,
     run_shared,
     settle_cpu,
+    take_back,
 )
 
 
@@ -70,9 +74,40 @@ def op_move(link: int, load: int, after: int, f: Fixed, t: Tables, w: Work, s: N
 
 
 def op_fetch(link: int, guess: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Clock) -> int:
+    if len(w.guess_for) > 0:
+        note_before(link, guess, after, f, w, e)
     ends = moved(link, guess, after, w.guess_ps, w.guess_up_ps, w.guess_reads_ps, f, e)
     e.arrival[guess] = ends
     return ends
+
+
+def op_withdraw(
+    unit: int, link: int, event: int, late: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Clock
+) -> int:  # fmt: skip
+    """What has not started now are the last transfers of the link's queue, prefetches all of them: every other one is waited for in the
+    layer that issues it. So they are taken back, and those that stay are issued again, as if the others had never been."""
+    now = max(e.free[unit], after)
+    begin = e.at[QUEUE]
+    end = w.guess_ptr[event]
+    while begin < end and (w.issued[begin] == 0 or e.fate[begin] == WITHDRAWN or e.started_ps[begin] <= now):
+        begin += 1
+    e.at[QUEUE] = begin
+    if begin < end:
+        take_back(link, begin, end, f, w, e)
+        for guess in range(begin, end):
+            if w.issued[guess] and e.fate[guess] != WITHDRAWN:
+                stays = w.guess_for[guess] > event
+                for j in range(late):
+                    stays = stays or s.by[j] == guess
+                if stays:
+                    op_fetch(link, guess, e.issued_ps[guess], f, t, w, s, e)
+                else:
+                    e.fate[guess] = WITHDRAWN
+    for j in range(late):
+        if e.fate[s.by[j]] == WITHDRAWN:
+            e.fate[s.by[j]] = 0
+            op_fetch(link, s.by[j], now, f, t, w, s, e)
+    return now
 
 
 def op_ready(
@@ -101,6 +136,8 @@ def op_one(
         arrives = e.arrival[guess]
         runs = arrives > e.ready[unit]
     if runs:
+        if guess >= 0:
+            e.fate[guess] = WAS_LATE
         if arrives > start:
             e.at[STALLED] += (arrives - start) * t.on_path[column]
             start = arrives

@@ -26,7 +26,7 @@ from simmoe.simulator.decide.stretches import whole
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.lower import emitter, layer, oplist, records
 from simmoe.simulator.lower.durations import Loading, Loads
-from simmoe.simulator.lower.oplist import CARRIED, LATE, MOVE, ONE, READY, RUN, WAIT, Ops
+from simmoe.simulator.lower.oplist import AGAIN, CARRIED, FIRST_HOP, LATE, MOVE, ONE, READY, RUN, WAIT, WITHDRAW, Ops
 from simmoe.simulator.lower.records import Fixed
 from simmoe.simulator.lower.tables import notes_of, tables_of, work_of
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
@@ -117,6 +117,7 @@ def _mistakes(ops: Ops, number: int, fixed: Fixed, work: Any, load: int, guess: 
     rows, places = list(zip(ops.kind, ops.what)), fixed.places
     yield from _waits(rows)
     yield from _on_cpu(rows, fixed)
+    yield from _withdrawn(rows, number, places, work)
     yield from _moves(rows, number, places, work, load, guess)
     for column in range(places):
         yield from _layer(
@@ -142,7 +143,10 @@ def _on_cpu(rows: list[Any], fixed: Fixed) -> Iterator[str]:
         if kind == RUN and what[0] == "cpu":
             rest = rows[row + 1 : min((gap for gap in gaps if gap > row), default=len(rows))]
             late = not fixed.contended and any(kind == MOVE for kind, _ in rest)
-            early = fixed.contended and rows[row - 1] not in (
+            before = [
+                one for one in rows[:row] if one[0] != WITHDRAW and one[1][:1] not in ((AGAIN,), (FIRST_HOP + AGAIN,))
+            ]
+            early = fixed.contended and before[-1] not in (
                 (RUN, ("host", what[1])),
                 rows[max(g for g in gaps if g < row)],
             )
@@ -151,6 +155,13 @@ def _on_cpu(rows: list[Any], fixed: Fixed) -> Iterator[str]:
                     f"the CPU's experts must be started by cpu_at_once() and cpu_behind() of simulator/lower/layer.py, around all else of "
                     f"an event, and waited for in it; see row {row}"
                 )
+
+
+def _withdrawn(rows: list[Any], number: int, places: int, work: Any) -> Iterator[str]:
+    """Where prefetches are withdrawn, each event does so once."""
+    wanted = list(range(number * places, (number + 1) * places)) if len(work.guess_for) else []
+    if [what[0] for kind, what in rows if kind == WITHDRAW] != wanted:
+        yield "each event must take useless prefetches off the link's queue once, by withdraw() of simulator/lower/layer.py"
 
 
 def _moves(rows: list[Any], number: int, places: int, work: Any, load: int, guess: int) -> Iterator[str]:

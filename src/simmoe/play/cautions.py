@@ -10,7 +10,7 @@ import numpy as np
 from simmoe import policies
 from simmoe.hardware_profiles import doubts
 from simmoe.play import asked, popularity
-from simmoe.play.identity import sees_the_future
+from simmoe.play.identity import foresees, sees_the_future
 from simmoe.play.plan import UNITS, Plan, cached, counts_use, memory_of, placed, streamed
 from simmoe.play.usual_runtime import maker, usual_runtime
 from simmoe.simulator.decide.decisions import FITTED
@@ -38,7 +38,7 @@ def cautions(workload: Workload, plan: Plan) -> list[str]:
         *workload.text.notes, *_of_trace(workload), *model, *foresight(workload, plan), *_counts_other_experts(workload, plan),
         *_changes_output(workload, plan), *_leaves_none(workload, plan), *_asks_for_more(workload, plan), *_does_not_fit(workload, plan),
         *_prompts_on_the_cpu(workload, plan), *_no_clock(workload), *_full_page_cache(workload, plan),
-        *_pinned(workload, plan), *of_machine(workload, plan),
+        *_pinned(workload, plan), *_withdraws(plan), *of_machine(workload, plan),
     ]  # fmt: skip
 
 
@@ -68,7 +68,21 @@ def about(hw: Hardware) -> list[str]:
 
 def foresight(workload: Workload, plan: Plan) -> list[str]:
     """What the plan knows of the text that it is scored on, which no machine could know beforehand."""
-    return [*sees_the_future(plan.eviction), *_counts(workload, plan), *_fits(workload, plan)]
+    return [
+        *sees_the_future(plan.eviction), *foresees(plan.prefetch), *_guesses_its_own_text(workload, plan), *_counts(workload, plan),
+        *_fits(workload, plan),
+    ]  # fmt: skip
+
+
+def _guesses_its_own_text(workload: Workload, plan: Plan) -> list[str]:
+    """Whether the text that a prefetcher learns from is the one that it is scored on."""
+    other = popularity.other_trace(plan.prefetch)
+    if other is None or traces.digest(popularity.counted_trace(other, workload.recorded)) != workload.trace_digest:
+        return []
+    short = _short(str(plan.prefetch))
+    return [
+        f"{short} learns from the very text that it is scored on: a bound. {short}:first=20% learns from the first fifth and plays the rest"
+    ]
 
 
 def _fits(workload: Workload, plan: Plan) -> list[str]:
@@ -104,9 +118,9 @@ def _counts(workload: Workload, plan: Plan) -> list[str]:
     ]
 
 
-def _short(placement: str) -> str:
+def _short(policy: str) -> str:
     """Without folders, and without the trace that it counts: notes hold no paths."""
-    path, values, _ = named(placement)
+    path, values, _ = named(policy)
     return Path(path).stem + f"={values}" * bool(values)
 
 
@@ -207,6 +221,12 @@ def _has_cpu_experts(workload: Workload, plan: Plan) -> bool:
         return False
     placed_there = plan.placement is not None and bool(placed(workload, plan).any())
     return placed_there or "cpu" in getattr(policies.load("miss", plan.miss), "NEEDS", ())
+
+
+def _withdraws(plan: Plan) -> list[str]:
+    """Whether bytes depend on time."""
+    said = "Prefetches that have not started may leave the queue of the link (--cancel), so bytes and prefetches depend on time"
+    return [f"{said}: a faster link loads more of them"] * plan.cancel
 
 
 def _pinned(workload: Workload, plan: Plan) -> list[str]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import reprlib
 from pathlib import Path
 
 from simmoe import policies
 from simmoe.play import popularity
+from simmoe.simulator.decide.blame import name_of
 from simmoe.simulator.decide.decisions import BOUNDS
+from simmoe.simulator.errors import UserError
 from simmoe.simulator.naming import named
 from simmoe.workloads.format import trace as traces
 
@@ -54,8 +57,35 @@ def sees_the_future(eviction: str) -> list[str]:
             f"{said} {name}:TRACE counts another trace, {name}:first=20% the first fifth of this one and plays the others"
         ]
     if "ahead" in needs:
-        return [f"{name} knows the next events of the text: for a model whose router runs ahead of its layers"]
+        return [f"{name} knows the next events of the text: {AHEAD}"]
     return []
+
+
+AHEAD = "for a model whose router runs ahead of its layers"
+OF_PREFETCH = ("future", "ahead", "passes", "passes unless text")  # what the NEEDS of a prefetch file may name
+
+
+def foresees(prefetch: str | None) -> list[str]:
+    """Whether a prefetcher knows of the text what no machine could; one line that says so. Raises UserError for other NEEDS."""
+    if prefetch is None:
+        return []
+    name, needs = Path(named(prefetch).name).stem, needs_of_prefetch(prefetch)
+    if "future" in needs:
+        return [f"{name} reads the future of the trace: a bound, not a prefetcher that a machine can run"]
+    return [f"{name} knows the next events of the text: {AHEAD}"] * ("ahead" in needs)
+
+
+def needs_of_prefetch(prefetch: str) -> tuple[str, ...]:
+    """What a prefetch file says that it reads. Raises UserError."""
+    module = policies.load("prefetch", prefetch)
+    needs = getattr(module, "NEEDS", ())
+    if not isinstance(needs, (tuple, list)) or not all(one in OF_PREFETCH for one in needs):
+        known = ", ".join(repr(one) for one in OF_PREFETCH)
+        raise UserError(
+            f"policy {name_of(module)} has NEEDS = {reprlib.repr(needs)}; it must be a tuple that names none or some of {known}, such as "
+            '("future",)'
+        )
+    return tuple(needs)
 
 
 def eviction_identity(eviction: str) -> str:

@@ -165,6 +165,7 @@ def climb(workload: Workload, plan: Plan, wish: str = "auto") -> Ladder:
                 plan,
                 eviction=which,
                 prefetch=None,
+                cancel=False,
                 scope="global",
                 start=start,
                 budget_bytes=budget,

@@ -12,6 +12,7 @@ import numpy as np
 
 from simmoe import policies
 from simmoe.play import asked, popularity, replay
+from simmoe.play.identity import needs_of_prefetch
 from simmoe.play.memory import Memory
 from simmoe.play.quotas import scope_for
 from simmoe.play.replay import one_of
@@ -55,6 +56,7 @@ class Plan:
     miss: str = "fetch"
     placement: str | None = None  # such as n_cpu_moe=4, popular=50%, popular=50%:first=20%
     prefetch_into: str = "cache"
+    cancel: bool = False  # prefetches that have not started when their event is decided leave the queue of the link
     write_back: bool = False
     page_cache_bytes: int = 0
     device_budgets: tuple[int, ...] = ()  # of each of several devices
@@ -83,13 +85,14 @@ def guesses_of(workload: Workload, plan: Plan) -> Guesses:
         kept = placed(workload, plan)[obj] == LOAD
         event, obj = event[kept], obj[kept]
     ptr = np.concatenate(([0], np.cumsum(np.bincount(event, minlength=requests.n_events))))
-    return Guesses(ptr, obj, plan.prefetch_into == "buffers")
+    return Guesses(ptr, obj, plan.prefetch_into == "buffers", plan.cancel)
 
 
 def asked_of_prefetch(workload: Workload, plan: Plan) -> tuple[ModuleType, Ask]:
     """The plan's prefetcher and what it is told. Raises UserError."""
     value = str(plan.prefetch)
     module = policies.load("prefetch", value)
+    needs_of_prefetch(value)
     text = popularity.text_for("prefetch", value, workload.begun.trace, workload.begun.counted)
     return module, Ask(arguments.given("prefetch", value, module), plan.seed, text)
 
@@ -118,6 +121,12 @@ def check_prefetch(plan: Plan) -> None:
     one_of("prefetch_into", plan.prefetch_into, PREFETCH_INTO)
     if plan.prefetch_into == "buffers" and plan.write_back:
         raise UserError("--prefetch-into buffers with --write-back is not modelled: leave one of them out")
+    for given, option, why in (
+        (plan.write_back, "write-back", "who copies a victim back whose place was never taken"),
+        (plan.page_cache_bytes, "page-cache", "what that memory keeps of loads that never ran"),
+    ):
+        if plan.cancel and given:
+            raise UserError(f"--cancel with --{option} is not modelled, {why}: leave one of them out")
 
 
 class WhenMissing(NamedTuple):

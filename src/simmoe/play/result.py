@@ -24,12 +24,12 @@ from simmoe.play.tokens import kept_by_pass, ps_per_token
 from simmoe.play.workload import Workload
 from simmoe.policies import runtime as runtimes
 from simmoe.simulator.arrays import Ints
-from simmoe.simulator.decide.counts import hit_flags, peak_buffer_bytes
+from simmoe.simulator.decide.counts import hit_flags, peak_buffer_bytes, prefetched
 from simmoe.simulator.decide.missing import LOAD
 from simmoe.simulator.decide.start import COLD
 from simmoe.simulator.decide.warm_up import cold_misses
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
-from simmoe.simulator.nouns.run import Clocks, Counts
+from simmoe.simulator.nouns.run import Clocks, Counts, Prefetched
 from simmoe.simulator.nouns.serving import ServingLog
 from simmoe.simulator.nouns.trace import DECODE, PREFILL
 from simmoe.simulator.version import RESULT_SCHEMA, VERSION
@@ -100,6 +100,12 @@ class Run:
     def buffer_bytes(self) -> int:
         """The most that prefetch buffers hold at once, beside the budget."""
         return peak_buffer_bytes(self.workload.requests, self.decisions, self.guesses, self.workload.model.expert_bytes)
+
+    @cached_property
+    def prefetched(self) -> Prefetched:
+        """What became of the prefetches: useful, late, wasted, cancelled, each a count and bytes."""
+        sizes, trace = self.workload.model.expert_bytes, self.workload.trace
+        return prefetched(self.decisions, self.guesses, trace.n_experts, sizes, self.clocks.fate)
 
     @property
     def hit(self) -> npt.NDArray[np.bool_]:
@@ -208,11 +214,13 @@ class Run:
         where, requests = self.where_ps(), self.requests
         shares = {"devices": self.devices()} if self.plan.device_budgets else {}
         notes = {"notes": self.notes} if self.notes else {}
+        early = {name: asdict(one) for name, one in self.prefetched._asdict().items()}
         emits = {} if self.workload.trace.emitted is None else {"emitted": self.emitted}
         return {
             "schema": RESULT_SCHEMA, "kind": "simulated", "engine": self.engine, "versions": versions(), "scenario": self.scenario(),
             "digest": self.digest, "runtime": runtimes.said(self.workload.runtime), "start": self.start, "cold_misses": self.cold_misses,
             "hits": self.hits, "misses": self.misses, "evictions": self.evictions, "bytes": self.bytes,
+            **({} if self.plan.prefetch is None else {"prefetched": early}),
             "prefill": {**_counted(self.prefill), "hit_rate": self.prefill.hit_rate},
             "decode": {**_counted(self.decode), **emits, "hit_rate": self.decode.hit_rate},
             "tok_s": self.tok_s, "prompt_tok_s": self.prompt_tok_s, "ttft_s": self.ttft_s,
@@ -230,6 +238,8 @@ class Run:
         del plan["device_budgets"], plan["beyond_bytes"]  # they follow from the budget and the placement
         if self.plan.arrivals is None:
             del plan["arrivals"]
+        if not self.plan.cancel:
+            del plan["cancel"]
         plan["eviction"] = eviction_identity(self.plan.eviction)
         plan["scope"] = scope_identity(self.plan.scope)
         plan["miss"] = told_identity("miss", self.plan.miss)

@@ -20,7 +20,7 @@ from simmoe.play.scenario import Scenario
 from simmoe.play.serving import played
 from simmoe.play.workload import Workload
 from simmoe.play.would_fit import told
-from simmoe.simulator.decide.counts import count_by_phase, link_bytes_by_pass
+from simmoe.simulator.decide.counts import count_by_phase, link_bytes_by_pass, moved
 from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.decide.start import COLD
 from simmoe.simulator.decide.tiers import Near, second_tier
@@ -124,15 +124,13 @@ def _finished(
     """Counts, and the laws of every run."""
     trace, requests, costs = workload.trace, workload.requests, workload.costs
     sizes, bound = workload.model.expert_bytes, plan.eviction in BOUNDS
-    carried = carried_passes(costs, costs.sizes)
+    carried, crossed = carried_passes(costs, costs.sizes), moved(decisions, clocks.fate)
     unit_of = None if plan.placement is None or plan.device_budgets else placed(workload, plan)
-    both, prefill, decode = count_by_phase(
-        trace, requests, decisions, guesses, sizes, plan.write_back, unit_of, carried
-    )
+    both, prefill, decode = count_by_phase(trace, requests, crossed, guesses, sizes, plan.write_back, unit_of, carried)
     check(costs, decisions, clocks, both, None if bound else plan.budget_bytes, log)
     check_causes(costs, clocks)
     pass_ps = clocks.end_ps - clocks.start_ps
-    link_bytes = link_bytes_by_pass(trace, requests, decisions, guesses, sizes, carried)
+    link_bytes = link_bytes_by_pass(trace, requests, crossed, guesses, sizes, carried)
     if log is not None:
         each = served(trace, clocks, log)
         check_requests(log, each.finish_ps, clocks)

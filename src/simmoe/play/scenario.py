@@ -234,11 +234,17 @@ class Scenario:
     overlap: bool = option(Switch(), True, group=ENGINE, metavar="on|none", help="none: the same as --timeline serial")
     prefetch: str | None = option(
         Policy(told=True), None, group=POLICY, metavar=NAME, off=True,
-        help="load early: next_layer (the trace's guesses) or whole_layer (default: no)",
+        help="load early: last_token, affinity, expertflow, moe_infinity, recorded=LEAD or next_layer (guesses of the trace), whole_layer, "
+        "pregated=LEAD, the bounds perfect and dial=80%, or a file; docs/policies.md (default: no)",
     )  # fmt: skip
     prefetch_into: str = option(
         Words(_ways_to_prefetch), "cache", group=POLICY, metavar="cache|buffers",
         help="where a guess lands: in the cache (default), or in buffers beside it until it is used",
+    )  # fmt: skip
+    cancel: bool = option(
+        Switch(), False, group=ENGINE, off=True,
+        help="prefetches that have not started when the layer that they are for is decided, and that it does not use, leave the link's "
+        "queue",
     )  # fmt: skip
     miss: str = option(
         Policy(told=True), "fetch", group=POLICY, metavar=NAME,
@@ -338,6 +344,8 @@ class Scenario:
             raise UserError("give --budget (experts only) or --memory (dense weights + KV cache + experts), not both")
         if self.prefetch is None and self.prefetch_into != "cache":
             raise UserError(f"--prefetch-into {self.prefetch_into} says where guesses land: name them with --prefetch")
+        if self.prefetch is None and self.cancel:
+            raise UserError("--cancel says what becomes of prefetches: name who guesses them with --prefetch")
         self._refuse_beside_a_bound()
         self._check_runtime()
         self._check_start()

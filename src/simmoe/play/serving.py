@@ -9,7 +9,9 @@ import numpy as np
 from simmoe import policies
 from simmoe.play import asked
 from simmoe.play.arrivals import arrival_ps
+from simmoe.play.identity import needs_of_prefetch
 from simmoe.play.plan import Plan, asked_of_prefetch, check_prefetch, missing_of, placed, scope_of, told_of_eviction
+from simmoe.play.popularity import source
 from simmoe.play.replay import decide_named
 from simmoe.play.workload import Workload
 from simmoe.policies import arguments
@@ -51,7 +53,8 @@ def played(workload: Workload, plan: Plan, engine: Engine, spans: Spans | None) 
             workload.costs, Serving(trace, arrivals, schedule, most), _decider(workload, plan, missing, player),
             Wants(workload, plan, missing),
             timeline,
-            player.arrays, with_cpu=with_cpu, buffered=plan.prefetch_into == "buffers", write_back=plan.write_back, occupied=occupied,
+            player.arrays, with_cpu=with_cpu, buffered=plan.prefetch_into == "buffers", cancel=plan.cancel, write_back=plan.write_back,
+            occupied=occupied,
         )  # fmt: skip
 
     if not is_bundled(timeline):
@@ -94,8 +97,21 @@ def _refuse(workload: Workload, plan: Plan) -> None:
         raise UserError(
             f"--cold-per-sequence empties the slots when a sequence starts, and under {clock} others run then: leave one of them out"
         )
+    if plan.prefetch is not None:
+        _refuse_other_passes(plan.prefetch, clock)
     if plan.eviction in BOUNDS and plan.prefetch is not None:
         raise UserError(f"the bound {plan.eviction} prefetches nothing; leave --prefetch out, or name a policy")
+
+
+def _refuse_other_passes(prefetch: str, clock: str) -> None:
+    """A prefetcher is asked of each pass alone: which one runs behind it, nobody knows then."""
+    needs = needs_of_prefetch(prefetch)
+    if "passes" in needs or ("passes unless text" in needs and not source(prefetch)):
+        instead = f" or tell it a text, {prefetch}:TRACE" * ("passes" not in needs)
+        raise UserError(
+            f"--prefetch {prefetch} reads other passes than the one that it is asked of, and {clock} forms them while time runs: choose "
+            f"another{instead}"
+        )
 
 
 def _decider(workload: Workload, plan: Plan, missing: Missing, player: Player) -> Decider:
@@ -130,7 +146,7 @@ class Wants:
     """Asks the prefetcher of a plan about one pass after the other."""
 
     def __init__(self, workload: Workload, plan: Plan, missing: Missing) -> None:
-        self.unit_of, self.buffered = missing.unit_of, plan.prefetch_into == "buffers"
+        self.unit_of, self.buffered, self.cancel = missing.unit_of, plan.prefetch_into == "buffers", plan.cancel
         self.prefetch = None if plan.prefetch is None else asked_of_prefetch(workload, plan)
 
     def __call__(self, trace: Trace, requests: Requests) -> Guesses:
@@ -146,4 +162,4 @@ class Wants:
             kept &= self.unit_of[obj] == LOAD
         event, obj = event[kept], obj[kept]
         ptr = np.concatenate(([0], np.cumsum(np.bincount(event, minlength=requests.n_events))))
-        return Guesses(ptr, obj, self.buffered)
+        return Guesses(ptr, obj, self.buffered, self.cancel)

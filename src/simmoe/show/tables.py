@@ -87,7 +87,7 @@ def show_run(run: Run, found: list[Tried], on: str, files: list[str], out: Scree
     for one in run.devices() if run.plan.device_budgets else ():
         parts = ", ".join(f"{name} {nbytes(n)}" for name, n in one["memory_bytes"].items())
         out.print(f"  {one['name']}: {parts}")
-    if line := not_of_the_device(run):
+    for line in filter(None, (not_of_the_device(run), of_prefetches(run))):
         out.print(line)
     if run.requests is not None:
         show_requests(run, run.requests, out)
@@ -122,6 +122,15 @@ def not_of_the_device(run: Run) -> str:
     if of.dropped:
         said.append(f"the miss rule dropped {of.dropped / of.of_device:.1%} of the requests")
     return f"In decode {'; '.join(said)}." if said else ""
+
+
+def of_prefetches(run: Run) -> str:
+    """What became of the prefetches; empty without a prefetcher."""
+    if run.plan.prefetch is None:
+        return ""
+    useful, late, wasted, cancelled = (f"{one.count:,} ({nbytes(one.bytes)})" for one in run.prefetched)
+    withdrawn = f", {cancelled} cancelled before they started" * run.plan.cancel
+    return f"Prefetches: {useful} useful, of which {late} came late; {wasted} wasted{withdrawn}."
 
 
 def started(start: str) -> str:
@@ -190,7 +199,7 @@ def trace_named(workload: Workload) -> str:
 
 def extras(workload: Workload, plan: Plan) -> str:
     """What the plan says beyond a plain cache."""
-    into = " into buffers" * (plan.prefetch_into == "buffers")
+    into = " into buffers" * (plan.prefetch_into == "buffers") + " with cancelling" * plan.cancel
     said = {
         "prefetch": plan.prefetch and plan.prefetch + into,
         "miss": plan.miss if plan.miss != "fetch" else None,
