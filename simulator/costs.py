@@ -283,18 +283,18 @@ def fit_geometry(model: ModelShape, trace: Trace) -> None:
     moe = model.moe_layers
     if trace.n_layers != len(moe):
         raise UserError(
-            f"the trace has {trace.n_layers} MoE layers but the model {model.name} has {len(moe)}; name the model with --model"
+            f"the trace has {trace.n_layers} MoE layers but the model {model.name} has {len(moe)}; name the model of the trace with --model"
         )
     for column, layer in enumerate(moe):
         if model.layers[layer].n_experts != trace.n_experts:
             raise UserError(
                 f"the trace has {trace.n_experts} experts per layer but layer {layer} of the model {model.name} has "
-                f"{model.layers[layer].n_experts}; name the model with --model"
+                f"{model.layers[layer].n_experts}; name the model of the trace with --model"
             )
         if int(trace.layer_index[column]) != layer:
             raise UserError(
                 f"column {column} of the trace is model layer {trace.layer_index[column]} but the MoE layer there of {model.name} is "
-                f"{layer}; name the model with --model"
+                f"{layer}; name the model of the trace with --model"
             )
     if trace.top_k > trace.n_experts:
         raise UserError(f"the trace has top_k {trace.top_k} of {trace.n_experts} experts")

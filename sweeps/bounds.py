@@ -14,11 +14,8 @@ from simmoe.simulator.errors import UserError
 from simmoe.sweeps.space import Space
 
 Bound = tuple[str, str]  # axis and word, such as ("eviction", "belady")
-WHY = {
-    "eviction": "knows the text that it is scored on, which no machine can",
-    "prefetch": "reads the text that it is scored on, which no machine can",
-    "placement": "counts the very text that it is scored on, which no machine can",
-}
+FUTURE = "reads the future of the trace, which no machine can"
+COUNTS = "counts the very text that it is scored on, which no machine can"
 INSTEAD = {"eviction": "lru", "prefetch": "last_token", "placement": "popular=50%:first=20%"}
 
 
@@ -42,15 +39,25 @@ def _left(axis: str, words: Sequence[str], bounds: tuple[Bound, ...]) -> Sequenc
     left = tuple(word for word in words if word not in mine)
     if not left:
         raise UserError(
-            f"{axis} {', '.join(mine)} of the space {WHY[axis]}: a bound and no policy; name a policy beside it, such as "
+            f"{axis} {', '.join(mine)} of the space {why(axis, mine[0])}: a bound and no policy; name a policy beside it, such as "
             f"{INSTEAD[axis]}"
         )
     return left
 
 
 def reads_ahead(eviction: str) -> bool:
-    needs = getattr(policies.load("eviction", eviction), "NEEDS", ())
-    return "next_use" in needs or ("popularity" in needs and not source(eviction))
+    return "next_use" in _needs(eviction) or ("popularity" in _needs(eviction) and not source(eviction))
+
+
+def _needs(eviction: str) -> Sequence[str]:
+    needs: Sequence[str] = getattr(policies.load("eviction", eviction), "NEEDS", ())
+    return needs
+
+
+def why(axis: str, word: str) -> str:
+    """What no machine can do."""
+    counts = axis == "placement" or (axis == "eviction" and "next_use" not in _needs(word))
+    return COUNTS if counts else FUTURE
 
 
 def foresees_all(prefetch: str) -> bool:
@@ -59,6 +66,8 @@ def foresees_all(prefetch: str) -> bool:
 
 def said(bounds: tuple[Bound, ...]) -> str:
     """Which bounds there are, and why each is one."""
-    words = {axis: ", ".join(word for one, word in bounds if one == axis) for axis in dict(bounds)}
-    of_less = " (a budget in percent is of what that leaves to the device)" * ("placement" in words)
-    return "; ".join(f"{mine} {WHY[axis]}" for axis, mine in words.items()) + of_less
+    words: dict[tuple[str, str], list[str]] = {}
+    for axis, word in bounds:
+        words.setdefault((axis, why(axis, word)), []).append(word)
+    of_less = " (a budget in percent is of what that leaves to the device)" * ("placement" in dict(bounds))
+    return "; ".join(f"{', '.join(mine)} {reason}" for (_, reason), mine in words.items()) + of_less

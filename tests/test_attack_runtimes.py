@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
+from simmoe import load_hardware
 from simmoe.cli.main import main
+from simmoe.play.plan_parts import parts_for
+from simmoe.workloads.models.formats import files_of
 
 MODEL = ("--model", "qwen3-30b-a3b", "--format", "Q4_K_M", "--prompt", "64", "--generate", "2")
 BOX = ("--gpu", "rtx_3060", "--host", "ddr4_3200_2ch")
@@ -227,3 +231,127 @@ def test_fault_less_than_no_kernels(refused, tmp_path, kernels, said):
     file = tmp_path / "few.yaml"
     file.write_text(f"extends: llama_cpp_cuda\nname: few\nkernels: {{{kernels}}}\n")
     assert said in refused("runtime", "show", str(file))
+
+
+@pytest.mark.parametrize(
+    ("runtime", "format", "flags"),
+    [("ktransformers", "Q4_K_M", "--kt-num-gpu-experts 32"), ("vllm", "awq", "--cpu-offload-gb 4")],
+)
+def test_fault_explain_plays_the_flags_that_run_plays(played, runtime, format, flags):
+    """They depend on the model's layers: explain refused them as not simulated, though plan prints them."""
+    words = (*BOX, "--model", "qwen3-30b-a3b", "--format", format, "--runtime", runtime, "--flags", flags)
+    run = played("run", *words, "--prompt", "0", "--generate", "16", "--eviction", "everything")
+    (row,) = played("explain", "tok_s=20 generate=16", *words)["rows"]
+    assert row["simulated_tok_s"] == pytest.approx(run["tok_s"], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "flags"),
+    [
+        ("ktransformers", "--kt-num-gpu-experts"),
+        ("vllm", "--cpu-offload-gb"),
+        ("llama_cpp_cuda", "-ncmoe"),
+        ("sglang", ""),
+    ],
+)
+def test_fault_explain_names_flags_of_the_engine_that_was_measured(capsys, runtime, flags):
+    assert (
+        main(["explain", "tok_s=20", *BOX, "--model", "qwen3-30b-a3b", "--format", "fp16", "--runtime", runtime]) == 0
+    )
+    said = " ".join(capsys.readouterr().out.split())
+    assert "the model does not fit" in said
+    assert (f"such as --flags '{flags}" in said) if flags else ("such as" not in said)
+
+
+def test_fault_what_would_hold_the_experts_is_in_the_words_of_the_engine(refused, played):
+    """It said --placement n_cpu_moe=N, which sglang and mlx refuse, and which KTransformers does not have."""
+    words = ("run", *BOX, "--model", "qwen3-30b-a3b", "--format", "Q4_K_M", "--prompt", "16", "--generate", "2")
+    said = refused(*words, "--runtime", "sglang")
+    assert "n_cpu_moe" not in said and "choose a smaller --format" in said
+    found = re.search(r"--flags '(--kt-num-gpu-experts (\d+))'", refused(*words, "--runtime", "ktransformers"))
+    assert found
+    played(*words, "--runtime", "ktransformers", "--flags", found[1])
+    refused(*words, "--runtime", "ktransformers", "--flags", f"--kt-num-gpu-experts {int(found[2]) + 1}")
+
+
+def test_fault_a_line_for_sglang_has_a_cache_format_that_it_takes(played):
+    """Its --kv-cache-dtype takes fp8_e4m3 and fp8_e5m2; plan printed fp8."""
+    words = (
+        "glm-4.5-air",
+        "--format",
+        "Q4_K_M",
+        "--gpu",
+        "rtx_3060",
+        "--host",
+        "ddr5_4800_8ch",
+        "--runtime",
+        "ktransformers",
+    )
+    lines = [one["command"] for one in played("plan", *words, "--context", "2048")["best"]]
+    cached = [line for line in lines if "--kv-cache-dtype" in line]
+    assert cached and all("--kv-cache-dtype fp8_e4m3 " in line for line in cached)
+
+
+def test_fault_plan_tells_that_the_constants_are_of_another_maker(capsys, played):
+    words = ("plan", "oracle-moe-2x4", "--hw", "m1", "--runtime", "ktransformers", "--context", "512")
+    note = "ktransformers has the constants of nvidia devices, and this one is of apple: llama_cpp_metal is usual there"
+    assert played(*words)["notes"] == [note]
+    assert main([*words]) == 0
+    assert note in " ".join(capsys.readouterr().out.split())
+    assert played("plan", "oracle-moe-2x4", "--hw", "m1", "--context", "512")["notes"] == []
+
+
+def test_fault_a_part_whose_cpu_has_other_instructions_says_so():
+    """More memory channels made prompts 70 % slower without a word: the CPU beside them has no AMX."""
+    there = {
+        part.machine: part.what for part in parts_for("rtx_3090+ddr5_4800_8ch", load_hardware("rtx_3090+ddr5_4800_8ch"))
+    }
+    assert (
+        there["rtx_3090+ddr5_4800_12ch"]
+        == "12 channels of DDR5-4800 in place of 8, whose CPU has AVX512 in place of AMX"
+    )
+    same = {
+        part.machine: part.what for part in parts_for("rtx_3090+ddr4_3200_2ch", load_hardware("rtx_3090+ddr4_3200_2ch"))
+    }
+    assert same["rtx_3090+ddr4_3200_4ch"] == "4 channels of DDR4-3200 in place of 2"
+
+
+@pytest.mark.parametrize(
+    ("runtime", "model", "hw", "format", "kind"),
+    [("llama_cpp_cuda", "glm-4.5-air", "jetson_orin", "Q4_K_M", "gguf"), ("sglang", "qwen3-30b-a3b", "rtx_3090", "fp8", "safetensors"),
+     ("vllm", "glm-4.5-air", "jetson_orin", "fp8", "safetensors")],
+)  # fmt: skip
+def test_fault_what_would_fit_is_a_format_that_the_engine_reads(refused, runtime, model, hw, format, kind):
+    said = refused("plan", model, "--hw", hw, "--format", format, "--runtime", runtime)
+    found = re.search(r"--format (\w+)", said)
+    assert found and kind in files_of(found[1])
+
+
+def test_files_of_a_format():
+    assert [files_of(one) for one in ("bf16", "Q4_K_M", "q8_0", "awq", "nvfp4", "NVFP4_GGUF")] == [
+        ("gguf", "safetensors"), ("gguf",), ("gguf",), ("safetensors",), ("safetensors",), ("gguf",),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["first=20%", "oracle"])
+@pytest.mark.parametrize("rule", ["cpu", "fetch", "balanced"])
+def test_fault_a_miss_rule_counts_no_text(refused, rule, text):
+    """What stood behind the colon was dropped, and the rows that it named were not played."""
+    said = refused("run", *BOX, "--trace", "oracle", "--budget", "25%", "--miss", f"{rule}:{text}")
+    assert said == f"simmoe: --miss {rule}:{text}: {rule}.py counts no use of experts; leave :{text} out"
+
+
+def test_fault_threads_of_no_cpu_are_named(capsys):
+    """--batch-threads stood nowhere in the output."""
+    words = ["--model", "oracle-moe-2x4", "--prompt", "16", "--generate", "2"]
+    assert main(["run", "--hw", "m3_max", *words, "--runtime", "mlx", "--batch-threads", "4"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "No time depends on --batch-threads 4: m3_max states no CPU beside the device" in said
+    assert main(["run", *BOX, *words, "--runtime", "llama_cpp_cuda", "--flags", "-t 2 -tb 4"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "llama_cpp_cuda, 2 threads, 4 threads in large passes" in said and "No time depends" not in said
+
+
+def test_fault_an_engine_of_the_cpu_beside_a_gpu_is_told_so(refused):
+    said = refused("run", *BOX, *MODEL, "--runtime", "llama_cpp_cpu")
+    assert "n_cpu_moe" not in said and "computes on the CPU alone; name a machine without a GPU" in said

@@ -133,7 +133,7 @@ def run(tmp_path, capsys):
 def test_geometry_and_options(run, tmp_path):
     run("unknown model 'test'")
     run(
-        r"the trace has 2 MoE layers but the model mixtral-8x7b has 32; name the model with --model",
+        r"the trace has 2 MoE layers but the model mixtral-8x7b has 32; name the model of the trace with --model",
         "--model",
         "mixtral-8x7b",
     )

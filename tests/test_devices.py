@@ -87,6 +87,7 @@ def played(case: Case, layout: Layout, engine: str, start: str = "cold"):
     """(clocks, workload laid out, guesses, decisions) of one engine, every law checked."""
     requests = requests_of(case.trace)
     work = SimpleNamespace(hw=case.hw, model=case.model, trace=case.trace, graphs=False, requests=requests)
+    work.begun, work.counted = work, None
     budgets = (case.budget_bytes,) * layout.devices
     plan = Plan(
         sum(budgets), case.eviction, seed=case.seed, write_back=case.write_back, device_budgets=budgets, start=start
@@ -479,6 +480,7 @@ def lowered() -> Ops:
     case = Case(hw, model, trace, 2, timeline="distributed")
     _, laid, guesses, decisions = played(case, layout, "plain")
     work = SimpleNamespace(hw=hw, model=model, trace=trace, graphs=False, requests=requests_of(trace))
+    work.begun, work.counted = work, None
     plan = Plan(4, device_budgets=(2, 2))
     loads = devices.decided(work, layout, plan, guesses_of(case, 4), named("plain"))[-1]
     fixed, tables = tables_of(laid.costs, laid.requests)

@@ -18,6 +18,14 @@ _ALONE = (
     *("sglang.benchmark.one_batch", "sglang.benchmark.one_batch_server", "sglang.bench_serving"),
 )
 PROGRAMS = {"sglang": frozenset({"serve"}), **dict.fromkeys(_ALONE, frozenset[str]())}
+
+
+def _cache_format(keys: str | None, values: str | None) -> list[str] | None:
+    """Its argument parser knows no plain fp8."""
+    words = cache_format(keys, values)
+    return ["fp8_e4m3"] if words == ["fp8"] else words
+
+
 EXPERTS = (
     Setting("--kt-num-gpu-experts --gpu-experts", "gpu_experts", count(0), said),
     Setting("--kt-cpuinfer --cpu-threads --cpu-infer", "threads", count(), said),
@@ -35,7 +43,7 @@ SETTINGS = (
     Setting("--chunked-prefill-size", "microbatch", human_count, said),
     Setting("--max-prefill-tokens", "batch", human_count, said),
     Setting("--mem-fraction-static", "gpu_memory_share", share, said),
-    Setting("--kv-cache-dtype", "k_format v_format", cache_formats, cache_format),
+    Setting("--kv-cache-dtype", "k_format v_format", cache_formats, _cache_format),
     Setting("--tp-size --tensor-parallel-size --tp", "tensor_parallel", count(), said),
     Setting("--pp-size --pipeline-parallel-size --pp", "pipeline_parallel", count(), said),
     Setting("--dp-size --data-parallel-size --dp", "data_parallel", count(), said),

@@ -71,6 +71,16 @@ ONE_SIZE: dict[str, Format] = {
 }  # fmt: skip
 FORMATS: dict[str, Format | Mix] = {**ONE_SIZE, **dict.fromkeys(mixes.MIXES, Mix())}
 
+GGUF, SAFETENSORS = "gguf", "safetensors"
+
+
+def files_of(name: str) -> tuple[str, ...]:
+    """Kinds of files that hold weights in a format."""
+    if name in ("fp32", "fp16", "bf16"):
+        return (GGUF, SAFETENSORS)
+    return (GGUF,) if isinstance(FORMATS[name], Mix) or FORMATS[name].source.startswith("ggml") else (SAFETENSORS,)
+
+
 # KV cache: bytes of one element
 KV_FORMATS: dict[str, Fraction] = {
     "f32": Fraction(4), "f16": Fraction(2), "bf16": Fraction(2), "fp8": Fraction(1),

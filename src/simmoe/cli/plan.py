@@ -44,6 +44,7 @@ def plan(a: argparse.Namespace) -> None:
     """simmoe plan"""
     from simmoe.cli.common import print_json
     from simmoe.play.calling import scenario_of
+    from simmoe.play.cautions import of_machine
     from simmoe.play.plan_gains import gains
     from simmoe.play.plan_search import GOALS, Search
     from simmoe.play.usual_runtime import usual_runtime
@@ -62,7 +63,9 @@ def plan(a: argparse.Namespace) -> None:
     search = Search(scenario, a.goal, context)
     best = search.best()
     choices = [search.choice(one) for one in best]
-    found = show.Found(search, scenario, choices, gains(search, scenario, best[0]), search.space.fitted(best[0]))
+    run = search.played(best[0], decode=True)
+    notes = of_machine(run.workload, run.plan)
+    found = show.Found(search, scenario, choices, gains(search, scenario, best[0]), search.space.fitted(best[0]), notes)
     if a.json:
         print_json(show.to_json(found))
         return

@@ -8,15 +8,15 @@ from typing import Any
 from simmoe import hardware_profiles
 from simmoe.explain.rows import BOTH, DECODE, PROMPT, Row
 from simmoe.play.confidence import around
-from simmoe.play.flagged import options_of, pass_tokens
+from simmoe.play.flagged import of_layers, options_of, pass_tokens
 from simmoe.play.result import Run
 from simmoe.play.run import play
 from simmoe.play.scenario import Scenario
-from simmoe.policies.flags import Flags, blocks
+from simmoe.policies.flags import Flags
 from simmoe.policies.runtime import LEAVES
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Hardware
-from simmoe.simulator.nouns.model import Layer, ModelShape
+from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.nouns.runtime import Runtime
 from simmoe.workloads import models
 
@@ -110,15 +110,15 @@ def filled(flags: Flags, said: Flags | None) -> Flags:
 
 def _options(base: Scenario, flags: Flags) -> dict[str, Any]:
     bare = replace(flags, **{name: getattr(Flags(flags.engine), name) for name in OWN if name != "engine"})
-    options = dict(options_of(blocks.without_overrides(bare, _layers(base))))
+    bare, of_model = of_layers(bare, base.engine_of_runtime(), lambda: _shape(base))
+    options = {**options_of(bare), **of_model}
     if flags.parallel not in (None, 1):
         raise UserError("several sequences at once are not explained yet")
     return options
 
 
-def _layers(base: Scenario) -> tuple[Layer, ...]:
-    shape = base.model if isinstance(base.model, ModelShape) else models.load(str(base.model), base.format)
-    return shape.layers
+def _shape(base: Scenario) -> ModelShape:
+    return base.model if isinstance(base.model, ModelShape) else models.load(str(base.model), base.format)
 
 
 def _played(base: Scenario, options: dict[str, Any], flags: Flags, phase: str) -> Run:

@@ -37,7 +37,7 @@ def cautions(workload: Workload, plan: Plan) -> list[str]:
     return [
         *workload.text.notes, *_of_trace(workload), *model, *foresight(workload, plan), *_counts_other_experts(workload, plan),
         *_changes_output(workload, plan), *_leaves_none(workload, plan), *_asks_for_more(workload, plan), *_does_not_fit(workload, plan),
-        *_prompts_on_the_cpu(workload, plan), *_no_clock(workload), *_full_page_cache(workload, plan),
+        *_prompts_on_the_cpu(workload, plan), *_idle_threads(workload), *_no_clock(workload), *_full_page_cache(workload, plan),
         *_pinned(workload, plan), *_withdraws(plan), *of_machine(workload, plan),
     ]  # fmt: skip
 
@@ -54,6 +54,15 @@ def _of_another_maker(workload: Workload) -> list[str]:
         return []
     said = f"{runtime.name} has the constants of {runtime.maker} devices, and this one is of {made}"
     return [f"{said}: {usual_runtime(workload.hw)} is usual there"]
+
+
+def _idle_threads(workload: Workload) -> list[str]:
+    """Threads of a CPU that the machine does not have."""
+    said = {"--threads": workload.threads, "--batch-threads": workload.batch_threads}
+    named = " and ".join(f"{flag} {number}" for flag, number in said.items() if number)
+    if not named or workload.hw.cpu is not None or workload.hw.device.name == "cpu":
+        return []
+    return [f"No time depends on {named}: {workload.hw.name} states no CPU beside the device"]
 
 
 def of_machine(workload: Workload, plan: Plan) -> list[str]:

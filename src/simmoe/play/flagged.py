@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from simmoe.policies.flags import blocks
 from simmoe.simulator.errors import UserError
 
 if TYPE_CHECKING:
     from simmoe.policies.flags import Flags
     from simmoe.simulator.nouns.model import Layer, ModelShape
+    from simmoe.simulator.nouns.runtime import Runtime
 
 SAME = (
     "model",
@@ -61,6 +63,15 @@ def options_of(flags: Flags) -> dict[str, Any]:
     if flags.parallel not in (None, 1):
         found["batch"] = flags.parallel
     return found
+
+
+def of_layers(flags: Flags, engine: Runtime, model: Callable[[], ModelShape]) -> tuple[Flags, dict[str, Any]]:
+    """The flags without what depends on the model's layers, and options that say that; `model` is asked only where it does."""
+    if flags.cpu_offload_bytes and engine.only_stores:
+        flags = stored(flags, model())
+    if flags.tensor_overrides:
+        flags = blocks.without_overrides(flags, model().layers)
+    return (flags, {}) if flags.gpu_experts is None else placed_experts(flags, model())
 
 
 def stored(flags: Flags, model: ModelShape) -> Flags:

@@ -20,6 +20,7 @@ from simmoe.policies import arguments
 from simmoe.policies.prefetch import Ask
 from simmoe.simulator.arrays import Flags, Ints
 from simmoe.simulator.decide import policy_file
+from simmoe.simulator.decide.blame import name_of
 from simmoe.simulator.decide.decisions import BOUNDS, SCOPES, left_to_device, no_guesses
 from simmoe.simulator.decide.fitted import Fitted
 from simmoe.simulator.decide.hooks import Told
@@ -33,6 +34,7 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.link_time import load_ps
 from simmoe.simulator.naming import named
 from simmoe.simulator.nouns.decisions import Guesses
+from simmoe.simulator.runtime_figures import CPU
 from simmoe.simulator.units import nbytes
 
 if TYPE_CHECKING:
@@ -143,6 +145,8 @@ def missing_of(workload: Workload, plan: Plan) -> WhenMissing:
     """Raises UserError where the machine states no CPU though the plan needs one."""
     module, costs = policies.load("miss", plan.miss), workload.costs
     told = arguments.as_whole(arguments.given("miss", plan.miss, module))
+    if text := popularity.source(plan.miss):
+        raise UserError(f"--miss {plan.miss}: {name_of(module)} counts no use of experts; leave :{text} out")
     loads_all = policy_file.does_nothing(module, SERVE)
     rule = None if loads_all else priced(module, costs, workload.requests, told)
     tier = None
@@ -217,16 +221,27 @@ def refuse_streaming(workload: Workload, plan: Plan) -> None:
     streams = memory.left_bytes - plan.budget_bytes
     if streams <= 0:
         return
-    least = memory.least_blocks(min(plan.budget_bytes, memory.room_bytes))
-    way = (
-        "no N of --placement n_cpu_moe=N fits"
-        if least is None
-        else f"the least N that fits is --placement n_cpu_moe={least}"
-    )
+    way = _way_to_hold(workload, memory, min(plan.budget_bytes, memory.room_bytes))
     raise UserError(
         f"{runtime.name} loads no experts while it runs, and {nbytes(streams)} of those left to the device are not resident beside "
         f"{memory.rest} of {nbytes(memory.usable_bytes)}: {way}"
     )
+
+
+def _way_to_hold(workload: Workload, memory: Memory, room_bytes: int) -> str:
+    """What makes all experts resident that are left to the device, in the words of the engine. room_bytes: for these experts."""
+    runtime, model = workload.runtime, workload.model
+    if runtime is not None and runtime.device == CPU:
+        return "it computes on the CPU alone; name a machine without a GPU, such as a --host without --gpu"
+    if runtime is not None and runtime.of("cpu.memory") is None and not runtime.only_stores:
+        return "it computes nothing on the CPU either; choose a smaller --format, or a device with more memory"
+    if runtime is not None and runtime.engine == "ktransformers":
+        most = max(room_bytes, 0) * max(layer.n_experts for layer in model.layers) // model.all_expert_bytes
+        return f"the most that fit of each layer are --flags '--kt-num-gpu-experts {most}'"
+    least = memory.least_blocks(room_bytes)
+    if least is None:
+        return "no N of --placement n_cpu_moe=N fits"
+    return f"the least N that fits is --placement n_cpu_moe={least}"
 
 
 def cached(workload: Workload, plan: Plan) -> Ints:

@@ -15,7 +15,7 @@ from simmoe.simulator.errors import DoesNotFit, UserError
 from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.units import nbytes
 from simmoe.workloads import models
-from simmoe.workloads.models.formats import FORMATS
+from simmoe.workloads.models.formats import FORMATS, files_of
 
 
 def nothing_fits(space: Space, name: str) -> DoesNotFit:
@@ -61,9 +61,9 @@ def _ways(space: Space, name: str) -> Iterator[str]:
 
 
 def _format(space: Space, name: str) -> str:
-    """That of the most bytes that fits; empty where none does, or the model is a file of one format."""
+    """That of the most bytes that fits, of those that the engine reads; empty where none does, or the model is a file of one format."""
     found = list[ModelShape]()
-    for format in FORMATS:
+    for format in (one for one in FORMATS if set(files_of(one)) & set(space.files)):
         with suppress(UserError):
             found.append(models.load(name, format))
     for model in sorted(found, key=lambda one: -one.dense_bytes - one.all_expert_bytes):

@@ -71,10 +71,16 @@ def _hosts(name: str) -> Iterator[tuple[str, str]]:
     faster = sorted((k, r) for k, r, c in others if c == channels and (k, r) > (kind, rate))
     if wider:
         found = (kind, wider[0][2], wider[0][0])
-        yield f"{found[2]} channels of {_memory(found)} in place of {channels}", _host(found)
+        yield f"{found[2]} channels of {_memory(found)} in place of {channels}{_cpu(found, name)}", _host(found)
     if faster:
         found = (*faster[0], channels)
-        yield f"{_memory(found)} in place of {_memory((kind, rate, channels))}", _host(found)
+        yield f"{_memory(found)} in place of {_memory((kind, rate, channels))}{_cpu(found, name)}", _host(found)
+
+
+def _cpu(found: tuple[str, int, int], mine: str) -> str:
+    """That its CPU computes with other instructions, which changes prompts; empty where it does not."""
+    there, here = (host.load(one)[0]["is"]["instructions"] for one in (_host(found), mine))
+    return "" if there == here else f", whose CPU has {there.upper()} in place of {here.upper()}"
 
 
 def _memory(host: tuple[str, int, int]) -> str:

@@ -365,17 +365,11 @@ class Scenario:
             raise UserError("--flags are an engine's own: name it, such as --runtime llama_cpp_cuda")
         from simmoe.play import flagged
         from simmoe.policies import flags
-        from simmoe.policies.flags import blocks
 
         engine, now = self.engine_of_runtime(), {name: getattr(self, name) for name in OPTIONS}
         said = flags.read(engine.engine, self.flags)
-        if said.cpu_offload_bytes and engine.only_stores:
-            said = flagged.stored(said, self._shape(said.model))
-        if said.tensor_overrides:
-            said = blocks.without_overrides(said, self._shape(said.model).layers)
-        of_model: dict[str, Any] = {}
-        if said.gpu_experts is not None:
-            said, of_model = flagged.placed_experts(said, self._shape(said.model))
+        name = said.model
+        said, of_model = flagged.of_layers(said, engine, lambda: self._shape(name))
         defaults = {name: o.default for name, o in OPTIONS.items()}
         for name, value in flagged.merged(now, defaults, said, of_model).items():
             object.__setattr__(self, name, OPTIONS[name].checked(value))

@@ -21,6 +21,9 @@ from simmoe.show.screen import Screen
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.units import nbytes
 
+FLAGS = {  # that make an engine keep a part of the model off the device
+    "llama.cpp": "-ncmoe 24", "ik_llama.cpp": "-ncmoe 24", "vllm": "--cpu-offload-gb 8", "ktransformers": "--kt-num-gpu-experts 8",
+}  # fmt: skip
 FAR = 0.05  # a parameter count that differs more is another model's
 COLUMNS = (
     Column("line"),
@@ -81,9 +84,11 @@ def _does_not_fit(one: Expected) -> list[str]:
         or not (short := memory.short_by(memory.left_bytes))
     ):
         return []
+    example = FLAGS.get(run.workload.runtime.engine)
+    such = f", such as --flags '{example}'," if example else ""
     said = (
         f"Line {one.row.line}: the model does not fit on the device with these flags, {nbytes(short)} are missing; name those of the "
-        "measurement, such as --flags '-ncmoe 24', before what is fitted is believed."
+        f"measurement{such} before what is fitted is believed."
     )
     return [said]
 

@@ -41,6 +41,7 @@ class Found:
     choices: list[Choice]  # best first
     gains: list[Gain]
     fit: Fit | None  # of llama-fit-params, beside the first
+    notes: list[str]  # what to know about the machine and the engine
 
 
 def show_plan(found: Found, out: Screen) -> None:
@@ -52,6 +53,8 @@ def show_plan(found: Found, out: Screen) -> None:
         f"the engine's ranges and what its laws leave.{_host(search)}",
         lead="Simulated: ",
     )
+    for text in found.notes:
+        out.print(text)
     out.table(Grid(COLUMNS, tuple(_row(i + 1, one) for i, one in enumerate(found.choices))))
     tied = search.ties([one.setup for one in found.choices])
     if tied > 1:
@@ -152,7 +155,7 @@ def to_json(found: Found) -> dict[str, Any]:
         "gains": [
             {"what": one.what, "hardware": one.part or None, "decode": one.decode, "prompt": one.prompt} for one in found.gains
         ],
-        "llama_fit_params": None if found.fit is None else {"line": found.fit.line, "cpu_blocks": found.fit.blocks},
+        "notes": found.notes, "llama_fit_params": None if found.fit is None else {"line": found.fit.line, "cpu_blocks": found.fit.blocks},
     }  # fmt: skip
 
 

@@ -186,6 +186,7 @@ def of_runtime(workload: Workload) -> str:
         low, high = (f"{share:.0%}" for share in runtimes.ENGINES_REACH)
         return f"Ideal runtime: real engines decode at {low} to {high} of such speeds; --runtime NAME times one (simmoe runtime list)"
     threads = f", {workload.threads} threads" if workload.threads else ""
+    threads += f", {workload.batch_threads} threads in large passes" if workload.batch_threads else ""
     return f"Runtime {runtime.name}{threads}: constants of builds {runtime.builds} (simmoe runtime show {runtime.name})"
 
 
