@@ -55,7 +55,8 @@ def tables_of(costs: Costs, requests: Requests) -> tuple[Fixed, Tables]:
     made = _tables.setdefault(costs, {})
     key = (requests.widest, requests.most_slots)
     if key not in made:
-        made[key] = tables_for(costs, *key, sorted({costs.law(size) for size in costs.sizes}))
+        laws = [0] if costs.laws == 1 else sorted({costs.law(size) for size in costs.sizes})
+        made[key] = tables_for(costs, *key, laws)
     return made[key]
 
 
