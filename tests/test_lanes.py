@@ -21,7 +21,7 @@ from simmoe.sweeps.search import sweep
 from simmoe.workloads.format.trace import first_tokens, names
 
 pytestmark = pytest.mark.skipif("oracle" not in names(), reason="the bundled traces are not made yet")
-TOKENS = 160  # a prompt of 64, and decode passes
+TOKENS = 96  # a prompt of 64, and decode passes
 MACHINES: tuple[dict[str, Any], ...] = (
     {"hw": "a100"},
     {"hw": "a100", "set": ["link.bandwidth=3GB/s"]},
@@ -46,7 +46,7 @@ PLANS: dict[str, tuple[Any, ...]] = {
     "budget": ("20%", "50%", "100%"), "eviction": ("lru", "lfu", "belady", "random", "nothing"), "scope": ("global", "layer"),
     "miss": ("fetch", "cpu", "idle_cheaper", "balanced"), "placement": (None, "n_cpu_moe=3", "popular=50%"),
     "prefetch": (None, "next_layer"), "prefetch_into": ("cache", "buffers"), "page_cache": (0, "500MB"),
-    "write_back": (False, True), "cold_per_sequence": (False, True), "start": ("auto", "cold"), "warm_up": (None, 16),
+    "write_back": (False, True), "cold_per_sequence": (False, True), "start": ("auto", "cold"), "warm_up": (None, 64),
     "timeline": ("overlapped", "serial"), "seed": (0, 1),
 }  # fmt: skip
 
@@ -76,7 +76,28 @@ def plans(draw: Any) -> dict[str, Any]:
     return {"budget": "20%"} | {name: draw(st.sampled_from(PLANS[name])) for name in chosen}
 
 
-@given(st.lists(plans(), min_size=1, max_size=2), st.lists(st.sampled_from(MACHINES), min_size=2, max_size=4))
+TOGETHER: tuple[dict[str, Any], ...] = (
+    {"page_cache": "500MB", "warm_up": 64}, {"page_cache": "500MB", "miss": "idle_cheaper"}, {"prefetch": "next_layer", "warm_up": 64},
+    {"prefetch": "next_layer", "prefetch_into": "buffers"}, {"placement": "popular=50%", "miss": "balanced"},
+ {"placement": "popular=50%:first=20%"}, {"placement": "popular=50%:first=40%"},
+)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_lanes_of_all_plans_are_single_runs(trace):
+    """Each option at each of its values, in one place: what is kept of one plan must not be taken for another."""
+    plans = [{}, *({name: value} for name, values in PLANS.items() for value in values[1:]), *TOGETHER]
+    lanes, ran = Lanes(), 0
+    for plan in plans:
+        for machine in MACHINES:
+            options = {"trace": trace, "budget": "20%", **plan, **machine}
+            alone = played(options, None)
+            assert said(played(options, lanes)) == said(alone), options
+            ran += isinstance(alone, Run)
+    assert ran > len(plans) * len(MACHINES) // 2
+
+
+@given(st.lists(plans(), min_size=2, max_size=2), st.lists(st.sampled_from(MACHINES), min_size=2, max_size=3))
 def test_a_lane_is_its_single_run(trace, several, machines):
     lanes = Lanes()
     for plan in several:
@@ -100,6 +121,15 @@ def test_a_rule_that_weighs_link_and_cpu_decides_for_each(trace, number, alike):
         played({"trace": trace, "budget": "20%", "miss": "idle_cheaper", **MACHINES[n]}, lanes) for n in (0, number)
     )
     assert (one.decided is other.decided) == alike  # type: ignore[union-attr]
+
+
+def test_what_an_engine_carries_over_the_link_is_counted_for_each():
+    lanes, runs = Lanes(), []
+    for carries in (True, False):
+        options = {"model": "oracle-moe-9x24", "prompt": 2048, "generate": 2, **MACHINES[-2], "op_offload": carries}
+        runs.append(played(options, lanes))
+        assert said(runs[-1]) == said(played(options, None))
+    assert runs[0].decided is runs[1].decided and runs[0].counts.carried > runs[1].counts.carried == 0  # type: ignore[union-attr]
 
 
 def test_equal_rows_that_were_cut_apart_are_gathered_once():

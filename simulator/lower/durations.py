@@ -151,7 +151,8 @@ def on_cpu(
     each = requests.event_layer, np.where(carried, 0, experts), np.where(carried, 0, slots)
     shape = [int(one.max(initial=0)) + 1 for one in each]
     few, alike = distinct(np.ravel_multi_index(each, shape))  # of many events few differ
-    asked = list(zip(*(one.tolist() for one in np.unravel_index(few, shape))))
+    layer, read, computed = (one.tolist() for one in np.unravel_index(few, shape))
+    asked = list(zip(layer, read, computed))
     ps, slow_ps = (
         np.array([cpu.ps(*one, rate) if one[1] else 0 for one in asked])[alike]
         for rate in (cpu.rate, cpu.beside_loads if costs.contended else cpu.rate)

@@ -62,8 +62,14 @@ class Lanes:
 
 def _same_text(one: Workload, other: Workload) -> bool:
     """Whether the same is played and counted, read by the same caches."""
-    heads = [mine.begun.counted and mine.begun.counted.head for mine in (one, other)]
-    return _same_rows(one.trace, other.trace) and _same_rows(*heads) and one.costs.spans == other.costs.spans
+    same = _same_rows(one.trace, other.trace) and _same_rows(_counted(one), _counted(other))
+    return same and one.costs.spans == other.costs.spans
+
+
+def _counted(workload: Workload) -> Trace | None:
+    """The first rows, where a policy counts them and they are not played."""
+    counted = workload.begun.counted
+    return None if counted is None else counted.head
 
 
 def _same_rows(one: Trace | None, other: Trace | None) -> bool:
