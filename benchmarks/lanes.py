@@ -24,7 +24,7 @@ from simmoe.simulator.nouns.hardware import Hardware
 from tests import real_traces
 from tests.scenarios import shape_for
 
-ROUNDS, SHARE = 5, 4  # of the experts, one in so many is resident
+ROUNDS, SHARE = 3, 4  # of the experts, one in so many is resident
 REAL = ("qwen3_30b_general", "dsv2lite_intent", "gptoss20b_gpqa", "gptoss20b_mmlupro", "phone_gemma4_26b")
 PLANS: dict[str, dict[str, Any]] = {
     "lru": {}, "lru by layer": {"scope": "layer"}, "miss cpu": {"miss": "cpu"}, "next_layer": {"prefetch": "next_layer"},
