@@ -25,6 +25,17 @@ def ints(values: Any) -> Ints:
         return np.array(values, object)
 
 
+def distinct(numbers: Ints) -> tuple[Ints, Ints]:
+    """The distinct ones of whole numbers from 0 on, rising, and which of them each is."""
+    most = int(numbers.max(initial=0)) + 1
+    if most > 4 * len(numbers):  # else a table of all that could be is faster than sorting
+        found, place = np.unique(numbers, return_inverse=True)
+        return found, place.reshape(-1)
+    there = np.zeros(most, bool)
+    there[numbers] = True
+    return np.flatnonzero(there), (np.cumsum(there) - 1)[numbers]
+
+
 def blocks(ptr: Ints, most: int) -> Iterator[tuple[int, int]]:
     """(begin, end) of stretches of what `ptr` points from: the longest that point to at most so many items, but of one at least."""
     begin, n = 0, len(ptr) - 1

@@ -7,6 +7,7 @@ added to both its work and its FLOP time, so that the clocks know one rule: laun
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import chain
@@ -91,6 +92,7 @@ class Costs:
         self._chains: dict[PassSize, list[Chain]] = {}
         self._experts: dict[tuple[int, int, int, int], Chain] = {}
         self._shared: dict[tuple[int, int], Chain] = {}
+        self._all_shared: dict[int, int] = {}
 
     def piece(self, name: str, count_bytes: int, flops: int) -> Piece:
         work, flop_ps = count_bytes * WORK_PER_BYTE, flops_ps(flops, self.flops_per_s)
@@ -203,10 +205,21 @@ class Costs:
         """Uncontended time of a pass by part, routed experts left out."""
         total = dict.fromkeys(("attention", "ffn", "shared", "head"), 0)
         pieces = self.pieces(size)
-        for i in chain.from_iterable(self.gaps):
-            total[pieces[i].name] += pieces[i].ps
-        total["shared"] = sum(self.shared(place, size.tokens).ps for place in range(self.places))
+        for i, times in self._launched.items():
+            total[pieces[i].name] += times * pieces[i].ps
+        total["shared"] = self._shared_ps(size.tokens)
         return total
+
+    @cached_property
+    def _launched(self) -> Counter[int]:
+        """How often each of `pieces` is launched in a pass."""
+        return Counter(chain.from_iterable(self.gaps))
+
+    def _shared_ps(self, tokens: int) -> int:
+        """Time of all shared experts in a pass of so many tokens."""
+        if tokens not in self._all_shared:
+            self._all_shared[tokens] = sum(self.shared(place, tokens).ps for place in range(self.places))
+        return self._all_shared[tokens]
 
     @cached_property
     def hops_ps(self) -> Ints:
@@ -243,11 +256,16 @@ class Costs:
     def traffic(self, size: PassSize) -> tuple[int, int]:
         """(bytes read, FLOPs) of a pass in everything but its routed experts."""
         total_bytes, flops = self.model.head.bytes, size.sequences * self.model.head.flops_per_token
-        for layer in self.model.layers:
+        for layer, alike in self._alike.items():
             read, computed = self._attention(layer, size)
-            total_bytes += read + layer.ffn.bytes + layer.shared.bytes
-            flops += computed + size.tokens * (layer.ffn.flops_per_token + layer.shared.flops_per_token)
+            total_bytes += alike * (read + layer.ffn.bytes + layer.shared.bytes)
+            flops += alike * (computed + size.tokens * (layer.ffn.flops_per_token + layer.shared.flops_per_token))
         return total_bytes, flops
+
+    @cached_property
+    def _alike(self) -> Counter[Layer]:
+        """How many layers of each shape the model has."""
+        return Counter(self.model.layers)
 
     @cached_property
     def sizes(self) -> list[PassSize]:

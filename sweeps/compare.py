@@ -13,6 +13,7 @@ from simmoe.play import confidence as bands
 from simmoe.play.box import joined
 from simmoe.play.calling import scenario_of, takes
 from simmoe.play.identity import eviction_identity
+from simmoe.play.lanes import Lanes
 from simmoe.play.plan import memory_of
 from simmoe.play.result import Run, versions
 from simmoe.play.run import play
@@ -112,10 +113,10 @@ def compare(
         eviction_identity(OPTIONS["eviction"].checked(policy))  # a typo stops here and is no row
     opened = [replace(first, hw=machine).machine() for machine in machines]
     texts = {_named(t, i): t if t is None else traced(t, first.model) for i, t in enumerate(recordings, 1)}
-    runs, rows = len(opened) * len(texts) * len(policies), []
+    runs, rows, lanes = len(opened) * len(texts) * len(policies), [], Lanes()
     for machine, (name, loaded) in product(opened, texts.items()):
         workload = replace(first, hw=machine, set=(), trace=loaded).workload()
-        rows += [_row(first, policy, workload, name, runs) for policy in policies]
+        rows += [_row(first, policy, workload, name, runs, lanes) for policy in policies]
     reasons = {row.why_not for row in rows}
     if len(reasons) == 1 and "" not in reasons:  # the same mistake everywhere
         raise UserError(reasons.pop())
@@ -136,7 +137,7 @@ def _several(option: str, given: Any) -> list[Any]:
     return values
 
 
-def _row(first: Scenario, policy: str, workload: Workload, trace: str, runs: int) -> Row:
+def _row(first: Scenario, policy: str, workload: Workload, trace: str, runs: int, lanes: Lanes) -> Row:
     try:
         scenario = replace(first, eviction=policy, **(NO_BUDGET if policy in BOUNDS else {}))
         plan = scenario.plan(workload)
@@ -147,7 +148,8 @@ def _row(first: Scenario, policy: str, workload: Workload, trace: str, runs: int
         if short:
             why = f"does not fit: short by {nbytes(short)} of {nbytes(memory.usable_bytes)} usable"
             return Row(workload, trace, plan.eviction, None, why)
-        run = play(workload, plan, workload.engine(scenario.engine, runs=runs))
+        lanes.join(workload)
+        run = play(workload, plan, workload.engine(scenario.engine, runs=runs), lanes=lanes)
         banded = scenario.trace is None or workload.runtime is not None
         return Row(workload, trace, plan.eviction, run, band=bands.band(run) if banded else None)
     except UserError as error:

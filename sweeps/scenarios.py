@@ -17,6 +17,7 @@ from simmoe.play import popularity
 from simmoe.play.calling import scenario_of
 from simmoe.play.identity import told_identity
 from simmoe.play.kinds import OFF
+from simmoe.play.lanes import Lanes
 from simmoe.play.options import Declared
 from simmoe.play.plan import Plan, counts_use, guesses_of, missing_of, units_of
 from simmoe.play.result import Run
@@ -67,6 +68,7 @@ class Scenarios:
         self._made_of = workload_options()
         self._workloads: dict[str, Workload] = {}
         self._engines: dict[str, Engine] = {}
+        self._lanes = Lanes()
         self._measured: dict[tuple[str, Plan], dict[str, Any]] = {}
 
     def _shapes(self) -> list[Shape]:
@@ -189,9 +191,10 @@ class Scenarios:
     def play(self, point: Point, plan: Plan) -> Run:
         """Raises UserError where the scenario does not fit on its machine."""
         workload = self.workload(point)
+        self._lanes.join(workload)
         engine = self._engines.get(key := self._inputs(point)) or workload.engine(runs=self.runs)
         self._engines[key] = engine
-        return play(workload, plan, engine)
+        return play(workload, plan, engine, lanes=self._lanes)
 
     def workload(self, point: Point) -> Workload:
         """Once per machine, trace and model; all but the budget and the policies."""

@@ -199,7 +199,7 @@ def test_what_a_machine_or_a_trace_lacks_is_one_line(capsys):
     assert main(["run", "--hw", "a100", "--trace", "oracle", "--system", "mixtral_ofloading"]) == 2
     assert "did you mean 'mixtral_offloading'" in capsys.readouterr().err
     for odd in (5, "", ["swapmoe"]):
-        with pytest.raises(UserError, match="--system: .* is no text"):
+        with pytest.raises(UserError, match=r"--system: .* is no text"):
             simmoe.run(**BASE, system=odd)
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simmoe.simulator.arrays import Flags, Ints, ints
+from simmoe.simulator.arrays import Flags, Ints, distinct, ints
 from simmoe.simulator.costs import WORK_PER_BYTE, Costs
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.stretches import Stretch
@@ -47,12 +47,14 @@ class Loads(NamedTuple):
     near: Near | None
     write_back: bool
     with_cpu: bool
+    layer: Ints | None = None  # layers_of the run, where they are known
 
     def within(self, stretch: Stretch) -> Loading:
         """Of the loads of a stretch."""
         near = self.near and Near(self.near.demand[stretch.loads], self.near.guess)
-        asked = stretch.requests, stretch.decisions, stretch.guesses
-        return loading(self.costs, *asked, near=near, write_back=self.write_back, with_cpu=self.with_cpu)
+        asked, layer = (stretch.requests, stretch.decisions, stretch.guesses), self.layer
+        layer = layer if layer is None else layer[stretch.loads]
+        return loading(self.costs, *asked, near=near, write_back=self.write_back, with_cpu=self.with_cpu, layer=layer)
 
 
 def loading(
@@ -64,14 +66,15 @@ def loading(
     near: Near | None = None,
     write_back: bool = False,
     with_cpu: bool = False,
+    layer: Ints | None = None,
 ) -> Loading:
     """near: which loads a second tier answers (decide/tiers.py; default none). write_back: evicted experts are copied back.
-    with_cpu: the CPU computes experts in this run, though perhaps none of these decisions."""
+    with_cpu: the CPU computes experts in this run, though perhaps none of these decisions. layer: layers_of, where they are known."""
     if max(costs.transfer_ps) > LATEST_PS:
         raise too_long()
     n_experts, issued = costs.trace.n_experts, np.flatnonzero(decisions.issued)
     first, plain = costs.hops_ps
-    demand = requests.obj[decisions.loads] // n_experts
+    demand = layers_of(requests, decisions, n_experts) if layer is None else layer
     demand_ps: Ints = plain[demand]
     guess_ps: Ints = np.zeros(len(guesses.obj), np.int64)
     guess_ps[issued] = plain[guesses.obj[issued] // n_experts]
@@ -87,6 +90,11 @@ def loading(
         up = [np.where(there, 0, ps) for there, ps in zip(near, up)]
     reads = costs.reads_ps if with_cpu else plain[:0]
     return Loading(demand_ps, guess_ps, *(reads[of] if with_cpu else reads for of in layers), *up)
+
+
+def layers_of(requests: Requests, decisions: Decisions, n_experts: int) -> Ints:
+    """int64 [loads]: MoE layer of each."""
+    return (requests.obj[decisions.loads] // n_experts).astype(np.int64)
 
 
 def thrown_out(decisions: Decisions, n_requests: int, n_guesses: int, size: Ints) -> tuple[Ints, Ints]:
@@ -164,9 +172,11 @@ def on_cpu(
     experts = np.bincount(event, minlength=requests.n_events)
     slots = np.bincount(event, requests.tokens[decisions.cpu], requests.n_events).astype(np.int64)
     carried = carried_passes(costs, costs.sizes if sizes is None else sizes)[requests.event_pass] & (experts > 0)
-    each = np.stack((requests.event_layer, np.where(carried, 0, experts), np.where(carried, 0, slots)), axis=1)
-    few, alike = np.unique(each, axis=0, return_inverse=True)  # of many events few differ
-    asked, alike = list(zip(few[:, 0].tolist(), few[:, 1].tolist(), few[:, 2].tolist())), alike.ravel()
+    each = requests.event_layer, np.where(carried, 0, experts), np.where(carried, 0, slots)
+    shape = [int(one.max(initial=0)) + 1 for one in each]
+    few, alike = distinct(np.ravel_multi_index(each, shape))  # of many events few differ
+    layer, read, computed = (one.tolist() for one in np.unravel_index(few, shape))
+    asked = list(zip(layer, read, computed))
     ps, slow_ps = (
         np.array([cpu.ps(*one, rate) if one[1] else 0 for one in asked])[alike]
         for rate in (cpu.rate, cpu.beside_loads if costs.contended else cpu.rate)
@@ -179,6 +189,8 @@ def on_cpu(
 
 def carried_passes(costs: Costs, sizes: Sequence[PassSize]) -> Flags:
     """bool [passes]: what the CPU has is carried to the device in the pass."""
+    if not costs.may_carry:
+        return np.zeros(len(sizes), bool)
     each = {size: costs.carries(size) for size in set(sizes)}
     return np.array([each[size] for size in sizes], bool)
 

@@ -56,7 +56,8 @@ def tables_of(costs: Costs, requests: Requests) -> tuple[Fixed, Tables]:
     made = _tables.setdefault(costs, {})
     key = (requests.widest, requests.most_slots)
     if key not in made:
-        made[key] = tables_for(costs, *key, sorted({costs.law(size) for size in costs.sizes}))
+        laws = [0] if costs.laws == 1 else sorted({costs.law(size) for size in costs.sizes})
+        made[key] = tables_for(costs, *key, laws)
     return made[key]
 
 
@@ -157,11 +158,10 @@ def rows_of_sizes(costs: Costs, sizes: list[PassSize], laws: Sequence[int]) -> d
     """The tables with a row for each size. laws: those of which there are rows of counts."""
     pieces = ints([[(p.ps, p.work, p.flop_ps) for p in costs.pieces(size)] for size in sizes])
     first_rows = ints([laws.index(costs.law(size)) * costs.places for size in sizes])
-    of_tokens = {
-        n: [_shared(costs, place, n) for place in range(costs.places)] for n in {size.tokens for size in sizes}
-    }
-    shared = ints([of_tokens[size.tokens] for size in sizes])
-    gaps = [[sum(row[i][0] for i in gap) for gap in dict.fromkeys(costs.gaps)] for row in pieces.tolist()]
+    tokens = {n: i for i, n in enumerate(dict.fromkeys(size.tokens for size in sizes))}
+    of_tokens = ints([[_shared(costs, place, n) for place in range(costs.places)] for n in tokens])
+    shared, kinds = of_tokens[[tokens[size.tokens] for size in sizes]], list(dict.fromkeys(costs.gaps))
+    gaps = [[sum(row[i] for i in gap) for gap in kinds] for row in pieces[:, :, 0].tolist()]
     columns = {"law": first_rows, "gap_ps": ints(gaps), "hand_ps": ints([costs.sent_ps(size.tokens) for size in sizes])}
     for name, rows in (("piece", pieces), ("shared", shared)):
         columns |= {f"{name}_{what}": rows[:, :, i] for i, what in enumerate(("ps", "work", "flop_ps"))}

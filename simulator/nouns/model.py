@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -127,7 +128,7 @@ class ModelShape:
         """The most that a layer has."""
         return max(layer.n_experts for layer in self.layers)
 
-    @property
+    @cached_property
     def moe_layers(self) -> tuple[int, ...]:
         return tuple(i for i, layer in enumerate(self.layers) if layer.n_experts)
 
@@ -136,11 +137,11 @@ class ModelShape:
         """int64 [moe_layers]: stored bytes of one expert of each MoE layer."""
         return np.array([self.layers[i].expert.bytes for i in self.moe_layers], np.int64)
 
-    @property
+    @cached_property
     def all_expert_bytes(self) -> int:
         return sum(layer.expert_bytes for layer in self.layers)
 
-    @property
+    @cached_property
     def dense_bytes(self) -> int:
         """Everything that is not a routed expert: always resident."""
         per_layer = sum(x.attention.bytes + x.ffn.bytes + x.shared.bytes for x in self.layers)
@@ -158,7 +159,7 @@ class ModelShape:
         """Of one position while every cache keeps it."""
         return sum(cache.bytes_per_position for layer in self.layers for cache in layer.caches)
 
-    @property
+    @cached_property
     def has_windows(self) -> bool:
         """Whether a cache keeps less than all positions, so that the microbatch matters."""
         return any(cache.kept for layer in self.layers for cache in layer.caches)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simmoe import hardware_profiles
+from simmoe.play.lanes import Lanes
 from simmoe.play.result import Run
 from simmoe.play.run import play
 from simmoe.play.tokens import kept_by_pass
@@ -38,9 +39,10 @@ def band(run: Run) -> Band | None:
     if run.tok_s is None:
         return None
     ends, prompts, runtime = list[float](), [run.prompt_tok_s or 0.0], run.workload.runtime
+    lanes = Lanes()
     engines = (None, None) if runtime is None else (runtime.slowest, runtime.fastest)
     for hw, engine in zip(hardware_profiles.bounds(run.workload.hw), engines):
-        at = play(run.workload.on(hw, engine), run.plan)
+        at = play(run.workload.on(hw, engine), run.plan, lanes=lanes)
         speed = at.tok_s
         prompts.append(at.prompt_tok_s or 0.0)
         ends.append(run.tok_s if speed is None else speed)

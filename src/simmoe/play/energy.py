@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from simmoe.play.decided import Decided
 from simmoe.play.workload import Workload
 from simmoe.simulator.arrays import Flags, Ints
 from simmoe.simulator.decide.stretches import stretches
 from simmoe.simulator.lower.durations import spared
-from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.run import Counts
 from simmoe.simulator.physics.energy import Power, joules
@@ -22,8 +22,7 @@ ATTO = 1e-18
 
 def energy(
     workload: Workload,
-    decisions: Decisions,
-    guesses: Guesses,
+    decided: Decided,
     decode: Counts,
     emitted: int,
     decode_passes: Flags,
@@ -33,7 +32,8 @@ def energy(
     power, seconds = _power(workload.hw), int(pass_ps[decode_passes].sum()) / 1e12
     if power is None or not emitted:
         return None
-    memory, flops = _decode_traffic(workload, decisions, guesses, decode_passes)
+    model = workload.costs.model
+    memory, flops = decided.once(("traffic", model), lambda: _decode_traffic(workload, decided, decode_passes))
     link = decode.bytes + decode.write_back_bytes
     total = joules(seconds, memory + link, link, flops, power)
     watts = total / seconds
@@ -51,9 +51,7 @@ def _power(hw: Hardware) -> Power | None:
     return Power(p.idle_uw / 1e6, p.byte_aj * ATTO, (p.link_byte_aj or 0) * ATTO, p.flop_aj * ATTO)
 
 
-def _decode_traffic(
-    workload: Workload, decisions: Decisions, guesses: Guesses, decode_passes: Flags
-) -> tuple[int, int]:
+def _decode_traffic(workload: Workload, decided: Decided, decode_passes: Flags) -> tuple[int, int]:
     """(bytes read from the device's memory, FLOPs of the device) in decode."""
     passes = np.flatnonzero(decode_passes)
     sizes = Counter(workload.costs.sizes[number] for number in passes.tolist())
@@ -63,14 +61,14 @@ def _decode_traffic(
         memory, flops = memory + count * read, flops + count * computed
     experts = [layer.expert for layer in workload.costs.moe_layers]
     expert_bytes, expert_flops = np.array([e.bytes for e in experts]), np.array([e.flops_per_token for e in experts])
-    for _, _, requests, decided, _, _ in stretches(workload.requests, decisions, guesses):
+    for _, _, requests, decisions, _, _ in stretches(workload.requests, decided.decisions, decided.guesses):
         mine = decode_passes[requests.event_pass[requests.event_of_request]]
-        mine[decided.cpu] = False  # the CPU reads and computes those
+        mine[decisions.cpu] = False  # the CPU reads and computes those
         column = requests.obj[mine] // workload.trace.n_experts
         memory += int(expert_bytes[column].sum())
         flops += int((expert_flops[column] * requests.tokens[mine]).sum())
-        if len(decided.dropped) or len(decided.stands):
-            less, at = spared(requests, decided), decode_passes[requests.event_pass]
+        if len(decisions.dropped) or len(decisions.stands):
+            less, at = spared(requests, decisions), decode_passes[requests.event_pass]
             column = requests.event_layer[at]
             memory -= int((expert_bytes[column] * less.gone[at]).sum())
             flops -= int((expert_flops[column] * less.gone_slots[at]).sum())

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from simmoe.play import devices
 from simmoe.play.cautions import cautions
+from simmoe.play.decided import Decided
 from simmoe.play.energy import energy
 from simmoe.play.identity import eviction_identity, policy_identity, scope_identity, told_identity
 from simmoe.play.plan import Plan, loadable, memory_of, placed
@@ -48,14 +49,21 @@ class Run:
     clocks: Clocks
     pass_ps: Ints  # [passes]
     link_bytes: Ints  # [passes] bytes of the transfers that the pass issued
-    decisions: Decisions
-    guesses: Guesses
+    decided: Decided
     serving: ServingLog | None = None  # of a clock-driven schedule
 
     def __repr__(self) -> str:
         speed = "nothing decoded" if self.tok_s is None else f"{self.tok_s:.4g} tok/s"
         share = self.plan.budget_bytes / self.workload.model.all_expert_bytes
         return f"<Run {self.workload!r}, {self.plan.eviction}, {share:.1%} of experts: {speed}>"
+
+    @property
+    def decisions(self) -> Decisions:
+        return self.decided.decisions
+
+    @property
+    def guesses(self) -> Guesses:
+        return self.decided.guesses
 
     hits = property(lambda self: self.counts.hits)
     misses = property(lambda self: self.counts.misses)
@@ -71,12 +79,12 @@ class Run:
         warm_up = f"warm-up of {tokens} tokens"
         return warm_up if state == COLD else f"{state}, {warm_up}"
 
-    @cached_property
+    @property
     def cold_misses(self) -> int:
         """Requests that met an empty slot: the expert was never resident since slots were last emptied. Of experts that the placement
         left to a device."""
-        mine = loadable(self.workload.begun, self.plan)
-        return cold_misses(self.workload.requests, self.decisions, self.guesses, mine)
+        asked, mine = (self.workload.requests, self.decisions, self.guesses), loadable(self.workload.begun, self.plan)
+        return self.decided.once("cold misses", lambda: cold_misses(*asked, mine))
 
     @property
     def memory_bytes(self) -> dict[str, int]:
@@ -99,7 +107,8 @@ class Run:
     @property
     def buffer_bytes(self) -> int:
         """The most that prefetch buffers hold at once, beside the budget."""
-        return peak_buffer_bytes(self.workload.requests, self.decisions, self.guesses, self.workload.model.expert_bytes)
+        asked = self.workload.requests, self.decisions, self.guesses, self.workload.model.expert_bytes
+        return self.decided.once("buffers", lambda: peak_buffer_bytes(*asked))
 
     @cached_property
     def prefetched(self) -> Prefetched:
@@ -199,9 +208,7 @@ class Run:
         """Estimated energy and heat in decode; None where the profile has no figures, or several devices."""
         if self.plan.device_budgets:
             return None
-        return energy(
-            self.workload, self.decisions, self.guesses, self.decode, self.emitted, self.decode_passes, self.pass_ps
-        )
+        return energy(self.workload, self.decided, self.decode, self.emitted, self.decode_passes, self.pass_ps)
 
     @property
     def requests(self) -> Served | None:

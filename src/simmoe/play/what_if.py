@@ -12,6 +12,7 @@ from typing import Any
 
 from simmoe.hardware_profiles import doubts
 from simmoe.play.kinds import bytes_of, changes
+from simmoe.play.lanes import Lanes
 from simmoe.play.plan import memory_of
 from simmoe.play.result import Run
 from simmoe.play.run import play
@@ -75,17 +76,17 @@ def tried(scenario: Scenario, run: Run) -> list[Tried]:
 
 
 def measured(scenario: Scenario, run: Run, wanted: list[Change]) -> list[Tried]:
-    found = list[Tried]()
+    found, lanes = list[Tried](), Lanes()
     if scenario.trace is not None:
         scenario = replace(scenario, trace=traced(scenario.trace, scenario.model))  # opened once
     for change in wanted:
         if scenario.memory is None:
             change = replace(change, options={name: it for name, it in change.options.items() if name != "memory"})
         with suppress(UserError):  # what the machine or the schedule refuses is no proposal
-            after = played(changed(scenario, change), len(wanted))
+            after = played(changed(scenario, change), len(wanted), lanes)
             if after.decisions.start != run.decisions.start:  # only equal starts are compared
                 change = replace(change, options={**change.options, "start": run.decisions.start})
-                after = played(changed(scenario, change), len(wanted))
+                after = played(changed(scenario, change), len(wanted), lanes)
             if after.tok_s and run.tok_s:
                 other = any("peak" in setting for setting in change.options.get("set", ()))  # what a data sheet says
                 beyond = other or len(doubts(after.workload.hw)) > len(doubts(run.workload.hw))
@@ -102,10 +103,11 @@ def changed(scenario: Scenario, change: Change) -> Scenario:
     return replace(scenario, **options)
 
 
-def played(scenario: Scenario, runs: int = 1) -> Run:
+def played(scenario: Scenario, runs: int = 1, lanes: Lanes | None = None) -> Run:
     """As `simmoe.run` plays it, one of so many runs, by the engine that pays: all give the same numbers."""
-    workload = scenario.workload()
-    return play(workload, scenario.plan(workload), workload.engine(runs=runs))
+    workload, lanes = scenario.workload(), lanes or Lanes()
+    lanes.join(workload)
+    return play(workload, scenario.plan(workload), workload.engine(runs=runs), lanes=lanes)
 
 
 def figures(run: Run) -> Iterator[Change]:
