@@ -366,7 +366,7 @@ ANOTHER = {  # a value other than the default that changes a run of one device; 
     "prefetch_into": "buffers", "miss": "cpu", "placement": "expert_split=1/2", "write_back": True, "cold_per_sequence": True,
     "start": "warm", "warm_up": 64, "graphs": True, "page_cache": "1GB", "budget": "30%", "memory": "1GB", "seed": None,
     "requests": 3, "runtime": "llama_cpp_cuda", "flags": "-ub 64", "threads": 2, "op_offload": False, "mmap": False, "gpu_layers": 3,
-    "kv_offload": False,
+    "kv_offload": False, "batch_threads": 2, "cancel": True, "system": "mixtral_offloading",
 }  # fmt: skip
 
 

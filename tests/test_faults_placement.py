@@ -144,7 +144,7 @@ VALUES: dict[str, tuple[str, ...]] = {  # of each option one value that is not t
     "--kv-format": ("q8_0",), "--runtime": ("llama_cpp_cuda",), "--flags": ("-ub 64",), "--threads": ("2",), "--op-offload": ("none",),
     "--mmap": ("none",),
     "--gpu-layers": ("3",), "--kv-offload": ("none",),
-    "--requests": ("2",),
+    "--requests": ("2",), "--batch-threads": ("2",), "--cancel": (), "--system": ("mixtral_offloading",),
 }  # fmt: skip
 OUTPUT = {
     "--help",
