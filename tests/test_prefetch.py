@@ -379,8 +379,7 @@ def test_a_sweep_refuses_a_prefetcher_that_reads_the_future_alone_and_shows_it_b
     space.write_text(SPACE.replace("PREFETCH", "perfect"))
     assert main(command) == 2
     assert (
-        "prefetch perfect of the space reads the future of the trace, which no machine can"
-        in capsys.readouterr().err
+        "prefetch perfect of the space reads the future of the trace, which no machine can" in capsys.readouterr().err
     )
     space.write_text(SPACE.replace("PREFETCH", "perfect, last_token"))
     assert main(command) == 0

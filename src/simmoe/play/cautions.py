@@ -13,6 +13,7 @@ from simmoe.play import asked, popularity
 from simmoe.play.identity import foresees, sees_the_future
 from simmoe.play.plan import UNITS, Plan, cached, counts_use, memory_of, placed, streamed
 from simmoe.play.usual_runtime import maker, usual_runtime
+from simmoe.policies import arguments
 from simmoe.simulator.decide.decisions import FITTED
 from simmoe.simulator.decide.missing import changes_output
 from simmoe.simulator.link_time import about_links, pinned_experts
@@ -22,6 +23,7 @@ from simmoe.simulator.physics.kernels import FEW_ROWS
 from simmoe.simulator.units import nbytes, text
 from simmoe.workloads.format import plausible
 from simmoe.workloads.format import trace as traces
+from simmoe.workloads.offload import measured
 
 if TYPE_CHECKING:
     from simmoe.play.workload import Workload
@@ -149,15 +151,24 @@ def _counts_other_experts(workload: Workload, plan: Plan) -> list[str]:
     return []
 
 
+def _quality(workload: Workload, plan: Plan) -> str:
+    """What the offload runtime has measured of such a run, or how it would."""
+    rule = policies.load("miss", plan.miss)
+    bundled = policies.find("miss", plan.miss).parent == policies.FOLDER / "miss"
+    if plan.scope != "global" or plan.prefetch is not None or plan.placement is not None or not bundled:
+        return "quality is not simulated: the offload runtime measures it on trained models (docs/offload.md)"
+    told = arguments.given("miss", plan.miss, rule)
+    slots = plan.budget_bytes // int(workload.model.expert_bytes.max())
+    return measured.said(workload.recorded.meta, Path(named(plan.miss).name).stem, told, plan.eviction, slots)
+
+
 def _changes_output(workload: Workload, plan: Plan) -> list[str]:
     """Whether the miss rule leaves experts out, or has others in their place; and whether it goes by weights that the trace has not."""
     rule, name = policies.load("miss", plan.miss), Path(named(plan.miss).name).stem
     notes = list[str]()
     if changes_output(rule):
         said = f"{name} changes what the model says, so its speed is not at equal quality"
-        notes = [
-            f"{said}. Quality is not simulated: the offload runtime measures it on trained models (docs/offload.md)"
-        ]
+        notes = [f"{said}; {_quality(workload, plan)}"]
     if "gate" in getattr(rule, "NEEDS", ()) and workload.trace.gate_weights is None:
         notes.append(f"The routing has no gate weights: to {name} a token gives each of its experts the same")
     return notes
