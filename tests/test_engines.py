@@ -170,7 +170,8 @@ def test_compiled_equals_simpy_on_real_traces(name, eviction):
             plan = Plan(model.all_expert_bytes // share, eviction, "layer" if share == 2 else "global")
             slow, quick = (play(workload, plan, named(engine)) for engine in ("simpy", "fast"))
             assert slow.clocks == quick.clocks
-            assert same(slow.decisions, quick.decisions) and len(slow.decisions.evicted)
+            assert same(slow.decisions, quick.decisions)
+            assert len(slow.decisions.evicted) or eviction == "belady_bypass"  # which keeps nothing that leaves
 
 
 LONG = {  # another policy than LRU; passes, of about 150,000 accesses
@@ -210,7 +211,7 @@ def test_the_engine_under_test_is_compiled():
     trace = first(real_traces.load("gptoss20b_gpqa"), 8)
     play(Workload("a100", trace, shape_for(trace)), Plan(10**9), named("fast"))
     lru, overlapped = policies.load("eviction", "lru"), policies.load("timeline", "overlapped")
-    kernels = compiled.kernels(lru, False, None).play, compiled.clock(overlapped, False, False, False).run_passes
+    kernels = compiled.kernels(lru, False, None).play, compiled.clock(overlapped, False, False, False, False).run_passes
     for kernel in kernels:
         if numba.config.DISABLE_JIT:
             assert not hasattr(kernel, "overloads")

@@ -444,7 +444,7 @@ def test_a_bundled_machine_or_model_is_found_however_its_name_is_spelt(capsys: p
 
 
 def test_the_refusal_of_a_model_says_that_its_own_files_are_taken(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "a GGUF file, a config.json, or a YAML" in refused(capsys, "run", "--model", "DeepSeek-V3", *PC)
+    assert "a GGUF file, a config.json, or a YAML" in refused(capsys, "run", "--model", "DeepSeek-V5", *PC)
 
 
 @pytest.mark.slow

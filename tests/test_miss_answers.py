@@ -87,7 +87,7 @@ def test_what_the_event_uses_already_adds_up_and_what_it_does_not_is_read_once(f
     assert (run.hits, run.misses, run.counts.substituted, run.bytes) == (2, 2, 3, 8)
     # Loaded at 4 and 8, computed one by one; then one launch over two experts, 8 bytes, of two and of three tokens.
     assert run.pass_ps.tolist() == pass_ps
-    read, computed = _decode_traffic(run.workload, run.decisions, run.guesses, np.ones(3, bool))
+    read, computed = _decode_traffic(run.workload, run.decided, np.ones(3, bool))
     assert (read, computed) == (3 * 8, (2 + 2 + 3) * flops)
 
 
@@ -99,7 +99,7 @@ def test_a_dropped_expert_is_neither_read_nor_computed(timeline, tmp_path):
     hw, model = one_layer(flops=5)
     run = hand_made(hw, model, tiny_trace([[[0]], [[0], [1], [1]]], 4), str(mine), timeline=timeline)
     assert run.pass_ps.tolist() == [9, 5] and run.counts.dropped == 1 and run.decisions.dropped.tolist() == [2]
-    assert _decode_traffic(run.workload, run.decisions, run.guesses, np.ones(2, bool)) == (8, 10)
+    assert _decode_traffic(run.workload, run.decided, np.ones(2, bool)) == (8, 10)
 
 
 @pytest.mark.parametrize("engine", ["plain", "simpy"])

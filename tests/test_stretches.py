@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simmoe import policies
+from simmoe.play.decided import Decided
 from simmoe.play.energy import _decode_traffic
 from simmoe.play.run import play
 from simmoe.play.scenario import Scenario
@@ -55,7 +56,7 @@ def found(case: Case, engine: str, left: set[int], page_cache: int) -> tuple:
     ]
     mine = np.ones(requests.n_objects, bool) if unit_of is None else unit_of == LOAD
     workload = Workload(case.hw, trace, case.model)
-    traffic = _decode_traffic(workload, decisions, guesses, trace.phase == DECODE)
+    traffic = _decode_traffic(workload, Decided(guesses, decisions), trace.phase == DECODE)
     later, _ = behind(requests, decisions, guesses, np.repeat(sizes, trace.n_experts), trace.n_passes // 2)
     lists = (
         hit_flags(trace, requests, decisions).tolist(),

@@ -64,5 +64,6 @@ def _told(options: Mapping[str, Any], several: Mapping[str, Sequence[object]]) -
 
 def policies_check(a: argparse.Namespace) -> None:
     """simmoe policies check"""
+    screen = Screen()
     for line in kit.check_kit(a.policy):
-        print(line)
+        screen.line(line)
