@@ -225,7 +225,8 @@ def test_quality_is_what_was_measured_of_that_rule_model_and_budget(monkeypatch,
     slots = 54  # a quarter of 9 * 24 experts
     row = {
         "model": TRACE, "recipe_digest": meta["recipe_digest"], "rule": "substitute", "argument": {}, "low_bits": None, "eviction": "lru",
-        "slots": slots, "sequences": 8, "ratio": 1.25, "ratio_error": 0.01,
+        "slots": slots, "sequences": 8, "ratio": 1.25, "ratio_error": 0.01, "proxy_ppl": 75.0, "proxy_ppl_resident": 60.0,
+        "tokens": 2048,
     }  # fmt: skip
     monkeypatch.setattr(measured, "rows", lambda *_: [row])
     options = {"miss": ["fetch", "substitute", "drop=10%"], "eviction": "lru", "tokens": 200}
@@ -243,3 +244,8 @@ def test_quality_is_what_was_measured_of_that_rule_model_and_budget(monkeypatch,
         assert {one.label: one.quality for one in again.rows if one.scenario is not None}["substitute"] is None
     assert main(["policies", *WORDS, "--eviction", "lru", "--miss", "fetch,substitute"]) == 0
     assert "+25.00 %" in capsys.readouterr().out
+    notes = simmoe.run(HW, TRACE, miss="substitute", tokens=200, budget="25%").notes
+    assert any(
+        "proxy perplexity 75.00 with substitute, 60.00 without: +25.00 ± 1.00 %, measured on 2,048 tokens" in one
+        for one in notes
+    )
