@@ -120,7 +120,7 @@ def test_all_engines_are_equal_on_several_devices(prefetching, names):
         assert one == other
 
     compare()
-    assert seen > {1}
+    assert max(seen) > 1
 
 
 @pytest.mark.slow
