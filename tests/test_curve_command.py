@@ -91,6 +91,11 @@ def test_json_and_page(tmp_path, capsys):
     figures = json.loads(re.search(r"const figures = (.*);\n", page.read_text("utf-8"))[1].replace("<\\/", "</"))
     hits, loaded = figures
     assert [line["name"] for line in loaded["data"]] == ["lru", "w_tinylfu", "belady", "bound"]
+    bound = loaded["data"][-1]
+    assert bound["line"]["shape"] == "vh"  # between two sizes as high as at the larger one
+    for one in loaded["data"][:-1]:
+        least = [bound["y"][next(n for n, size in enumerate(bound["x"]) if size >= x - 1e-3)] for x in one["x"]]
+        assert all(y >= lowest - 1e-6 for y, lowest in zip(one["y"], least))
     assert len(hits["data"][0]["x"]) == 32 == len(found["curves"][0]["hits"]) and hits["data"][0]["mode"] == "lines"
 
 

@@ -99,7 +99,7 @@ def notes(found: CurveResult) -> Iterator[str]:
         yield "Sizes count experts: the trace names no bundled model; --model says their bytes."
     if every:
         points = {len(found.curves[name].hits) for name in every}
-        yield f"{' and '.join(every)}: exact at every size, {max(points):,} of them; --html and --json have all."
+        yield f"{' and '.join(every)}: exact at every size, {max(points):,} of them, which the page of --html and --json have."
     if some:
         points = {len(found.curves[name].hits) for name in some}
         yield f"{' and '.join(some)}: exact at the sizes that are played, {max(points):,} at most; nothing is said between them."
@@ -158,7 +158,9 @@ def _curve(place: int, curve: Curve, found: CurveResult, y: list[Any]) -> dict[s
 
 
 def _bound(x: list[Any], y: list[Any]) -> dict[str, Any]:
-    return line_of(len(COLOURS) - 1, BOUND, x, y, dash="dot")
+    """In steps, each as high as at the larger of its two sizes: straight lines would cross curves that hold the bound."""
+    made = line_of(len(COLOURS) - 1, BOUND, x, y, dash="dot")
+    return {**made, "line": {**made["line"], "shape": "vh"}}
 
 
 def _legend(found: CurveResult) -> str:
