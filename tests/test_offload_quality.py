@@ -333,17 +333,17 @@ def test_a_run_says_what_was_measured_or_how_to(tmp_path: Path, monkeypatch: Any
     digest = json.loads((measured.BUNDLED / "switch-4x8-k2.training.json").read_text())["recipe_digest"]
     asked = ({"recipe_digest": digest}, "drop", {"share": 0.1}, "lru", 8)
     command = (
-        "quality not measured: simmoe offload quality switch-4x8-k2 --rule drop=share=10% --eviction lru --slots 8"
+        "Quality not measured: simmoe offload quality switch-4x8-k2 --rule drop=share=10% --eviction lru --slots 8"
     )
     assert measured.said(*asked) == command
     measured.write(tmp_path / "quality.json", [ROW | {"recipe_digest": digest, "sequences": 2, "proxy_ppl": 99.0}])
     measured.write(tmp_path / "quality.json", [ROW | {"recipe_digest": digest}])
     assert measured.said(*asked) == (
-        "proxy perplexity 61.25 with drop, 59.50 without: +2.94 ± 0.31 %, measured on 3,584 tokens"
+        "Proxy perplexity 61.25 with drop, 59.50 without: +2.94 ± 0.31 %, measured on 3,584 tokens"
     )
-    assert measured.said(asked[0], "drop", {"share": 0.2}, "lru", 8).startswith("quality not measured: simmoe offload")
-    assert measured.said(asked[0], "drop", {"share": 0.1}, "lfu", 8).startswith("quality not measured")
-    assert measured.said(asked[0], "drop", {"share": 0.1}, "lru", 9).startswith("quality not measured")
+    assert measured.said(asked[0], "drop", {"share": 0.2}, "lru", 8).startswith("Quality not measured: simmoe offload")
+    assert measured.said(asked[0], "drop", {"share": 0.1}, "lfu", 8).startswith("Quality not measured")
+    assert measured.said(asked[0], "drop", {"share": 0.1}, "lru", 9).startswith("Quality not measured")
     assert "has no weights of this model" in measured.said({}, "drop", {"share": 0.1}, "lru", 8)
     cells = dict(zip(*measured.table([ROW])))
     assert (cells["rule"], cells["hits"], cells["dropped"], cells["MB loaded"]) == (

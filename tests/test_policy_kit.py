@@ -51,22 +51,7 @@ def test_the_scenarios_reach_what_they_must() -> None:
     assert any(own)  # events that do not fit
 
 
-LRU = """
-import numpy as np
-from simmoe.policies.lists import drop, oldest_free, push, rings
-CALLS = [0]
-def init(n, room, x):
-    return rings(n, 1)
-def insert(s, o, event, x):
-    push(s[0], s[1], len(s[0]) - 1, o)
-def use(s, o, event, x):
-    drop(s[0], s[1], o)
-    push(s[0], s[1], len(s[0]) - 1, o)
-def victim(s, free, event, x):
-    return oldest_free(s[1], len(s[1]) - 1, free)
-def remove(s, o, event, x):
-    drop(s[0], s[1], o)
-"""
+LRU = (policies.FOLDER / "eviction" / "lru.py").read_text("utf-8") + "\n\nCALLS = [0]\n"
 
 
 SOMETIMES = """def victim(s, free, event, x):

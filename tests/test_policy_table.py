@@ -246,6 +246,6 @@ def test_quality_is_what_was_measured_of_that_rule_model_and_budget(monkeypatch,
     assert "+25.00 %" in capsys.readouterr().out
     notes = simmoe.run(HW, TRACE, miss="substitute", tokens=200, budget="25%").notes
     assert any(
-        "proxy perplexity 75.00 with substitute, 60.00 without: +25.00 ± 1.00 %, measured on 2,048 tokens" in one
+        "Proxy perplexity 75.00 with substitute, 60.00 without: +25.00 ± 1.00 %, measured on 2,048 tokens" in one
         for one in notes
     )

@@ -58,13 +58,13 @@ def said(meta: Mapping[str, Any], rule: str, argument: Mapping[str, float], evic
     row = quality(meta, rule, argument, eviction, slots)
     if row is not None:
         return (
-            f"proxy perplexity {row['proxy_ppl']:.2f} with {rule}, {row['proxy_ppl_resident']:.2f} without: {change(row)}, "
+            f"Proxy perplexity {row['proxy_ppl']:.2f} with {rule}, {row['proxy_ppl_resident']:.2f} without: {change(row)}, "
             f"measured on {row['tokens']:,} tokens"
         )
     model = maker(meta)
     if model is None:
-        return "quality not measured: the offload runtime has no weights of this model; docs/offload.md shows what small models lose"
-    return f"quality not measured: simmoe offload quality {model} --rule {told(rule, argument)} --eviction {eviction} --slots {slots}"
+        return "Quality not measured: the offload runtime has no weights of this model; docs/offload.md shows what small models lose"
+    return f"Quality not measured: simmoe offload quality {model} --rule {told(rule, argument)} --eviction {eviction} --slots {slots}"
 
 
 def change(row: Row) -> str:

@@ -156,7 +156,7 @@ def _quality(workload: Workload, plan: Plan) -> str:
     rule = policies.load("miss", plan.miss)
     bundled = policies.find("miss", plan.miss).parent == policies.FOLDER / "miss"
     if plan.scope != "global" or plan.prefetch is not None or plan.placement is not None or not bundled:
-        return "quality is not simulated: the offload runtime measures it on trained models (docs/offload.md)"
+        return "Quality is not simulated: the offload runtime measures it on trained models (docs/offload.md)"
     told = arguments.given("miss", plan.miss, rule)
     slots = plan.budget_bytes // int(workload.model.expert_bytes.max())
     return measured.said(workload.recorded.meta, Path(named(plan.miss).name).stem, told, plan.eviction, slots)
@@ -168,9 +168,9 @@ def _changes_output(workload: Workload, plan: Plan) -> list[str]:
     notes = list[str]()
     if changes_output(rule):
         said = f"{name} changes what the model says, so its speed is not at equal quality"
-        notes = [f"{said}; {_quality(workload, plan)}"]
+        notes = [said, _quality(workload, plan)]
     if "gate" in getattr(rule, "NEEDS", ()) and workload.trace.gate_weights is None:
-        notes.append(f"The routing has no gate weights: to {name} a token gives each of its experts the same")
+        notes.append(f"The routing has no gate weights: --miss {name} takes all experts of a token as of equal weight")
     return notes
 
 
