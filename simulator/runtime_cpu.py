@@ -34,7 +34,7 @@ def beside_a_device(
         raise UserError(
             f"the runtime {runtime.name} computes nothing on the CPU; leave --placement, --miss, --gpu-layers and --kv-offload out"
         )
-    rate = float(unit.quantised_bytes_per_s or _of_its_memory(hw, unit, runtime, share, threads))
+    rate = _beside_bytes_per_s(hw, unit, runtime, share, threads or unit.processors or 1)
     fixed = ceil(runtime.known("cpu.layer") * PS_PER_S)
     unit = replace(unit, bytes_per_s=int(rate) // 1000 * 1000, launch_ps=fixed)
     each = runtime.of("cpu.flops_per_clock")
@@ -45,12 +45,16 @@ def beside_a_device(
     return replace(unit, flops_per_s={**unit.flops_per_s, compute: flops})
 
 
-def _of_its_memory(hw: Hardware, unit: ComputeUnit, runtime: Runtime, share: float, threads: int | None) -> float:
-    """Of a host of which no more is known than its memory, and how many threads compute."""
+def _beside_bytes_per_s(hw: Hardware, unit: ComputeUnit, runtime: Runtime, share: float, threads: int) -> float:
+    """As it was measured with all threads, and no faster than so many that were measured one by one; of a host of which no more is known
+    than its memory, a share of that."""
+    if unit.quantised_bytes_per_s is not None:
+        each = unit.thread_bytes_per_s
+        return cpu_bytes_per_s(float(unit.quantised_bytes_per_s), 1.0, threads, None if each is None else float(each))
     peak = hw.tiers[unit.memory].peak_bytes_per_s
     if peak is None:
         raise UserError(
             f"--runtime {runtime.name}: {hw.name} states no tiers.{unit.memory}.peak_bandwidth, of which cpu.memory is a share; name the "
             "box in parts (--gpu, --host), or add the figure to the profile"
         )
-    return cpu_bytes_per_s(float(peak), share, threads or unit.processors or 1, runtime.of("cpu.per_thread"))
+    return cpu_bytes_per_s(float(peak), share, threads, runtime.of("cpu.per_thread"))

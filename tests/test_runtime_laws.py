@@ -85,3 +85,18 @@ def test_a_prompt_is_timed_by_its_own_law_in_every_executor(capsys, name):
         found.append(json.loads(capsys.readouterr().out))
     assert found[0]["ttft_s"] == found[1]["ttft_s"] and found[0]["tok_s"] == found[1]["tok_s"]
     assert [one["engine"] for one in found] == ["simpy", name]
+
+
+def test_experts_beside_a_gpu_are_read_no_faster_than_their_threads_were_measured():
+    """60 GB/s with all threads, 5 GB/s with one: two take in 10, twenty are held by the memory."""
+    both = ["units.cpu.quantised_bandwidth=60GB/s", "units.cpu.thread_bandwidth=5GB/s"]
+
+    def rate(threads, changes):
+        scenario = simmoe.Scenario(
+            "rtx_3090+ddr4_3200_2ch", set=changes, model="gpt-oss-20b", format="MXFP4_MOE", runtime="llama_cpp_cuda",
+            threads=threads, placement="n_cpu_moe=24", prompt=1, generate=1, routing="uniform",
+        )  # fmt: skip
+        return scenario.workload().costs.cpu.rate * 1000
+
+    assert [rate(threads, both) for threads in (2, 8, 20)] == [10e9, 40e9, 60e9]
+    assert rate(2, both[:1]) == 60e9
