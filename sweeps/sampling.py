@@ -16,7 +16,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from simmoe.sweeps.space import Point, Space, Steps
+from simmoe.sweeps.space import Point, Space
+from simmoe.sweeps.words import Steps
 
 SAMPLERS = ("nsga2", "tpe", "random", "grid")
 GENERATION = 50  # trials, of nsga2: Optuna's default
@@ -132,9 +133,8 @@ def shuffled(size: int, seed: int) -> Iterator[int]:
 
 
 def _parameter(axis: str, values: Sequence[str]) -> str:
-    if isinstance(values, Steps):
-        return f"{axis}_percent" if values.unit == "%" else f"{axis}_bytes"
-    return axis
+    """What Optuna calls it: an axis of numbers says their unit, as a figure does by its name."""
+    return axis + {"%": "_percent", "B": "_bytes"}.get(values.unit, "") if isinstance(values, Steps) else axis
 
 
 def _distribution(values: Sequence[str]) -> BaseDistribution:

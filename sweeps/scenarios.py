@@ -30,7 +30,8 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.time.engines import Engine
 from simmoe.sweeps import bounds, metrics
-from simmoe.sweeps.space import AXES, Point, Space
+from simmoe.sweeps.space import AXES, Point, Space, options_of
+from simmoe.sweeps.words import Steps
 from simmoe.workloads import models, synthetic
 from simmoe.workloads.format import trace as traces
 from simmoe.workloads.format.trace import first_tokens
@@ -62,8 +63,10 @@ class Scenarios:
         self._policies: dict[str, dict[str, str]] = {}
         for kind, value, _ in self.space.policies:
             self._policies.setdefault(kind, {})[value] = told_identity(kind, value)
-        for axis in DOUBTFUL:
-            for value in [*self.space.given(axis), *(word for one, word in self.bounds if one == axis)]:
+        for axis in (*DOUBTFUL, *space.figures):
+            words = self.space.axes.get(axis, ())
+            ends = [words[0], words[-1]] if isinstance(words, Steps) else self.space.given(axis)  # of a range: what works there works between
+            for value in dict.fromkeys([*ends, *(word for one, word in self.bounds if one == axis)]):
                 self._require(axis, value)
         self._made_of = workload_options()
         self._workloads: dict[str, Workload] = {}
@@ -104,7 +107,7 @@ class Scenarios:
         for hw, key, beside in product(self.hw, self._shapes(), self._beside(axis)):
             try:
                 trace, point, shape = key[0], {**beside, axis: value}, self._models[key]
-                options = {name: AXES[name].parsed(word) for name, word in point.items()}
+                options = options_of(point)
                 counted = any(popularity.counts_first(point.get(name)) for name in popularity.COUNTING)
                 scenario = scenario_of({"hw": hw, "model": shape, "budget": 0, **options, **self._text(trace, counted)})
                 workload = scenario.workload()
@@ -169,7 +172,8 @@ class Scenarios:
 
     def outcome(self, point: Point) -> Outcome:
         """Play one scenario and keep what a report needs. Scenarios that mean the same are played once, however they are written."""
-        facts: dict[str, Any] = {"point": point, "command": self.command(point)}
+        trained = self.space.trained.get(point.get("trace", ""))
+        facts: dict[str, Any] = {"point": point, **(trained._asdict() if trained else {}), "command": self.command(point)}
         try:
             plan = self.scenario(point).plan(self.workload(point))
             run = None if (same := (self._inputs(point), plan)) in self._measured else self.play(point, plan)
@@ -202,7 +206,7 @@ class Scenarios:
         if key not in self._workloads:
             cuts = (axis for axis in popularity.COUNTING if popularity.counts_first(point.get(axis)))
             opens = {*self._made_of, *cuts}
-            named = self.scenario({axis: word for axis, word in point.items() if axis in opens})
+            named = self.scenario({axis: word for axis, word in point.items() if axis in opens or axis not in AXES})
             hw = named.machine() if named.set else self.hw[point["hw"]]
             trace, shape = self._traces.get(point.get("trace", "")), self._models[_shape(point)]
             opened = replace(named, hw=hw, set=(), trace=trace, model=shape, format=None, kv_format=None)
@@ -211,13 +215,12 @@ class Scenarios:
 
     def scenario(self, point: Point) -> Scenario:
         """What a point says, with the tokens of the space."""
-        return scenario_of(
-            {"tokens": self.space.tokens, **{axis: AXES[axis].parsed(word) for axis, word in point.items()}}
-        )
+        return scenario_of({"tokens": self.space.tokens, **options_of(point)})
 
     def _inputs(self, point: Point) -> str:
         """What makes a workload."""
-        return repr([*(point.get(name) for name in self._made_of), popularity.unplayed(point)])
+        made_of = (*self._made_of, *self.space.figures)
+        return repr([*(point.get(name) for name in made_of), popularity.unplayed(point)])
 
     def command(self, point: Point) -> str:
         """The `simmoe run` that gives this scenario's numbers; without a budget it would play a ladder."""
@@ -225,6 +228,8 @@ class Scenarios:
         for axis, option in AXES.items():
             if axis in point:
                 words += _words(option, point[axis])
+        for path in self.space.figures:
+            words += ["--set", f"{path}={point[path]}"]
         if not {"budget", "memory"} & set(point):
             with suppress(UserError):  # what cannot run has no budget
                 words += ["--budget", f"{self.scenario(point).plan(self.workload(point)).budget_bytes}B"]
