@@ -28,7 +28,7 @@ class Draws:
 
     def __init__(self, space: Space, sampler: str, seed: int) -> None:
         self.space, self.seed = space, seed
-        self.distributions = {_parameter(axis, values): _distribution(values) for axis, values in space.axes.items()}
+        self.distributions = {name: _distribution(space.axes[axis]) for axis, name in parameters(space).items()}
         varied = {name: one for name, one in sorted(self.distributions.items()) if not one.single()}
         self._searched = varied if sampler == "nsga2" or len(space.objectives) == 1 else {}
         self._sampler = sampler
@@ -130,6 +130,11 @@ def shuffled(size: int, seed: int) -> Iterator[int]:
         found = moved.get(j, j)
         moved[j] = moved.pop(i, i)
         yield found
+
+
+def parameters(space: Space) -> dict[str, str]:
+    """Axis -> the name of its parameter."""
+    return {axis: _parameter(axis, values) for axis, values in space.axes.items()}
 
 
 def _parameter(axis: str, values: Sequence[str]) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from simmoe import hardware_profiles
@@ -18,6 +20,7 @@ from simmoe.play.calling import scenario_of
 from simmoe.play.identity import told_identity
 from simmoe.play.kinds import OFF
 from simmoe.play.lanes import Lanes
+from simmoe.play.money import price_of
 from simmoe.play.options import Declared
 from simmoe.play.plan import Plan, counts_use, guesses_of, missing_of, units_of
 from simmoe.play.result import Run
@@ -29,7 +32,8 @@ from simmoe.simulator.costs import fit_geometry
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.time.engines import Engine
-from simmoe.sweeps import bounds, metrics
+from simmoe.sweeps import bounds, constraints, metrics
+from simmoe.sweeps.assumed import Assumed
 from simmoe.sweeps.space import AXES, Point, Space, options_of
 from simmoe.sweeps.words import Steps
 from simmoe.workloads import models, synthetic
@@ -47,6 +51,9 @@ class Outcome(NamedTuple):
 
     values: list[float] | None
     facts: dict[str, Any]
+    constraints: Mapping[str, float] = MappingProxyType(
+        {}
+    )  # by which share of its limit each is broken; 0 or less: kept
 
 
 class Scenarios:
@@ -65,9 +72,12 @@ class Scenarios:
             self._policies.setdefault(kind, {})[value] = told_identity(kind, value)
         for axis in (*DOUBTFUL, *space.figures):
             words = self.space.axes.get(axis, ())
-            ends = [words[0], words[-1]] if isinstance(words, Steps) else self.space.given(axis)  # of a range: what works there works between
+            ends = (
+                [words[0], words[-1]] if isinstance(words, Steps) else self.space.given(axis)
+            )  # of a range: what works there works between
             for value in dict.fromkeys([*ends, *(word for one, word in self.bounds if one == axis)]):
                 self._require(axis, value)
+        self.assumed = self._one_currency()
         self._made_of = workload_options()
         self._workloads: dict[str, Workload] = {}
         self._engines: dict[str, Engine] = {}
@@ -160,10 +170,18 @@ class Scenarios:
             **({"routing": routing} if (routing := self._routing()) else {}),
             **self._policies,
             "model": [[*key[:3], *filter(None, key[3:]), shape.digest] for key, shape in self._models.items()],
-            "metric": {name: hashlib.sha256(metrics.find(name).read_bytes()).hexdigest() for name in self.space.objectives},
+            "metric": {name: hashlib.sha256(metrics.find(name).read_bytes()).hexdigest() for name in self.space.metrics},
         }  # fmt: skip
         axes = {axis: repr(values) for axis, values in self.space.axes.items()}
-        said = {"axes": axes, "objectives": list(self.space.objectives.items()), "tokens": self.space.tokens}
+        said: dict[str, Any] = {
+            "axes": axes,
+            "objectives": list(self.space.objectives.items()),
+            "tokens": self.space.tokens,
+        }
+        if self.space.constraints:
+            said["constraints"] = [asdict(rule) for rule in self.space.constraints]
+        if self.space.assumed != Assumed():
+            said["assumed"] = repr(self.space.assumed)
         return hashlib.sha256(json.dumps([said, inputs], sort_keys=True).encode()).hexdigest()
 
     def _routing(self) -> dict[str, list[str]]:
@@ -173,7 +191,11 @@ class Scenarios:
     def outcome(self, point: Point) -> Outcome:
         """Play one scenario and keep what a report needs. Scenarios that mean the same are played once, however they are written."""
         trained = self.space.trained.get(point.get("trace", ""))
-        facts: dict[str, Any] = {"point": point, **(trained._asdict() if trained else {}), "command": self.command(point)}
+        facts: dict[str, Any] = {
+            "point": point,
+            **(trained._asdict() if trained else {}),
+            "command": self.command(point),
+        }
         try:
             plan = self.scenario(point).plan(self.workload(point))
             run = None if (same := (self._inputs(point), plan)) in self._measured else self.play(point, plan)
@@ -186,11 +208,27 @@ class Scenarios:
         if null:
             why = "" if facts["tok_s"] else ": no decode pass is played"
             return Outcome(None, {**facts, "why_not": f"a run of {_trace_of(point)} has no {null[0]}{why}"})
-        return Outcome([float(facts[name] or 0) for name in self.space.objectives], facts)
+        broken = constraints.broken_by(self.space.constraints, facts)
+        values = [metrics.told(name, float(facts[name] or 0)) for name in self.space.objectives]
+        return Outcome(values, {**facts, **({"constraints": broken} if broken else {})}, broken)
 
     def _facts(self, run: Run) -> dict[str, Any]:
-        found = {name: metrics.measure(name, run) for name in dict.fromkeys((*metrics.names(), *self.space.objectives))}
+        every = dict.fromkeys((*metrics.names(), *self.space.metrics))
+        found: dict[str, Any] = {name: metrics.measure(name, run, self.assumed) for name in every}
+        if price := price_of(run.workload.hw):
+            found["currency"] = self.assumed.currency or price.currency
         return {**found, "budget_bytes": run.plan.budget_bytes, "engine": run.engine, "digest": run.digest}
+
+    def _one_currency(self) -> Assumed:
+        """What the space assumes, every amount in one currency where trials are judged by amounts. Raises UserError without a rate."""
+        said = self.space.assumed
+        prices = {name: price.money for name, hw in self.hw.items() if (price := price_of(hw))}
+        if not any(metrics.unit(name) == "money" for name in self.space.metrics):
+            return said
+        said = replace(said, currency=said.currency or next((money.currency for money in prices.values()), None))
+        for name, money in prices.items():
+            said.amount(money, f"price of {name}")
+        return said
 
     def play(self, point: Point, plan: Plan) -> Run:
         """Raises UserError where the scenario does not fit on its machine."""

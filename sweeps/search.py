@@ -17,7 +17,8 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.plain import plain
 from simmoe.simulator.version import RESULT_SCHEMA
 from simmoe.sweeps.cautions import of_sweep
-from simmoe.sweeps.front import front
+from simmoe.sweeps.front import broken, feasible, front
+from simmoe.sweeps.importances import importances
 from simmoe.sweeps.journal import note_sampler, open_study
 from simmoe.sweeps.sampling import SAMPLERS, Draws, key
 from simmoe.sweeps.scenarios import Outcome, Scenarios
@@ -68,10 +69,10 @@ class Sweep:
         return front(mine, list(self.space.objectives.values()))
 
     def equals(self) -> dict[tuple[float, ...], list[FrozenTrial]]:
-        """Objective values -> the trials that have them, each scenario once."""
+        """Objective values -> the trials that have them and keep all constraints, each scenario once."""
         found: dict[tuple[float, ...], dict[str, FrozenTrial]] = {}
         for trial in self.trials:
-            if trial.state == TrialState.COMPLETE:
+            if feasible(trial):
                 found.setdefault(tuple(trial.values), {}).setdefault(key(trial.user_attrs["point"]), trial)
         return {values: list(trials.values()) for values, trials in found.items()}
 
@@ -99,6 +100,8 @@ class Sweep:
                 {"number": t.number, "state": "played" if t.state == TrialState.COMPLETE else "cannot run", **t.user_attrs}
                 for t in self.trials
             ],
+            **({"constraints": broken(self.trials)} if self.space.constraints else {}),
+            "importances": importances(self.trials, self.space),
             "front": [t.number for t in best],
             "front_by_hw": {hw: [t.number for t in trials] for hw, trials in on.items()},
             "equal": {
@@ -184,9 +187,11 @@ def _finish(study: optuna.Study, scenarios: Scenarios, draws: Draws, known: Mapp
     trial = study.ask(draws.distributions)
     point = draws.point(trial.params)
     before = known.get(key(point))  # a sampler may ask for the same scenario again
-    outcome = Outcome(before.values, before.user_attrs) if before else scenarios.outcome(point)
+    outcome = Outcome(before.values, before.user_attrs, before.constraints) if before else scenarios.outcome(point)
     for name, fact in outcome.facts.items():
         trial.set_user_attr(name, fact)
+    for rule, excess in outcome.constraints.items():
+        trial.set_constraint(rule, excess)
     return study.tell(trial, outcome.values, TrialState.COMPLETE if outcome.values else TrialState.PRUNED)
 
 

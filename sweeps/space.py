@@ -16,13 +16,13 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.files import resolve
 from simmoe.simulator.nearest import among
 from simmoe.simulator.reading import read_yaml
-from simmoe.sweeps import metrics, words, zoo
+from simmoe.sweeps import assumed, constraints, metrics, words, zoo
 
 FOLDER = Path(__file__).parent / "spaces"
 DOC = "docs/sweeps.md"
 AXES = {name: option for name, option in OPTIONS.items() if option.about.axis}  # in the order of a command
 REQUIRED = ("schema", "name", *(name for name, option in AXES.items() if option.required), "objectives")
-KEYS = (*REQUIRED, *(axis for axis in AXES if axis not in REQUIRED), *zoo.KEYS, "tokens")
+KEYS = (*REQUIRED, *(axis for axis in AXES if axis not in REQUIRED), *zoo.KEYS, "tokens", "constraints", *assumed.KEYS)
 Direction = Literal["maximize", "minimize"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 
@@ -37,7 +37,9 @@ class Space:
     axes: Mapping[str, Sequence[str]]  # only those that the file names: options of a run, then paths of figures
     objectives: Mapping[str, Direction]  # by metric
     tokens: int | None
-    trained: Mapping[str, zoo.Trained] = field(default_factory=dict)  # of the traces that experts, top_k and router chose
+    constraints: tuple[constraints.Constraint, ...] = ()
+    assumed: assumed.Assumed = field(default_factory=assumed.Assumed)
+    trained: Mapping[str, zoo.Trained] = field(default_factory=dict)  # by trace: what experts, top_k and router chose
 
     @property
     def size(self) -> int:
@@ -54,10 +56,15 @@ class Space:
     def code(self) -> list[str]:
         """The files of the user's that are executed: policies and metrics."""
         found = [policies.find(kind, name) for kind, _, name in self.policies] + [
-            metrics.find(name) for name in self.objectives
+            metrics.find(name) for name in self.metrics
         ]
         bundled = {policies.FOLDER, metrics.FOLDER}
         return list(dict.fromkeys(str(path) for path in found if bundled.isdisjoint(path.parents)))
+
+    @property
+    def metrics(self) -> list[str]:
+        """What trials are judged by: objectives, then what constraints limit."""
+        return list(dict.fromkeys([*self.objectives, *(rule.metric for rule in self.constraints)]))
 
     @property
     def figures(self) -> list[str]:
@@ -101,7 +108,15 @@ def _space(data: Any, where: str) -> Space:
         raise UserError(f"{where}: name is {data['name']!r}; give the study a name, in quotes where YAML sees a number")
     trained = _trained(data, where)
     tokens = OPTIONS["tokens"].about.kind.check(data.get("tokens", "all"), f"{where}: tokens")
-    return Space(data["name"], _axes(data, trained, where), _objectives(data["objectives"], where), tokens, trained)
+    rules, said = constraints.read(data.get("constraints", []), assumed.read(data, where), f"{where}: constraints")
+    axes, objectives = _axes(data, trained, where), _objectives(data["objectives"], where)
+    space = Space(data["name"], axes, objectives, tokens, rules, said, trained)
+    for name in space.metrics:
+        if missing := [key for key in metrics.needs(name) or () if key not in data]:
+            raise UserError(
+                f"{where}: {name} needs the key {' and '.join(missing)} of the space, which has no default ({DOC}#prices)"
+            )
+    return space
 
 
 def _is_figure(key: Any) -> bool:
@@ -141,8 +156,13 @@ def options_of(point: Mapping[str, str]) -> dict[str, Any]:
 def _objectives(value: Any, where: str) -> dict[str, Direction]:
     if not isinstance(value, Mapping) or not value:
         raise UserError(f"{where}: objectives is {value!r}; write {{tok_s: maximize, memory_bytes: minimize}}")
-    for metric, direction in value.items():
+    found = dict[str, Direction]()
+    for name, direction in value.items():
         if direction not in DIRECTIONS:
-            raise UserError(f"{where}: objectives.{metric} is {direction!r}; choose from {', '.join(DIRECTIONS)}")
-        metrics.load(str(metric))
-    return {str(metric): direction for metric, direction in value.items()}
+            raise UserError(f"{where}: objectives.{name} is {direction!r}; choose from {', '.join(DIRECTIONS)}")
+        metric = metrics.full(str(name))
+        if metric in found:
+            raise UserError(f"{where}: objectives name {metric} twice; name each once")
+        metrics.load(metric)
+        found[metric] = direction
+    return found
