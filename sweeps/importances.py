@@ -15,6 +15,7 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from simmoe.sweeps import zoo
+from simmoe.sweeps.quiet import quiet
 from simmoe.sweeps.sampling import parameters
 from simmoe.sweeps.space import Space
 
@@ -33,10 +34,10 @@ def importances(trials: Sequence[FrozenTrial], space: Space) -> dict[str, dict[s
     axes = _Axes(space)
     for metric, direction in space.objectives.items():
         sign = 1 if direction == "minimize" else -1
-        study = optuna.create_study()
-        study.add_trials([axes.told(trial, sign * trial.user_attrs[metric]) for trial in played])
-        with warnings.catch_warnings():
+        with quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that all are equal where all values are
+            study = optuna.create_study()
+            study.add_trials([axes.told(trial, sign * trial.user_attrs[metric]) for trial in played])
             found[metric] = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
     return found
 

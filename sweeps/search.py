@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +19,8 @@ from simmoe.sweeps.cautions import of_sweep
 from simmoe.sweeps.front import broken, feasible, front
 from simmoe.sweeps.importances import importances
 from simmoe.sweeps.journal import note_sampler, open_study
-from simmoe.sweeps.sampling import SAMPLERS, Draws, key
+from simmoe.sweeps.quiet import quiet
+from simmoe.sweeps.sampling import SAMPLERS, Draws, check_installed, key
 from simmoe.sweeps.scenarios import Outcome, Scenarios
 from simmoe.sweeps.space import Point, Space, load
 
@@ -128,12 +128,13 @@ def sweep(
     study: a journal file that keeps every finished trial; a sweep that was killed goes on from it, and one that finds it in use waits.
     None: in memory only.
     trials: how many in all, those in the journal included; default 100, or the whole space for the grid.
-    sampler: "nsga2", "tpe", "random" or "grid". seed: the same one gives the same trials. report: called after each trial with
-    (finished, wanted, of these cannot run).
+    sampler: "nsga2", "nsga3", "tpe", "gp", "random", "qmc" or "grid". seed: the same one gives the same trials.
+    report: called after each trial with (finished, wanted, of these cannot run).
     A scenario that cannot run is a finished trial with its reason in `user_attrs["why_not"]`. Raises UserError with one line.
     """
     if sampler not in SAMPLERS:
         raise UserError(f"unknown sampler {sampler!r}; choose one of {', '.join(SAMPLERS)}")
+    check_installed(sampler)
     if trials is not None and trials < 1:
         raise UserError(f"--trials {trials} plays nothing; give 1 or more")
     if not 0 <= seed < 2**32:
@@ -142,7 +143,7 @@ def sweep(
     scenarios = Scenarios(named, trials or (named.size if sampler == "grid" else TRIALS))
     chosen = scenarios.space
     wanted = trials or (chosen.size if sampler == "grid" else TRIALS)
-    with _quiet():
+    with quiet():
         working = optuna.create_study(directions=list(chosen.objectives.values()))
         journal = open_study(Path(study), chosen, scenarios.digest) if study else nullcontext()
         sampled_by = [f"{sampler}, seed {seed}"]
@@ -166,7 +167,7 @@ def play_trials(
         draws.told(trial)
         known[key(trial.user_attrs["point"])] = trial
     cannot = sum(trial.state == TrialState.PRUNED for trial in before)
-    ahead = draws.grid(known) if sampler == "grid" else None
+    ahead = draws.planned(len(before), known)
     for number in range(len(before), wanted):
         if ahead is not None:
             parameters = next(ahead, None)
@@ -193,16 +194,3 @@ def _finish(study: optuna.Study, scenarios: Scenarios, draws: Draws, known: Mapp
     for rule, excess in outcome.constraints.items():
         trial.set_constraint(rule, excess)
     return study.tell(trial, outcome.values, TrialState.COMPLETE if outcome.values else TrialState.PRUNED)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Optuna's log lines and its notes on experimental features are not for the user of a sweep."""
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        try:
-            yield
-        finally:
-            optuna.logging.set_verbosity(level)
