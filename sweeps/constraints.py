@@ -64,7 +64,7 @@ def _constraint(line: Any, assumed: Assumed, where: str) -> tuple[Constraint, As
         )
     name, sign, said = rule.groups()
     metric, text = metrics.full(name), f"{name} {sign} {said}"
-    unit, at = metrics.unit(metric), f"{where}: {text}"
+    unit, at = metrics.unit(metrics.load(metric)), f"{where}: {text}"
     if unit != "money":
         return Constraint(text, metric, sign == "<=", _limit(said, unit, name == metric, at)), assumed
     most = limit(said, at)

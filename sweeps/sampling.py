@@ -172,6 +172,18 @@ class Gp(GPSampler):
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return self._searched
 
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        import torch
+
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # the matrices are small: on a busy machine more threads take eight times as long
+        try:
+            return super().sample_relative(study, trial, search_space)
+        finally:
+            torch.set_num_threads(threads)
+
 
 class Tpe(TPESampler):
     """TPE that is told what the space is: over all axes together for one objective, over each alone for several."""

@@ -43,6 +43,9 @@ from simmoe.workloads.format.trace import first_tokens
 # what a machine or a trace may be unable to do: a value that fails on all of them stops the sweep
 DOUBTFUL = ("set", "prefetch", "miss", "placement", "graphs", "page_cache")
 
+INPUTS = ("hw", "trace", "model", "format", "kv_format")  # opened once, and known by their content
+SAME = "scenario_digest"  # fact of a trial: two with the same one mean the same
+
 Shape = tuple[str, str, str, str]  # trace, model, format, KV format
 
 
@@ -77,12 +80,13 @@ class Scenarios:
             )  # of a range: what works there works between
             for value in dict.fromkeys([*ends, *(word for one, word in self.bounds if one == axis)]):
                 self._require(axis, value)
+        self._judges = {name: metrics.load(name) for name in (*metrics.names(), *space.metrics)}
         self.assumed = self._one_currency()
         self._made_of = workload_options()
         self._workloads: dict[str, Workload] = {}
         self._engines: dict[str, Engine] = {}
         self._lanes = Lanes()
-        self._measured: dict[tuple[str, Plan], dict[str, Any]] = {}
+        self._measured: dict[str, dict[str, Any]] = {}  # by the digest of a scenario
 
     def _shapes(self) -> list[Shape]:
         texts, model, form, kv = (
@@ -198,23 +202,29 @@ class Scenarios:
         }
         try:
             plan = self.scenario(point).plan(self.workload(point))
-            run = None if (same := (self._inputs(point), plan)) in self._measured else self.play(point, plan)
+            same = hashlib.sha256(f"{self._inputs(point)} {plan}".encode()).hexdigest()
+            if same not in self._measured:
+                self._measured[same] = {**self._facts(self.play(point, plan)), SAME: same}
         except UserError as error:
             return Outcome(None, {**facts, "why_not": str(error)})
-        if run:
-            self._measured[same] = self._facts(run)
         facts |= self._measured[same]
         null = [name for name in self.space.objectives if facts[name] is None]
         if null:
             why = "" if facts["tok_s"] else ": no decode pass is played"
             return Outcome(None, {**facts, "why_not": f"a run of {_trace_of(point)} has no {null[0]}{why}"})
         broken = constraints.broken_by(self.space.constraints, facts)
-        values = [metrics.told(name, float(facts[name] or 0)) for name in self.space.objectives]
+        values = [metrics.told(self._judges[name], float(facts[name] or 0)) for name in self.space.objectives]
         return Outcome(values, {**facts, **({"constraints": broken} if broken else {})}, broken)
 
+    def remember(self, facts: Mapping[str, Any]) -> None:
+        """A trial that another process played: what means the same is not played again, however it is written."""
+        if SAME in facts:
+            of_the_run = (*self._judges, "currency", "budget_bytes", "engine", "digest", SAME)
+            self._measured[facts[SAME]] = {name: facts[name] for name in of_the_run if name in facts}
+
     def _facts(self, run: Run) -> dict[str, Any]:
-        every = dict.fromkeys((*metrics.names(), *self.space.metrics))
-        found: dict[str, Any] = {name: metrics.measure(name, run, self.assumed) for name in every}
+        judges, assumed = self._judges, self.assumed
+        found: dict[str, Any] = {name: metrics.measured(name, one, run, assumed) for name, one in judges.items()}
         if price := price_of(run.workload.hw):
             found["currency"] = self.assumed.currency or price.currency
         return {**found, "budget_bytes": run.plan.budget_bytes, "engine": run.engine, "digest": run.digest}
@@ -223,7 +233,7 @@ class Scenarios:
         """What the space assumes, every amount in one currency where trials are judged by amounts. Raises UserError without a rate."""
         said = self.space.assumed
         prices = {name: price.money for name, hw in self.hw.items() if (price := price_of(hw))}
-        if not any(metrics.unit(name) == "money" for name in self.space.metrics):
+        if not any(metrics.unit(self._judges[name]) == "money" for name in self.space.metrics):
             return said
         said = replace(said, currency=said.currency or next((money.currency for money in prices.values()), None))
         for name, money in prices.items():
@@ -256,9 +266,14 @@ class Scenarios:
         return scenario_of({"tokens": self.space.tokens, **options_of(point)})
 
     def _inputs(self, point: Point) -> str:
-        """What makes a workload."""
-        made_of = (*self._made_of, *self.space.figures)
-        return repr([*(point.get(name) for name in made_of), popularity.unplayed(point)])
+        """What makes a workload. Inputs count by their content: two names of one machine are one."""
+        others = (name for name in (*self._made_of, *self.space.figures) if name not in INPUTS)
+        opened = (
+            self.hw[point["hw"]].digest,
+            self._digests.get(point.get("trace", "")),
+            self._models[_shape(point)].digest,
+        )
+        return repr([*opened, *(point.get(name) for name in others), popularity.unplayed(point)])
 
     def command(self, point: Point) -> str:
         """The `simmoe run` that gives this scenario's numbers; without a budget it would play a ladder."""

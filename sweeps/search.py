@@ -165,6 +165,7 @@ def play_trials(
     before, known = study.get_trials(deepcopy=False), dict[str, FrozenTrial]()
     for trial in before:
         draws.told(trial)
+        scenarios.remember(trial.user_attrs)
         known[key(trial.user_attrs["point"])] = trial
     cannot = sum(trial.state == TrialState.PRUNED for trial in before)
     ahead = draws.planned(len(before), known)

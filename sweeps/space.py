@@ -112,7 +112,7 @@ def _space(data: Any, where: str) -> Space:
     axes, objectives = _axes(data, trained, where), _objectives(data["objectives"], where)
     space = Space(data["name"], axes, objectives, tokens, rules, said, trained)
     for name in space.metrics:
-        if missing := [key for key in metrics.needs(name) or () if key not in data]:
+        if missing := [key for key in metrics.needs(metrics.load(name)) or () if key not in data]:
             raise UserError(
                 f"{where}: {name} needs the key {' and '.join(missing)} of the space, which has no default ({DOC}#prices)"
             )

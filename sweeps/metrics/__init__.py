@@ -52,27 +52,31 @@ def load(name: str) -> ModuleType:
     return _load(find(name).resolve())
 
 
-def unit(name: str) -> str:
-    return str(getattr(load(name), "UNIT", ""))
+def unit(metric: ModuleType) -> str:
+    return str(getattr(metric, "UNIT", ""))
 
 
-def needs(name: str) -> tuple[str, ...] | None:
+def needs(metric: ModuleType) -> tuple[str, ...] | None:
     """Keys of the space that it needs; None: it is given the run alone."""
-    said: tuple[str, ...] | None = getattr(load(name), "NEEDS", None)
+    said: tuple[str, ...] | None = getattr(metric, "NEEDS", None)
     return said
 
 
-def told(name: str, value: float) -> float:
+def told(metric: ModuleType, value: float) -> float:
     """What a sampler is told: the number, or the nearest whole multiple of the metric's STEP."""
-    step = getattr(load(name), "STEP", None)
+    step = getattr(metric, "STEP", None)
     return value if step is None else round(round(value / step) * step, 9)
 
 
 def measure(name: str, run: Any, assumed: Any = None) -> float | None:
     """The metric of a run: a finite number or None. assumed: what the keys of the space say, for a metric that NEEDS them."""
-    module = load(name)
+    return measured(name, load(name), run, assumed)
+
+
+def measured(name: str, metric: ModuleType, run: Any, assumed: Any) -> float | None:
+    """The same of a metric that is loaded."""
     try:
-        value: float | None = module.value(run) if needs(name) is None else module.value(run, assumed)
+        value: float | None = metric.value(run) if needs(metric) is None else metric.value(run, assumed)
         number = None if value is None else float(value)
     except UserError:
         raise
