@@ -84,7 +84,7 @@ def test_the_table_has_a_column_for_each_part_of_the_zoo(capsys, tmp_path):
     out = capsys.readouterr().out
     (header,) = {tuple(line.split()) for line in out.splitlines() if line.startswith("#") and "tok/s" in line}
     assert header[:6] == ("#", "experts", "top-k", "router", "hw", "eviction") and "trace" not in header
-    assert "8 models of the zoo: first 300 of 12,544 tokens of each" in out
+    assert "8 models of the zoo: first 256 of 12,544 tokens of each" in out
 
 
 # --- figures of a profile -----------------------------------------------------------------------------------------------
