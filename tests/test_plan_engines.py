@@ -12,12 +12,12 @@ import simmoe
 from simmoe import hardware_profiles
 from simmoe.cli.main import main
 from simmoe.play.buffers import of_graph
+from simmoe.play.engine_files import opened_by
 from simmoe.play.plan_fit import MARGIN_BYTES, fitted
-from simmoe.play.plan_llama import LlamaCpp
 from simmoe.play.plan_parts import CARDS, parts_for
 from simmoe.play.plan_search import Search
-from simmoe.play.plan_served import Sglang
 from simmoe.play.scenario import Scenario
+from simmoe.policies import runtime as runtimes
 from simmoe.policies.flags import blocks, read
 from simmoe.simulator.reading import parse_yaml
 from simmoe.workloads import models
@@ -157,7 +157,7 @@ def test_what_would_fit_does(runtime, hw, format, model):
         named, asked = models.load(model, found[1]), models.load(model, format)
         for other in ("fp8", "q8_0", "q6_k", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_M"):
             between = models.load(model, other).all_expert_bytes
-            read = set(files_of(other)) & set({"sglang": Sglang, "llama_cpp_cuda": LlamaCpp}[runtime].files)
+            read = set(files_of(other)) & set(opened_by(runtimes.load(runtime)))
             if read and named.all_expert_bytes * 1.05 < between < asked.all_expert_bytes:
                 with pytest.raises(simmoe.UserError):
                     search(runtime, hw, other, model).candidates()
