@@ -275,3 +275,17 @@ def test_requests_of_a_pass_are_its_distinct_experts_in_order(prompt):
         mine = slice(int(requests.ptr[layer]), int(requests.ptr[layer + 1]))
         assert (requests.obj[mine] - 128 * layer).tolist() == list(counts)
         assert requests.tokens[mine].tolist() == list(counts.values())
+
+
+@pytest.mark.parametrize(
+    ("box", "memory", "waits"),
+    [(["--hw", "m3_max"], "memory left", "device"), (["--host", "ddr5_6000_2ch"], "memory left", "CPU"),
+     (["--gpu", "rtx_3090", "--host", "ddr4_3200_2ch"], "card left", "device")],
+)  # fmt: skip
+def test_a_box_without_a_card_has_one_memory(capsys, box, memory, waits):
+    assert main(["plan", "qwen3-30b-a3b", "--format", "Q4_K_M", *box, "--goal", "prompt"]) == 0
+    head, *rows = [
+        line for line in capsys.readouterr().out.splitlines() if "waits for" in line or line.startswith("1.  ")
+    ]
+    assert memory in head and ("host left" in head) == (memory == "card left")
+    assert rows[0].endswith(waits)
