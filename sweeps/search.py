@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,13 +18,14 @@ from simmoe.simulator.plain import plain
 from simmoe.simulator.version import RESULT_SCHEMA
 from simmoe.sweeps.cautions import of_sweep
 from simmoe.sweeps.front import front
-from simmoe.sweeps.journal import note_sampler, open_study
+from simmoe.sweeps.journal import open_study
+from simmoe.sweeps.opening import opened as opened  # where a reader of studies looks for it
 from simmoe.sweeps.sampling import SAMPLERS, Draws, key
 from simmoe.sweeps.scenarios import Outcome, Scenarios
-from simmoe.sweeps.space import Point, Space, load
+from simmoe.sweeps.space import Point, Space, load, said
+from simmoe.sweeps.study import FINISHED, note_sampler, quiet
 
 TRIALS = 100  # unless told; a grid plays all
-FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)  # pruned = it cannot run
 Report = Callable[[int, int, int], None]  # finished, wanted, of these cannot run
 
 
@@ -139,9 +140,10 @@ def sweep(
     scenarios = Scenarios(named, trials or (named.size if sampler == "grid" else TRIALS))
     chosen = scenarios.space
     wanted = trials or (chosen.size if sampler == "grid" else TRIALS)
-    with _quiet():
+    with quiet():
         working = optuna.create_study(directions=list(chosen.objectives.values()))
-        journal = open_study(Path(study), chosen, scenarios.digest) if study else nullcontext()
+        content = json.dumps(said(space))
+        journal = open_study(Path(study), chosen, scenarios.digest, content) if study else nullcontext()
         sampled_by = [f"{sampler}, seed {seed}"]
         with journal as kept:
             if kept:
@@ -188,16 +190,3 @@ def _finish(study: optuna.Study, scenarios: Scenarios, draws: Draws, known: Mapp
     for name, fact in outcome.facts.items():
         trial.set_user_attr(name, fact)
     return study.tell(trial, outcome.values, TrialState.COMPLETE if outcome.values else TrialState.PRUNED)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Optuna's log lines and its notes on experimental features are not for the user of a sweep."""
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        try:
-            yield
-        finally:
-            optuna.logging.set_verbosity(level)
