@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import optuna
 import sqlalchemy
@@ -48,13 +49,20 @@ class Database:
         return sqlalchemy.create_engine(self.url)
 
     def storage(self, heartbeat_s: int | None = None) -> RDBStorage:
-        """Optuna's own, its tables made where there are none. A trial without a sign of life is enqueued again."""
-        if heartbeat_s is None:
-            return RDBStorage(self._text)
-        return RDBStorage(
-            self._text, heartbeat_interval=heartbeat_s, grace_period=GRACES * heartbeat_s,
-            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
-        )  # fmt: skip
+        """Optuna's own, its tables made where there are none. With a heartbeat a trial whose signs of life stop is enqueued again."""
+        beats: dict[str, Any] = {}
+        if heartbeat_s is not None:
+            again = RetryHeartbeatStaleTrialCallback()
+            beats = {
+                "heartbeat_interval": heartbeat_s,
+                "grace_period": GRACES * heartbeat_s,
+                "heartbeat_stale_trial_callback": again,
+            }
+        found = RDBStorage(self._text, **beats)
+        if self.file is not None:
+            sqlalchemy.event.listen(found.engine, "connect", _without_waiting)
+            found.engine.dispose()  # the connection that made the tables
+        return found
 
     @property
     def _text(self) -> str:
@@ -88,6 +96,12 @@ class Database:
         )
         with self._engine.connect() as connection:
             return set(connection.execute(query, {"name": study.study_name}).scalars())
+
+
+def _without_waiting(connection: Any, _: Any) -> None:
+    """Commits do not wait for the disk: they outlive the process, and the last of them may be lost where the power fails."""
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
 
 
 def database(url: str, name: str | None = None) -> Database:

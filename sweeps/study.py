@@ -15,7 +15,13 @@ from optuna.trial import FrozenTrial, TrialState
 from simmoe.simulator.errors import UserError
 from simmoe.sweeps.space import Space
 
-DIGEST, FORMAT, SAMPLED, SPACE = "space_digest", "simmoe_journal", "sampled_by", "space"  # attributes of the study
+DIGEST, FORMAT, SAMPLED, SPACE, PLAN = (
+    "space_digest",
+    "simmoe_journal",
+    "sampled_by",
+    "space",
+    "plan",
+)  # attributes of the study
 JOURNAL = 2  # FORMAT: 1, which 0.1.0 wrote without saying so, holds numbers that are others now
 FACTS = "facts"  # the attribute of a trial that holds all facts, where each attribute costs a transaction
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)  # pruned = it cannot run
@@ -26,6 +32,17 @@ class Place(NamedTuple):
 
     where: str
     otherwise: str  # what to do where it is not the right one
+
+
+class Plan(NamedTuple):
+    """What a study is to become: the same for every process that plays it."""
+
+    sampler: str
+    seed: int
+    trials: int  # finished ones, in all
+
+    def __str__(self) -> str:
+        return f"{self.sampler}, seed {self.seed}"
 
 
 def study_of(storage: BaseStorage, name: str, space: Space, digest: str, content: str, place: Place) -> optuna.Study:
