@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,17 +17,20 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.plain import plain
 from simmoe.simulator.version import RESULT_SCHEMA
 from simmoe.sweeps.cautions import of_sweep
+from simmoe.sweeps.database import HEARTBEAT_S, Database
 from simmoe.sweeps.front import broken, feasible, front
 from simmoe.sweeps.importances import importances
-from simmoe.sweeps.journal import note_sampler, open_study
-from simmoe.sweeps.quiet import quiet
+from simmoe.sweeps.journal import open_study
+from simmoe.sweeps.opening import located
+from simmoe.sweeps.opening import opened as opened  # where a reader of studies looks for it
 from simmoe.sweeps.sampling import SAMPLERS, Draws, check_installed, key
 from simmoe.sweeps.scenarios import Outcome, Scenarios
-from simmoe.sweeps.space import Point, Space, load
+from simmoe.sweeps.space import Point, Space, load, said
+from simmoe.sweeps.study import FINISHED, Plan, note_sampler, quiet
+from simmoe.sweeps.tally import Report, Tally
+from simmoe.sweeps.worker import play_shared
 
 TRIALS = 100  # unless told; a grid plays all
-FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)  # pruned = it cannot run
-Report = Callable[[int, int, int], None]  # finished, wanted, of these cannot run
 
 
 class Bound(NamedTuple):
@@ -56,7 +60,7 @@ class Sweep:
 
     @property
     def trials(self) -> list[FrozenTrial]:
-        return self.study.get_trials(deepcopy=False)
+        return self.study.get_trials(deepcopy=False, states=FINISHED)
 
     @property
     def front(self) -> list[FrozenTrial]:
@@ -117,19 +121,23 @@ def sweep(
     study: str | Path | None = None,
     trials: int | None = None,
     *,
+    storage: str | None = None,
     sampler: str = "nsga2",
     seed: int = 0,
     report: Report | None = None,
+    heartbeat_s: int = HEARTBEAT_S,
 ) -> Sweep:
     """Play scenarios of `space` until the study holds `trials` finished ones.
 
     space: a bundled name, the path of a YAML file, or the content of one as a mapping (docs/sweeps.md). A policy or metric file that
     it names is Python code and is executed.
     study: a journal file that keeps every finished trial; a sweep that was killed goes on from it, and one that finds it in use waits.
-    None: in memory only.
-    trials: how many in all, those in the journal included; default 100, or the whole space for the grid.
+    Or the address of a database, which several processes may play (docs/scale.md). None: in memory only.
+    storage: the address of a database, in which the study has the name `study` (default: that of the space).
+    trials: how many in all, those in the study included; default 100, or the whole space for the grid.
     sampler: "nsga2", "nsga3", "tpe", "gp", "random", "qmc" or "grid". seed: the same one gives the same trials.
-    report: called after each trial with (finished, wanted, of these cannot run).
+    report: called after each trial.
+    heartbeat_s: seconds between two signs of life that a process which plays a trial gives in a database.
     A scenario that cannot run is a finished trial with its reason in `user_attrs["why_not"]`. Raises UserError with one line.
     """
     if sampler not in SAMPLERS:
@@ -139,37 +147,51 @@ def sweep(
         raise UserError(f"--trials {trials} plays nothing; give 1 or more")
     if not 0 <= seed < 2**32:
         raise UserError(f"--seed {seed} is out of range; give 0 to {2**32 - 1}")
+    at = located(study, storage) if study or storage else None
     named = load(space)
     scenarios = Scenarios(named, trials or (named.size if sampler == "grid" else TRIALS))
-    chosen = scenarios.space
-    wanted = trials or (chosen.size if sampler == "grid" else TRIALS)
+    wanted = trials or (scenarios.space.size if sampler == "grid" else TRIALS)
+    plan, content = Plan(sampler, seed, wanted), json.dumps(said(space))
     with quiet():
-        working = optuna.create_study(directions=list(chosen.objectives.values()))
-        journal = open_study(Path(study), chosen, scenarios.digest) if study else nullcontext()
-        sampled_by = [f"{sampler}, seed {seed}"]
-        with journal as kept:
-            if kept:
-                working.add_trials(kept.get_trials(deepcopy=False, states=FINISHED))
-                sampled_by = note_sampler(kept, sampled_by[0], len(working.get_trials(deepcopy=False)) < wanted)
-            for finished in play_trials(working, scenarios, sampler, seed, wanted, report):
-                if kept:
-                    kept.add_trial(finished)
+        if isinstance(at, Database):
+            working, sampled_by = play_shared(at, scenarios, plan, content, heartbeat_s, report)
+        else:
+            working, sampled_by = _play_alone(at, scenarios, plan, content, report)
     return Sweep(scenarios, sampler, seed, working, tuple(sampled_by))
 
 
-def play_trials(
-    study: optuna.Study, scenarios: Scenarios, sampler: str, seed: int, wanted: int, report: Report | None
-) -> Iterator[FrozenTrial]:
-    """Finish trials until the study holds `wanted`."""
-    draws = Draws(scenarios.space, sampler, seed)
-    before, known = study.get_trials(deepcopy=False), dict[str, FrozenTrial]()
-    for trial in before:
+def _play_alone(
+    journal: Path | None, scenarios: Scenarios, plan: Plan, content: str, report: Report | None
+) -> tuple[optuna.Study, list[str]]:
+    """The study in memory and what its trials were sampled by. Nothing of a trial is written before it has finished."""
+    space, sampled_by = scenarios.space, [str(plan)]
+    working = optuna.create_study(study_name=space.name, directions=list(space.objectives.values()))
+    working.set_metric_names(list(space.objectives))
+    with open_study(journal, space, scenarios.digest, content) if journal else nullcontext() as kept:
+        if kept:
+            working.add_trials(kept.get_trials(deepcopy=False, states=FINISHED))
+            sampled_by = note_sampler(kept, str(plan), len(working.get_trials(deepcopy=False)) < plan.trials)
+        for finished in play_trials(working, scenarios, plan, report):
+            if kept:
+                kept.add_trial(finished)
+    return working, sampled_by
+
+
+def play_trials(study: optuna.Study, scenarios: Scenarios, plan: Plan, report: Report | None) -> Iterator[FrozenTrial]:
+    """Finish trials until the study holds as many as planned."""
+    draws, known = Draws(scenarios.space, plan.sampler, plan.seed), dict[str, FrozenTrial]()
+    tally = Tally(scenarios.space.objectives.values(), plan.trials)
+
+    def note(trial: FrozenTrial) -> None:
         draws.told(trial)
         scenarios.remember(trial.user_attrs)
         known[key(trial.user_attrs["point"])] = trial
-    cannot = sum(trial.state == TrialState.PRUNED for trial in before)
-    ahead = draws.planned(len(before), known)
-    for number in range(len(before), wanted):
+        tally.add(trial)
+
+    for trial in study.get_trials(deepcopy=False):
+        note(trial)
+    ahead = draws.planned(tally.finished, known)
+    for number in range(tally.finished, plan.trials):
         if ahead is not None:
             parameters = next(ahead, None)
             if parameters is None:
@@ -177,12 +199,10 @@ def play_trials(
             study.enqueue_trial(parameters)
         study.sampler = draws.sampler(number)
         finished = _finish(study, scenarios, draws, known)
-        draws.told(finished)
-        known[key(finished.user_attrs["point"])] = finished
-        cannot += finished.state == TrialState.PRUNED
+        note(finished)
         yield finished
         if report:
-            report(number + 1, wanted, cannot)
+            report(tally.progress)
 
 
 def _finish(study: optuna.Study, scenarios: Scenarios, draws: Draws, known: Mapping[str, FrozenTrial]) -> FrozenTrial:

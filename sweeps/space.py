@@ -86,10 +86,16 @@ class Space:
 
 def load(space: str | Path | Mapping[str, Any]) -> Space:
     """A space by path, by bundled name, or as the content of such a file. Raises UserError with one line."""
-    if isinstance(space, Mapping):
-        return _space(space, "space")
-    path = resolve(space, FOLDER, ".yaml", "space", f"to search your own, write a YAML file ({DOC})")
-    return _space(read_yaml(path), path.name)
+    return _space(said(space), "space" if isinstance(space, Mapping) else _path(space).name)
+
+
+def said(space: str | Path | Mapping[str, Any]) -> Any:
+    """The content of a space, not checked."""
+    return space if isinstance(space, Mapping) else read_yaml(_path(space))
+
+
+def _path(space: str | Path) -> Path:
+    return resolve(space, FOLDER, ".yaml", "space", f"to search your own, write a YAML file ({DOC})")
 
 
 def _space(data: Any, where: str) -> Space:
