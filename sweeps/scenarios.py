@@ -203,10 +203,11 @@ class Scenarios:
         try:
             plan = self.scenario(point).plan(self.workload(point))
             same = hashlib.sha256(f"{self._inputs(point)} {plan}".encode()).hexdigest()
-            if same not in self._measured:
-                self._measured[same] = {**self._facts(self.play(point, plan)), SAME: same}
+            run = None if same in self._measured else self.play(point, plan)
         except UserError as error:
             return Outcome(None, {**facts, "why_not": str(error)})
+        if run:  # a metric that fails is no scenario that cannot run
+            self._measured[same] = {**self._facts(run), SAME: same}
         facts |= self._measured[same]
         null = [name for name in self.space.objectives if facts[name] is None]
         if null:
