@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from simmoe import hardware_profiles
@@ -18,6 +20,7 @@ from simmoe.play.calling import scenario_of
 from simmoe.play.identity import told_identity
 from simmoe.play.kinds import OFF
 from simmoe.play.lanes import Lanes
+from simmoe.play.money import price_of
 from simmoe.play.options import Declared
 from simmoe.play.plan import Plan, counts_use, guesses_of, missing_of, units_of
 from simmoe.play.result import Run
@@ -29,14 +32,19 @@ from simmoe.simulator.costs import fit_geometry
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.time.engines import Engine
-from simmoe.sweeps import bounds, metrics
-from simmoe.sweeps.space import AXES, Point, Space
+from simmoe.sweeps import bounds, constraints, metrics
+from simmoe.sweeps.assumed import Assumed
+from simmoe.sweeps.space import AXES, Point, Space, options_of
+from simmoe.sweeps.words import Steps
 from simmoe.workloads import models, synthetic
 from simmoe.workloads.format import trace as traces
 from simmoe.workloads.format.trace import first_tokens
 
 # what a machine or a trace may be unable to do: a value that fails on all of them stops the sweep
 DOUBTFUL = ("set", "prefetch", "miss", "placement", "graphs", "page_cache")
+
+INPUTS = ("hw", "trace", "model", "format", "kv_format")  # opened once, and known by their content
+SAME = "scenario_digest"  # fact of a trial: two with the same one mean the same
 
 Shape = tuple[str, str, str, str]  # trace, model, format, KV format
 
@@ -46,6 +54,9 @@ class Outcome(NamedTuple):
 
     values: list[float] | None
     facts: dict[str, Any]
+    constraints: Mapping[str, float] = MappingProxyType(
+        {}
+    )  # by which share of its limit each is broken; 0 or less: kept
 
 
 class Scenarios:
@@ -62,14 +73,20 @@ class Scenarios:
         self._policies: dict[str, dict[str, str]] = {}
         for kind, value, _ in self.space.policies:
             self._policies.setdefault(kind, {})[value] = told_identity(kind, value)
-        for axis in DOUBTFUL:
-            for value in [*self.space.given(axis), *(word for one, word in self.bounds if one == axis)]:
+        for axis in (*DOUBTFUL, *space.figures):
+            words = self.space.axes.get(axis, ())
+            ends = (
+                [words[0], words[-1]] if isinstance(words, Steps) else self.space.given(axis)
+            )  # of a range: what works there works between
+            for value in dict.fromkeys([*ends, *(word for one, word in self.bounds if one == axis)]):
                 self._require(axis, value)
+        self._judges = {name: metrics.load(name) for name in (*metrics.names(), *space.metrics)}
+        self.assumed = self._one_currency()
         self._made_of = workload_options()
         self._workloads: dict[str, Workload] = {}
         self._engines: dict[str, Engine] = {}
         self._lanes = Lanes()
-        self._measured: dict[tuple[str, Plan], dict[str, Any]] = {}
+        self._measured: dict[str, dict[str, Any]] = {}  # by the digest of a scenario
 
     def _shapes(self) -> list[Shape]:
         texts, model, form, kv = (
@@ -104,7 +121,7 @@ class Scenarios:
         for hw, key, beside in product(self.hw, self._shapes(), self._beside(axis)):
             try:
                 trace, point, shape = key[0], {**beside, axis: value}, self._models[key]
-                options = {name: AXES[name].parsed(word) for name, word in point.items()}
+                options = options_of(point)
                 counted = any(popularity.counts_first(point.get(name)) for name in popularity.COUNTING)
                 scenario = scenario_of({"hw": hw, "model": shape, "budget": 0, **options, **self._text(trace, counted)})
                 workload = scenario.workload()
@@ -157,10 +174,18 @@ class Scenarios:
             **({"routing": routing} if (routing := self._routing()) else {}),
             **self._policies,
             "model": [[*key[:3], *filter(None, key[3:]), shape.digest] for key, shape in self._models.items()],
-            "metric": {name: hashlib.sha256(metrics.find(name).read_bytes()).hexdigest() for name in self.space.objectives},
+            "metric": {name: hashlib.sha256(metrics.find(name).read_bytes()).hexdigest() for name in self.space.metrics},
         }  # fmt: skip
         axes = {axis: repr(values) for axis, values in self.space.axes.items()}
-        said = {"axes": axes, "objectives": list(self.space.objectives.items()), "tokens": self.space.tokens}
+        said: dict[str, Any] = {
+            "axes": axes,
+            "objectives": list(self.space.objectives.items()),
+            "tokens": self.space.tokens,
+        }
+        if self.space.constraints:
+            said["constraints"] = [asdict(rule) for rule in self.space.constraints]
+        if self.space.assumed != Assumed():
+            said["assumed"] = repr(self.space.assumed)
         return hashlib.sha256(json.dumps([said, inputs], sort_keys=True).encode()).hexdigest()
 
     def _routing(self) -> dict[str, list[str]]:
@@ -169,24 +194,51 @@ class Scenarios:
 
     def outcome(self, point: Point) -> Outcome:
         """Play one scenario and keep what a report needs. Scenarios that mean the same are played once, however they are written."""
-        facts: dict[str, Any] = {"point": point, "command": self.command(point)}
+        trained = self.space.trained.get(point.get("trace", ""))
+        facts: dict[str, Any] = {
+            "point": point,
+            **(trained._asdict() if trained else {}),
+            "command": self.command(point),
+        }
         try:
             plan = self.scenario(point).plan(self.workload(point))
-            run = None if (same := (self._inputs(point), plan)) in self._measured else self.play(point, plan)
+            same = hashlib.sha256(f"{self._inputs(point)} {plan}".encode()).hexdigest()
+            if same not in self._measured:
+                self._measured[same] = {**self._facts(self.play(point, plan)), SAME: same}
         except UserError as error:
             return Outcome(None, {**facts, "why_not": str(error)})
-        if run:
-            self._measured[same] = self._facts(run)
         facts |= self._measured[same]
         null = [name for name in self.space.objectives if facts[name] is None]
         if null:
             why = "" if facts["tok_s"] else ": no decode pass is played"
             return Outcome(None, {**facts, "why_not": f"a run of {_trace_of(point)} has no {null[0]}{why}"})
-        return Outcome([float(facts[name] or 0) for name in self.space.objectives], facts)
+        broken = constraints.broken_by(self.space.constraints, facts)
+        values = [metrics.told(self._judges[name], float(facts[name] or 0)) for name in self.space.objectives]
+        return Outcome(values, {**facts, **({"constraints": broken} if broken else {})}, broken)
+
+    def remember(self, facts: Mapping[str, Any]) -> None:
+        """A trial that another process played: what means the same is not played again, however it is written."""
+        if SAME in facts:
+            of_the_run = (*self._judges, "currency", "budget_bytes", "engine", "digest", SAME)
+            self._measured[facts[SAME]] = {name: facts[name] for name in of_the_run if name in facts}
 
     def _facts(self, run: Run) -> dict[str, Any]:
-        found = {name: metrics.measure(name, run) for name in dict.fromkeys((*metrics.names(), *self.space.objectives))}
+        judges, assumed = self._judges, self.assumed
+        found: dict[str, Any] = {name: metrics.measured(name, one, run, assumed) for name, one in judges.items()}
+        if price := price_of(run.workload.hw):
+            found["currency"] = self.assumed.currency or price.currency
         return {**found, "budget_bytes": run.plan.budget_bytes, "engine": run.engine, "digest": run.digest}
+
+    def _one_currency(self) -> Assumed:
+        """What the space assumes, every amount in one currency where trials are judged by amounts. Raises UserError without a rate."""
+        said = self.space.assumed
+        prices = {name: price.money for name, hw in self.hw.items() if (price := price_of(hw))}
+        if not any(metrics.unit(self._judges[name]) == "money" for name in self.space.metrics):
+            return said
+        said = replace(said, currency=said.currency or next((money.currency for money in prices.values()), None))
+        for name, money in prices.items():
+            said.amount(money, f"price of {name}")
+        return said
 
     def play(self, point: Point, plan: Plan) -> Run:
         """Raises UserError where the scenario does not fit on its machine."""
@@ -202,7 +254,7 @@ class Scenarios:
         if key not in self._workloads:
             cuts = (axis for axis in popularity.COUNTING if popularity.counts_first(point.get(axis)))
             opens = {*self._made_of, *cuts}
-            named = self.scenario({axis: word for axis, word in point.items() if axis in opens})
+            named = self.scenario({axis: word for axis, word in point.items() if axis in opens or axis not in AXES})
             hw = named.machine() if named.set else self.hw[point["hw"]]
             trace, shape = self._traces.get(point.get("trace", "")), self._models[_shape(point)]
             opened = replace(named, hw=hw, set=(), trace=trace, model=shape, format=None, kv_format=None)
@@ -211,13 +263,17 @@ class Scenarios:
 
     def scenario(self, point: Point) -> Scenario:
         """What a point says, with the tokens of the space."""
-        return scenario_of(
-            {"tokens": self.space.tokens, **{axis: AXES[axis].parsed(word) for axis, word in point.items()}}
-        )
+        return scenario_of({"tokens": self.space.tokens, **options_of(point)})
 
     def _inputs(self, point: Point) -> str:
-        """What makes a workload."""
-        return repr([*(point.get(name) for name in self._made_of), popularity.unplayed(point)])
+        """What makes a workload. Inputs count by their content: two names of one machine are one."""
+        others = (name for name in (*self._made_of, *self.space.figures) if name not in INPUTS)
+        opened = (
+            self.hw[point["hw"]].digest,
+            self._digests.get(point.get("trace", "")),
+            self._models[_shape(point)].digest,
+        )
+        return repr([*opened, *(point.get(name) for name in others), popularity.unplayed(point)])
 
     def command(self, point: Point) -> str:
         """The `simmoe run` that gives this scenario's numbers; without a budget it would play a ladder."""
@@ -225,6 +281,8 @@ class Scenarios:
         for axis, option in AXES.items():
             if axis in point:
                 words += _words(option, point[axis])
+        for path in self.space.figures:
+            words += ["--set", f"{path}={point[path]}"]
         if not {"budget", "memory"} & set(point):
             with suppress(UserError):  # what cannot run has no budget
                 words += ["--budget", f"{self.scenario(point).plan(self.workload(point)).budget_bytes}B"]

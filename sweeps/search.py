@@ -18,14 +18,16 @@ from simmoe.simulator.plain import plain
 from simmoe.simulator.version import RESULT_SCHEMA
 from simmoe.sweeps.cautions import of_sweep
 from simmoe.sweeps.database import HEARTBEAT_S, Database
-from simmoe.sweeps.front import front
+from simmoe.sweeps.front import broken, feasible, front
+from simmoe.sweeps.importances import importances
 from simmoe.sweeps.journal import open_study
 from simmoe.sweeps.opening import located
 from simmoe.sweeps.opening import opened as opened  # where a reader of studies looks for it
-from simmoe.sweeps.sampling import SAMPLERS, Draws, key
+from simmoe.sweeps.quiet import quiet
+from simmoe.sweeps.sampling import SAMPLERS, Draws, check_installed, key
 from simmoe.sweeps.scenarios import Outcome, Scenarios
 from simmoe.sweeps.space import Point, Space, load, said
-from simmoe.sweeps.study import FINISHED, Plan, note_sampler, quiet
+from simmoe.sweeps.study import FINISHED, Plan, note_sampler
 from simmoe.sweeps.tally import Report, Tally
 from simmoe.sweeps.worker import play_shared
 
@@ -72,10 +74,10 @@ class Sweep:
         return front(mine, list(self.space.objectives.values()))
 
     def equals(self) -> dict[tuple[float, ...], list[FrozenTrial]]:
-        """Objective values -> the trials that have them, each scenario once."""
+        """Objective values -> the trials that have them and keep all constraints, each scenario once."""
         found: dict[tuple[float, ...], dict[str, FrozenTrial]] = {}
         for trial in self.trials:
-            if trial.state == TrialState.COMPLETE:
+            if feasible(trial):
                 found.setdefault(tuple(trial.values), {}).setdefault(key(trial.user_attrs["point"]), trial)
         return {values: list(trials.values()) for values, trials in found.items()}
 
@@ -103,6 +105,8 @@ class Sweep:
                 {"number": t.number, "state": "played" if t.state == TrialState.COMPLETE else "cannot run", **t.user_attrs}
                 for t in self.trials
             ],
+            **({"constraints": broken(self.trials)} if self.space.constraints else {}),
+            "importances": importances(self.trials, self.space),
             "front": [t.number for t in best],
             "front_by_hw": {hw: [t.number for t in trials] for hw, trials in on.items()},
             "equal": {
@@ -132,12 +136,13 @@ def sweep(
     Or the address of a database, which several processes may play (docs/scale.md). None: in memory only.
     storage: the address of a database, in which the study has the name `study` (default: that of the space).
     trials: how many in all, those in the study included; default 100, or the whole space for the grid.
-    sampler: "nsga2", "tpe", "random" or "grid". seed: the same one gives the same trials. report: called after each trial.
-    heartbeat_s: seconds between two signs of life that a process which plays a trial gives in a database.
+    sampler: "nsga2", "nsga3", "tpe", "gp", "random", "qmc" or "grid". seed: the same one gives the same trials.
+    report: called after each trial. heartbeat_s: seconds between two signs of life of a process that plays a trial of a database.
     A scenario that cannot run is a finished trial with its reason in `user_attrs["why_not"]`. Raises UserError with one line.
     """
     if sampler not in SAMPLERS:
         raise UserError(f"unknown sampler {sampler!r}; choose one of {', '.join(SAMPLERS)}")
+    check_installed(sampler)
     if trials is not None and trials < 1:
         raise UserError(f"--trials {trials} plays nothing; give 1 or more")
     if not 0 <= seed < 2**32:
@@ -179,12 +184,13 @@ def play_trials(study: optuna.Study, scenarios: Scenarios, plan: Plan, report: R
 
     def note(trial: FrozenTrial) -> None:
         draws.told(trial)
+        scenarios.remember(trial.user_attrs)
         known[key(trial.user_attrs["point"])] = trial
         tally.add(trial)
 
     for trial in study.get_trials(deepcopy=False):
         note(trial)
-    ahead = draws.grid(known) if plan.sampler == "grid" else None
+    ahead = draws.planned(tally.finished, known)
     for number in range(tally.finished, plan.trials):
         if ahead is not None:
             parameters = next(ahead, None)
@@ -203,7 +209,9 @@ def _finish(study: optuna.Study, scenarios: Scenarios, draws: Draws, known: Mapp
     trial = study.ask(draws.distributions)
     point = draws.point(trial.params)
     before = known.get(key(point))  # a sampler may ask for the same scenario again
-    outcome = Outcome(before.values, before.user_attrs) if before else scenarios.outcome(point)
+    outcome = Outcome(before.values, before.user_attrs, before.constraints) if before else scenarios.outcome(point)
     for name, fact in outcome.facts.items():
         trial.set_user_attr(name, fact)
+    for rule, excess in outcome.constraints.items():
+        trial.set_constraint(rule, excess)
     return study.tell(trial, outcome.values, TrialState.COMPLETE if outcome.values else TrialState.PRUNED)

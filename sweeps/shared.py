@@ -56,7 +56,7 @@ class Player:
         self._running_since = dict[int, float]()  # when each was first seen to run
         self._known, self._busy = dict[str, FrozenTrial](), dict[str, FrozenTrial]()  # by scenario
         self._drawn: dict[str, Any] | None = None  # parameters, until their trial is claimed or answered
-        self._ahead = self._grid()
+        self._ahead: Iterator[dict[str, Any]] = iter(())  # of a grid
 
     def play(self, report: Report | None) -> None:
         """Claim and play trials until the study has all of them and none is running."""
@@ -95,6 +95,7 @@ class Player:
             (told,) = with_facts([trial])
             self._finished.add_trial(told)
             self._draws.told(told)
+            self._scenarios.remember(told.user_attrs)
             self._known[key(told.user_attrs["point"])] = told
             self.tally.add(told)
 
@@ -136,19 +137,19 @@ class Player:
 
     def _draw(self) -> dict[str, Any] | None:
         """Parameters of the next trial; None where a grid has no more."""
+        taken = ChainMap(self._known, self._busy)
         if self._plan.sampler == "grid":
             drawn = next(self._ahead, None)
             if drawn is None:  # what was being played when the grid came by may have failed
-                self._ahead = self._grid()
+                self._ahead = self._draws.grid(taken)
                 drawn = next(self._ahead, None)
             return drawn
+        if planned := self._draws.planned(self._read_to, taken):
+            return next(planned, None)
         self._finished.sampler = self._draws.sampler(self._read_to)
         asked = self._finished.ask(self._draws.distributions)
         self._finished.tell(asked, state=TrialState.FAIL)  # it is played as a trial of the stored study
         return asked.params
-
-    def _grid(self) -> Iterator[dict[str, Any]]:
-        return self._draws.grid(ChainMap(self._known, self._busy))
 
     def _play(self, turn: ExitStack) -> None:
         lost = False
@@ -159,6 +160,8 @@ class Player:
             outcome = self._scenarios.outcome(self._draws.point(trial.params))
             try:
                 trial.set_user_attr(FACTS, outcome.facts)  # one transaction for all of them
+                for rule, excess in outcome.constraints.items():
+                    trial.set_constraint(rule, excess)
             except UpdateFinishedTrialError:
                 lost = True
                 raise

@@ -160,7 +160,7 @@ def test_a_process_that_stood_still_gives_its_trial_up(space, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sampler", ["nsga2", "tpe", "random", "grid"])
+@pytest.mark.parametrize("sampler", ["nsga2", "nsga3", "tpe", "random", "qmc", "grid"])
 def test_one_process_plays_in_a_database_what_it_plays_in_memory(sampler, tmp_path):
     alone = sweep(SPACE, trials=20, sampler=sampler, seed=3)
     at = address("sqlite", tmp_path)

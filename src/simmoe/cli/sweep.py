@@ -48,7 +48,8 @@ def sweep(a: argparse.Namespace) -> None:
         print(json.dumps(done.to_json(), indent=1, sort_keys=True))
         return
     axes = done.space.axes
-    files = files_used({axis: [OPTIONS[axis].parsed(word) for word in words] for axis, words in axes.items()})
+    options = {axis: words for axis, words in axes.items() if axis in OPTIONS}  # the others are figures
+    files = files_used({axis: [OPTIONS[axis].parsed(word) for word in words] for axis, words in options.items()})
     report.show_sweep(done, a.top, files, Screen())
 
 
@@ -74,7 +75,7 @@ def _told_of_trials(a: argparse.Namespace) -> None:
 
     with suppress(UserError):  # the sweep says it
         axes = (searched := space.load(a.space)).axes
-        values = {axis: [OPTIONS[axis].parsed(word) for word in words] for axis, words in axes.items()}
+        values = {axis: [OPTIONS[axis].parsed(one) for one in words] for axis, words in axes.items() if axis in OPTIONS}
         counted = ("prompt", "generate", "batch", "requests", "max_batch")
         most = {
             axis: max(all_of, key=lambda value: value or 0) if axis in counted else all_of[0]
