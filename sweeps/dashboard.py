@@ -10,11 +10,12 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from optuna.storages import BaseStorage, get_storage
 
-from simmoe.simulator.errors import UserError
+from simmoe.simulator.errors import Missing, UserError
 from simmoe.sweeps import journal
 from simmoe.sweeps.database import reached
 from simmoe.sweeps.opening import located, stored
-from simmoe.sweeps.study import quiet, with_facts
+from simmoe.sweeps.quiet import quiet
+from simmoe.sweeps.study import with_facts
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -37,7 +38,7 @@ def serve(study: str | Path, storage: str | None, port: int, said: Callable[[str
     try:
         import optuna_dashboard
     except ImportError:
-        raise UserError(f"the dashboard needs the package optuna-dashboard: {INSTALL}") from None
+        raise Missing(f"the dashboard needs optuna-dashboard, which is not installed; run: {INSTALL}") from None
     with quiet():
         kept, number = _kept(study, storage)
         app = for_reading(optuna_dashboard.wsgi(kept))

@@ -18,7 +18,7 @@ from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from simmoe.simulator.errors import UserError
+from simmoe.simulator.errors import Missing, UserError
 from simmoe.sweeps.study import Place
 
 FORMS = "sqlite:///FILE.db or postgresql://USER@HOST/DATABASE"
@@ -135,7 +135,7 @@ def _check_driver() -> None:
     try:
         import psycopg  # noqa: F401
     except ImportError:
-        raise UserError(f"PostgreSQL needs the package psycopg: {INSTALL}") from None
+        raise Missing(f"PostgreSQL needs psycopg, which is not installed; run: {INSTALL}") from None
 
 
 @contextmanager

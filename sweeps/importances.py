@@ -15,9 +15,9 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from simmoe.sweeps import zoo
+from simmoe.sweeps.quiet import quiet
 from simmoe.sweeps.sampling import parameters
 from simmoe.sweeps.space import Space
-from simmoe.sweeps.study import quiet
 
 FEWEST = 20  # trials with values: the best tenth of fewer is one or none
 

@@ -10,7 +10,8 @@ import optuna
 from simmoe.simulator.errors import UserError
 from simmoe.sweeps import journal
 from simmoe.sweeps.database import Database, database, reached
-from simmoe.sweeps.study import Place, check_format, in_memory, quiet
+from simmoe.sweeps.quiet import quiet
+from simmoe.sweeps.study import Place, check_format, in_memory
 
 
 def located(study: str | Path | None, storage: str | None = None) -> Path | Database:

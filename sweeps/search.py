@@ -23,10 +23,11 @@ from simmoe.sweeps.importances import importances
 from simmoe.sweeps.journal import open_study
 from simmoe.sweeps.opening import located
 from simmoe.sweeps.opening import opened as opened  # where a reader of studies looks for it
+from simmoe.sweeps.quiet import quiet
 from simmoe.sweeps.sampling import SAMPLERS, Draws, check_installed, key
 from simmoe.sweeps.scenarios import Outcome, Scenarios
 from simmoe.sweeps.space import Point, Space, load, said
-from simmoe.sweeps.study import FINISHED, Plan, note_sampler, quiet
+from simmoe.sweeps.study import FINISHED, Plan, note_sampler
 from simmoe.sweeps.tally import Report, Tally
 from simmoe.sweeps.worker import play_shared
 
@@ -136,8 +137,7 @@ def sweep(
     storage: the address of a database, in which the study has the name `study` (default: that of the space).
     trials: how many in all, those in the study included; default 100, or the whole space for the grid.
     sampler: "nsga2", "nsga3", "tpe", "gp", "random", "qmc" or "grid". seed: the same one gives the same trials.
-    report: called after each trial.
-    heartbeat_s: seconds between two signs of life that a process which plays a trial gives in a database.
+    report: called after each trial. heartbeat_s: seconds between two signs of life of a process that plays a trial of a database.
     A scenario that cannot run is a finished trial with its reason in `user_attrs["why_not"]`. Raises UserError with one line.
     """
     if sampler not in SAMPLERS:

@@ -56,7 +56,7 @@ class Player:
         self._running_since = dict[int, float]()  # when each was first seen to run
         self._known, self._busy = dict[str, FrozenTrial](), dict[str, FrozenTrial]()  # by scenario
         self._drawn: dict[str, Any] | None = None  # parameters, until their trial is claimed or answered
-        self._ahead = self._grid()
+        self._ahead: Iterator[dict[str, Any]] = iter(())  # of a grid
 
     def play(self, report: Report | None) -> None:
         """Claim and play trials until the study has all of them and none is running."""
@@ -137,21 +137,19 @@ class Player:
 
     def _draw(self) -> dict[str, Any] | None:
         """Parameters of the next trial; None where a grid has no more."""
+        taken = ChainMap(self._known, self._busy)
         if self._plan.sampler == "grid":
             drawn = next(self._ahead, None)
             if drawn is None:  # what was being played when the grid came by may have failed
-                self._ahead = self._grid()
+                self._ahead = self._draws.grid(taken)
                 drawn = next(self._ahead, None)
             return drawn
-        if self._plan.sampler == "qmc":
-            return next(self._draws.spread(self._read_to))
+        if planned := self._draws.planned(self._read_to, taken):
+            return next(planned, None)
         self._finished.sampler = self._draws.sampler(self._read_to)
         asked = self._finished.ask(self._draws.distributions)
         self._finished.tell(asked, state=TrialState.FAIL)  # it is played as a trial of the stored study
         return asked.params
-
-    def _grid(self) -> Iterator[dict[str, Any]]:
-        return self._draws.grid(ChainMap(self._known, self._busy))
 
     def _play(self, turn: ExitStack) -> None:
         lost = False

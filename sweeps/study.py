@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from copy import copy
 from typing import Any, NamedTuple
 
@@ -124,16 +122,3 @@ def in_memory(study: optuna.Study) -> optuna.Study:
         found.set_user_attr(name, value)
     found.add_trials(with_facts(study.get_trials(deepcopy=False)))
     return found
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Optuna's log lines and its notes on experimental features are not for the user of a sweep."""
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        try:
-            yield
-        finally:
-            optuna.logging.set_verbosity(level)

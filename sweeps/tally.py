@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
+from simmoe.sweeps.front import feasible
 from simmoe.sweeps.space import Direction
 
 
@@ -35,7 +36,7 @@ class Tally:
         self.finished += 1
         if trial.state == TrialState.PRUNED:
             self._cannot += 1
-        elif all(value <= 0 for value in trial.user_attrs.get("constraints", {}).values()):
+        elif feasible(trial):
             loss = np.array(trial.values) * self._signs
             if not (self._front <= loss).all(axis=1).any():
                 self._front = np.vstack([self._front[~(loss <= self._front).all(axis=1)], loss])

@@ -10,6 +10,7 @@ import optuna
 from simmoe.simulator.errors import UserError
 from simmoe.sweeps.database import HEARTBEAT_S, Database, reached
 from simmoe.sweeps.opening import located, stored
+from simmoe.sweeps.quiet import quiet
 from simmoe.sweeps.scenarios import Scenarios
 from simmoe.sweeps.shared import Player
 from simmoe.sweeps.space import load
@@ -22,7 +23,6 @@ from simmoe.sweeps.study import (
     check_format,
     in_memory,
     note_sampler,
-    quiet,
     study_of,
 )
 from simmoe.sweeps.tally import Report

@@ -91,4 +91,6 @@ def test_what_cannot_be_served_is_one_line(tmp_path, capsys, monkeypatch):
             capsys, str(journal), "--port", str(port)
         )
     monkeypatch.setitem(sys.modules, "optuna_dashboard", None)
-    assert "needs the package optuna-dashboard: pip install 'simmoe[sweep]'" in refused(capsys, str(journal))
+    assert "needs optuna-dashboard, which is not installed; run: pip install 'simmoe[sweep]'" in refused(
+        capsys, str(journal)
+    )

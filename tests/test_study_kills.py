@@ -45,22 +45,39 @@ def finished(at: dict[str, Any]) -> dict[int, Any]:
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
-def killed(behind: int, after_s: float, **options: Any) -> None:
-    """Start a sweep in a process of its own, where everything is loaded, and kill it so long after its trial number `behind`."""
+def started(**options: Any) -> tuple[Any, Any]:
+    """A sweep in a process of its own, where everything is loaded, and how many trials it has finished."""
     fork = multiprocessing.get_context("fork")
-    finished = fork.Value("i", 0)
+    count = fork.Value("i", 0)
 
     def child() -> None:
-        sweep(WIDE, report=lambda _: setattr(finished, "value", finished.value + 1), **options)
+        sweep(WIDE, report=lambda _: setattr(count, "value", count.value + 1), heartbeat_s=1, **options)
 
     process = fork.Process(target=child)
     process.start()
-    while finished.value < behind and process.is_alive():
+    return process, count
+
+
+def killed(behind: int, after_s: float, **options: Any) -> None:
+    """Kill a sweep so long after its trial number `behind`."""
+    process, count = started(**options)
+    while count.value < behind and process.is_alive():
         time.sleep(0.001)
     process.join(after_s)
     process.kill()
     process.join()
     assert process.exitcode == -signal.SIGKILL, "the sweep ended by itself"
+
+
+def ended(**options: Any) -> list[TrialState]:
+    """What the trials of a study are when a sweep that is left alone has ended."""
+    process, _ = started(**options)
+    process.join(60)
+    alive = process.is_alive()
+    process.kill()
+    assert process.exitcode == 0 and not alive, "the sweep does not end"
+    options.pop("trials"), options.pop("sampler")
+    return [trial.state for trial in opened(**options).trials]
 
 
 def tear(journal: Path, draw: random.Random) -> None:
@@ -81,7 +98,7 @@ def test_ten_kills_lose_no_finished_trial_and_leave_none_running(kind, tmp_path)
         sampler = ("nsga2", "grid", "random", "tpe")[number % 4]
         behind = draw.randrange(FEW)
         after_s = draw.uniform(0, took_s / FEW if behind else took_s)
-        killed(behind, after_s, trials=TRIALS, sampler=sampler, heartbeat_s=1, **at)
+        killed(behind, after_s, trials=TRIALS, sampler=sampler, **at)
         now = finished(at)
         assert now.items() >= kept.items(), f"kill {number + 1} lost a trial"
         if kind == "journal" and number % 3 == 2 and len(now) > len(kept):
@@ -90,12 +107,10 @@ def test_ten_kills_lose_no_finished_trial_and_leave_none_running(kind, tmp_path)
             assert finished(at) == now
         kept = now
     assert 10 < len(kept) < TRIALS
-    done = sweep(WIDE, trials=len(kept) + 10, sampler="grid", heartbeat_s=1, **at)
-    states = [trial.state for trial in opened(**at).trials]
-    assert len(done.trials) == len(kept) + 10 and finished(at).items() >= kept.items()
-    assert TrialState.RUNNING not in states and sum(state in DONE for state in states) == len(kept) + 10
-    queued = states.count(TrialState.WAITING)  # of a dead process, and not needed for so many trials
-    sweep(WIDE, trials=len(kept) + 10 + queued, heartbeat_s=1, **at)
-    states = [trial.state for trial in opened(**at).trials]
-    assert not {TrialState.RUNNING, TrialState.WAITING} & {*states}
-    assert sum(state in DONE for state in states) == len(kept) + 10 + queued
+    wanted = len(kept) + 10
+    states = ended(trials=wanted, sampler="grid", **at)
+    assert finished(at).items() >= kept.items()
+    assert TrialState.RUNNING not in states and sum(state in DONE for state in states) == wanted
+    wanted += states.count(TrialState.WAITING)  # of a dead process, and not needed for so many trials
+    states = ended(trials=wanted, sampler="random", **at)
+    assert not {TrialState.RUNNING, TrialState.WAITING} & {*states} and sum(state in DONE for state in states) == wanted

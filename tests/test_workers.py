@@ -98,6 +98,22 @@ def test_three_processes_play_each_scenario_once(kind, sampler, space, tmp_path)
 
 
 @pytest.mark.slow
+def test_what_another_process_is_playing_is_waited_for(space, tmp_path):
+    at = address("sqlite", tmp_path)
+    name = ("--storage", at["storage"], "--study", at["study"])
+    one = {axis: words[0] for axis, words in space.items() if isinstance(words, list)}
+    Path("space.yaml").write_text(
+        yaml.safe_dump({**space, **one, "budget": "10%"})
+    )  # one scenario: every trial draws it
+    words = ("space.yaml", *name, "--trials", "3", "--sampler", "random")
+    slow = started(*words, takes_s=4)
+    until(played, "the first process plays")
+    second = started(*words)
+    assert [process.communicate(timeout=120)[1].count("3 of 3") for process in (slow, second)] == [1, 1]
+    assert len(played()) == 1 and [*points(at).values()] == [3]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DATABASES)
 def test_what_a_killed_worker_was_playing_is_played_by_another(kind, space, tmp_path):
     at = address(kind, tmp_path)
@@ -160,7 +176,7 @@ def test_a_process_that_stood_still_gives_its_trial_up(space, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sampler", ["nsga2", "tpe", "random", "grid"])
+@pytest.mark.parametrize("sampler", ["nsga2", "nsga3", "tpe", "random", "qmc", "grid"])
 def test_one_process_plays_in_a_database_what_it_plays_in_memory(sampler, tmp_path):
     alone = sweep(SPACE, trials=20, sampler=sampler, seed=3)
     at = address("sqlite", tmp_path)
@@ -168,6 +184,15 @@ def test_one_process_plays_in_a_database_what_it_plays_in_memory(sampler, tmp_pa
     stored = sweep(SPACE, trials=20, sampler=sampler, seed=3, **at)
     assert [t.user_attrs for t in stored.trials] == [t.user_attrs for t in alone.trials]
     assert stored.to_json() == alone.to_json()
+
+
+@pytest.mark.slow
+def test_a_shared_study_keeps_constraints(tmp_path):
+    limited, at = {**SPACE, "constraints": ["tok_s >= 300"]}, address("sqlite", tmp_path)
+    alone, stored = sweep(limited, trials=12, seed=3), sweep(limited, trials=12, seed=3, **at)
+    kept = [trial.constraints for trial in opened(**at).trials]
+    assert kept == [trial.constraints for trial in alone.trials] and len({one["tok_s >= 300"] > 0 for one in kept}) == 2
+    assert [trial.number for trial in stored.front] == [trial.number for trial in alone.front] != []
 
 
 @pytest.mark.slow

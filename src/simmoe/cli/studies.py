@@ -24,7 +24,7 @@ def add(commands: Commands) -> None:
     )  # fmt: skip
     sweep.add_argument(
         "space", metavar="SPACE",
-        help="search space: YAML file or bundled name (oracle_vs_switch, experts_on_the_cpu). A policy or metric file that "
+        help="search space: YAML file or bundled name (mission, oracle_vs_switch, experts_on_the_cpu). A policy or metric file that "
         "it names is Python code and is executed: read it first",
     )  # fmt: skip
     sweep.add_argument(
@@ -38,7 +38,7 @@ def add(commands: Commands) -> None:
     )
     sweep.add_argument(
         "--sampler", metavar="NAME", default="nsga2",
-        help="which scenarios are tried: nsga2 (default), tpe, random or grid (all)",
+        help="which scenarios are tried: nsga2 (default), nsga3, tpe, gp, random, qmc or grid (all)",
     )  # fmt: skip
     sweep.add_argument(
         "--seed", type=integer, metavar="N", default=0, help="the same seed gives the same trials (default 0)"
