@@ -69,7 +69,7 @@ def test_a_name_falls_into_its_parts(said: str, parts: tuple[str, str, str]) -> 
 
 @pytest.mark.parametrize("said", ["lru=", "lru:", "random=3:", "popular=50%:", "near.py=:first=20%"])
 def test_a_sign_with_nothing_behind_it_is_refused(said: str) -> None:
-    with pytest.raises(UserError, match="nothing stands behind '[=:]'"):
+    with pytest.raises(UserError, match=r"nothing stands behind '[=:]'"):
         named(said)
 
 
