@@ -413,3 +413,12 @@ def test_what_cannot_be_is_one_line(name):
     with pytest.raises(UserError) as refused:
         sweep({**(ZOO if zoo_keys else SPACE), **axes}, trials=1)
     assert re.search(line, str(refused.value)) and "\n" not in str(refused.value), refused.value
+
+
+def test_options_that_are_no_axis_are_those_that_the_page_names():
+    from simmoe.play.scenario import OPTIONS
+
+    page = (ROOT / "docs/sweeps.md").read_text()
+    said = page.partition("Four options are no axis: ")[2].partition(". File names")[0]
+    others = {name for name, option in OPTIONS.items() if not option.about.axis}
+    assert others == {"gpu", "host", *re.findall(r"`(\w+)`", said)} and len(others) == 6  # gpu and host make a machine
