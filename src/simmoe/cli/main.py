@@ -10,7 +10,7 @@ from argparse import SUPPRESS
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from simmoe.cli import explain, offload, plan, trace_import, trace_synth
+from simmoe.cli import explain, offload, plan, studies, trace_import, trace_synth
 from simmoe.cli.parser import Parser, add_scenario, integer
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.version import VERSION
@@ -73,7 +73,7 @@ def parser() -> Parser:
     plan.add(commands)
     explain.add(commands)
     _add_compare(commands)
-    _add_sweep(commands)
+    studies.add(commands)
     _add_policies(commands)
     _add_curve(commands)
     _add_locality(commands)
@@ -130,43 +130,6 @@ def _add_compare(commands: Commands) -> None:
     add_scenario(compare, several=True)
     compare.add_argument_group("output").add_argument("--json", action="store_true", help="print the rows as JSON")
     compare.runs("compare", "sweep")
-
-
-def _add_sweep(commands: Commands) -> None:
-    sweep = commands.add_parser(
-        "sweep", help="search a space of machines, traces, policies and budgets; print the Pareto front",
-        description="A trial is one scenario of SPACE, played. Plays as many as --trials says, then prints those that no other one "
-        "beats in all objectives of the space (the Pareto front), each with its command. With --study, a sweep that was stopped or killed "
-        "goes on where it was.",
-    )  # fmt: skip
-    sweep.add_argument(
-        "space",
-        metavar="SPACE",
-        help="search space: YAML file or bundled name (oracle_vs_switch, experts_on_the_cpu). A policy or metric file that "
-        "it names is Python code and is executed: read it first",
-    )
-    sweep.add_argument(
-        "--study",
-        metavar="FILE",
-        help="journal that keeps every finished trial (default: none); one that is in use is waited for",
-    )
-    sweep.add_argument(
-        "--trials", type=integer, metavar="N", help="finished trials in all (default 100; grid: the whole space)"
-    )
-    sweep.add_argument(
-        "--sampler",
-        metavar="NAME",
-        default="nsga2",
-        help="which scenarios are tried: nsga2 (default), tpe, random or grid (all)",
-    )
-    sweep.add_argument(
-        "--seed", type=integer, metavar="N", default=0, help="the same seed gives the same trials (default 0)"
-    )
-    sweep.add_argument(
-        "--top", type=integer, metavar="N", help="rows of each front, spread evenly over it (default 12)"
-    )
-    sweep.add_argument("--json", action="store_true", help="print all trials and the fronts as JSON")
-    sweep.runs("sweep", "sweep")
 
 
 def _add_policies(commands: Commands) -> None:

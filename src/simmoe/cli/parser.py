@@ -52,12 +52,15 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"formatter_class": Help, **options})
+        self.inner = dict[str, Parser]()  # commands of a command that else takes a name at that place
         self.seen = list[argparse.Action]()  # while the words are read
         for name in (None, "store"):
             self.register("action", name, Once)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         self._words, self.seen = list(sys.argv[1:] if args is None else args), []
+        if self._words and self._words[0] in self.inner:
+            return self.inner[self._words[0]].parse_known_args(self._words[1:], namespace)
         return super().parse_known_args(self._glued(), namespace)
 
     def _glued(self) -> list[str]:
