@@ -20,6 +20,8 @@ from simmoe.simulator.nouns.trace import Trace
 from simmoe.sweeps.comparing import EXTRA, Comparing, asked
 from simmoe.sweeps.comparison import Comparison
 from simmoe.sweeps.cost import accounts
+from simmoe.sweeps.order import Order
+from simmoe.sweeps.over import axis_of
 from simmoe.sweeps.player import PLAYS, Asked, Player, words
 
 Machine = str | Path | Hardware
@@ -44,7 +46,7 @@ def compare(
     reasons = {row.why_not for row in found}
     if len(reasons) == 1 and "" not in reasons:  # the same mistake everywhere
         raise UserError(reasons.pop())
-    return Comparison(found, counted)
+    return Comparison(found, counted, tuple(Order(axis_of(one, rows, player), rows, player) for one in question.over))
 
 
 def asked_for(common: Mapping[str, Any], question: Comparing) -> Iterator[Asked]:

@@ -3,44 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
-from simmoe.play import advice
-from simmoe.play.confidence import Band
 from simmoe.play.identity import eviction_identity
-from simmoe.play.money import Price, price_of
-from simmoe.play.result import Run, versions
-from simmoe.play.workload import Workload
+from simmoe.play.result import versions
 from simmoe.simulator.version import RESULT_SCHEMA
 from simmoe.sweeps.cost import Accounts, Cost
-
-
-@dataclass(frozen=True)
-class Row:
-    """One machine, trace and policy. `run` is None where it cannot run; `why_not` then says why."""
-
-    workload: Workload
-    trace: str
-    eviction: str
-    run: Run | None
-    why_not: str = ""
-    band: Band | None = None
-    own: str = ""  # options that are of this row alone, as the command line writes them; its machine left out
-    command: str | None = None  # the `simmoe run` that gives the same; None where an input was no name
-
-    @property
-    def waiting(self) -> float | None:
-        """Share of decode time in which the device waits."""
-        return advice.waiting(self.run) if self.run else None
-
-    @property
-    def bound_by(self) -> str | None:
-        return advice.bound_by(self.run) if self.run and self.run.tok_s else None
-
-    @cached_property
-    def price(self) -> Price | None:
-        return price_of(self.workload.hw)
+from simmoe.sweeps.order import Order
+from simmoe.sweeps.row import Row
 
 
 @dataclass(frozen=True)
@@ -49,6 +19,7 @@ class Comparison:
 
     rows: tuple[Row, ...]
     accounts: Accounts
+    orders: tuple[Order, ...] = ()  # along the axes that were asked for
 
     def __repr__(self) -> str:
         return f"<Comparison of {len(self.rows)} rows, {sum(row.run is not None for row in self.rows)} ran>"
@@ -69,7 +40,7 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         return {
             "schema": RESULT_SCHEMA, "kind": "simulated", "versions": versions(), "money": self.accounts.to_json(),
-            "rows": [self._row(row) for row in self.rows],
+            "rows": [self._row(row) for row in self.rows], "over": [order.to_json() for order in self.orders],
         }  # fmt: skip
 
     def _row(self, row: Row) -> dict[str, Any]:

@@ -21,9 +21,10 @@ from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.units import nbytes
-from simmoe.sweeps.comparison import Row
+from simmoe.sweeps.row import Row
 
 PLAYS = 3  # of a row: its figures as they are, and at both ends of their ranges
+MOST = 16  # workloads that are kept
 NO_BUDGET: dict[str, Any] = {"budget": None, "memory": None}  # a bound takes none; the policies beside it keep theirs
 
 
@@ -60,7 +61,7 @@ class Player:
                 return Row(workload, asked.trace, plan.eviction, None, why, own=asked.own)
             self.lanes.join(workload)
             run = play(workload, plan, workload.engine(scenario.engine, runs=self.runs), lanes=self.lanes)
-            band = bands.band(run, self.lanes)
+            band = bands.band(run, self.lanes, run.engine)
             return Row(
                 workload, asked.trace, plan.eviction, run, band=band, own=asked.own, command=command(asked, plan)
             )
@@ -74,9 +75,11 @@ class Player:
             *(one if one is None or isinstance(one, str | int | tuple) else id(one) for one in values),
             unplayed(vars(scenario)),
         )
-        if key not in self._workloads:
-            self._workloads[key] = scenario, scenario.workload()
-        return self._workloads[key][1]
+        found = self._workloads.pop(key, None) or (scenario, scenario.workload())
+        self._workloads[key] = found  # used last stands last
+        if len(self._workloads) > MOST:
+            del self._workloads[next(iter(self._workloads))]
+        return found[1]
 
 
 def _too_large(workload: Workload, plan: Plan) -> str:

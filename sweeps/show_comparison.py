@@ -12,7 +12,9 @@ from simmoe.show.grid import Column, Grid, only
 from simmoe.show.legend import legend
 from simmoe.show.screen import Screen
 from simmoe.simulator.units import nbytes
-from simmoe.sweeps.comparison import Comparison, Row
+from simmoe.sweeps.comparison import Comparison
+from simmoe.sweeps.row import Row
+from simmoe.sweeps.show_order import show_order
 
 RANGE, OWN, COST_RANGE = "range", "options", "its range"
 COLUMNS = (
@@ -43,15 +45,13 @@ def show_comparison(comparison: Comparison, files: list[str], out: Screen) -> No
     for line in _prices(comparison):
         out.print(line)
     currency = comparison.accounts.currency
-    out.print(
-        legend(
-            grid,
-            {
-                f"per 1000 {currency}": f"per 1000 {currency}: tok/s",
-                COST_RANGE: "its range: at the ends of that of tok/s",
-            },
-        )
-    )
+    of_cost = {
+        f"per 1000 {currency}": f"per 1000 {currency}: tok/s",
+        COST_RANGE: "its range: at the ends of that of tok/s",
+    }
+    out.print(legend(grid, of_cost))
+    for order in comparison.orders:
+        show_order(order, [row.workload.hw.name for row in rows], out)
 
 
 def _of_rows(comparison: Comparison, said: dict[int, str]) -> Iterator[tuple[str, str]]:
