@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from simmoe.cli.main import main
@@ -170,6 +170,7 @@ def test_the_state_of_two_rows() -> None:
 STATES = [State(faster, decided, False) for faster in (1, 2) for decided in (True, False)]
 
 
+@example([(3, STATES[0]), (2, STATES[1]), (4, STATES[2])], 9)  # two changes in one cell
 @given(st.lists(st.tuples(st.integers(1, 30), st.sampled_from(STATES)), min_size=1, max_size=6), st.integers(1, 9))
 def test_every_change_is_found_where_it_is(parts: list[tuple[int, State]], apart: int) -> None:
     """Against a scan of every value; states come back only in another cell of the grid."""
