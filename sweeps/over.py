@@ -74,15 +74,20 @@ class Axis:
                 **{other: None for other in SLOTS if self.name in SLOTS and other != self.name},
             }
             return replace(asked, scenario=replace(asked.scenario, **new), given={**asked.given, **new})
-        both = {**changes(asked.given.get("set") or ()), self.name: self.word(value)}
-        both |= {
-            tier: self.word(value)
-            for tier in _behind(asked.hw, self.name)
-            if asked.hw.figures[tier].value < value and tier not in both
+        raised = {self.name: self.word(value)}
+        raised |= {
+            tier: self.word(value) for tier in _behind(asked.hw, self.name) if asked.hw.figures[tier].value < value
         }
+        both = {**changes(asked.given.get("set") or ()), **raised}
         given = {**asked.given, "set": tuple(f"{path}={word}" for path, word in both.items())}
-        machine = hardware_profiles.load(asked.given["hw"], both)
+        machine = _exactly(hardware_profiles.load(asked.given["hw"], both), raised)
         return replace(asked, scenario=replace(asked.scenario, hw=machine), given=given)
+
+
+def _exactly(hw: Hardware, paths: Iterable[str]) -> Hardware:
+    """The machine of which these figures are known: what is asked is what it does at that value."""
+    known = {path: replace(hw.figures[path], low=hw.figures[path].value, high=hw.figures[path].value) for path in paths}
+    return replace(hw, figures={**hw.figures, **known})
 
 
 def axis_of(said: str, rows: Sequence[Asked], player: Player) -> Axis:

@@ -54,26 +54,22 @@ def show_comparison(comparison: Comparison, files: list[str], out: Screen) -> No
         show_order(order, [row.workload.hw.name for row in rows], out)
 
 
-def _of_rows(comparison: Comparison, said: dict[int, str]) -> Iterator[tuple[str, str]]:
-    """What is said of which rows: a line for each, and which rows it is of; empty where it is of all."""
-    for line in dict.fromkeys(said.values()):
-        numbers = [number for number, one in said.items() if one == line]
-        yield line, "" if len(numbers) == len(said) else f"Row {', '.join(map(str, numbers))}"
-
-
 def _texts(comparison: Comparison) -> Iterator[str]:
     """What is played: model, how much of which trace, under which engine."""
-    said = dict[int, str]()
-    for number, row in enumerate(comparison.rows, 1):
-        workload, run = row.workload, row.run
-        router = workload.trace.meta.get("router")
-        beyond = show.extras(run.workload, run.plan) if run else ""
-        said[number] = (
-            f"{row.trace}: {f'router {router}, ' if router else ''}model {workload.memory.what}, {show.played(workload)}{beyond}, "
-            f"{workload.kv_for}" + (f"; {show.of_runtime(workload)}" if workload.runtime else "")
-        )
-    for line, which in _of_rows(comparison, said):
-        yield f"{which}: {line}" if which else line
+    rows = dict(enumerate(comparison.rows, 1))
+    said = {number: _text(row) for number, row in rows.items()}
+    engines = {number: show.of_runtime(row.workload) for number, row in rows.items() if row.workload.runtime}
+    for lines in (said, engines):
+        for line in dict.fromkeys(lines.values()):
+            numbers = [number for number, one in lines.items() if one == line]
+            yield line if len(numbers) == len(rows) else f"Row {', '.join(map(str, numbers))}: {line}"
+
+
+def _text(row: Row) -> str:
+    router = row.workload.trace.meta.get("router")
+    beyond = show.extras(row.run.workload, row.run.plan) if row.run else ""
+    model = f"model {row.workload.memory.what}, {show.played(row.workload)}{beyond}, {row.workload.kv_for}"
+    return f"{row.trace}: {f'router {router}, ' if router else ''}{model}"
 
 
 def _notes(row: Row) -> list[str]:

@@ -17,6 +17,7 @@ from simmoe.sweeps.comparing import EXTRA
 if TYPE_CHECKING:
     from simmoe.cli.parser import Commands
 
+VALUES = 25  # of an axis, about: those of the table, and what is bisected
 QUESTION = {name: option for name, option in EXTRA.items() if name != "row"}  # rows are read as commands are
 
 
@@ -45,7 +46,7 @@ def compare(a: argparse.Namespace) -> None:
 
     rows = [options_in(text, "--row") for text in a.row or ()]
     options = options_of(a, several=True)
-    _tell(options, rows)
+    _tell(options, rows, len(a.over or ()))
     done = play(**options, **options_of(a, several=True, declared=QUESTION), row=rows)
     if a.json:
         print_json(done.to_json())
@@ -54,8 +55,8 @@ def compare(a: argparse.Namespace) -> None:
     show_comparison(done, list(files), Screen())
 
 
-def _tell(options: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
-    """How long it will take, of the first row of each trace that stands for all of its rows."""
+def _tell(options: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], axes: int) -> None:
+    """How long it will take, of the first row of each trace that stands for all of its rows; axes: along which they are played, too."""
     from simmoe.cli import patience
     from simmoe.play.calling import scenario_of
     from simmoe.play.traced import traced
@@ -74,4 +75,4 @@ def _tell(options: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None
                 scenario = scenario_of({**first, "trace": trace})
                 if scenario.trace is not None:
                     scenario = replace(scenario, trace=traced(scenario.trace, scenario.model))
-                patience.told(scenario, "compare", PLAYS * math.prod(counts))
+                patience.told(scenario, "compare", PLAYS * math.prod(counts) * (1 + VALUES * axes))
