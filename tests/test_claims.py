@@ -1,6 +1,7 @@
 """What the README and docs/results.md show is what the commands print now, and what docs/validation.md says.
 
-`python -m tests.test_claims` (`make examples`) writes what they, docs/sweeps.md and docs/spaces.md show anew; it needs numba and two minutes.
+`python -m tests.test_claims` (`make examples`) writes what they, docs/sweeps.md, docs/spaces.md and docs/compare.md show anew. It needs
+numba and two minutes.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from simmoe.simulator.time import compile as compiled
 from tests.test_house import ROOT
 
 README, RESULTS, SWEEPS = ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "sweeps.md"
-SPACES = ROOT / "docs" / "spaces.md"
+SPACES, COMPARE = ROOT / "docs" / "spaces.md", ROOT / "docs" / "compare.md"
+FILE = re.compile(r"^```yaml\n# (\w+\.yaml)\n(.*?)^```$", re.M | re.S)
 BLOCK = re.compile(r"^```text\n(\$ simmoe [^\n]*\n)?(.*?)^```$", re.M | re.S)
 INSTALL = re.compile(r"^python3 -m venv .* && \.venv/bin/(simmoe run .*)$", re.M)
 ERRORS = re.compile(
@@ -32,10 +34,12 @@ WHOLE_TRACES = pytest.mark.skipif(
 )
 
 
-def printed(command: str) -> list[str]:
-    """The lines that a command prints, started in a folder of its own."""
+def printed(command: str, page: str = "") -> list[str]:
+    """The lines that a command prints, started in a folder of its own, in which the files of the page are."""
     out = io.StringIO()
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), contextlib.redirect_stdout(out):
+        for name, content in FILE.findall(page):
+            Path(name).write_text(content, "utf-8")
         assert main(shlex.split(command)[1:]) == 0
     return [line.rstrip() for line in out.getvalue().splitlines()]
 
@@ -71,7 +75,8 @@ def blocks(text: str) -> str:
         command = head.removeprefix("$ ") or re.findall(r"`(simmoe [^`]+)`", text[: block.start()])[-1]
         if lines:
             cut = lines[-1] == "…"
-            lines = [*printed(command)[: len(lines) - 1], "…"] if cut else printed(command)
+            now = printed(command, text)
+            lines = [*now[: len(lines) - 1], "…"] if cut else now
         return f"```text\n{head}" + "".join(f"{line}\n" for line in lines) + "```"
 
     return BLOCK.sub(anew, text)
@@ -102,8 +107,9 @@ def test_the_table_of_routers_is_what_ladders_give() -> None:
 
 @pytest.mark.slow
 @WHOLE_TRACES
-def test_the_results_are_what_the_commands_print() -> None:
-    text = RESULTS.read_text("utf-8")
+@pytest.mark.parametrize("page", [RESULTS, COMPARE], ids=lambda page: page.stem)
+def test_the_results_are_what_the_commands_print(page: Path) -> None:
+    text = page.read_text("utf-8")
     assert blocks(text) == text, "make examples writes it anew"
 
 
@@ -136,3 +142,4 @@ if __name__ == "__main__":
     write(RESULTS, routing, blocks)
     write(SWEEPS, blocks)
     write(SPACES, blocks)
+    write(COMPARE, blocks)

@@ -21,6 +21,7 @@ from simmoe.play.options import Declared
 from simmoe.play.scenario import OPTIONS, Scenario
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.time import compile as compiled
+from simmoe.sweeps.comparing import EXTRA
 from simmoe.sweeps.search import sweep
 from simmoe.workloads import models
 from simmoe.workloads.format import trace as traces
@@ -171,12 +172,13 @@ def test_help_and_signatures_show_every_option(capsys):
     shown = {
         function: inspect.signature(function).parameters for function in (simmoe.run, simmoe.ladder, simmoe.compare)
     }
-    assert list(shown[simmoe.run]) == list(shown[simmoe.compare]) == list(OPTIONS)
+    assert list(shown[simmoe.run]) == list(OPTIONS) and list(shown[simmoe.compare]) == [*OPTIONS, *EXTRA]
     assert set(OPTIONS) - set(shown[simmoe.ladder]) == {"budget", "memory"}
     for function, parameters in shown.items():
         for name, parameter in parameters.items():
-            assert parameter.default == (inspect.Parameter.empty if OPTIONS[name].required else OPTIONS[name].default)
-            begins = OPTIONS[name].about.help[:16].replace("none: ", "False: ")
+            option = OPTIONS.get(name) or EXTRA[name]
+            assert parameter.default == (inspect.Parameter.empty if option.required else option.default)
+            begins = option.about.help[:16].replace("none: ", "False: ")
             assert f"\n  {name}: {begins}" in function.__doc__
     for command in ("run", "compare"):
         with pytest.raises(SystemExit):

@@ -10,7 +10,7 @@ from argparse import SUPPRESS
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from simmoe.cli import explain, offload, plan, studies, trace_import, trace_synth
+from simmoe.cli import compare, explain, offload, plan, studies, trace_import, trace_synth
 from simmoe.cli.parser import Parser, add_scenario, integer
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.version import VERSION
@@ -72,7 +72,7 @@ def parser() -> Parser:
     _add_run(commands)
     plan.add(commands)
     explain.add(commands)
-    _add_compare(commands)
+    compare.add(commands)
     studies.add(commands)
     _add_policies(commands)
     _add_curve(commands)
@@ -117,19 +117,6 @@ def _add_run(commands: Commands) -> None:
     output.add_argument("--per-token", metavar="FILE", help=f"write one CSV row per forward pass {one}")
     output.add_argument("--perfetto", metavar="FILE", help=f"write a timeline for ui.perfetto.dev {one}")
     run.runs("run", "run")
-
-
-def _add_compare(commands: Commands) -> None:
-    compare = commands.add_parser(
-        "compare", help="machines side by side on the same traces and policies",
-        usage="simmoe compare --hw NAME|FILE[@MODE] … --trace NAME|FILE … [OPTION …]\n"
-        "       simmoe compare --gpu NAME … --host NAME … --model NAME|FILE [OPTION …]",
-        description="One row for each combination of --hw (or of --gpu and --host), --trace and --eviction. "
-        "With neither --budget nor --memory each machine plays with what it holds. All tokens unless --tokens says otherwise.",
-    )  # fmt: skip
-    add_scenario(compare, several=True)
-    compare.add_argument_group("output").add_argument("--json", action="store_true", help="print the rows as JSON")
-    compare.runs("compare", "sweep")
 
 
 def _add_policies(commands: Commands) -> None:

@@ -1,24 +1,16 @@
-"""What `simmoe sweep` and `simmoe compare` do: one call of the public API, then a table or JSON."""
+"""What `simmoe sweep` does: one call of the public API, then a table or JSON."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
-from typing import Any
 
 from simmoe.cli import patience
 from simmoe.cli.common import files_used
-from simmoe.cli.parser import options_of
 from simmoe.cli.progress import progress
-from simmoe.play.box import joined
 from simmoe.play.calling import scenario_of
 from simmoe.play.scenario import OPTIONS
-from simmoe.play.traced import traced
-from simmoe.policies.runtime import IDEAL
 from simmoe.simulator.errors import UserError
 
 
@@ -53,21 +45,6 @@ def sweep(a: argparse.Namespace) -> None:
     report.show_sweep(done, a.top, files, Screen())
 
 
-def compare(a: argparse.Namespace) -> None:
-    """simmoe compare"""
-    from simmoe.show.screen import Screen
-    from simmoe.sweeps.compare import compare as play
-    from simmoe.sweeps.compare import show_comparison
-
-    options = joined(options_of(a, several=True))
-    _told(options)
-    done = play(**options)
-    if a.json:
-        print(json.dumps(done.to_json(), indent=1, sort_keys=True))
-    else:
-        show_comparison(done, files_used(options), Screen())
-
-
 def _told_of_trials(a: argparse.Namespace) -> None:
     """How long the trials would take if each had the greatest lengths of the space."""
     from simmoe.sweeps import space
@@ -85,20 +62,3 @@ def _told_of_trials(a: argparse.Namespace) -> None:
         patience.told(
             scenario, "sweep", min(a.trials or TRIALS, searched.size)
         )  # of a recorded trace the progress tells
-
-
-def _told(options: Mapping[str, Any]) -> None:
-    """How long a comparison will take, trace by trace."""
-    lists = [options.get(name) for name in ("hw", "eviction")]
-    rows = math.prod(len(one) if isinstance(one, list) else 1 for one in lists)
-    names = options.get("trace")
-    first = {
-        name: one[0] if isinstance(one, list) and OPTIONS[name].about.several else one for name, one in options.items()
-    }
-    for name in names if isinstance(names, list) else [names]:
-        with suppress(UserError):  # the comparison says it
-            scenario = scenario_of({**first, "trace": name})
-            if scenario.trace is not None:
-                scenario = replace(scenario, trace=traced(scenario.trace, scenario.model))
-            banded = scenario.trace is None or scenario.runtime != IDEAL
-            patience.told(scenario, "compare", rows * (1 + 2 * banded))

@@ -229,6 +229,13 @@ class Workload:
             other.requests = self.requests
         return other
 
+    @cached_property
+    def ends(self) -> tuple[Workload, Workload]:
+        """The same workload at the slow and at the fast end of every figure of the machine, and of every constant of the runtime."""
+        slow, fast = hardware_profiles.bounds(self.hw)
+        engine = self.runtime
+        return self.on(slow, engine and engine.slowest), self.on(fast, engine and engine.fastest)
+
     def first(self, tokens: int) -> Workload:
         """The same workload, but only the first tokens of its trace."""
         return self._again(self.hw, first_tokens(self.begun.trace, tokens))
@@ -246,7 +253,7 @@ class Workload:
             trace, begin = self.trace, int(self.trace.pass_ptr[passes])
             other = copy.copy(self)
             other.trace = trace.taken(slice(begin, None), trace.pass_ptr[passes:] - begin, trace.phase[passes:])
-            for made in ("requests", "costs", "_behind"):
+            for made in ("requests", "costs", "_behind", "ends"):
                 other.__dict__.pop(made, None)
             self._behind[passes] = other
         return self._behind[passes]
