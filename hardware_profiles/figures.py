@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from datetime import date
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
@@ -11,11 +13,13 @@ from simmoe.hardware_profiles.ranges import spread
 from simmoe.hardware_profiles.words import check_keys, check_word
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Curve, Figure
-from simmoe.simulator.units import EXAMPLE, parse
+from simmoe.simulator.units import EXAMPLE, parse, unit_of
 
 KINDS = ("nominal", "measured", "fitted", "assumed")
 NUMBERS = ("count", "exponent", "factor")  # dimensions without a unit
 _FIGURE = {"value": "", "kind": "", "source": "", "range?": ""}
+_PRICE = {**_FIGURE, "date?": "", "condition?": ""}
+CONDITIONS = ("new", "used")
 _CURVE = {"points": "", "kind": "", "source": ""}
 _POSITIVE = {
     "size",
@@ -32,15 +36,41 @@ def figure(node: Any, dimension: str, at: str, exact: bool = False) -> Figure:
     if not isinstance(node, Mapping):
         example = "1" if dimension in NUMBERS else f'"{EXAMPLE[dimension].split(" or ")[0]}"'
         raise UserError(f'{at}: bare {node!r}; write {{value: {example}, kind: measured, source: "from where"}}')
-    check_keys(node, _FIGURE, at)
+    check_keys(node, _PRICE if dimension == "price" else _FIGURE, at)
     _check_origin(node, at)
+    _check_sale(node, at)
     value = _value(node["value"], dimension, f"{at}.value")
     low, high = (value, value) if exact else spread(value, dimension, node["kind"])
     if node["kind"] == "fitted" and "range" not in node:
         raise UserError(f"{at}: fitted without a range; add range: [low, high], how far the points lie from the fit")
     if "range" in node:
-        low, high = _range(node["range"], value, dimension, f"{at}.range")
-    return Figure(value, node["kind"], node["source"], str(node["value"]), low, high, dimension)
+        low, high = _range(node["range"], value, dimension, f"{at}.range", str(node["value"]))
+    sale = node.get("date"), node.get("condition")
+    return Figure(value, node["kind"], node["source"], str(node["value"]), low, high, dimension, *sale)
+
+
+def _check_sale(node: Mapping[str, Any], at: str) -> None:
+    """When a price was asked and for what. Raises UserError."""
+    if "condition" in node:
+        check_word(node["condition"], CONDITIONS, f"{at}.condition")
+    if "date" in node and not _is_date(node["date"]):
+        raise UserError(
+            f'{at}.date: {node["date"]!r} is no date; write it in quotes, as far as it is known: "2025", "2025-11" or "2025-11-19"'
+        )
+
+
+def _is_date(text: object) -> bool:
+    """Whether it is a year of this kind of machine, a month or a day."""
+    found = (
+        re.fullmatch(r"((?:19|20)[0-9]{2})(?:-([0-9]{2})(?:-([0-9]{2}))?)?", text) if isinstance(text, str) else None
+    )
+    if found is None:
+        return False
+    try:
+        date(*(int(part or 1) for part in found.groups()))
+    except ValueError:
+        return False
+    return True
 
 
 def _check_origin(node: Mapping[str, Any], at: str) -> None:
@@ -49,10 +79,12 @@ def _check_origin(node: Mapping[str, Any], at: str) -> None:
         raise UserError(f"{at}.source: {node['source']!r} names no source; say who measured, stated or chose it")
 
 
-def _range(node: Any, value: int, dimension: str, at: str) -> tuple[int, int]:
+def _range(node: Any, value: int, dimension: str, at: str, text: str) -> tuple[int, int]:
     if not isinstance(node, list) or len(node) != 2:
         raise UserError(f"{at}: {node!r} is no range; write [low, high], each as the value is written")
     low, high = (_value(end, dimension, at) for end in node)
+    if dimension == "price" and {unit_of(end) for end in node} != {unit_of(text)}:
+        raise UserError(f"{at}: {node!r} is in another currency than the price, {text!r}; write both ends in that one")
     if not low <= value <= high:
         raise UserError(f"{at}: {node!r} does not enclose the value; write [low, high] with low <= value <= high")
     return low, high

@@ -1,7 +1,7 @@
 """Quantities as text with a unit, such as "204.8 GB/s": parsed exactly into integers of a base unit.
 
 Base units: bytes, bytes per second, picoseconds, FLOPs per second, hertz, microwatts, attojoules, thousandths of K/W and of a degree
-Celsius, US cents. GB is 10^9 bytes and GiB 2^30; a bare number is refused because it does not say which.
+Celsius, hundredths of a currency. GB is 10^9 bytes and GiB 2^30; a bare number is refused because it does not say which.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ UNITS: dict[str, dict[str, int]] = {
     "energy": {"aJ": 1, "fJ": 10**3, "pJ": 10**6, "nJ": 10**9, "J": 10**18},
     "resistance": {"K/W": 1000},
     "temperature": {"C": 1000},
-    "price": {"USD": 100},
+    "price": dict.fromkeys(("USD", "EUR", "GBP", "CNY", "JPY", "AUD", "CAD", "CHF", "INR", "KRW", "TWD"), 100),
 }
 UNITS["size"] = UNITS["bytes"]  # a number of bytes that cannot be zero
 EXAMPLE = {
@@ -108,16 +108,24 @@ def _refuse_bits(number: str, text: object, bits: re.Match[str], dimension: str,
     )
 
 
-def text(value: int, dimension: str) -> str:
+def text(value: int, dimension: str, unit: str | None = None) -> str:
     """A quantity in base units as people write it, exactly: 204800000000, "bandwidth" -> '204.8 GB/s'.
 
     A dimension that has no units is a number in its own base: thousandths for "exponent" and "factor", ones for "count".
+    unit: in that one; a currency, which no other one can stand for, needs it.
     """
+    if unit is not None:
+        return f"{_decimal(Fraction(value, UNITS[dimension][unit]))} {unit}"
     if dimension not in UNITS:
         return _decimal(Fraction(value, 1000 if dimension in ("exponent", "factor") else 1))
     units = [(factor, unit) for unit, factor in UNITS[dimension].items() if "i" not in unit]  # decimal ones
     factor, unit = max((pair for pair in units if pair[0] <= value), default=min(units))
     return f"{_decimal(Fraction(value, factor))} {unit}"
+
+
+def unit_of(quantity: str) -> str:
+    """The unit of a quantity that was parsed: "1999 USD" -> 'USD'."""
+    return quantity.strip().lstrip("+-0123456789.").strip()
 
 
 def _decimal(value: Fraction) -> str:

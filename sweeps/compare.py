@@ -14,6 +14,7 @@ from simmoe.play.box import joined
 from simmoe.play.calling import scenario_of, takes
 from simmoe.play.identity import eviction_identity
 from simmoe.play.lanes import Lanes
+from simmoe.play.money import price_of
 from simmoe.play.plan import memory_of
 from simmoe.play.result import Run, versions
 from simmoe.play.run import play
@@ -31,7 +32,6 @@ from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.units import nbytes
 from simmoe.simulator.version import RESULT_SCHEMA
 
-CENTS = 100  # prices are in US cents
 NO_BUDGET: dict[str, Any] = {"budget": None, "memory": None}  # a bound takes none; the policies beside it keep theirs
 Machine = str | Path | Hardware
 Recording = str | Path | Trace
@@ -59,8 +59,8 @@ class Row:
 
     @property
     def price_usd(self) -> float | None:
-        price = self.workload.hw.figures.get("price")
-        return price.value / CENTS if price else None
+        price = price_of(self.workload.hw)
+        return price.amount if price and price.currency == "USD" else None
 
     @property
     def tok_s_per_1000_usd(self) -> float | None:

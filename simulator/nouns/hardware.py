@@ -19,6 +19,8 @@ class Figure:
     low: int  # what the true value may be: low <= value <= high
     high: int
     dimension: str  # what it measures: bandwidth, time, ...; see docs/hardware_format.md
+    date: str | None = None  # of a price: when it was asked, YYYY, YYYY-MM or YYYY-MM-DD
+    condition: str | None = None  # of a price: new or used
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ from simmoe import hardware_profiles
 from simmoe.cli import hw_parts
 from simmoe.cli.common import print_json
 from simmoe.play.box import joined
+from simmoe.play.money import price_of
 from simmoe.show import tables as show
 from simmoe.show.grid import Column, Grid
 from simmoe.show.screen import Screen
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Figure, Hardware
-from simmoe.simulator.units import nbytes, text
+from simmoe.simulator.units import nbytes, text, unit_of
 
 FACTS = ("memory", "device", "link.from", "link.to", "link.duplex")  # what a machine has beside figures and curves
 
@@ -47,20 +48,21 @@ COLUMNS = (
 
 
 def _listed(row: dict[str, Any]) -> tuple[str, ...]:
-    fp16, price = row["fp16_flops_per_s"], row["price_usd"]
+    fp16, price = row["fp16_flops_per_s"], row["price"]
     return (
         row["name"], row["memory"], _size(row["capacity_bytes"]), f"{nbytes(row['bytes_per_s'])}/s",
         f"{nbytes(row['link_bytes_per_s'])}/s", row["link_from"], f"{show.number(fp16 / 1e12)} TFLOP/s" if fp16 else "–",
-        f"{price:,.0f} USD" if price else "–", f"{row['measured_share']:.0%}",
+        f"{price['amount']:,.0f} {price['currency']}" if price else "–", f"{row['measured_share']:.0%}",
     )  # fmt: skip
 
 
 def _summary(hw: Hardware) -> dict[str, Any]:
-    price, kinds = hw.figures.get("price"), _kinds(hw)
+    price, kinds = price_of(hw), _kinds(hw)
     return {
         "name": hw.name, "title": hw.title, "memory": _memory(hw), "capacity_bytes": hw.device_memory.capacity_bytes,
         "bytes_per_s": hw.device.bytes_per_s, "link_bytes_per_s": hw.link.bytes_per_s, "link_from": hw.link.src,
-        "fp16_flops_per_s": hw.device.flops_per_s.get("fp16"), "price_usd": price.value / 100 if price else None,
+        "fp16_flops_per_s": hw.device.flops_per_s.get("fp16"), "price": price and price.to_json(),
+        "price_usd": price.amount if price and price.currency == "USD" else None,
         "measured_share": kinds["measured"] / kinds.total(), "modes": list(hw.modes), "digest": hw.digest,
     }  # fmt: skip
 
@@ -127,7 +129,8 @@ def _short(hw: Hardware, row: dict[str, Any]) -> str:
 
 def _range(figure: Figure) -> str | None:
     """None for a figure that is exact."""
-    low, high = (text(end, figure.dimension) for end in (figure.low, figure.high))
+    unit = unit_of(figure.text) if figure.dimension == "price" else None
+    low, high = (text(end, figure.dimension, unit) for end in (figure.low, figure.high))
     return None if low == high else f"{low} – {high}"
 
 
@@ -181,7 +184,7 @@ def hw_diff(a: argparse.Namespace) -> None:
 
 
 def _differences(one: Hardware, other: Hardware) -> list[dict[str, Any]]:
-    """Facts, figures and curves that are not equal; `ratio` is that of `other` to `one`."""
+    """Facts, figures and curves that are not equal."""
     sides = [
         {**_facts(hw), **{p: f.text for p, f in hw.figures.items()}, **{p: _points(hw, p) for p in hw.curves}}
         for hw in (one, other)
@@ -189,9 +192,19 @@ def _differences(one: Hardware, other: Hardware) -> list[dict[str, Any]]:
     rows = []
     for path in dict.fromkeys([*sides[0], *sides[1]]):
         a, b = (
-            hw.figures[path].value if path in hw.figures else side.get(path) for hw, side in zip((one, other), sides)
+            _amount(hw.figures[path]) if path in hw.figures else (side.get(path), "")
+            for hw, side in zip((one, other), sides)
         )
         if a != b:
-            ratio = b / a if isinstance(a, int) and isinstance(b, int) and a else None
-            rows.append({"path": path, "a": sides[0].get(path), "b": sides[1].get(path), "ratio": ratio})
+            rows.append({"path": path, "a": sides[0].get(path), "b": sides[1].get(path), "ratio": _ratio(*a, *b)})
     return rows
+
+
+def _amount(figure: Figure) -> tuple[int, str]:
+    """Its value and what it is counted in: amounts of two currencies have no ratio."""
+    return figure.value, unit_of(figure.text) if figure.dimension == "price" else figure.dimension
+
+
+def _ratio(a: Any, of_a: str, b: Any, of_b: str) -> float | None:
+    """That of the second value to the first; None where they are no numbers of one kind."""
+    return b / a if of_a and of_a == of_b and a else None
