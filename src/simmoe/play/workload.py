@@ -120,7 +120,20 @@ class Workload:
         self.fits = dict[Any, str | Fitted]()  # scopes of play/plan.py, the same
 
     def __repr__(self) -> str:
-        return plain(f"<{self.memory.what} on {self.hw.name}, {self.trace.n_tokens:,} tokens>")
+        return plain(f"<{self.named}>")
+
+    @property
+    def named(self) -> str:
+        return f"{self.memory.what} on {self.hw.name}, {self.trace.n_tokens:,} tokens"
+
+    def choices(self) -> dict[str, Any]:
+        """What was chosen of machine, engine and model, by column of a table (play/tabular.py)."""
+        runtime = runtimes.IDEAL if self.runtime is None else self.runtime.name
+        router = self.trace.meta.get("router") if self.text.routing is None else f"drawn: {self.text.routing}"
+        return {
+            "hw": self.hw.name, "runtime": runtime, "model": self.model.name, "format": self.model.format, "router": router,
+            "trace": self.trace_digest, "tokens": self.trace.n_tokens, "context": self.context, "batch": self.batch,
+        }  # fmt: skip
 
     def _enough(self, context: int) -> int:
         """A context that has room for every position that is played. Raises UserError."""
