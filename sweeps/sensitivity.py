@@ -6,8 +6,8 @@ elasticities of all rates less those of all times are 1. Every result says that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from math import log
 from pathlib import Path
 from typing import Any
@@ -15,107 +15,50 @@ from typing import Any
 from simmoe.play.calling import called, takes
 from simmoe.play.lanes import Lanes
 from simmoe.play.plan import memory_of
-from simmoe.play.result import Run, versions
+from simmoe.play.result import Run
 from simmoe.play.run import play
 from simmoe.play.scenario import Scenario
 from simmoe.play.traced import traced
+from simmoe.play.what_if import Change, changed
 from simmoe.play.workload import Workload
 from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.units import nbytes
-from simmoe.simulator.version import RESULT_SCHEMA
 from simmoe.sweeps import commands
+from simmoe.sweeps.elasticity import Elasticity, Sensitivity
 from simmoe.sweeps.figures_varied import COARSE, Varied, of_machine, of_runtime, with_value
+from simmoe.sweeps.upgrades import Upgrade, Upgraded, upgrade_of
 
 HUNDREDTH = 100  # a knob is varied by a hundredth of it, or by one
-APART = 0.1  # left and right that differ by more than a tenth are shown both
-LITTLE = 0.005  # an elasticity below it is called none
-WITHIN = 0.01  # of 1, the law
 KIND, SOURCE = "chosen", "an option of the run"  # of a knob
-
-
-@dataclass(frozen=True)
-class Elasticity:
-    """d ln tok/s / d ln of a figure or a knob. None: the run with that step cannot be played, `why_not` says why."""
-
-    path: str
-    text: str
-    kind: str
-    source: str
-    power: int  # of time in its unit: 1 a time, -1 a rate, 0 neither
-    left: float | None  # from a step down
-    right: float | None  # from a step up
-    why_not: str = ""
-
-    @property
-    def mean(self) -> float:
-        known = [side for side in (self.left, self.right) if side is not None]
-        return sum(known) / len(known) if known else 0.0
-
-    @property
-    def differs(self) -> bool:
-        """Whether left and right are told apart."""
-        if self.left is None or self.right is None:
-            return True
-        most = max(abs(self.left), abs(self.right))
-        return most >= LITTLE and abs(self.left - self.right) > APART * most
-
-    def to_json(self) -> dict[str, Any]:
-        unit = {1: "time", -1: "rate", 0: "other"}[self.power]
-        return {
-            "path": self.path, "value": self.text, "kind": self.kind, "source": self.source, "unit": unit, "left": self.left,
-            "right": self.right, "mean": self.mean, "why_not": self.why_not,
-        }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Sensitivity:
-    """Elasticities of one run's tok/s, the largest first."""
-
-    run: Run
-    command: str
-    figures: tuple[Elasticity, ...]
-    knobs: tuple[Elasticity, ...]
-
-    def __repr__(self) -> str:
-        first = f"{self.figures[0].path} {self.figures[0].mean:+.2f}" if self.figures else "no figure"
-        return f"<Sensitivity of {self.run!r}: {first} first>"
-
-    @property
-    def rates(self) -> float:
-        """Sum of the elasticities of all rates."""
-        return sum(one.mean for one in self.figures if one.power < 0)
-
-    @property
-    def times(self) -> float:
-        """Sum of the elasticities of all times."""
-        return sum(one.mean for one in self.figures if one.power > 0)
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "schema": RESULT_SCHEMA, "kind": "simulated", "versions": versions(), "command": self.command,
-            "scenario": self.run.scenario(), "digest": self.run.digest, "tok_s": self.run.tok_s,
-            "figures": [one.to_json() for one in self.figures], "knobs": [one.to_json() for one in self.knobs],
-            "rates": self.rates, "times": self.times, "rates_less_times": self.rates - self.times,
-        }  # fmt: skip
 
 
 @takes()
 def sensitivity(
-    hw: str | Path | Hardware | Scenario | None = None, trace: str | Path | Trace | None = None, **options: Any
-) -> Sensitivity:
+    hw: str | Path | Hardware | Scenario | None = None, trace: str | Path | Trace | None = None, *,
+    upgrades: Sequence[str] = (), **options: Any,
+) -> Sensitivity:  # fmt: skip
     """Elasticities of tok/s: to every figure of the machine and constant of the runtime, by a step of a thousandth, and to budget, context,
-    batch and depth, by a hundredth or by one. The options are those of `simmoe.run`.
+    batch and depth, by a hundredth or by one. The options are those of `simmoe.run`. upgrades: changes with a price,
+    such as "link.bandwidth=7GB/s:150USD", which are played too.
 
     Raises UserError for a scenario that cannot be played, and for one that decodes nothing.
     """
-    scenario = called(hw, trace, options)
+    scenario, wanted = called(hw, trace, options), list(map(upgrade_of, upgrades))
     around = _Around(_opened(scenario))
+    bought = [around.upgraded(one, scenario) for one in wanted]
     figures = sorted(around.figures(), key=lambda one: -abs(one.mean))
     knobs = sorted(around.knobs(), key=lambda one: -abs(one.mean))
-    return Sensitivity(around.run, commands.command(scenario, around.run.plan), tuple(figures), tuple(knobs))
+    return Sensitivity(
+        around.run, commands.command(scenario, around.run.plan), tuple(figures), tuple(knobs), _by_worth(bought)
+    )
+
+
+def _by_worth(bought: list[Upgraded]) -> tuple[Upgraded, ...]:
+    """Beside each other where they are paid in one currency."""
+    return tuple(sorted(bought, key=lambda one: (one.upgrade.price.currency, -one.gain_per_hundred)))
 
 
 def _opened(scenario: Scenario) -> Scenario:
@@ -160,6 +103,15 @@ class _Around:
 
             sides = self._sides(played, value, value - step, value + step)
             yield Elasticity(name, nbytes(value) if name == "budget" else f"{value:,}", KIND, SOURCE, 0, *sides)
+
+    def upgraded(self, upgrade: Upgrade, scenario: Scenario) -> Upgraded:
+        """scenario: of names. Raises UserError for what the machine cannot have."""
+        change = Change("", {"set": upgrade.settings})
+        other = changed(self.scenario, change)
+        run = self._play(other, other.workload())
+        return Upgraded(
+            upgrade, commands.command(changed(scenario, change), run.plan), run.tok_s or 0.0, self.run.tok_s or 0.0
+        )
 
     def _sides(
         self, played: Callable[[float], Run], value: float, *ends: float

@@ -8,10 +8,17 @@ from simmoe.play import advice
 from simmoe.show import tables as show
 from simmoe.show.grid import Column, Grid
 from simmoe.show.screen import Screen
-from simmoe.sweeps.sensitivity import KIND, LITTLE, WITHIN, Elasticity, Sensitivity
+from simmoe.sweeps.elasticity import LITTLE, WITHIN, Elasticity, Sensitivity
+from simmoe.sweeps.sensitivity import KIND
+from simmoe.sweeps.upgrades import Upgraded
 
 COLUMNS = (
     Column("figure", text=True), Column("value"), Column("source", text=True), Column("elasticity"), Column("down"), Column("up"),
+)  # fmt: skip
+
+
+UPGRADES = (
+    Column("upgrade", text=True), Column("price"), Column("tok/s"), Column("gain"), Column("gain for 100"),
 )  # fmt: skip
 
 
@@ -21,6 +28,10 @@ def show_sensitivity(found: Sensitivity, files: list[str], out: Screen) -> None:
         f" (engine {run.engine}): {run.workload.hw.title}; {run.workload.memory.what}, {show.played(run.workload)}", lead="Simulated"
     )  # fmt: skip
     out.print(show.inputs(files))
+    if small := show.small_model(run.workload):
+        out.print(small)
+    for note in (show.of_runtime(run.workload), *run.notes):
+        out.print(note)
     out.print(f"{show.number(run.tok_s)} tok/s, {advice.bound_by(run)}.")
     out.table(_table([*found.figures, *found.knobs]))
     out.print(
@@ -36,6 +47,9 @@ def show_sensitivity(found: Sensitivity, files: list[str], out: Screen) -> None:
         if one.why_not and _matters(one):
             out.print(f"{one.path}: {one.why_not}")
     out.print(_law(found))
+    if found.upgrades:
+        out.print()
+        out.table(Grid(UPGRADES, tuple(map(_bought, found.upgrades))))
 
 
 def _law(found: Sensitivity) -> str:
@@ -64,3 +78,13 @@ def _table(rows: Sequence[Elasticity]) -> Grid:
 def _cells(one: Elasticity) -> tuple[str, ...]:
     sides = [("–" if side is None else f"{side:+.3f}") if one.differs else "" for side in (one.left, one.right)]
     return one.path, one.text, one.kind, f"{one.mean:+.3f}", *sides
+
+
+def _bought(one: Upgraded) -> tuple[str, ...]:
+    return (
+        str(one.upgrade),
+        str(one.upgrade.price),
+        show.number(one.tok_s),
+        f"{one.gain:+.1%}",
+        f"{one.gain_per_hundred:+.2%}",
+    )

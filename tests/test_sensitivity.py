@@ -162,6 +162,20 @@ def test_no_figure_of_a_profile_is_left_out() -> None:
         assert all(figure.dimension == "count" or figure.value == 0 for figure in left.values()), (name, left)
 
 
+@pytest.mark.slow
+def test_upgrades(capsys) -> None:
+    both = "link.bandwidth=7GB/s,tiers.flash.bandwidth=7GB/s"
+    found = sensitivity(hw="jetson_orin", **SMALL, upgrades=["link.latency=50us:400EUR", f"{both}:150 EUR"])
+    here, there = (simmoe.run("jetson_orin", **SMALL, set=changes).tok_s for changes in ((), both.split(",")))
+    first, second = found.upgrades
+    assert str(first.upgrade) == both.replace(",", ", ") and str(first.upgrade.price) == "150 EUR"
+    assert (first.before, first.tok_s) == (here, there) and first.gain == pytest.approx(there / here - 1)
+    assert first.gain_per_hundred == pytest.approx(first.gain / 1.5)
+    assert first.gain_per_hundred > second.gain_per_hundred > 0
+    assert main([*first.command.split()[1:], "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["tok_s"] == there
+
+
 def test_every_constant_of_a_runtime_is_varied() -> None:
     from simmoe.policies import runtime as runtimes
 
@@ -179,6 +193,22 @@ def test_every_constant_of_a_runtime_is_varied() -> None:
         (
             ("--hw", "a100", "--model", "qwen3-30b-a3b", "--format", "Q4_K_M", "--generate", "0"),
             "no decode pass is played",
+        ),
+        (
+            ("--hw", "a100", "--trace", "switch-4x8", "--upgrade", "link.bandwidth=7GB/s"),
+            "is no change with a price; write",
+        ),
+        (
+            ("--hw", "a100", "--trace", "switch-4x8", "--upgrade", "link.bandwidth=7GB/s:150"),
+            "'150' is not a quantity with a unit",
+        ),
+        (
+            ("--hw", "a100", "--trace", "switch-4x8", "--upgrade", "link.bandwith=7GB/s:150USD"),
+            "no figure 'link.bandwith' to change",
+        ),
+        (
+            ("--hw", "a100", "--trace", "switch-4x8", "--upgrade", "link.latency=1us:1USD", "--map", "copy_or_cpu"),
+            "leave one of them out",
         ),
     ],
 )
