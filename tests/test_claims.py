@@ -1,6 +1,7 @@
 """What the README and docs/results.md show is what the commands print now, and what docs/validation.md says.
 
-`python -m tests.test_claims` (`make examples`) writes what they and docs/sweeps.md show anew; it needs numba and a minute.
+`python -m tests.test_claims` (`make examples`) writes what they and the pages on sweeps, require and sensitivity show anew; it
+needs numba and a minute.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from simmoe.simulator.time import compile as compiled
 from tests.test_house import ROOT
 
 README, RESULTS, SWEEPS = ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "sweeps.md"
+REQUIRE, SENSITIVITY = ROOT / "docs" / "require.md", ROOT / "docs" / "sensitivity.md"
 BLOCK = re.compile(r"^```text\n(\$ simmoe [^\n]*\n)?(.*?)^```$", re.M | re.S)
 INSTALL = re.compile(r"^python3 -m venv .* && \.venv/bin/(simmoe run .*)$", re.M)
 ERRORS = re.compile(
@@ -108,6 +110,14 @@ def test_the_results_are_what_the_commands_print() -> None:
 
 @pytest.mark.slow
 @WHOLE_TRACES
+@pytest.mark.parametrize("page", [REQUIRE, SENSITIVITY], ids=lambda page: page.stem)
+def test_the_pages_show_what_their_commands_print(page: Path) -> None:
+    text = page.read_text("utf-8")
+    assert blocks(text) == text, "make examples writes it anew"
+
+
+@pytest.mark.slow
+@WHOLE_TRACES
 @pytest.mark.parametrize("hw", ["a100", "jetson_orin"])
 def test_oracle_is_faster_than_switch_until_nearly_everything_is_resident(hw: str) -> None:
     oracle, switch = (simmoe.ladder(hw, trace).runs for trace in ("oracle", "switch"))
@@ -133,4 +143,5 @@ def write(path: Path, *changes) -> None:
 if __name__ == "__main__":
     write(README, readme)
     write(RESULTS, routing, blocks)
-    write(SWEEPS, blocks)
+    for page in (SWEEPS, REQUIRE, SENSITIVITY):
+        write(page, blocks)

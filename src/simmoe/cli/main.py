@@ -10,7 +10,7 @@ from argparse import SUPPRESS
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from simmoe.cli import explain, offload, plan, sensitivity, trace_import, trace_synth
+from simmoe.cli import explain, offload, plan, require, sensitivity, trace_import, trace_synth
 from simmoe.cli.parser import Parser, add_scenario, integer
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.version import VERSION
@@ -73,6 +73,7 @@ def parser() -> Parser:
     plan.add(commands)
     explain.add(commands)
     _add_compare(commands)
+    require.add(commands)
     sensitivity.add(commands)
     _add_sweep(commands)
     _add_policies(commands)
