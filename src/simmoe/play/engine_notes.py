@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from simmoe.play.engine_files import opened_by
 from simmoe.play.usual_runtime import maker, usual_runtime
 from simmoe.simulator.nouns.runtime import Runtime
 from simmoe.workloads.models.formats import FORMATS, GGUF, SAFETENSORS, files_of
@@ -11,23 +12,12 @@ from simmoe.workloads.models.formats import FORMATS, GGUF, SAFETENSORS, files_of
 if TYPE_CHECKING:
     from simmoe.play.workload import Workload
 
-OPENS = {
-    "llama.cpp": GGUF,
-    "ik_llama.cpp": GGUF,
-    "vllm": SAFETENSORS,
-    "sglang": SAFETENSORS,
-}  # engine -> files; others open both
 NAMES = {GGUF: "GGUF", SAFETENSORS: "safetensors"}
 # format of safetensors -> that of a GGUF with about as many bits
 AS_GGUF = {
     "mxfp4": "MXFP4_MOE", "fp8": "Q8_0", "fp8_block": "Q8_0", "int8": "Q8_0", "nvfp4": "NVFP4_GGUF", "awq": "Q4_K_M", "gptq": "Q4_K_M",
     "int4": "Q4_0",
 }  # fmt: skip
-
-
-def opened_by(runtime: Runtime) -> tuple[str, ...]:
-    """Kinds of files that an engine opens."""
-    return (OPENS[runtime.engine],) if runtime.engine in OPENS else (GGUF, SAFETENSORS)
 
 
 def of_engine(workload: Workload) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from simmoe import hardware_profiles
 from simmoe.hardware_profiles import composing
-from simmoe.play.engine_notes import opened_by
+from simmoe.play.engine_files import opened_by
 from simmoe.play.plan_parts import CARDS
 from simmoe.play.plan_space import MICROBATCHES, Space
 from simmoe.play.usual_runtime import maker

@@ -12,6 +12,7 @@ import numpy as np
 
 from simmoe import hardware_profiles
 from simmoe.play import extent, popularity
+from simmoe.play.engine_files import embeds_on_the_host
 from simmoe.play.identity import policy_identity
 from simmoe.play.lengths import Lengths, drawn, of_requests, recorded
 from simmoe.play.memory import MICROBATCH, Memory, kv_bytes
@@ -178,7 +179,9 @@ class Workload:
         carries = self.op_offload and self.runtime.carries and not self.hw.unified
         layers, blocks = self.model.layers, self.cpu_blocks
         dense = sum(x.attention.bytes + x.ffn.bytes + x.shared.bytes for x in layers[:blocks])
-        dense += self.model.head.bytes * (self.gpu_layers == 0) + self.model.embedding.bytes
+        dense += self.model.head.bytes * (self.gpu_layers == 0) + self.model.embedding.bytes * embeds_on_the_host(
+            self.runtime
+        )
         apart = self.hw.cpu is not None and self.hw.cpu.memory != self.hw.device.memory
         if not apart:  # one memory has all of it
             dense, blocks = 0, 0
