@@ -125,6 +125,7 @@ class _Player:
         said = commands.command(scenario)
         try:
             scenario = changed(scenario, Change("", options))
+            said = commands.command(scenario)
             workload = self._workload(scenario)
             plan = scenario.plan(workload)
             said = commands.command(scenario, plan)

@@ -29,7 +29,8 @@ def add(commands: Commands) -> None:
     output.add_argument(
         "--map", metavar="NAME",
         help="in place of that: where one way overtakes another, over two quantities: copy_or_cpu (a missing expert is copied or computed "
-        "by the CPU) or cache_or_layers (a cache of experts, or whole layers, in the same memory)",
+        "by the CPU), cache_or_layers (a cache of experts, or whole layers, in the same memory) or kv_or_experts (the KV cache on the "
+        "device, or on the CPU and more experts on the device)",
     )  # fmt: skip
     output.add_argument("--json", action="store_true", help="print the result as JSON")
     sensitivity.runs("sensitivity", "sensitivity")
