@@ -11,6 +11,7 @@ from simmoe.play.lanes import Lanes
 from simmoe.play.result import versions
 from simmoe.play.run import play
 from simmoe.play.scenario import OPTIONS, Scenario, workload_options
+from simmoe.play.tabular import Record, Tabular
 from simmoe.play.traced import traced
 from simmoe.play.what_if import Change, changed
 from simmoe.play.workload import Workload
@@ -63,15 +64,29 @@ class Cell:
         return max(ratio, 1 / ratio)
 
 
-@dataclass(frozen=True)
-class Map:
+@dataclass(frozen=True, repr=False)
+class Map(Tabular):
     """cells[y][x]."""
 
+    brief = ("x", "y", "winner", "factor", "border", "tok_s_a", "tok_s_b")
     name: str
     question: Question
     cells: tuple[tuple[Cell, ...], ...]
     workload: Workload  # without what is varied
     engine: str
+
+    def title(self) -> str:
+        return f"{self.question.title}; x: {self.question.x_name}, y: {self.question.y_name}"
+
+    def records(self) -> list[Record]:
+        asked = self.question
+        return [
+            {
+                "x": asked.x[x].text, "y": asked.y[y].text, "winner": cell.winner, "factor": cell.factor, "border": self.border(y, x),
+                "tok_s_a": cell.a.tok_s, "tok_s_b": cell.b.tok_s, "command_a": cell.a.command, "command_b": cell.b.command,
+            }
+            for y, row in enumerate(self.cells) for x, cell in enumerate(row)
+        ]  # fmt: skip
 
     def border(self, y: int, x: int) -> bool:
         """Whether the winner is another one in a cell beside, above or below."""

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from simmoe.play.result import Run, versions
+from simmoe.play.tabular import Record, Tabular
 from simmoe.simulator.version import RESULT_SCHEMA
 from simmoe.sweeps.upgrades import Upgraded
 
 APART = 0.1  # left and right that differ by more than a tenth are shown both
 LITTLE = 0.005  # an elasticity below it is called none
 WITHIN = 0.01  # of 1, the law
+UNITS = {1: "time", -1: "rate", 0: "other"}  # by the power of time
 
 
 @dataclass(frozen=True)
@@ -40,27 +42,37 @@ class Elasticity:
         most = max(abs(self.left), abs(self.right))
         return most >= LITTLE and abs(self.left - self.right) > APART * most
 
+    def about(self) -> Record:
+        return {"value": self.text, "source": self.kind, "unit": UNITS[self.power]}
+
     def to_json(self) -> dict[str, Any]:
-        unit = {1: "time", -1: "rate", 0: "other"}[self.power]
         return {
-            "path": self.path, "value": self.text, "kind": self.kind, "source": self.source, "unit": unit, "left": self.left,
+            "path": self.path, "value": self.text, "kind": self.kind, "source": self.source, "unit": UNITS[self.power], "left": self.left,
             "right": self.right, "mean": self.mean, "why_not": self.why_not,
         }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Sensitivity:
+@dataclass(frozen=True, repr=False)
+class Sensitivity(Tabular):
     """Elasticities of one run's tok/s, the largest first."""
 
+    brief = ("figure", "value", "source", "elasticity", "down", "up")
     run: Run
     command: str
     figures: tuple[Elasticity, ...]
     knobs: tuple[Elasticity, ...]
     upgrades: tuple[Upgraded, ...] = ()  # that gives most for its price first
 
-    def __repr__(self) -> str:
-        first = f"{self.figures[0].path} {self.figures[0].mean:+.2f}" if self.figures else "no figure"
-        return f"<Sensitivity of {self.run!r}: {first} first>"
+    def title(self) -> str:
+        return f"{self.run.tok_s:.4g} tok/s; elasticities of all rates less those of all times: {self.rates - self.times:.3f}"
+
+    def records(self) -> list[Record]:
+        """Figures and knobs, the largest first."""
+        each = sorted((*self.figures, *self.knobs), key=lambda one: -abs(one.mean))
+        return [
+            {"figure": one.path, "elasticity": one.mean, "down": one.left, "up": one.right, **one.about()}
+            for one in each
+        ]
 
     @property
     def rates(self) -> float:

@@ -6,9 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from simmoe import hardware_profiles
-from simmoe.hardware_profiles import host as hosts
-from simmoe.hardware_profiles.composing import JOIN
 from simmoe.play import confidence as bands
 from simmoe.play.calling import scenario_of
 from simmoe.play.lanes import Lanes
@@ -16,13 +13,13 @@ from simmoe.play.money import Money, Price, price_of
 from simmoe.play.result import Run, versions
 from simmoe.play.run import play
 from simmoe.play.scenario import Scenario
+from simmoe.play.tabular import Record, Tabular
 from simmoe.play.traced import traced
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.version import RESULT_SCHEMA
 from simmoe.sweeps import commands
-from simmoe.sweeps.targets import Check, Targets, checks, met, missed, whole, worst
+from simmoe.sweeps.targets import Check, Targets, checks, met, missed, ttft_s, whole, worst
 
-ALL = "all"  # every bundled machine, GPU or host
 NEAREST = 5  # machines that miss the targets by least get a band too
 
 
@@ -48,6 +45,16 @@ class Box:
         """What is missing, in words."""
         return self.why_not or missed(self.checks, self.run)
 
+    def record(self) -> Record:
+        """One row of a table."""
+        run, ends = self.run, self.band.hardware if self.band else (None, None)
+        return {
+            "machine": self.name, "meets": self.met, "tok_s": run and run.tok_s, "slowest_tok_s": ends[0], "fastest_tok_s": ends[1],
+            "ttft_s": run and ttft_s(run), "watts": run and run.energy and run.energy["decode_watts"],
+            "memory_bytes": run and run.memory_bytes["total"], "price": self.price and self.price.amount,
+            "currency": self.price and self.price.currency, "why_not": self.misses or None, "command": self.command,
+        }  # fmt: skip
+
     def to_json(self) -> dict[str, Any]:
         run, band = self.run, self.band
         each = {one.name: one.to_json() for one in self.checks}
@@ -60,13 +67,22 @@ class Box:
         }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Boxes:
+@dataclass(frozen=True, repr=False)
+class Boxes(Tabular):
     """All machines: first those that meet the targets, the cheapest first and those of no known price behind them, the slowest first; then
     the others, what misses by least first."""
 
+    brief = (
+        "machine", "meets", "tok_s", "slowest_tok_s", "fastest_tok_s", "ttft_s", "watts", "memory_bytes", "price", "currency", "why_not",
+    )  # fmt: skip
     targets: Targets
     rows: tuple[Box, ...]
+
+    def title(self) -> str:
+        return f"{len(self.met)} of {len(self.rows)} machines have {self.targets}"
+
+    def records(self) -> list[Record]:
+        return [row.record() for row in self.rows]
 
     @property
     def met(self) -> list[Box]:
@@ -85,41 +101,6 @@ class Boxes:
             "targets": self.targets.to_json(),
             "rows": rows,
         }
-
-
-def machines(options: Mapping[str, Any]) -> list[str]:
-    """Names of the machines that options ask for: all bundled ones unless told. Raises UserError."""
-    gpus, boxes = (_several(options.get(part)) for part in ("gpu", "host"))
-    if not gpus and not boxes:
-        return _every(_several(options.get("hw")) or [ALL], hardware_profiles.available)
-    found = [f"{gpu}{JOIN}{box}" for gpu in _every(gpus, _cards) or [""] for box in _every(boxes, hosts.available)]
-    if _several(options.get("hw")):
-        raise UserError("--hw names whole machines, and --gpu and --host parts of them: give the one or the others")
-    if not found:
-        raise UserError(
-            "--host is missing: a GPU is plugged into one (`simmoe hw list --hosts`), or into each with --host all"
-        )
-    return found
-
-
-def _several(value: Any) -> list[Any]:
-    return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _every(names: Sequence[Any], bundled: Callable[[], Sequence[str]]) -> list[Any]:
-    return [one for name in names for one in (bundled() if name == ALL else [name])]
-
-
-def _cards() -> list[str]:
-    """Bundled machines whose GPU is a card."""
-    found = []
-    for name in hardware_profiles.available():
-        try:
-            hardware_profiles.load(f"{name}{JOIN}{hosts.available()[0]}")
-        except UserError:
-            continue
-        found.append(name)
-    return found
 
 
 def require(

@@ -17,8 +17,9 @@ from simmoe.cli.main import main
 from simmoe.play.confidence import band
 from simmoe.play.money import limit
 from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape, Part
-from simmoe.sweeps import require as boxes
+from simmoe.sweeps import boxes
 from simmoe.sweeps.least import least
+from simmoe.sweeps.require import require
 from simmoe.sweeps.targets import Targets, at_most, per_s
 from simmoe.workloads.format.trace import names
 from tests.scenarios import examples, tiny_trace
@@ -56,7 +57,7 @@ def test_it_agrees_with_run_on_random_targets(asked, near, usd, trace, share, ev
     here = runs[asked[0]]  # targets near what it reaches, and just that
     values = (here.tok_s, longest(here), here.energy["decode_watts"] if here.energy else 5.0)
     tok_s, ttft_s, watts = (None if part is None else part * value for part, value in zip(near, values))
-    found = boxes.require(Targets(tok_s, ttft_s, watts, usd and limit(f"{usd} USD")), asked, options)
+    found = require(Targets(tok_s, ttft_s, watts, usd and limit(f"{usd} USD")), asked, options)
     assert sorted(row.name for row in found.rows) == sorted(asked)
     for row in found.rows:
         run = runs[row.name]

@@ -46,15 +46,16 @@ def require(a: argparse.Namespace) -> None:
     from simmoe.cli.common import print_json
     from simmoe.show.screen import Screen
     from simmoe.simulator.errors import UserError
-    from simmoe.sweeps import require as boxes
     from simmoe.sweeps import require_shown as shown
+    from simmoe.sweeps.boxes import machines
     from simmoe.sweeps.least import least
+    from simmoe.sweeps.require import require as play
 
     options, targets = _options(a), _targets(a)
-    names = boxes.machines(options)
+    names = machines(options)
     options = {name: value for name, value in options.items() if name not in MACHINE}
     if a.least is None:
-        found = boxes.require(targets, names, options, _tick)
+        found = play(targets, names, options, _tick)
         print_json(found.to_json()) if a.json else shown.show_boxes(found, _files(options, names), Screen())
         return
     if len(names) != 1:
