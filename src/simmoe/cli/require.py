@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from simmoe.sweeps.targets import Targets
 
 MACHINE = ("hw", "gpu", "host")
+PLAYS = 40  # about, for the least of something
 
 
 def add(commands: Commands) -> None:
@@ -54,6 +55,7 @@ def require(a: argparse.Namespace) -> None:
     options, targets = _options(a), _targets(a)
     names = machines(options)
     options = {name: value for name, value in options.items() if name not in MACHINE}
+    _told(options, names, PLAYS if a.least else 2 * len(names))
     if a.least is None:
         found = play(targets, names, options, _tick)
         print_json(found.to_json()) if a.json else shown.show_boxes(found, _files(options, names), Screen())
@@ -72,6 +74,19 @@ def _options(a: argparse.Namespace) -> dict[str, Any]:
     for name in MACHINE:
         setattr(a, name, None)
     return {**options_of(a), **several}
+
+
+def _told(options: dict[str, Any], names: list[Any], plays: int) -> None:
+    """How long it will take, if it does."""
+    from contextlib import suppress
+
+    from simmoe.cli import patience
+    from simmoe.play.calling import scenario_of
+    from simmoe.simulator.errors import UserError
+
+    with suppress(UserError):  # the answer says it
+        scenario = scenario_of({**options, "hw": names[0]})
+        patience.told(patience.opened(scenario), "require", plays, plays)
 
 
 def _targets(a: argparse.Namespace) -> Targets:

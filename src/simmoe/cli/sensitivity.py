@@ -10,6 +10,8 @@ from simmoe.cli.parser import add_scenario, options_of
 if TYPE_CHECKING:
     from simmoe.cli.parser import Commands
 
+PLAYS = 80  # about
+
 
 def add(commands: Commands) -> None:
     sensitivity = commands.add_parser(
@@ -38,7 +40,11 @@ def add(commands: Commands) -> None:
 
 def sensitivity(a: argparse.Namespace) -> None:
     """simmoe sensitivity"""
+    from contextlib import suppress
+
+    from simmoe.cli import patience
     from simmoe.cli.common import files_used, print_json
+    from simmoe.play.calling import scenario_of
     from simmoe.show.screen import Screen
     from simmoe.simulator.errors import UserError
     from simmoe.sweeps import break_even
@@ -46,6 +52,8 @@ def sensitivity(a: argparse.Namespace) -> None:
     from simmoe.sweeps.sensitivity_shown import show_sensitivity
 
     options = options_of(a)
+    with suppress(UserError):  # the answer says it
+        patience.told(patience.opened(scenario_of(options)), "sensitivity", PLAYS)
     if a.map is not None and a.upgrade:
         raise UserError(
             "--upgrade stands beside elasticities, and --map is drawn in their place: leave one of them out"
