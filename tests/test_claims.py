@@ -1,7 +1,6 @@
 """What the README and docs/results.md show is what the commands print now, and what docs/validation.md says.
 
-`python -m tests.test_claims` (`make examples`) writes what they, docs/sweeps.md, docs/spaces.md and docs/compare.md show anew. It needs
-numba and two minutes.
+`python -m tests.test_claims` (`make examples`) writes what they and the pages of PAGES show anew; it needs numba and some minutes.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from simmoe.cli.main import main
 from simmoe.simulator.time import compile as compiled
 from tests.test_house import ROOT
 
-README, RESULTS, SWEEPS = ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "sweeps.md"
-SPACES, COMPARE = ROOT / "docs" / "spaces.md", ROOT / "docs" / "compare.md"
+README, RESULTS = ROOT / "README.md", ROOT / "docs" / "results.md"
+PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in ("sweeps", "spaces", "compare", "require", "sensitivity"))
 FILE = re.compile(r"^```yaml\n# (\w+\.yaml)\n(.*?)^```$", re.M | re.S)
 BLOCK = re.compile(r"^```text\n(\$ simmoe [^\n]*\n)?(.*?)^```$", re.M | re.S)
 INSTALL = re.compile(r"^python3 -m venv .* && \.venv/bin/(simmoe run .*)$", re.M)
@@ -107,7 +106,7 @@ def test_the_table_of_routers_is_what_ladders_give() -> None:
 
 @pytest.mark.slow
 @WHOLE_TRACES
-@pytest.mark.parametrize("page", [RESULTS, COMPARE], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [RESULTS, *(page for page in PAGES if page.stem not in ("sweeps", "spaces"))], ids=lambda page: page.stem)
 def test_the_results_are_what_the_commands_print(page: Path) -> None:
     text = page.read_text("utf-8")
     assert blocks(text) == text, "make examples writes it anew"
@@ -140,6 +139,5 @@ def write(path: Path, *changes) -> None:
 if __name__ == "__main__":
     write(README, readme)
     write(RESULTS, routing, blocks)
-    write(SWEEPS, blocks)
-    write(SPACES, blocks)
-    write(COMPARE, blocks)
+    for page in PAGES:
+        write(page, blocks)

@@ -10,7 +10,7 @@ from argparse import SUPPRESS
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from simmoe.cli import compare, explain, offload, plan, studies, trace_import, trace_synth
+from simmoe.cli import compare, explain, offload, plan, require, sensitivity, studies, trace_import, trace_synth
 from simmoe.cli.parser import Parser, add_scenario, integer
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.version import VERSION
@@ -73,6 +73,8 @@ def parser() -> Parser:
     plan.add(commands)
     explain.add(commands)
     compare.add(commands)
+    require.add(commands)
+    sensitivity.add(commands)
     studies.add(commands)
     _add_policies(commands)
     _add_curve(commands)
