@@ -10,7 +10,7 @@ from argparse import SUPPRESS
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from simmoe.cli import explain, offload, plan, trace_import, trace_synth
+from simmoe.cli import explain, offload, plan, report, trace_import, trace_synth
 from simmoe.cli.parser import Parser, add_scenario, integer
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.version import VERSION
@@ -74,6 +74,7 @@ def parser() -> Parser:
     explain.add(commands)
     _add_compare(commands)
     _add_sweep(commands)
+    report.add(commands)
     _add_policies(commands)
     _add_curve(commands)
     _add_locality(commands)
