@@ -22,6 +22,7 @@ from simmoe.play.held import held
 from simmoe.plots import comparison, curve, page, run, study
 from simmoe.plots import held as plots_of_held
 from simmoe.plots.figure import COLOURS, Figure
+from simmoe.plots.order import order
 from simmoe.sweeps.reports.opening import opened
 from simmoe.sweeps.reports.study import data_of
 from simmoe.workloads.format import trace as traces
@@ -465,8 +466,30 @@ def test_a_comparison_has_its_bands(tmp_path: Path, capsys: pytest.CaptureFixtur
         found["rows"], speed["x"], speed["error_x"]["array"], speed["error_x"]["arrayminus"]
     ):
         assert value == row["run"]["tok_s"] and [value - down, value + up] == pytest.approx(row["range_tok_s"])
-    assert figure.choices[0] == "decoded tokens a second" and "price (USD)" in figure.choices
+    assert figure.choices[0] == "decoded tokens a second" and "price (USD, as the profile states it)" in figure.choices
     assert "error_x" not in figure.data[1]
+
+
+def test_an_axis_of_a_comparison_shows_where_the_order_changes() -> None:
+    slow, fast = (
+        {"tok_s": speed, "low": speed - 1, "high": speed + 1, "why_not": "", "command": "simmoe run"}
+        for speed in (10.0, 20.0)
+    )
+    none = {"tok_s": None, "low": 0.0, "high": 0.0, "why_not": "does not fit", "command": None}
+    sides = {"below": {"value": 1, "word": "1", "points": []}, "above": {"value": 2, "word": "2", "points": []}}
+    change = {"faster_below": 2, "faster_above": 1, "alone": False, "undecided": None, **sides}
+    data = {
+        "axis": "batch", "values": [1, 2, 4], "words": ["1", "2", "4"], "points": [[slow, fast, none], [fast, slow, slow]],
+        "pairs": [{"rows": [1, 2], "stretches": [], "changes": [change]}],
+    }  # fmt: skip
+    figure = order(data, ["1. a", "2. <b>"])
+    lines = [one for one in figure.data if one["mode"] == "lines+markers"]
+    assert [one["y"] for one in lines] == [[10, 20], [20, 10, 10]] and lines[1]["name"] == "2. &lt;b&gt;"
+    upright = figure.data[-1]
+    assert upright["x"] == [1.5, 1.5] and upright["hovertext"] == "up to 1: 2. &lt;b&gt;; from 2: 1. a"
+    assert figure.tables[0].rows == (("1", "2. <b>", "2", "1. a", "–"),)
+    assert figure.tables[1].rows[2] == ("4", "does not fit", "10 (9–11)")
+    assert figure.plotly().layout.xaxis.type == "log"
 
 
 @pytest.mark.slow

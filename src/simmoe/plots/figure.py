@@ -130,11 +130,20 @@ def bound_line(
     return {**made, "line": {**made["line"], "color": GREY, "shape": shape}}
 
 
-def bars(number: int, name: str, labels: Sequence[str], values: Iterable[Any], **more: Any) -> Trace:
-    """Bars that lie, so that their labels have room."""
+def bars(
+    number: int,
+    name: str,
+    labels: Sequence[str],
+    values: Iterable[Any],
+    texts: Sequence[str],
+    hatch: str = "",
+    **more: Any,
+) -> Trace:
+    """Bars that lie, so that their labels have room. texts: what stands at each. hatch: plotly's name of a pattern."""
+    marker = {"color": colour(number), **({"pattern": {"shape": hatch, "fgopacity": 0.6}} if hatch else {})}
     return {
         "type": "bar", "orientation": "h", "name": escaped(name), "legendgroup": plain(name), "y": list(map(escaped, labels)),
-        "x": list(values), "marker": {"color": colour(number)}, **more,
+        "x": list(values), "hovertext": list(map(escaped, texts)), "hoverinfo": "text", "marker": marker, **more,
     }  # fmt: skip
 
 

@@ -18,7 +18,7 @@ def importances(data: Data) -> Figure:
     for i, (metric, shares) in enumerate(found.items()):
         values = [round(shares.get(axis, 0.0), 4) for axis in axes]
         texts = [f"{label(metric)}: {name} {value:.0%}" for name, value in zip(names, values)]
-        traces.append(bars(i, label(metric), names, values, hovertext=texts, hoverinfo="text"))
+        traces.append(bars(i, label(metric), names, values, texts))
     rows = tuple((axis_label(axis), *(f"{shares.get(axis, 0):.1%}" for shares in found.values())) for axis in axes)
     said = "Share of each axis in what decides an objective (PED-ANOVA: how the best tenth of the trials spreads over it, beside all)."
     layout = axes_of(

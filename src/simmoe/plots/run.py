@@ -59,15 +59,8 @@ def where_time(runs: Named) -> Figure:
     data = list[Trace]()
     for place, part in enumerate(parts):
         values = [one.get(part, 0.0) for one in per_token]
-        made = bars(
-            place,
-            part,
-            names,
-            values,
-            hovertext=[f"{name}: {part} {value:.4g} ms" for name, value in zip(names, values)],
-        )
-        waits = {"pattern": {"shape": "/", "fgopacity": 0.6}} if part.startswith(WAITS) else {}
-        data.append({**made, "hoverinfo": "text", "marker": {**made["marker"], **waits}})
+        texts = [f"{name}: {part} {value:.4g} ms" for name, value in zip(names, values)]
+        data.append(bars(place, part, names, values, texts, "/" if part.startswith(WAITS) else ""))
     rows = tuple(
         (name, *(number(one.get(part, 0.0)) for part in parts), number(sum(one.values())))
         for name, one in zip(names, per_token)
@@ -97,7 +90,7 @@ def memory(data: Data) -> Figure:
     """What the device's memory holds."""
     parts = {name: size for name, size in data["memory_bytes"].items() if name != "total" and size}
     made = [
-        bars(i, name, ["device"], [size / 1e9], hovertext=[f"{name} {nbytes(size)}"], hoverinfo="text")
+        bars(i, name, ["device"], [size / 1e9], [f"{name} {nbytes(size)}"])
         for i, (name, size) in enumerate(parts.items())
     ]
     rows = tuple((name, f"{size:,}", nbytes(size)) for name, size in data["memory_bytes"].items())
