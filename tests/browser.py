@@ -55,7 +55,7 @@ class Browser:
     def open(self, page: Path, width: int = 1280, scheme: str = "light") -> None:
         """Loads a page and waits until its figures are drawn."""
         self.events.clear()
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+        self.resize(width)
         self.scheme(scheme)
         self.call("Page.navigate", url=page.resolve().as_uri())
         until = time.monotonic() + PATIENCE_S
@@ -64,7 +64,7 @@ class Browser:
             assert time.monotonic() < until, "the figures are not drawn"
             time.sleep(0.05)
 
-    def scheme(self, scheme: str, media: str = "screen") -> None:
+    def scheme(self, scheme: str, media: str = "") -> None:
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.call("Emulation.setEmulatedMedia", media=media, features=features)
 
@@ -85,12 +85,16 @@ class Browser:
                 **({"text": text} if text and kind == "keyDown" else {}),
             )
 
+    def resize(self, width: int, height: int = 900) -> None:
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+
     def screenshot(self, file: Path, height: int | None = None) -> None:
         """The page from its top, all of it unless a height is said."""
         width, whole = self.value("[innerWidth, document.documentElement.scrollHeight]")
-        clip = {"x": 0, "y": 0, "width": width, "height": height or whole, "scale": 1}
-        done = self.call("Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=True)
-        file.write_bytes(base64.b64decode(done["data"]))
+        self.call("Emulation.setScrollbarsHidden", hidden=True)
+        self.resize(width, height or whole)
+        time.sleep(0.5)  # figures follow the width, which grows without a scroll bar
+        file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
 
     @property
     def complaints(self) -> list[str]:

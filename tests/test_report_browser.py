@@ -116,6 +116,18 @@ def test_both_schemes_are_another_and_paper_is_white(tab: Browser, pages: dict[s
     assert tab.value(background) == "rgb(255, 255, 255)"
 
 
+def test_figures_follow_the_width(tab: Browser, pages: dict[str, Path]) -> None:
+    tab.open(pages["run"], 1280)
+    fits = "[...document.querySelectorAll('.plot')].every(p => Math.abs(p.querySelector('.main-svg').clientWidth - p.clientWidth) < 2)"
+    assert tab.value(fits)
+    tab.resize(390)
+    assert until(tab, fits)
+    tab.value("dispatchEvent(new Event('beforeprint'))")
+    assert until(tab, "[...document.querySelectorAll('.main-svg')].every(one => one.clientWidth === 680)")
+    tab.value("dispatchEvent(new Event('afterprint'))")
+    assert until(tab, fits)
+
+
 @pytest.mark.parametrize("name", ["study", "comparison"])
 def test_what_a_screen_reader_says(name: str, tab: Browser, pages: dict[str, Path]) -> None:
     tab.open(pages[name])

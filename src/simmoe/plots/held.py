@@ -11,7 +11,7 @@ from simmoe.plots.figure import Figure, Table, axes_of, number
 
 Data = Mapping[str, Any]
 MOST_CELLS = 250_000  # of the maps of single experts: of more, some layers are left out
-MOST_ROWS = 400  # of a table of single experts
+MOST_ROWS, FEW_ROWS = 400, 50  # of a table of single experts: beside their popularity, beside one layer
 TIME = "tokens played"
 RAMP = ((0, "rgba(47,127,193,0.05)"), (1, "rgba(47,127,193,1)"))  # from the page's own colour, in light and in dark
 
@@ -76,10 +76,10 @@ def popularity(data: Data) -> Figure:
     )
 
 
-def _experts(data: Data, asked: Any) -> Table:
+def _experts(data: Data, asked: Any, most: int = MOST_ROWS) -> Table:
     """The experts that serve most, and how long each is resident."""
     resident = np.array(data["resident"]).mean(0)
-    order = np.argsort(-asked, axis=None, kind="stable")[:MOST_ROWS]
+    order = np.argsort(-asked, axis=None, kind="stable")[:most]
     rows = tuple(
         (
             str(data["layers"][layer]),
@@ -90,7 +90,7 @@ def _experts(data: Data, asked: Any) -> Table:
         )
         for layer, expert in (np.unravel_index(at, asked.shape) for at in order)
     )
-    title = "" if asked.size <= MOST_ROWS else f"the {MOST_ROWS} experts that serve most, of {asked.size:,}"
+    title = "" if asked.size <= most else f"the {most} experts that serve most, of {asked.size:,}"
     return Table(
         ("layer", "expert", "token slots", "share of its layer", "resident at the end of so many stretches"),
         rows,
@@ -142,7 +142,7 @@ def _by_expert(data: Data, title: str, said: str, values: Any, hover: str) -> Fi
         said += f" {len(shown)} of {layers} layers are in the page."
     axes = axes_of({"title": TIME, "showgrid": False}, {"title": "expert", "type": "category", "showgrid": False})
     height = min(max(260, 110 + 9 * experts), 900)
-    return Figure(title, said, "exact", tuple(traces), {"": axes}, (_experts(data, total),), "layer", height)
+    return Figure(title, said, "exact", tuple(traces), {"": axes}, (_experts(data, total, FEW_ROWS),), "layer", height)
 
 
 def _map(x: list[Any], y: list[str], z: Any, name: str, hover: str, **ends: Any) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 // Draws the figures of the page, and again when a control is changed. All controls are elements of the page.
 (() => {
   const page = JSON.parse(document.getElementById("page-data").textContent);
-  const config = {responsive: true, displaylogo: false, displayModeBar: false};
+  const config = {displaylogo: false, displayModeBar: false};
+  const paper = 680;  // pixels of width that a sheet has
   const chosen = new Map();  // number of a filter -> value that rows must have
 
   const passes = row => [...chosen].every(([number, value]) => page.filters[number].of[row] === value);
@@ -38,10 +39,18 @@
     if (typeof text === "string") box.querySelector(".picked").textContent = plain(text);
   };
 
+  const plots = [...document.querySelectorAll(".plot")];
+  const resized = new ResizeObserver(entries => entries.forEach(({target}) => {
+    if (target.layout && target.layout.width !== target.clientWidth) Plotly.Plots.resize(target);
+  }));
+
   page.figures.forEach((figure, i) => {
     const box = document.getElementById("figure" + i);
     box.querySelectorAll("select,input").forEach(one => one.addEventListener("change", () => draw(figure, i)));
-    draw(figure, i).then(plot => plot.on("plotly_click", event => pick(box, event)));
+    draw(figure, i).then(plot => {
+      plot.on("plotly_click", event => pick(box, event));
+      resized.observe(plot);
+    });
   });
   document.querySelectorAll(".filters select").forEach(one => one.addEventListener("change", () => {
     const number = Number(one.dataset.filter);
@@ -57,11 +66,15 @@
     page.figures.forEach(draw);
   });
 
-  // On paper nothing can be opened.
+  // On paper nothing can be opened, and no width is another.
   let closed = [];
   addEventListener("beforeprint", () => {
     closed = [...document.querySelectorAll("details:not([open])")];
     closed.forEach(one => { one.open = true; });
+    plots.forEach(plot => Plotly.relayout(plot, {width: paper}));
   });
-  addEventListener("afterprint", () => closed.forEach(one => { one.open = false; }));
+  addEventListener("afterprint", () => {
+    closed.forEach(one => { one.open = false; });
+    plots.forEach(plot => Plotly.relayout(plot, {width: null, autosize: true}));
+  });
 })();
