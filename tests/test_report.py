@@ -573,7 +573,8 @@ FILES = {
     "no result": ('{"a": 1}', "holds no result that can be drawn"),
     "another version": ('{"schema": 1, "rungs": [], "bounds": {}}', "its schema is 1"), "no JSON": ("{", "is not a plain JSON file"),
     "a damaged ladder": ('{"schema": 2, "rungs": [], "bounds": {}}', "is not as simmoe wrote it: KeyError"),
-    "a torn journal": ('{"op_code":0}\n', "is no study of a sweep"),
+    "a torn journal": ('{"op_code":0}\n', "input.json is "),
+    "a database": ("SQLite format 3\0 ", "is a database; name it by its address: sqlite:///"),
 }  # fmt: skip
 
 

@@ -60,6 +60,8 @@ def _is_study(path: Path) -> bool:
         start = stream.read(16)
     if not start:
         raise UserError(f"{path} is empty; name {TAKES}")
+    if start.startswith(b"SQLite format 3"):
+        raise UserError(f"{path} is a database; name it by its address: sqlite:///{path}")
     return start.startswith(START)
 
 
