@@ -98,6 +98,7 @@ def test_a_page_is_quiet_drawn_and_readable(
     assert tab.value("document.hacked === undefined && !document.querySelector('main img, h1 img')")
     count, low = tab.value(CONTRASTS)
     assert count > 40 and low == []
+    tab.value("document.querySelectorAll('option').forEach(one => { one.text += ' and so on'.repeat(9); })")
     assert tab.value("document.documentElement.scrollWidth <= innerWidth"), f"{width} pixels are too few"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,7 +26,8 @@ def importances(trials: Sequence[Mapping[str, Any]], objectives: Mapping[str, st
     numbers = {axis: as_number({config(one).get(axis, "") for one in known}) for axis in axes}
     ranges: dict[str, BaseDistribution] = {axis: _distribution(axis, numbers[axis], known) for axis in axes}
     signs = {metric: 1 if direction == "minimize" else -1 for metric, direction in objectives.items()}
-    with quiet():  # that all values are equal
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that all values are equal; that low ones are taken to be good
         study = optuna.create_study(directions=["minimize"] * len(signs))
         for one in known:
             params = {axis: _value(one, axis, numbers[axis]) for axis in axes}
