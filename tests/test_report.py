@@ -387,6 +387,14 @@ def test_residency_follows_the_passes_one_by_one() -> None:
 
 
 @pytest.mark.slow
+def test_a_long_run_is_read_in_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
+    played = simmoe.run("a100", "switch-4x8", budget="20%", cold_per_sequence=True)
+    whole = held(played).to_json()
+    monkeypatch.setattr("simmoe.simulator.decide.stretches.LONGEST", 500)
+    assert held(played).to_json() == whole
+
+
+@pytest.mark.slow
 def test_behind_a_warm_up_the_warm_up_is_shown_too() -> None:
     whole, behind = (
         simmoe.run("a100", "switch-4x8", budget="20%", start="cold", **more) for more in ({}, {"warm_up": 500})

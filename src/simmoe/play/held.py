@@ -46,19 +46,27 @@ def held(run: Run) -> Held:
     trace, requests = run.workload.trace, run.workload.requests
     bins = min(BINS, trace.n_passes)
     passes = (np.arange(1, bins + 1) * trace.n_passes) // bins  # that have been played when each ends
-    of_pass = np.searchsorted(passes, np.arange(trace.n_passes), side="right")
-    of_event = of_pass[requests.event_pass]
+    of_event = np.searchsorted(passes, np.arange(trace.n_passes), side="right")[requests.event_pass]
     last = np.searchsorted(requests.event_pass, passes) - 1
     shape = bins, trace.n_layers, trace.n_experts
-    of_request = of_event[requests.event_of_request]
-    asked, layer = np.zeros(shape[0] * requests.n_objects, np.int64), requests.event_layer[requests.event_of_request]
-    np.add.at(asked, of_request * requests.n_objects + requests.obj, requests.tokens)
-    place, cells = of_request * trace.n_layers + layer, bins * trace.n_layers
-    counts = (np.bincount(place[mine], minlength=cells).reshape(shape[:2]) for mine in (slice(None), run.decisions.hit))
-    return Held(
-        tuple(np.asarray(trace.layer_index).tolist()), last, trace.pass_ptr[passes], _resident(run, of_event, bins).reshape(shape),
-        asked.reshape(shape), *counts,
-    )  # fmt: skip
+    asked, counts = _asked(run, of_event, bins)
+    layers = tuple(np.asarray(trace.layer_index).tolist())
+    resident = _resident(run, of_event, bins).reshape(shape)
+    return Held(layers, last, trace.pass_ptr[passes], resident, asked.reshape(shape), counts[0], counts[1])
+
+
+def _asked(run: Run, of_event: Ints, bins: int) -> tuple[Ints, Ints]:
+    """Token slots by stretch and object; requests and hits by stretch and layer."""
+    requests, layers = run.workload.requests, run.workload.trace.n_layers
+    asked, counts = np.zeros(bins * requests.n_objects, np.int64), np.zeros((2, bins * layers), np.int64)
+    for begin, _, part, decided, _, _ in stretches(requests, run.decisions, run.guesses):
+        event = np.repeat(np.arange(part.n_events), np.diff(part.ptr))
+        number = of_event[begin + event]
+        np.add.at(asked, number * requests.n_objects + part.obj, part.tokens)
+        place = number * layers + part.event_layer[event]
+        counts[0] += np.bincount(place, minlength=bins * layers)
+        counts[1] += np.bincount(place[decided.hit], minlength=bins * layers)
+    return asked, counts.reshape(2, bins, layers)
 
 
 def _resident(run: Run, of_event: Ints, bins: int) -> Flags:
