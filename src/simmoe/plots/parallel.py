@@ -37,33 +37,21 @@ class Scale(NamedTuple):
 def parallel(data: Data) -> Figure:
     """A line for each trial of a front, and for some others."""
     trials = [one for one in played(data) if feasible(one)]
-    of_machine = [number for numbers in data["front_by_hw"].values() for number in numbers]
-    on_front = set(data["front"]) | set(of_machine)
+    on_front = {number for numbers in (data["front"], *data["front_by_hw"].values()) for number in numbers}
     best, rest = ([one for one in trials if (one["number"] in on_front) == wanted] for wanted in (True, False))
     best, others = spread(best, MOST_ON_FRONTS), spread(rest, MOST_OTHERS)
     drawn = [*best, *others]
-    scales = [_scale(drawn, axis) for axis in varied(trials)] + [
-        _objective(data, drawn, metric) for metric in data["objectives"]
-    ]
-    machines = list(dict.fromkeys(one["point"]["hw"] for one in trials))
+    scales = [_scale(drawn, axis) for axis in varied(trials)]
+    scales += [_objective(data, drawn, metric) for metric in data["objectives"]]
     traces = [_lines(data, scales, others, "other trials", GREY, 0.25)] if others else []
-    for i, hw in enumerate(machines):
+    for i, hw in enumerate(dict.fromkeys(one["point"]["hw"] for one in trials)):
         mine = [one for one in best if one["point"]["hw"] == hw]
-        traces.append(_lines(data, scales, mine, f"front on {hw}" if len(machines) > 1 else "front", colour(i), 0.85))
+        traces.append(_lines(data, scales, mine, f"front on {hw}", colour(i), 0.85))
     said = f"Each line is a trial: {len(best)} of the {len(on_front)} on a front, and {len(others)} of {len(rest):,} others, evenly."
-    axes = {"xaxis": _names(scales), "yaxis": {"visible": False, "range": [-0.06, 1.06]}}
-    tables = (table(data, drawn, "the trials that are drawn"),)
-    width = max(420, 118 * len(scales))
-    return Figure(
-        "All axes at once",
-        said,
-        "simulated",
-        (*traces, _labels(scales)),
-        {"": axes},
-        tables,
-        height=460,
-        least_width=width,
-    )
+    axes = {"": {"xaxis": _names(scales), "yaxis": {"visible": False, "range": [-0.06, 1.06]}}}
+    tables, traces = (table(data, drawn, "the trials that are drawn"),), [*traces, _labels(scales)]
+    look: dict[str, Any] = {"height": 460, "least_width": max(420, 118 * len(scales))}
+    return Figure("All axes at once", said, "simulated", tuple(traces), axes, tables, **look)
 
 
 def _scale(trials: Sequence[Trial], axis: str) -> Scale:

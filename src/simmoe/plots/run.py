@@ -49,36 +49,25 @@ def ladder_page(data: Data) -> Page:
 
 def where_time(runs: Named) -> Figure:
     """Milliseconds of a decoded token by what they were spent on, a bar for each run."""
-    played = [(name, run) for name, run in runs if run["tok_s"]]
-    names, per_token = [name for name, _ in played], [_parts_ms(run) for _, run in played]
-    parts = [
-        part
-        for part in dict.fromkeys(part for one in per_token for part in one)
-        if any(one.get(part) for one in per_token)
-    ]
-    data = list[Trace]()
-    for place, part in enumerate(parts):
-        values = [one.get(part, 0.0) for one in per_token]
-        texts = [f"{name}: {part} {value:.4g} ms" for name, value in zip(names, values)]
-        data.append(bars(place, part, names, values, texts, "/" if part.startswith(WAITS) else ""))
+    played = {name: _parts_ms(run) for name, run in runs if run["tok_s"]}
+    every = dict.fromkeys(part for one in played.values() for part in one)
+    parts = [part for part in every if any(one.get(part) for one in played.values())]
+    data = [_part(place, part, played) for place, part in enumerate(parts)]
     rows = tuple(
         (name, *(number(one.get(part, 0.0)) for part in parts), number(sum(one.values())))
-        for name, one in zip(names, per_token)
+        for name, one in played.items()
     )
     said = "Milliseconds of a decoded token by what they are spent on. Hatched: nothing is computed, the device waits."
     axes = axes_of({"title": "ms per decoded token"}, {"title": "", "type": "category", "autorange": "reversed"})
-    height = 150 + 34 * len(names)
     table = Table(("run", *(f"{part} (ms)" for part in parts), "in all (ms)"), rows)
-    return Figure(
-        "Where a token's time goes",
-        said,
-        "simulated",
-        tuple(data),
-        {"": axes},
-        (table,),
-        height=height,
-        more={"barmode": "stack"},
-    )
+    look: dict[str, Any] = {"height": 150 + 34 * len(played), "more": {"barmode": "stack"}}
+    return Figure("Where a token's time goes", said, "simulated", tuple(data), {"": axes}, (table,), **look)
+
+
+def _part(place: int, part: str, played: Mapping[str, Mapping[str, float]]) -> Trace:
+    values = [one.get(part, 0.0) for one in played.values()]
+    texts = [f"{name}: {part} {value:.4g} ms" for name, value in zip(played, values)]
+    return bars(place, part, list(played), values, texts, "/" if part.startswith(WAITS) else "")
 
 
 def _parts_ms(run: Data) -> dict[str, float]:
