@@ -10,7 +10,7 @@ from argparse import SUPPRESS
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from simmoe.cli import compare, explain, offload, plan, require, sensitivity, studies, trace_import, trace_synth
+from simmoe.cli import compare, explain, offload, plan, report, require, sensitivity, studies, trace_import, trace_synth
 from simmoe.cli.parser import Parser, add_scenario, integer
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.version import VERSION
@@ -76,6 +76,7 @@ def parser() -> Parser:
     require.add(commands)
     sensitivity.add(commands)
     studies.add(commands)
+    report.add(commands)
     _add_policies(commands)
     _add_curve(commands)
     _add_locality(commands)
