@@ -22,16 +22,10 @@ from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape, Part
 from simmoe.simulator.nouns.run import WAS_LATE, WITHDRAWN, Spans
 from simmoe.simulator.time.engines import named
 from tests.conftest import COMPILED, PAIRS
-from tests.scenarios import Case, cases, examples, physics, tiny_trace
+from tests.scenarios import MISSES, Case, cases, examples, physics, queued, tiny_trace
 from tests.test_engines import enough, half, run, same
 
 ENGINES = ["simpy", "plain", pytest.param("fast", marks=COMPILED)]
-
-
-def queued(case: Case, factor: int) -> Case:
-    """The case with prefetches that are withdrawn, behind a link so many times slower: its queue is seldom empty."""
-    link = replace(case.hw.link, bytes_per_s=max(case.hw.link.bytes_per_s // factor, 1))
-    return replace(case, hw=replace(case.hw, link=link), cancel=True, write_back=False)
 
 
 @pytest.mark.hypothesis
@@ -39,7 +33,7 @@ def queued(case: Case, factor: int) -> Case:
 def test_all_engines_are_equal_bit_for_bit_where_prefetches_are_withdrawn(names):
     @settings(max_examples=examples(1000), deadline=None)
     @given(
-        cases(prefetching=True, missing=True),
+        cases(prefetching=True, misses=MISSES),
         physics(),
         st.one_of(st.none(), st.integers(0, 5)),
         st.sampled_from((1, 7, 30)),
