@@ -104,7 +104,7 @@ def test_engine_equals_the_idiomatic_model(name, prefetching):
 
 def equals_the_idiomatic_model(name: str, prefetching: bool | None, misses: tuple[str, ...], n: int) -> None:
     """Every number that the second model has, over miss rules and what a run may have beside one: both scopes, batches, prefetches into the
-    the cache or buffers, some of them withdrawn, a CPU, a placement, a store before the link, gate weights. n: scenarios."""
+    cache or buffers, some of them withdrawn, a CPU, a placement, a store before the link, gate weights. n: scenarios."""
 
     @settings(max_examples=examples(n), deadline=None)
     @given(
