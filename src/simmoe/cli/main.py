@@ -130,7 +130,8 @@ def _add_policies(commands: Commands) -> None:
         "       simmoe policies check NAME|FILE",
         description="One row for each combination of the lists; without any: a few eviction policies. The memory for experts is a "
         "quarter of them unless --budget or --memory says otherwise. All rows play the same passes. docs/policies.md says what each policy "
-        "does. check: plays an eviction policy, such as a file of yours, under a referee (docs/extending/eviction.md).",
+        "does. check: plays an eviction policy, a prefetcher or a miss rule, such as a file of yours, under a referee "
+        "(docs/extending/kit.md).",
     )  # fmt: skip
     add_scenario(policies)
     policies.add_argument_group("output").add_argument("--json", action="store_true", help="print the rows as JSON")
@@ -139,7 +140,7 @@ def _add_policies(commands: Commands) -> None:
     check.add_argument(
         "policy",
         metavar="NAME|FILE",
-        help="an eviction policy, with what it is told behind its name; a file is executed",
+        help="an eviction policy, a prefetcher or a miss rule, with what it is told behind its name; a file is executed",
     )
     check.runs("policies_check", "policies")
 
