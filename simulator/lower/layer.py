@@ -111,6 +111,24 @@ def ended(j: int, late: int, hits: int, s: Notes) -> int:
     return done
 
 
+def held_low(
+    unit: int, event: int, column: int, now: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any
+) -> int:  # fmt: skip
+    """Low copies that were in their pool: a launch of their own, since they are of another format."""
+    if len(w.low_hits) > 0:
+        if w.low_hits[event] > 0:
+            now = op_ready(unit, event, column + f.places, w.low_hits[event], w.low_slots[event], 0, now, f, t, w, s, e)
+    return now
+
+
+def row_of(column: int, load: int, f: Fixed, w: Work) -> int:
+    """Where the costs of what a load brings stand: an expert or a low copy."""
+    row = column
+    if len(w.low) > 0:
+        row = column + f.places * w.low[load]
+    return row
+
+
 def cpu_at_once(event: int, decided: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any) -> int:
     """Unified memory: the CPU's piece, before all other operations of the event, which the CPU slows; its handle."""
     beside = decided
@@ -163,6 +181,9 @@ def load_beside(
     if hits > 0:
         some = late_slots(late, w, s)
         now = op_ready(unit, event, column, hits - late, slots - some, late, now, f, t, w, s, e)  # (d)
+    now = held_low(unit, event, column, now, f, t, w, s, e)
+    if len(w.low_hits) > 0:
+        hits += w.low_hits[event]
     for j in range(late + end - begin):  # (e)
         if issued < end:
             done = hits + j - late
@@ -171,5 +192,8 @@ def load_beside(
             issued = issue(now, event, begin, end, issued, done, link, f, t, w, s, e)
         i = s.late[j] if j < late else w.loads[begin + j - late]
         by = s.by[j] if j < late else -1
-        now = op_one(unit, column, i, by, s.due[max(j - late, 0)], now, f, t, w, s, e)
+        row = column
+        if j >= late:
+            row = row_of(column, begin + j - late, f, w)
+        now = op_one(unit, row, i, by, s.due[max(j - late, 0)], now, f, t, w, s, e)
     return cpu_behind(unit, event, decided, beside, now, f, t, w, s, e)

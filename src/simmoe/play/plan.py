@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from simmoe import policies
-from simmoe.play import asked, popularity, replay
+from simmoe.play import asked, low, popularity, replay
 from simmoe.play.identity import needs_of_prefetch
 from simmoe.play.memory import Memory
 from simmoe.play.quotas import scope_for
@@ -68,6 +68,7 @@ class Plan:
         default=0, compare=False
     )  # that --budget asks for beyond all experts; nothing is played otherwise
     asked: tuple[str, ...] = field(default=(), compare=False)  # what a result says of the system that was asked for
+    low_budget: int | str | None = None  # what of the budget keeps low copies; None = they are forgotten with their event
     arrivals: str | None = None  # of requests, under a clock-driven schedule: poisson:2/s, every:500ms; None = all at 0
 
     @property
@@ -219,7 +220,7 @@ def refuse_streaming(workload: Workload, plan: Plan) -> None:
         raise UserError(
             f"{how} empties slots that would be filled again, and {runtime.name} loads no experts while it runs; leave it out"
         )
-    streams = memory.left_bytes - plan.budget_bytes
+    streams = memory.left_bytes - plan.budget_bytes + low.pool_bytes(plan)
     if streams <= 0:
         return
     way = _way_to_hold(workload, memory, min(plan.budget_bytes, memory.room_bytes))

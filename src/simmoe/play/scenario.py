@@ -30,13 +30,14 @@ if TYPE_CHECKING:
 BESIDE_BOUNDS = {  # options that would change nothing beside a bound
     "everything": {
         "scope": "has no quotas", "miss": "misses nothing", "page_cache": "loads nothing", "prefetch": "prefetches nothing",
-        "cold_per_sequence": "fills the slots for good",
+        "low_budget": "misses nothing", "cold_per_sequence": "fills the slots for good",
     },
     "nothing": {
-        **dict.fromkeys(("budget", "memory"), "keeps no expert"), "scope": "has no quotas", "prefetch": "prefetches nothing",
+        **dict.fromkeys(("budget", "memory", "low_budget"), "keeps no expert"), "scope": "has no quotas", "prefetch": "prefetches nothing",
         "cold_per_sequence": "empties the slots at each event",
     },
 }  # fmt: skip
+LOW_FORMAT = "Q2_K"  # of low copies
 MACHINE, WORKLOAD, MEMORY, POLICY, ENGINE = "machine", "model and trace", "memory", "policy", "engine's behaviour"
 NAME = "NAME|FILE"
 
@@ -134,6 +135,10 @@ class Scenario:
     format: str | None = option(
         Text(), None, group=WORKLOAD, metavar="FORMAT",
         help="storage format of the weights: fp16 (default), Q4_K_M, MXFP4_MOE, fp8_block, awq, … or stored (docs/models.md lists them)",
+    )  # fmt: skip
+    low_format: str = option(
+        Text(), LOW_FORMAT, group=WORKLOAD, metavar="FORMAT",
+        help="storage format of the low copies that a miss rule such as hobbit has serve (default Q2_K; docs/changed_output.md)",
     )  # fmt: skip
     tokens: int | None = option(
         Count("number of tokens", all=True), None, group=WORKLOAD, metavar="N|all", axis=False,
@@ -257,7 +262,7 @@ class Scenario:
         help="a missing expert: fetch (load it, default), cpu (compute it there), idle_cheaper (the quicker of both for each "
         "expert alone), balanced (the missing experts of a layer are split so that link and CPU end together); or, which "
         "changes the output, drop=10% (left out below that share of gate weight), substitute or cache_aware=50% (a resident expert in its "
-        "place); or a file",
+        "place), hobbit=50% (below that share a low copy serves); or a file",
     )  # fmt: skip
     placement: str | None = option(
         Policy(told=True), None, group=POLICY, metavar="NAME=N", off=True,
@@ -303,6 +308,10 @@ class Scenario:
     budget: int | str | None = option(
         Size(percent=True), None, group=MEMORY, metavar="SIZE",
         help="memory for routed experts alone, such as 2GB, or 25% of those that the placement leaves to the device",
+    )  # fmt: skip
+    low_budget: int | str | None = option(
+        Size(percent=True), None, group=MEMORY, metavar="SIZE", off=True,
+        help="what of the budget keeps low copies, such as 1GB or 20% of it (default: none, they are forgotten with their event)",
     )  # fmt: skip
     memory: int | str | None = option(
         Size(), None, group=MEMORY, metavar="SIZE", help="memory for dense weights + KV cache + experts"
@@ -356,6 +365,7 @@ class Scenario:
         if self.prefetch is None and self.cancel:
             raise UserError("--cancel says what becomes of prefetches: name who guesses them with --prefetch")
         self._refuse_beside_a_bound()
+        self._check_low()
         self._check_runtime()
         self._check_start()
         if self.set and not isinstance(self.hw, str):
@@ -452,6 +462,20 @@ class Scenario:
             if value not in (OPTIONS[name].default, 0):
                 said = "" if value is True else f" {value}"
                 raise UserError(f"{OPTIONS[name].flag}{said}: the bound {self.eviction} {why}; leave one of them out")
+
+    def _check_low(self) -> None:
+        """Raises UserError for what is said of low copies where the miss rule asks for none."""
+        given = [name for name in ("low_format", "low_budget") if getattr(self, name) != OPTIONS[name].default]
+        if not given:
+            return
+        from simmoe import policies
+        from simmoe.simulator.decide.missing import loads_low
+
+        if not loads_low(policies.load("miss", self.miss)):
+            raise UserError(
+                f"{OPTIONS[given[0]].flag} {getattr(self, given[0])}: no low copy serves under --miss {self.miss}; leave it out, or name a "
+                "rule that asks for them, such as --miss hobbit"
+            )
 
     def _refuse_sync_without_a_wait(self, hw: Hardware) -> None:
         """Raises UserError for a timeline that waits for the host of a machine that states no such wait: it would change nothing."""
