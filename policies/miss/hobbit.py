@@ -9,7 +9,10 @@ the same for two experts a token, whose score of the second is one minus its wei
 from simmoe.policies.answers import DROP, LOW, VERSION
 
 NEEDS = ("argument", "gate")
-ARGUMENTS = {"share": (0.5, 0.0, 1.0), "skip": (0.0, 0.0, 1.0)}  # of its tokens' gate weight: below it a low copy serves, nobody does
+ARGUMENTS = {
+    "share": (0.5, 0.0, 1.0),
+    "skip": (0.0, 0.0, 1.0),
+}  # of its tokens' gate weight: below it a low copy serves, nobody does
 
 
 def serve(n, resident, event, m):

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from simmoe.simulator.lower.emitter import op_move, op_one, op_ready, op_shared
-from simmoe.simulator.lower.layer import cpu_at_once, cpu_behind, held_low, late_hits, late_slots, prefetch, row_of, withdraw
+from simmoe.simulator.lower.layer import (
+    cpu_at_once,
+    cpu_behind,
+    held_low,
+    late_hits,
+    late_slots,
+    prefetch,
+    row_of,
+    withdraw,
+)
 from simmoe.simulator.lower.records import LOADED, Fixed, Notes, Tables, Work
 
 

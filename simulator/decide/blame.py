@@ -135,7 +135,9 @@ def _wrong_answer(seen: dict[str, Any]) -> str:
     if seen["k"] == seen["n"]:
         return f"of which there are only {seen['n']}"
     if seen["out"] >= VERSION:
-        return f"version {seen['out'] - VERSION}, and an expert has none but LOW, for a rule that imports the name VERSION"
+        return (
+            f"version {seen['out'] - VERSION}, and an expert has none but LOW, for a rule that imports the name VERSION"
+        )
     if seen["out"] >= SUBSTITUTE:
         return f"object {seen['out'] - SUBSTITUTE}, which may not stand in (m.here lists those that may)"
     return "which is no unit that computes missing experts"

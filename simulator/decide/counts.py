@@ -139,7 +139,8 @@ def link_bytes_by_pass(
         cpu = decided.cpu[over[asked.event_pass[asked.event_of_request[decided.cpu]]]]
         events = np.concatenate((asked.event_of_request[decided.loads], early, asked.event_of_request[cpu]))
         loaded = (
-            np.concatenate((load_objects(asked, decided), wanted.obj[decided.issued], asked.obj[cpu])) // trace.n_experts
+            np.concatenate((load_objects(asked, decided), wanted.obj[decided.issued], asked.obj[cpu]))
+            // trace.n_experts
         )
         np.add.at(total, asked.event_pass[events], expert_bytes[loaded])
     return total

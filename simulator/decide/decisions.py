@@ -134,7 +134,7 @@ def decide(
             v.wait,
             issued,
             v.loads,
-            elsewhere(hit, v.loads, split, said["dropped"], said["stands"], said["low"]),
+            elsewhere(hit, v.loads, split, said.dropped, said.stands, said.low),
             v.evicted,
             v.evicted_for,
             v.used,
@@ -142,7 +142,10 @@ def decide(
             v.fresh_by,
             unused,
             *limits,
-            **said,
+            dropped=said.dropped,
+            stands=said.stands,
+            stands_by=said.stands_by,
+            low=said.low,
         )
     return renumbered(requests, guesses, parts, played, starts, split, unused, limits)
 

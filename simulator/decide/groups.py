@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -135,7 +136,7 @@ def renumbered(
         wait,
         issued,
         loads,
-        elsewhere(hit, loads, split, said["dropped"], said["stands"], said["low"]),
+        elsewhere(hit, loads, split, said.dropped, said.stands, said.low),
         who[order],
         cause[order],
         used,
@@ -143,13 +144,24 @@ def renumbered(
         fresh_by[first],
         unused,
         *limits,
-        **said,
+        dropped=said.dropped,
+        stands=said.stands,
+        stands_by=said.stands_by,
+        low=said.low,
     )
 
 
-def answered(parts: list[Part], played: list[Verdicts]) -> dict[str, Ints]:
-    """The requests that a miss rule dropped or had low copies serve; those for which another expert stands in, and that object: the last
-    fields of Decisions."""
+class Answered(NamedTuple):
+    """Requests by what a miss rule answered: fields of Decisions."""
+
+    dropped: Ints
+    stands: Ints
+    stands_by: Ints
+    low: Ints
+
+
+def answered(parts: list[Part], played: list[Verdicts]) -> Answered:
+    """What a miss rule answered beside who serves a missing expert, in the numbering of the run."""
 
     def of(answer: int) -> Ints:
         mine = [part.request[np.flatnonzero(v.answer == answer)] for part, v in zip(parts, played)]
@@ -159,7 +171,7 @@ def answered(parts: list[Part], played: list[Verdicts]) -> dict[str, Ints]:
     stands = np.concatenate([part.request[stand] for part, stand, _ in found]).astype(np.int64)
     by = np.concatenate([answer[stand].astype(np.int64) - 1 + part.low for part, stand, answer in found])
     order = np.argsort(stands, kind="stable")
-    return {"dropped": of(DROPPED), "stands": stands[order], "stands_by": by[order], "low": of(SERVED_LOW)}
+    return Answered(of(DROPPED), stands[order], by[order], of(SERVED_LOW))
 
 
 def spans(part: Part, starts: Ints) -> list[tuple[int, int, int]]:

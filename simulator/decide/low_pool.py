@@ -77,9 +77,11 @@ def joined(requests: Requests, made: Decisions, guesses: Guesses, kept: Decision
     and each copy is loaded."""
     groups, n, loaded = len(made.rooms), requests.n_objects, made.low if kept is None else made.low[kept.loads]
     mine = np.arange(n) * groups // n if made.group is None else made.group
+    loads = np.sort(np.concatenate((made.loads.astype(np.int64), loaded)))
     both = replace(
-        made, loads=small(np.sort(np.concatenate((made.loads.astype(np.int64), loaded)))), begins=(*made.begins, 0),
-        rooms=(*made.rooms, 0 if kept is None else kept.rooms[0]), group=np.concatenate((mine, np.full(n, groups))), pooled=kept is not None,
+        made, loads=small(loads), begins=(*made.begins, 0),
+        rooms=(*made.rooms, 0 if kept is None else kept.rooms[0]), group=np.concatenate((mine, np.full(n, groups))),
+        pooled=kept is not None,
     )  # fmt: skip
     both = replace(both, wait=_Order(requests, made, both).waits(made, kept, loaded))
     if kept is None:
@@ -145,7 +147,9 @@ class _Order:
         which = np.flatnonzero(wait)
         mine, rank = loads[which], wait[which].astype(np.int64)
         event = self.event[mine]
-        number = rank - resident[event] - 1  # of the load that is waited for, among these loads of the event; below 0: of a resident
+        number = (
+            rank - resident[event] - 1
+        )  # of the load that is waited for, among these loads of the event; below 0: of a resident
         other = loads[np.searchsorted(loads, self.requests.ptr[event]) + np.maximum(number, 0)]
         behind = self.slots[event] + self.pool[event] + self.place[other]
         found[mine] = np.where(number < 0, before[event] + rank, behind)

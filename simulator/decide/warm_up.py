@@ -72,7 +72,7 @@ def _resident(
 
 
 def admissions(requests: Requests, decisions: Decisions, guesses: Guesses) -> tuple[tuple[Ints, Ints], ...]:
-    """(object, event) of what took a slot, in the order of events: by demand loads; by prefetches, or out of buffers. Low copies take none."""
+    """(object, event) of what took a slot, in the order of events: by demand loads; by prefetches, or out of buffers; not by low copies."""
     at, loads, issued = requests.event_of_request, decisions.loads, np.flatnonzero(decisions.issued)
     if len(decisions.low):
         loads = loads[low_loads(decisions) == 0]
@@ -89,7 +89,8 @@ def _low_copies(requests: Requests, decisions: Decisions, begin: int, end: int) 
     """int64: low copies that took room in their pool in the events begin … end-1."""
     event = requests.event_of_request[decisions.loads]
     mine = (event >= begin) & (event < end) & (low_loads(decisions) == 1) & decisions.pooled
-    return load_objects(requests, decisions)[mine].astype(np.int64)
+    found: Ints = load_objects(requests, decisions)[mine].astype(np.int64)
+    return found
 
 
 def _buffered(requests: Requests, decisions: Decisions, guesses: Guesses, event: int) -> Buffered:

@@ -114,10 +114,9 @@ def ended(j: int, late: int, hits: int, s: Notes) -> int:
 def held_low(
     unit: int, event: int, column: int, now: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any
 ) -> int:  # fmt: skip
-    """Low copies that were in their pool: a launch of their own, since they are of another format."""
-    if len(w.low_hits) > 0:
-        if w.low_hits[event] > 0:
-            now = op_ready(unit, event, column + f.places, w.low_hits[event], w.low_slots[event], 0, now, f, t, w, s, e)
+    """Low copies that were in their pool: behind READY, a launch of their own, since they are of another format."""
+    if len(w.low_hits) > 0 and w.low_hits[event] > 0:
+        now = op_ready(unit, event, column + f.places, w.low_hits[event], w.low_slots[event], 0, now, f, t, w, s, e)
     return now
 
 
@@ -181,8 +180,13 @@ def load_beside(
     if hits > 0:
         some = late_slots(late, w, s)
         now = op_ready(unit, event, column, hits - late, slots - some, late, now, f, t, w, s, e)  # (d)
-    now = held_low(unit, event, column, now, f, t, w, s, e)
     if len(w.low_hits) > 0:
+        if issued < end:
+            done = hits - late
+            if late > 0:
+                done = ended(0, late, hits, s)
+            issued = issue(now, event, begin, end, issued, done, link, f, t, w, s, e)
+        now = held_low(unit, event, column, now, f, t, w, s, e)
         hits += w.low_hits[event]
     for j in range(late + end - begin):  # (e)
         if issued < end:

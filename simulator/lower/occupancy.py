@@ -75,7 +75,8 @@ class Occupancy:
         return cls(
             rooms, decisions.begins, emptied, group, size, load_objects(requests, decisions).tolist(), guesses.obj.tolist(), leave,
             moved(issuing, decisions.evicted[own]), moved(requests.event_of_request[fresh], requests.obj[fresh]),
-            peak_buffer_bytes(requests, decisions, guesses, expert_bytes[: len(expert_bytes) * n // versions]), _held(requests, decisions, guesses, size),
+            peak_buffer_bytes(requests, decisions, guesses, expert_bytes[: len(expert_bytes) * n // versions]),
+            _held(requests, decisions, guesses, size),
             0 if earlier is None else sum(size[o] for o in earlier.obj.tolist()),
         )  # fmt: skip
 
@@ -88,7 +89,7 @@ class Occupancy:
         groups, n = len(rooms) - low, len(sizes) // (1 + low)
         group = (np.arange(n) * groups // n).tolist() + [groups] * (n * low)
         room = UNKNOWN if buffered else 0
-        rooms = (*rooms[:groups], *(room or UNKNOWN for room in rooms[groups:]))  # forgotten with their event: there is no pool
+        rooms = (*rooms[:groups], *(pool or UNKNOWN for pool in rooms[groups:]))  # no pool: forgotten with their event
         return cls(rooms, begins, set(), group, sizes.tolist(), [], [], {}, {}, {}, room, {})
 
     def extend(self, more: Occupancy, event: int, load: int, guess: int) -> None:

@@ -98,10 +98,10 @@ class Work(NamedTuple):
     guess_up_ps: Any  # [guesses] as load_up_ps
     fresh: Any  # [fresh] requests that hit what a guess brought, for the first time
     fresh_by: Any  # [fresh] that guess
-    gone: Any  # [events] of the experts requested, how many fewer READY reads, because another stands in, nobody computes them, or a low copy
-    #            does; empty where that never happens
+    gone: Any  # [events] of the experts requested, how many fewer READY reads, because another stands in, nobody computes them or a low
+    #            copy does; empty where that never happens
     gone_slots: Any  # [events] token slots that it does not compute
-    low: Any  # [loads] 1 = a low copy; this and the next two are empty where there are none. A place's row for low copies stands `places` on
+    low: Any  # [loads] 1 = a low copy, of the row of costs `places` further on; this and the next two are empty where there are none
     low_hits: Any  # [events] low copies that were in their pool; `gone` holds them, too
     low_slots: Any  # [events] their token slots
 

@@ -117,7 +117,9 @@ class ModelShape:
     caution: str = ""  # what every result says of it; empty = nothing
     kv_format: str = "f16"  # storage format of the KV cache
     title: str = ""  # as its file calls it
-    low: tuple[Part, ...] = ()  # one routed expert of each MoE layer in a second, smaller format; empty = there are none
+    low: tuple[
+        Part, ...
+    ] = ()  # one routed expert of each MoE layer in a second, smaller format; empty = there are none
     low_format: str = ""  # that format
 
     def __repr__(self) -> str:

@@ -11,6 +11,7 @@ from simmoe import policies
 from simmoe.hardware_profiles import doubts
 from simmoe.play import asked, popularity
 from simmoe.play.identity import foresees, sees_the_future
+from simmoe.play.low import measured_bits, pool_bytes
 from simmoe.play.plan import UNITS, Plan, cached, counts_use, memory_of, placed, streamed
 from simmoe.play.usual_runtime import maker, usual_runtime
 from simmoe.policies import arguments
@@ -158,8 +159,9 @@ def _quality(workload: Workload, plan: Plan) -> str:
     if plan.scope != "global" or plan.prefetch is not None or plan.placement is not None or not bundled:
         return "Quality is not simulated: the offload runtime measures it on trained models (docs/offload.md)"
     told = arguments.given("miss", plan.miss, rule)
-    slots = plan.budget_bytes // int(workload.model.expert_bytes.max())
-    return measured.said(workload.recorded.meta, Path(named(plan.miss).name).stem, told, plan.eviction, slots)
+    slots = (plan.budget_bytes - pool_bytes(plan)) // int(workload.model.expert_bytes.max())
+    name, bits = Path(named(plan.miss).name).stem, measured_bits(workload.model)
+    return measured.said(workload.recorded.meta, name, told, plan.eviction, slots, bits)
 
 
 def _changes_output(workload: Workload, plan: Plan) -> list[str]:
@@ -168,10 +170,21 @@ def _changes_output(workload: Workload, plan: Plan) -> list[str]:
     notes = list[str]()
     if changes_output(rule):
         said = f"{name} changes what the model says, so its speed is not at equal quality"
-        notes = [said, _quality(workload, plan)]
+        notes = [said, *_low_copies(workload, plan), _quality(workload, plan)]
     if "gate" in getattr(rule, "NEEDS", ()) and workload.trace.gate_weights is None:
         notes.append(f"The routing has no gate weights: --miss {name} takes all experts of a token as of equal weight")
     return notes
+
+
+def _low_copies(workload: Workload, plan: Plan) -> list[str]:
+    """Which copies may serve what is missing, and where they stay."""
+    model = workload.model
+    if not model.low:
+        return []
+    share = sum(part.bytes for part in model.low) / int(model.expert_bytes.sum())
+    pool = pool_bytes(plan)
+    where = f"stay in a pool of {nbytes(pool)}, a part of the budget" if pool else "are forgotten with their event"
+    return [f"Low copies in {model.low_format}, {share:.0%} of an expert's bytes, {where}"]
 
 
 def _leaves_none(workload: Workload, plan: Plan) -> list[str]:

@@ -53,7 +53,8 @@ def decided(workload: Workload, plan: Plan, missing: WhenMissing, player: Player
     guesses, passes = guesses_of(workload, plan), warm_up_passes(trace, plan.warm_up)
     scope = scope_of(workload, plan, player)
     decisions = decide_named(
-        trace, requests, sizes, plan.eviction, plan.budget_bytes - pool_bytes(plan), scope, plan.cold_per_sequence, plan.seed, player, guesses,
+        trace, requests, sizes, plan.eviction, plan.budget_bytes - pool_bytes(plan), scope,
+        plan.cold_per_sequence, plan.seed, player, guesses,
         start=plan.start, told=told_of_eviction(workload, plan), **missing._asdict(),
     )  # fmt: skip
     if workload.model.low:

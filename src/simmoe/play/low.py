@@ -11,6 +11,8 @@ from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.decide.low_pool import Pool, check_room
 from simmoe.simulator.decide.missing import loads_low
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.nouns.model import ModelShape
+from simmoe.workloads.offload.measured import BITS
 
 if TYPE_CHECKING:
     from simmoe.play.plan import Plan
@@ -34,6 +36,17 @@ def versioned(workload: Workload, plan: Plan) -> Workload:
         if given:
             raise UserError(f"--miss {plan.miss} with --{option} is not modelled, {why}: leave one of them out")
     return workload.with_low()
+
+
+def measured_bits(model: ModelShape) -> int | None:
+    """Bits of a weight in the copies of which the offload runtime measures what these do at most: no more than theirs. None without low
+    copies."""
+    weights = sum(part.params for part in model.low)
+    return (
+        max((bits for bits in BITS if bits * weights <= 8 * sum(part.bytes for part in model.low)), default=BITS[0])
+        if weights
+        else None
+    )
 
 
 def pool_bytes(plan: Plan) -> int:

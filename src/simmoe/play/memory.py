@@ -222,7 +222,7 @@ class Memory:
         if low_bytes and (short := self.short_by(budget_bytes + buffer_bytes + low_bytes)):
             raise DoesNotFit(
                 f"{nbytes(low_bytes)} of low copies do not fit on {self.hw.name} beside {nbytes(budget_bytes)} of experts: short by "
-                f"{nbytes(short)} of {nbytes(self.usable_bytes)} usable; lower --budget by that, or give them a part of it with --low-budget"
+                f"{nbytes(short)} of {nbytes(self.usable_bytes)} usable; lower --budget by that, or give them a part with --low-budget"
             )
         if short := self.short_by(budget_bytes + buffer_bytes):
             raise DoesNotFit(

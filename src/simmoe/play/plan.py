@@ -68,7 +68,9 @@ class Plan:
         default=0, compare=False
     )  # that --budget asks for beyond all experts; nothing is played otherwise
     asked: tuple[str, ...] = field(default=(), compare=False)  # what a result says of the system that was asked for
-    low_budget: int | str | None = None  # what of the budget keeps low copies; None = they are forgotten with their event
+    low_budget: int | str | None = (
+        None  # what of the budget keeps low copies; None = they are forgotten with their event
+    )
     arrivals: str | None = None  # of requests, under a clock-driven schedule: poisson:2/s, every:500ms; None = all at 0
 
     @property

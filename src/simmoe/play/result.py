@@ -18,8 +18,8 @@ from simmoe.play import devices
 from simmoe.play.cautions import cautions
 from simmoe.play.decided import Decided
 from simmoe.play.energy import energy
-from simmoe.play.low import pool_bytes
 from simmoe.play.identity import eviction_identity, policy_identity, scope_identity, told_identity
+from simmoe.play.low import pool_bytes
 from simmoe.play.plan import Plan, loadable, memory_of, placed
 from simmoe.play.requests import Served, served
 from simmoe.play.tokens import kept_by_pass, ps_per_token

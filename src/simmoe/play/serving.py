@@ -73,8 +73,8 @@ def _as_recorded(workload: Workload, plan: Plan) -> tuple[Decisions, Guesses]:
     """Decisions of the recorded passes: something to try a user's timeline on before it is played."""
     requests, none = workload.requests, workload.requests.no_guesses
     made = decide_named(
-        workload.trace, requests, workload.model.expert_bytes, plan.eviction, plan.budget_bytes - pool_bytes(plan), scope_of(workload, plan),
-        False, plan.seed, told=told_of_eviction(workload, plan), **missing_of(workload, plan)._asdict(),
+        workload.trace, requests, workload.model.expert_bytes, plan.eviction, plan.budget_bytes - pool_bytes(plan),
+        scope_of(workload, plan), False, plan.seed, told=told_of_eviction(workload, plan), **missing_of(workload, plan)._asdict(),
     )  # fmt: skip
     return with_low(requests, made, none, pool_of(workload, plan)) if workload.model.low else made, none
 

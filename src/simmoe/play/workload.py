@@ -284,7 +284,17 @@ class Workload:
         if self.model.has_windows:
             same["microbatch"] = self.microbatch
         other = Workload(hw, trace, self.model, context=self.context, graphs=self.graphs, **same)
-        for name in ("low_format", "named", "runtime", "threads", "batch_threads", "op_offload", "gpu_layers", "kv_offload", "mmap"):
+        for name in (
+            "low_format",
+            "named",
+            "runtime",
+            "threads",
+            "batch_threads",
+            "op_offload",
+            "gpu_layers",
+            "kv_offload",
+            "mmap",
+        ):
             setattr(other, name, getattr(self, name))
         other.microbatch, other.largest_pass = self.microbatch, self.largest_pass
         other.memory = Memory(hw, self.model, other.kv_bytes, **other._of_engine())
