@@ -242,3 +242,264 @@ def test_engines_are_equal_with_low_copies(names):
         assert one[:2] == other[:2] and same(one[3], other[3])
 
     compare()
+
+
+# --- by hand ------------------------------------------------------------------------------------------------------------------
+
+ALWAYS = "from simmoe.policies.answers import LOW, VERSION\ndef serve(n, resident, event, m):\n"
+EACH = "    for k in range(n):\n        m.unit[k] = VERSION + LOW\n"
+
+
+@pytest.fixture
+def low(tmp_path):
+    """A rule that has low copies serve all that is missing."""
+    (tmp_path / "low.py").write_text(ALWAYS + EACH)
+    return str(tmp_path / "low.py")
+
+
+def two_formats(flops: int = 2, copy: int = 2):
+    """Experts of 4 bytes and copies of 2, one byte and one FLOP per ps; nothing else takes time."""
+    hw, model = one_layer(flops)
+    return hw, replace(model, low=tuple(replace(layer.expert, bytes=copy) for layer in model.layers), low_format="half")
+
+
+def hand_made(hw, model, passes, miss, *, budget=16, low_budget=None, engine="plain", **how):
+    plan = Plan(budget, miss=miss, start="cold", low_budget=low_budget, **how)
+    return play(Workload(hw, tiny_trace(passes, 4), model), plan, named(engine))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("timeline", ["overlapped", "serial"])
+def test_a_copy_costs_its_own_bytes_on_the_link_and_in_its_launch(engine, timeline, low):
+    """Loaded until 2 and read until 4, again in each pass; with a pool the second pass reads it at once."""
+    hw, model = two_formats()
+    for low_budget, pass_ps, loaded, hits in ((None, [4, 4], 4, 0), (4, [4, 2], 2, 1)):
+        run = hand_made(hw, model, [[[0]], [[0]]], low, low_budget=low_budget, engine=engine, timeline=timeline)
+        assert run.pass_ps.tolist() == pass_ps and (run.bytes, run.link_bytes.sum()) == (loaded, loaded)
+        assert (run.counts.low_precision, run.counts.low_hits) == (2, hits)
+        assert (run.hits, run.misses, run.counts.hit_rate, run.cold_misses) == (0, 0, 0, 2)
+        assert _decode_traffic(run.workload, run.decided, np.ones(2, bool)) == (4, 4)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_experts_and_copies_of_an_event_are_separate_launches_and_their_loads_one_queue(engine, tmp_path):
+    """What is odd is served by copies. Pass 1 loads 0 until 4 and the copy of 1 until 6. Pass 2 hits both, one launch each, and loads the
+    copy of 3 and expert 2, in the order in which they are requested."""
+    mine = tmp_path / "odd.py"
+    mine.write_text(
+        ALWAYS + "    for k in range(n):\n        if m.obj[k] % 2 == 1:\n            m.unit[k] = VERSION + LOW\n"
+    )
+    hw, model = two_formats()
+    run = hand_made(hw, model, [[[0], [1]], [[0], [3], [1], [2]]], str(mine), budget=20, low_budget=4, engine=engine)
+    # Expert 0 is read from 4 to 8, the copy of 1 from 8 to 10. Pass 2: READY until 4, the copy of 1 until 6; that of 3, there at 2, until
+    # 8; expert 2, there at 6, until 12.
+    assert run.pass_ps.tolist() == [10, 12] and run.bytes == 4 + 2 + 2 + 4
+    assert (run.hits, run.misses, run.counts.low_precision, run.counts.low_hits) == (1, 2, 3, 1)
+    assert run.memory_bytes == {"dense": 0, "kv": 0, "experts": 16, "low copies": 4, "total": 20}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_copy_that_takes_the_room_of_a_copy_of_its_event_waits_for_its_launch(engine, low):
+    """A pool of one copy: the second pass hits the copy of 0, which leaves for that of 1 when it has been read, at 2."""
+    hw, model = two_formats()
+    run = hand_made(hw, model, [[[0]], [[0], [1]]], low, low_budget=2, engine=engine)
+    assert run.pass_ps.tolist() == [4, 6] and run.decisions.wait.tolist() == [0, 0, 1]
+    assert (run.evictions, run.decisions.evicted.tolist()) == (1, [4])  # copies are numbered behind the four experts
+
+
+def test_what_copies_take_beside_the_budget_and_where_they_come_from(low):
+    hw, model = two_formats()
+    run = hand_made(hw, model, [[[0]], [[0], [1], [2]]], low, budget=8)
+    assert run.memory_bytes["low copies"] == 6 and run.memory_bytes["total"] == 8 + 6
+    assert run.other_memory_bytes == {"home": {"experts to load": 16, "low copies to load": 8, "total": 24}}
+    small = replace(hw, tiers={**hw.tiers, "dram": replace(hw.tiers["dram"], capacity_bytes=13)})
+    with pytest.raises(UserError, match="6 B of low copies do not fit on tiny beside 8 B of experts: short by 1 B"):
+        hand_made(small, model, [[[0]], [[0], [1], [2]]], low, budget=8)
+    small = replace(hw, tiers={**hw.tiers, "home": replace(hw.tiers["home"], capacity_bytes=23)})
+    with pytest.raises(UserError, match="experts to load 16 B, low copies to load 8 B are short by 1 B"):
+        hand_made(small, model, [[[0]]], low, budget=8)
+    with pytest.raises(UserError, match="the pool of 1 B for low copies is below one copy, 2 B"):
+        hand_made(hw, model, [[[0]]], low, budget=8, low_budget=1)
+
+
+@pytest.mark.parametrize("engine", ["plain", "simpy"])
+def test_the_bound_nothing_forgets_copies_too(engine, low):
+    hw, model = two_formats()
+    run = hand_made(hw, model, [[[0]], [[0], [1]]], low, budget=0, eviction="nothing", engine=engine)
+    assert run.pass_ps.tolist() == [4, 6] and (run.bytes, run.counts.low_precision) == (6, 3)
+
+
+def test_a_timeline_that_forgets_the_copies_of_the_pool_is_refused(tmp_path, low):
+    own = Path(policies.load("timeline", "serial").__file__).read_text()
+    forgets = "    now = held_low(unit, event, column, now, f, t, w, s, e)\n"
+    mine = tmp_path / "mine.py"
+    hw, model = two_formats()
+    for text, said in (
+        (own, None),
+        (own.replace(forgets, ""), "held_low"),
+        (own.replace("row, w.loads", "column, w.loads"), "row_of"),
+    ):
+        mine.write_text(text)
+        if said is None:
+            assert hand_made(hw, model, [[[0]], [[0], [1]]], low, low_budget=4, timeline=str(mine)).counts.low_hits == 1
+        else:
+            with pytest.raises(UserError, match="layer column 0"):
+                hand_made(hw, model, [[[0]], [[0], [1]]], low, low_budget=4, timeline=str(mine))
+
+
+# --- the rule -----------------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=examples(200), deadline=None)
+@given(st.lists(st.sampled_from((0, 6553, 6554, 26214, 26215, 65536)), min_size=1, max_size=5), st.sampled_from((0, 0.1, 0.4, 1)),
+       st.sampled_from((0, 0.1, 0.4)))  # fmt: skip
+def test_hobbit_has_a_copy_serve_below_the_share_and_leaves_out_below_the_second(gate, share, skip):
+    from types import SimpleNamespace
+
+    from simmoe.policies.answers import DROP, LOW, VERSION
+    from simmoe.policies.miss import hobbit
+
+    m = SimpleNamespace(unit=[0] * len(gate), obj=list(range(len(gate))), gate=gate,
+                        argument=[round(share * 10**6), round(skip * 10**6)])  # fmt: skip
+    hobbit.serve(len(gate), None, 0, m)
+    assert m.unit == [DROP if g / 65536 < skip else VERSION + LOW if g / 65536 < share else 0 for g in gate]
+
+
+# --- as a user runs it --------------------------------------------------------------------------------------------------------
+
+SAME = {"hw": "rtx_4090", "trace": "oracle-4x16-k4", "tokens": 120, "budget": "25%", "start": "cold"}
+POOLS = [None, "20%"]
+
+
+def told(words: str, capsys) -> dict:
+    assert (
+        main(
+            shlex.split(
+                f"run --hw rtx_4090 --trace oracle-4x16-k4 --tokens 120 --budget 25% --engine plain --json {words}"
+            )
+        )
+        == 0
+    )
+    return json.loads(capsys.readouterr().out)
+
+
+def test_what_copies_serve_is_counted_apart_and_every_result_says_so(capsys):
+    fetch, nobody = told("", capsys), told("--miss hobbit=0%", capsys)
+    assert {"low_precision", "low_hits"}.isdisjoint(fetch["decode"]) and "low_format" not in fetch["scenario"]["model"]
+    apart = {"scenario": 0, "digest": 0, "notes": 0, "other_memory_bytes": 0}
+    assert {**nobody, **apart} == {**fetch, **apart} and nobody["digest"] != fetch["digest"]
+    digests = set()
+    for words in ("", "--low-budget 20%", "--low-format Q4_0"):
+        found = told(f"--miss hobbit {words}", capsys)
+        digests.add(found["digest"])
+        for of in (found["prefill"], found["decode"]):
+            served = sum(of.get(name, 0) for name in ("hits", "misses", "on_cpu", "dropped", "low_precision"))
+            assert of["requests"] == served and of["hit_rate"] == of["hits"] / of["requests"]
+        assert found["decode"]["low_precision"] > 0 and any(
+            "changes what the model says" in one for one in found["notes"]
+        )
+        assert any(one.startswith("Low copies in Q") for one in found["notes"])
+    assert len(digests) == 3
+
+
+def test_copies_are_of_the_bytes_that_their_format_has():
+    run = simmoe.run(**SAME, miss="hobbit", engine="plain", low_format="Q4_0")
+    other = simmoe.load_model("oracle-moe-4x16-k4", "Q4_0")
+    assert run.bytes == run.counts.low_precision * int(other.expert_bytes[0]) > 0
+
+
+@pytest.mark.parametrize("low_budget", POOLS)
+@pytest.mark.parametrize("miss", ["hobbit=100%,skip=10%", WILD])
+def test_passes_that_form_while_the_clock_runs(miss, low_budget):
+    options = {**SAME, "schedule": "continuous", "miss": miss, "low_budget": low_budget}
+    one, other = (simmoe.run(**options, engine=engine) for engine in ("plain", "simpy"))
+    assert one.clocks == other.clocks and one.counts == other.counts and same(one.decisions, other.decisions)
+    assert one.counts.low_precision > 0 and (one.counts.low_hits > 0) == (low_budget is not None)
+    recorded = simmoe.run(
+        **SAME, miss=miss, low_budget=low_budget, engine="plain"
+    )  # one sequence after the other: the same passes
+    if one.workload.trace.expert_ids.tolist() == recorded.workload.trace.expert_ids.tolist():
+        assert (one.counts, one.bytes) == (recorded.counts, recorded.bytes)
+
+
+@pytest.mark.parametrize("low_budget", POOLS)
+def test_behind_a_warm_up_stands_the_rest_of_the_whole_run(low_budget):
+    options = {**SAME, "miss": WILD, "low_budget": low_budget}
+    whole, rest = (simmoe.run(**options, engine="plain", warm_up=one) for one in (None, 80))
+    again = simmoe.run(**options, engine="simpy", warm_up=80)
+    n = len(whole.decisions.hit) - len(rest.decisions.hit)
+    assert n > 0 and again.clocks == rest.clocks and same(again.decisions, rest.decisions)
+    for name in ("low", "loads"):
+        theirs = getattr(whole.decisions, name).astype(int) - n
+        assert getattr(rest.decisions, name).tolist() == theirs[theirs >= 0].tolist()
+    assert rest.decisions.used.tolist() == whole.decisions.used[-len(rest.decisions.used) :].tolist()
+
+
+def test_a_long_run_in_stretches_is_the_run_in_one(monkeypatch):
+    options = {**SAME, "engine": "plain", "miss": WILD, "low_budget": "20%"}
+    whole = simmoe.run(**options)
+    monkeypatch.setattr("simmoe.simulator.decide.stretches.LONGEST", 50)
+    short = simmoe.run(**options)
+    assert short.clocks == whole.clocks and short.counts == whole.counts and short.counts.low_hits > 0
+    assert short.energy == whole.energy
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--low-format Q4_0", "--low-format Q4_0: no low copy serves under --miss fetch"),
+        ("--low-budget 20% --miss drop", "--low-budget 20%: no low copy serves under --miss drop"),
+        ("--miss hobbit --low-format fp32", "--low-format fp32: a copy of an expert is as large as the expert"),
+        ("--miss hobbit --low-budget 1B", "the pool of 1 B for low copies is below one copy"),
+        ("--miss hobbit --low-budget 100%", "the budget of 0 B of experts is below the least that works"),
+        ("--miss hobbit --write-back", "--miss hobbit with --write-back is not modelled"),
+    ],
+)
+def test_what_a_run_with_copies_cannot_honour_is_one_line(words, said, capsys):
+    assert main(shlex.split(f"run --hw rtx_4090 --trace oracle-4x16-k4 --tokens 120 --budget 25% {words}")) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_no_page_cache_beside_copies(capsys):
+    assert (
+        main(
+            shlex.split(
+                "run --hw rtx_4090_nvme --trace oracle-4x16-k4 --tokens 64 --budget 25% --page-cache 100MB --miss hobbit"
+            )
+        )
+        == 2
+    )
+    assert "--miss hobbit with --page-cache is not modelled" in capsys.readouterr().err
+
+
+def test_bounds_of_what_is_loaded_in_full_are_not_claimed():
+    from simmoe.play.gaps import Bars
+
+    run = simmoe.run(**SAME, miss="hobbit", engine="plain")
+    assert set(Bars().of(run, named("plain"))) == {"everything"}
+
+
+def test_an_engine_reads_copies_with_its_own_kernels():
+    options = {**SAME, "runtime": "offload_runtime", "miss": "hobbit=100%", "start": "auto"}
+    one, other = (simmoe.run(**options, low_budget=room, engine="plain") for room in (None, "80%"))
+    assert one.clocks == simmoe.run(**options, engine="simpy").clocks
+    assert other.counts.low_hits > 0 and other.bytes < one.bytes
+    column, law = 0, 0
+    costs, places = one.workload.costs, one.workload.costs.places
+    full, copy = (costs.experts(row, 2, 2, law).ps for row in (column, column + places))
+    assert copy < full
+
+
+def test_the_system_asks_for_copies_and_the_ladder_gives_each_rung_its_pool(capsys):
+    run = simmoe.run(**SAME, system="hobbit", prefetch="last_token", engine="plain")
+    assert run.plan.miss == "hobbit=40%,skip=10%" and run.counts.low_precision > 0 and run.decisions.pooled
+    assert (
+        main(
+            shlex.split(
+                "run --hw rtx_4090 --trace oracle-4x16-k4 --tokens 200 --engine plain --miss hobbit=60% --low-budget 20%"
+            )
+        )
+        == 0
+    )
+    out = capsys.readouterr().out
+    assert "Low copies in Q2_K" in out and "everything" in out

@@ -136,7 +136,7 @@ def _wrong_answer(seen: dict[str, Any]) -> str:
         return f"of which there are only {seen['n']}"
     if seen["out"] >= VERSION:
         return (
-            f"version {seen['out'] - VERSION}, and an expert has none but LOW, for a rule that imports the name VERSION"
+            f"version {seen['out'] - VERSION}; an expert has no other than LOW, and a rule that answers it imports the name VERSION"
         )
     if seen["out"] >= SUBSTITUTE:
         return f"object {seen['out'] - SUBSTITUTE}, which may not stand in (m.here lists those that may)"

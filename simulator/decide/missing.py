@@ -54,6 +54,7 @@ class Missing(NamedTuple):
         Any  # [2] of this event: residents that it does not request and that stand in, requests for which one stands in
     )
     extra: Any  # the former, in the order in which they were named
+    low: Any  # [1]; empty where no low copy may serve, since the rule does not know the name VERSION
 
 
 class Rule(NamedTuple):
@@ -116,4 +117,5 @@ def question(rule: Rule | None, low: int, n_objects: int) -> Missing:
         room(row), room(row), room(row), room(row), room(1), room(2), rule.load_ps[mine].copy(), rule.cpu, rule.launch_ps,
         rule.read_ps.ravel(), rule.flop_ps.ravel(), read_at, flop_at, room(2), rule.argument, room(n_objects * rule.needs("gate")),
         room(1), room(here), room(here), np.array([rule.experts]), room(2), room(row),
+        room(1 * loads_low(rule.module)),
     )  # fmt: skip

@@ -213,7 +213,7 @@ def not_ruled(event: int, before: int, loads: int, q: Stream, v: Verdicts, c: Sl
             kept += 1
         elif unit == DROP and len(v.answer) > 0:
             v.answer[i] = DROPPED
-        elif unit == VERSION + LOW and len(v.answer) > 0:
+        elif unit == VERSION + LOW and len(m.low) > 0:
             v.answer[i] = SERVED_LOW
         elif unit >= SUBSTITUTE and len(v.answer) > 0 and stands_in(unit - SUBSTITUTE, c, m):
             v.answer[i] = unit - SUBSTITUTE + 1
