@@ -30,6 +30,7 @@ from simmoe.simulator.link_time import load_ps
 from simmoe.simulator.lower.durations import loading
 from simmoe.simulator.time.engines import Engine, named
 from simmoe.simulator.time.laws import check, check_causes
+from simmoe.sweeps.search import sweep
 from tests.conftest import COMPILED, PAIRS
 from tests.scenarios import Case, cases, cpus, examples, few_kernels, physics, stores, tiny_trace
 from tests.test_engines import enough, guesses_of, half, same
@@ -402,6 +403,11 @@ def test_what_copies_serve_is_counted_apart_and_every_result_says_so(capsys):
     assert len(digests) == 3
 
 
+def test_a_format_is_the_same_however_it_is_written():
+    one, other = (simmoe.run(**SAME, miss="hobbit", low_format=name) for name in ("Q4_0", "q4_0"))
+    assert one.digest == other.digest and one.scenario()["model"]["low_format"] == "Q4_0"
+
+
 def test_copies_are_of_the_bytes_that_their_format_has():
     run = simmoe.run(**SAME, miss="hobbit", engine="plain", low_format="Q4_0")
     other = simmoe.load_model("oracle-moe-4x16-k4", "Q4_0")
@@ -447,8 +453,6 @@ def test_a_long_run_in_stretches_is_the_run_in_one(monkeypatch):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--low-format Q4_0", "--low-format Q4_0: no low copy serves under --miss fetch"),
-        ("--low-budget 20% --miss drop", "--low-budget 20%: no low copy serves under --miss drop"),
         ("--miss hobbit --low-format fp32", "--low-format fp32: a copy of an expert is as large as the expert"),
         ("--miss hobbit --low-budget 1B", "the pool of 1 B for low copies is below one copy"),
         ("--miss hobbit --low-budget 100%", "the budget of 0 B of experts is below the least that works"),
@@ -503,3 +507,32 @@ def test_the_system_asks_for_copies_and_the_ladder_gives_each_rung_its_pool(caps
     )
     out = capsys.readouterr().out
     assert "Low copies in Q2_K" in out and "everything" in out
+
+
+def test_rules_with_and_without_copies_stand_in_one_table_and_one_sweep(capsys):
+    """What is said of copies is for the rules that have some serve, and the results of the others say so."""
+    both = {"low_format": "Q4_0", "low_budget": "30%"}
+    done = sweep({"schema": 1, "name": "one", "objectives": {"tok_s": "maximize"}, "tokens": 120, "hw": "rtx_4090",
+                  "trace": "oracle-4x16-k4", "budget": "25%", "miss": ["fetch", "hobbit"], **both}, sampler="grid")  # fmt: skip
+    found = {trial.params["miss"]: trial.user_attrs for trial in done.trials}
+    for miss, attrs in found.items():
+        run = simmoe.run("rtx_4090", "oracle-4x16-k4", tokens=120, budget="25%", miss=miss, **both)
+        assert (attrs["tok_s"], attrs["digest"]) == (run.tok_s, run.digest)
+    plain = simmoe.run("rtx_4090", "oracle-4x16-k4", tokens=120, budget="25%")
+    assert found["fetch"]["digest"] == plain.digest and found["hobbit"]["tok_s"] != found["fetch"]["tok_s"]
+    table = simmoe.compare_policies(
+        "rtx_4090", "oracle-4x16-k4", tokens=120, budget="25%", eviction="lru", miss=["fetch", "hobbit"], **both
+    )
+    assert {row.label: row.why_not for row in table.rows if not row.bound} == {"fetch": "", "hobbit": ""}
+    notes = {row.label: row.run.notes for row in table.rows if not row.bound}
+    assert "No low copy serves under --miss fetch: --low-format and --low-budget change nothing" in notes["fetch"]
+    assert not any(one.startswith("No low copy") for one in notes["hobbit"])
+
+
+def test_quality_is_that_of_copies_that_are_no_more_precise():
+    from simmoe.play.low import measured_bits
+
+    workload = Workload("rtx_4090", "oracle-4x16-k4", low_format="Q4_0", tokens=64)
+    assert measured_bits(workload.model) is None and measured_bits(workload.with_low().model) == 4
+    assert measured_bits(Workload("rtx_4090", "oracle-4x16-k4", low_format="q2_k", tokens=64).with_low().model) == 3
+    assert measured_bits(Workload("rtx_4090", "oracle-4x16-k4", low_format="Q8_0", tokens=64).with_low().model) == 8

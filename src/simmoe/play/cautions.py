@@ -11,7 +11,7 @@ from simmoe import policies
 from simmoe.hardware_profiles import doubts
 from simmoe.play import asked, popularity
 from simmoe.play.identity import foresees, sees_the_future
-from simmoe.play.low import measured_bits, pool_bytes
+from simmoe.play.low import measured_bits, versioned
 from simmoe.play.plan import UNITS, Plan, cached, counts_use, memory_of, placed, streamed
 from simmoe.play.usual_runtime import maker, usual_runtime
 from simmoe.policies import arguments
@@ -36,6 +36,7 @@ LARGE_PASS = 32  # tokens: GGML_OP_OFFLOAD_MIN_BATCH of llama.cpp, below which i
 
 def cautions(workload: Workload, plan: Plan) -> list[str]:
     """One sentence each."""
+    workload = versioned(workload, plan)
     model = [workload.model.caution] * bool(workload.model.caution)
     return [
         *plan.asked, *workload.text.notes, *_of_trace(workload), *model, *foresight(workload, plan), *_counts_other_experts(workload, plan),
@@ -159,7 +160,7 @@ def _quality(workload: Workload, plan: Plan) -> str:
     if plan.scope != "global" or plan.prefetch is not None or plan.placement is not None or not bundled:
         return "Quality is not simulated: the offload runtime measures it on trained models (docs/offload.md)"
     told = arguments.given("miss", plan.miss, rule)
-    slots = (plan.budget_bytes - pool_bytes(plan)) // int(workload.model.expert_bytes.max())
+    slots = (plan.budget_bytes - plan.pool_bytes) // int(workload.model.expert_bytes.max())
     name, bits = Path(named(plan.miss).name).stem, measured_bits(workload.model)
     return measured.said(workload.recorded.meta, name, told, plan.eviction, slots, bits)
 
@@ -182,8 +183,9 @@ def _low_copies(workload: Workload, plan: Plan) -> list[str]:
     if not model.low:
         return []
     share = sum(part.bytes for part in model.low) / int(model.expert_bytes.sum())
-    pool = pool_bytes(plan)
-    where = f"stay in a pool of {nbytes(pool)}, a part of the budget" if pool else "are forgotten with their event"
+    pool, said = plan.pool_bytes, str(plan.low_budget)
+    room = f"{said} of the budget" if said.endswith("%") else f"{nbytes(pool)} of the budget"
+    where = f"stay in a pool, {room}" if pool else "are forgotten with their event"
     return [f"Low copies in {model.low_format}, {share:.0%} of an expert's bytes, {where}"]
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from simmoe import policies
-from simmoe.play.low import pool_bytes, pool_of
+from simmoe.play.low import pool_of
 from simmoe.play.passes import warm_up_passes
 from simmoe.play.plan import Plan, WhenMissing, guesses_of, scope_of, told_of_eviction
 from simmoe.play.replay import decide_named
@@ -53,7 +53,7 @@ def decided(workload: Workload, plan: Plan, missing: WhenMissing, player: Player
     guesses, passes = guesses_of(workload, plan), warm_up_passes(trace, plan.warm_up)
     scope = scope_of(workload, plan, player)
     decisions = decide_named(
-        trace, requests, sizes, plan.eviction, plan.budget_bytes - pool_bytes(plan), scope,
+        trace, requests, sizes, plan.eviction, plan.budget_bytes - plan.pool_bytes, scope,
         plan.cold_per_sequence, plan.seed, player, guesses,
         start=plan.start, told=told_of_eviction(workload, plan), **missing._asdict(),
     )  # fmt: skip

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from simmoe import policies
-from simmoe.play.low import measured_bits, pool_bytes
+from simmoe.play.low import measured_bits
 from simmoe.play.result import Run
 from simmoe.policies import arguments
 from simmoe.simulator.decide.missing import changes_output
@@ -32,7 +32,7 @@ def quality_of(run: Run) -> Quality | None:
     if not changes_output(rule):
         return Quality()
     name, told = Path(named(plan.miss).name).stem, arguments.given("miss", plan.miss, rule)
-    slots = (plan.budget_bytes - pool_bytes(plan)) // int(run.workload.model.expert_bytes.max())
+    slots = (plan.budget_bytes - plan.pool_bytes) // int(run.workload.model.expert_bytes.max())
     alone = (
         plan.scope == "global"
         and plan.prefetch is None

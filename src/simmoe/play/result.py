@@ -19,7 +19,6 @@ from simmoe.play.cautions import cautions
 from simmoe.play.decided import Decided
 from simmoe.play.energy import energy
 from simmoe.play.identity import eviction_identity, policy_identity, scope_identity, told_identity
-from simmoe.play.low import pool_bytes
 from simmoe.play.plan import Plan, loadable, memory_of, placed
 from simmoe.play.requests import Served, served
 from simmoe.play.tokens import kept_by_pass, ps_per_token
@@ -91,7 +90,7 @@ class Run:
     @property
     def memory_bytes(self) -> dict[str, int]:
         """Device memory by what it is for, and in all."""
-        pool = pool_bytes(self.plan)
+        pool = self.plan.pool_bytes
         slots = self.plan.budget_bytes - pool
         return memory_of(self.workload, self.plan).split(slots, self.buffer_bytes, pool + self.forgotten_bytes)
 
@@ -101,7 +100,7 @@ class Run:
         if self.plan.device_budgets:
             return {}
         return memory_of(self.workload, self.plan).others(
-            self.plan.budget_bytes, self.plan.page_cache_bytes, self.plan.started == COLD or pool_bytes(self.plan) > 0
+            self.plan.budget_bytes, self.plan.page_cache_bytes, self.plan.started == COLD or self.plan.pool_bytes > 0
         )
 
     def devices(self) -> list[dict[str, Any]]:
@@ -261,7 +260,7 @@ class Run:
             del plan["arrivals"]
         if not self.plan.cancel:
             del plan["cancel"]
-        if self.plan.low_budget is None:
+        if self.plan.low_budget is None or not self.plan.serves_low:
             del plan["low_budget"]
         plan["eviction"] = eviction_identity(self.plan.eviction)
         plan["scope"] = scope_identity(self.plan.scope)

@@ -10,7 +10,7 @@ from simmoe.play import devices
 from simmoe.play.calling import called, takes
 from simmoe.play.decided import Decided
 from simmoe.play.lanes import Lanes
-from simmoe.play.low import pool_bytes, versioned
+from simmoe.play.low import versioned
 from simmoe.play.passes import warm_up_passes
 from simmoe.play.plan import Plan, guesses_of, memory_of, placed
 from simmoe.play.quotas import check_scope
@@ -56,7 +56,7 @@ def run(
 def require(workload: Workload, plan: Plan) -> None:
     """Raises DoesNotFit where a memory does not hold what the plan puts there."""
     if not plan.device_budgets and plan.eviction not in BOUNDS:
-        emptied = plan.started == COLD or pool_bytes(plan) > 0  # a pool takes room of the slots
+        emptied = plan.started == COLD or plan.pool_bytes > 0  # a pool takes room of the slots
         memory_of(workload, plan).require(plan.budget_bytes, plan.page_cache_bytes, emptied)
 
 

@@ -365,7 +365,6 @@ class Scenario:
         if self.prefetch is None and self.cancel:
             raise UserError("--cancel says what becomes of prefetches: name who guesses them with --prefetch")
         self._refuse_beside_a_bound()
-        self._check_low()
         self._check_runtime()
         self._check_start()
         if self.set and not isinstance(self.hw, str):
@@ -463,19 +462,19 @@ class Scenario:
                 said = "" if value is True else f" {value}"
                 raise UserError(f"{OPTIONS[name].flag}{said}: the bound {self.eviction} {why}; leave one of them out")
 
-    def _check_low(self) -> None:
-        """Raises UserError for what is said of low copies where the miss rule asks for none."""
-        given = [name for name in ("low_format", "low_budget") if getattr(self, name) != OPTIONS[name].default]
-        if not given:
-            return
+    def _unused(self) -> list[str]:
+        """What is said of low copies where the miss rule asks for none: beside rules that do, in a table of several, that is no mistake."""
         from simmoe import policies
         from simmoe.simulator.decide.missing import loads_low
 
-        if not loads_low(policies.load("miss", self.miss)):
-            raise UserError(
-                f"{OPTIONS[given[0]].flag} {getattr(self, given[0])}: no low copy serves under --miss {self.miss}; leave it out, or name a "
-                "rule that asks for them, such as --miss hobbit"
-            )
+        given = [
+            OPTIONS[name].flag for name in ("low_format", "low_budget") if getattr(self, name) != OPTIONS[name].default
+        ]
+        if not given or loads_low(policies.load("miss", self.miss)):
+            return []
+        return [
+            f"No low copy serves under --miss {self.miss}: {' and '.join(given)} change{'s' * (len(given) == 1)} nothing"
+        ]
 
     def _refuse_sync_without_a_wait(self, hw: Hardware) -> None:
         """Raises UserError for a timeline that waits for the host of a machine that states no such wait: it would change nothing."""
@@ -526,7 +525,7 @@ class Scenario:
         from simmoe.simulator.decide.decisions import BOUNDS
 
         self._refuse_sync_without_a_wait(workload.hw)
-        asked = systems.notes(vars(self), OPTIONS)
+        asked = (*systems.notes(vars(self), OPTIONS), *self._unused())
         without = [name for name in workload.hw.devices if workload.hw.units[name].graph_launch_ps is None]
         if self.graphs and without:
             of = f" of {without[0]}" * (len(workload.hw.devices) > 1)

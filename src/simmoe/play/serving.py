@@ -10,7 +10,7 @@ from simmoe import policies
 from simmoe.play import asked
 from simmoe.play.arrivals import arrival_ps
 from simmoe.play.identity import needs_of_prefetch
-from simmoe.play.low import pool_bytes, pool_of
+from simmoe.play.low import pool_of
 from simmoe.play.plan import Plan, asked_of_prefetch, check_prefetch, missing_of, placed, scope_of, told_of_eviction
 from simmoe.play.popularity import source
 from simmoe.play.replay import decide_named
@@ -73,7 +73,7 @@ def _as_recorded(workload: Workload, plan: Plan) -> tuple[Decisions, Guesses]:
     """Decisions of the recorded passes: something to try a user's timeline on before it is played."""
     requests, none = workload.requests, workload.requests.no_guesses
     made = decide_named(
-        workload.trace, requests, workload.model.expert_bytes, plan.eviction, plan.budget_bytes - pool_bytes(plan),
+        workload.trace, requests, workload.model.expert_bytes, plan.eviction, plan.budget_bytes - plan.pool_bytes,
         scope_of(workload, plan), False, plan.seed, told=told_of_eviction(workload, plan), **missing_of(workload, plan)._asdict(),
     )  # fmt: skip
     return with_low(requests, made, none, pool_of(workload, plan)) if workload.model.low else made, none
@@ -140,7 +140,7 @@ def _main(workload: Workload, plan: Plan, missing: Missing, player: Player) -> D
     trace, sizes = workload.trace, workload.model.expert_bytes
     if plan.eviction in BOUNDS:
         return Bound(sizes, trace.n_experts, plan.eviction, missing, player)
-    slots = plan.budget_bytes - pool_bytes(plan)
+    slots = plan.budget_bytes - plan.pool_bytes
     wants = plan.prefetch is not None
     return Stepwise(
         Cache(

@@ -25,7 +25,7 @@ from simmoe.simulator.decide.fitted import Fitted
 from simmoe.simulator.decide.gather import Requests, requests_of
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Hardware
-from simmoe.simulator.nouns.model import ModelShape, Part
+from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.nouns.runtime import Runtime
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.plain import plain
@@ -244,7 +244,7 @@ class Workload:
             return self
         if self._low is None:
             other = copy.copy(self)
-            other.model = replace(self.model, low=self._low_copies(), low_format=self.low_format)
+            other.model = self._in_two_formats()
             other.memory = replace(self.memory, model=other.model)
             other.begun = other if self.begun is self else self.begun.with_low()
             for made in ("costs", "_behind"):
@@ -252,8 +252,8 @@ class Workload:
             self._low = other
         return self._low
 
-    def _low_copies(self) -> tuple[Part, ...]:
-        """One expert of each MoE layer."""
+    def _in_two_formats(self) -> ModelShape:
+        """The model with a low copy of one expert of each MoE layer."""
         if self.named is None:
             raise UserError(
                 f"--low-format {self.low_format}: a loaded model has its own formats; name the model or its file, or give it `low`"
@@ -266,7 +266,7 @@ class Workload:
                 f"--low-format {self.low_format}: a copy of an expert is as large as the expert, {self.model.name} at "
                 f"{self.model.format}; name a smaller format, such as Q2_K or IQ2_XXS"
             )
-        return low
+        return replace(self.model, low=low, low_format=other.format)
 
     @cached_property
     def _behind(self) -> dict[int, Workload]:
