@@ -249,6 +249,7 @@ def test_engines_are_equal_with_low_copies(names):
 
 ALWAYS = "from simmoe.policies.answers import LOW, VERSION\ndef serve(n, resident, event, m):\n"
 EACH = "    for k in range(n):\n        m.unit[k] = VERSION + LOW\n"
+ODD = ALWAYS + "    for k in range(n):\n        if m.obj[k] % 2 == 1:\n            m.unit[k] = VERSION + LOW\n"
 
 
 @pytest.fixture
@@ -287,9 +288,7 @@ def test_experts_and_copies_of_an_event_are_separate_launches_and_their_loads_on
     """What is odd is served by copies. Pass 1 loads 0 until 4 and the copy of 1 until 6. Pass 2 hits both, one launch each, and loads the
     copy of 3 and expert 2, in the order in which they are requested."""
     mine = tmp_path / "odd.py"
-    mine.write_text(
-        ALWAYS + "    for k in range(n):\n        if m.obj[k] % 2 == 1:\n            m.unit[k] = VERSION + LOW\n"
-    )
+    mine.write_text(ODD)
     hw, model = two_formats()
     run = hand_made(hw, model, [[[0], [1]], [[0], [3], [1], [2]]], str(mine), budget=20, low_budget=4, engine=engine)
     # Expert 0 is read from 4 to 8, the copy of 1 from 8 to 10. Pass 2: READY until 4, the copy of 1 until 6; that of 3, there at 2, until
@@ -306,6 +305,19 @@ def test_a_copy_that_takes_the_room_of_a_copy_of_its_event_waits_for_its_launch(
     run = hand_made(hw, model, [[[0]], [[0], [1]]], low, low_budget=2, engine=engine)
     assert run.pass_ps.tolist() == [4, 6] and run.decisions.wait.tolist() == [0, 0, 1]
     assert (run.evictions, run.decisions.evicted.tolist()) == (1, [4])  # copies are numbered behind the four experts
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_computed_order_is_slots_then_pool_then_loads(engine, tmp_path):
+    """One slot and a pool of one copy; what is odd is served by copies. The second pass hits expert 0 and the copy of 1, which leaves for
+    that of 3 when it has been read, at 6; expert 2 takes the slot of 0, but its load stands behind that of 3 in the queue."""
+    mine = tmp_path / "odd.py"
+    mine.write_text(ODD)
+    hw, model = two_formats()
+    run = hand_made(hw, model, [[[0], [1]], [[0], [1], [3], [2]]], str(mine), budget=6, low_budget=2, engine=engine)
+    assert run.decisions.wait.tolist() == [0, 0, 0, 0, 2, 1] and run.decisions.evicted.tolist() == [5, 0]
+    # Copy of 3: there at 8, read until 10; expert 2: there at 12, read until 16.
+    assert run.pass_ps.tolist() == [10, 16]
 
 
 def test_what_copies_take_beside_the_budget_and_where_they_come_from(low):
