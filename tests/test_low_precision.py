@@ -320,6 +320,16 @@ def test_computed_order_is_slots_then_pool_then_loads(engine, tmp_path):
     assert run.pass_ps.tolist() == [10, 16]
 
 
+@pytest.mark.parametrize("engine", ["plain", "simpy"])
+def test_a_new_sequence_empties_the_pool_where_it_empties_the_slots(engine, low):
+    hw, model = two_formats()
+    trace = tiny_trace([[[0]], [[0]], [[0]]], 4, sequences=[[0], [0], [1]])
+    for cold, hits in ((False, 2), (True, 1)):
+        plan = Plan(16, miss=low, low_budget=4, start="cold", cold_per_sequence=cold)
+        run = play(Workload(hw, trace, model), plan, named(engine))
+        assert (run.counts.low_hits, run.bytes) == (hits, 2 * (3 - hits))
+
+
 def test_what_copies_take_beside_the_budget_and_where_they_come_from(low):
     hw, model = two_formats()
     run = hand_made(hw, model, [[[0]], [[0], [1], [2]]], low, budget=8)
