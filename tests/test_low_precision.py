@@ -486,6 +486,21 @@ def test_what_a_run_with_copies_cannot_honour_is_one_line(words, said, capsys):
     assert said in capsys.readouterr().err
 
 
+def test_files_of_a_run_name_copies(tmp_path, capsys):
+    timeline, passes = tmp_path / "run.json", tmp_path / "passes.csv"
+    found = told(f"--miss {WILD} --low-budget 20% --per-token {passes}", capsys)
+    words = f"run --hw rtx_4090 --trace oracle-4x16-k4 --tokens 120 --budget 25% --miss {WILD} --low-budget 20% --perfetto {timeline}"
+    assert main(shlex.split(words)) == 0
+    rows = [line.split(",") for line in passes.read_text().splitlines()]
+    assert sum(int(row[rows[0].index("loaded_bytes")]) for row in rows[1:]) == found["bytes"]
+    names = [one["name"] for one in json.loads(timeline.read_text())["traceEvents"] if one.get("tid") in (2, 4)]
+    loads = [name for name in names if name.startswith("L") and name.endswith("low copy")]
+    both = found["prefill"], found["decode"]
+    assert len(loads) == sum(of["low_precision"] - of.get("low_hits", 0) for of in both) > 0
+    assert sum(name.startswith("evict") for name in names) == found["evictions"]
+    assert any(name.startswith("evict") and name.endswith("low copy") for name in names)
+
+
 def test_no_page_cache_beside_copies(capsys):
     assert (
         main(

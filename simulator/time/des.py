@@ -221,7 +221,7 @@ class Machine:
         elif traffic.pipelined:
             lasts = yield from self.sent_on(op.other, lasts)
         if self.spans is not None:
-            obj = work.obj[work.loads[number]] if what == "load" else work.guess_obj[number]
+            obj = self.memory.occupancy.load_obj[number] if what == "load" else work.guess_obj[number]
             self.spans.transfer(obj, self.env.ps, lasts)
         self.link_busy += lasts
         traffic.begin_move(reads)
