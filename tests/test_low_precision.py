@@ -320,6 +320,19 @@ def test_computed_order_is_slots_then_pool_then_loads(engine, tmp_path):
     assert run.pass_ps.tolist() == [10, 16]
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_load_waits_for_the_load_whose_slot_it_takes_also_behind_copies(engine, tmp_path):
+    """One slot. The copy of 1 is there at 2 and read until 4, expert 0 at 6 and until 10; only then 2 is loaded, into the slot of 0."""
+    mine = tmp_path / "odd.py"
+    mine.write_text(ODD)
+    hw, model = two_formats()
+    for low_budget in (None, 2):
+        run = hand_made(
+            hw, model, [[[1], [0], [2]]], str(mine), budget=4 + (low_budget or 0), low_budget=low_budget, engine=engine
+        )
+        assert run.decisions.wait.tolist() == [0, 0, 2] and run.pass_ps.tolist() == [18]
+
+
 @pytest.mark.parametrize("engine", ["plain", "simpy"])
 def test_a_new_sequence_empties_the_pool_where_it_empties_the_slots(engine, low):
     hw, model = two_formats()
@@ -354,12 +367,12 @@ def test_the_bound_nothing_forgets_copies_too(engine, low):
 
 def test_a_timeline_that_forgets_the_copies_of_the_pool_is_refused(tmp_path, low):
     own = Path(policies.load("timeline", "serial").__file__).read_text()
-    forgets = "    now = held_low(unit, event, column, now, f, t, w, s, e)\n"
+    forgets = "        now = held_low(unit, event, column, now, f, t, w, s, e)\n"
     mine = tmp_path / "mine.py"
     hw, model = two_formats()
     for text, said in (
         (own, None),
-        (own.replace(forgets, ""), "held_low"),
+        (own.replace(forgets, "        now = now\n"), "held_low"),
         (own.replace("row, w.loads", "column, w.loads"), "row_of"),
     ):
         mine.write_text(text)
@@ -548,15 +561,24 @@ def test_the_system_asks_for_copies_and_the_ladder_gives_each_rung_its_pool(caps
 
 def test_rules_with_and_without_copies_stand_in_one_table_and_one_sweep(capsys):
     """What is said of copies is for the rules that have some serve, and the results of the others say so."""
-    both = {"low_format": "Q4_0", "low_budget": "30%"}
-    done = sweep({"schema": 1, "name": "one", "objectives": {"tok_s": "maximize"}, "tokens": 120, "hw": "rtx_4090",
-                  "trace": "oracle-4x16-k4", "budget": "25%", "miss": ["fetch", "hobbit"], **both}, sampler="grid")  # fmt: skip
-    found = {trial.params["miss"]: trial.user_attrs for trial in done.trials}
-    for miss, attrs in found.items():
-        run = simmoe.run("rtx_4090", "oracle-4x16-k4", tokens=120, budget="25%", miss=miss, **both)
+    both, usual = {"low_format": "Q4_0", "low_budget": "30%"}, {"tokens": 120, "budget": "25%"}
+    space = {
+        "schema": 1,
+        "name": "one",
+        "objectives": {"tok_s": "maximize"},
+        "hw": "rtx_4090",
+        "trace": "oracle-4x16-k4",
+        **usual,
+        **both,
+    }
+    done = sweep({**space, "miss": ["fetch", "hobbit"], "low_format": ["Q4_0", "Q8_0"]}, sampler="grid")
+    found = {(trial.params["miss"], trial.params["low_format"]): trial.user_attrs for trial in done.trials}
+    for (miss, low_format), attrs in found.items():
+        run = simmoe.run("rtx_4090", "oracle-4x16-k4", **usual, miss=miss, **{**both, "low_format": low_format})
         assert (attrs["tok_s"], attrs["digest"]) == (run.tok_s, run.digest)
-    plain = simmoe.run("rtx_4090", "oracle-4x16-k4", tokens=120, budget="25%")
-    assert found["fetch"]["digest"] == plain.digest and found["hobbit"]["tok_s"] != found["fetch"]["tok_s"]
+    plain = simmoe.run("rtx_4090", "oracle-4x16-k4", **usual)
+    assert {found["fetch", one]["digest"] for one in ("Q4_0", "Q8_0")} == {plain.digest}
+    assert len({attrs["tok_s"] for attrs in found.values()}) == 3
     table = simmoe.compare_policies(
         "rtx_4090", "oracle-4x16-k4", tokens=120, budget="25%", eviction="lru", miss=["fetch", "hobbit"], **both
     )

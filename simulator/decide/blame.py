@@ -135,9 +135,7 @@ def _wrong_answer(seen: dict[str, Any]) -> str:
     if seen["k"] == seen["n"]:
         return f"of which there are only {seen['n']}"
     if seen["out"] >= VERSION:
-        return (
-            f"version {seen['out'] - VERSION}; an expert has no other than LOW, and a rule that answers it imports the name VERSION"
-        )
+        return f"version {seen['out'] - VERSION}; an expert has no other than LOW, and a rule that answers it imports the name VERSION"
     if seen["out"] >= SUBSTITUTE:
         return f"object {seen['out'] - SUBSTITUTE}, which may not stand in (m.here lists those that may)"
     return "which is no unit that computes missing experts"
