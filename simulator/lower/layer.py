@@ -134,7 +134,8 @@ def before_low(
 
 def row_of(column: int, load: int, f: Fixed, w: Work) -> int:
     """Where the costs of what a load brings stand: an expert or a low copy."""
-    return column + f.places * w.low[load]
+    column += f.places * w.low[load]
+    return column
 
 
 def cpu_at_once(event: int, decided: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any) -> int:
