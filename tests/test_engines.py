@@ -242,7 +242,7 @@ def test_the_engine_under_test_is_compiled():
     trace = first(real_traces.load("gptoss20b_gpqa"), 8)
     play(Workload("a100", trace, shape_for(trace)), Plan(10**9), named("fast"))
     lru, overlapped = policies.load("eviction", "lru"), policies.load("timeline", "overlapped")
-    kernels = compiled.kernels(lru, False, None).play, compiled.clock(overlapped, False, False, False, False).run_passes
+    kernels = compiled.kernels(lru, False, None).play, compiled.clock(overlapped, *[False] * 5).run_passes
     for kernel in kernels:
         if numba.config.DISABLE_JIT:
             assert not hasattr(kernel, "overloads")

@@ -293,7 +293,8 @@ WRONG = {
         ),
         r"object \d+, which may not stand in",
     ),
-    "a version": ("    m.unit[0] = 1 << 48\n", r"object \d+, which may not stand in"),
+    "a version": ("    m.unit[0] = 1 << 48\n", r"version 0; an expert has no other than LOW"),
+    "a low copy without its name": ("    m.unit[0] = (1 << 48) + 1\n", r"version 1; .* imports the name VERSION"),
     "no object": ("    m.unit[0] = SUBSTITUTE + 10**6\n", r"object 1000000, which may not stand in"),
 }  # fmt: skip
 

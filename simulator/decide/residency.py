@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from simmoe.simulator.decide.hooks import Extras, insert, miss, remove, use, victim
-from simmoe.simulator.decide.missing import DROP, LOAD, SUBSTITUTE, Missing, serve
+from simmoe.simulator.decide.missing import DROP, LOAD, LOW, SUBSTITUTE, VERSION, Missing, serve
 
 USED, EVICTIONS, LOADS, FRESH, PROMOTED = 0, 1, 2, 3, 4  # fields of Slots.count
+DROPPED, SERVED_LOW = -1, -2  # values of Verdicts.answer
 
 
 class Stream(NamedTuple):
@@ -48,7 +49,8 @@ class Verdicts(NamedTuple):
     fresh: Any  # [guesses + 1] requests that are the first hit on what a guess brought, which may still be on its way
     fresh_by: Any  # [guesses + 1] 1 + that guess
     answer: (
-        Any  # [requests] -1 = dropped, 1 + object = that one stands in, 0 = neither; empty where no rule may answer so
+        Any  # [requests] -1 = dropped, -2 = a low copy serves, 1 + object = that one stands in, 0 = none of these; empty where no rule
+        #      may answer so
     )
 
 
@@ -210,7 +212,9 @@ def not_ruled(event: int, before: int, loads: int, q: Stream, v: Verdicts, c: Sl
         if unit == LOAD:
             kept += 1
         elif unit == DROP and len(v.answer) > 0:
-            v.answer[i] = -1
+            v.answer[i] = DROPPED
+        elif unit == VERSION + LOW and len(m.low) > 0:
+            v.answer[i] = SERVED_LOW
         elif unit >= SUBSTITUTE and len(v.answer) > 0 and stands_in(unit - SUBSTITUTE, c, m):
             v.answer[i] = unit - SUBSTITUTE + 1
             stand_in(unit - SUBSTITUTE, c, m)

@@ -17,6 +17,7 @@ from simmoe.simulator.costs import WORK_PER_BYTE, Costs
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.stretches import Stretch
 from simmoe.simulator.decide.tiers import Near
+from simmoe.simulator.decide.versions import load_objects, low_hits
 from simmoe.simulator.errors import LATEST_PS, too_long
 from simmoe.simulator.link_time import write_back_ps
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
@@ -93,8 +94,8 @@ def loading(
 
 
 def layers_of(requests: Requests, decisions: Decisions, n_experts: int) -> Ints:
-    """int64 [loads]: MoE layer of each."""
-    return (requests.obj[decisions.loads] // n_experts).astype(np.int64)
+    """int64 [loads]: MoE layer of each; of a low copy that plus the number of MoE layers."""
+    return (load_objects(requests, decisions) // n_experts).astype(np.int64)
 
 
 def thrown_out(decisions: Decisions, n_requests: int, n_guesses: int, size: Ints) -> tuple[Ints, Ints]:
@@ -141,6 +142,14 @@ def spared(requests: Requests, decisions: Decisions) -> Spared:
     unread = np.bincount(event[np.concatenate((decisions.dropped, decisions.stands))], minlength=events)
     slots = np.bincount(event[decisions.dropped], requests.tokens[decisions.dropped], events).astype(np.int64)
     return Spared(tokens, unread - np.bincount(beside, minlength=events), slots)
+
+
+def pooled(requests: Requests, decisions: Decisions) -> tuple[Ints, Ints]:
+    """int64 [events]: low copies that were in their pool, which have a launch of their own, and their token slots."""
+    mine = low_hits(decisions)
+    event = requests.event_of_request[mine]
+    slots = np.bincount(event, requests.tokens[mine], requests.n_events).astype(np.int64)
+    return np.bincount(event, minlength=requests.n_events), slots
 
 
 class OnCpu(NamedTuple):

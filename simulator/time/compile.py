@@ -50,6 +50,7 @@ ON_CPU = {  # never called without experts on the CPU
     "op_cpu_first", "op_cpu_last", "settle_cpu", "run_cpu", "op_carry", "op_carried",
 }  # fmt: skip
 CANCELLING = {"op_withdraw", "note_before", "take_back"}  # never called where no prefetch is withdrawn
+LOW = {"before_low", "held_low", "row_of"}  # never called where no low copy may serve
 HOPS = {"first_hop"}  # never called without a hop before the link
 RULED = {  # never called without a miss rule
     "not_ruled", "note_gates", "stamp_stand_ins", "pinned_stand_ins", "may_stand_in", "stands_in", "stand_in",
@@ -95,16 +96,19 @@ def _with_imports(module: ModuleType) -> list[ModuleType]:
 
 
 @cache
-def clock(timeline: ModuleType, prefetching: bool, on_cpu: bool, hops: bool, cancelling: bool = False) -> Any:
+def clock(
+    timeline: ModuleType, prefetching: bool, on_cpu: bool, hops: bool, cancelling: bool = False, low: bool = False
+) -> Any:
     """A module with `run_passes`: the recurrence over operations, lowered by `timeline`.
 
-    on_cpu: the CPU computes experts; hops: loads take a hop before the link; cancelling: prefetches are withdrawn. Without them, as
+    on_cpu: the CPU computes experts; hops: loads take a hop before the link; cancelling: prefetches are withdrawn; low: low copies may
+    serve. Without them, as
     without `prefetching`, what the clock does for it is left out, which compiles faster.
     """
     sources = (layer, timeline, rates, serve)
     if interpreted():
         return bound(*sources)
-    parts = ((prefetching, PREFETCHING), (on_cpu, ON_CPU), (hops, HOPS), (cancelling, CANCELLING))
+    parts = ((prefetching, PREFETCHING), (on_cpu, ON_CPU), (hops, HOPS), (cancelling, CANCELLING), (low, LOW))
     return _compiled(
         [Source(module) for module in sources], {name for used, names in parts if not used for name in names}
     )

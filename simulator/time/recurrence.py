@@ -82,7 +82,8 @@ def simulate(
     asked, clocks = Asked(costs, requests, decisions, guesses, loads), None
     if isinstance(player, CompiledPlayer):
         hops = costs.hw.link.upstream is not None
-        text = compiled.clock(timeline, len(guesses.obj) > 0, asked.with_cpu, hops, guesses.cancel)
+        low = bool(costs.model.low)
+        text = compiled.clock(timeline, len(guesses.obj) > 0, asked.with_cpu, hops, guesses.cancel, low)
         with may_not_compile(timeline):
             clocks = _played(asked, text, player.arrays, may_wrap=True)
     if clocks is None:  # Python's numbers do not wrap
@@ -117,7 +118,8 @@ def serve_loop(loop: Loop, player: Player, prefetching: bool) -> Clocks:
     by_machine = isinstance(player, CompiledPlayer)
     cpu, hops = loop.lowered.with_cpu, loop.costs.hw.link.upstream is not None
     sources = (layer, loop.timeline, rates, serve)
-    text = compiled.clock(loop.timeline, prefetching, cpu, hops, loop.cancel) if by_machine else bound(*sources)
+    how = prefetching, cpu, hops, loop.cancel, bool(loop.costs.model.low)
+    text = compiled.clock(loop.timeline, *how) if by_machine else bound(*sources)
     clock, now = Grown(_begun(), player.arrays), 0
     while (start := loop.begin(now)) is not None:
         lowered = loop.lowered

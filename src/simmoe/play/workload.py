@@ -48,6 +48,7 @@ class Workload:
         model: str | Path | ModelShape | None = None,
         *,
         format: str | None = None,
+        low_format: str = "Q2_K",
         kv_format: str | None = None,
         tokens: int | None = None,
         context: int | None = None,
@@ -93,6 +94,7 @@ class Workload:
         serving = self.clock_driven is not None
         self.lengths = of_requests(self.lengths, requests, max_batch, schedule, serving, trace is None)
         self.model, held = _opened(trace, model, format, kv_format, routing)
+        self.low_format, self.named = low_format, _name_of(model, held)
         extent.require(extent.of(self.lengths, held or self.model, together=batch is not None, tokens=tokens))
         self.text = recorded(held, self.lengths) if held else drawn(self.model, routing, self.lengths, seed)
         self.recorded = self.text.trace
@@ -119,6 +121,7 @@ class Workload:
         self.graphs = graphs
         self.placements = dict[tuple[str, int], Ints]()  # of play/plan.py, so that each is asked once
         self.fits = dict[Any, str | Fitted]()  # scopes of play/plan.py, the same
+        self._low: Workload | None = None
 
     def __repr__(self) -> str:
         return plain(f"<{self.named}>")
@@ -258,6 +261,36 @@ class Workload:
             self._behind[passes] = other
         return self._behind[passes]
 
+    def with_low(self) -> Workload:
+        """The same workload with low copies of all experts beside them. Raises UserError where there are none that are smaller."""
+        if self.model.low:
+            return self
+        if self._low is None:
+            other = copy.copy(self)
+            other.model = self._in_two_formats()
+            other.memory = replace(self.memory, model=other.model)
+            other.begun = other if self.begun is self else self.begun.with_low()
+            for made in ("costs", "_behind"):
+                other.__dict__.pop(made, None)
+            self._low = other
+        return self._low
+
+    def _in_two_formats(self) -> ModelShape:
+        """The model with a low copy of one expert of each MoE layer."""
+        if self.named is None:
+            raise UserError(
+                f"--low-format {self.low_format}: a loaded model has its own formats; name the model or its file, or give it `low`"
+            )
+        other = models.load(self.named, self.low_format)
+        low = tuple(other.layers[i].expert for i in other.moe_layers)
+        full = [self.model.layers[i].expert for i in self.model.moe_layers]
+        if not all(one.bytes < part.bytes for one, part in zip(low, full)):
+            raise UserError(
+                f"--low-format {self.low_format}: a copy of an expert is as large as the expert, {self.model.name} at "
+                f"{self.model.format}; name a smaller format, such as Q2_K or IQ2_XXS"
+            )
+        return replace(self.model, low=low, low_format=other.format)
+
     @cached_property
     def _behind(self) -> dict[int, Workload]:
         return {}
@@ -274,7 +307,17 @@ class Workload:
         if self.model.has_windows:
             same["microbatch"] = self.microbatch
         other = Workload(hw, trace, self.model, context=self.context, graphs=self.graphs, **same)
-        for name in ("runtime", "threads", "batch_threads", "op_offload", "gpu_layers", "kv_offload", "mmap"):
+        for name in (
+            "low_format",
+            "named",
+            "runtime",
+            "threads",
+            "batch_threads",
+            "op_offload",
+            "gpu_layers",
+            "kv_offload",
+            "mmap",
+        ):
             setattr(other, name, getattr(self, name))
         other.microbatch, other.largest_pass = self.microbatch, self.largest_pass
         other.memory = Memory(hw, self.model, other.kv_bytes, **other._of_engine())
@@ -316,6 +359,7 @@ class Workload:
         if self.text.routing is not None:
             said["routing"] = self.text.routing
         kv = {"kv_format": self.kv_format} if self.kv_format else {}
+        kv |= {"low_format": self.model.low_format} if self.model.low else {}
         return {
             "hardware": {"name": self.hw.name, "digest": self.hw.digest},
             "model": {"name": self.model.name, "format": self.model.format, **kv, "digest": self.model.digest},
@@ -344,6 +388,14 @@ def _opened(
         raise TypeError("a workload needs a trace or a model")
     shape = model if isinstance(model, ModelShape) else models.load(model, format, kv_format)
     return shape, None
+
+
+def _name_of(model: str | Path | ModelShape | None, trace: Trace | None) -> str | Path | None:
+    """Of the model, where it is not a loaded one."""
+    if isinstance(model, ModelShape):
+        return None
+    said: str | Path | None = model or (trace.meta.get("model") if trace else None)
+    return said
 
 
 def _model_of(trace: Trace, model: str | Path | None, format: str | None, kv_format: str | None) -> ModelShape:
