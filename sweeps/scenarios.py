@@ -115,7 +115,7 @@ class Scenarios:
             trace, shape = self.inputs.traces.get(point.get("trace", "")), self.inputs.models[_shape(point)]
             opened = replace(named, hw=hw, set=(), trace=trace, model=shape, format=None, kv_format=None)
             self._workloads[key] = opened.workload()
-            self._workloads[key].named = point.get("model") or (trace.meta.get("model") if trace else None)
+            self._workloads[key].model_name = point.get("model") or (trace.meta.get("model") if trace else None)
         return self._workloads[key]
 
     def scenario(self, point: Point) -> Scenario:

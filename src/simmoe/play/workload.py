@@ -94,7 +94,7 @@ class Workload:
         serving = self.clock_driven is not None
         self.lengths = of_requests(self.lengths, requests, max_batch, schedule, serving, trace is None)
         self.model, held = _opened(trace, model, format, kv_format, routing)
-        self.low_format, self.named = low_format, _name_of(model, held)
+        self.low_format, self.model_name = low_format, _name_of(model, held)
         extent.require(extent.of(self.lengths, held or self.model, together=batch is not None, tokens=tokens))
         self.text = recorded(held, self.lengths) if held else drawn(self.model, routing, self.lengths, seed)
         self.recorded = self.text.trace
@@ -277,11 +277,11 @@ class Workload:
 
     def _in_two_formats(self) -> ModelShape:
         """The model with a low copy of one expert of each MoE layer."""
-        if self.named is None:
+        if self.model_name is None:
             raise UserError(
                 f"--low-format {self.low_format}: a loaded model has its own formats; name the model or its file, or give it `low`"
             )
-        other = models.load(self.named, self.low_format)
+        other = models.load(self.model_name, self.low_format)
         low = tuple(other.layers[i].expert for i in other.moe_layers)
         full = [self.model.layers[i].expert for i in self.model.moe_layers]
         if not all(one.bytes < part.bytes for one, part in zip(low, full)):
@@ -309,7 +309,7 @@ class Workload:
         other = Workload(hw, trace, self.model, context=self.context, graphs=self.graphs, **same)
         for name in (
             "low_format",
-            "named",
+            "model_name",
             "runtime",
             "threads",
             "batch_threads",
