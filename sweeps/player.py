@@ -61,7 +61,7 @@ class Player:
                 return Row(workload, asked.trace, plan.eviction, None, why, own=asked.own)
             self.lanes.join(workload)
             run = play(workload, plan, workload.engine(scenario.engine, runs=self.runs), lanes=self.lanes)
-            band = bands.band(run, self.lanes, run.engine)
+            band = bands.band(run, self.lanes, self.runs)
             return Row(
                 workload, asked.trace, plan.eviction, run, band=band, own=asked.own, command=command(asked, plan)
             )

@@ -33,14 +33,15 @@ class Band:
     prompt: tuple[float, float] | None = None  # speed of prompts at the same ends; None without prompts
 
 
-def band(run: Run, lanes: Lanes | None = None, engine: str = "auto") -> Band | None:
-    """The bands around a run's tok/s; None for a run without decode. lanes: what runs beside this one have decided. engine: what plays."""
+def band(run: Run, lanes: Lanes | None = None, runs: int = 1) -> Band | None:
+    """The bands around a run's tok/s; None for a run without decode. lanes: what runs beside this one have decided. runs: how many are played about,
+    which says what plays them."""
     if run.tok_s is None:
         return None
     ends, prompts, runtime = list[float](), [run.prompt_tok_s or 0.0], run.workload.runtime
     lanes = lanes or Lanes()
     for workload in run.workload.begun.ends:
-        at = play(workload, run.plan, wish=engine, lanes=lanes)
+        at = play(workload, run.plan, workload.engine(runs=runs), lanes=lanes)
         speed = at.tok_s
         prompts.append(at.prompt_tok_s or 0.0)
         ends.append(run.tok_s if speed is None else speed)

@@ -203,7 +203,7 @@ class Scenario:
     runtime: str | Path | Runtime = option(
         Input(_runtime), "ideal", group=ENGINE, metavar=NAME,
         help="the engine whose kernels, prompts and CPU experts are timed, such as llama_cpp_cuda (`simmoe runtime list`), or a YAML file; "
-        "ideal (default): each launch costs its bytes or its FLOPs alone",
+        "usual: llama.cpp as each machine has it; ideal (default): each launch costs its bytes or its FLOPs alone",
     )  # fmt: skip
     flags: str | None = option(
         Text(), None, group=ENGINE, metavar="'FLAGS'", axis=False,
@@ -500,9 +500,11 @@ class Scenario:
 
     def engine_of_runtime(self) -> Runtime:
         """The runtime, opened; not the ideal one."""
+        from simmoe.play.usual_runtime import usual_runtime
         from simmoe.policies import runtime as runtimes
 
-        return self.runtime if not isinstance(self.runtime, str | Path) else runtimes.load(self.runtime)
+        named = usual_runtime(self.machine()) if self.runtime == runtimes.USUAL else self.runtime
+        return named if not isinstance(named, str | Path) else runtimes.load(named)
 
     def machine(self) -> Hardware:
         """The hardware, with the changes of `set`."""

@@ -19,6 +19,7 @@ from simmoe.play.memory import MICROBATCH, Memory, kv_bytes
 from simmoe.play.passes import clock_driven, scheduled
 from simmoe.play.popularity import Unplayed
 from simmoe.play.traced import traced
+from simmoe.play.usual_runtime import usual_runtime
 from simmoe.policies import runtime as runtimes
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.costs import Costs
@@ -84,7 +85,7 @@ class Workload:
         whether its file is mapped, else what the CPU has lies in pinned memory. unplayed: first rows that a policy such as
         popular=50%:first=20% counts, and that are not played. Raises UserError."""
         self.hw = hw if isinstance(hw, Hardware) else hardware_profiles.load(hw)
-        self.runtime = runtimes.given(runtime)
+        self.runtime = runtimes.given(usual_runtime(self.hw) if runtime == runtimes.USUAL else runtime)
         if self.runtime is not None and not mmap:
             self.runtime = replace(self.runtime, host_memory="pinned")
         self.threads, self.op_offload, self.gpu_layers, self.kv_offload = threads, op_offload, gpu_layers, kv_offload
