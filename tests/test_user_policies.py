@@ -443,11 +443,13 @@ def test_a_named_state_is_found_in_the_kernel_cache(tmp_path):
         import sys
         from pathlib import Path
         from simmoe import policies
+        from simmoe.simulator.decide.absent import absent
         from simmoe.simulator.time import compile as compiled
         from simmoe.simulator.time.recurrence import CompiledPlayer
         from tests.test_user_policies import play
         play(Path(sys.argv[1]), CompiledPlayer())
-        kernel = compiled.kernels(policies.load("eviction", sys.argv[1]), False, None).play
+        lacks = absent(looks_ahead=False, needs_gate=False, prefetching=False, placed=False, rule=None)
+        kernel = compiled.kernels(policies.load("eviction", sys.argv[1]), lacks, None).play
         print(sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values()))
     """)
     environment = {**os.environ, "SIMMOE_CACHE": str(tmp_path / "cache")}

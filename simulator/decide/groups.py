@@ -151,6 +151,9 @@ def renumbered(
 
 def answered(parts: list[Part], played: list[Verdicts]) -> tuple[Ints, Ints, Ints]:
     """The requests that a miss rule dropped; those for which another expert stands in, and that object."""
+    if not any(len(v.answer) for v in played):
+        none = np.zeros(0, np.int64)
+        return none, none, none
     found = [
         (part, np.flatnonzero(v.answer < 0), np.flatnonzero(v.answer > 0), v.answer) for part, v in zip(parts, played)
     ]

@@ -11,6 +11,7 @@ import numpy as np
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide import blame
 from simmoe.simulator.decide import residency as machine
+from simmoe.simulator.decide.absent import absent, check_absent
 from simmoe.simulator.decide.decisions import NOTHING_TOLD, bound, left_to_device, quotas
 from simmoe.simulator.decide.fitted import Fitted
 from simmoe.simulator.decide.gather import Requests
@@ -196,7 +197,11 @@ class Group:
         )
         self.state = player.arrays(state_of(self.task, extras))
         self.x = Grown(extras, player.arrays)
-        self.run = player.bind(cache.eviction, cache.prefetching, rule.module if rule else None)
+        self.absent = absent(
+            looks_ahead=False, needs_gate="gate" in self.needs, placed=len(unit_of) > 0, prefetching=cache.prefetching,
+            rule=rule.module if rule else None,
+        )  # fmt: skip
+        self.run = player.bind(cache.eviction, self.absent, rule.module if rule else None)
         self._guess = Grown(Indices(NONE), lambda lists: lists)  # guess of the run of each guess of the group
 
     def play(self, part: Part, requests: Requests, event: int, guess: int, entered: int) -> tuple[Verdicts, Ints, Ints]:
@@ -208,6 +213,7 @@ class Group:
         used = int(count[machine.USED])
         self._append(part, requests, event, guess, entered)
         begin, end = asked["run_event"], self.q.length["run_event"]
+        check_absent(self.absent, q=self.q.now, v=self.v.now, c=self.c, m=self.m)
         if end > begin:
             try:
                 self.run(begin, end, self.q.now, self.v.now, self.c, self.room, self.state, self.x.now, self.m)

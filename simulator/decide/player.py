@@ -14,6 +14,7 @@ from simmoe.simulator.binding import bound
 from simmoe.simulator.decide import blame, stacks
 from simmoe.simulator.decide import hooks as policy
 from simmoe.simulator.decide import residency as machine
+from simmoe.simulator.decide.absent import absent, check_absent
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.groups import Part, spans
 from simmoe.simulator.decide.laws import BrokenLaw, check_occupancy
@@ -37,9 +38,10 @@ class Player:
         return type(group)(*lists) if hasattr(group, "_fields") else tuple(lists)
 
     def bind(
-        self, eviction: ModuleType, prefetching: bool = True, rule: ModuleType | None = None
+        self, eviction: ModuleType, absent: frozenset[str] = frozenset(), rule: ModuleType | None = None
     ) -> Callable[..., None]:
-        """`machine.play` with the hooks of `eviction` and the miss rule `rule` in place of those that do nothing."""
+        """`machine.play` with the hooks of `eviction` and the miss rule `rule` in place of those that do nothing. absent: arrays that are
+        empty (absent.py), which compiled text need not ask for."""
         hooks = {name: getattr(eviction, name) for name in HOOKS if hasattr(eviction, name)}
         if "victim" in hooks:
             hooks["victim"] = blame.whole(hooks["victim"])
@@ -97,7 +99,11 @@ class Playing:
         self.room_for = verdicts_for(part, answers(task.rule))
         self.v, self.x = player.arrays(self.room_for), player.arrays(self.extras)
         self.m = player.arrays(question(task.rule, part.low, n))
-        self.text = player.bind(task.eviction, len(part.guess_obj) > 0, task.rule.module if task.rule else None)
+        self.absent = absent(
+            looks_ahead=looks_ahead(task.eviction), needs_gate="gate" in getattr(task.eviction, "NEEDS", ()), placed=len(task.unit_of) > 0,
+            prefetching=len(part.guess_obj) > 0, rule=task.rule.module if task.rule else None,
+        )  # fmt: skip
+        self.text = player.bind(task.eviction, self.absent, task.rule.module if task.rule else None)
         self.count: Ints = np.zeros(5, np.int64)  # Slots.count when the slots were last emptied
 
     def start(self) -> None:
@@ -109,6 +115,7 @@ class Playing:
         state = self.player.arrays(state_of(self.task, self.extras))
         slots = Slots(np.zeros(n, np.int8), np.zeros(n, np.int8), until, brought, self.count.copy())
         self.c, self.s = self.player.arrays(slots), state
+        check_absent(self.absent, q=self.q, v=self.v, c=self.c, m=self.m)
 
     def play(self, begin: int, stop: int) -> None:
         self.text(begin, stop, self.q, self.v, self.c, self.task.room, self.s, self.x, self.m)
