@@ -75,12 +75,12 @@ def test_an_array_that_is_there_may_not_be_left_out():
 
 
 def test_what_is_absent_follows_from_policies_and_options():
-    plain = absent(looks_ahead=False, needs_gate=False, prefetching=False, placed=False, rule=None)
-    assert absent(looks_ahead=True, needs_gate=True, prefetching=False, placed=True, rule=None) == plain - {
+    plain = absent((), prefetching=False, placed=False, rule=None)
+    assert absent(("ahead", "gate"), prefetching=False, placed=True, rule=None) == plain - {
         "q.following", "q.mass", "q.unit_of",
     }  # fmt: skip
     rule = policies.load("miss", "cpu")
-    ruled = absent(looks_ahead=False, needs_gate=False, prefetching=False, placed=False, rule=rule)
+    ruled = absent((), prefetching=False, placed=False, rule=rule)
     assert plain - ruled == {"m.unit", "q.unit_of"}
     times = {"hops": False, "prefetching": False, "cancelling": False, "with_cpu": False, "with_gone": False}
     discrete, unified = (of_times(contended=one, **times) for one in (False, True))

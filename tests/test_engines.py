@@ -214,7 +214,7 @@ def test_the_engine_under_test_is_compiled():
     play(Workload("a100", trace, shape_for(trace)), Plan(10**9), named("fast"))
     lru, overlapped = policies.load("eviction", "lru"), policies.load("timeline", "overlapped")
     lacks = (
-        of_decisions(looks_ahead=False, needs_gate=False, prefetching=False, placed=False, rule=None),
+        of_decisions((), prefetching=False, placed=False, rule=None),
         of_times(contended=False, hops=False, prefetching=False, cancelling=False, with_cpu=False, with_gone=False),
     )
     kernels = compiled.kernels(lru, lacks[0], None).play, compiled.clock(overlapped, lacks[1]).run_passes

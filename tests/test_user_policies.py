@@ -448,7 +448,7 @@ def test_a_named_state_is_found_in_the_kernel_cache(tmp_path):
         from simmoe.simulator.time.recurrence import CompiledPlayer
         from tests.test_user_policies import play
         play(Path(sys.argv[1]), CompiledPlayer())
-        lacks = absent(looks_ahead=False, needs_gate=False, prefetching=False, placed=False, rule=None)
+        lacks = absent((), prefetching=False, placed=False, rule=None)
         kernel = compiled.kernels(policies.load("eviction", sys.argv[1]), lacks, None).play
         print(sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values()))
     """)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -10,18 +11,22 @@ from simmoe.simulator.decide.laws import BrokenLaw
 from simmoe.simulator.decide.missing import changes_output
 
 
+def looks_ahead(needs: Collection[str]) -> bool:
+    """Whether a policy of those NEEDS reads requests that are to come: all of them, or some events ahead."""
+    return not {"next_use", "ahead"}.isdisjoint(needs)
+
+
 @cache
-def absent(
-    *, looks_ahead: bool, needs_gate: bool, prefetching: bool, placed: bool, rule: ModuleType | None
-) -> frozenset[str]:
-    """Of what residency.play is given. placed: the placement leaves experts to another unit than the device; rule: of what is missing.
+def absent(needs: tuple[str, ...], *, prefetching: bool, placed: bool, rule: ModuleType | None) -> frozenset[str]:
+    """Of what residency.play is given. needs: NEEDS of the eviction policy; placed: the placement leaves experts to another unit than the
+    device; rule: for what is missing.
 
     Each set is a kernel, some seconds to compile: what runs with a prefetcher or a rule may lack besides is not told apart.
     """
-    ruled, needs = rule is not None, getattr(rule, "NEEDS", ())
+    ruled, of_rule = rule is not None, getattr(rule, "NEEDS", ())
     there = {
-        "q.following": looks_ahead, "q.mass": needs_gate, "q.guess_obj": prefetching, "c.brought": prefetching, "q.guess_for": prefetching,
-        "q.unit_of": placed or prefetching or ruled, "m.unit": ruled, "m.here": "resident" in needs, "q.gate": "gate" in needs,
+        "q.following": looks_ahead(needs), "q.mass": "gate" in needs, "x.pinned": "pinned" in needs, "q.guess_obj": prefetching, "c.brought": prefetching, "q.guess_for": prefetching,
+        "q.unit_of": placed or prefetching or ruled, "m.unit": ruled, "m.here": "resident" in of_rule, "q.gate": "gate" in of_rule,
         "v.answer": rule is not None and changes_output(rule),
     }  # fmt: skip
     return frozenset(name for name, is_there in there.items() if not is_there)
