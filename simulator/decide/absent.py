@@ -25,7 +25,8 @@ def absent(needs: tuple[str, ...], *, prefetching: bool, placed: bool, rule: Mod
     """
     ruled, of_rule = rule is not None, getattr(rule, "NEEDS", ())
     there = {
-        "q.following": looks_ahead(needs), "q.mass": "gate" in needs, "x.pinned": "pinned" in needs, "q.guess_obj": prefetching, "c.brought": prefetching, "q.guess_for": prefetching,
+        "q.following": looks_ahead(needs), "q.mass": "gate" in needs, "x.pinned": "pinned" in needs,
+        "q.guess_obj": prefetching, "c.brought": prefetching, "q.guess_for": prefetching,
         "q.unit_of": placed or prefetching or ruled, "m.unit": ruled, "m.here": "resident" in of_rule, "q.gate": "gate" in of_rule,
         "v.answer": rule is not None and changes_output(rule),
     }  # fmt: skip
