@@ -24,6 +24,7 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.lower import emitter, layer
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.time import compile as compiled
+from simmoe.simulator.time import rates, serve
 from simmoe.simulator.time.recurrence import CompiledPlayer
 from tests.conftest import one_layer
 
@@ -352,11 +353,8 @@ def test_what_is_reserved_is_what_the_machine_defines():
     ]
     assert sorted(names.reserved()) == sorted([*functions, *constants, "DROP", "LOAD", "SUBSTITUTE", "serve"])
     assert {"play", "computed", "not_placed", "not_ruled", "judge", "serve", "USED"} <= set(names.reserved())
-    assert set(compiled.PREFETCHING | compiled.RULED) <= {
-        *functions,
-        *binding.functions(layer),
-        *binding.functions(emitter),
-    }
+    clock = {name for module in (layer, emitter, rates, serve) for name in binding.functions(module)}
+    assert set().union(*compiled.UNCALLED.values()) <= clock
 
 
 def test_the_page_on_policies_says_where_the_reserved_names_stand():
