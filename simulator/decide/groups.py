@@ -166,7 +166,10 @@ def answered(parts: list[Part], played: list[Verdicts]) -> tuple[Ints, Ints, Int
 
 def spans(part: Part, starts: Ints) -> list[tuple[int, int, int]]:
     """(event of the run at which the slots are emptied, first, one past the last event of the part) between such emptyings."""
-    cut = np.searchsorted(part.events, small(starts)).tolist()  # of another type it would copy the events
+    if len(starts) == 2:  # slots are never emptied
+        cut = [0, len(part.events)]
+    else:
+        cut = np.searchsorted(part.events, small(starts)).tolist()  # of another type it would copy the events
     return [(end, begin, stop) for end, begin, stop in zip(starts[1:].tolist(), cut, cut[1:]) if begin < stop]
 
 
