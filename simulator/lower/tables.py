@@ -209,7 +209,7 @@ def behind_ps(costs: Costs, work: Work) -> int:
     """What a pass may wait for: all transfers, twice, since the CPU may wait for them and the unit for the CPU; the CPU's pieces."""
     moved = (work.load_ps, work.guess_ps, work.load_up_ps, work.guess_up_ps)
     transfers = sum(len(ps) * int(ps.max()) for ps in moved if len(ps))
-    longest = max(int(ps.max(initial=0)) for ps in (work.cpu_ps, work.cpu_slow_ps, work.carry_ps))
+    longest = max((int(ps.max()) for ps in (work.cpu_ps, work.cpu_slow_ps, work.carry_ps) if len(ps)), default=0)
     return 2 * transfers + costs.trace.n_layers * longest
 
 
