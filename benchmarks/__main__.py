@@ -43,7 +43,8 @@ def main() -> None:
         if options.only == group.__name__ or (options.only is None and group in GROUPS):
             found |= group(options.rounds)
     if options.page:
-        page.write(page.tables(found, list(lanes.table(*page.LANES)), options.rounds))
+        rows = list(lanes.table(*page.LANES)) if options.only is None else []
+        page.write(page.tables(found, rows, options.rounds))
     if options.json:
         print(json.dumps(found, indent=1))
         return

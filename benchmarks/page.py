@@ -21,9 +21,9 @@ Figures = Mapping[str, float]
 
 
 def tables(found: Figures, lanes: Sequence[str], rounds: int) -> dict[str, str]:
-    """The text of each table, by its name. lanes: lines of benchmarks/lanes.py."""
+    """The text of each table, by its name. lanes: lines of benchmarks/lanes.py; none where only a group was run."""
     policies = {policy: row for policy, row in _by_policy(found).items() if row}
-    made = {"machine": _machine(rounds), "lanes": "\n".join(lanes)}
+    made = {"machine": _machine(rounds), "lanes": "\n".join(lanes)} if lanes else {}  # of a whole run
     plain = {
         name: value
         for name, value in found.items()
