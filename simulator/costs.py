@@ -91,6 +91,7 @@ class Costs:
         self.spans = list(dict.fromkeys(cache.span for layer in self.kinds for cache in layer.caches))
         self.gaps = _gaps(model.layers, self.kinds)
         self.n_pieces = self.gaps[-1][-1] + 1  # the head is the last
+        self._weights: dict[tuple[str, int, int], Piece] = {}
         self._pieces: dict[PassSize, list[Piece]] = {}
         self._chains: dict[PassSize, list[Chain]] = {}
         self._experts: dict[tuple[int, int, int, int], Chain] = {}
@@ -106,7 +107,11 @@ class Costs:
         return Piece(name, self.launch_ps + max(-(-work // self.rate), flop_ps), work, flop_ps)
 
     def weights(self, name: str, part: Part, rows: int) -> Piece:
-        return self.piece(name, part.bytes, rows * part.flops_per_token)
+        """A launch over the weights of a part; most passes launch over one row."""
+        key = (name, part.bytes, rows * part.flops_per_token)
+        if key not in self._weights:
+            self._weights[key] = self.piece(*key)
+        return self._weights[key]
 
     def law(self, size: PassSize) -> int:
         """Which of `laws` a pass follows."""

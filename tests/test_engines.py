@@ -19,6 +19,7 @@ from simmoe.play.run import play
 from simmoe.play.workload import Workload
 from simmoe.policies import arguments
 from simmoe.simulator.costs import Costs
+from simmoe.simulator.decide.absent import absent as of_decisions
 from simmoe.simulator.decide.counts import count, link_bytes_by_pass, moved, prefetched
 from simmoe.simulator.decide.decisions import decide, first_events
 from simmoe.simulator.decide.gather import requests_of
@@ -27,6 +28,7 @@ from simmoe.simulator.decide.stepwise import SecondTier
 from simmoe.simulator.decide.tiers import second_tier
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.link_time import load_ps
+from simmoe.simulator.lower.absent import absent as of_times
 from simmoe.simulator.lower.durations import loading
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware, Link, Tier
@@ -242,7 +244,19 @@ def test_the_engine_under_test_is_compiled():
     trace = first(real_traces.load("gptoss20b_gpqa"), 8)
     play(Workload("a100", trace, shape_for(trace)), Plan(10**9), named("fast"))
     lru, overlapped = policies.load("eviction", "lru"), policies.load("timeline", "overlapped")
-    kernels = compiled.kernels(lru, False, None).play, compiled.clock(overlapped, *[False] * 5).run_passes
+    lacks = (
+        of_decisions((), prefetching=False, placed=False, rule=None),
+        of_times(
+            contended=False,
+            hops=False,
+            prefetching=False,
+            cancelling=False,
+            with_cpu=False,
+            with_gone=False,
+            with_low=False,
+        ),
+    )
+    kernels = compiled.kernels(lru, lacks[0], None).play, compiled.clock(overlapped, lacks[1]).run_passes
     for kernel in kernels:
         if numba.config.DISABLE_JIT:
             assert not hasattr(kernel, "overloads")

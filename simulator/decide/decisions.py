@@ -46,10 +46,9 @@ def quotas(expert_bytes: Ints, left: Ints, budget_bytes: int, scope: str | Fitte
 
     Raises UserError with the least budget that works when a group that has experts cannot hold one.
     """
-    layer_bytes = [int(n) * int(b) for n, b in zip(left, expert_bytes)]
-    total, some = sum(layer_bytes), left > 0
-    if not total:
-        return [0] * (1 if scope == "global" else len(layer_bytes))
+    some = left > 0
+    if not some.any():
+        return [0] * (1 if scope == "global" else len(left))
     if scope == "global":
         least, rooms = int(expert_bytes[some].max()), [budget_bytes]
         short = budget_bytes < least
@@ -58,6 +57,8 @@ def quotas(expert_bytes: Ints, left: Ints, budget_bytes: int, scope: str | Fitte
         short = budget_bytes < least
         rooms = [] if short else scope.rooms(expert_bytes, left, budget_bytes)
     else:
+        layer_bytes = [int(n) * int(b) for n, b in zip(left, expert_bytes)]
+        total = sum(layer_bytes)
         rooms = [budget_bytes * mine // total // int(b) * int(b) for mine, b in zip(layer_bytes, expert_bytes)]
         least, short = (
             -(-total // int(left[some].min())),

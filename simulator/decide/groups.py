@@ -167,6 +167,9 @@ def answered(parts: list[Part], played: list[Verdicts]) -> Answered:
         mine = [part.request[np.flatnonzero(v.answer == answer)] for part, v in zip(parts, played)]
         return np.sort(np.concatenate(mine).astype(np.int64))
 
+    if not any(len(v.answer) for v in played):
+        none = np.zeros(0, np.int64)
+        return Answered(none, none, none, none)
     found = [(part, np.flatnonzero(v.answer > 0), v.answer) for part, v in zip(parts, played)]
     stands = np.concatenate([part.request[stand] for part, stand, _ in found]).astype(np.int64)
     by = np.concatenate([answer[stand].astype(np.int64) - 1 + part.low for part, stand, answer in found])
@@ -176,7 +179,10 @@ def answered(parts: list[Part], played: list[Verdicts]) -> Answered:
 
 def spans(part: Part, starts: Ints) -> list[tuple[int, int, int]]:
     """(event of the run at which the slots are emptied, first, one past the last event of the part) between such emptyings."""
-    cut = np.searchsorted(part.events, small(starts)).tolist()  # of another type it would copy the events
+    if len(starts) == 2:  # slots are never emptied
+        cut = [0, len(part.events)]
+    else:
+        cut = np.searchsorted(part.events, small(starts)).tolist()  # of another type it would copy the events
     return [(end, begin, stop) for end, begin, stop in zip(starts[1:].tolist(), cut, cut[1:]) if begin < stop]
 
 

@@ -75,8 +75,13 @@ def loading(
         raise too_long()
     n_experts, issued = costs.trace.n_experts, np.flatnonzero(decisions.issued)
     first, plain = costs.hops_ps
-    demand = layers_of(requests, decisions, n_experts) if layer is None else layer
-    demand_ps: Ints = plain[demand]
+    upstream, with_cpu = costs.hw.link.upstream is not None, with_cpu or len(decisions.cpu) > 0
+    if layer is None and (upstream or with_cpu):
+        layer = layers_of(requests, decisions, n_experts)
+    if layer is None:  # each object looked up in a table of all: faster than by way of its layer
+        demand_ps: Ints = np.repeat(plain, n_experts).take(requests.obj.take(decisions.loads))
+    else:
+        demand_ps = plain.take(layer)
     guess_ps: Ints = np.zeros(len(guesses.obj), np.int64)
     guess_ps[issued] = plain[guesses.obj[issued] // n_experts]
     if write_back:
@@ -84,13 +89,13 @@ def loading(
         demand_bytes, guess_bytes = thrown_out(decisions, len(requests.obj), len(guesses.obj), size)
         both = _both_ways(costs)
         demand_ps, guess_ps = both(demand_ps, demand_bytes[decisions.loads]), both(guess_ps, guess_bytes)
-    with_cpu |= len(decisions.cpu) > 0
-    layers = demand, guesses.obj // n_experts if costs.hw.link.upstream or with_cpu else guesses.obj[:0]
-    up = [first[of] if costs.hw.link.upstream else first[:0] for of in layers]
-    if near is not None and costs.hw.link.upstream:
+    layers = [layer, guesses.obj // n_experts] if upstream or with_cpu else []
+    up = [first[of] for of in layers] if upstream else [first[:0]] * 2
+    if near is not None and upstream:
         up = [np.where(there, 0, ps) for there, ps in zip(near, up)]
     reads = costs.reads_ps if with_cpu else plain[:0]
-    return Loading(demand_ps, guess_ps, *(reads[of] if with_cpu else reads for of in layers), *up)
+    read = [reads[of] for of in layers] if with_cpu else [reads] * 2
+    return Loading(demand_ps, guess_ps, *read, *up)
 
 
 def layers_of(requests: Requests, decisions: Decisions, n_experts: int) -> Ints:

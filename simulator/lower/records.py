@@ -61,6 +61,7 @@ class Tables(NamedTuple):
     extra_ps: Any  # [places] its fixed cost beyond that, which read_ps and flop_ps contain
     read_work: Any  # [laws * places * (widest + 1)] to read n experts
     read_ps: Any  # [laws * places * (widest + 1)] uncontended time of it
+    each_ps: Any  # [laws * places * (widest + 1)] uncontended time of a launch over n experts that one token slot each is routed to
     flop_at: Any  # [laws * places] where the row of a place begins in flop_ps: layers of one shape share one
     flop_ps: Any  # [rows * (most token slots + 1)]
     soft_at: Any  # [places] into soft_shares

@@ -19,6 +19,7 @@ from simmoe.simulator.lower.durations import Loading, on_cpu, pooled, spared
 from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.pass_sizes import PassSize
+from simmoe.simulator.physics.grouped import looked_up_ps
 
 # Numbers of the resources: the unit of each device, the link into each, the CPU, the way to the memory before the link, the fabric
 # and its way back.
@@ -184,13 +185,20 @@ def rows_of_counts(costs: Costs, most_experts: int, slots: int, laws: Sequence[i
         kind: ints([costs.read_work(place, n, law) for n in range(most_experts + 1)])
         for kind, (law, place) in first.items()
     }
-    work = np.concatenate([reads[kind] for kind in kinds])
-    rates = np.repeat([costs.rate_of(place) for _, place in rows], most_experts + 1)
     begins = {kind: i * (slots + 1) for i, kind in enumerate(first)}
-    computes = np.concatenate([costs.compute_row(place, slots, law) for law, place in first.values()])
-    return {
-        "read_work": work, "read_ps": -(-work // rates), "flop_at": ints([begins[kind] for kind in kinds]), "flop_ps": computes,
-    }  # fmt: skip
+    computes = [costs.compute_row(place, slots, law) for law, place in first.values()]
+    read_ps = {kind: -(-reads[kind] // costs.rate_of(place)) for kind, (_, place) in first.items()}
+    each = {kind: _each(costs, first[kind][1], read_ps[kind], row) for kind, row in zip(first, computes)}
+    columns = {"read_work": reads, "read_ps": read_ps, "each_ps": each}
+    tables = {name: np.concatenate([column[kind] for kind in kinds]) for name, column in columns.items()}
+    return tables | {"flop_at": ints([begins[kind] for kind in kinds]), "flop_ps": np.concatenate(computes)}
+
+
+def _each(costs: Costs, place: int, read_ps: Ints, flop_ps: Ints) -> Ints:
+    """Time of a launch over 0, 1, 2 … experts of a place that one token slot each is routed to; behind the most slots, of those."""
+    launch_ps, extra, shares = costs.experts_launch(place)
+    pairs = [(read, int(flop_ps[min(n, len(flop_ps) - 1)])) for n, read in enumerate(read_ps.tolist())]
+    return ints([launch_ps + max(pair) + looked_up_ps(pair[0] - extra, pair[1] - extra, shares) for pair in pairs])
 
 
 def longest_pass_ps(costs: Costs, requests: Requests, work: Work) -> int:
@@ -205,7 +213,7 @@ def behind_ps(costs: Costs, work: Work) -> int:
     """What a pass may wait for: all transfers, twice, since the CPU may wait for them and the unit for the CPU; the CPU's pieces."""
     moved = (work.load_ps, work.guess_ps, work.load_up_ps, work.guess_up_ps)
     transfers = sum(len(ps) * int(ps.max()) for ps in moved if len(ps))
-    longest = max(int(ps.max(initial=0)) for ps in (work.cpu_ps, work.cpu_slow_ps, work.carry_ps))
+    longest = max((int(ps.max()) for ps in (work.cpu_ps, work.cpu_slow_ps, work.carry_ps) if len(ps)), default=0)
     return 2 * transfers + costs.trace.n_layers * longest
 
 

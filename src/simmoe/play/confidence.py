@@ -34,8 +34,10 @@ class Band:
 
 
 def band(run: Run, lanes: Lanes | None = None, runs: int = 1) -> Band | None:
-    """The bands around a run's tok/s; None for a run without decode. lanes: what runs beside this one have decided. runs: how many are played about,
-    which says what plays them."""
+    """The bands around a run's tok/s; None for a run without decode.
+
+    lanes: what runs beside this one have decided. runs: how many are played about, which says by which engine.
+    """
     if run.tok_s is None:
         return None
     ends, prompts, runtime = list[float](), [run.prompt_tok_s or 0.0], run.workload.runtime
