@@ -76,7 +76,7 @@ def loading(
     n_experts, issued = costs.trace.n_experts, np.flatnonzero(decisions.issued)
     first, plain = costs.hops_ps
     upstream, with_cpu = costs.hw.link.upstream is not None, with_cpu or len(decisions.cpu) > 0
-    if layer is None and (upstream or with_cpu):
+    if layer is None and (upstream or with_cpu or costs.model.low):
         layer = layers_of(requests, decisions, n_experts)
     if layer is None:  # each object looked up in a table of all: faster than by way of its layer
         demand_ps: Ints = np.repeat(plain, n_experts).take(requests.obj.take(decisions.loads))
