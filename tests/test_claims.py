@@ -1,6 +1,6 @@
 """What the README and docs/results.md show is what the commands print now, and what docs/validation.md says.
 
-`python -m tests.test_claims` (`make examples`) writes what they, docs/sweeps.md and docs/spaces.md show anew; it needs numba and two minutes.
+`python -m tests.test_claims` (`make examples`) writes what they, docs/sweeps.md and docs/spaces.md show anew; it needs numba and minutes.
 """
 
 from __future__ import annotations
