@@ -57,17 +57,14 @@ def test_the_front_is_counted_as_it_is_at_the_end(seed):
     for number in range(60):
         values = [float(draw.randrange(8)), float(draw.randrange(8))]
         played = draw.random() < 0.9
-        trials.append(
-            create_trial(
-                state=TrialState.COMPLETE if played else TrialState.PRUNED,
-                values=values if played else None,
-                params={"x": 0.0},
-                distributions={"x": FloatDistribution(0, 1)},
-                system_attrs={"constraints:limit": draw.choice([-1.0, 0.0, 1.0])},
-            )  # fmt: skip
-        )
-        trials[-1].number = number
-        counted.add(trials[-1])
+        trial = create_trial(
+            state=TrialState.COMPLETE if played else TrialState.PRUNED, values=values if played else None,
+            params={"x": 0.0}, distributions={"x": FloatDistribution(0, 1)},
+            system_attrs={"constraints:limit": draw.choice([-1.0, 0.0, 1.0])},
+        )  # fmt: skip
+        trial.number = number
+        trials.append(trial)
+        counted.add(trial)
         best = front(trials, ["maximize", "minimize"])
         assert counted.progress.front == len(best)
     cannot = sum(trial.state == TrialState.PRUNED for trial in trials)
@@ -90,4 +87,5 @@ def test_a_terminal_has_a_bar(tmp_path):
         except OSError:  # the other end is closed
             break
     assert process.wait() == 0 and b"trials/s" not in process.stdout.read()
-    assert re.search(rb"12/12 .*[0-9.]+ trials/s; \d+ on the front", printed), printed[-2000:]
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", printed.decode())
+    assert re.search(r"sweep .*12/12 [0-9.]+ trials/s; \d+ on the front", plain), plain[-500:]
