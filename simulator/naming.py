@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+from simmoe.simulator.errors import UserError
+
 
 class Named(NamedTuple):
     """The parts of what names a policy; a part that is left out is empty."""
@@ -20,9 +22,14 @@ class Named(NamedTuple):
 
 
 def named(value: str) -> Named:
-    """A file that exists is a name as a whole."""
+    """A file that exists is a name as a whole. Raises UserError for a sign with nothing behind it."""
     if os.path.exists(value):
         return Named(value, "", "")
-    head, _, text = value.partition(":")
-    name, _, values = head.partition("=")
+    head, colon, text = value.partition(":")
+    name, equals, values = head.partition("=")
+    for sign, behind in ((equals, values), (colon, text)):
+        if sign and not behind:
+            raise UserError(
+                f"{value!r}: nothing stands behind {sign!r}; leave the sign out, or write what the policy is told"
+            )
     return Named(name, values, text)

@@ -8,6 +8,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from simmoe.play.workload import Workload
 from simmoe.show import tables as show
 from simmoe.show.grid import Column, Grid
 from simmoe.show.legend import legend
@@ -56,12 +57,10 @@ def _heading(sweep: Sweep, files: list[str], out: Screen) -> None:
     count = f"{len(trials):,} trials of {space.name}, {distinct:,} distinct of {space.size:,} scenarios"
     by = f"sampler {', then '.join(sweep.sampled_by)}"
     out.print(f" (engine {', '.join(engines) or 'none'}): {count}; {by}", lead="Simulated")
-    first = {axis: values[0] for axis, values in space.axes.items()}
     workloads = {}
     for trace in space.axes.get("trace", ("",)):
-        with suppress(UserError):  # a scenario that cannot run says so in its trial
-            point = {**first, "trace": trace} if trace else first
-            workloads[trace or "drawn routing"] = sweep.scenarios.workload(point)
+        if opened := _opened(sweep, trace):
+            workloads[trace or "drawn routing"] = opened
     said = show.how_much if any(len(space.axes.get(axis, ())) > 1 for axis in PASSES) else show.played
     lines = [_texts(space, {name: said(workload) for name, workload in workloads.items()}), show.inputs(files)]
     lines += dict.fromkeys(filter(None, map(show.small_model, workloads.values())))
@@ -69,8 +68,18 @@ def _heading(sweep: Sweep, files: list[str], out: Screen) -> None:
         lines.append(
             "numba is not installed: the engine ran interpreted; pip install 'simmoe[fast]' gives the same numbers sooner"
         )
-    for line in (*lines, *_cautions(sweep)):
+    for line in filter(None, (*lines, *_cautions(sweep))):
         out.print(line)
+
+
+def _opened(sweep: Sweep, trace: str) -> Workload | None:
+    """A trace on the first machine that plays it; None where none does: its trials say why."""
+    axes = sweep.space.axes
+    first = {axis: values[0] for axis, values in axes.items()} | ({"trace": trace} if trace else {})
+    for hw in axes["hw"]:
+        with suppress(UserError):
+            return sweep.scenarios.workload({**first, "hw": hw})
+    return None
 
 
 def _texts(space: Space, played: Mapping[str, str]) -> str:

@@ -11,18 +11,16 @@ from collections.abc import Collection, Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any
 
-import numpy as np
-from optuna import Study
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
-from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.trial import FrozenTrial
 
 from simmoe.simulator.errors import Missing
+from simmoe.sweeps.samplers import Generations, Gp, Nsga2, Nsga3, Tpe, seeded
 from simmoe.sweeps.space import Point, Space
 from simmoe.sweeps.words import Steps
 
 SAMPLERS = ("nsga2", "nsga3", "tpe", "gp", "random", "qmc", "grid")
-GENERATION = 50  # trials: Optuna's default
 NEEDS = {
     "qmc": (("scipy",), "simmoe[sweep]"),
     "gp": (("scipy", "torch"), "simmoe[sweep,moe]"),
@@ -56,7 +54,7 @@ class Draws:
 
     def sampler(self, number: int) -> BaseSampler:
         """The sampler of trial `number`. Where all is planned it has nothing to say: `planned` says what is next."""
-        seed = _seed(self.seed, number)
+        seed = seeded(self.seed, number)
         if by_generation := {"nsga2": Nsga2, "nsga3": Nsga3}.get(self._sampler):
             return by_generation(seed, self.seed, self._searched, self._generations)
         if self._sampler == "gp":
@@ -99,7 +97,7 @@ class Draws:
 
         axes = self.space.axes
         varied = [axis for axis, values in axes.items() if len(values) > 1]
-        points = qmc.Sobol(max(len(varied), 1), rng=_seed(self.seed, 0))
+        points = qmc.Sobol(max(len(varied), 1), rng=seeded(self.seed, 0))
         if done:  # it cannot go on by none
             points.fast_forward(done)
         while True:
@@ -108,96 +106,6 @@ class Draws:
                 _parameter(axis, values): _value(values, int(at.get(axis, 0.0) * len(values)))
                 for axis, values in axes.items()
             }
-
-
-class Generations:
-    """Trials that have values, in the order in which they finished: each 50 of them are one generation."""
-
-    def __init__(self) -> None:
-        self.trials: list[FrozenTrial] = []
-        self.parents: list[list[FrozenTrial]] = [[]]  # of each generation; the first has none
-
-    def add(self, trial: FrozenTrial) -> None:
-        if trial.state == TrialState.COMPLETE:
-            self.trials.append(trial)
-
-
-class _ByGeneration:
-    """NSGA-II or -III that finds generations and parents in the finished trials.
-
-    Optuna keeps the parents of a generation in the study, in another order than that in which it selected them, so that a trial
-    there depends on when the process was started.
-    """
-
-    def __init__(self, seed: int, base: int, searched: dict[str, BaseDistribution], generations: Generations) -> None:
-        """base: the seed of the sweep."""
-        super().__init__(seed=seed, population_size=GENERATION)  # type: ignore[call-arg]
-        self._base, self._searched, self._generations = base, searched, generations
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._searched
-
-    def get_trial_generation(self, study: Study, trial: FrozenTrial) -> int:
-        return len(self._generations.trials) // GENERATION
-
-    def get_population(self, study: Study, generation: int) -> list[FrozenTrial]:
-        return self._generations.trials[generation * GENERATION : (generation + 1) * GENERATION]
-
-    def get_parent_population(self, study: Study, generation: int) -> list[FrozenTrial]:
-        parents = self._generations.parents
-        while len(parents) <= generation:
-            # NSGA-III draws lots: from numbers of the generation's own, whichever trial asks first
-            chooser: Any = type(self)(_seed(self._base, len(parents)), self._base, self._searched, self._generations)
-            # by number, as Optuna reads them back: it alone draws the first child of each generation from another order
-            parents.append(sorted(chooser.select_parent(study, len(parents)), key=lambda trial: trial.number))
-        return parents[generation]
-
-
-class Nsga2(_ByGeneration, NSGAIISampler):
-    """For several objectives."""
-
-
-class Nsga3(_ByGeneration, NSGAIIISampler):
-    """For many objectives: it keeps a front that is spread over directions, not over distances."""
-
-
-class Gp(GPSampler):
-    """A Gaussian process that is told what the space is. It is fitted anew for each trial: what Optuna keeps of the last fit would be
-    lost in a stop."""
-
-    def __init__(self, seed: int, searched: dict[str, BaseDistribution]) -> None:
-        super().__init__(seed=seed, deterministic_objective=True, warn_independent_sampling=False)
-        self._searched = searched
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._searched
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        import torch
-
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # the matrices are small: on a busy machine more threads take eight times as long
-        try:
-            return super().sample_relative(study, trial, search_space)
-        finally:
-            torch.set_num_threads(threads)
-
-
-class Tpe(TPESampler):
-    """TPE that is told what the space is: over all axes together for one objective, over each alone for several."""
-
-    def __init__(self, seed: int, searched: dict[str, BaseDistribution]) -> None:
-        super().__init__(seed=seed, multivariate=bool(searched))
-        self._searched = searched
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._searched
-
-
-def _seed(base: int, number: int) -> int:
-    return int(np.random.SeedSequence((base, number)).generate_state(1)[0])
 
 
 def key(point: Point) -> str:

@@ -120,7 +120,7 @@ def _space(data: Any, where: str) -> Space:
     for name in space.metrics:
         if missing := [key for key in metrics.needs(metrics.load(name)) or () if key not in data]:
             raise UserError(
-                f"{where}: {name} needs the key {' and '.join(missing)} of the space, which has no default ({DOC}#prices)"
+                f"{where}: {name} needs the keys {', '.join(missing)} of the space: none has a default (docs/spaces.md#prices)"
             )
     return space
 

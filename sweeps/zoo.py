@@ -32,7 +32,7 @@ class Trained(NamedTuple):
         return f"{self.experts} experts, top-k {self.top_k}, {self.router}"
 
 
-DOC = "docs/sweeps.md#experts-top-k-and-router"
+DOC = "docs/spaces.md#experts-top-k-and-router"
 KEYS = Trained._fields
 SHOWN = {"experts": "experts", "top_k": "top-k", "router": "router"}  # column names
 

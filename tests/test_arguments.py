@@ -67,6 +67,12 @@ def test_a_name_falls_into_its_parts(said: str, parts: tuple[str, str, str]) -> 
     assert "".join((named(said).name, named(said).tail)) == said
 
 
+@pytest.mark.parametrize("said", ["lru=", "lru:", "random=3:", "popular=50%:", "near.py=:first=20%"])
+def test_a_sign_with_nothing_behind_it_is_refused(said: str) -> None:
+    with pytest.raises(UserError, match=r"nothing stands behind '[=:]'"):
+        named(said)
+
+
 def test_a_file_that_exists_is_a_name_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("a=1.py").write_text("")

@@ -1,6 +1,6 @@
 """What the README and docs/results.md show is what the commands print now, and what docs/validation.md says.
 
-`python -m tests.test_claims` (`make examples`) writes what they and docs/sweeps.md show anew; it needs numba and a minute.
+`python -m tests.test_claims` (`make examples`) writes what they, docs/sweeps.md and docs/spaces.md show anew; it needs numba and minutes.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from simmoe.simulator.time import compile as compiled
 from tests.test_house import ROOT
 
 README, RESULTS, SWEEPS = ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "sweeps.md"
+SPACES = ROOT / "docs" / "spaces.md"
 BLOCK = re.compile(r"^```text\n(\$ simmoe [^\n]*\n)?(.*?)^```$", re.M | re.S)
 INSTALL = re.compile(r"^python3 -m venv .* && \.venv/bin/(simmoe run .*)$", re.M)
 ERRORS = re.compile(
@@ -134,3 +135,4 @@ if __name__ == "__main__":
     write(README, readme)
     write(RESULTS, routing, blocks)
     write(SWEEPS, blocks)
+    write(SPACES, blocks)

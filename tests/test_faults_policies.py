@@ -431,9 +431,11 @@ def test_fault_23_more_pinned_than_half_of_the_host(tmp_path: Path, capsys: pyte
         trace,
         "--model",
         "gpt-oss-20b",
+        "--format",
+        "fp16",
         "--budget",
         "20%",
-    )  # 38.2 GB of experts at fp16
+    )
     line = "All 38.2 GB of experts count as pinned, more than half of the 68.7 GB of host_dram"
     assert line in said(capsys, *given)[1]
     for other in (

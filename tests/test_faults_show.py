@@ -364,20 +364,11 @@ def test_fault_29_a_session_shows_names_and_short_lines() -> None:
         simmoe.load_model("oracle-moe-2x4"),
     )
     run, ladder = simmoe.run(hw, trace, tokens=300, budget="50%"), simmoe.ladder(hw, trace, tokens=300)
-    replay = simmoe.replay(trace, [1, 1], 8)
-    for thing in (
-        trace,
-        hw,
-        model,
-        run,
-        ladder,
-        ladder.rungs[0],
-        replay,
-        simmoe.compare([hw], [trace], tokens=300),
-        run.workload,
-    ):
+    for thing in (trace, hw, model, ladder.rungs[0], run.workload):
         assert len(repr(thing)) < 200 and "\n" not in repr(thing) and "array" not in repr(thing), repr(thing)
-    assert "a100" in repr(run) and f"{run.tok_s:.4g} tok/s" in repr(run)
+    for thing in (run, ladder, simmoe.replay(trace, [1, 1], 8), simmoe.compare([hw], [trace], tokens=300)):  # tables
+        assert len(repr(thing).splitlines()) < 20 and "array" not in repr(thing), repr(thing)
+    assert "a100" in repr(run) and f"{run.tok_s:.4g}".rstrip("0") in repr(run).replace(",", "")
 
 
 def test_fault_29_the_help_of_a_function_speaks_python() -> None:

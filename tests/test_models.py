@@ -480,3 +480,20 @@ def test_a_file_that_is_no_model(tmp_path: Path, text: bytes, message: str, monk
         load(str(tmp_path / "m.yaml"))
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["m.yaml"]  # the tag did not run
+
+
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [("gpt-oss-120b", "mxfp4"), ("deepseek-r1", "fp8_block"), ("kimi-k2", "fp8_block"), ("qwen3-30b-a3b", "fp16")],
+)
+def test_weights_are_those_that_were_released(name: str, format: str) -> None:
+    assert models.load(name).digest == models.load(name, format).digest
+    assert models.load(name, "fp16").format == "fp16"
+
+
+def test_a_release_needs_its_source() -> None:
+    data = yaml.safe_load(models.find("qwen3-30b-a3b").read_text())
+    with pytest.raises(UserError, match="sources has no 'released'"):
+        models.shape({**data, "released": "fp8"}, "x")
+    told = {**data, "released": "fp8", "sources": {**data["sources"], "released": "told"}}
+    assert models.shape(told, "x").format == "fp8"

@@ -166,7 +166,7 @@ def test_the_table_and_the_lines_to_paste(capsys):
         (["gpt-oss-20b", *BOX, "--runtime", "mixtral_offloading"], "such as a size of its expert cache (--budget 8GB)"),
         (["gpt-oss-20b", *BOX, "--runtime", "ideal"], "the ideal runtime has none: name one, such as --runtime llama_cpp_cuda"),
         (["gpt-oss-20b", *BOX, "--context", "9"], "give 256 or more positions"),
-        (["gpt-oss-120b", "--hw", "rtx_3090"], "does not fit on"),
+        (["gpt-oss-120b", "--hw", "rtx_3090", "--format", "fp16"], "does not fit on"),
         (["qwen3-235b-a22b", *BOX], "does not fit on rtx_3090+ddr5_6000_2ch with --context 8,192: the experts of the CPU need"),
         (["gpt-oss-20b"], "--hw is missing"),
     ],

@@ -12,12 +12,12 @@ import simmoe
 from simmoe import hardware_profiles
 from simmoe.cli.main import main
 from simmoe.play.buffers import of_graph
+from simmoe.play.engine_files import opened_by
 from simmoe.play.plan_fit import MARGIN_BYTES, fitted
-from simmoe.play.plan_llama import LlamaCpp
 from simmoe.play.plan_parts import CARDS, parts_for
 from simmoe.play.plan_search import Search
-from simmoe.play.plan_served import Sglang
 from simmoe.play.scenario import Scenario
+from simmoe.policies import runtime as runtimes
 from simmoe.policies.flags import blocks, read
 from simmoe.simulator.reading import parse_yaml
 from simmoe.workloads import models
@@ -157,7 +157,7 @@ def test_what_would_fit_does(runtime, hw, format, model):
         named, asked = models.load(model, found[1]), models.load(model, format)
         for other in ("fp8", "q8_0", "q6_k", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_M"):
             between = models.load(model, other).all_expert_bytes
-            read = set(files_of(other)) & set({"sglang": Sglang, "llama_cpp_cuda": LlamaCpp}[runtime].files)
+            read = set(files_of(other)) & set(opened_by(runtimes.load(runtime)))
             if read and named.all_expert_bytes * 1.05 < between < asked.all_expert_bytes:
                 with pytest.raises(simmoe.UserError):
                     search(runtime, hw, other, model).candidates()
@@ -275,3 +275,17 @@ def test_requests_of_a_pass_are_its_distinct_experts_in_order(prompt):
         mine = slice(int(requests.ptr[layer]), int(requests.ptr[layer + 1]))
         assert (requests.obj[mine] - 128 * layer).tolist() == list(counts)
         assert requests.tokens[mine].tolist() == list(counts.values())
+
+
+@pytest.mark.parametrize(
+    ("box", "memory", "waits"),
+    [(["--hw", "m3_max"], "memory left", "device"), (["--host", "ddr5_6000_2ch"], "memory left", "CPU"),
+     (["--gpu", "rtx_3090", "--host", "ddr4_3200_2ch"], "card left", "device")],
+)  # fmt: skip
+def test_a_box_without_a_card_has_one_memory(capsys, box, memory, waits):
+    assert main(["plan", "qwen3-30b-a3b", "--format", "Q4_K_M", *box, "--goal", "prompt"]) == 0
+    head, *rows = [
+        line for line in capsys.readouterr().out.splitlines() if "waits for" in line or line.startswith("1.  ")
+    ]
+    assert memory in head and ("host left" in head) == (memory == "card left")
+    assert rows[0].endswith(waits)

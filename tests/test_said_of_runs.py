@@ -100,3 +100,49 @@ def test_only_long_runs_are_announced(capsys, lengths, told):
     patience.told(scenario, "run", 5, 3, 8)
     found = capsys.readouterr()
     assert found.out == "" and ("of one core" in found.err) == told
+
+
+@pytest.mark.parametrize(
+    ("runtime", "format", "line"),
+    [
+        (
+            "llama_cpp_cuda",
+            None,
+            "llama.cpp opens GGUF files, and mxfp4 is a format of safetensors: --format MXFP4_MOE has about as many bits",
+        ),
+        (
+            "vllm",
+            "MXFP4_MOE",
+            "vllm opens safetensors files, and MXFP4_MOE is a format of GGUF: --format mxfp4 has about as many bits",
+        ),
+        ("llama_cpp_cuda", "MXFP4_MOE", ""),
+        ("vllm", None, ""),
+        ("ideal", None, ""),
+    ],
+)
+def test_a_format_that_no_file_of_the_engine_has(runtime, format, line):
+    notes = simmoe.run("rtx_3090", model="gpt-oss-20b", runtime=runtime, format=format, prompt=4, generate=2).notes
+    assert [note for note in notes if " opens " in note] == [line] * bool(line)
+
+
+@pytest.mark.parametrize(("runtime", "format", "host"), [("llama_cpp_cuda", "Q4_K_M", True), ("sglang", "awq", False)])
+def test_the_input_embedding_stays_with_llama_cpp_alone(runtime, format, host):
+    """llama.cpp keeps it in host memory; SGLang and vLLM on the card."""
+    run = simmoe.run(
+        "rtx_3090+ddr4_3200_2ch", model="olmoe-1b-7b", format=format, runtime=runtime, prompt=4, generate=2
+    )
+    embedding = run.workload.model.embedding.bytes
+    held = run.other_memory_bytes.get("host_dram", {}).get("layers of the CPU", 0)
+    assert held == embedding * host
+    assert run.memory_bytes["dense"] == run.workload.model.dense_bytes - embedding * host
+
+
+def test_the_verdict_names_what_waits_as_long_as_the_device_works():
+    """Layers of vLLM in host memory: the device waits 45 % of the time for experts, longer than any part of its own work takes."""
+    options = {"model": "glm-4.5-air", "format": "awq", "runtime": "vllm", "flags": "--cpu-offload-gb 48"}
+    run = simmoe.run("rtx_3060+ddr5_6000_2ch", prompt=4, generate=2, **options)
+    parts = dict(advice.shares(run))
+    waits = parts.pop("waiting for host_dram")
+    assert max(parts.values()) < waits < 0.5
+    works = f"in {1 - waits:.0%} of decode time the device works, {waits:.0%} waits for experts"
+    assert advice.bound_by(run) == f"bound by memory bandwidth and by host_dram: {works}"

@@ -1,4 +1,4 @@
-"""Price of the machine as its profile says: in its own currency, or in that of the space (docs/sweeps.md, prices)."""
+"""Price of the machine as its profile says: in its own currency, or in that of the space (docs/spaces.md#prices)."""
 
 from __future__ import annotations
 

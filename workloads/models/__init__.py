@@ -71,7 +71,8 @@ def _with_format(name: str) -> str:
 def load(name_or_path: str | Path, format: str | None = None, kv: str | None = None) -> ModelShape:
     """A bundled model or a file of your own, its weights stored in `format` and its KV cache in `kv`.
 
-    Without `format`: the real bytes of an imported file where it has them, else fp16. Without `kv`: f16, and f32 beside fp32 weights.
+    Without `format`: the real bytes of an imported file where it has them, else the format that it was released in (fp16 unless the
+    file says another). Without `kv`: f16, and f32 beside fp32 weights.
     """
     path = find(name_or_path)
     return shape(extended(path, _content, find, "model"), path.name, format, kv)
@@ -96,7 +97,7 @@ def shape(data: object, where: str, format: str | None = None, kv: str | None = 
         raise UserError(f"{where} is empty; copy one of workloads/models/*.yaml and change it")
     file = read(ModelFile, data, where)
     parts = _parts(file)
-    chosen = known(format or (STORED if file.has_bytes else DEFAULT))
+    chosen = known(format or (STORED if file.has_bytes else file.released or DEFAULT))
     if chosen == STORED and not file.has_bytes:
         raise UserError(f"{where}: format 'stored' needs the real bytes of a file; choose one of {', '.join(FORMATS)}")
     check_roles(parts, chosen, where)

@@ -117,6 +117,7 @@ class ModelFile:
     published_params: Positive = 0
     notes: Text = ""  # what the file leaves out or simplifies
     caution: Text = ""  # what every result of the model says: counted otherwise than the model does it
+    released: Text = ""  # storage format of the published weights, which is played unless one is named; fp16 without it
     architecture: Annotated[Architecture | None, nested(Architecture)] = None
     parts: Annotated[Parts | None, nested(Parts)] = None
 
@@ -125,7 +126,8 @@ class ModelFile:
             raise UserError(f"name is {self.name!r}; use letters, digits, dots, hyphens and underscores")
         if (self.architecture is None) == (self.parts is None):
             raise UserError("a model has either an architecture or parts; keep one of the two")
-        needed = ["parts" if self.parts else "architecture"] + ["published_params"] * bool(self.published_params)
+        needed = ["parts" if self.parts else "architecture"]
+        needed += [figure for figure in ("published_params", "released") if getattr(self, figure)]
         for figure in needed:
             if figure not in self.sources:
                 raise UserError(f"sources has no {figure!r}; say where its figures come from")

@@ -251,7 +251,7 @@ def _add_model(commands: Commands) -> None:
     )
     show.add_argument("name", metavar="NAME|FILE", help="a bundled name, a shape, or what a model is published as")
     show.add_argument(
-        "--format", metavar="NAME", help="storage format of the weights (default: stored bytes, else fp16)"
+        "--format", metavar="NAME", help="storage format of the weights (default: stored bytes, else as released)"
     )
     show.add_argument("--json", action="store_true", help="print it as JSON")
     show.runs("model_show", "model")

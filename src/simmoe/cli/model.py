@@ -25,15 +25,19 @@ def model_list(a: argparse.Namespace) -> None:
         print_json({"schema": 1, "models": rows})
         return
     out = Screen()
-    out.print(f"Bundled model shapes; sizes at {shapes[0].format}, other formats with --format")
+    out.print("Bundled model shapes, in the format that they were released in; others with --format")
     columns = (Column("name", text=True), Column("parameters"), Column("MoE layers", 1), Column("experts"), Column("top-k"),
-               Column("of routed experts"), Column("dense", 2))  # fmt: skip
+               Column("format", 3, text=True), Column("of routed experts"), Column("dense", 2))  # fmt: skip
     cells = (
-        (str(row["name"]), f"{m.total_params / 1e9:.3g} B", *(str(row[key]) for key in ("moe_layers", "experts", "top_k")),
+        (str(row["name"]), _billions(m.total_params), *(str(row[key]) for key in ("moe_layers", "experts", "top_k", "format")),
          nbytes(m.all_expert_bytes), nbytes(m.dense_bytes))
         for row, m in zip(rows, shapes)
     )  # fmt: skip
     out.table(Grid(columns, tuple(cells)))
+
+
+def _billions(params: int) -> str:
+    return f"{params / 1e9:,.0f} B" if params >= 1e12 else f"{params / 1e9:.3g} B"
 
 
 def model_show(a: argparse.Namespace) -> None:
@@ -53,7 +57,7 @@ def model_show(a: argparse.Namespace) -> None:
         return
     out = Screen()
     out.print(
-        f"{model.name} at {model.format}: {model.total_params / 1e9:.3g} B parameters, {len(model.layers)} layers, top-{model.top_k}; "
+        f"{model.name} at {model.format}: {_billions(model.total_params)} parameters, {len(model.layers)} layers, top-{model.top_k}; "
         f"{nbytes(model.dense_bytes)} dense + {nbytes(model.all_expert_bytes)} of routed experts"
     )
     for each in kinds.items():

@@ -65,11 +65,16 @@ def bound_by(run: Run) -> str:
         what = "launch overhead" if engine is None else f"the fixed time of {engine.name}'s kernels"
         return f"bound by {what}: {launch_share(run):.0%} of decode time"
     name, share = next(item for item in shares(run) if not item[0].startswith("waiting"))
-    rest = waits[whom].replace("that it computes", "that the CPU computes")  # no subject stands before it here
-    also = f", {waiting[whom]:.0%} {rest}" if waiting[whom] >= 0.005 else ""
     costs = run.workload.costs
     held = isinstance(costs, RuntimeCosts) and costs.kernels_hold and costs.runtime.name
     what = f"the rate of {held}'s kernels" if held else "memory bandwidth"
+    rest = waits[whom].replace("that it computes", "that the CPU computes")  # no subject stands before it here
+    if waiting[whom] > share:
+        works = 1 - sum(waiting.values())
+        return (
+            f"bound by {what} and by {whom}: in {works:.0%} of decode time the device works, {waiting[whom]:.0%} {rest}"
+        )
+    also = f", {waiting[whom]:.0%} {rest}" if waiting[whom] >= 0.005 else ""
     return f"bound by {what}: {share:.0%} of decode time is {name}{also}"
 
 

@@ -10,13 +10,14 @@ import numpy as np
 from simmoe import policies
 from simmoe.hardware_profiles import doubts
 from simmoe.play import asked, popularity
+from simmoe.play.engine_notes import of_engine
 from simmoe.play.identity import foresees, sees_the_future
+from simmoe.play.pinning import of_pinning
 from simmoe.play.plan import UNITS, Plan, cached, counts_use, memory_of, placed, streamed
-from simmoe.play.usual_runtime import maker, usual_runtime
 from simmoe.policies import arguments
 from simmoe.simulator.decide.decisions import FITTED
 from simmoe.simulator.decide.missing import changes_output
-from simmoe.simulator.link_time import about_links, pinned_experts
+from simmoe.simulator.link_time import about_links
 from simmoe.simulator.naming import named
 from simmoe.simulator.nouns.trace import PREFILL
 from simmoe.simulator.physics.kernels import FEW_ROWS
@@ -27,7 +28,7 @@ from simmoe.workloads.offload import measured
 
 if TYPE_CHECKING:
     from simmoe.play.workload import Workload
-    from simmoe.simulator.nouns.hardware import Hardware, Link
+    from simmoe.simulator.nouns.hardware import Hardware
 
 OF_WEIGHTS = ("model", "router", "recipe_digest")  # of a trace's meta: where two of them differ, so do the weights
 LARGE_PASS = 32  # tokens: GGML_OP_OFFLOAD_MIN_BATCH of llama.cpp, below which it computes where the weights are
@@ -40,22 +41,13 @@ def cautions(workload: Workload, plan: Plan) -> list[str]:
         *plan.asked, *workload.text.notes, *_of_trace(workload), *model, *foresight(workload, plan), *_counts_other_experts(workload, plan),
         *_changes_output(workload, plan), *_leaves_none(workload, plan), *_asks_for_more(workload, plan), *_does_not_fit(workload, plan),
         *_prompts_on_the_cpu(workload, plan), *_idle_threads(workload), *_no_clock(workload), *_full_page_cache(workload, plan),
-        *_pinned(workload, plan), *_withdraws(plan), *of_machine(workload, plan),
+        *of_pinning(workload, plan), *_withdraws(plan), *of_machine(workload, plan),
     ]  # fmt: skip
 
 
 def _of_trace(workload: Workload) -> list[str]:
     """What is implausible in a recorded trace."""
     return [] if workload.text.routing is not None else plausible.notes(workload.recorded)
-
-
-def _of_another_maker(workload: Workload) -> list[str]:
-    """Whether the constants of the engine are those of other devices."""
-    runtime, made = workload.runtime, maker(workload.hw)
-    if runtime is None or "any" in (runtime.maker, made) or runtime.maker == made:
-        return []
-    said = f"{runtime.name} has the constants of {runtime.maker} devices, and this one is of {made}"
-    return [f"{said}: {usual_runtime(workload.hw)} is usual there"]
 
 
 def _idle_threads(workload: Workload) -> list[str]:
@@ -69,7 +61,7 @@ def _idle_threads(workload: Workload) -> list[str]:
 
 def of_machine(workload: Workload, plan: Plan) -> list[str]:
     """Those that are about the machine."""
-    return [*streamed(workload, plan), *_of_another_maker(workload), *about(workload.hw)]
+    return [*streamed(workload, plan), *of_engine(workload), *about(workload.hw)]
 
 
 def about(hw: Hardware) -> list[str]:
@@ -247,36 +239,3 @@ def _withdraws(plan: Plan) -> list[str]:
     """Whether bytes depend on time."""
     said = "Prefetches that have not started may leave the queue of the link (--cancel), so bytes and prefetches depend on time"
     return [f"{said}: a faster link loads more of them"] * plan.cancel
-
-
-def _pinned(workload: Workload, plan: Plan) -> list[str]:
-    """Whether more host memory would be pinned than drivers usually allow, or than the profile says that they allow."""
-    hw, host = workload.hw, workload.hw.tiers[workload.hw.link.src]
-    if hw.unified or hw.link.upstream is not None or hw.link.host_memory != "pinned":
-        return []
-    limited = [_beyond_the_limit(workload, link) for link in hw.links]
-    if plan.device_budgets:
-        return list(dict.fromkeys(note for note in limited if note))
-    left = memory_of(workload, plan).left_bytes
-    if plan.eviction == "everything" or plan.budget_bytes >= left:
-        return []
-    if hw.link.pinned_capacity_bytes is not None:
-        return [note for note in limited if note]
-    if 2 * left <= host.capacity_bytes:
-        return []
-    said = f"All {nbytes(left)} of experts count as pinned, more than half of the {nbytes(host.capacity_bytes)} of {host.name}"
-    how = "--set link.pinned_capacity=SIZE says how much, where the profile has link.pageable"
-    return [f"{said}; systems often pin less, and the rest is loaded at the pageable rate: {how}"]
-
-
-def _beyond_the_limit(workload: Workload, link: Link) -> str | None:
-    """How many experts are not pinned, and how fast they come; None where all are."""
-    model = workload.model
-    sizes, counts = model.expert_bytes.tolist(), [model.layers[layer].n_experts for layer in model.moe_layers]
-    pinned = pinned_experts(sizes, counts, link)
-    total, fast = (sum(size * n for size, n in zip(sizes, many)) for many in (counts, pinned))
-    if fast == total:
-        return None
-    rate, rest = nbytes(link.pageable_bytes_per_s or 0), sum(counts) - sum(pinned)
-    said = f"Of {nbytes(total)} of experts {nbytes(fast)} are in pinned host memory (link.pinned_capacity), in the order of the layers"
-    return f"{said}; the other {rest:,} of {sum(counts):,} experts are loaded at the pageable rate, {rate}/s"

@@ -11,6 +11,7 @@ import numpy as np
 from simmoe.play import bars
 from simmoe.play.identity import eviction_identity, sees_the_future
 from simmoe.play.result import Run, versions
+from simmoe.play.tabular import Record, Tabular
 from simmoe.play.workload import Workload
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.errors import UserError
@@ -52,8 +53,8 @@ class Curve:
         return {"eviction": eviction_identity(self.eviction), "every": self.every, **arrays}
 
 
-@dataclass(frozen=True)
-class CurveResult:
+@dataclass(frozen=True, repr=False)
+class CurveResult(Tabular):
     """Curves of several policies on one trace, and, with a machine, runs at the budgets of the table."""
 
     trace: Trace
@@ -67,8 +68,27 @@ class CurveResult:
     runs: Mapping[str, tuple[Run | None, ...]] | None = None  # by policy at each of the budgets; None = it does not fit
     everything: Run | None = None
 
-    def __repr__(self) -> str:
-        return f"<CurveResult: {', '.join(self.curves)} at up to {max(len(one.hits) for one in self.curves.values()):,} sizes>"
+    brief = ("eviction", "budget_bytes", "decode_hit_rate", "decode_bytes", "tok_s", "most_tok_s")
+
+    def title(self) -> str:
+        sizes = max(len(one.hits) for one in self.curves.values())
+        return (
+            f"Curves of {', '.join(self.curves)}, exact at up to {sizes:,} sizes; the rows are the budgets of the table"
+        )
+
+    def records(self) -> list[Record]:
+        """A row for each policy and budget of the table; `curves` has every size. most_tok_s: what no policy exceeds."""
+        return [self._record(name, n) for name in self.curves for n in range(len(self.budgets))]
+
+    def _record(self, name: str, n: int) -> Record:
+        curve, run = self.curves[name], None if self.runs is None else self.runs[name][n]
+        here = curve.at(self.budgets[n])
+        counted = {field: int(getattr(curve, field)[here]) for field in ("hits", "misses", "bytes", "decode_bytes")}
+        return {
+            "kind": "simulated", "eviction": name, "budget_bytes": self.budgets[n], **counted,
+            "decode_hit_rate": float(curve.decode_hit_rate[here]), "least_bytes": int(self.least_bytes[n]),
+            "tok_s": run and run.tok_s, "most_tok_s": self.most_tok_s[n],
+        }  # fmt: skip
 
     @property
     def sized(self) -> bool:

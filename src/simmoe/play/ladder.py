@@ -15,6 +15,7 @@ from simmoe.play.plan import Plan, memory_of, scope_of
 from simmoe.play.result import Run, versions
 from simmoe.play.run import play
 from simmoe.play.scenario import Scenario
+from simmoe.play.tabular import Record, Tabular
 from simmoe.play.workload import Workload
 from simmoe.play.would_fit import told
 from simmoe.simulator.decide.decisions import BOUNDS, quotas
@@ -42,12 +43,33 @@ class Rung:
     why_not: str = ""
 
     def __repr__(self) -> str:
-        return f"<Rung {self.label}: {self.why_not or repr(self.run)}>"
+        speed = self.run and self.run.tok_s
+        return f"<Rung {self.label}: {self.why_not or (f'{speed:.4g} tok/s' if speed else 'nothing decoded')}>"
 
 
-@dataclass(frozen=True)
-class Ladder:
+def _record(rung: Rung, like: Run) -> Record:
+    """Columns as those of `like`, empty where the rung was not played."""
+    blank = dict.fromkeys(like.records()[0])
+    played = blank if rung.run is None else rung.run.records()[0]
+    return {"rung": rung.label, "why_not": rung.why_not or None, **played, "budget_bytes": rung.budget_bytes}
+
+
+@dataclass(frozen=True, repr=False)
+class Ladder(Tabular):
     """Runs at rising budgets; `nothing` and `everything` are the bounds."""
+
+    brief = (
+        "rung",
+        "budget_bytes",
+        "tok_s",
+        "ttft_first_s",
+        "tpot_p50_ms",
+        "tpot_p99_ms",
+        "hit_rate",
+        "bytes_per_token",
+        "waiting",
+        "why_not",
+    )
 
     workload: Workload
     rungs: tuple[Rung, ...]
@@ -55,8 +77,13 @@ class Ladder:
     everything: Run
     start: str  # of every rung
 
-    def __repr__(self) -> str:
-        return f"<Ladder {self.workload!r}: {len(self.runs)} of {len(self.rungs)} budgets>"
+    def title(self) -> str:
+        return f"Simulated: {self.workload.named}, at {len(self.runs)} of {len(self.rungs)} budgets"
+
+    def records(self) -> list[Record]:
+        """A row for each rung, between those of the bounds. `why_not`: why a rung could not be played."""
+        bounds = [Rung(run.plan.eviction, run.plan.budget_bytes, run) for run in (self.nothing, self.everything)]
+        return [_record(rung, self.nothing) for rung in (bounds[0], *self.rungs, bounds[1])]
 
     @property
     def runs(self) -> list[Run]:

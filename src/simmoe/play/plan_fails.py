@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from simmoe import hardware_profiles
 from simmoe.hardware_profiles import composing
+from simmoe.play.engine_files import opened_by
 from simmoe.play.plan_parts import CARDS
 from simmoe.play.plan_space import MICROBATCHES, Space
 from simmoe.play.usual_runtime import maker
@@ -63,7 +64,7 @@ def _ways(space: Space, name: str) -> Iterator[str]:
 def _format(space: Space, name: str) -> str:
     """That of the most bytes that fits, of those that the engine reads; empty where none does, or the model is a file of one format."""
     found = list[ModelShape]()
-    for format in (one for one in FORMATS if set(files_of(one)) & set(space.files)):
+    for format in (one for one in FORMATS if set(files_of(one)) & set(opened_by(space.runtime))):
         with suppress(UserError):
             found.append(models.load(name, format))
     for model in sorted(found, key=lambda one: -one.dense_bytes - one.all_expert_bytes):

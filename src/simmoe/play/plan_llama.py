@@ -9,7 +9,6 @@ from simmoe.play.plan_fit import Fit, fitted
 from simmoe.play.plan_setup import Setup
 from simmoe.play.plan_space import MICROBATCHES, Space
 from simmoe.policies.flags import ALL, Flags, written
-from simmoe.workloads.models.formats import GGUF
 
 PROGRAM = "llama-server"
 
@@ -17,7 +16,6 @@ PROGRAM = "llama-server"
 class LlamaCpp(Space):
     kv_formats: ClassVar[tuple[str | None, ...]] = (None, "q8_0")
     unit: ClassVar[str] = "block"
-    files: ClassVar[tuple[str, ...]] = (GGUF,)
     yours: ClassVar[str] = "YOUR.gguf"
 
     @property

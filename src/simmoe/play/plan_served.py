@@ -11,7 +11,6 @@ from simmoe.play.flagged import layer_bytes
 from simmoe.play.plan_setup import Setup
 from simmoe.play.plan_space import Space, summed
 from simmoe.policies.flags import Flags, written
-from simmoe.workloads.models.formats import SAFETENSORS
 
 STEP_BYTES = 2**26  # --cpu-offload-gb is printed in sixteenths, which are far less than a layer
 
@@ -21,7 +20,6 @@ class Vllm(Space):
     profile does not reserve."""
 
     unit: ClassVar[str] = "layer"
-    files: ClassVar[tuple[str, ...]] = (SAFETENSORS,)
 
     @property
     def most_away(self) -> int:

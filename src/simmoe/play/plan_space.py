@@ -14,7 +14,6 @@ from simmoe.policies.flags import Flags
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.nouns.runtime import Runtime
-from simmoe.workloads.models.formats import GGUF, SAFETENSORS
 
 MICROBATCHES = (512, 1024, 2048, 4096)
 
@@ -32,7 +31,6 @@ class Space:
 
     kv_formats: ClassVar[tuple[str | None, ...]] = (None, "fp8")  # the usual one, and one of 8 bits
     unit: ClassVar[str] = ""  # of what is away
-    files: ClassVar[tuple[str, ...]] = (GGUF, SAFETENSORS)  # that it reads
     yours: ClassVar[str] = "YOUR_MODEL"  # where the model is no file that the engine opens
 
     # --- of each engine ---------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from simmoe.play.quality import Quality, quality_of
 from simmoe.play.result import Run, versions
 from simmoe.play.run import play
 from simmoe.play.scenario import OPTIONS, Scenario, workload_options
+from simmoe.play.tabular import Record, Tabular
 from simmoe.play.traced import traced
 from simmoe.play.workload import Workload
 from simmoe.policies import system as systems
@@ -87,16 +88,44 @@ class PolicyRow:
         }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class PolicyTable:
+def _record(row: PolicyRow) -> Record:
+    said = row.to_json()
+    gaps, ends = said.pop("gap_ms"), said.pop("range_tok_s") or (None, None)
+    del said["quality"]
+    chosen = {name: said.pop(name, None) for name in AXES[1:]}
+    names = {name: one["name"] if isinstance(one, dict) else one for name, one in chosen.items()}
+    return {
+        "kind": "simulated", "label": row.label, **names, **said, "why_not": row.why_not or None,
+        "tok_s_low": ends[0], "tok_s_high": ends[1], **{f"gap_{name}_ms": gap for name, gap in gaps.items()},
+        "perplexity_ratio": row.quality and row.quality.ratio,
+    }  # fmt: skip
+
+
+@dataclass(frozen=True, repr=False)
+class PolicyTable(Tabular):
     """All rows, the fastest first; the bounds of the rows stand among them."""
+
+    brief = (
+        "label",
+        "tok_s",
+        "hit_rate",
+        "bytes_per_token",
+        "waste",
+        *(f"gap_{name}_ms" for name in BOUNDS),
+        "bound",
+        "why_not",
+    )
 
     rows: tuple[PolicyRow, ...]
     workload: Workload  # of the first row
     plan: Plan
 
-    def __repr__(self) -> str:
-        return f"<PolicyTable of {len(self.rows)} rows, {sum(row.run is not None for row in self.rows)} ran>"
+    def title(self) -> str:
+        return f"Simulated: {self.workload.named}, {len(self.rows)} choices of policies"
+
+    def records(self) -> list[Record]:
+        """A row for each choice and each bound; gap_…_ms: milliseconds a token above that bound."""
+        return [_record(row) for row in self.rows]
 
     def to_json(self) -> dict[str, Any]:
         facts = {name: fact for name, fact in self.workload.facts().items() if name != "runtime"}

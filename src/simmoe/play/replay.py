@@ -12,6 +12,7 @@ from simmoe import policies
 from simmoe.play.identity import sees_the_future
 from simmoe.play.popularity import Counted, counts_first, source, use_for
 from simmoe.play.quotas import check_scope, scope_for
+from simmoe.play.tabular import Record, Tabular
 from simmoe.play.traced import traced
 from simmoe.policies import arguments
 from simmoe.simulator.arrays import Ints
@@ -36,8 +37,8 @@ from simmoe.workloads.format import plausible
 CONTRACTS = ("event", "sequential")
 
 
-@dataclass(frozen=True)
-class Replay:
+@dataclass(frozen=True, repr=False)
+class Replay(Tabular):
     """Counts of the whole trace, the same by phase, and the flag of every occurrence.
 
     Requests are the distinct experts of an event (one forward pass, one MoE layer); `bytes` all bytes that were loaded.
@@ -57,8 +58,23 @@ class Replay:
         str, ...
     ] = ()  # what to know beside the numbers: a trace that is not plausible, a policy that looks ahead
 
-    def __repr__(self) -> str:
-        return f"<Replay: {self.hits:,} hits, {self.misses:,} misses, {self.evictions:,} evictions>"
+    brief = ("phase", "requests", "hits", "misses", "hit_rate", "evictions", "bytes")
+
+    def title(self) -> str:
+        return "Hits and misses of a trace, without a clock"
+
+    def records(self) -> list[Record]:
+        """A row for each phase, and one for both."""
+        rows = [_record("prefill", self.prefill), _record("decode", self.decode)]
+        names = ("requests", "hits", "misses", "evictions", "bytes")
+        both = {name: sum(row[name] for row in rows) for name in names}
+        rate = both["hits"] / both["requests"] if both["requests"] else None
+        return [*rows, {"phase": "both", "hit_rate": rate, **both}]
+
+
+def _record(phase: str, counts: Counts) -> Record:
+    counted = {name: getattr(counts, name) for name in ("requests", "hits", "misses", "evictions", "bytes")}
+    return {"phase": phase, "hit_rate": counts.hit_rate, **counted}
 
 
 def replay(

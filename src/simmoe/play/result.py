@@ -21,6 +21,7 @@ from simmoe.play.energy import energy
 from simmoe.play.identity import eviction_identity, policy_identity, scope_identity, told_identity
 from simmoe.play.plan import Plan, loadable, memory_of, placed
 from simmoe.play.requests import Served, served
+from simmoe.play.tabular import Record, Tabular
 from simmoe.play.tokens import kept_by_pass, ps_per_token
 from simmoe.play.workload import Workload
 from simmoe.policies import runtime as runtimes
@@ -36,9 +37,14 @@ from simmoe.simulator.nouns.trace import DECODE, PREFILL
 from simmoe.simulator.version import RESULT_SCHEMA, VERSION
 
 
-@dataclass(frozen=True)
-class Run:
+@dataclass(frozen=True, repr=False)
+class Run(Tabular):
     """One simulated run. Every time and rate is simulated; counts and bytes are exact for the trace."""
+
+    brief = (
+        "tok_s", "prompt_tok_s", "ttft_first_s", "tpot_p50_ms", "tpot_p99_ms", "hit_rate", "bytes_per_token", "waiting", "budget_bytes",
+        "memory_bytes",
+    )  # fmt: skip
 
     workload: Workload
     plan: Plan
@@ -52,10 +58,25 @@ class Run:
     decided: Decided
     serving: ServingLog | None = None  # of a clock-driven schedule
 
-    def __repr__(self) -> str:
-        speed = "nothing decoded" if self.tok_s is None else f"{self.tok_s:.4g} tok/s"
-        share = self.plan.budget_bytes / self.workload.model.all_expert_bytes
-        return f"<Run {self.workload!r}, {self.plan.eviction}, {share:.1%} of experts: {speed}>"
+    def title(self) -> str:
+        return f"Simulated: {self.workload.named}, {self.plan.eviction}"
+
+    def records(self) -> list[Record]:
+        """One: the choices, then what is simulated. `waiting`: share of decode time in which the device waits."""
+        where, plan = self.where_ps(), self.plan
+        waits, total = sum(ps for name, ps in where.items() if name.startswith("waiting")), sum(where.values())
+        energy = self.energy
+        return [
+            {
+                "kind": "simulated", **self.workload.choices(), "eviction": str(plan.eviction), "scope": plan.scope,
+                "prefetch": plan.prefetch, "miss": plan.miss, "placement": plan.placement,
+                "budget_bytes": plan.budget_bytes, "memory_bytes": self.memory_bytes["total"],
+                "tok_s": self.tok_s, "prompt_tok_s": self.prompt_tok_s, "ttft_first_s": self.ttft_s["first"],
+                "ttft_later_s": self.ttft_s["later"], **{f"tpot_p{p}_ms": self.tpot_ms(p) for p in (50, 95, 99)},
+                "hit_rate": self.decode.hit_rate, "bytes_per_token": self.bytes_per_token, "waiting": waits / total if total else None,
+                "joules_per_token": energy and energy["joules_per_token"], "engine": self.engine, "digest": self.digest,
+            }
+        ]  # fmt: skip
 
     @property
     def decisions(self) -> Decisions:

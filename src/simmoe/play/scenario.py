@@ -133,7 +133,7 @@ class Scenario:
     )  # fmt: skip
     format: str | None = option(
         Text(), None, group=WORKLOAD, metavar="FORMAT",
-        help="storage format of the weights: fp16 (default), Q4_K_M, MXFP4_MOE, fp8_block, awq, … or stored (docs/models.md lists them)",
+        help="storage format of the weights: fp16, Q4_K_M, MXFP4_MOE, fp8_block, awq, … or stored (docs/models.md); default: as released",
     )  # fmt: skip
     tokens: int | None = option(
         Count("number of tokens", all=True), None, group=WORKLOAD, metavar="N|all", axis=False,

@@ -12,6 +12,7 @@ import numpy as np
 
 from simmoe import hardware_profiles
 from simmoe.play import extent, popularity
+from simmoe.play.engine_files import embeds_on_the_host
 from simmoe.play.identity import policy_identity
 from simmoe.play.lengths import Lengths, drawn, of_requests, recorded
 from simmoe.play.memory import MICROBATCH, Memory, kv_bytes
@@ -120,7 +121,20 @@ class Workload:
         self.fits = dict[Any, str | Fitted]()  # scopes of play/plan.py, the same
 
     def __repr__(self) -> str:
-        return plain(f"<{self.memory.what} on {self.hw.name}, {self.trace.n_tokens:,} tokens>")
+        return plain(f"<{self.named}>")
+
+    @property
+    def named(self) -> str:
+        return f"{self.memory.what} on {self.hw.name}, {self.trace.n_tokens:,} tokens"
+
+    def choices(self) -> dict[str, Any]:
+        """What was chosen of machine, engine and model, by column of a table (play/tabular.py)."""
+        runtime = runtimes.IDEAL if self.runtime is None else self.runtime.name
+        router = self.trace.meta.get("router") if self.text.routing is None else f"drawn: {self.text.routing}"
+        return {
+            "hw": self.hw.name, "runtime": runtime, "model": self.model.name, "format": self.model.format, "router": router,
+            "trace": self.trace_digest, "tokens": self.trace.n_tokens, "context": self.context, "batch": self.batch,
+        }  # fmt: skip
 
     def _enough(self, context: int) -> int:
         """A context that has room for every position that is played. Raises UserError."""
@@ -165,7 +179,9 @@ class Workload:
         carries = self.op_offload and self.runtime.carries and not self.hw.unified
         layers, blocks = self.model.layers, self.cpu_blocks
         dense = sum(x.attention.bytes + x.ffn.bytes + x.shared.bytes for x in layers[:blocks])
-        dense += self.model.head.bytes * (self.gpu_layers == 0) + self.model.embedding.bytes
+        dense += self.model.head.bytes * (self.gpu_layers == 0) + self.model.embedding.bytes * embeds_on_the_host(
+            self.runtime
+        )
         apart = self.hw.cpu is not None and self.hw.cpu.memory != self.hw.device.memory
         if not apart:  # one memory has all of it
             dense, blocks = 0, 0

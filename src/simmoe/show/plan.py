@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from simmoe.play.buffers import BESIDE_BYTES
@@ -11,7 +11,7 @@ from simmoe.play.plan_gains import Gain
 from simmoe.play.plan_search import BEST, GENERATED, TIE, Search, speed_of
 from simmoe.play.plan_setup import Choice, Speed
 from simmoe.play.scenario import Scenario
-from simmoe.show.grid import Column, Grid
+from simmoe.show.grid import Column, Grid, only
 from simmoe.show.screen import Screen
 from simmoe.simulator.units import nbytes
 
@@ -55,11 +55,11 @@ def show_plan(found: Found, out: Screen) -> None:
     )
     for text in found.notes:
         out.print(text)
-    out.table(Grid(COLUMNS, tuple(_row(i + 1, one) for i, one in enumerate(found.choices))))
+    out.table(_table(found))
     tied = search.ties([one.setup for one in found.choices])
     if tied > 1:
         equal = f"{', '.join(f'{i}.' for i in range(1, tied))} and {tied}."
-        out.print(f"{equal} are equal within {TIE:.0%}; the one that leaves more of the card's memory stands first.")
+        out.print(f"{equal} are equal within {TIE:.0%}; the one that leaves more {_memory(search)} stands first.")
     if len(found.choices) < BEST:
         out.print("Command lines that are slower than one of these at prompts and at decode are left out.")
     for i, choice in enumerate(found.choices):
@@ -68,6 +68,27 @@ def show_plan(found: Found, out: Screen) -> None:
     if not search.is_file:
         out.print(f"{_stands_for(found)} of the model.")
     _show_more(found, out)
+
+
+def _table(found: Found) -> Grid:
+    """Without a card of its own memory there is one memory, and a CPU may be the device."""
+    search = found.search
+    grid = Grid(COLUMNS, tuple(_row(i + 1, one) for i, one in enumerate(found.choices)))
+    if _apart(search):
+        return grid
+    device = "CPU" if search.hw.device.name == "cpu" else "device"
+    rows = tuple(tuple(device if cell == "device" else cell for cell in row) for row in grid.rows)
+    columns = tuple(replace(one, name="memory left") if one.name == "card left" else one for one in COLUMNS)
+    return only(Grid(columns, rows), [i for i, one in enumerate(columns) if one.name != "host left"])
+
+
+def _apart(search: Search) -> bool:
+    """Whether the device has a memory of its own."""
+    return search.space.host_bytes is not None
+
+
+def _memory(search: Search) -> str:
+    return "of the card's memory" if _apart(search) else "memory"
 
 
 def _row(rank: int, choice: Choice) -> tuple[str, ...]:
@@ -93,10 +114,9 @@ def _number(value: float) -> str:
 def _show_more(found: Found, out: Screen) -> None:
     best, search = found.choices[0], found.search
     parts = ", ".join(f"{name} {nbytes(size)}" for name, size in best.device.items() if name != "total")
-    out.print(
-        f"On the card with 1.: {parts}; {nbytes(BESIDE_BYTES)} of compute are what {_driver(search)} keeps "
-        "beside its buffers (assumed)."
-    )
+    where = "On the card" if _apart(search) else "In memory"
+    kept = f"{nbytes(BESIDE_BYTES)} of compute are what {_driver(search)} keeps beside its buffers (assumed)"
+    out.print(f"{where} with 1.: {parts}; {kept}.")
     if all(one.setup.kv_format for one in found.choices) and (plain := search.plainest()):
         decode, prompt = (_number(speed_of(search.played(plain, which))) for which in (True, False))
         out.print(

@@ -110,8 +110,14 @@ def not_of_the_device(run: Run) -> str:
     """What the hit rate leaves out, and which of the misses the miss rule had not loaded; empty where there are none of either."""
     of, said = run.decode, list[str]()
     if of.placed:
+        runtime = run.workload.runtime
+        where = (
+            "in host memory, read over the link in every pass"
+            if runtime and runtime.only_stores
+            else "placed on the CPU"
+        )
         said.append(
-            f"{of.placed / of.requests:.1%} of the requests are for experts placed on the CPU, which the hit rate leaves out"
+            f"{of.placed / of.requests:.1%} of the requests are for experts {where}, which the hit rate leaves out"
         )
     if sent := of.on_cpu - of.placed:
         said.append(
@@ -235,7 +241,7 @@ def show_guess(found: Guess, out: Screen) -> None:
         parts.append(f"TTFT {' to '.join(ends)}")
     if found.exact:
         out.print(
-            "Decoding takes this time with any routing: nothing is loaded, and the experts of each layer are all on one unit."
+            "Decoding takes this time with any routing: no expert is loaded into a cache, and those of each layer are all on one unit."
         )
     if parts:
         out.print(f"With the routing {found.routing}, {others}: {', '.join(parts)}.")
@@ -252,6 +258,7 @@ def energy_line(run: Run) -> str:
     if found is None:
         return ""
     line = f"Estimated energy in decode: {found['joules_per_token']:.3g} J per token at {found['decode_watts']:.3g} W"
+    line += " of the device; what the CPU that computes draws is not in it" * bool(run.decode.on_cpu)
     if found.get("sustained_clock_share", 1.0) < 1:
         line += f"; it can hold {found['sustained_watts']:.3g} W: expect {found['sustained_clock_share']:.0%} of the clock in the long run"
     return line + "."
