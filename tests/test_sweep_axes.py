@@ -422,3 +422,18 @@ def test_options_that_are_no_axis_are_those_that_the_page_names():
     said = page.partition("Four options are no axis: ")[2].partition(". File names")[0]
     others = {name for name, option in OPTIONS.items() if not option.about.axis}
     assert others == {"gpu", "host", *re.findall(r"`(\w+)`", said)} and len(others) == 6  # gpu and host make a machine
+
+
+def test_the_keys_that_the_page_shows_are_read():
+    from simmoe.sweeps.space import load
+
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "docs/spaces.md").read_text(), re.M | re.S)
+    keys = {key: value for block in blocks for key, value in yaml.safe_load(block).items()}
+    space = load({**ZOO, **keys})
+    assert len(space.trained) == 22 and space.figures == ["link.bandwidth", "link.latency"]
+    assert [rule.metric for rule in space.constraints] == ["tok_s", "power_w", "ttft_first_s", "hit_rate", "price"]
+    assert [rule.limit for rule in space.constraints] == [10, 30, 2, 0.9, 2000] and space.assumed.currency == "EUR"
+    assert (space.assumed.used, space.assumed.life_s) == (0.25, 3 * 365.25 * 86_400)
+    for rule in space.constraints:
+        at_most = rule.metric in ("power_w", "ttft_first_s", "price")
+        assert (rule.excess(rule.limit * 2) > 0) == at_most and rule.excess(rule.limit) == 0
