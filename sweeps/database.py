@@ -37,7 +37,8 @@ class Database:
 
     @property
     def place(self) -> Place:
-        return Place(self.url.render_as_string(hide_password=True), "name another study with --study")
+        shown = self.url.set(drivername=self.url.get_backend_name())
+        return Place(shown.render_as_string(hide_password=True), "name another study with --study")
 
     @property
     def file(self) -> Path | None:

@@ -263,7 +263,12 @@ def test_a_worker_with_other_inputs_is_refused(space, tmp_path, capsys):
         (("worker", "--storage", "mysql://a@b/c"), "not in mysql"),
         (("worker", "--storage", "sqlite:///no.db", "--heartbeat", "0"), "--heartbeat 0 is out of range"),
         (("worker", "--storage", "sqlite:///no.db", "--trials", "3"), "unknown option --trials"),
-        (("space.yaml", "--storage", "postgresql://no:secret@127.0.0.1:1/x"), r"cannot use postgresql\S*//no:\*\*\*@"),
+        (("space.yaml", "--storage", "sqlite:///no.db", "--heartbeat", "0"), "--heartbeat 0 is out of range"),
+        (
+            ("space.yaml", "--study", "a.journal", "--heartbeat", "5"),
+            "--heartbeat is of a study that several processes play",
+        ),
+        (("space.yaml", "--storage", "postgresql://no:secret@127.0.0.1:1/x"), r"cannot use postgresql://no:\*\*\*@"),
     ],
 )
 def test_bad_words_are_one_line(words, line, space, capsys):
