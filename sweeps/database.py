@@ -37,7 +37,8 @@ class Database:
 
     @property
     def place(self) -> Place:
-        return Place(self.url.render_as_string(hide_password=True), "name another study with --study")
+        shown = self.url.set(drivername=self.url.get_backend_name())
+        return Place(shown.render_as_string(hide_password=True), "name another study with --study")
 
     @property
     def file(self) -> Path | None:
@@ -78,7 +79,8 @@ class Database:
     def alone(self, what: str) -> Iterator[None]:
         """A turn: no other process has one for the same `what` meanwhile. It ends with the process, however that ends."""
         if self.file is not None:
-            with self.file.open("ab") as file:
+            # a file of its own: to close the database here would end the locks that SQLite has on it in this process
+            with self.file.with_name(f"{self.file.name}-turn").open("ab") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 yield
             return

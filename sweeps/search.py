@@ -126,7 +126,7 @@ def sweep(
     sampler: str = "nsga2",
     seed: int = 0,
     report: Report | None = None,
-    heartbeat_s: int = HEARTBEAT_S,
+    heartbeat_s: int | None = None,
 ) -> Sweep:
     """Play scenarios of `space` until the study holds `trials` finished ones.
 
@@ -137,7 +137,8 @@ def sweep(
     storage: the address of a database, in which the study has the name `study` (default: that of the space).
     trials: how many in all, those in the study included; default 100, or the whole space for the grid.
     sampler: "nsga2", "nsga3", "tpe", "gp", "random", "qmc" or "grid". seed: the same one gives the same trials.
-    report: called after each trial. heartbeat_s: seconds between two signs of life of a process that plays a trial of a database.
+    report: called after each trial. heartbeat_s: seconds between two signs of life of a process that plays a trial of a database
+    (default 10).
     A scenario that cannot run is a finished trial with its reason in `user_attrs["why_not"]`. Raises UserError with one line.
     """
     if sampler not in SAMPLERS:
@@ -148,13 +149,16 @@ def sweep(
     if not 0 <= seed < 2**32:
         raise UserError(f"--seed {seed} is out of range; give 0 to {2**32 - 1}")
     at = located(study, storage) if study or storage else None
+    if heartbeat_s is not None and not isinstance(at, Database):
+        raise UserError("--heartbeat is of a study that several processes play; give --storage too, or leave it out")
     named = load(space)
     scenarios = Scenarios(named, trials or (named.size if sampler == "grid" else TRIALS))
     wanted = trials or (scenarios.space.size if sampler == "grid" else TRIALS)
     plan, content = Plan(sampler, seed, wanted), json.dumps(said(space))
     with quiet():
         if isinstance(at, Database):
-            working, sampled_by = play_shared(at, scenarios, plan, content, heartbeat_s, report)
+            beat_s = HEARTBEAT_S if heartbeat_s is None else heartbeat_s
+            working, sampled_by = play_shared(at, scenarios, plan, content, beat_s, report)
         else:
             working, sampled_by = _play_alone(at, scenarios, plan, content, report)
     return Sweep(scenarios, sampler, seed, working, tuple(sampled_by))

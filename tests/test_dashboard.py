@@ -30,7 +30,10 @@ pytestmark = [
 def served(*words: str) -> Iterator[str]:
     """The address that the command prints, while it serves."""
     command = [sys.executable, "-m", "simmoe", "dashboard", *words, "--port", "0"]
-    process = subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )  # fmt: skip
     try:
         yield process.stdout.readline().split(" ")[0]
     finally:

@@ -8,8 +8,10 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,13 @@ from optuna.trial import TrialState
 
 from simmoe.cli.main import main
 from simmoe.simulator.errors import UserError
+from simmoe.sweeps.opening import located, stored
+from simmoe.sweeps.quiet import quiet
+from simmoe.sweeps.scenarios import Scenarios
 from simmoe.sweeps.search import opened, sweep
+from simmoe.sweeps.shared import Player, Step
+from simmoe.sweeps.space import load
+from simmoe.sweeps.study import PLAN, Plan, study_of
 from simmoe.sweeps.worker import worker
 from simmoe.workloads.format.trace import names
 from tests.kept import DATABASES, SIZE, SPACE, address
@@ -98,19 +106,52 @@ def test_three_processes_play_each_scenario_once(kind, sampler, space, tmp_path)
 
 
 @pytest.mark.slow
-def test_what_another_process_is_playing_is_waited_for(space, tmp_path):
-    at = address("sqlite", tmp_path)
-    name = ("--storage", at["storage"], "--study", at["study"])
-    one = {axis: words[0] for axis, words in space.items() if isinstance(words, list)}
-    Path("space.yaml").write_text(
-        yaml.safe_dump({**space, **one, "budget": "10%"})
-    )  # one scenario: every trial draws it
-    words = ("space.yaml", *name, "--trials", "3", "--sampler", "random")
-    slow = started(*words, takes_s=4)
-    until(played, "the first process plays")
-    second = started(*words)
-    assert [process.communicate(timeout=120)[1].count("3 of 3") for process in (slow, second)] == [1, 1]
-    assert len(played()) == 1 and [*points(at).values()] == [3]
+@pytest.mark.parametrize("kind", DATABASES)
+def test_the_same_line_on_three_machines_at_once_makes_one_study(kind, space, tmp_path):
+    at = address(kind, tmp_path)
+    words = (
+        "space.yaml",
+        "--storage",
+        at["storage"],
+        "--study",
+        at["study"],
+        "--trials",
+        "12",
+        "--sampler",
+        "grid",
+        "--json",
+    )
+    processes = [started(*words) for _ in range(3)]
+    outputs = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], outputs
+    assert len({out for out, _ in outputs}) == 1 and len(json.loads(outputs[0][0])["trials"]) == 12
+    assert len(played()) == len(points(at)) == 12
+
+
+@pytest.mark.slow
+def test_what_another_process_is_playing_is_waited_for(tmp_path, monkeypatch):
+    one = {axis: words[0] for axis, words in SPACE.items() if isinstance(words, list)}
+    only = {**SPACE, **one, "budget": "10%"}  # one scenario: every trial draws it
+    at, scenarios = located(**address("sqlite", tmp_path)), Scenarios(load(only), 3)
+    goes_on, plays, real = threading.Event(), threading.Event(), scenarios.outcome
+
+    def outcome(point: dict[str, str]) -> Any:
+        plays.set()
+        assert goes_on.wait(60)
+        return real(point)
+
+    monkeypatch.setattr(scenarios, "outcome", outcome)
+    with quiet(), ThreadPoolExecutor() as beside:
+        study_of(at.storage(), at.name, scenarios.space, scenarios.digest, "{}", at.place)
+        first, second = (Player(stored(at, 5), at, scenarios, Plan("random", 0, 3), 5) for _ in range(2))
+        stepped = beside.submit(first._step)
+        assert plays.wait(60)
+        waits = second._step()
+        goes_on.set()
+        assert (waits, stepped.result(), second._step()) == (Step.WAIT, Step.PLAY, Step.ANSWER)
+    assert (first.played, second.played) == (1, 0) and [
+        *points({"study": at.name, "storage": str(at.url)}).values()
+    ] == [2]
 
 
 @pytest.mark.slow
@@ -127,7 +168,7 @@ def test_what_a_killed_worker_was_playing_is_played_by_another(kind, space, tmp_
     assert doomed.wait() == -signal.SIGKILL
     text = Path("played.log").read_text().replace(f"{doomed.pid} {lost}\n", "")
     Path("played.log").write_text(text)  # it was not played to its end
-    out, err = (second := started("worker", *name)).communicate(timeout=120)
+    out, err = (second := started("worker", *name)).communicate(timeout=75)  # three signs of life are missing after 3 s
     assert second.returncode == 0, err
     assert len(played()) == len(points(at)) == SIZE and played()[lost] == str(second.pid)
     states = Counter(trial.state for trial in opened(**at).trials)
@@ -136,9 +177,6 @@ def test_what_a_killed_worker_was_playing_is_played_by_another(kind, space, tmp_
 
 def plan_all(at: dict[str, Any], sampler: str = "grid") -> None:
     """What `simmoe sweep --trials SIZE` would set, and play none of it here."""
-    from simmoe.sweeps.opening import located, stored
-    from simmoe.sweeps.study import PLAN, Plan
-
     stored(located(**at)).set_user_attr(PLAN, Plan(sampler, 0, SIZE)._asdict())
 
 
@@ -225,7 +263,12 @@ def test_a_worker_with_other_inputs_is_refused(space, tmp_path, capsys):
         (("worker", "--storage", "mysql://a@b/c"), "not in mysql"),
         (("worker", "--storage", "sqlite:///no.db", "--heartbeat", "0"), "--heartbeat 0 is out of range"),
         (("worker", "--storage", "sqlite:///no.db", "--trials", "3"), "unknown option --trials"),
-        (("space.yaml", "--storage", "postgresql://no:secret@127.0.0.1:1/x"), r"cannot use postgresql\S*//no:\*\*\*@"),
+        (("space.yaml", "--storage", "sqlite:///no.db", "--heartbeat", "0"), "--heartbeat 0 is out of range"),
+        (
+            ("space.yaml", "--study", "a.journal", "--heartbeat", "5"),
+            "--heartbeat is of a study that several processes play",
+        ),
+        (("space.yaml", "--storage", "postgresql://no:secret@127.0.0.1:1/x"), r"cannot use postgresql://no:\*\*\*@"),
     ],
 )
 def test_bad_words_are_one_line(words, line, space, capsys):

@@ -71,7 +71,7 @@ def _add_shared(parser: Parser, required: bool = False) -> None:
         help="database that keeps the study: sqlite:///FILE.db, or postgresql://USER@HOST/DATABASE (needs simmoe[postgres])",
     )  # fmt: skip
     parser.add_argument(
-        "--heartbeat", type=integer, metavar="S", default=10,
+        "--heartbeat", type=integer, metavar="S",
         help="seconds between two signs of life of a process that plays a trial; without three of them the trial is played by another "
         "(default 10)",
     )  # fmt: skip
@@ -98,10 +98,11 @@ def _add_dashboard(commands: Commands) -> None:
 def worker(a: argparse.Namespace) -> None:
     """simmoe sweep worker"""
     from simmoe.cli.progress import progress
+    from simmoe.sweeps.database import HEARTBEAT_S
     from simmoe.sweeps.worker import worker as play
 
     with progress("worker") as tick:
-        done = play(a.storage, a.study, report=tick, heartbeat_s=a.heartbeat)
+        done = play(a.storage, a.study, report=tick, heartbeat_s=HEARTBEAT_S if a.heartbeat is None else a.heartbeat)
     print(f"{done.played:,} trials of {done.study} played here; the study has {done.finished:,}")
 
 
