@@ -62,7 +62,6 @@ class Player:
         """Claim and play trials until the study has all of them and none is running."""
         while (step := self._step()) is not Step.END:
             if step is Step.WAIT:
-                fail_stale_trials(self._study)
                 time.sleep(POLL_S)
             elif report:
                 report(self.tally.progress)
@@ -76,6 +75,8 @@ class Player:
             step = self._next()
             if step is Step.PLAY:
                 self._play(turn)
+            elif step is Step.WAIT:
+                fail_stale_trials(self._study)
             return step
 
     def _read(self) -> None:
@@ -95,7 +96,7 @@ class Player:
             (told,) = with_facts([trial])
             self._finished.add_trial(told)
             self._draws.told(told)
-            self._scenarios.remember(told.user_attrs)
+            self._scenarios.remember(told.user_attrs)  # what was queued again may have been played meanwhile
             self._known[key(told.user_attrs["point"])] = told
             self.tally.add(told)
 

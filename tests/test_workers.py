@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
 from simmoe.cli.main import main
 from simmoe.simulator.errors import UserError
@@ -152,6 +152,16 @@ def test_what_another_process_is_playing_is_waited_for(tmp_path, monkeypatch):
     assert (first.played, second.played) == (1, 0) and [
         *points({"study": at.name, "storage": str(at.url)}).values()
     ] == [2]
+
+
+@pytest.mark.slow
+def test_what_is_queued_and_was_played_meanwhile_is_answered(space, tmp_path):
+    at = address("sqlite", tmp_path)
+    (done,) = sweep(space, trials=1, sampler="grid", **at).trials
+    again = create_trial(state=TrialState.WAITING, params=done.params, distributions=done.distributions)
+    stored(located(**at)).add_trial(again)  # two processes found it without a sign of life
+    first, second = sweep(space, trials=2, sampler="grid", **at).trials
+    assert second.user_attrs == first.user_attrs and second.values == first.values and len(played()) == 1
 
 
 @pytest.mark.slow
