@@ -179,3 +179,10 @@ def test_prices_in_two_currencies_need_a_rate(capsys: pytest.CaptureFixture[str]
     )
     rows = compared(capsys, *words, "--exchange", "EUR=1.25USD")["rows"]
     assert rows[1]["tok_s_per_1000"] == pytest.approx(rows[1]["run"]["tok_s"] / 2.75)
+
+
+def test_a_policy_that_counts_the_first_rows_is_played_on_the_others_as_run_plays_it() -> None:
+    options = {"trace": "oracle", "tokens": 600, "budget": "25%"}
+    pinned, usual = simmoe.compare("a100", **options, eviction=["static_pin:first=20%", "lru"]).rows
+    assert pinned.run.tok_s == simmoe.run("a100", **options, eviction="static_pin:first=20%").tok_s
+    assert usual.run.tok_s == simmoe.run("a100", **options).tok_s

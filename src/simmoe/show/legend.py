@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from simmoe.show.grid import Grid
 
 MEANS = {  # column -> what is said of it, in the order of the columns
@@ -21,7 +19,6 @@ MEANS = {  # column -> what is said of it, in the order of the columns
 }
 
 
-def legend(grid: Grid, more: Mapping[str, str] | None = None) -> str:
-    """What each column of the table is that needs a word. more: of columns that this table alone has."""
-    means = {**MEANS, **(more or {})}
-    return "; ".join(means[column.name] for column in grid.columns if column.name in means) + "."
+def legend(grid: Grid) -> str:
+    """What each column of the table is that needs a word."""
+    return "; ".join(MEANS[column.name] for column in grid.columns if column.name in MEANS) + "."
