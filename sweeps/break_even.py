@@ -115,6 +115,10 @@ def break_even(name: str, options: Mapping[str, Any]) -> Map:
     module, scenario = maps.load(name), scenario_of(options)
     opened = scenario if scenario.trace is None else replace(scenario, trace=traced(scenario.trace, scenario.model))
     player = _Player(scenario, opened.workload())
+    if len(player.workload.hw.devices) > 1:
+        raise UserError(
+            f"--map {name} plays one device, and {player.workload.hw.name} has several: name a machine of one"
+        )
     asked: Question = module.question(scenario, player.workload)
     for taken in (one for one in asked.sets if getattr(scenario, one) != OPTIONS[one].default):
         raise UserError(f"{OPTIONS[taken].flag}: the map {name} varies it; leave it out")

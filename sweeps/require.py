@@ -129,10 +129,10 @@ def require(
 
 def _row(targets: Targets, scenario: Scenario, text: Any, runs: int, lanes: Lanes) -> Box:
     said = commands.command(scenario)
-    name = commands.named(scenario.hw)
     try:
         hw = scenario.machine()
     except UserError as error:
+        name = commands.named(scenario.hw)
         return Box(name, name, said, None, str(error), None)
     price = price_of(hw)
     try:
@@ -142,8 +142,8 @@ def _row(targets: Targets, scenario: Scenario, text: Any, runs: int, lanes: Lane
         lanes.join(workload)
         run = play(workload, plan, workload.engine(scenario.engine, runs=runs), lanes=lanes)
     except UserError as error:
-        return Box(name, hw.title, said, None, str(error), price)
-    return Box(name, hw.title, said, run, "", price, checks(targets, run, price))
+        return Box(hw.name, hw.title, said, None, str(error), price)
+    return Box(hw.name, hw.title, said, run, "", price, checks(targets, run, price))
 
 
 def _banded(targets: Targets, row: Box) -> Box:

@@ -12,6 +12,7 @@ from simmoe.play import advice
 from simmoe.play.confidence import Band
 from simmoe.play.money import Exchange, Money, Price, converted
 from simmoe.play.result import Run
+from simmoe.play.what_if import speed as four_digits
 from simmoe.show import tables as show
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.units import parse
@@ -116,7 +117,7 @@ def whole(found: Sequence[Check]) -> bool | None:
 def _checks(targets: Targets, run: Run, price: Price | None, band: Band | None) -> Iterator[Check]:
     if targets.tok_s is not None:
         speed, wanted = run.tok_s, targets.tok_s
-        said = f"{show.number(speed)} of {wanted:g} tok/s" if speed else "nothing is decoded"
+        said = f"{four_digits(speed)} of {wanted:g} tok/s" if speed else "nothing is decoded"
         enough = None if band is None else band.hardware[0] >= wanted
         yield Check(
             "tok/s", speed, wanted, bool(speed and speed >= wanted), wanted / speed if speed else UNKNOWN, enough, said
@@ -136,7 +137,7 @@ def _most(name: str, value: float | None, wanted: float, said: str, slowest: flo
     """A target that is met at or below it."""
     if value is None:
         return Check(name, None, wanted, False, UNKNOWN, None, f"{name} not known")
-    shown = show.seconds(value) if name == "TTFT" else show.number(value)
+    shown = show.seconds(value) if name == "TTFT" else four_digits(value)
     enough = None if slowest is None else slowest <= wanted
     return Check(name, value, wanted, value <= wanted, value / wanted, enough, said.format(shown))
 

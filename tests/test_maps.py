@@ -13,6 +13,7 @@ import simmoe
 from simmoe.cli.main import main
 from simmoe.sweeps import maps
 from simmoe.workloads.format.trace import names
+from tests.machines import TWO
 
 pytestmark = pytest.mark.skipif("switch-4x8" not in names(), reason="the bundled traces are not made yet")
 SMALL = ("--trace", "switch-4x8", "--tokens", "128")
@@ -102,6 +103,13 @@ def test_every_map_is_played_here_and_stands_in_the_help(capsys) -> None:
         main(["sensitivity", "--help"])
     out = capsys.readouterr().out
     assert all(name in out for name in maps.names())
+
+
+def test_a_machine_of_several_devices_is_refused(tmp_path, capsys) -> None:
+    (tmp_path / "two.yaml").write_text(TWO, "utf-8")
+    layout = ("--timeline", "distributed", "--placement", "layer_split=1/1")
+    assert main(["sensitivity", "--map", "copy_or_cpu", "--hw", str(tmp_path / "two.yaml"), *SMALL, *layout]) == 2
+    assert "plays one device, and two has several" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

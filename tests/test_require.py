@@ -77,7 +77,7 @@ def longest(run: simmoe.Run) -> float:
 
 
 @pytest.mark.slow
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(30))
 @given(
     hw=st.sampled_from(MACHINES), axis=st.sampled_from(("budget", "memory", "link.bandwidth", "memory.bandwidth")),
     share=st.floats(0.3, 1.3), trace=st.sampled_from(TRACES),

@@ -17,6 +17,7 @@ from simmoe.simulator.units import text
 from simmoe.sweeps.figures_varied import NOT_OF_TIME, of_machine, of_runtime
 from simmoe.sweeps.sensitivity import sensitivity
 from simmoe.workloads.format.trace import names
+from tests.machines import TWO
 
 pytestmark = pytest.mark.skipif("switch-4x8" not in names(), reason="the bundled traces are not made yet")
 SMALL = {"trace": "switch-4x8", "tokens": 192, "budget": "50%"}
@@ -50,6 +51,15 @@ def test_rates_less_times_are_one(options: dict) -> None:
     found = sensitivity(**options)
     assert found.rates - found.times == pytest.approx(1, abs=0.01)
     assert found.rates > 0.2 and found.times < 0  # both sides of the law are at work
+
+
+@pytest.mark.slow
+def test_of_several_devices_too(tmp_path) -> None:
+    (tmp_path / "two.yaml").write_text(TWO, "utf-8")
+    found = sensitivity(hw=tmp_path / "two.yaml", timeline="distributed", placement="expert_split=1/1", **SMALL)
+    assert found.rates - found.times == pytest.approx(1, abs=0.01)
+    each = {one.path: one.mean for one in found.figures}
+    assert each["links.gpu1.bandwidth"] > 0.1 and each["fabric.latency"] < 0 < each["fabric.bandwidth"]
 
 
 @pytest.mark.slow
