@@ -280,7 +280,7 @@ def test_what_breaks_a_constraint_or_cannot_run_is_on_no_front() -> None:
     written = study.page({**data, "trials": [*data["trials"], broken, cannot]})
     series = {one["legendgroup"]: one for one in written.figures[0].data}
     assert series["breaks a constraint"]["meta"]["rows"] == [5] and 5 not in series["common front"]["meta"]["rows"]
-    assert written.notes == ("1 trials cannot run: too small.", "1 trials break a constraint and are on no front.")
+    assert written.notes == ("1 trial cannot run: too small.", "On no front, since a constraint is broken: 1 trial.")
 
 
 def test_three_objectives_are_chosen_in_pairs() -> None:
@@ -424,6 +424,11 @@ def test_a_run_is_played_again_from_its_result(
     found = json.loads(result.read_text())
     bar = [one["x"][0] for one in content(out)[0]["data"]]
     assert sum(bar) == pytest.approx(1e3 / found["tok_s"], rel=1e-9)
+    said = html.unescape(re.search(r"<dt>command</dt><dd><code>(.*?)</code>", out.read_text("utf-8"))[1])
+    again = json.loads(output(capsys, *shlex.split(said)[1:], "--json"))
+    for left_open in ("band", "routing"):
+        again.pop(left_open, None), found.pop(left_open, None)
+    assert again == found
 
 
 @pytest.mark.slow
