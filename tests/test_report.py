@@ -624,3 +624,7 @@ def test_without_plotly(
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
     line = "a report needs plotly, which is not installed; run: pip install 'simmoe[sweep]'"
     assert line in refused(capsys, "report", "nowhere", "--out", str(tmp_path / "x.html"))
+    monkeypatch.undo()
+    monkeypatch.setattr("plotly.__version__", "5.24.1")
+    line = "a report needs plotly 6 or later, and 5.24.1 is installed; run: pip install -U plotly"
+    assert line in refused(capsys, "report", "nowhere", "--out", str(tmp_path / "x.html"))
