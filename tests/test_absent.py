@@ -82,6 +82,13 @@ def test_what_is_absent_follows_from_policies_and_options():
     rule = policies.load("miss", "cpu")
     ruled = absent((), prefetching=False, placed=False, rule=rule)
     assert plain - ruled == {"m.unit", "q.unit_of"}
-    times = {"hops": False, "prefetching": False, "cancelling": False, "with_cpu": False, "with_gone": False, "with_low": False}
+    times = {
+        "hops": False,
+        "prefetching": False,
+        "cancelling": False,
+        "with_cpu": False,
+        "with_gone": False,
+        "with_low": False,
+    }
     discrete, unified = (of_times(contended=one, **times) for one in (False, True))
     assert discrete - unified == {"f.contended", "e.begin"}

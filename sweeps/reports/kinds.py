@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from simmoe.play.again import again
+from simmoe.play.again import again, command
 from simmoe.play.calling import load_scenario
 from simmoe.play.held import held
 from simmoe.plots import comparison, curve, locality, run
@@ -92,9 +93,10 @@ def _of_run(data: Json, scenario: str | None) -> Page:
     """With what the result does not say, if the run can be played again."""
     try:
         same = again(data, None if scenario is None else load_scenario(scenario))
-        figures, notes = plots_of_held.figures(held(same).to_json()), list[str]()
+        figures = plots_of_held.figures(held(same).to_json())
     except UserError as error:
         if scenario is not None:
             raise
-        figures, notes = [], [f"Which experts are resident is not shown: {error}."]
-    return run.page(data, figures, notes)
+        return run.page(data, (), [f"Which experts are resident is not shown: {error}."])
+    said = command(data) if scenario is None else shlex.join(["simmoe", "run", scenario])
+    return run.page(data, figures, command=said)

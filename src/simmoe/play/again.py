@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from simmoe.policies.runtime import IDEAL
 from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.files import available
+from simmoe.workloads import models, synthetic
 from simmoe.workloads.format import trace as traces
 
 HOW = "write the scenario too (simmoe run … --save FILE.yaml) and name it with --scenario FILE.yaml"
@@ -32,6 +34,15 @@ def again(data: Mapping[str, Any], scenario: Scenario | None = None) -> Run:
     return found
 
 
+def command(data: Mapping[str, Any]) -> str:
+    """The command that gives the result, where all its inputs are bundled. Raises UserError."""
+    found, words = _options(data), ["simmoe", "run"]
+    for name, option in OPTIONS.items():
+        if name in found and found[name] != option.default:
+            words += [option.flag] if option.default is False else [option.flag, option.about.kind.word(found[name])]
+    return shlex.join(words)
+
+
 def _options(data: Mapping[str, Any]) -> dict[str, Any]:
     """Options by name, as far as a result says them."""
     said, plan, text = data["scenario"], dict(data["scenario"]["plan"]), data["scenario"]["trace"]
@@ -44,6 +55,8 @@ def _options(data: Mapping[str, Any]) -> dict[str, Any]:
     named |= {"trace": None if "routing" in said else _bundled(text["digest"])}
     if plan["eviction"] not in BOUNDS:
         named["budget"] = plan["budget_bytes"]
+    if named.get("routing") == synthetic.usual(models.load(named["model"])):
+        del named["routing"]  # nobody asked for it
     named["runtime"] = data["runtime"].get("name", IDEAL)
     return {name: value for name, value in named.items() if value is not None}
 

@@ -32,7 +32,9 @@ def hit_rates(data: Data) -> Figure:
     """Hit rate of each layer over time, prompts included."""
     requests = np.array(data["requests"])
     share = np.divide(data["hits"], requests, out=np.full(requests.shape, np.nan), where=requests > 0).T
-    said = "Share of a layer's requests that find their expert resident, in each stretch of passes, prompts included."
+    said = (
+        "Share of a layer's requests that find their expert resident, prompts included. Experts of the CPU are no hits."
+    )
     return _by_layer(data, "Hit rate, by layer over time", said, share, "hit rate")
 
 

@@ -18,6 +18,7 @@ from simmoe.simulator.errors import Missing
 from simmoe.simulator.files import atomic
 
 FOLDER = Path(__file__).parent
+OLDEST = 6  # of plotly: the script of older ones makes code out of text, which the page's own policy forbids
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,14 @@ class Page:
 def plotly_script(option: str = "--html") -> str:
     """The text of plotly.js, to stand in the page. Raises Missing."""
     try:
+        from plotly import __version__  # type: ignore[import-not-found,import-untyped,unused-ignore]
         from plotly.offline import get_plotlyjs  # type: ignore[import-not-found,import-untyped,unused-ignore]
     except ImportError:
         raise Missing(f"{option} needs plotly, which is not installed; run: pip install 'simmoe[sweep]'") from None
+    if int(__version__.partition(".")[0]) < OLDEST:
+        raise Missing(
+            f"{option} needs plotly {OLDEST} or later, and {__version__} is installed; run: pip install -U plotly"
+        )
     return str(get_plotlyjs()).replace("\r", "")
 
 

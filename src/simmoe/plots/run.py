@@ -16,17 +16,17 @@ PS_PER_MS = 1e9
 WAITS = ("waiting", "slowed")  # parts of a token's time in which nothing is computed begin so
 
 
-def page(data: Data, more: Sequence[Figure] = (), notes: Sequence[str] = ()) -> Page:
-    """Of one run. more: figures of what the result does not say, such as those of plots/held.py."""
-    scenario = data["scenario"]
+def page(data: Data, more: Sequence[Figure] = (), notes: Sequence[str] = (), command: str = "") -> Page:
+    """Of one run. more: figures of what the result does not say, such as those of plots/held.py; command: what gives the result."""
+    scenario, rate = data["scenario"], data["decode"]["hit_rate"]
     title = f"{scenario['model']['name']} on {scenario['hardware']['name']}"
     speed = "nothing is decoded" if data["tok_s"] is None else f"{number(data['tok_s'])} tok/s decoded"
-    rate = data["decode"]["hit_rate"]
-    lead = f"Simulated: {speed}, hit rate {'–' if rate is None else f'{rate:.2%}'}, {nbytes(scenario['plan']['budget_bytes'])} for experts."
-    figures = [where_time([(scenario["plan"]["eviction"], data)])] * bool(data["tok_s"]) + [memory(data), *more]
-    return Page(
-        title, (lead,), tuple(figures), facts_of(data), (*data.get("notes", ()), *notes), tables=(numbers(data),)
-    )
+    held = f"{nbytes(scenario['plan']['budget_bytes'])} for experts"
+    lead = f"Simulated: {speed}, hit rate {'–' if rate is None else f'{rate:.2%}'}, {held}."
+    figures = [where_time([(scenario["plan"]["eviction"], data)])] if data["tok_s"] else []
+    facts = ((("command", command),) if command else ()) + facts_of(data)
+    said = (*data.get("notes", ()), *notes)
+    return Page(title, (lead,), (*figures, memory(data), *more), facts, said, tables=(numbers(data),))
 
 
 def ladder_page(data: Data) -> Page:

@@ -45,12 +45,16 @@ def _lead(data: Data) -> str:
 def _notes(data: Data) -> list[str]:
     lines, broken = list(data.get("notes", ())), [one for one in played(data) if not feasible(one)]
     why = Counter(one.get("why_not", "") for one in data["trials"] if one["state"] != "played")
-    lines += [f"{count:,} trials cannot run: {reason}." for reason, count in why.most_common(3)]
+    lines += [f"{_trials(count)} cannot run: {reason}." for reason, count in why.most_common(3)]
     if len(why) > 3:
         lines.append(
             f"{sum(why.values()) - sum(count for _, count in why.most_common(3)):,} more cannot run for other reasons."
         )
-    return lines + [f"{len(broken):,} trials break a constraint and are on no front."] * bool(broken)
+    return lines + [f"On no front, since a constraint is broken: {_trials(len(broken))}."] * bool(broken)
+
+
+def _trials(count: int) -> str:
+    return f"{count:,} trial{'s' * (count != 1)}"
 
 
 def _filters(data: Data) -> tuple[Filter, ...]:
