@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from simmoe.play.money import Exchange, Money, converted, exchange_of, per_kwh
 from simmoe.simulator.errors import UserError
+from simmoe.sweeps.comparing import seconds_of, share_of
 
 KEYS = ("life", "used", "power_price", "exchange")
-DAYS = {"y": 365.25, "d": 1.0}  # of a life
-_TIME = re.compile(r"\s*([0-9]{1,4}(?:\.[0-9]{1,4})?)\s*([yd])\s*")
-_SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)\s*%")
 
 
 @dataclass(frozen=True)
@@ -41,23 +38,9 @@ def read(data: Mapping[str, Any], where: str) -> Assumed:
     """What the keys of a space say. Raises UserError."""
     power = per_kwh(data["power_price"], f"{where}: power_price") if "power_price" in data else None
     return Assumed(
-        _life_s(data["life"], f"{where}: life") if "life" in data else None,
-        _share(data["used"], f"{where}: used") if "used" in data else None,
+        seconds_of(data["life"], f"{where}: life") if "life" in data else None,
+        share_of(data["used"], f"{where}: used") if "used" in data else None,
         power,
         exchange_of(data.get("exchange", ()), f"{where}: exchange"),
         power and power.currency,
     )
-
-
-def _life_s(value: Any, at: str) -> float:
-    found = _TIME.fullmatch(value) if isinstance(value, str) else None
-    if found is None or float(found[1]) == 0:
-        raise UserError(f"{at}: {value!r} is no time of use; write it in years or days, like 3y or 400d")
-    return float(found[1]) * DAYS[found[2]] * 86_400
-
-
-def _share(value: Any, at: str) -> float:
-    found = _SHARE.fullmatch(value.strip()) if isinstance(value, str) else None
-    if found is None or not 0 < float(found[1]) <= 100:
-        raise UserError(f"{at}: {value!r} is no share of the time; write it like 25%")
-    return float(found[1]) / 100
