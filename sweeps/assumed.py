@@ -10,9 +10,9 @@ from typing import Any
 from simmoe.play.money import Exchange, Money, converted, exchange_of, per_kwh
 from simmoe.simulator.errors import UserError
 
-KEYS = ("life", "share_used", "power_price", "exchange")
-YEAR_S = 365.25 * 24 * 3600
-_YEARS = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)\s*(?:y|years?)")
+KEYS = ("life", "used", "power_price", "exchange")
+DAYS = {"y": 365.25, "d": 1.0}  # of a life
+_TIME = re.compile(r"\s*([0-9]{1,4}(?:\.[0-9]{1,4})?)\s*([yd])\s*")
 _SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)\s*%")
 
 
@@ -21,7 +21,7 @@ class Assumed:
     """The keys of a space; None where it does not say. currency: of every amount; None: each machine's own."""
 
     life_s: float | None = None
-    share_used: float | None = None
+    used: float | None = None
     power_price: Money | None = None  # of a kWh
     exchange: Exchange = field(default_factory=dict)
     currency: str | None = None
@@ -42,7 +42,7 @@ def read(data: Mapping[str, Any], where: str) -> Assumed:
     power = per_kwh(data["power_price"], f"{where}: power_price") if "power_price" in data else None
     return Assumed(
         _life_s(data["life"], f"{where}: life") if "life" in data else None,
-        _share(data["share_used"], f"{where}: share_used") if "share_used" in data else None,
+        _share(data["used"], f"{where}: used") if "used" in data else None,
         power,
         exchange_of(data.get("exchange", ()), f"{where}: exchange"),
         power and power.currency,
@@ -50,10 +50,10 @@ def read(data: Mapping[str, Any], where: str) -> Assumed:
 
 
 def _life_s(value: Any, at: str) -> float:
-    found = _YEARS.fullmatch(value.strip()) if isinstance(value, str) else None
+    found = _TIME.fullmatch(value) if isinstance(value, str) else None
     if found is None or float(found[1]) == 0:
-        raise UserError(f"{at}: {value!r} is no time that a machine serves; write it like '3 years'")
-    return float(found[1]) * YEAR_S
+        raise UserError(f"{at}: {value!r} is no time of use; write it in years or days, like 3y or 400d")
+    return float(found[1]) * DAYS[found[2]] * 86_400
 
 
 def _share(value: Any, at: str) -> float:

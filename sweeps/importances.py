@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import partial
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
@@ -31,15 +32,22 @@ def importances(trials: Sequence[FrozenTrial], space: Space) -> dict[str, dict[s
     found = dict[str, dict[str, float]]()
     if len(played) < FEWEST:
         return found
-    axes = _Axes(space)
-    for metric, direction in space.objectives.items():
-        sign = 1 if direction == "minimize" else -1
-        with quiet(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that all are equal where all values are
-            study = optuna.create_study()
-            study.add_trials([axes.told(trial, sign * trial.user_attrs[metric]) for trial in played])
-            found[metric] = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
+    axes, signs = _Axes(space), {name: 1 if aim == "minimize" else -1 for name, aim in space.objectives.items()}
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that lower is better, and that all are equal where all values are
+        study = optuna.create_study(directions=["minimize"] * len(signs))
+        study.add_trials(
+            [axes.told(trial, [s * trial.user_attrs[name] for name, s in signs.items()]) for trial in played]
+        )
+        for number, metric in enumerate(signs):
+            found[metric] = get_param_importances(
+                study, evaluator=PedAnovaImportanceEvaluator(), target=partial(_value, number)
+            )
     return found
+
+
+def _value(number: int, trial: FrozenTrial) -> float:
+    return float(trial.values[number])
 
 
 class _Axes:
@@ -52,9 +60,9 @@ class _Axes:
         of_zoo = {key: list(dict.fromkeys(getattr(one, key) for one in space.trained.values())) for key in zoo.KEYS}
         self.zoo = {key: CategoricalDistribution(values) for key, values in of_zoo.items() if len(values) > 1}
 
-    def told(self, trial: FrozenTrial, value: float) -> FrozenTrial:
+    def told(self, trial: FrozenTrial, values: list[float]) -> FrozenTrial:
         mine = {name: axis for name, axis in self.named.items() if not (self.trained and axis == "trace")}
         params = {axis: trial.params[name] for name, axis in mine.items()}
         spread: dict[str, BaseDistribution] = {axis: trial.distributions[name] for name, axis in mine.items()}
         params |= {key: trial.user_attrs[key] for key in self.zoo}
-        return create_trial(value=value, params=params, distributions={**spread, **self.zoo})
+        return create_trial(values=values, params=params, distributions={**spread, **self.zoo})

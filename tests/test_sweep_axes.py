@@ -161,7 +161,7 @@ def test_what_a_million_tokens_cost(tmp_path, monkeypatch):
     Path("box.yaml").write_text(
         "extends: a100\nname: box\ntitle: A box\nprice: {value: 10800 USD, kind: assumed, source: test}\n"
     )
-    assumed = {"life": "3 years", "share_used": "25%", "power_price": "0.30EUR/kWh", "exchange": "EUR=1.08USD"}
+    assumed = {"life": "3y", "used": "25%", "power_price": "0.30EUR/kWh", "exchange": "EUR=1.08USD"}
     objectives = {"cost_per_m_tokens": "minimize", "price": "minimize"}
     (trial,) = grid(SPACE, hw="box.yaml", objectives=objectives, **assumed).trials
     facts, tokens = trial.user_attrs, 3 * 365.25 * 86400 * 0.25 * trial.user_attrs["tok_s"]
@@ -399,9 +399,9 @@ BAD = {
         {"hw": "jetson_orin", "constraints": ["price <= 2000 EUR"]},
         r"price of jetson_orin: 1,999 USD is to be compared with EUR, and the space gives no rate; add the key exchange",
     ),
-    "nothing assumed": ({"objectives": {"cost_per_m_tokens": "minimize"}}, r"needs the keys life, share_used, power_price"),
-    "life": ({"life": "long"}, r"life: 'long' is no time that a machine serves; write it like '3 years'"),
-    "share": ({"share_used": "120%"}, r"share_used: '120%' is no share of the time"),
+    "nothing assumed": ({"objectives": {"cost_per_m_tokens": "minimize"}}, r"needs the keys life, used, power_price"),
+    "life": ({"life": "long"}, r"life: 'long' is no time of use; write it in years or days, like 3y or 400d"),
+    "share": ({"used": "120%"}, r"used: '120%' is no share of the time"),
     "objective twice": ({"objectives": {"memory": "minimize", "memory_bytes": "minimize"}}, r"objectives name memory_bytes twice"),
 }  # fmt: skip
 
@@ -422,3 +422,18 @@ def test_options_that_are_no_axis_are_those_that_the_page_names():
     said = page.partition("Four options are no axis: ")[2].partition(". File names")[0]
     others = {name for name, option in OPTIONS.items() if not option.about.axis}
     assert others == {"gpu", "host", *re.findall(r"`(\w+)`", said)} and len(others) == 6  # gpu and host make a machine
+
+
+def test_the_keys_that_the_page_shows_are_read():
+    from simmoe.sweeps.space import load
+
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "docs/spaces.md").read_text(), re.M | re.S)
+    keys = {key: value for block in blocks for key, value in yaml.safe_load(block).items()}
+    space = load({**ZOO, **keys})
+    assert len(space.trained) == 22 and space.figures == ["link.bandwidth", "link.latency"]
+    assert [rule.metric for rule in space.constraints] == ["tok_s", "power_w", "ttft_first_s", "hit_rate", "price"]
+    assert [rule.limit for rule in space.constraints] == [10, 30, 2, 0.9, 2000] and space.assumed.currency == "EUR"
+    assert (space.assumed.used, space.assumed.life_s) == (0.25, 3 * 365.25 * 86_400)
+    for rule in space.constraints:
+        at_most = rule.metric in ("power_w", "ttft_first_s", "price")
+        assert (rule.excess(rule.limit * 2) > 0) == at_most and rule.excess(rule.limit) == 0
