@@ -128,6 +128,7 @@ BASES: dict[str, dict[str, tuple[str, ...]]] = {
     "serial": {"--timeline": ("serial",)},
     "a page cache": {"--page-cache": ("40MB",)},
     "continuous": {"--schedule": ("continuous",)},
+    "low copies": {"--miss": ("hobbit",), "--budget": ("50%",)},
     "nothing": {"--eviction": ("nothing",)},
     "everything": {"--eviction": ("everything",)},
     "everything, placed": {"--eviction": ("everything",), "--placement": ("n_cpu_moe=6",)},
@@ -145,6 +146,7 @@ VALUES: dict[str, tuple[str, ...]] = {  # of each option one value that is not t
     "--mmap": ("none",),
     "--gpu-layers": ("3",), "--kv-offload": ("none",),
     "--requests": ("2",), "--batch-threads": ("2",), "--cancel": (), "--system": ("mixtral_offloading",),
+    "--low-format": ("IQ1_S",), "--low-budget": ("10%",),
 }  # fmt: skip
 OUTPUT = {
     "--help",

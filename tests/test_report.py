@@ -23,7 +23,7 @@ from simmoe.plots import comparison, curve, page, run, study
 from simmoe.plots import held as plots_of_held
 from simmoe.plots.figure import COLOURS, Figure
 from simmoe.plots.order import order
-from simmoe.sweeps.reports.opening import opened
+from simmoe.sweeps.opening import opened
 from simmoe.sweeps.reports.study import data_of
 from simmoe.workloads.format import trace as traces
 

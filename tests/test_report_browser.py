@@ -16,7 +16,7 @@ from simmoe.cli.main import main
 from simmoe.play.held import held
 from simmoe.plots import comparison, curve, locality, page, run, study
 from simmoe.plots import held as plots_of_held
-from simmoe.sweeps.reports.opening import opened
+from simmoe.sweeps.opening import opened
 from simmoe.sweeps.reports.study import data_of
 from tests.browser import CHROMIUM, Browser, browser
 from tests.test_report import HOSTILE, SPACE

@@ -304,7 +304,7 @@ FILES = {
     "a number for a hook": (("def remove", "remove = 3"), "policy mine.py has a remove that is no function defined with def"),
     "no victim": (("def victim", ""), "policy mine.py defines no victim(s, free, event, x), which says what leaves"),
     "a name of the machine": (("NEEDS", "def computed(s, o):\n    pass"),
-                              "policy mine.py defines computed, a name of the machine; rename it (reserved: DROP, EVICTIONS, "),
+                              "policy mine.py defines computed, a name of the machine; rename it (reserved: DROP, DROPPED, EVICTIONS, "),
     "a constant of the machine": (("NEEDS", "USED = 7"), "policy mine.py defines USED, a name of the machine; rename it"),
     "a name of a helper": (("NEEDS", "def move(s, o):\n    pass"),
                            "policy mine.py defines move, as simmoe.policies.lists does, from which it imports; rename it"),
@@ -351,7 +351,9 @@ def test_what_is_reserved_is_what_the_machine_defines():
         for n in ast.walk(node.targets[0])
         if isinstance(n, ast.Name)
     ]
-    assert sorted(names.reserved()) == sorted([*functions, *constants, "DROP", "LOAD", "SUBSTITUTE", "serve"])
+    assert sorted(names.reserved()) == sorted(
+        [*functions, *constants, "DROP", "LOAD", "LOW", "SUBSTITUTE", "VERSION", "serve"]
+    )
     assert {"play", "computed", "not_placed", "not_ruled", "judge", "serve", "USED"} <= set(names.reserved())
     clock = {name for module in (layer, emitter, rates, serve) for name in binding.functions(module)}
     assert set().union(*compiled.UNCALLED.values()) <= clock

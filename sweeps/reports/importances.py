@@ -12,7 +12,7 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import create_trial
 
 from simmoe.plots.trials import as_number, config, spread, varied
-from simmoe.sweeps.reports.opening import quiet
+from simmoe.sweeps.quiet import quiet
 
 FEWEST, MOST = 20, 4000  # trials: the best tenth of fewer is one or none; of more an even part tells the same
 

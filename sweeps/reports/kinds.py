@@ -18,8 +18,9 @@ from simmoe.plots.trials import played
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.reading import read_json
 from simmoe.simulator.version import RESULT_SCHEMA
+from simmoe.sweeps.journal import START
+from simmoe.sweeps.opening import opened
 from simmoe.sweeps.reports.importances import importances
-from simmoe.sweeps.reports.opening import START, opened
 from simmoe.sweeps.reports.study import data_of
 
 TAKES = "a study of `simmoe sweep --study`, or the --json of run, compare, sweep, curve or locality"
