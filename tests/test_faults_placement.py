@@ -128,7 +128,6 @@ BASES: dict[str, dict[str, tuple[str, ...]]] = {
     "serial": {"--timeline": ("serial",)},
     "a page cache": {"--page-cache": ("40MB",)},
     "continuous": {"--schedule": ("continuous",)},
-    "low copies": {"--miss": ("hobbit",), "--budget": ("50%",)},
     "nothing": {"--eviction": ("nothing",)},
     "everything": {"--eviction": ("everything",)},
     "everything, placed": {"--eviction": ("everything",), "--placement": ("n_cpu_moe=6",)},

@@ -473,13 +473,13 @@ def test_a_comparison_has_its_bands(tmp_path: Path, capsys: pytest.CaptureFixtur
     words = ["--model", "mixtral-8x7b", "--prompt", "32", "--generate", "16", "--format", "Q4_K_M"]
     found = json.loads(output(capsys, "compare", "--hw", "rtx_4090", "--hw", "a100", *words, "--json"))
     figure = comparison.page(found).figures[0]
-    speed = figure.data[0]
-    for row, value, up, down in zip(
-        found["rows"], speed["x"], speed["error_x"]["array"], speed["error_x"]["arrayminus"]
-    ):
-        assert value == row["run"]["tok_s"] and [value - down, value + up] == pytest.approx(row["range_tok_s"])
+    for bars, name in zip(figure.data, ("tok_s", "prompt_tok_s")):
+        for row, value, up, down in zip(
+            found["rows"], bars["x"], bars["error_x"]["array"], bars["error_x"]["arrayminus"]
+        ):
+            assert value == row["run"][name] and [value - down, value + up] == pytest.approx(row[f"range_{name}"])
     assert figure.choices[0] == "decoded tokens a second" and "price (USD, as the profile states it)" in figure.choices
-    assert "error_x" not in figure.data[1]
+    assert "error_x" not in figure.data[2]
 
 
 def test_an_axis_of_a_comparison_shows_where_the_order_changes() -> None:
