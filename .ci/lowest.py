@@ -11,7 +11,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-FLOOR = re.compile(r"([A-Za-z0-9_.-]+)\s*>=\s*([0-9][0-9.]*)")
+FLOOR = re.compile(r"([A-Za-z0-9_.-]+(?:\[[a-z,]+\])?)\s*>=\s*([0-9][0-9.]*)")
 
 
 def requirements(extras: list[str], newest: bool) -> list[str]:

@@ -1,6 +1,7 @@
 """`python -m benchmarks`: every figure of docs/performance.md, from one run (some minutes).
 
-`--only equality` compares the engines on whole real traces instead (an hour; with random policies, hours).
+`--rounds 3 --page` writes them into that page, with the table of benchmarks/lanes.py: about six minutes of an idle machine.
+`--only equality` compares the engines on whole real traces instead (an hour).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 
-from benchmarks import curves, engines, executors
+from benchmarks import curves, engines, executors, lanes, page
 from benchmarks import equality as both
 from benchmarks.timing import command_cpu_s
 from simmoe import load_hardware, load_model, load_trace
@@ -22,8 +23,8 @@ from tests import real_traces
 from tests.scenarios import shape_for
 
 Figures = dict[str, float]
-PASSES = 1600
-TRACES = ("qwen3_30b_general", "dsv2lite_intent", "gptoss20b_gpqa", "gptoss20b_mmlupro", "phone_gemma4_26b")
+PASSES = 800
+TRACES = ("qwen3_30b_general", "dsv2lite_intent", "gptoss20b_gpqa", "phone_gemma4_26b")
 
 
 def main() -> None:
@@ -35,11 +36,15 @@ def main() -> None:
     arguments.add_argument(
         "--only", choices=[group.__name__ for group in (*GROUPS, equality)], help="one group of figures"
     )
+    arguments.add_argument("--page", action="store_true", help="write the tables of docs/performance.md anew")
     options = arguments.parse_args()
     found: Figures = {}
     for group in (*GROUPS, equality):
         if options.only == group.__name__ or (options.only is None and group in GROUPS):
             found |= group(options.rounds)
+    if options.page:
+        rows = list(lanes.table(*page.LANES)) if options.only is None else []
+        page.write(page.tables(found, rows, options.rounds))
     if options.json:
         print(json.dumps(found, indent=1))
         return
@@ -68,7 +73,7 @@ def interpreted_engines(rounds: int) -> Figures:
 
 
 def engines_with_time(rounds: int) -> Figures:
-    """The three that compute time, on the first 1,600 passes of Qwen3."""
+    """The three that compute time, on the first passes of Qwen3."""
     rates = engines.against_simpy(real_traces.load("qwen3_30b_general"), PASSES, rounds)
     quick = rates["compiled"]
     found = {f"qwen3_30b_general, {PASSES} tokens, {name}, accesses/s": rate for name, rate in rates.items()}

@@ -105,7 +105,6 @@ def against_libcachesim(trace: Trace, rounds: int, names: Sequence[str] = tuple(
             "events + clock": partial(job.run, FAST),
             "one-expert events": partial(_sequential, flat, trace, job.module, room),
             "libcachesim": partial(libcachesim_misses, reader, eviction, room),
-            "libcachesim + reader": lambda eviction=eviction: libcachesim_misses(reader_of(path), eviction, room),
         }
         misses = int((~jobs["one-expert events"]().hit).sum())
         theirs = jobs["libcachesim"]()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from simmoe import hardware_profiles, load_trace
@@ -74,7 +74,7 @@ def least_ms(job: Callable[[Lanes | None], list[Any]], count: int) -> tuple[floa
     return min(taken[False]), min(taken[True])
 
 
-def rows(name: str, what: str, text: Text, plan: str) -> str:
+def row(name: str, what: str, text: Text, plan: str) -> str:
     hardware = machines(name)
     ready, new = (make(hardware, text, PLANS[plan]) for make in (prepared, anew))
     for alone, lane in zip(ready(None), ready(Lanes())):
@@ -86,20 +86,24 @@ def rows(name: str, what: str, text: Text, plan: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def main() -> None:
-    print(
-        "| machine | trace | plan | single, ms | lane, ms | ratio | single, new machine, ms | lane, new machine, ms | ratio |"
-    )
-    for name in sys.argv[1:] or ("a100", "jetson_orin"):
-        for what in REAL:
+def table(names: Sequence[str], real: Sequence[str] = REAL) -> Iterator[str]:
+    """The lines of the table, each when it is known. real: the recorded traces that are played."""
+    yield "| machine | trace | plan | single, ms | lane, ms | ratio | single, new machine, ms | lane, new machine, ms | ratio |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for name in names:
+        for what in real:
             trace = real_traces.load(what)
-            print(rows(name, what, (trace, shape_for(trace)), "lru"), flush=True)
+            yield row(name, what, (trace, shape_for(trace)), "lru")
         for what in ("oracle", "switch"):
-            print(rows(name, what, (load_trace(what), None), "lru"), flush=True)
-        for plan in [
-            plan for plan in PLANS if plan != "lru" and (plan != "miss cpu" or hardware_profiles.load(name).cpu)
-        ]:
-            print(rows(name, "oracle", (load_trace("oracle"), None), plan), flush=True)
+            yield row(name, what, (load_trace(what), None), "lru")
+        for plan in PLANS:
+            if plan != "lru" and (plan != "miss cpu" or hardware_profiles.load(name).cpu):
+                yield row(name, "oracle", (load_trace("oracle"), None), plan)
+
+
+def main() -> None:
+    for line in table(sys.argv[1:] or ("a100", "jetson_orin")):
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,16 @@
 
 `python -m benchmarks.sweeping [sampler …]` prints, for each sampler, the milliseconds above bare Optuna (the same sampler and kind of
 storage) after 100 trials and late, as a ratio. It plays nothing: each scenario has a made-up value.
+
+`python -m benchmarks.sweeping mission` plays 500 trials of the bundled space `mission` with NSGA-II and a journal, as a command of its own.
 """
 
 from __future__ import annotations
 
 import json
+import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -17,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
@@ -27,9 +31,10 @@ from simmoe.sweeps.scenarios import Outcome, Scenarios
 from simmoe.sweeps.space import Point
 
 EARLY, WINDOW = 100, 100  # trials
-LATE = {"random": 20_000, "grid": 20_000, "nsga2": 20_000, "tpe": 2_000}
+LATE = {"random": 20_000, "grid": 20_000, "qmc": 20_000, "nsga2": 20_000, "nsga3": 20_000, "tpe": 2_000}
 OPTUNAS: dict[str, type[BaseSampler]] = {
-    "random": RandomSampler, "grid": RandomSampler, "nsga2": NSGAIISampler, "tpe": TPESampler,
+    "random": RandomSampler, "grid": RandomSampler, "qmc": RandomSampler, "nsga2": NSGAIISampler, "nsga3": NSGAIIISampler,
+    "tpe": TPESampler,
 }  # fmt: skip
 SPACE: dict[str, Any] = {
     "schema": 1, "name": "flat", "trace": ["oracle", "switch"], "hw": ["jetson_orin", "a100", "h100"],
@@ -89,7 +94,34 @@ def row(sampler: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def mission(trials: int = 500) -> dict[str, Any]:
+    """Seconds of the whole command, and what its front holds."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = [
+            "sweep",
+            "mission",
+            "--study",
+            str(Path(folder) / "mission.journal"),
+            "--trials",
+            str(trials),
+            "--json",
+        ]
+        before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        printed = subprocess.run([sys.executable, "-m", "simmoe", *words], check=True, capture_output=True).stdout
+        wall_s, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    found = json.loads(printed)
+    front = [found["trials"][number] for number in found["front"]]
+    return {
+        "trials": trials, "wall_s": round(wall_s, 1),
+        "cpu_s": round(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime, 1), "front": len(front),
+        "experts": sorted({trial["experts"] for trial in front}), "top_k": sorted({trial["top_k"] for trial in front}),
+    }  # fmt: skip
+
+
 def main() -> None:
+    if sys.argv[1:] == ["mission"]:
+        print(json.dumps(mission()))
+        return
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     Scenarios.outcome = outcome  # type: ignore[method-assign]
     for sampler in sys.argv[1:] or LATE:

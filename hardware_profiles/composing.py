@@ -15,7 +15,7 @@ from simmoe.hardware_profiles.reading import FOLDER, merged
 from simmoe.hardware_profiles.schema import PCIE
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.physics.link import pcie_bytes_per_s
-from simmoe.simulator.units import parse, text
+from simmoe.simulator.units import parse, text, unit_of
 
 JOIN = "+"  # between the names of a GPU and of a host; before that of a host alone
 CPU, MEMORY = "cpu", "host_dram"
@@ -53,6 +53,8 @@ def compose(gpu: Mapping[str, Any], host: Mapping[str, Any], file: str) -> dict[
         "link": _link(gpu["link"], share, host),
         "peak": {**gpu["peak"], "link_bandwidth": _slower(gpu["peak"]["link_bandwidth"], share, slot)},
     }
+    if price := _price(gpu, host, file):
+        content["price"] = price
     if "links" in gpu:
         content["links"] = {name: _link(link, share, host) for name, link in gpu["links"].items()}
     return content
@@ -70,6 +72,7 @@ def alone(host: Mapping[str, Any]) -> dict[str, Any]:
         "units": {CPU: {"memory": MEMORY, **_cpu(host)}},
         "link": {**link, "to": MEMORY},
         "peak": host["peak"],
+        **({"price": host["price"]} if "price" in host else {}),
     }
 
 
@@ -92,6 +95,28 @@ def _card_bytes_per_s(gpu: Mapping[str, Any], file: str) -> int:
             "with --hw"
         )
     return rate
+
+
+def _price(gpu: Mapping[str, Any], host: Mapping[str, Any], file: str) -> dict[str, Any] | None:
+    """Of both parts; that of the card alone, and saying so, where the host states none. None where the card states none."""
+    card, box = gpu.get("price"), host.get("price")
+    if card is None:
+        return None
+    if box is None:
+        said = card["source"].removeprefix("the card alone, ")
+        return {**card, "source": f"the card alone, without {host['name']}: {said}"}
+    units = [unit_of(part["value"]) for part in (card, box)]
+    if units[0] != units[1]:
+        raise UserError(
+            f"{file}: price is in {units[0]}, and that of {host['name']} in {units[1]}; write both in one currency"
+        )
+    both = text(parse(card["value"], "price") + parse(box["value"], "price"), "price", units[0])
+    same = {
+        key: card[key] for key in ("date", "condition") if card.get(key) is not None and card.get(key) == box.get(key)
+    }
+    source = f"{card['value']}: {card['source']}; {host['name']} {box['value']}: {box['source']}"
+    kind = card["kind"] if card["kind"] == box["kind"] else "assumed"
+    return {"value": both, "kind": kind, "source": source, **same}
 
 
 def _slower(figure: Mapping[str, Any], share: Fraction, why: str) -> Mapping[str, Any]:

@@ -29,6 +29,7 @@ SHAPE: dict[str, Any] = {
     "pageable": "bandwidth",
     "pinned_capacity?": "size",
     "peak": {"memory_bandwidth": "bandwidth"},
+    "price?": "price",
 }  # fmt: skip
 
 

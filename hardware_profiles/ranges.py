@@ -7,7 +7,7 @@ or remembered may be off by a quarter. A profile that knows better says so with 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from simmoe.simulator.nouns.hardware import ComputeUnit, Figure, Hardware, Link, Tier
@@ -70,22 +70,28 @@ Pick = Callable[[str, int], int]  # path of a figure and its value -> the value 
 def bounds(hw: Hardware) -> tuple[Hardware, Hardware]:
     """The pessimistic and the optimistic machine: every rate and latency at the end of its range that slows, or speeds.
 
-    Capacities, reserved memory, power and price stay. A rate that would exceed its tier is cut to the tier's, and the link of a
-    unified machine to what leaves the device a rest, so that both are machines that the loader would accept.
+    Capacities, reserved memory, power and price stay.
     """
     return _moved(hw, fast=False), _moved(hw, fast=True)
 
 
 def _moved(hw: Hardware, fast: bool) -> Hardware:
-    figures = {path: _end(path, figure, fast) for path, figure in hw.figures.items()}
+    word = "optimistic" if fast else "pessimistic"
+    ends = {path: _end(path, figure, fast) for path, figure in hw.figures.items()}
+    return replace(with_figures(hw, ends, word), title=f"{hw.title}, {word} end of every range")
+
+
+def with_figures(hw: Hardware, figures: Mapping[str, Figure], word: str) -> Hardware:
+    """The machine with other figures, each by its path; `word` tells its name and digest from those of the first one.
+
+    A rate that would exceed its tier is cut to the tier's, and the link of a unified machine to what leaves the device a rest, so that
+    the loader would accept the machine. Curves, power, heat and price stay.
+    """
 
     def pick(path: str, value: int) -> int:
         return figures[path].value if path in figures else value
 
-    tiers = {
-        name: replace(tier, bytes_per_s=pick(f"tiers.{name}.bandwidth", tier.bytes_per_s))
-        for name, tier in hw.tiers.items()
-    }
+    tiers = {name: _tier(tier, name == hw.device.memory, pick) for name, tier in hw.tiers.items()}
     units = {name: _unit(unit, tiers[unit.memory], pick) for name, unit in hw.units.items()}
     w = pick("dram_bytes_per_loaded_byte", hw.dram_bytes_per_loaded_byte)
     link = _link("link", hw.link, tiers, pick)
@@ -97,17 +103,29 @@ def _moved(hw: Hardware, fast: bool) -> Hardware:
     if hw.unified:
         most = (tiers[link.dst].bytes_per_s - 1000) // w // 1000 * 1000
         link = replace(link, bytes_per_s=min(link.bytes_per_s, most))
-    word = "optimistic" if fast else "pessimistic"
     return replace(
-        hw, name=f"{hw.name} ({word})", title=f"{hw.title}, {word} end of every range", tiers=tiers, units=units, link=link,
-        more_links=more, fabric=fabric,
-        dram_bytes_per_loaded_byte=w, figures=figures, digest=hashlib.sha256(f"{hw.digest} {word}".encode()).hexdigest(),
+        hw, name=f"{hw.name} ({word})", tiers=tiers, units=units, link=link, more_links=more, fabric=fabric,
+        reserved_bytes=pick("reserved", hw.reserved_bytes), dram_bytes_per_loaded_byte=w, figures={**hw.figures, **figures},
+        digest=hashlib.sha256(f"{hw.digest} {word}".encode()).hexdigest(),
+    )  # fmt: skip
+
+
+def _tier(tier: Tier, of_device: bool, pick: Pick) -> Tier:
+    at = f"tiers.{tier.name}"
+    peak = "peak.memory_bandwidth" if of_device else f"{at}.peak_bandwidth"
+    return replace(
+        tier, capacity_bytes=pick(f"{at}.capacity", tier.capacity_bytes), bytes_per_s=pick(f"{at}.bandwidth", tier.bytes_per_s),
+        peak_bytes_per_s=_known(pick, peak, tier.peak_bytes_per_s),
     )  # fmt: skip
 
 
 def _end(path: str, figure: Figure, fast: bool) -> Figure:
     """The figure moved to one end of its range; what is no rate, latency, softness, clock or count stays."""
-    stays = is_peak(path) or path.startswith(("modes.", "price", "power.")) or path.endswith(".processors")
+    stays = (
+        is_peak(path)
+        or path.startswith(("modes.", "price", "power."))
+        or path.endswith((".processors", ".queue_depth"))
+    )
     if stays or figure.dimension not in (*RISING, "time", "count"):
         return figure
     high = fast == (figure.dimension in RISING)
@@ -131,6 +149,7 @@ def _unit(unit: ComputeUnit, tier: Tier, pick: Pick) -> ComputeUnit:
         hand_over_ps=_known(pick, f"{at}.hand_over", unit.hand_over_ps),
         kernel_floor_ps=_known(pick, f"{at}.kernel_floor", unit.kernel_floor_ps),
         graph_kernel_floor_ps=_known(pick, f"{at}.graph_kernel_floor", unit.graph_kernel_floor_ps),
+        processors=_known(pick, f"{at}.processors", unit.processors),
         clock_hz=_known(pick, f"{at}.clock", unit.clock_hz),
         quantised_bytes_per_s=_known(pick, f"{at}.quantised_bandwidth", unit.quantised_bytes_per_s),
         thread_bytes_per_s=_known(pick, f"{at}.thread_bandwidth", unit.thread_bytes_per_s),
@@ -155,9 +174,12 @@ def _link(at: str, link: Link, tiers: dict[str, Tier], pick: Pick) -> Link:
         )  # fmt: skip
     return replace(
         link, bytes_per_s=rate, latency_ps=pick(f"{at}.latency", link.latency_ps), upstream=up,
+        queue_depth=_known(pick, f"{at}.queue_depth", link.queue_depth),
+        pinned_capacity_bytes=_known(pick, f"{at}.pinned_capacity", link.pinned_capacity_bytes),
         pageable_bytes_per_s=None if slow is None else min(pick(f"{at}.pageable", slow), rate),
         write_bytes_per_s=None if back is None else pick(f"{at}.write_bandwidth", back), managed=managed and replace(
             managed, bytes_per_s=pick(f"{at}.managed.bandwidth", managed.bytes_per_s),
+            page_bytes=pick(f"{at}.managed.page", managed.page_bytes),
             fault_ps=pick(f"{at}.managed.fault", managed.fault_ps),
         ),
     )  # fmt: skip

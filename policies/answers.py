@@ -1,7 +1,9 @@
 """Answers of a miss rule that change what the model says; a rule that gives one imports its name from here."""
 
 from simmoe.simulator.decide.missing import DROP as DROP
+from simmoe.simulator.decide.missing import LOW as LOW
 from simmoe.simulator.decide.missing import SUBSTITUTE as SUBSTITUTE
+from simmoe.simulator.decide.missing import VERSION as VERSION
 
 
 def best_beside(k, m):

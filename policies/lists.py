@@ -23,8 +23,9 @@ def push(older, newer, end, o):
 
 def drop(older, newer, o):
     """Take `o` out of whichever ring it is in."""
-    newer[older[o]] = newer[o]
-    older[newer[o]] = older[o]
+    before, after = older[o], newer[o]
+    newer[before] = after
+    older[after] = before
 
 
 def oldest_free(newer, end, free):
@@ -46,12 +47,13 @@ def segments(n_objects, n_segments):
 def move(s, size, o, to):
     """Make `o` the newest member of segment `to`, 0 = none, wherever it was; `s` starts with what `segments` returned."""
     older, newer, where, length = s[0], s[1], s[2], s[3]
-    if where[o]:
+    was, weight = where[o], size[o]
+    if was:
         drop(older, newer, o)
-        length[where[o]] -= size[o]
+        length[was] -= weight
     if to:
         push(older, newer, len(where) + to, o)
-        length[to] += size[o]
+        length[to] += weight
     where[o] = to
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import chain
 from typing import NamedTuple
@@ -76,18 +77,21 @@ class Costs:
                     f"{hw.device_memory.bytes_per_s:,} B/s of {hw.device.memory}; a slower link or a faster memory is needed"
                 )
         self.moe_layers = [model.layers[i] for i in model.moe_layers]
+        self.devices = 1
+        self.places = trace.n_layers  # (MoE layer, device) pairs (simulator/several.py)
+        # Of each place whose experts a launch may read; behind them, in the same order, those where it reads low copies.
+        self.expert_layers = [*self.moe_layers, *(replace(a, expert=b) for a, b in zip(self.moe_layers, model.low))]
         self.transfer_ps = (
-            [load_ps(int(b), hw) for b in model.expert_bytes]
+            [load_ps(int(b), hw) for b in model.version_bytes]
             if hw.link.pinned_capacity_bytes is None
             else self.hops_ps[1].tolist()
         )
-        self.devices = 1
-        self.places = trace.n_layers  # (MoE layer, device) pairs (simulator/several.py)
         self.homes: tuple[int, ...] = (0,) * (trace.n_layers + 1)  # device that runs what stands before each MoE layer
         self.kinds = list(dict.fromkeys(model.layers))  # layers of one shape cost the same
         self.spans = list(dict.fromkeys(cache.span for layer in self.kinds for cache in layer.caches))
         self.gaps = _gaps(model.layers, self.kinds)
         self.n_pieces = self.gaps[-1][-1] + 1  # the head is the last
+        self._weights: dict[tuple[str, int, int], Piece] = {}
         self._pieces: dict[PassSize, list[Piece]] = {}
         self._chains: dict[PassSize, list[Chain]] = {}
         self._experts: dict[tuple[int, int, int, int], Chain] = {}
@@ -103,7 +107,11 @@ class Costs:
         return Piece(name, self.launch_ps + max(-(-work // self.rate), flop_ps), work, flop_ps)
 
     def weights(self, name: str, part: Part, rows: int) -> Piece:
-        return self.piece(name, part.bytes, rows * part.flops_per_token)
+        """A launch over the weights of a part; most passes launch over one row."""
+        key = (name, part.bytes, rows * part.flops_per_token)
+        if key not in self._weights:
+            self._weights[key] = self.piece(*key)
+        return self._weights[key]
 
     def law(self, size: PassSize) -> int:
         """Which of `laws` a pass follows."""
@@ -124,7 +132,7 @@ class Costs:
 
     def read_work(self, column: int, count: int, law: int = 0) -> int:
         """Work of reading `count` experts of an MoE layer in one fused launch, at the rate that the launch reaches."""
-        unit, count_bytes = self.hw.device, count * self.moe_layers[column].expert.bytes
+        unit, count_bytes = self.hw.device, count * self.expert_layers[column].expert.bytes
         work = count_bytes * WORK_PER_BYTE
         if unit.grouped_bytes_per_s is not None:
             work = -(-work * self.rate // (unit.grouped_bytes_per_s // 1000))
@@ -149,7 +157,7 @@ class Costs:
 
     def compute_ps(self, column: int, token_slots: int, law: int = 0) -> int:
         """FLOP time of `token_slots` (token, slot) pairs in an MoE layer in one fused launch."""
-        part = self.moe_layers[column].expert
+        part = self.expert_layers[column].expert
         return flops_ps(token_slots * part.flops_per_token, self.flops_per_s) + self.grouped_extra_ps
 
     def compute_row(self, column: int, most_slots: int, law: int = 0) -> Ints:
@@ -223,14 +231,20 @@ class Costs:
 
     @cached_property
     def hops_ps(self) -> Ints:
-        """int64 [2, layers]: time of each hop of one load of an expert of each MoE layer, alone; the first is 0 where there is one."""
-        counts = [layer.n_experts for layer in self.moe_layers]
-        return np.array(layer_hops_ps(self.model.expert_bytes.tolist(), counts, self.hw), np.int64).T
+        """int64 [2, versions * layers]: time of each hop of one load of an expert of each MoE layer, alone, and of a low copy; the first is
+        0 where there is one."""
+        counts = [layer.n_experts for layer in self.expert_layers]
+        return np.array(layer_hops_ps(self.model.version_bytes.tolist(), counts, self.hw), np.int64).T
 
     @cached_property
     def reads_ps(self) -> Ints:
-        """int64 [layers]: how long the bytes of one load leave the memory before the link."""
-        return np.array([reads_ps(int(count), self.hw) for count in self.model.expert_bytes], np.int64)
+        """int64 [versions * layers]: how long the bytes of one load leave the memory before the link."""
+        return np.array([reads_ps(int(count), self.hw) for count in self.model.version_bytes], np.int64)
+
+    @property
+    def rows(self) -> int:
+        """Places that a launch over experts may be of: those of the full format, then those of low copies."""
+        return self.places * (1 + bool(self.model.low))
 
     @cached_property
     def dense_ps(self) -> Ints:

@@ -249,7 +249,7 @@ class RuntimeCosts(Costs):
     @cached_property
     def _fixed_of_experts(self) -> list[int]:
         """Of each MoE layer: asked for every count of a table."""
-        words = [[word for word in OF_EXPERTS if word in layer.features] for layer in self.moe_layers]
+        words = [[word for word in OF_EXPERTS if word in layer.features] for layer in self.expert_layers]
         return [ceil(self._fixed_ps("experts", *beside)) for beside in words]
 
     def experts_launch(self, column: int) -> tuple[int, int, Sequence[int]]:
@@ -257,17 +257,17 @@ class RuntimeCosts(Costs):
 
     def read_work(self, column: int, count: int, law: int = 0) -> int:
         """What depends on how many experts are read: their weights, and what kernels waste on few rows of each."""
-        seconds = self.products.experts_s(self.moe_layers[column].expert, count, law)
+        seconds = self.products.experts_s(self.expert_layers[column].expert, count, law)
         return (ceil(seconds * PS_PER_S) + self._experts_fixed_ps(column)) * self.rate
 
     def compute_ps(self, column: int, token_slots: int, law: int = 0) -> int:
         """What depends on how many token slots are computed."""
-        seconds = float(self.products.slots_s(self.moe_layers[column].expert, token_slots, law))
+        seconds = float(self.products.slots_s(self.expert_layers[column].expert, token_slots, law))
         return ceil(seconds * PS_PER_S) + self._experts_fixed_ps(column)
 
     def compute_row(self, column: int, most_slots: int, law: int = 0) -> Ints:
         """The same sums of the same numbers, all at once."""
-        part, slots = self.moe_layers[column].expert, np.arange(most_slots + 1, dtype=np.float64)
+        part, slots = self.expert_layers[column].expert, np.arange(most_slots + 1, dtype=np.float64)
         ps = np.ceil(self.products.slots_s(part, slots, law) * PS_PER_S)
         if max(part.flops_per_token * most_slots, int(ps[-1])) > EXACT:  # beyond what a float tells apart
             return super().compute_row(column, most_slots, law)

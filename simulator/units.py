@@ -85,6 +85,14 @@ def parse(text: object, dimension: str, where: str = "value") -> int:
     return int(value)
 
 
+def power_of_time(dimension: str) -> int:
+    """-1 for a rate, which is per second, 1 for a time, 0 for what has no time in its unit, as the units of UNITS are written."""
+    units = UNITS.get(dimension, {})
+    if any(unit.endswith(("/s", "Hz")) for unit in units):
+        return -1
+    return int("s" in units)
+
+
 # Eight of these are one of what is meant: a lower-case b, bit or bits, with the prefix in front.
 _BITS = {name: re.compile(r"([kKMGTPmgtp]?i?)(?:b|bits?)" + rate) for name, rate in
          (("bytes", ""), ("size", ""), ("bandwidth", r"(?:ps|/s|/sec|it/s)"))}  # fmt: skip

@@ -1,25 +1,40 @@
 """Which scenario a sweep plays next: a function of the finished trials and of the trial's number alone.
 
 So a sweep that was stopped goes on as if it had not been. And the samplers are told what the space is, and count generations as they
-go: a trial late in a sweep costs what an early one does.
+go: a trial late in a sweep costs what an early one does, but with `tpe` and `gp`, which read all trials for each one.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Collection, Iterator, Sequence
+from importlib.util import find_spec
 from typing import Any
 
-import numpy as np
-from optuna import Study
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.trial import FrozenTrial
 
-from simmoe.sweeps.space import Point, Space, Steps
+from simmoe.simulator.errors import Missing
+from simmoe.sweeps.samplers import Generations, Gp, Nsga2, Nsga3, Tpe, seeded
+from simmoe.sweeps.space import Point, Space
+from simmoe.sweeps.words import Steps
 
-SAMPLERS = ("nsga2", "tpe", "random", "grid")
-GENERATION = 50  # trials, of nsga2: Optuna's default
+SAMPLERS = ("nsga2", "nsga3", "tpe", "gp", "random", "qmc", "grid")
+NEEDS = {
+    "qmc": (("scipy",), "simmoe[sweep]"),
+    "gp": (("scipy", "torch"), "simmoe[sweep,moe]"),
+}  # packages, what installs them
+
+
+def check_installed(sampler: str) -> None:
+    """Raises Missing with the line that installs what a sampler needs."""
+    packages, extra = NEEDS.get(sampler, ((), ""))
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        raise Missing(
+            f"the sampler {sampler} needs {' and '.join(missing)}, which is not installed; run: pip install '{extra}'"
+        )
 
 
 class Draws:
@@ -27,9 +42,9 @@ class Draws:
 
     def __init__(self, space: Space, sampler: str, seed: int) -> None:
         self.space, self.seed = space, seed
-        self.distributions = {_parameter(axis, values): _distribution(values) for axis, values in space.axes.items()}
+        self.distributions = {name: _distribution(space.axes[axis]) for axis, name in parameters(space).items()}
         varied = {name: one for name, one in sorted(self.distributions.items()) if not one.single()}
-        self._searched = varied if sampler == "nsga2" or len(space.objectives) == 1 else {}
+        self._searched = varied if sampler != "tpe" or len(space.objectives) == 1 else {}
         self._sampler = sampler
         self._generations = Generations()
 
@@ -38,11 +53,20 @@ class Draws:
         self._generations.add(trial)
 
     def sampler(self, number: int) -> BaseSampler:
-        """The sampler of trial `number`. A grid needs none: `grid` says what is next."""
-        seed = int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0])
-        if self._sampler == "nsga2":
-            return Nsga2(seed, self._searched, self._generations)
+        """The sampler of trial `number`. Where all is planned it has nothing to say: `planned` says what is next."""
+        seed = seeded(self.seed, number)
+        if by_generation := {"nsga2": Nsga2, "nsga3": Nsga3}.get(self._sampler):
+            return by_generation(seed, self.seed, self._searched, self._generations)
+        if self._sampler == "gp":
+            return Gp(seed, self._searched)
         return Tpe(seed, self._searched) if self._sampler == "tpe" else RandomSampler(seed=seed)
+
+    def planned(self, done: int, known: Collection[str]) -> Iterator[dict[str, Any]] | None:
+        """The parameters of the trials behind `done` finished ones, where they follow from the numbers alone. known: `key`s of scenarios
+        that a grid leaves out."""
+        if self._sampler == "grid":
+            return self.grid(known)
+        return self.spread(done) if self._sampler == "qmc" else None
 
     def point(self, parameters: dict[str, Any]) -> Point:
         """The scenario that a trial's parameters mean."""
@@ -64,56 +88,24 @@ class Draws:
                     for axis, i in indices.items()
                 }
 
+    def spread(self, done: int) -> Iterator[dict[str, Any]]:
+        """Parameters at the points of a scrambled Sobol sequence, which has a dimension for each axis that varies.
 
-class Generations:
-    """Trials that have values, in the order in which they finished: each 50 of them are one generation."""
+        Optuna's own sampler would leave axes of names to chance.
+        """
+        from scipy.stats import qmc
 
-    def __init__(self) -> None:
-        self.trials: list[FrozenTrial] = []
-        self.parents: list[list[FrozenTrial]] = [[]]  # of each generation; the first has none
-
-    def add(self, trial: FrozenTrial) -> None:
-        if trial.state == TrialState.COMPLETE:
-            self.trials.append(trial)
-
-
-class Nsga2(NSGAIISampler):
-    """NSGA-II that finds generations and parents in the finished trials.
-
-    Optuna keeps the parents of a generation in the study, in another order than that in which it selected them, so that a trial
-    there depends on when the process was started.
-    """
-
-    def __init__(self, seed: int, searched: dict[str, BaseDistribution], generations: Generations) -> None:
-        super().__init__(seed=seed, population_size=GENERATION)
-        self._searched, self._generations = searched, generations
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._searched
-
-    def get_trial_generation(self, study: Study, trial: FrozenTrial) -> int:
-        return len(self._generations.trials) // GENERATION
-
-    def get_population(self, study: Study, generation: int) -> list[FrozenTrial]:
-        return self._generations.trials[generation * GENERATION : (generation + 1) * GENERATION]
-
-    def get_parent_population(self, study: Study, generation: int) -> list[FrozenTrial]:
-        parents = self._generations.parents
-        while len(parents) <= generation:
-            # by number, as Optuna reads them back: it alone draws the first child of each generation from another order
-            parents.append(sorted(self.select_parent(study, len(parents)), key=lambda trial: trial.number))
-        return parents[generation]
-
-
-class Tpe(TPESampler):
-    """TPE that is told what the space is: over all axes together for one objective, over each alone for several."""
-
-    def __init__(self, seed: int, searched: dict[str, BaseDistribution]) -> None:
-        super().__init__(seed=seed, multivariate=bool(searched))
-        self._searched = searched
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._searched
+        axes = self.space.axes
+        varied = [axis for axis, values in axes.items() if len(values) > 1]
+        points = qmc.Sobol(max(len(varied), 1), rng=seeded(self.seed, 0))
+        if done:  # it cannot go on by none
+            points.fast_forward(done)
+        while True:
+            at = dict(zip(varied, points.random(1)[0].tolist()))
+            yield {
+                _parameter(axis, values): _value(values, int(at.get(axis, 0.0) * len(values)))
+                for axis, values in axes.items()
+            }
 
 
 def key(point: Point) -> str:
@@ -131,10 +123,14 @@ def shuffled(size: int, seed: int) -> Iterator[int]:
         yield found
 
 
+def parameters(space: Space) -> dict[str, str]:
+    """Axis -> the name of its parameter."""
+    return {axis: _parameter(axis, values) for axis, values in space.axes.items()}
+
+
 def _parameter(axis: str, values: Sequence[str]) -> str:
-    if isinstance(values, Steps):
-        return f"{axis}_percent" if values.unit == "%" else f"{axis}_bytes"
-    return axis
+    """What Optuna calls it: an axis of numbers says their unit, as a figure does by its name."""
+    return axis + {"%": "_percent", "B": "_bytes"}.get(values.unit, "") if isinstance(values, Steps) else axis
 
 
 def _distribution(values: Sequence[str]) -> BaseDistribution:

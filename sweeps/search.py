@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,15 +17,21 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.plain import plain
 from simmoe.simulator.version import RESULT_SCHEMA
 from simmoe.sweeps.cautions import of_sweep
-from simmoe.sweeps.front import front
-from simmoe.sweeps.journal import note_sampler, open_study
-from simmoe.sweeps.sampling import SAMPLERS, Draws, key
+from simmoe.sweeps.database import HEARTBEAT_S, Database
+from simmoe.sweeps.front import broken, feasible, front
+from simmoe.sweeps.importances import importances
+from simmoe.sweeps.journal import open_study
+from simmoe.sweeps.opening import located
+from simmoe.sweeps.opening import opened as opened  # where a reader of studies looks for it
+from simmoe.sweeps.quiet import quiet
+from simmoe.sweeps.sampling import SAMPLERS, Draws, check_installed, key
 from simmoe.sweeps.scenarios import Outcome, Scenarios
-from simmoe.sweeps.space import Point, Space, load
+from simmoe.sweeps.space import Point, Space, load, said
+from simmoe.sweeps.study import FINISHED, Plan, note_sampler
+from simmoe.sweeps.tally import Report, Tally
+from simmoe.sweeps.worker import play_shared
 
 TRIALS = 100  # unless told; a grid plays all
-FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)  # pruned = it cannot run
-Report = Callable[[int, int, int], None]  # finished, wanted, of these cannot run
 
 
 class Bound(NamedTuple):
@@ -55,7 +61,7 @@ class Sweep:
 
     @property
     def trials(self) -> list[FrozenTrial]:
-        return self.study.get_trials(deepcopy=False)
+        return self.study.get_trials(deepcopy=False, states=FINISHED)
 
     @property
     def front(self) -> list[FrozenTrial]:
@@ -68,10 +74,10 @@ class Sweep:
         return front(mine, list(self.space.objectives.values()))
 
     def equals(self) -> dict[tuple[float, ...], list[FrozenTrial]]:
-        """Objective values -> the trials that have them, each scenario once."""
+        """Objective values -> the trials that have them and keep all constraints, each scenario once."""
         found: dict[tuple[float, ...], dict[str, FrozenTrial]] = {}
         for trial in self.trials:
-            if trial.state == TrialState.COMPLETE:
+            if feasible(trial):
                 found.setdefault(tuple(trial.values), {}).setdefault(key(trial.user_attrs["point"]), trial)
         return {values: list(trials.values()) for values, trials in found.items()}
 
@@ -99,6 +105,8 @@ class Sweep:
                 {"number": t.number, "state": "played" if t.state == TrialState.COMPLETE else "cannot run", **t.user_attrs}
                 for t in self.trials
             ],
+            **({"constraints": broken(self.trials)} if self.space.constraints else {}),
+            "importances": importances(self.trials, self.space),
             "front": [t.number for t in best],
             "front_by_hw": {hw: [t.number for t in trials] for hw, trials in on.items()},
             "equal": {
@@ -114,57 +122,80 @@ def sweep(
     study: str | Path | None = None,
     trials: int | None = None,
     *,
+    storage: str | None = None,
     sampler: str = "nsga2",
     seed: int = 0,
     report: Report | None = None,
+    heartbeat_s: int | None = None,
 ) -> Sweep:
     """Play scenarios of `space` until the study holds `trials` finished ones.
 
     space: a bundled name, the path of a YAML file, or the content of one as a mapping (docs/sweeps.md). A policy or metric file that
     it names is Python code and is executed.
     study: a journal file that keeps every finished trial; a sweep that was killed goes on from it, and one that finds it in use waits.
-    None: in memory only.
-    trials: how many in all, those in the journal included; default 100, or the whole space for the grid.
-    sampler: "nsga2", "tpe", "random" or "grid". seed: the same one gives the same trials. report: called after each trial with
-    (finished, wanted, of these cannot run).
+    Or the address of a database, which several processes may play (docs/scale.md). None: in memory only.
+    storage: the address of a database, in which the study has the name `study` (default: that of the space).
+    trials: how many in all, those in the study included; default 100, or the whole space for the grid.
+    sampler: "nsga2", "nsga3", "tpe", "gp", "random", "qmc" or "grid". seed: the same one gives the same trials.
+    report: called after each trial. heartbeat_s: seconds between two signs of life of a process that plays a trial of a database
+    (default 10).
     A scenario that cannot run is a finished trial with its reason in `user_attrs["why_not"]`. Raises UserError with one line.
     """
     if sampler not in SAMPLERS:
         raise UserError(f"unknown sampler {sampler!r}; choose one of {', '.join(SAMPLERS)}")
+    check_installed(sampler)
     if trials is not None and trials < 1:
         raise UserError(f"--trials {trials} plays nothing; give 1 or more")
     if not 0 <= seed < 2**32:
         raise UserError(f"--seed {seed} is out of range; give 0 to {2**32 - 1}")
+    at = located(study, storage) if study or storage else None
+    if heartbeat_s is not None and not isinstance(at, Database):
+        raise UserError("--heartbeat is of a study that several processes play; give --storage too, or leave it out")
     named = load(space)
     scenarios = Scenarios(named, trials or (named.size if sampler == "grid" else TRIALS))
-    chosen = scenarios.space
-    wanted = trials or (chosen.size if sampler == "grid" else TRIALS)
-    with _quiet():
-        working = optuna.create_study(directions=list(chosen.objectives.values()))
-        journal = open_study(Path(study), chosen, scenarios.digest) if study else nullcontext()
-        sampled_by = [f"{sampler}, seed {seed}"]
-        with journal as kept:
-            if kept:
-                working.add_trials(kept.get_trials(deepcopy=False, states=FINISHED))
-                sampled_by = note_sampler(kept, sampled_by[0], len(working.get_trials(deepcopy=False)) < wanted)
-            for finished in play_trials(working, scenarios, sampler, seed, wanted, report):
-                if kept:
-                    kept.add_trial(finished)
+    wanted = trials or (scenarios.space.size if sampler == "grid" else TRIALS)
+    plan, content = Plan(sampler, seed, wanted), json.dumps(said(space))
+    with quiet():
+        if isinstance(at, Database):
+            beat_s = HEARTBEAT_S if heartbeat_s is None else heartbeat_s
+            working, sampled_by = play_shared(at, scenarios, plan, content, beat_s, report)
+        else:
+            working, sampled_by = _play_alone(at, scenarios, plan, content, report)
     return Sweep(scenarios, sampler, seed, working, tuple(sampled_by))
 
 
-def play_trials(
-    study: optuna.Study, scenarios: Scenarios, sampler: str, seed: int, wanted: int, report: Report | None
-) -> Iterator[FrozenTrial]:
-    """Finish trials until the study holds `wanted`."""
-    draws = Draws(scenarios.space, sampler, seed)
-    before, known = study.get_trials(deepcopy=False), dict[str, FrozenTrial]()
-    for trial in before:
+def _play_alone(
+    journal: Path | None, scenarios: Scenarios, plan: Plan, content: str, report: Report | None
+) -> tuple[optuna.Study, list[str]]:
+    """The study in memory and what its trials were sampled by. Nothing of a trial is written before it has finished."""
+    space, sampled_by = scenarios.space, [str(plan)]
+    working = optuna.create_study(study_name=space.name, directions=list(space.objectives.values()))
+    working.set_metric_names(list(space.objectives))
+    with open_study(journal, space, scenarios.digest, content) if journal else nullcontext() as kept:
+        if kept:
+            working.add_trials(kept.get_trials(deepcopy=False, states=FINISHED))
+            sampled_by = note_sampler(kept, str(plan), len(working.get_trials(deepcopy=False)) < plan.trials)
+        for finished in play_trials(working, scenarios, plan, report):
+            if kept:
+                kept.add_trial(finished)
+    return working, sampled_by
+
+
+def play_trials(study: optuna.Study, scenarios: Scenarios, plan: Plan, report: Report | None) -> Iterator[FrozenTrial]:
+    """Finish trials until the study holds as many as planned."""
+    draws, known = Draws(scenarios.space, plan.sampler, plan.seed), dict[str, FrozenTrial]()
+    tally = Tally(scenarios.space.objectives.values(), plan.trials)
+
+    def note(trial: FrozenTrial) -> None:
         draws.told(trial)
+        scenarios.remember(trial.user_attrs)
         known[key(trial.user_attrs["point"])] = trial
-    cannot = sum(trial.state == TrialState.PRUNED for trial in before)
-    ahead = draws.grid(known) if sampler == "grid" else None
-    for number in range(len(before), wanted):
+        tally.add(trial)
+
+    for trial in study.get_trials(deepcopy=False):
+        note(trial)
+    ahead = draws.planned(tally.finished, known)
+    for number in range(tally.finished, plan.trials):
         if ahead is not None:
             parameters = next(ahead, None)
             if parameters is None:
@@ -172,32 +203,19 @@ def play_trials(
             study.enqueue_trial(parameters)
         study.sampler = draws.sampler(number)
         finished = _finish(study, scenarios, draws, known)
-        draws.told(finished)
-        known[key(finished.user_attrs["point"])] = finished
-        cannot += finished.state == TrialState.PRUNED
+        note(finished)
         yield finished
         if report:
-            report(number + 1, wanted, cannot)
+            report(tally.progress)
 
 
 def _finish(study: optuna.Study, scenarios: Scenarios, draws: Draws, known: Mapping[str, FrozenTrial]) -> FrozenTrial:
     trial = study.ask(draws.distributions)
     point = draws.point(trial.params)
     before = known.get(key(point))  # a sampler may ask for the same scenario again
-    outcome = Outcome(before.values, before.user_attrs) if before else scenarios.outcome(point)
+    outcome = Outcome(before.values, before.user_attrs, before.constraints) if before else scenarios.outcome(point)
     for name, fact in outcome.facts.items():
         trial.set_user_attr(name, fact)
+    for rule, excess in outcome.constraints.items():
+        trial.set_constraint(rule, excess)
     return study.tell(trial, outcome.values, TrialState.COMPLETE if outcome.values else TrialState.PRUNED)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Optuna's log lines and its notes on experimental features are not for the user of a sweep."""
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        try:
-            yield
-        finally:
-            optuna.logging.set_verbosity(level)

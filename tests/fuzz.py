@@ -333,6 +333,8 @@ def inputs() -> list[Input]:
         ["hw", "show", FILE],
         ["run", "--hw", FILE, *TRACE, *SMALL],
         ["hw", "diff", "a100", FILE],
+        ["sensitivity", "--hw", FILE, *TRACE, *SMALL],
+        ["require", "--hw", FILE, *TRACE, *SMALL, "--tok-s", "900", "--least", "link.bandwidth"],
     ]
     shown = [
         ["trace", "check", FILE],

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +26,7 @@ from tests import oracles
 Process = Generator[simpy.Event, Any, None]
 PS_PER_S, PS_PER_MS = 10**12, 10**9
 WILD = str(Path(__file__).with_name("wild_miss.py"))
+CHANGING = ("drop", "substitute", "cache_aware")  # rules that say more than which unit computes
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -39,6 +41,8 @@ class OracleRun:
     evictions: int = 0
     substituted: int = 0
     dropped: int = 0
+    on_cpu: int = 0
+    prefetched: dict[str, tuple[int, int]] = field(default_factory=dict)  # what became of prefetches -> (count, bytes)
     link_bytes: list[int] = field(default_factory=list)  # [passes], bytes of the loads that the pass issued
     link_busy_ps: int = 0  # sum of transfer durations, latency included, also of those that outlive the last pass
     compute_busy_ps: int = 0  # sum of part durations, launch included
@@ -51,20 +55,40 @@ class OracleRun:
 class Transfer:
     """One load, decided but perhaps not issued yet."""
 
-    def __init__(self, env: simpy.Environment, load: oracles.Load) -> None:
+    def __init__(self, env: simpy.Environment, load: oracles.Load, meant_for: int = -1) -> None:
         self.load = load
         self.arrived = env.event()
         self.number = -1  # its place in the issue order of the run
+        self.meant_for = (
+            meant_for  # a prefetch: the next event of its layer, behind the one at whose end it was decided
+        )
+        self.issued_in = -1  # pass
+        self.moves: simpy.Process | None = None
+        self.started = self.withdrawn = self.hit = self.late = False
 
 
 class MoEEvent:
     """What the launches and the issuer of one (pass, layer) tell each other."""
 
-    def __init__(self, env: simpy.Environment, decision: oracles.Decision, hits: dict[int, Transfer]) -> None:
+    def __init__(
+        self,
+        env: simpy.Environment,
+        index: int,
+        layers: int,
+        decision: oracles.Decision,
+        hits: dict[int, Transfer],
+        n_experts: int,
+    ) -> None:
+        self.index = index
         self.on_cpu = decision.on_cpu
         self.hits = hits  # object -> the load that filled the slot it is hit in
         self.loads = [Transfer(env, load) for load in decision.loads]
-        self.prefetches = [Transfer(env, load) for load in decision.prefetches]
+        self.prefetches = [
+            Transfer(
+                env, load, next(e for e in range(index + 1, index + 1 + layers) if e % layers == load.obj // n_experts)
+            )
+            for load in decision.prefetches
+        ]
         self.hits_done = env.event()  # (c), (d) and the late hits have ended
         self.beside, self.stands, self.dropped = decision.beside, dict(decision.stands), decision.dropped
         # The expert's launch has ended:
@@ -80,12 +104,19 @@ class Pass:
 
 class Machine:
     def __init__(
-        self, hw: Hardware, model: ModelShape, trace: Trace, cache: oracles.ExpertCache, timeline: str, write_back: bool
+        self,
+        hw: Hardware,
+        model: ModelShape,
+        trace: Trace,
+        cache: oracles.ExpertCache,
+        timeline: str,
+        write_back: bool,
+        cancel: bool,
     ) -> None:
         self.hw, self.model, self.trace, self.cache = hw, model, trace, cache
         self.overlap = timeline != "serial"
         self.host_wait_ps = hw.device.host_wait_ps if timeline == "sync" else 0
-        self.write_back = write_back
+        self.write_back, self.cancel = write_back, cancel
         self.env = simpy.Environment()
         self.gpu = simpy.Resource(self.env, capacity=1)
         self.link = simpy.Resource(self.env, capacity=1)
@@ -94,6 +125,8 @@ class Machine:
         self.slots: dict[int, Transfer] = {}  # object -> the load that filled its slot, or is about to
         self.buffers: dict[int, Transfer] = {}  # object -> the prefetch that brought it beside the cache
         self.n_issued = 0
+        self.early: list[Transfer] = []  # prefetches, in the order of their issue
+        self.gate: dict[int, int] = {}  # object -> its gate weight, in parts of 65536
         self.link_active = False  # a transfer holds the link
         self.leaving = 0  # transfers whose bytes leave the memory before the link
         self.under_way = 0  # transfers that have been issued and not ended
@@ -143,8 +176,30 @@ class Machine:
         (self.buffers if buffered else self.slots)[transfer.load.obj] = transfer
         transfer.number = self.n_issued
         self.n_issued += 1
-        self.log.link_bytes[-1] += self.cache.size(transfer.load.obj)
-        self.env.process(self.transfer(transfer))
+        transfer.issued_in = len(self.log.link_bytes) - 1
+        if transfer.meant_for >= 0:
+            self.early.append(transfer)
+        self.send(transfer)
+
+    def send(self, transfer: Transfer) -> None:
+        """It queues; its bytes count in the pass that decided it, also where it is sent later after all."""
+        transfer.withdrawn = False
+        self.log.link_bytes[transfer.issued_in] += self.cache.size(transfer.load.obj)
+        transfer.moves = self.env.process(self.transfer(transfer))
+
+    def withdraw(self, event: MoEEvent) -> Process:
+        """What waits in the queue and this event makes useless leaves it; what left it earlier and this event hits queues again."""
+        yield from self.let_transfers_end()  # what starts at this very picosecond has started
+        hits = [transfer for transfer in event.hits.values() if transfer.meant_for >= 0]
+        for transfer in self.early:
+            if not (transfer.started or transfer.withdrawn or transfer in hits) and transfer.meant_for <= event.index:
+                assert transfer.moves is not None
+                transfer.moves.interrupt()
+                transfer.withdrawn = True
+                self.log.link_bytes[transfer.issued_in] -= self.cache.size(transfer.load.obj)
+        for transfer in sorted(hits, key=lambda transfer: transfer.number):
+            if transfer.withdrawn:
+                self.send(transfer)
 
     def transfer(self, transfer: Transfer) -> Process:
         size = self.cache.size(transfer.load.obj)
@@ -157,11 +212,19 @@ class Machine:
             back_ps = self.one_way_ps(back, back_rate)
             duration_ps = max(duration_ps, back_ps) if self.hw.link.duplex == "full" else duration_ps + back_ps
         self.under_way += 1
+        first = (self.store if self.hw.link.upstream is not None else self.link).request()
+        try:
+            yield first
+        except simpy.Interrupt:
+            first.cancel()
+            self.under_way -= 1
+            return
+        transfer.started = True
         if self.hw.link.upstream is not None:
             came = self.env.event()  # its first bytes, or all of them
-            first_hop = self.env.process(self.store_to_memory(size, came))
+            first_hop = self.env.process(self.store_to_memory(first, size, came))
             yield came
-        with self.link.request() as turn:
+        with self.link.request() if self.hw.link.upstream is not None else first as turn:
             yield turn
             began_ps = self.now_ps
             self.set_link_active(True)
@@ -177,12 +240,11 @@ class Machine:
         self.under_way -= 1
         transfer.arrived.succeed()
 
-    def store_to_memory(self, size: int, came: simpy.Event) -> Generator[simpy.Event, Any, int]:
-        """The hop before the link; when its last byte has left the store."""
+    def store_to_memory(self, turn: Any, size: int, came: simpy.Event) -> Generator[simpy.Event, Any, int]:
+        """The hop before the link, whose turn has come; when its last byte has left the store."""
         up = self.hw.link.upstream
         assert up is not None
-        with self.store.request() as turn:
-            yield turn
+        with turn:
             yield self.env.timeout(up.latency_ps)
             if up.pipelined:
                 came.succeed()
@@ -284,7 +346,7 @@ class Machine:
     def sent_to_cpu(self, layer: Layer, routed: Sequence[int], missing: list[int], left: list[int]) -> set[int]:
         """What the miss rule sends to the CPU of what is `missing`, beside what is `left` to it. Every split is tried."""
         load_ps = {obj: self.alone_ps(self.cache.size(obj)) for obj in missing}
-        if self.miss in ("fetch", WILD):
+        if self.miss in ("fetch", WILD) or self.miss.partition("=")[0] in CHANGING:
             return set()
         if self.miss == "cpu":
             return set(missing)
@@ -298,6 +360,39 @@ class Machine:
 
         loaded = min(range(len(order) + 1), key=lambda loaded: (longer_ps(loaded), -loaded))
         return set(order[loaded:])
+
+    def weigh(self, index: int, column: int) -> None:
+        """What the tokens of this event give each expert that they choose, of all that each of them gives: the mean over them."""
+        trace, gave = self.trace, dict[int, list[Fraction]]()
+        for row in range(int(trace.pass_ptr[index]), int(trace.pass_ptr[index + 1])):
+            chosen = {s: e for s, e in enumerate(trace.expert_ids[row, column].tolist()) if e >= 0}
+            gates = trace.gate_weights
+            weight = {s: Fraction(1) if gates is None else Fraction(float(gates[row, column, s])) for s in chosen}
+            for s, expert in chosen.items():
+                of_all = weight[s] / sum(weight.values()) if any(weight.values()) else Fraction(1, len(chosen))
+                gave.setdefault(column * trace.n_experts + expert, []).append(of_all)
+        self.gate |= {obj: round(sum(shares) * 65536 / len(shares)) for obj, shares in gave.items()}
+
+    def answer(self, routed: Sequence[int], missing: list[int], here: list[int]) -> dict[int, int | None]:
+        """What a rule that changes the output says of what is missing: nobody computes it (None), or a resident does."""
+        name, _, number = self.miss.partition("=")
+        share, gate = (
+            Fraction(int(number.removesuffix("%") or 0), 100),
+            {obj: self.gate.get(obj, 0) for obj in (*missing, *here)},
+        )
+        said: dict[int, int | None] = {}
+        best_first = sorted(here, key=lambda obj: (-gate[obj], obj))
+        beside = [obj for obj in best_first if obj not in routed]
+        asked = [obj for obj in dict.fromkeys(routed) if obj in here] + missing  # of equal weights a hit comes first
+        top = max(asked, key=gate.__getitem__)
+        for obj in missing:
+            if name == "drop" and gate[obj] < share * 65536:
+                said[obj] = None
+            elif name == "substitute" and here:
+                said[obj] = beside.pop(0) if beside else best_first[0]
+            elif name == "cache_aware" and obj != top and beside and gate[beside[0]] >= gate[obj] * (1 - share):
+                said[obj] = beside.pop(0)
+        return said
 
     def wild(self, missing: list[int], here: list[int]) -> dict[int, int | None]:
         """What tests/wild_miss.py answers."""
@@ -345,7 +440,10 @@ class Machine:
         if self.host_wait_ps:
             yield self.env.timeout(self.host_wait_ps)  # the host reads what the router chose; loads on their way go on
         routed = self.played[step.index, column]
+        self.weigh(step.index, column)
         event = self.decide(step.index * self.trace.n_layers + column, layer, routed, candidates)
+        if self.cancel:
+            yield from self.withdraw(event)
         self.env.process(self.issuer(event))
         on_cpu = event.on_cpu
         beside = self.env.process(self.compute_on_cpu(layer, event, on_cpu, routed)) if on_cpu else None
@@ -358,6 +456,7 @@ class Machine:
             yield from self.compute_experts(layer, event, [*ready, *event.beside], routed)
         late = [transfer for obj, transfer in event.hits.items() if obj not in ready]
         for transfer in sorted(late, key=lambda transfer: transfer.number):
+            transfer.late = True
             yield transfer.arrived
             yield from self.compute_experts(layer, event, [transfer.load.obj], routed)
         event.hits_done.succeed()
@@ -369,10 +468,12 @@ class Machine:
 
     def decide(self, index: int, layer: Layer, routed: list[int], candidates: Sequence[int]) -> MoEEvent:
         rule = partial(self.sent_to_cpu, layer, routed)
-        answer = self.wild if self.miss == WILD else None
+        changes = self.miss.partition("=")[0] in CHANGING
+        answer = self.wild if self.miss == WILD else partial(self.answer, routed) if changes else None
         decision = self.cache.play(index, routed, candidates, self.left_to_cpu, rule, answer)
         self.log.substituted += len(decision.stands)
         self.log.dropped += len(decision.dropped)
+        self.log.on_cpu += len(decision.on_cpu)
         for load in decision.promoted:
             self.reserve(load)
             if load.fits:
@@ -381,7 +482,10 @@ class Machine:
         self.log.pass_misses[-1] += len(decision.loads)
         self.log.pass_evictions[-1] += len(decision.evictions)
         # The slots as they are now: a prefetch may bring an own-event victim back in another transfer.
-        return MoEEvent(self.env, decision, {obj: self.slots[obj] for obj in decision.hits})
+        hits = {obj: self.slots[obj] for obj in decision.hits}
+        for transfer in hits.values():
+            transfer.hit = True
+        return MoEEvent(self.env, index, self.trace.n_layers, decision, hits, self.trace.n_experts)
 
     def issuer(self, event: MoEEvent) -> Process:
         """Issue in order; whoever has to wait holds up those behind. All is issued before the layer ends."""
@@ -462,6 +566,7 @@ def simulate(
     seed: int = 0,
     write_back: bool = False,
     buffered: bool = False,
+    cancel: bool = False,
     miss: str = "fetch",
     left_to_cpu: Collection[int] = (),  # objects that the CPU computes if they are missing
 ) -> OracleRun:
@@ -471,7 +576,7 @@ def simulate(
     cache = oracles.ExpertCache(
         sizes, trace.n_experts, budget_bytes, eviction, scope, seed, future, buffered, left_to_cpu
     )
-    machine = Machine(hw, model, trace, cache, timeline, write_back)
+    machine = Machine(hw, model, trace, cache, timeline, write_back, cancel)
     machine.left_to_cpu, machine.miss = set(left_to_cpu), miss
     cold = oracles.cold_starts(trace) if cold_per_sequence else set()
     taken = hw.dram_bytes_per_loaded_byte * (hw.link.bytes_per_s // 1000)
@@ -480,5 +585,12 @@ def simulate(
     machine.env.process(machine.run(cold, prefetch))
     machine.env.run()  # the last prefetches may end after the last pass
     log = machine.log
+    for what, mine in {
+        "useful": [one for one in machine.early if one.hit],
+        "late": [one for one in machine.early if one.late],
+        "wasted": [one for one in machine.early if not (one.hit or one.withdrawn)],
+        "cancelled": [one for one in machine.early if one.withdrawn],
+    }.items():
+        log.prefetched[what] = len(mine), sum(cache.size(one.load.obj) for one in mine)
     log.hits, log.misses, log.evictions = sum(log.pass_hits), sum(log.pass_misses), sum(log.pass_evictions)
     return log

@@ -23,6 +23,7 @@ from simmoe.workloads import models as models_of
 MAX_ACCESSES = 200
 EVICTIONS = ("lru", "fifo", "lfu", "lfu_resident", "belady", "random")
 MISSES = ("fetch", "cpu", "idle_cheaper", "balanced")
+CHANGING = ("drop=40%", "substitute", "cache_aware=50%")  # rules that change the output
 TB = 10**12  # bytes/s; also 1 byte/ps
 ODD_RATES = (333_333_333_777, 700_000_000_999)  # not whole bytes per ms: truncation shows
 SCALES = (1, 33_600_001)  # 33.6 MB experts: bytes * 10**12 leaves int64
@@ -44,7 +45,7 @@ class Case:
     seed: int = 0
     write_back: bool = False
     buffered: bool = False  # prefetches land beside the cache
-    cancel: bool = False  # those that have not started leave the queue of the link; no option of the second model
+    cancel: bool = False  # those that have not started leave the queue of the link
     miss: str = "fetch"  # the others need a CPU
 
     @property
@@ -59,12 +60,13 @@ class Case:
             "seed",
             "write_back",
             "buffered",
+            "cancel",
             "miss",
         )
         return {name: getattr(self, name) for name in names}
 
     def __repr__(self) -> str:
-        options = " ".join(f"{name}={value!r}" for name, value in {**self.kwargs, "cancel": self.cancel}.items())
+        options = " ".join(f"{name}={value!r}" for name, value in self.kwargs.items())
         return "\n".join(["Case", f"  {options}", *show_hardware(self.hw), *show_model(self.model), *show(self.trace)])
 
 
@@ -299,8 +301,8 @@ def traces(draw: st.DrawFn, layer_index: Sequence[int], n_experts: int, top_k: i
 
 
 @st.composite
-def cases(draw: st.DrawFn, prefetching: bool | None = None, missing: bool = False) -> Case:
-    """Any scenario (None); without prefetches (False); or ones where late hits and ties are common (True). missing: any miss rule."""
+def cases(draw: st.DrawFn, prefetching: bool | None = None, misses: Sequence[str] = ("fetch",)) -> Case:
+    """Any scenario (None); without prefetches (False); or ones where late hits and ties are common (True). misses: rules to draw."""
     scale = draw(st.sampled_from(SCALES))
     top_k = draw(st.integers(1, 3))
     n_experts = draw(st.integers(top_k, 6))
@@ -320,7 +322,7 @@ def cases(draw: st.DrawFn, prefetching: bool | None = None, missing: bool = Fals
         seed=draw(st.sampled_from((0, 1, 2**63 - 1))),
         write_back=not (buffered := draw(st.booleans())) and draw(st.booleans()),
         buffered=buffered,
-        miss=draw(st.sampled_from(MISSES)) if missing else "fetch",
+        miss=draw(st.sampled_from(misses)) if len(misses) > 1 else misses[0],
     )
 
 
@@ -360,6 +362,20 @@ def requests(trace: Trace) -> list[list[int]]:
 def examples(n: int) -> int:
     """How many scenarios a test draws: the share of n that the profile of tests/conftest.py, or SIMMOE_EXAMPLES_PERCENT, asks for."""
     return max(n * int(os.environ.get("SIMMOE_EXAMPLES_PERCENT", settings().max_examples)) // 100, 10)
+
+
+def weighed(case: Case, seed: int | None) -> Case:
+    """The case with gate weights, many of them equal and some 0; None: as it is."""
+    if seed is None:
+        return case
+    gates = np.random.default_rng(seed).integers(0, 4, case.trace.expert_ids.shape) / 4
+    return replace(case, trace=replace(case.trace, gate_weights=gates.astype(np.float16)))
+
+
+def queued(case: Case, slower: int) -> Case:
+    """The case with prefetches that are withdrawn, behind a link so many times slower: its queue is seldom empty."""
+    link = replace(case.hw.link, bytes_per_s=max(case.hw.link.bytes_per_s // slower, 1))
+    return replace(case, hw=replace(case.hw, link=link), cancel=True, write_back=False)
 
 
 def few_kernels(one: Any) -> Any:

@@ -1,6 +1,6 @@
 """What the README and docs/results.md show is what the commands print now, and what docs/validation.md says.
 
-`python -m tests.test_claims` (`make examples`) writes what they and docs/sweeps.md show anew; it needs numba and a minute.
+`python -m tests.test_claims` (`make examples`) writes what they and the pages of PAGES show anew; it needs numba and some minutes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from simmoe.cli.main import main
 from simmoe.simulator.time import compile as compiled
 from tests.test_house import ROOT
 
-README, RESULTS, SWEEPS = ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "sweeps.md"
+README, RESULTS = ROOT / "README.md", ROOT / "docs" / "results.md"
+PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in ("sweeps", "spaces", "compare", "require", "sensitivity"))
+FILE = re.compile(r"^```yaml\n# (\w+\.yaml)\n(.*?)^```$", re.M | re.S)
 BLOCK = re.compile(r"^```text\n(\$ simmoe [^\n]*\n)?(.*?)^```$", re.M | re.S)
 INSTALL = re.compile(r"^python3 -m venv .* && \.venv/bin/(simmoe run .*)$", re.M)
 ERRORS = re.compile(
@@ -31,10 +33,12 @@ WHOLE_TRACES = pytest.mark.skipif(
 )
 
 
-def printed(command: str) -> list[str]:
-    """The lines that a command prints, started in a folder of its own."""
+def printed(command: str, page: str = "") -> list[str]:
+    """The lines that a command prints, started in a folder of its own, in which the files of the page are."""
     out = io.StringIO()
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), contextlib.redirect_stdout(out):
+        for name, content in FILE.findall(page):
+            Path(name).write_text(content, "utf-8")
         assert main(shlex.split(command)[1:]) == 0
     return [line.rstrip() for line in out.getvalue().splitlines()]
 
@@ -70,7 +74,8 @@ def blocks(text: str) -> str:
         command = head.removeprefix("$ ") or re.findall(r"`(simmoe [^`]+)`", text[: block.start()])[-1]
         if lines:
             cut = lines[-1] == "…"
-            lines = [*printed(command)[: len(lines) - 1], "…"] if cut else printed(command)
+            now = printed(command, text)
+            lines = [*now[: len(lines) - 1], "…"] if cut else now
         return f"```text\n{head}" + "".join(f"{line}\n" for line in lines) + "```"
 
     return BLOCK.sub(anew, text)
@@ -101,8 +106,11 @@ def test_the_table_of_routers_is_what_ladders_give() -> None:
 
 @pytest.mark.slow
 @WHOLE_TRACES
-def test_the_results_are_what_the_commands_print() -> None:
-    text = RESULTS.read_text("utf-8")
+@pytest.mark.parametrize(
+    "page", [RESULTS, *(page for page in PAGES if page.stem not in ("sweeps", "spaces"))], ids=lambda page: page.stem
+)
+def test_the_results_are_what_the_commands_print(page: Path) -> None:
+    text = page.read_text("utf-8")
     assert blocks(text) == text, "make examples writes it anew"
 
 
@@ -133,4 +141,5 @@ def write(path: Path, *changes) -> None:
 if __name__ == "__main__":
     write(README, readme)
     write(RESULTS, routing, blocks)
-    write(SWEEPS, blocks)
+    for page in PAGES:
+        write(page, blocks)

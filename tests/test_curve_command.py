@@ -88,7 +88,7 @@ def test_json_and_page(tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     assert [one["eviction"] for one in found["curves"]] == ["lru", "w_tinylfu", "belady"]
     assert [one["every"] for one in found["curves"]] == [True, False, True]
-    figures = json.loads(re.search(r"const figures = (.*);\n", page.read_text("utf-8"))[1].replace("<\\/", "</"))
+    figures = json.loads(re.search(r'id="page-data">(.*?)</script>', page.read_text("utf-8"))[1])["figures"]
     hits, loaded = figures
     assert [line["name"] for line in loaded["data"]] == ["lru", "w_tinylfu", "belady", "bound"]
     bound = loaded["data"][-1]

@@ -17,8 +17,10 @@ from simmoe import load_hardware, policies
 from simmoe.play.plan import Plan
 from simmoe.play.run import play
 from simmoe.play.workload import Workload
+from simmoe.policies import arguments
 from simmoe.simulator.costs import Costs
-from simmoe.simulator.decide.counts import count, link_bytes_by_pass, moved
+from simmoe.simulator.decide.absent import absent as of_decisions
+from simmoe.simulator.decide.counts import count, link_bytes_by_pass, moved, prefetched
 from simmoe.simulator.decide.decisions import decide, first_events
 from simmoe.simulator.decide.gather import requests_of
 from simmoe.simulator.decide.prices import priced
@@ -26,6 +28,7 @@ from simmoe.simulator.decide.stepwise import SecondTier
 from simmoe.simulator.decide.tiers import second_tier
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.link_time import load_ps
+from simmoe.simulator.lower.absent import absent as of_times
 from simmoe.simulator.lower.durations import loading
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware, Link, Tier
@@ -36,7 +39,20 @@ from simmoe.simulator.time.engines import Engine, engine, named
 from simmoe.simulator.time.laws import check, check_causes
 from tests import oracle_simpy, real_traces
 from tests.conftest import COMPILED, PAIRS
-from tests.scenarios import Case, cases, cpus, examples, few_kernels, physics, shape_for, stores, tiny_trace
+from tests.scenarios import (
+    MISSES,
+    Case,
+    cases,
+    cpus,
+    examples,
+    few_kernels,
+    physics,
+    queued,
+    shape_for,
+    stores,
+    tiny_trace,
+    weighed,
+)
 
 ENGINES = ["simpy", "plain", pytest.param("fast", marks=COMPILED)]
 
@@ -60,7 +76,9 @@ def run(case: Case, engine: Engine, left: set[int] | None = None, page_cache: in
     module = policies.load("eviction", case.eviction)
     unit_of = np.isin(np.arange(requests.n_objects), list(left)).astype(np.int8) if left else None
     lru, near = policies.load("eviction", "lru"), None
-    rule = priced(policies.load("miss", case.miss), costs, requests) if case.miss != "fetch" else None
+    rule, asked = None, policies.load("miss", case.miss)
+    if case.miss != "fetch":
+        rule = priced(asked, costs, requests, arguments.as_whole(arguments.given("miss", case.miss, asked)))
     tier = SecondTier(page_cache, lru, near_ps(costs, case)) if page_cache else None
     decisions = decide(
         requests, sizes, module, case.budget_bytes, scope=case.scope, guesses=guesses, cold_at=cold_at, unit_of=unit_of,
@@ -83,18 +101,33 @@ def run(case: Case, engine: Engine, left: set[int] | None = None, page_cache: in
 @pytest.mark.parametrize("name", ["simpy", "plain", pytest.param("fast", marks=[COMPILED, pytest.mark.slow])])
 @pytest.mark.parametrize("prefetching", [None, pytest.param(True, marks=pytest.mark.slow)])
 def test_engine_equals_the_idiomatic_model(name, prefetching):
-    @settings(max_examples=examples(300), deadline=None)
-    @given(cases(prefetching=prefetching, missing=True), cpus(), stores(), st.one_of(st.none(), st.integers(0, 5)))
-    def compare(case, with_cpu, with_store, cpu_seed):
+    equals_the_idiomatic_model(name, prefetching, MISSES, 300)
+
+
+def equals_the_idiomatic_model(name: str, prefetching: bool | None, misses: tuple[str, ...], n: int) -> None:
+    """Every number that the second model has, over miss rules and what a run may have beside one: both scopes, batches, prefetches into the
+    cache or buffers, some of them withdrawn, a CPU, a placement, a store before the link, gate weights. n: scenarios."""
+
+    @settings(max_examples=examples(n), deadline=None)
+    @given(
+        cases(prefetching=prefetching, misses=misses), cpus(), stores(), st.one_of(st.none(), st.integers(0, 5)),
+        st.sampled_from((0, 0, 1, 7, 30)), st.one_of(st.none(), st.integers(0, 5)),
+    )  # fmt: skip
+    def compare(case, with_cpu, with_store, cpu_seed, slower, weights):
         case = replace(case, hw=with_store(with_cpu(case.hw)))
+        case = weighed(queued(case, slower) if slower and case.prefetch else case, weights)
         left = half(case, cpu_seed)
         case = enough(few_kernels(case) if name == "fast" else case, left)
         want = oracle_simpy.simulate(case.hw, case.model, case.trace, **case.kwargs, left_to_cpu=left)
         clocks, counts, link_bytes, decisions = run(case, named(name), left)
         assert (clocks.end_ps - clocks.start_ps).tolist() == want.pass_ps
-        assert (counts.hits, counts.misses, counts.evictions) == (want.hits, want.misses, want.evictions)
+        found = counts.hits, counts.misses, counts.evictions, counts.on_cpu, counts.substituted, counts.dropped
+        assert found == (want.hits, want.misses, want.evictions, want.on_cpu, want.substituted, want.dropped)
         assert link_bytes.tolist() == want.link_bytes
         assert clocks.link_busy_ps == want.link_busy_ps
+        guesses = guesses_of(case, len(decisions.used))
+        became = prefetched(decisions, guesses, case.trace.n_experts, case.model.expert_bytes, clocks.fate)
+        assert {what: (one.count, one.bytes) for what, one in became._asdict().items()} == want.prefetched
         assert int(decisions.used.max()) <= case.budget_bytes
 
     compare()
@@ -140,7 +173,7 @@ def test_all_engines_are_equal_bit_for_bit(prefetching, names):
 
     @settings(max_examples=examples(500), deadline=None)
     @given(
-        cases(prefetching=prefetching, missing=True),
+        cases(prefetching=prefetching, misses=MISSES),
         physics(),
         st.one_of(st.none(), st.integers(0, 5)),
         st.integers(0, 20),
@@ -211,7 +244,19 @@ def test_the_engine_under_test_is_compiled():
     trace = first(real_traces.load("gptoss20b_gpqa"), 8)
     play(Workload("a100", trace, shape_for(trace)), Plan(10**9), named("fast"))
     lru, overlapped = policies.load("eviction", "lru"), policies.load("timeline", "overlapped")
-    kernels = compiled.kernels(lru, False, None).play, compiled.clock(overlapped, False, False, False, False).run_passes
+    lacks = (
+        of_decisions((), prefetching=False, placed=False, rule=None),
+        of_times(
+            contended=False,
+            hops=False,
+            prefetching=False,
+            cancelling=False,
+            with_cpu=False,
+            with_gone=False,
+            with_low=False,
+        ),
+    )
+    kernels = compiled.kernels(lru, lacks[0], None).play, compiled.clock(overlapped, lacks[1]).run_passes
     for kernel in kernels:
         if numba.config.DISABLE_JIT:
             assert not hasattr(kernel, "overloads")

@@ -145,6 +145,7 @@ VALUES: dict[str, tuple[str, ...]] = {  # of each option one value that is not t
     "--mmap": ("none",),
     "--gpu-layers": ("3",), "--kv-offload": ("none",),
     "--requests": ("2",), "--batch-threads": ("2",), "--cancel": (), "--system": ("mixtral_offloading",),
+    "--low-format": ("IQ1_S",), "--low-budget": ("10%",),
 }  # fmt: skip
 OUTPUT = {
     "--help",

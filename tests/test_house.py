@@ -19,8 +19,8 @@ FLOORS = (  # a folder (or file) imports from itself and from what stands before
     tuple(f"simulator/{name}.py" for name in ("arrays", "errors", "nearest", "files", "plain", "reading", "version")),
     ("simulator/nouns", "simulator/physics"), ("simulator",), ("simulator/decide",), ("simulator/lower",), ("simulator/time",),
     ("policies", "hardware_profiles", "workloads"),
-    ("src/simmoe/play",), ("src/simmoe/explain",), ("src/simmoe/show", "src/simmoe/calibrate"), ("sweeps",), ("src/simmoe/cli",),
-    ("src/simmoe",),
+    ("src/simmoe/play",), ("src/simmoe/explain", "src/simmoe/kit"), ("src/simmoe/show", "src/simmoe/calibrate"), ("src/simmoe/plots",),
+    ("sweeps",), ("src/simmoe/cli",), ("src/simmoe",),
 )  # fmt: skip
 TORCH_FILES = {
     "workloads/oracle_moe/ablation.py",

@@ -575,18 +575,20 @@ def test_page(tmp_path, capsys):
     first = page.read_text()
     output(capsys, *files, "--html", str(page))
     assert page.read_text() == first and str(tmp_path) not in first
-    figures = json.loads(first.split("const figures = ")[1].split(";\nfigures.forEach")[0])
+    figures = json.loads(re.search(r'id="page-data">(.*?)</script>', first)[1])["figures"]
+    titles = re.findall(r"<h2>(.*?)</h2>", first)
     assert len(figures) == 4 + 2 + 2  # SRP, SCH, switches, load; two distance curves; a map each
-    for figure in figures:
-        assert figure["layout"]["xaxis"]["title"]["text"] and figure["layout"]["yaxis"]["title"]["text"]
-        assert "measured" in figure["layout"]["title"]["text"]
+    for figure, title in zip(figures, titles):
+        layout = figure["layouts"][""]
+        assert layout["xaxis"]["title"]["text"] and layout["yaxis"]["title"]["text"]
+        assert "measured" in title
     assert (
-        "<b>" not in first.split("<table>")[1]
+        "<b>" not in first.split("<h1>")[1].split("<script")[0]
         and "b&lt;i&gt;" in first
         and 'src="http' not in first.split("<script>")[0]
     )
     colours = [
-        [line["line"]["color"] for line in figure["data"] if line["type"] == "scatter"] for figure in figures[:2]
+        [line["line"]["color"] for line in figure["data"] if line["line"]["dash"] == "solid"] for figure in figures[:2]
     ]
     assert set(colours[0]) == set(colours[1]) and len(set(colours[0])) == 2
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []

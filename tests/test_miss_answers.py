@@ -26,11 +26,11 @@ from simmoe.simulator.lower.occupancy import Occupancy
 from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware, Link, Tier
 from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape, Part
 from simmoe.simulator.time.engines import named
-from tests import oracle_simpy
+from tests import scenarios
 from tests.conftest import COMPILED, PAIRS
 from tests.oracle_simpy import WILD
-from tests.scenarios import Case, cases, cpus, examples, physics, stores, tiny_trace
-from tests.test_engines import enough, half, run, same
+from tests.scenarios import Case, cases, examples, physics, tiny_trace
+from tests.test_engines import enough, equals_the_idiomatic_model, half, run, same
 
 CHANGING = ("drop=40%", "substitute", "cache_aware=90%", WILD)
 
@@ -43,21 +43,7 @@ CHANGING = ("drop=40%", "substitute", "cache_aware=90%", WILD)
 @pytest.mark.parametrize("prefetching", [None, True])
 @pytest.mark.parametrize("name", ["simpy", "plain", pytest.param("fast", marks=COMPILED)])
 def test_dropped_and_substituted_experts_as_the_idiomatic_model_has_them(name, prefetching):
-    @settings(max_examples=examples(500), deadline=None)
-    @given(cases(prefetching=prefetching), cpus(), stores(), st.one_of(st.none(), st.integers(0, 5)))
-    def compare(case, with_cpu, with_store, cpu_seed):
-        case = replace(case, hw=with_store(with_cpu(case.hw)), miss=WILD)
-        left = half(case, cpu_seed)
-        case = enough(case, left)
-        want = oracle_simpy.simulate(case.hw, case.model, case.trace, **case.kwargs, left_to_cpu=left)
-        clocks, counts, link_bytes, decisions = run(case, named(name), left)
-        found = counts.hits, counts.misses, counts.evictions, counts.substituted, counts.dropped
-        assert found == (want.hits, want.misses, want.evictions, want.substituted, want.dropped)
-        assert (clocks.end_ps - clocks.start_ps).tolist() == want.pass_ps
-        assert link_bytes.tolist() == want.link_bytes and clocks.link_busy_ps == want.link_busy_ps
-        assert int(decisions.used.max()) <= case.budget_bytes
-
-    compare()
+    equals_the_idiomatic_model(name, prefetching, (*scenarios.CHANGING, WILD), 500)
 
 
 @pytest.mark.slow
@@ -307,7 +293,8 @@ WRONG = {
         ),
         r"object \d+, which may not stand in",
     ),
-    "a version": ("    m.unit[0] = 1 << 48\n", r"object \d+, which may not stand in"),
+    "a version": ("    m.unit[0] = 1 << 48\n", r"version 0; an expert has no other than LOW"),
+    "a low copy without its name": ("    m.unit[0] = (1 << 48) + 1\n", r"version 1; .* imports the name VERSION"),
     "no object": ("    m.unit[0] = SUBSTITUTE + 10**6\n", r"object 1000000, which may not stand in"),
 }  # fmt: skip
 

@@ -124,3 +124,24 @@ def test_commands_show_the_currency(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["hw", "diff", "jetson_orin", "dgx_spark", "--json"]) == 0
     (row,) = (row for row in json.loads(capsys.readouterr().out)["differences"] if row["path"] == "price")
     assert row["ratio"] == pytest.approx(3999 / 1999)
+
+
+def host(folder: Path, price: str, **more: str) -> str:
+    """A bundled host with a price of its own."""
+    cost = {"value": price, "kind": "nominal", "source": "a shop", **more}
+    path = folder / "box.yaml"
+    path.write_text(yaml.safe_dump({"name": "box", "title": "Box", "extends": "ddr4_3200_2ch", "price": cost}), "utf-8")
+    return str(path)
+
+
+def test_a_machine_in_two_parts_costs_both(tmp_path: Path) -> None:
+    both = price_of(load(f"rtx_3090+{host(tmp_path, '600.50 USD', date='2020')}"))
+    assert (both.amount, both.currency, both.date, both.condition) == (2100.5, "USD", "2020", None)
+    assert "1500 USD: the card alone" in both.source and "box 600.50 USD: a shop" in both.source
+    card = price_of(load("rtx_3090+ddr4_3200_2ch"))
+    assert card.amount == 1500 and card.source.startswith("the card alone, without ddr4_3200_2ch: list price")
+    assert price_of(load("a100+ddr4_3200_8ch")) is None and price_of(load("+ddr4_3200_2ch")) is None
+    assert price_of(load(f"+{host(tmp_path, '600 EUR')}")).amount == 600
+    assert "price is in USD, and that of box in EUR; write both in one currency" in refused(
+        load, f"rtx_3090+{host(tmp_path, '600 EUR')}"
+    )

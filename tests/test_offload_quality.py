@@ -379,11 +379,12 @@ def sizes(model: str) -> Layout:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("eviction", ["lru", "lfu", "random"])
-@pytest.mark.parametrize("word", ["drop=40%", "substitute", "cache_aware=90%"])
+@pytest.mark.parametrize("word", ["drop=40%", "substitute", "cache_aware=90%", "hobbit=50%,skip=30%"])
 def test_what_is_dropped_and_replaced_is_what_the_simulator_says(
     model: Any, tokens: Any, resident: Played, word: str, eviction: str
 ) -> None:
     """On the trace that the runtime recorded, with the gates that it saw, the simulator decides the same."""
+    layout = Layout(TINY.d_model, TINY.d_ff // TINY.slices)
     for slots in SLOTS:
         budget = slots * resident.expert_bytes
         played = play_text(model, tokens, PREFILL, Options(budget, eviction, rule=bundled(word), seed=3))
@@ -397,12 +398,14 @@ def test_what_is_dropped_and_replaced_is_what_the_simulator_says(
             seed=3,
         )
         assert (
-            played.hits == said.hit.sum() and played.misses == len(said.loads) and played.evictions == len(said.evicted)
+            played.hits == said.hit.sum()
+            and played.misses - played.low == len(said.loads)
+            and played.evictions == len(said.evicted)
         )
         assert [obj for _, obj in played.loads] == requests.obj[said.loads].tolist()
-        assert (played.dropped, played.substituted) == (len(said.dropped), len(said.stands))
-        assert played.bytes == len(said.loads) * played.expert_bytes
-        assert slots == 1 or played.dropped + played.substituted > 0
+        assert (played.dropped, played.substituted, played.low) == (len(said.dropped), len(said.stands), len(said.low))
+        assert played.bytes == len(said.loads) * played.expert_bytes + len(said.low) * low_bytes(layout, 4)
+        assert slots == 1 or played.dropped + played.substituted + played.low > 0
 
 
 def of_simulator(word: str, requests: Requests) -> missing.Rule:

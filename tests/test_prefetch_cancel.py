@@ -21,17 +21,12 @@ from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware, Link, Tier
 from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape, Part
 from simmoe.simulator.nouns.run import WAS_LATE, WITHDRAWN, Spans
 from simmoe.simulator.time.engines import named
+from tests import oracle_simpy
 from tests.conftest import COMPILED, PAIRS
-from tests.scenarios import Case, cases, examples, physics, tiny_trace
+from tests.scenarios import MISSES, Case, cases, examples, physics, queued, tiny_trace
 from tests.test_engines import enough, half, run, same
 
 ENGINES = ["simpy", "plain", pytest.param("fast", marks=COMPILED)]
-
-
-def queued(case: Case, factor: int) -> Case:
-    """The case with prefetches that are withdrawn, behind a link so many times slower: its queue is seldom empty."""
-    link = replace(case.hw.link, bytes_per_s=max(case.hw.link.bytes_per_s // factor, 1))
-    return replace(case, hw=replace(case.hw, link=link), cancel=True, write_back=False)
 
 
 @pytest.mark.hypothesis
@@ -39,7 +34,7 @@ def queued(case: Case, factor: int) -> Case:
 def test_all_engines_are_equal_bit_for_bit_where_prefetches_are_withdrawn(names):
     @settings(max_examples=examples(1000), deadline=None)
     @given(
-        cases(prefetching=True, missing=True),
+        cases(prefetching=True, misses=MISSES),
         physics(),
         st.one_of(st.none(), st.integers(0, 5)),
         st.sampled_from((1, 7, 30)),
@@ -142,6 +137,28 @@ def test_what_stays_keeps_its_order(name):
     clocks = run(case, named(name))[0]
     assert clocks.fate.tolist() == [0, 0, WITHDRAWN, WAS_LATE, 0]
     assert clocks.end_ps.tolist() == [56 + 2 + 2, 60 + 2 * 18 + 2]
+
+
+TWO_LAYERS = replace(MODEL, layers=MODEL.layers * 2)
+BY_HAND = {
+    "starts at that picosecond": hand([[0, -1], [1, 5]], [1, 2, 3, 4]),
+    "moves up": hand([[0], [1]], [2, 3, 5, 4, 1]),
+    "after all": hand([[0, -1], [1, 5], [4, -1]], [1, 2, 3, 4]),
+    "for a later event": Case(HW, TWO_LAYERS, tiny_trace([[[0]], [[1]]], 6, 2), 12, prefetch=[[7, 8, 9, 1], [], [], []], cancel=True),
+    "keeps its order": Case(HW, TWO_LAYERS, tiny_trace([[[0]], [[1]]], 6, 2), 12, prefetch=[[8, 7, 9, 6, 1], [], [], []], cancel=True),
+    "two after all, one between": hand([[0, -1], [1, 5], [4, 3]], [1, 2, 5, 4, 3]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BY_HAND)
+def test_the_idiomatic_model_withdraws_the_same_by_hand(what):
+    case = BY_HAND[what]
+    want = oracle_simpy.simulate(case.hw, case.model, case.trace, **case.kwargs)
+    clocks, counts, link_bytes, _ = run(case, named("plain"))
+    assert (clocks.end_ps - clocks.start_ps).tolist() == want.pass_ps and link_bytes.tolist() == want.link_bytes
+    cancelled, _ = want.prefetched["cancelled"]
+    assert cancelled == int((clocks.fate == WITHDRAWN).sum()) and clocks.link_busy_ps == want.link_busy_ps
+    assert cancelled + counts.prefetches == len(clocks.fate)
 
 
 def test_a_result_says_what_became_of_the_prefetches(tmp_path):

@@ -21,6 +21,7 @@ from simmoe.play.options import Declared
 from simmoe.play.scenario import OPTIONS, Scenario
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.time import compile as compiled
+from simmoe.sweeps.comparing import EXTRA
 from simmoe.sweeps.search import sweep
 from simmoe.workloads import models
 from simmoe.workloads.format import trace as traces
@@ -40,7 +41,8 @@ OTHER = {
     "gpu": ("rtx_3060", "rtx_3060", {"hw": None, "gpu": "rtx_4090", "host": "ddr4_3200_2ch"}),
     "host": ("ddr4_2133_4ch", "ddr4_2133_4ch", {"hw": None, "gpu": "rtx_4090", "host": "ddr4_3200_2ch"}),
     "set": ("link.bandwidth=12GB/s", ["link.bandwidth=12GB/s"], {}),
-    "model": ("oracle-moe-9x24", "oracle-moe-9x24", {"format": "fp32"}), "format": ("q4_k", "q4_k", {}), "tokens": ("300", 300, {}),
+    "model": ("oracle-moe-9x24", "oracle-moe-9x24", {"format": "fp32"}), "format": ("q4_k", "q4_k", {}),
+    "low_format": ("Q4_0", "Q4_0", {"miss": "hobbit"}), "tokens": ("300", 300, {}),
     "kv_format": ("q8_0", "q8_0", {}), "prompt": ("16", 16, {}), "generate": ("32", 32, {}), "depth": ("1024", 1024, {}),
     "routing": ("like:mixtral", "like:mixtral", {"trace": None, "model": "oracle-moe-4x8"}),
     "context": ("512", 512, {}), "microbatch": ("0", 0, {"model": WINDOWED}), "batch": ("3", 3, {}),
@@ -60,6 +62,7 @@ OTHER = {
     "write_back": ("on", True, {}), "cold_per_sequence": ("on", True, {}),
     "start": ("cold", "cold", {}), "warm_up": ("64", 64, {"tokens": 200}),
     "graphs": ("on", True, {}), "page_cache": ("4GB", "4GB", NVME), "budget": ("50%", "50%", {}),
+    "low_budget": ("20%", "20%", {"miss": "hobbit"}),
     "memory": ("2GB", "2GB", {"budget": None}), "engine": (ENGINE, ENGINE, {}), "seed": ("7", 7, {"eviction": "random"}),
 }  # fmt: skip
 SAME_NUMBERS = {"engine", "model"}  # the engines agree, and the trace names that model
@@ -171,12 +174,13 @@ def test_help_and_signatures_show_every_option(capsys):
     shown = {
         function: inspect.signature(function).parameters for function in (simmoe.run, simmoe.ladder, simmoe.compare)
     }
-    assert list(shown[simmoe.run]) == list(shown[simmoe.compare]) == list(OPTIONS)
+    assert list(shown[simmoe.run]) == list(OPTIONS) and list(shown[simmoe.compare]) == [*OPTIONS, *EXTRA]
     assert set(OPTIONS) - set(shown[simmoe.ladder]) == {"budget", "memory"}
     for function, parameters in shown.items():
         for name, parameter in parameters.items():
-            assert parameter.default == (inspect.Parameter.empty if OPTIONS[name].required else OPTIONS[name].default)
-            begins = OPTIONS[name].about.help[:16].replace("none: ", "False: ")
+            option = OPTIONS.get(name) or EXTRA[name]
+            assert parameter.default == (inspect.Parameter.empty if option.required else option.default)
+            begins = option.about.help[:16].replace("none: ", "False: ")
             assert f"\n  {name}: {begins}" in function.__doc__
     for command in ("run", "compare"):
         with pytest.raises(SystemExit):

@@ -28,7 +28,7 @@ from simmoe.simulator.lower.durations import Loads
 from simmoe.simulator.nouns.trace import DECODE, PREFILL
 from simmoe.simulator.time.engines import named
 from tests.conftest import COMPILED
-from tests.scenarios import Case, cases, examples, physics
+from tests.scenarios import MISSES, Case, cases, examples, physics
 from tests.test_engines import enough, guesses_of, half, same
 
 ENGINES = ["plain", pytest.param("fast", marks=[COMPILED, pytest.mark.slow])]
@@ -72,7 +72,7 @@ def found(case: Case, engine: str, left: set[int], page_cache: int) -> tuple:
 def test_a_run_in_stretches_is_the_run_in_one(monkeypatch, engine, prefetching):
     @settings(max_examples=examples(150), deadline=None)
     @given(
-        cases(prefetching=prefetching, missing=True),
+        cases(prefetching=prefetching, misses=MISSES),
         physics(),
         st.one_of(st.none(), st.integers(0, 5)),
         st.integers(0, 20),

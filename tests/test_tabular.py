@@ -11,6 +11,12 @@ import pytest
 import simmoe
 from simmoe.play.tabular import MOST, Tabular, cell
 from simmoe.simulator.errors import UserError
+from simmoe.sweeps.break_even import break_even
+from simmoe.sweeps.require import require
+from simmoe.sweeps.sensitivity import sensitivity
+from simmoe.sweeps.targets import Targets
+
+SMALL = {"trace": "switch-4x8", "tokens": 96, "budget": "50%"}
 
 
 @pytest.fixture(scope="module")
@@ -21,10 +27,13 @@ def results() -> dict[str, Tabular]:
         "policies": simmoe.compare_policies("a100", "oracle", eviction=["lru", "fifo"], tokens=200),
         "curve": simmoe.curve("oracle", hw="a100"),
         "replay": simmoe.replay("oracle", [1] * 9, 100),
+        "require": require(Targets(100.0), ["jetson_orin", "phone_ufs4"], SMALL),
+        "sensitivity": sensitivity(hw="jetson_orin", **SMALL),
+        "map": break_even("copy_or_cpu", {"hw": "rtx_4090_nvme", **SMALL}),
     }
 
 
-NAMES = ("run", "ladder", "policies", "curve", "replay")
+NAMES = ("run", "ladder", "policies", "curve", "replay", "require", "sensitivity", "map")
 
 
 class Page(HTMLParser):

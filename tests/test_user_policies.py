@@ -24,6 +24,7 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.lower import emitter, layer
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.time import compile as compiled
+from simmoe.simulator.time import rates, serve
 from simmoe.simulator.time.recurrence import CompiledPlayer
 from tests.conftest import one_layer
 
@@ -303,7 +304,7 @@ FILES = {
     "a number for a hook": (("def remove", "remove = 3"), "policy mine.py has a remove that is no function defined with def"),
     "no victim": (("def victim", ""), "policy mine.py defines no victim(s, free, event, x), which says what leaves"),
     "a name of the machine": (("NEEDS", "def computed(s, o):\n    pass"),
-                              "policy mine.py defines computed, a name of the machine; rename it (reserved: DROP, EVICTIONS, "),
+                              "policy mine.py defines computed, a name of the machine; rename it (reserved: DROP, DROPPED, EVICTIONS, "),
     "a constant of the machine": (("NEEDS", "USED = 7"), "policy mine.py defines USED, a name of the machine; rename it"),
     "a name of a helper": (("NEEDS", "def move(s, o):\n    pass"),
                            "policy mine.py defines move, as simmoe.policies.lists does, from which it imports; rename it"),
@@ -350,13 +351,12 @@ def test_what_is_reserved_is_what_the_machine_defines():
         for n in ast.walk(node.targets[0])
         if isinstance(n, ast.Name)
     ]
-    assert sorted(names.reserved()) == sorted([*functions, *constants, "DROP", "LOAD", "SUBSTITUTE", "serve"])
+    assert sorted(names.reserved()) == sorted(
+        [*functions, *constants, "DROP", "LOAD", "LOW", "SUBSTITUTE", "VERSION", "serve"]
+    )
     assert {"play", "computed", "not_placed", "not_ruled", "judge", "serve", "USED"} <= set(names.reserved())
-    assert set(compiled.PREFETCHING | compiled.RULED) <= {
-        *functions,
-        *binding.functions(layer),
-        *binding.functions(emitter),
-    }
+    clock = {name for module in (layer, emitter, rates, serve) for name in binding.functions(module)}
+    assert set().union(*compiled.UNCALLED.values()) <= clock
 
 
 def test_the_page_on_policies_says_where_the_reserved_names_stand():
@@ -443,11 +443,13 @@ def test_a_named_state_is_found_in_the_kernel_cache(tmp_path):
         import sys
         from pathlib import Path
         from simmoe import policies
+        from simmoe.simulator.decide.absent import absent
         from simmoe.simulator.time import compile as compiled
         from simmoe.simulator.time.recurrence import CompiledPlayer
         from tests.test_user_policies import play
         play(Path(sys.argv[1]), CompiledPlayer())
-        kernel = compiled.kernels(policies.load("eviction", sys.argv[1]), False, None).play
+        lacks = absent((), prefetching=False, placed=False, rule=None)
+        kernel = compiled.kernels(policies.load("eviction", sys.argv[1]), lacks, None).play
         print(sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values()))
     """)
     environment = {**os.environ, "SIMMOE_CACHE": str(tmp_path / "cache")}

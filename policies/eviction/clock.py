@@ -15,7 +15,7 @@ NEEDS = ()
 
 def init(n_objects, capacity_bytes, x):
     """One ring, oldest first; the mark and the last event of each object."""
-    return (*rings(n_objects, 1), np.zeros(n_objects, np.int64), np.full(n_objects, -1))
+    return (*rings(n_objects, 1), np.zeros(n_objects, np.int8), np.full(n_objects, -1, np.int32))
 
 
 def insert(s, o, event, x):

@@ -18,7 +18,7 @@ LAPS = 3  # ends of the ring that the hand passes before it is known that nobody
 def init(n_objects, capacity_bytes, x):
     """One ring, oldest load first; the mark and the last event of each object; the hand, which starts before the oldest."""
     older, newer = rings(n_objects, 1)
-    return older, newer, np.zeros(n_objects, np.int64), np.full(n_objects, -1), np.full(1, n_objects)
+    return older, newer, np.zeros(n_objects, np.int8), np.full(n_objects, -1, np.int32), np.full(1, n_objects)
 
 
 def insert(s, o, event, x):

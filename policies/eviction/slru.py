@@ -50,7 +50,8 @@ def use(s, o, event, x):
     again = reused(s.seen, o, event)
     to = min(s.where[o] + again, SEGMENTS)
     move(s, x.size_bytes, o, to)
-    while again and to > 1:  # without a reuse no segment has grown
+    while again and to > 1:  # without a reuse no segment has grown, and none below one that has had room
+        again = s.length[to] > s.room[to]
         while s.length[to] > s.room[to]:
             oldest = s.newer[len(s.where) + to]
             move(s, x.size_bytes, oldest, to - 1)

@@ -2,7 +2,7 @@
 
 After SwapMoE (Kong et al., "SwapMoE: Serving Off-the-shelf MoE-based Large Language Models with Tunable Memory Budget", ACL 2024), whose
 router sees only the resident experts. In its place stands the resident with the largest gate weight, each once: first those that the event
-does not request, then the one that it requests. A trace knows the weight of an expert from the latest event that chose it. Only where
+does not request, then the first of all again. A trace knows the weight of an expert from the latest event that chose it. Only where
 nothing of the layer may stand in is it loaded, so what is resident then changes by prefetches alone.
 """
 

@@ -30,6 +30,7 @@ LEAVES = {
     "prompt": 0.25,
 }  # logarithm of the error that the laws leave on machines that they were not fitted on, there
 IDEAL = "ideal"  # no engine: each launch costs its bytes or its FLOPs, at the rates of the profile
+USUAL = "usual"  # that of llama.cpp for the machine (play/usual_runtime.py)
 MAKERS = ("any", "nvidia", "amd", "apple")  # of the devices that constants are of
 LEAST = 1e-6  # of a share or a number: below it an engine would do nothing at all
 KINDS = ("fitted", "measured", "read", "assumed")

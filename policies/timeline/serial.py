@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from simmoe.simulator.lower.emitter import op_move, op_one, op_ready, op_shared
-from simmoe.simulator.lower.layer import cpu_at_once, cpu_behind, late_hits, late_slots, prefetch, withdraw
+from simmoe.simulator.lower.layer import (
+    cpu_at_once,
+    cpu_behind,
+    held_low,
+    late_hits,
+    late_slots,
+    prefetch,
+    row_of,
+    withdraw,
+)
 from simmoe.simulator.lower.records import LOADED, Fixed, Notes, Tables, Work
 
 
@@ -38,12 +47,17 @@ def lower_layer(
     if hits > 0:
         some = late_slots(late, w, s)
         now = op_ready(unit, event, column, hits - late, slots - some, late, now, f, t, w, s, e)
+    if len(w.low_hits) > 0:
+        now = held_low(unit, event, column, now, f, t, w, s, e)
     for j in range(late):
         now = op_one(unit, column, s.late[j], s.by[j], 0, now, f, t, w, s, e)
     for n in range(begin, end):
         arrives = op_move(link, n, now, f, t, w, s, e)
         if n == end - 1 and len(w.issued) > 0:
             prefetch(now, event, link, f, t, w, s, e)
-        now = op_one(unit, column, w.loads[n], -1, arrives, now, f, t, w, s, e)
+        row = column
+        if len(w.low) > 0:
+            row = row_of(column, n, f, w)
+        now = op_one(unit, row, w.loads[n], -1, arrives, now, f, t, w, s, e)
     now = cpu_behind(unit, event, decided, beside, now, f, t, w, s, e)
     return now

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from simmoe.simulator.decide import residency as machine
-from simmoe.simulator.decide.missing import SUBSTITUTE
+from simmoe.simulator.decide.missing import SUBSTITUTE, VERSION
 from simmoe.simulator.errors import UserError
 
 LEGAL = "return an object o with free[o] true, or -1 if there is none"
@@ -134,6 +134,8 @@ def _wrong_answer(seen: dict[str, Any]) -> str:
         return "which is no whole number"
     if seen["k"] == seen["n"]:
         return f"of which there are only {seen['n']}"
+    if seen["out"] >= VERSION:
+        return f"version {seen['out'] - VERSION}; an expert has no other than LOW, and a rule that answers it imports the name VERSION"
     if seen["out"] >= SUBSTITUTE:
         return f"object {seen['out'] - SUBSTITUTE}, which may not stand in (m.here lists those that may)"
     return "which is no unit that computes missing experts"

@@ -12,6 +12,7 @@ from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.groups import next_of_its_layer
 from simmoe.simulator.decide.missing import LOAD
 from simmoe.simulator.decide.stretches import Stretch, stretches
+from simmoe.simulator.decide.versions import load_objects, low_hits
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import WAS_LATE, WITHDRAWN, Amount, Counts, Prefetched
 from simmoe.simulator.nouns.trace import PREFILL, Trace
@@ -28,7 +29,8 @@ def count(
     unit_of: Ints | None = None,
     carried: Flags | None = None,
 ) -> Counts:
-    """Counts of the whole trace, or of the passes of one phase. write_back: evicted experts are copied back.
+    """Counts of the whole trace, or of the passes of one phase. expert_bytes: ModelShape.version_bytes where low copies may serve.
+    write_back: evicted experts are copied back.
 
     unit_of [objects]: the other unit that the placement left each expert to, 0 = the device (default: all). carried [passes]: what the CPU
     has crosses the link in the pass (default: in none).
@@ -36,7 +38,7 @@ def count(
     over = _no_pass(trace) if carried is None else carried
     passes = np.ones(trace.n_passes, bool) if phase is None else trace.phase == phase
     found = [
-        _counted(one, passes, expert_bytes, write_back, unit_of, over)
+        _counted(one, passes, expert_bytes, trace.n_experts, write_back, unit_of, over)
         for one in stretches(requests, decisions, guesses)
     ]
     total = {one.name: sum(getattr(part, one.name) for part in found) for one in fields(Counts)}
@@ -59,22 +61,22 @@ def _no_pass(trace: Trace) -> Flags:
 
 
 def _counted(
-    stretch: Stretch, passes: Flags, expert_bytes: Ints, write_back: bool, unit_of: Ints | None, carried: Flags
-) -> Counts:
+    stretch: Stretch, passes: Flags, expert_bytes: Ints, n_experts: int, write_back: bool, unit_of: Ints | None, carried: Flags
+) -> Counts:  # fmt: skip
     """Counts of a stretch, but for its tokens. passes [passes of the run]: those that count."""
     requests, decisions, guesses = stretch.requests, stretch.decisions, stretch.guesses
-    chosen, n_experts = passes[requests.event_pass], requests.n_objects // len(expert_bytes)
+    chosen = passes[requests.event_pass]
     mine = np.repeat(chosen, np.diff(requests.ptr))
     issued = decisions.issued & np.repeat(chosen, np.diff(guesses.ptr))
-    miss, cpu = decisions.loads[mine[decisions.loads]], decisions.cpu[mine[decisions.cpu]]
+    brought, cpu = load_objects(requests, decisions)[mine[decisions.loads]], decisions.cpu[mine[decisions.cpu]]
     over = cpu[carried[requests.event_pass[requests.event_of_request[cpu]]]]
-    loaded = np.concatenate((requests.obj[miss], guesses.obj[issued], requests.obj[over])) // n_experts
+    loaded = np.concatenate((brought, guesses.obj[issued], requests.obj[over])) // n_experts
     evicted = decisions.evicted[chosen[event_of_cause(requests, guesses, decisions.evicted_for)]]
     return Counts(
         tokens=0,
         requests=int(mine.sum()),
         hits=int((mine & decisions.hit).sum()),
-        misses=len(miss),
+        misses=int((brought < requests.n_objects).sum()),
         on_cpu=len(cpu),
         evictions=len(evicted),
         prefetches=int(issued.sum()),
@@ -84,6 +86,8 @@ def _counted(
         carried=len(over),
         substituted=int(mine[decisions.stands].sum()),
         dropped=int(mine[decisions.dropped].sum()),
+        low_precision=int(mine[decisions.low].sum()),
+        low_hits=int(mine[low_hits(decisions)].sum()) if len(decisions.low) else 0,
     )
 
 
@@ -135,7 +139,8 @@ def link_bytes_by_pass(
         cpu = decided.cpu[over[asked.event_pass[asked.event_of_request[decided.cpu]]]]
         events = np.concatenate((asked.event_of_request[decided.loads], early, asked.event_of_request[cpu]))
         loaded = (
-            np.concatenate((asked.obj[decided.loads], wanted.obj[decided.issued], asked.obj[cpu])) // trace.n_experts
+            np.concatenate((load_objects(asked, decided), wanted.obj[decided.issued], asked.obj[cpu]))
+            // trace.n_experts
         )
         np.add.at(total, asked.event_pass[events], expert_bytes[loaded])
     return total

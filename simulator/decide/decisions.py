@@ -46,10 +46,9 @@ def quotas(expert_bytes: Ints, left: Ints, budget_bytes: int, scope: str | Fitte
 
     Raises UserError with the least budget that works when a group that has experts cannot hold one.
     """
-    layer_bytes = [int(n) * int(b) for n, b in zip(left, expert_bytes)]
-    total, some = sum(layer_bytes), left > 0
-    if not total:
-        return [0] * (1 if scope == "global" else len(layer_bytes))
+    some = left > 0
+    if not some.any():
+        return [0] * (1 if scope == "global" else len(left))
     if scope == "global":
         least, rooms = int(expert_bytes[some].max()), [budget_bytes]
         short = budget_bytes < least
@@ -58,6 +57,8 @@ def quotas(expert_bytes: Ints, left: Ints, budget_bytes: int, scope: str | Fitte
         short = budget_bytes < least
         rooms = [] if short else scope.rooms(expert_bytes, left, budget_bytes)
     else:
+        layer_bytes = [int(n) * int(b) for n, b in zip(left, expert_bytes)]
+        total = sum(layer_bytes)
         rooms = [budget_bytes * mine // total // int(b) * int(b) for mine, b in zip(layer_bytes, expert_bytes)]
         least, short = (
             -(-total // int(left[some].min())),
@@ -128,13 +129,13 @@ def decide(
     if parts[0].whole:
         v = played[0]
         hit, issued = v.hit.view(np.bool_), v.issued.view(np.bool_)
-        dropped, stands, stands_by = answered(parts, played)
+        said = answered(parts, played)
         return Decisions(
             hit,
             v.wait,
             issued,
             v.loads,
-            elsewhere(hit, v.loads, split, dropped, stands),
+            elsewhere(hit, v.loads, split, said.dropped, said.stands, said.low),
             v.evicted,
             v.evicted_for,
             v.used,
@@ -142,9 +143,10 @@ def decide(
             v.fresh_by,
             unused,
             *limits,
-            dropped=dropped,
-            stands=stands,
-            stands_by=stands_by,
+            dropped=said.dropped,
+            stands=said.stands,
+            stands_by=said.stands_by,
+            low=said.low,
         )
     return renumbered(requests, guesses, parts, played, starts, split, unused, limits)
 
@@ -188,9 +190,10 @@ def bound(
         hit &= unit_of[requests.obj] == LOAD
     loads: Ints = none
     dropped: Ints = none
+    low: Ints = none
     if which == "nothing":
-        loads, dropped = _loads_of_nothing(requests, expert_bytes, unit_of, rule, tier, player)
-    cpu = elsewhere(hit, loads, unit_of is not None or rule is not None, dropped)
+        loads, dropped, low = _loads_of_nothing(requests, expert_bytes, unit_of, rule, tier, player)
+    cpu = elsewhere(hit, loads, unit_of is not None or rule is not None, dropped, low)
     if which == "everything":
         used = np.full(requests.n_events, full, np.int64)
         limits = Limits((full,), (full,), none, None, WARM, np.ones(requests.n_objects, bool))
@@ -213,17 +216,18 @@ def bound(
         0,
         *limits,
         dropped=dropped,
+        low=low,
     )
 
 
 def _loads_of_nothing(
     requests: Requests, expert_bytes: Ints, unit_of: Ints | None, rule: Rule | None, tier: SecondTier | None, player: Player | None,
-) -> tuple[Ints, Ints]:  # fmt: skip
-    """Requests that are loaded, and those that are dropped, when nothing is resident; a rule is asked by playing with room for all and
-    slots emptied at each event."""
+) -> tuple[Ints, Ints, Ints]:  # fmt: skip
+    """Requests that are loaded, that are dropped, and that low copies serve, when nothing is resident; a rule is asked by playing with room
+    for all and slots emptied at each event."""
     if rule is None:
         every = np.arange(len(requests.obj)) if unit_of is None else np.flatnonzero(unit_of[requests.obj] == LOAD)
-        return every, every[:0]
+        return every, every[:0], every[:0]
     room = int(expert_bytes.sum()) * (requests.n_objects // len(expert_bytes))
     each = np.arange(requests.n_events)
     made = decide(
@@ -238,4 +242,4 @@ def _loads_of_nothing(
         tier=tier,
         player=player,
     )
-    return made.loads, made.dropped
+    return made.loads, made.dropped, made.low

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from simmoe.simulator.arrays import Ints, small
 from simmoe.simulator.decide.gather import Requests, next_event
-from simmoe.simulator.decide.residency import Verdicts
+from simmoe.simulator.decide.residency import DROPPED, SERVED_LOW, Verdicts
 from simmoe.simulator.decide.start import Limits
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 
@@ -127,7 +128,7 @@ def renumbered(
     fresh = np.concatenate([part.request[v.fresh] for part, v in zip(parts, played)])
     fresh_by = np.concatenate([part.guess[v.fresh_by] for part, v in zip(parts, played)])
     used = np.cumsum(step[:-1]) + sum(limits.begins)
-    dropped, stands, stands_by = answered(parts, played)
+    said = answered(parts, played)
     loads = np.sort(np.concatenate([part.request[v.loads] for part, v in zip(parts, played)]))
     first = np.argsort(fresh, kind="stable")
     return Decisions(
@@ -135,7 +136,7 @@ def renumbered(
         wait,
         issued,
         loads,
-        elsewhere(hit, loads, split, dropped, stands),
+        elsewhere(hit, loads, split, said.dropped, said.stands, said.low),
         who[order],
         cause[order],
         used,
@@ -143,27 +144,45 @@ def renumbered(
         fresh_by[first],
         unused,
         *limits,
-        dropped=dropped,
-        stands=stands,
-        stands_by=stands_by,
+        dropped=said.dropped,
+        stands=said.stands,
+        stands_by=said.stands_by,
+        low=said.low,
     )
 
 
-def answered(parts: list[Part], played: list[Verdicts]) -> tuple[Ints, Ints, Ints]:
-    """The requests that a miss rule dropped; those for which another expert stands in, and that object."""
-    found = [
-        (part, np.flatnonzero(v.answer < 0), np.flatnonzero(v.answer > 0), v.answer) for part, v in zip(parts, played)
-    ]
-    dropped = np.sort(np.concatenate([part.request[drop] for part, drop, _, _ in found]).astype(np.int64))
-    stands = np.concatenate([part.request[stand] for part, _, stand, _ in found]).astype(np.int64)
-    by = np.concatenate([answer[stand].astype(np.int64) - 1 + part.low for part, _, stand, answer in found])
+class Answered(NamedTuple):
+    """Requests by what a miss rule answered: fields of Decisions."""
+
+    dropped: Ints
+    stands: Ints
+    stands_by: Ints
+    low: Ints
+
+
+def answered(parts: list[Part], played: list[Verdicts]) -> Answered:
+    """What a miss rule answered beside who serves a missing expert, in the numbering of the run."""
+
+    def of(answer: int) -> Ints:
+        mine = [part.request[np.flatnonzero(v.answer == answer)] for part, v in zip(parts, played)]
+        return np.sort(np.concatenate(mine).astype(np.int64))
+
+    if not any(len(v.answer) for v in played):
+        none = np.zeros(0, np.int64)
+        return Answered(none, none, none, none)
+    found = [(part, np.flatnonzero(v.answer > 0), v.answer) for part, v in zip(parts, played)]
+    stands = np.concatenate([part.request[stand] for part, stand, _ in found]).astype(np.int64)
+    by = np.concatenate([answer[stand].astype(np.int64) - 1 + part.low for part, stand, answer in found])
     order = np.argsort(stands, kind="stable")
-    return dropped, stands[order], by[order]
+    return Answered(of(DROPPED), stands[order], by[order], of(SERVED_LOW))
 
 
 def spans(part: Part, starts: Ints) -> list[tuple[int, int, int]]:
     """(event of the run at which the slots are emptied, first, one past the last event of the part) between such emptyings."""
-    cut = np.searchsorted(part.events, small(starts)).tolist()  # of another type it would copy the events
+    if len(starts) == 2:  # slots are never emptied
+        cut = [0, len(part.events)]
+    else:
+        cut = np.searchsorted(part.events, small(starts)).tolist()  # of another type it would copy the events
     return [(end, begin, stop) for end, begin, stop in zip(starts[1:].tolist(), cut, cut[1:]) if begin < stop]
 
 

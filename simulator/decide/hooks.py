@@ -12,7 +12,7 @@ import numpy as np
 
 NEEDS: tuple[
     str, ...
-] = ()  # what the policy reads beside sizes: next_use, ahead, random, argument, popularity, gate, layer, sequence
+] = ()  # what the policy reads beside sizes: next_use, ahead, random, argument, popularity, gate, layer, sequence, pinned
 
 
 class Extras(NamedTuple):
@@ -28,6 +28,8 @@ class Extras(NamedTuple):
     gate: Any  # int64 [objects], gate mass that the latest event which requested the object gave it, in 1/65536
     layer: Any  # int64 [objects], MoE layer of the object
     sequence: Any  # int64 [events], sequences that have entered so far, with the event's pass: it rises where a new one enters
+    pinned: Any  # int64 [objects + 2], how many objects follow; then what the event and its prefetches keep from leaving as of now, each
+    #              once; what has left for its own event stands there, too
 
 
 class Known(NamedTuple):

@@ -19,7 +19,8 @@ NEEDS: tuple[str, ...] = ()  # what the rule reads of the machine: load, cpu, ar
 LOAD = 0  # the device that the placement gave the expert to loads it
 DROP = 1 << 15  # nobody computes it
 SUBSTITUTE = 1 << 16  # + object: that one, which is resident and of the same layer, computes in its place
-VERSION = 1 << 48  # + version of the expert that is loaded; no machine knows this yet
+VERSION = 1 << 48  # + number of another version of it that serves in its place, loaded where it is not there
+LOW = 1  # that number of a low copy: the expert in a second, smaller format
 
 
 class Missing(NamedTuple):
@@ -53,6 +54,7 @@ class Missing(NamedTuple):
         Any  # [2] of this event: residents that it does not request and that stand in, requests for which one stands in
     )
     extra: Any  # the former, in the order in which they were named
+    low: Any  # [1]; empty where no low copy may serve, since the rule does not know the name VERSION
 
 
 class Rule(NamedTuple):
@@ -84,9 +86,14 @@ def serve(n: int, resident: Any, event: int, m: Missing) -> None:
 
 
 def changes_output(rule: ModuleType) -> bool:
-    """Whether the rule may have a missing expert left out or replaced: the machine takes these answers only from a file that knows their
-    names, so that every result can say so."""
-    return not {"DROP", "SUBSTITUTE"}.isdisjoint(vars(rule))
+    """Whether the rule may have a missing expert left out, replaced or read in another version: the machine takes these answers only from
+    a file that knows their names, so that every result can say so."""
+    return not {"DROP", "SUBSTITUTE", "VERSION"}.isdisjoint(vars(rule))
+
+
+def loads_low(rule: ModuleType) -> bool:
+    """Whether the rule may have a low copy serve in place of a missing expert."""
+    return "VERSION" in vars(rule)
 
 
 @cache
@@ -110,4 +117,5 @@ def question(rule: Rule | None, low: int, n_objects: int) -> Missing:
         room(row), room(row), room(row), room(row), room(1), room(2), rule.load_ps[mine].copy(), rule.cpu, rule.launch_ps,
         rule.read_ps.ravel(), rule.flop_ps.ravel(), read_at, flop_at, room(2), rule.argument, room(n_objects * rule.needs("gate")),
         room(1), room(here), room(here), np.array([rule.experts]), room(2), room(row),
+        room(1 * loads_low(rule.module)),
     )  # fmt: skip

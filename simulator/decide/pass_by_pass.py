@@ -11,6 +11,7 @@ import numpy as np
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide import blame
 from simmoe.simulator.decide import residency as machine
+from simmoe.simulator.decide.absent import absent, check_absent, looks_ahead
 from simmoe.simulator.decide.decisions import NOTHING_TOLD, bound, left_to_device, quotas
 from simmoe.simulator.decide.fitted import Fitted
 from simmoe.simulator.decide.gather import Requests
@@ -25,7 +26,7 @@ from simmoe.simulator.decide.player import (
     answers,
     fails_compiled,
     gates_of,
-    looks_ahead,
+    needs_of,
     splitmix64,
     state_of,
     told_of,
@@ -118,7 +119,7 @@ class Stepwise:
     """A policy."""
 
     def __init__(self, cache: Cache, player: Player) -> None:
-        if looks_ahead(cache.eviction):
+        if looks_ahead(needs_of(cache.eviction)):
             raise UserError(
                 f"policy {blame.name_of(cache.eviction)} looks ahead, but which passes will run is not known under a "
                 "clock-driven schedule; choose another --eviction, or --schedule recorded"
@@ -178,7 +179,7 @@ class Group:
         n, none = len(size), NONE.astype(np.uint32)
         ptr = np.zeros(1, np.uint32)
         part = Part(none, low, n, False, ptr, none, NONE, ptr, none, ptr, none, NONE, NONE)
-        rule, self.needs = cache.missing.rule, getattr(cache.eviction, "NEEDS", ())
+        rule, self.needs = cache.missing.rule, needs_of(cache.eviction)
         known = Known(layer=np.arange(low, low + n) // cache.n_experts) if "layer" in self.needs else Known()
         unit_of = NONE.astype(np.int8) if cache.missing.unit_of is None else cache.missing.unit_of[low : low + n]
         self.task = Task(part, cache.eviction, size, room, NONE, unit_of, present, rule, cache.seed, cache.told, known)
@@ -196,7 +197,10 @@ class Group:
         )
         self.state = player.arrays(state_of(self.task, extras))
         self.x = Grown(extras, player.arrays)
-        self.run = player.bind(cache.eviction, cache.prefetching, rule.module if rule else None)
+        self.absent = absent(
+            self.needs, prefetching=cache.prefetching, placed=len(unit_of) > 0, rule=rule.module if rule else None
+        )
+        self.run = player.bind(cache.eviction, self.absent, rule.module if rule else None)
         self._guess = Grown(Indices(NONE), lambda lists: lists)  # guess of the run of each guess of the group
 
     def play(self, part: Part, requests: Requests, event: int, guess: int, entered: int) -> tuple[Verdicts, Ints, Ints]:
@@ -208,6 +212,7 @@ class Group:
         used = int(count[machine.USED])
         self._append(part, requests, event, guess, entered)
         begin, end = asked["run_event"], self.q.length["run_event"]
+        check_absent(self.absent, q=self.q.now, v=self.v.now, c=self.c, x=self.x.now, m=self.m)
         if end > begin:
             try:
                 self.run(begin, end, self.q.now, self.v.now, self.c, self.room, self.state, self.x.now, self.m)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
 
@@ -14,6 +14,7 @@ from simmoe.simulator.binding import bound
 from simmoe.simulator.decide import blame, stacks
 from simmoe.simulator.decide import hooks as policy
 from simmoe.simulator.decide import residency as machine
+from simmoe.simulator.decide.absent import absent, check_absent, looks_ahead
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.groups import Part, spans
 from simmoe.simulator.decide.laws import BrokenLaw, check_occupancy
@@ -25,6 +26,7 @@ from simmoe.simulator.errors import UserError
 
 NEVER = -1  # run event of an object that no buffer holds
 T = TypeVar("T")
+KEPT_NUMBERS = 2**22
 FIRST_EVENTS = 1000  # played interpreted where a policy cannot be compiled, to see whether it plays at all
 
 
@@ -37,9 +39,10 @@ class Player:
         return type(group)(*lists) if hasattr(group, "_fields") else tuple(lists)
 
     def bind(
-        self, eviction: ModuleType, prefetching: bool = True, rule: ModuleType | None = None
+        self, eviction: ModuleType, absent: frozenset[str] = frozenset(), rule: ModuleType | None = None
     ) -> Callable[..., None]:
-        """`machine.play` with the hooks of `eviction` and the miss rule `rule` in place of those that do nothing."""
+        """`machine.play` with the hooks of `eviction` and the miss rule `rule` in place of those that do nothing. absent: arrays that are
+        empty (absent.py), which compiled text need not ask for."""
         hooks = {name: getattr(eviction, name) for name in HOOKS if hasattr(eviction, name)}
         if "victim" in hooks:
             hooks["victim"] = blame.whole(hooks["victim"])
@@ -97,7 +100,11 @@ class Playing:
         self.room_for = verdicts_for(part, answers(task.rule))
         self.v, self.x = player.arrays(self.room_for), player.arrays(self.extras)
         self.m = player.arrays(question(task.rule, part.low, n))
-        self.text = player.bind(task.eviction, len(part.guess_obj) > 0, task.rule.module if task.rule else None)
+        self.absent = absent(
+            needs_of(task.eviction), prefetching=len(part.guess_obj) > 0, placed=len(task.unit_of) > 0,
+            rule=task.rule.module if task.rule else None,
+        )  # fmt: skip
+        self.text = player.bind(task.eviction, self.absent, task.rule.module if task.rule else None)
         self.count: Ints = np.zeros(5, np.int64)  # Slots.count when the slots were last emptied
 
     def start(self) -> None:
@@ -109,6 +116,7 @@ class Playing:
         state = self.player.arrays(state_of(self.task, self.extras))
         slots = Slots(np.zeros(n, np.int8), np.zeros(n, np.int8), until, brought, self.count.copy())
         self.c, self.s = self.player.arrays(slots), state
+        check_absent(self.absent, q=self.q, v=self.v, c=self.c, x=self.x, m=self.m)
 
     def play(self, begin: int, stop: int) -> None:
         self.text(begin, stop, self.q, self.v, self.c, self.task.room, self.s, self.x, self.m)
@@ -232,13 +240,15 @@ def verdicts_for(part: Part, answered: bool) -> Verdicts:
 
 def _extras(task: Task) -> tuple[policy.Extras, Ints]:
     """What the policy NEEDS, and the next event of each request (empty when nobody asks)."""
-    part, needs = task.part, getattr(task.eviction, "NEEDS", ())
+    part, needs = task.part, needs_of(task.eviction)
     loads = len(part.obj) + len(part.guess_obj)
     following: Ints = np.zeros(0, np.int64)
     first: Ints = following
-    if looks_ahead(task.eviction):
+    if looks_ahead(needs):
         following, first = part.future
-    high, low = splitmix64(task.seed, loads) if "random" in needs else (np.zeros(0, np.int64), np.zeros(0, np.int64))
+    high, low = (
+        random_numbers(task.seed, loads) if "random" in needs else (np.zeros(0, np.int64), np.zeros(0, np.int64))
+    )
     events = np.array([len(part.events)])
     return policy.Extras(task.size, events, first, high, low, *told_of(task), *gates_of(task)), following
 
@@ -251,7 +261,7 @@ def told_of(task: Task) -> policy.Told:
 
 def known_of(eviction: ModuleType, requests: Requests, part: Part) -> policy.Known:
     """What the policy NEEDS of the requests of a scope group."""
-    needs, known = getattr(eviction, "NEEDS", ()), policy.Known()
+    needs, known = needs_of(eviction), policy.Known()
     if "layer" in needs:
         known = known._replace(layer=layers_of(requests, part))
     if "gate" in needs:
@@ -267,15 +277,26 @@ def layers_of(requests: Requests, part: Part) -> Ints:
     return (part.low + np.arange(part.n_objects)) // (requests.n_objects // layers)
 
 
-def gates_of(task: Task) -> tuple[Ints, Ints, Ints]:
-    """Extras.gate, which the machine writes, layer and sequence."""
-    gate = np.zeros(len(task.size) * ("gate" in getattr(task.eviction, "NEEDS", ())), np.int64)
-    return gate, task.known.layer, task.known.sequence
+def gates_of(task: Task) -> tuple[Ints, Ints, Ints, Ints]:
+    """Extras.gate, which the machine writes, layer, sequence, and pinned, which it writes, too."""
+    needs, n = needs_of(task.eviction), len(task.size)
+    gate, pinned = np.zeros(n * ("gate" in needs), np.int64), np.zeros((n + 2) * ("pinned" in needs), np.int64)
+    return gate, task.known.layer, task.known.sequence, pinned
 
 
-def looks_ahead(eviction: ModuleType) -> bool:
-    """Whether the policy reads requests that are to come: all of them, or some events ahead."""
-    return not {"next_use", "ahead"}.isdisjoint(getattr(eviction, "NEEDS", ()))
+def needs_of(eviction: ModuleType) -> tuple[str, ...]:
+    """What the policy reads beside sizes."""
+    return tuple(getattr(eviction, "NEEDS", ()))
+
+
+def random_numbers(seed: int, n: int) -> tuple[Ints, Ints]:
+    """The outputs of SplitMix64 for so many evictions. Those of a run of ordinary length are kept for the next one, in 16 bytes each."""
+    return _kept_numbers(seed, n) if n <= KEPT_NUMBERS else splitmix64(seed, n)
+
+
+@lru_cache(maxsize=1)
+def _kept_numbers(seed: int, n: int) -> tuple[Ints, Ints]:
+    return splitmix64(seed, n)
 
 
 def splitmix64(seed: int, n: int) -> tuple[Ints, Ints]:

@@ -43,7 +43,7 @@ KINDS = {
         "victim", "which says what leaves when room is short", "x", Extras._fields,
         {
             "next_use": ("next_use",), "ahead": ("next_use",), "random": ("random_high", "random_low"), "argument": ("argument",),
-            "popularity": ("popularity",), "gate": ("gate",), "layer": ("layer",), "sequence": ("sequence",),
+            "popularity": ("popularity",), "gate": ("gate",), "layer": ("layer",), "sequence": ("sequence",), "pinned": ("pinned",),
         },
         ("free",), (),
     ),

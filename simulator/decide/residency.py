@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from simmoe.simulator.decide.hooks import Extras, insert, miss, remove, use, victim
-from simmoe.simulator.decide.missing import DROP, LOAD, SUBSTITUTE, Missing, serve
+from simmoe.simulator.decide.missing import DROP, LOAD, LOW, SUBSTITUTE, VERSION, Missing, serve
 
 USED, EVICTIONS, LOADS, FRESH, PROMOTED = 0, 1, 2, 3, 4  # fields of Slots.count
+DROPPED, SERVED_LOW = -1, -2  # values of Verdicts.answer
 
 
 class Stream(NamedTuple):
@@ -48,7 +49,8 @@ class Verdicts(NamedTuple):
     fresh: Any  # [guesses + 1] requests that are the first hit on what a guess brought, which may still be on its way
     fresh_by: Any  # [guesses + 1] 1 + that guess
     answer: (
-        Any  # [requests] -1 = dropped, 1 + object = that one stands in, 0 = neither; empty where no rule may answer so
+        Any  # [requests] -1 = dropped, -2 = a low copy serves, 1 + object = that one stands in, 0 = none of these; empty where no rule
+        #      may answer so
     )
 
 
@@ -75,6 +77,8 @@ def play(begin: int, end: int, q: Stream, v: Verdicts, c: Slots, room: int, s: A
         if len(v.answer) > 0:
             m.stood[0] = 0
             m.stood[1] = 0
+        if len(x.pinned) > 0:
+            x.pinned[0] = 0
         if len(q.guess_for) > 0:
             promote(event, q, v, c, room, s, x, m)
         demand(event, q, v, c, room, s, x, m)
@@ -117,6 +121,8 @@ def demand(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: E
     if len(m.unit) > 0 and loads > before:
         loads = not_ruled(event, before, loads, q, v, c, room, m)
     c.count[LOADS] = loads
+    if len(x.pinned) > 0:
+        note_pinned(event, q, v, c, x, m)
     wait = 0
     for n in range(before, loads):
         i = v.loads[n]
@@ -130,6 +136,8 @@ def demand(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: E
                 wait += 1
             evict(out, i, event, v, c, s, x)
         admit(o, event, c, s, x)
+        if len(x.pinned) > 0:
+            note_pin(o, x)
         if wait:
             v.wait[i] = wait
 
@@ -149,6 +157,24 @@ def note_fresh(first: int, last: int, q: Stream, v: Verdicts, c: Slots) -> None:
 def may_leave(out: int, c: Slots) -> bool:
     """Whether a policy's victim is a free resident. Nothing is read at an index that no object has."""
     return out >= 0 and out < len(c.free) and c.free[out] != 0 and c.resident[out] != 0
+
+
+def note_pinned(event: int, q: Stream, v: Verdicts, c: Slots, x: Extras, m: Missing) -> None:
+    """Writes down the residents that the event requests, and those that stand in beside them."""
+    n = 0
+    for i in range(q.ptr[event], q.ptr[event + 1]):
+        x.pinned[n + 1] = q.obj[i]
+        n += c.resident[q.obj[i]]
+    x.pinned[0] = n
+    if len(v.answer) > 0:
+        for j in range(m.stood[0]):
+            note_pin(m.extra[j], x)
+
+
+def note_pin(o: int, x: Extras) -> None:
+    """One more."""
+    x.pinned[0] += 1
+    x.pinned[x.pinned[0]] = o
 
 
 def note_gates(first: int, last: int, q: Stream, m: Missing) -> None:
@@ -210,7 +236,9 @@ def not_ruled(event: int, before: int, loads: int, q: Stream, v: Verdicts, c: Sl
         if unit == LOAD:
             kept += 1
         elif unit == DROP and len(v.answer) > 0:
-            v.answer[i] = -1
+            v.answer[i] = DROPPED
+        elif unit == VERSION + LOW and len(m.low) > 0:
+            v.answer[i] = SERVED_LOW
         elif unit >= SUBSTITUTE and len(v.answer) > 0 and stands_in(unit - SUBSTITUTE, c, m):
             v.answer[i] = unit - SUBSTITUTE + 1
             stand_in(unit - SUBSTITUTE, c, m)
@@ -289,6 +317,8 @@ def prefetch(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x:
         c.free[q.obj[i]] = 0
     if len(v.answer) > 0:
         pinned += pinned_stand_ins(c, x, m)
+    if len(x.pinned) > 0:
+        note_pinned(event, q, v, c, x, m)
     for j in range(q.guess_ptr[event], q.guess_ptr[event + 1]):
         o = q.guess_obj[j]
         if c.resident[o] or pinned + x.size_bytes[o] > room:
@@ -299,6 +329,8 @@ def prefetch(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x:
                 judge(out, event, q, v, c, x, m)
             evict(out, -1 - j, event, v, c, s, x)
         admit(o, event, c, s, x)
+        if len(x.pinned) > 0:
+            note_pin(o, x)
         pinned += x.size_bytes[o]
         v.issued[j] = 1
         c.brought[o] = j + 1
@@ -334,6 +366,8 @@ def promote(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: 
         c.free[q.obj[i]] = 0
         if len(q.following) > 0:
             x.next_use[q.obj[i]] = q.following[i]
+    if len(x.pinned) > 0:
+        note_pinned(event, q, v, c, x, m)
     for i in range(q.ptr[event], q.ptr[event + 1]):
         o, out = q.obj[i], 0
         if c.resident[o] or c.until[o] != q.run_event[event]:
@@ -347,6 +381,8 @@ def promote(event: int, q: Stream, v: Verdicts, c: Slots, room: int, s: Any, x: 
                 evict(out, i, event, v, c, s, x)
         if out >= 0:
             admit(o, event, c, s, x)
+            if len(x.pinned) > 0:
+                note_pin(o, x)
             c.count[PROMOTED] += x.size_bytes[o]
 
 

@@ -30,6 +30,10 @@ def started(size: Ints, mine: Flags, rooms: list[int], budget_bytes: int, start:
 
     size, mine [objects]: bytes, and what may be resident here. Raises UserError where `start` is warm and a group is too small.
     """
+    if start == COLD and mine.any():
+        none: Ints = np.zeros(0, np.int64)
+        begins, met = (0,) * len(rooms), np.zeros(len(size), bool)
+        return Limits(tuple(rooms), begins, none, None, COLD, met), [none] * len(rooms)
     n = len(size) // len(rooms)
     parts = [slice(low, low + n) for low in range(0, len(size), n)]
     needs = [int(size[part][mine[part]].sum()) for part in parts]

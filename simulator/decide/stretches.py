@@ -55,6 +55,7 @@ def _between(requests: Requests, decisions: Decisions, guesses: Guesses, begin: 
         evicted_for=_from(decisions.evicted_for[evicted], first), used=decisions.used[begin:end],
         emptied=_from(decisions.emptied[emptied], begin), dropped=_from(decisions.dropped[within(decisions.dropped, first, last)], first),
         stands=_from(decisions.stands[stands], first), stands_by=decisions.stands_by[stands],
+        low=_from(decisions.low[within(decisions.low, first, last)], first),
     )  # fmt: skip
     none = Guesses(guesses.ptr[begin : end + 1], guesses.obj, guesses.buffered, guesses.cancel)
     return Stretch(begin, end, _asked(requests, begin, end), mine, none, loads)

@@ -12,6 +12,7 @@ from simmoe.simulator.decide.counts import event_of_cause
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.groups import next_of_its_layer
 from simmoe.simulator.decide.stretches import Stretch, stretches
+from simmoe.simulator.decide.versions import load_objects, low_loads
 from simmoe.simulator.nouns.decisions import Buffered, Decisions, Guesses
 
 
@@ -35,7 +36,7 @@ def behind(
         fresh=decisions.fresh[own].astype(np.int64) - request, fresh_by=decisions.fresh_by[own].astype(np.int64) - guess,
         begins=begins, emptied=_from(decisions.emptied, event), met=met, buffered=buffered,
         dropped=_from(decisions.dropped, request), stands=_from(decisions.stands, request),
-        stands_by=decisions.stands_by[decisions.stands >= request],
+        stands_by=decisions.stands_by[decisions.stands >= request], low=_from(decisions.low, request),
     ), later  # fmt: skip
 
 
@@ -61,6 +62,7 @@ def _resident(
             [obj[(at >= low) & (at < high)] for obj, at in admissions(asked, decided, wanted)]
         ).astype(np.int64)
         met[entered] = True
+        entered = np.concatenate((entered, _low_copies(asked, decided, low, high)))
         gone = event_of_cause(asked, wanted, decided.evicted_for)
         left = decided.evicted[(gone >= low) & (gone < high)]
         np.add.at(change, group[entered], sizes[entered])
@@ -70,8 +72,10 @@ def _resident(
 
 
 def admissions(requests: Requests, decisions: Decisions, guesses: Guesses) -> tuple[tuple[Ints, Ints], ...]:
-    """(object, event) of what took a slot, in the order of events: by demand loads; by prefetches, or out of buffers."""
+    """(object, event) of what took a slot, in the order of events: by demand loads; by prefetches, or out of buffers; not by low copies."""
     at, loads, issued = requests.event_of_request, decisions.loads, np.flatnonzero(decisions.issued)
+    if len(decisions.low):
+        loads = loads[low_loads(decisions) == 0]
     if guesses.buffered:
         earlier = [] if decisions.buffered is None else [decisions.buffered.promoted]
         promoted = np.sort(np.concatenate((*earlier, decisions.fresh))).astype(np.int64)
@@ -79,6 +83,14 @@ def admissions(requests: Requests, decisions: Decisions, guesses: Guesses) -> tu
     else:
         early = guesses.obj[issued], np.searchsorted(guesses.ptr, issued, side="right") - 1
     return (requests.obj[loads], at[loads]), early
+
+
+def _low_copies(requests: Requests, decisions: Decisions, begin: int, end: int) -> Ints:
+    """int64: low copies that took room in their pool in the events begin … end-1."""
+    event = requests.event_of_request[decisions.loads]
+    mine = (event >= begin) & (event < end) & (low_loads(decisions) == 1) & decisions.pooled
+    found: Ints = load_objects(requests, decisions)[mine].astype(np.int64)
+    return found
 
 
 def _buffered(requests: Requests, decisions: Decisions, guesses: Guesses, event: int) -> Buffered:

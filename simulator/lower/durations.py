@@ -17,6 +17,7 @@ from simmoe.simulator.costs import WORK_PER_BYTE, Costs
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.stretches import Stretch
 from simmoe.simulator.decide.tiers import Near
+from simmoe.simulator.decide.versions import load_objects, low_hits
 from simmoe.simulator.errors import LATEST_PS, too_long
 from simmoe.simulator.link_time import write_back_ps
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
@@ -74,8 +75,13 @@ def loading(
         raise too_long()
     n_experts, issued = costs.trace.n_experts, np.flatnonzero(decisions.issued)
     first, plain = costs.hops_ps
-    demand = layers_of(requests, decisions, n_experts) if layer is None else layer
-    demand_ps: Ints = plain[demand]
+    upstream, with_cpu = costs.hw.link.upstream is not None, with_cpu or len(decisions.cpu) > 0
+    if layer is None and (upstream or with_cpu or costs.model.low):
+        layer = layers_of(requests, decisions, n_experts)
+    if layer is None:  # each object looked up in a table of all: faster than by way of its layer
+        demand_ps: Ints = np.repeat(plain, n_experts).take(requests.obj.take(decisions.loads))
+    else:
+        demand_ps = plain.take(layer)
     guess_ps: Ints = np.zeros(len(guesses.obj), np.int64)
     guess_ps[issued] = plain[guesses.obj[issued] // n_experts]
     if write_back:
@@ -83,18 +89,18 @@ def loading(
         demand_bytes, guess_bytes = thrown_out(decisions, len(requests.obj), len(guesses.obj), size)
         both = _both_ways(costs)
         demand_ps, guess_ps = both(demand_ps, demand_bytes[decisions.loads]), both(guess_ps, guess_bytes)
-    with_cpu |= len(decisions.cpu) > 0
-    layers = demand, guesses.obj // n_experts if costs.hw.link.upstream or with_cpu else guesses.obj[:0]
-    up = [first[of] if costs.hw.link.upstream else first[:0] for of in layers]
-    if near is not None and costs.hw.link.upstream:
+    layers = [layer, guesses.obj // n_experts] if upstream or with_cpu else []
+    up = [first[of] for of in layers] if upstream else [first[:0]] * 2
+    if near is not None and upstream:
         up = [np.where(there, 0, ps) for there, ps in zip(near, up)]
     reads = costs.reads_ps if with_cpu else plain[:0]
-    return Loading(demand_ps, guess_ps, *(reads[of] if with_cpu else reads for of in layers), *up)
+    read = [reads[of] for of in layers] if with_cpu else [reads] * 2
+    return Loading(demand_ps, guess_ps, *read, *up)
 
 
 def layers_of(requests: Requests, decisions: Decisions, n_experts: int) -> Ints:
-    """int64 [loads]: MoE layer of each."""
-    return (requests.obj[decisions.loads] // n_experts).astype(np.int64)
+    """int64 [loads]: MoE layer of each; of a low copy that plus the number of MoE layers."""
+    return (load_objects(requests, decisions) // n_experts).astype(np.int64)
 
 
 def thrown_out(decisions: Decisions, n_requests: int, n_guesses: int, size: Ints) -> tuple[Ints, Ints]:
@@ -141,6 +147,14 @@ def spared(requests: Requests, decisions: Decisions) -> Spared:
     unread = np.bincount(event[np.concatenate((decisions.dropped, decisions.stands))], minlength=events)
     slots = np.bincount(event[decisions.dropped], requests.tokens[decisions.dropped], events).astype(np.int64)
     return Spared(tokens, unread - np.bincount(beside, minlength=events), slots)
+
+
+def pooled(requests: Requests, decisions: Decisions) -> tuple[Ints, Ints]:
+    """int64 [events]: low copies that were in their pool, which have a launch of their own, and their token slots."""
+    mine = low_hits(decisions)
+    event = requests.event_of_request[mine]
+    slots = np.bincount(event, requests.tokens[mine], requests.n_events).astype(np.int64)
+    return np.bincount(event, minlength=requests.n_events), slots
 
 
 class OnCpu(NamedTuple):

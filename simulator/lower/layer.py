@@ -111,6 +111,33 @@ def ended(j: int, late: int, hits: int, s: Notes) -> int:
     return done
 
 
+def held_low(
+    unit: int, event: int, column: int, now: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any
+) -> int:  # fmt: skip
+    """Low copies that were in their pool: behind READY, a launch of their own, since they are of another format."""
+    if w.low_hits[event] > 0:
+        now = op_ready(unit, event, column + f.places, w.low_hits[event], w.low_slots[event], 0, now, f, t, w, s, e)
+    return now
+
+
+def before_low(
+    now: int, event: int, begin: int, end: int, issued: int, hits: int, late: int, link: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any
+) -> int:  # fmt: skip
+    """MOVEs that may go behind READY, before the launch over the low copies of the pool; the next one after these."""
+    done = hits - late
+    if late > 0:
+        done = ended(0, late, hits, s)
+    if issued < end:
+        issued = issue(now, event, begin, end, issued, done, link, f, t, w, s, e)
+    return issued
+
+
+def row_of(column: int, load: int, f: Fixed, w: Work) -> int:
+    """Where the costs of what a load brings stand: an expert or a low copy."""
+    column += f.places * w.low[load]
+    return column
+
+
 def cpu_at_once(event: int, decided: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any) -> int:
     """Unified memory: the CPU's piece, before all other operations of the event, which the CPU slows; its handle."""
     beside = decided
@@ -163,6 +190,10 @@ def load_beside(
     if hits > 0:
         some = late_slots(late, w, s)
         now = op_ready(unit, event, column, hits - late, slots - some, late, now, f, t, w, s, e)  # (d)
+    if len(w.low_hits) > 0:
+        issued = before_low(now, event, begin, end, issued, hits, late, link, f, t, w, s, e)
+        now = held_low(unit, event, column, now, f, t, w, s, e)
+        hits += w.low_hits[event]
     for j in range(late + end - begin):  # (e)
         if issued < end:
             done = hits + j - late
@@ -171,5 +202,8 @@ def load_beside(
             issued = issue(now, event, begin, end, issued, done, link, f, t, w, s, e)
         i = s.late[j] if j < late else w.loads[begin + j - late]
         by = s.by[j] if j < late else -1
-        now = op_one(unit, column, i, by, s.due[max(j - late, 0)], now, f, t, w, s, e)
+        row = column
+        if len(w.low) > 0 and j >= late:
+            row = row_of(column, begin + j - late, f, w)
+        now = op_one(unit, row, i, by, s.due[max(j - late, 0)], now, f, t, w, s, e)
     return cpu_behind(unit, event, decided, beside, now, f, t, w, s, e)

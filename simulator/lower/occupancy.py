@@ -16,6 +16,7 @@ from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide.counts import event_of_cause, peak_buffer_bytes
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.groups import next_of_its_layer
+from simmoe.simulator.decide.versions import forgotten_bytes, load_objects
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 
 UNKNOWN = 2**63 - 1  # bytes
@@ -24,7 +25,8 @@ Bytes = dict[int, list[tuple[int, int]]]  # event or load -> (scope group, bytes
 
 @dataclass(frozen=True)
 class Occupancy:
-    """Bytes by scope group (its share of the experts' memory), and in the buffers for guesses beside it."""
+    """Bytes by scope group (its share of the experts' memory), and in the buffers for guesses beside it. Low copies are in the last group:
+    their pool, or what forgets them when the next event is decided."""
 
     rooms: tuple[int, ...]  # capacity of each group
     begins: tuple[int, ...]  # resident in each group before the first pass
@@ -43,12 +45,14 @@ class Occupancy:
     @classmethod
     def of(cls, requests: Requests, decisions: Decisions, guesses: Guesses, expert_bytes: Ints) -> Occupancy:
         n, groups = requests.n_objects, len(decisions.rooms)
-        size = np.repeat(expert_bytes, n // len(expert_bytes)).tolist()
+        versions, rooms = n if decisions.group is None else len(decisions.group), decisions.rooms
+        size = np.repeat(expert_bytes, versions // len(expert_bytes)).tolist()
         group = (np.arange(n) * groups // n if decisions.group is None else decisions.group).tolist()
         event = event_of_cause(requests, guesses, decisions.evicted_for)
-        asked = requests.event_of_request * n + requests.obj
-        beside = requests.event_of_request[decisions.stands] * n + decisions.stands_by
-        own = np.isin(event * n + decisions.evicted, np.concatenate((asked, beside)))
+        asked = requests.event_of_request * versions + requests.obj
+        asked[decisions.low] += versions - n
+        beside = requests.event_of_request[decisions.stands] * versions + decisions.stands_by
+        own = np.isin(event * versions + decisions.evicted, np.concatenate((asked, beside)))
         load_of = dict(zip(decisions.loads.tolist(), range(len(decisions.loads))))
 
         def moved(where: Ints, obj: Ints) -> Bytes:
@@ -57,23 +61,35 @@ class Occupancy:
                 found[at][group[o]] = found[at].get(group[o], 0) + size[o]
             return {at: list(bytes_by_group.items()) for at, bytes_by_group in found.items()}
 
-        earlier = decisions.buffered
+        earlier, emptied = decisions.buffered, set(decisions.emptied.tolist())
         fresh = decisions.fresh if guesses.buffered else decisions.fresh[:0]
         fresh = fresh if earlier is None else np.concatenate((earlier.promoted, fresh))
+        leave = moved(event[~own], decisions.evicted[~own])
+        if versions > n and not decisions.pooled:
+            forgotten = forgotten_bytes(requests, decisions, expert_bytes[len(expert_bytes) // 2 :])
+            rooms = (*rooms[:-1], int(forgotten.max(initial=0)))
+            for at in np.flatnonzero(forgotten).tolist():
+                if at + 1 not in emptied:
+                    leave.setdefault(at + 1, []).append((groups - 1, int(forgotten[at])))
         issuing = np.array([load_of[i] for i in decisions.evicted_for[own].tolist()], np.int64)
         return cls(
-            decisions.rooms, decisions.begins, set(decisions.emptied.tolist()), group, size,
-            requests.obj[decisions.loads].tolist(), guesses.obj.tolist(), moved(event[~own], decisions.evicted[~own]),
+            rooms, decisions.begins, emptied, group, size, load_objects(requests, decisions).tolist(), guesses.obj.tolist(), leave,
             moved(issuing, decisions.evicted[own]), moved(requests.event_of_request[fresh], requests.obj[fresh]),
-            peak_buffer_bytes(requests, decisions, guesses, expert_bytes), _held(requests, decisions, guesses, size),
+            peak_buffer_bytes(requests, decisions, guesses, expert_bytes[: len(expert_bytes) * n // versions]),
+            _held(requests, decisions, guesses, size),
             0 if earlier is None else sum(size[o] for o in earlier.obj.tolist()),
         )  # fmt: skip
 
     @classmethod
-    def begun(cls, rooms: tuple[int, ...], begins: tuple[int, ...], sizes: Ints, buffered: bool) -> Occupancy:
-        """Before the first pass of a run whose passes are not known yet. What its buffers will hold at most is not known either."""
-        group = (np.arange(len(sizes)) * len(rooms) // len(sizes)).tolist()
+    def begun(
+        cls, rooms: tuple[int, ...], begins: tuple[int, ...], sizes: Ints, buffered: bool, low: bool = False
+    ) -> Occupancy:
+        """Before the first pass of a run whose passes are not known yet. What its buffers will hold at most is not known either. low: the
+        second half of the objects are low copies."""
+        groups, n = len(rooms) - low, len(sizes) // (1 + low)
+        group = (np.arange(n) * groups // n).tolist() + [groups] * (n * low)
         room = UNKNOWN if buffered else 0
+        rooms = (*rooms[:groups], *(pool or UNKNOWN for pool in rooms[groups:]))  # no pool: forgotten with their event
         return cls(rooms, begins, set(), group, sizes.tolist(), [], [], {}, {}, {}, room, {})
 
     def extend(self, more: Occupancy, event: int, load: int, guess: int) -> None:

@@ -57,10 +57,11 @@ class Tables(NamedTuple):
     shared_work: Any  # [sizes * places], 0 = no shared experts
     shared_flop_ps: Any  # [sizes * places]
     shared_ps: Any  # [sizes * places] uncontended time, launch included
-    launch_ps: Any  # [places] of a launch over routed experts
+    launch_ps: Any  # [rows] of a launch over routed experts; rows: places, then places where low copies are read, if there are any
     extra_ps: Any  # [places] its fixed cost beyond that, which read_ps and flop_ps contain
     read_work: Any  # [laws * places * (widest + 1)] to read n experts
     read_ps: Any  # [laws * places * (widest + 1)] uncontended time of it
+    each_ps: Any  # [laws * places * (widest + 1)] uncontended time of a launch over n experts that one token slot each is routed to
     flop_at: Any  # [laws * places] where the row of a place begins in flop_ps: layers of one shape share one
     flop_ps: Any  # [rows * (most token slots + 1)]
     soft_at: Any  # [places] into soft_shares
@@ -98,9 +99,12 @@ class Work(NamedTuple):
     guess_up_ps: Any  # [guesses] as load_up_ps
     fresh: Any  # [fresh] requests that hit what a guess brought, for the first time
     fresh_by: Any  # [fresh] that guess
-    gone: Any  # [events] of the experts requested, how many fewer are read, because another stands in or nobody computes them; empty where
-    #            that never happens
-    gone_slots: Any  # [events] token slots that nobody computes
+    gone: Any  # [events] of the experts requested, how many fewer READY reads, because another stands in, nobody computes them or a low
+    #            copy does; empty where that never happens
+    gone_slots: Any  # [events] token slots that it does not compute
+    low: Any  # [loads] 1 = a low copy, of the row of costs `places` further on; this and the next two are empty where there are none
+    low_hits: Any  # [events] low copies that were in their pool; `gone` holds them, too
+    low_slots: Any  # [events] their token slots
 
 
 class Notes(NamedTuple):

@@ -14,10 +14,12 @@ from simmoe.simulator.cpu_costs import WAITS
 from simmoe.simulator.decide.devices import rows_sent
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.groups import next_of_its_layer
-from simmoe.simulator.lower.durations import Loading, on_cpu, spared
+from simmoe.simulator.decide.versions import low_loads
+from simmoe.simulator.lower.durations import Loading, on_cpu, pooled, spared
 from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.pass_sizes import PassSize
+from simmoe.simulator.physics.grouped import looked_up_ps
 
 # Numbers of the resources: the unit of each device, the link into each, the CPU, the way to the memory before the link, the fabric
 # and its way back.
@@ -75,13 +77,16 @@ def work_of(
     (ptr, obj, tokens, slot_ptr), (guess_ptr, guess_obj) = _asked[requests], _guessed[guesses]
     cpu = on_cpu(costs, requests, decisions, guesses, with_cpu, sizes)
     gone = gone_slots = small(np.zeros(0, np.int64))
-    if with_gone or len(decisions.dropped) or len(decisions.stands):
-        tokens, gone, gone_slots = map(small, spared(requests, decisions))
+    held: tuple[Ints, Ints] = (np.zeros(0, np.int64), np.zeros(0, np.int64))
+    if with_gone or len(decisions.dropped) or len(decisions.stands) or costs.model.low:
+        less, held = spared(requests, decisions), pooled(requests, decisions)
+        tokens, gone, gone_slots = small(less.tokens), small(less.gone + held[0]), small(less.gone_slots + held[1])
     return Work(
         ptr, obj, tokens, slot_ptr, small(decisions.loads), loads.demand_ps, loads.demand_reads_ps, loads.demand_up_ps, decisions.wait,
         decisions.hit.view(np.int8), small(cpu.experts), small(cpu.slots), *cpu[2:], guess_ptr, guess_obj, decisions.issued.view(np.int8),
         _events_of_guesses(requests, guesses), _sent(costs, requests), loads.guess_ps, loads.guess_reads_ps, loads.guess_up_ps,
         small(decisions.fresh), small(decisions.fresh_by), gone, gone_slots,
+        *((low_loads(decisions), *held) if costs.model.low else (np.zeros(0, np.int8), *[np.zeros(0, np.int64)] * 2)),
     )  # fmt: skip
 
 
@@ -128,22 +133,22 @@ def tables_for(costs: Costs, most_experts: int, slots: int, laws: Sequence[int])
     """Tables for events of at most so many experts and token slots, in passes of those laws."""
     sizes = {size: number for number, size in enumerate(dict.fromkeys(costs.sizes))}
     gaps = {gap: number for number, gap in enumerate(dict.fromkeys(costs.gaps))}
-    up, devices, place = costs.hw.link.upstream, costs.devices, np.arange(costs.places)
+    up, devices, place, row = costs.hw.link.upstream, costs.devices, np.arange(costs.places), np.arange(costs.rows)
     fixed = Fixed(
         costs.launch_ps, costs.rate, costs.slow_rate, costs.rate, costs.slow_rate, costs.rate, int(costs.contended),
         costs.trace.n_layers, devices, costs.places, len(gaps), costs.n_pieces, most_experts + 1, slots + 1, cpu_of(devices), 0, 0, 0,
         upstream_of(devices), int(up is not None and up.pipelined), up.latency_ps if up else 0, fabric_of(devices),
         costs.hw.link.latency_ps, costs.hw.device.host_wait_ps, 0,
     )  # fmt: skip
-    launches, extras, shares = zip(*(costs.experts_launch(one) for one in range(costs.places)))
+    launches, extras, shares = zip(*(costs.experts_launch(one) for one in row.tolist()))
     soft = _soft(shares[:devices])
     return fixed, Tables(
         size=ints([sizes[size] for size in costs.sizes]),
         unit=UNIT + np.array(costs.homes), at=UNIT + place % devices, link=link_of(0, devices) + place % devices,
-        on_path=ints([costs.on_path(one) for one in range(costs.places)]), launch_ps=ints(launches), extra_ps=ints(extras),
+        on_path=ints([costs.on_path(one) for one in row.tolist()]), launch_ps=ints(launches), extra_ps=ints(extras),
         gap_kind=ints([gaps[gap] for gap in costs.gaps]),
         piece_ptr=np.cumsum([0, *map(len, gaps)]), piece=ints([i for gap in gaps for i in gap]),
-        soft_at=place % devices * (len(soft) // devices), soft_shares=soft,
+        soft_at=row % devices * (len(soft) // devices), soft_shares=soft,
         **rows_of_sizes(costs, list(sizes), laws), **rows_of_counts(costs, most_experts, slots, laws),
     )  # fmt: skip
 
@@ -157,7 +162,7 @@ def _soft(shares: Sequence[Sequence[int]]) -> Ints:
 def rows_of_sizes(costs: Costs, sizes: list[PassSize], laws: Sequence[int]) -> dict[str, Ints]:
     """The tables with a row for each size. laws: those of which there are rows of counts."""
     pieces = ints([[(p.ps, p.work, p.flop_ps) for p in costs.pieces(size)] for size in sizes])
-    first_rows = ints([laws.index(costs.law(size)) * costs.places for size in sizes])
+    first_rows = ints([laws.index(costs.law(size)) * costs.rows for size in sizes])
     tokens = {n: i for i, n in enumerate(dict.fromkeys(size.tokens for size in sizes))}
     of_tokens = ints([[_shared(costs, place, n) for place in range(costs.places)] for n in tokens])
     shared, kinds = of_tokens[[tokens[size.tokens] for size in sizes]], list(dict.fromkeys(costs.gaps))
@@ -173,20 +178,27 @@ def rows_of_sizes(costs: Costs, sizes: list[PassSize], laws: Sequence[int]) -> d
 def rows_of_counts(costs: Costs, most_experts: int, slots: int, laws: Sequence[int]) -> dict[str, Ints]:
     """The tables with a row for each law and place, over how many experts are read and how many token slots are computed, in exact whole
     numbers."""
-    rows = list(product(laws, range(costs.places)))
-    kinds = [(law, costs.moe_layers[place // costs.devices], place % costs.devices) for law, place in rows]
+    rows = list(product(laws, range(costs.rows)))
+    kinds = [(law, costs.expert_layers[place // costs.devices], place % costs.devices) for law, place in rows]
     first = dict(zip(reversed(kinds), reversed(rows)))  # layers of one shape cost the same
     reads = {
         kind: ints([costs.read_work(place, n, law) for n in range(most_experts + 1)])
         for kind, (law, place) in first.items()
     }
-    work = np.concatenate([reads[kind] for kind in kinds])
-    rates = np.repeat([costs.rate_of(place) for _, place in rows], most_experts + 1)
     begins = {kind: i * (slots + 1) for i, kind in enumerate(first)}
-    computes = np.concatenate([costs.compute_row(place, slots, law) for law, place in first.values()])
-    return {
-        "read_work": work, "read_ps": -(-work // rates), "flop_at": ints([begins[kind] for kind in kinds]), "flop_ps": computes,
-    }  # fmt: skip
+    computes = [costs.compute_row(place, slots, law) for law, place in first.values()]
+    read_ps = {kind: -(-reads[kind] // costs.rate_of(place)) for kind, (_, place) in first.items()}
+    each = {kind: _each(costs, first[kind][1], read_ps[kind], row) for kind, row in zip(first, computes)}
+    columns = {"read_work": reads, "read_ps": read_ps, "each_ps": each}
+    tables = {name: np.concatenate([column[kind] for kind in kinds]) for name, column in columns.items()}
+    return tables | {"flop_at": ints([begins[kind] for kind in kinds]), "flop_ps": np.concatenate(computes)}
+
+
+def _each(costs: Costs, place: int, read_ps: Ints, flop_ps: Ints) -> Ints:
+    """Time of a launch over 0, 1, 2 … experts of a place that one token slot each is routed to; behind the most slots, of those."""
+    launch_ps, extra, shares = costs.experts_launch(place)
+    pairs = [(read, int(flop_ps[min(n, len(flop_ps) - 1)])) for n, read in enumerate(read_ps.tolist())]
+    return ints([launch_ps + max(pair) + looked_up_ps(pair[0] - extra, pair[1] - extra, shares) for pair in pairs])
 
 
 def longest_pass_ps(costs: Costs, requests: Requests, work: Work) -> int:
@@ -201,7 +213,7 @@ def behind_ps(costs: Costs, work: Work) -> int:
     """What a pass may wait for: all transfers, twice, since the CPU may wait for them and the unit for the CPU; the CPU's pieces."""
     moved = (work.load_ps, work.guess_ps, work.load_up_ps, work.guess_up_ps)
     transfers = sum(len(ps) * int(ps.max()) for ps in moved if len(ps))
-    longest = max(int(ps.max(initial=0)) for ps in (work.cpu_ps, work.cpu_slow_ps, work.carry_ps))
+    longest = max((int(ps.max()) for ps in (work.cpu_ps, work.cpu_slow_ps, work.carry_ps) if len(ps)), default=0)
     return 2 * transfers + costs.trace.n_layers * longest
 
 

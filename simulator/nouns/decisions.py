@@ -43,8 +43,10 @@ class Decisions:
     wait: Ints  # [requests] a load is issued when the first `wait` experts of its event, in computed order, have ended
     issued: npt.NDArray[np.bool_]  # [guesses] prefetched
     loads: Ints  # [loads] requests that are loaded, in order
-    cpu: Ints  # requests that the CPU computes; those that are no hit are loaded, here, or dropped, or another expert stands in for them
-    evicted: Ints  # [evictions] object, in order of eviction
+    cpu: Ints  # requests that the CPU computes; those that are no hit are loaded, here, low, or dropped, or another expert stands in
+    evicted: (
+        Ints  # [evictions] object, in order of eviction; a low copy is numbered behind all objects (decide/versions.py)
+    )
     evicted_for: Ints  # [evictions] request that takes the room; -1 - guess for a prefetch
     used: Ints  # [events] resident bytes at the end of the event
     fresh: (
@@ -62,3 +64,7 @@ class Decisions:
     dropped: Ints = field(default_factory=_none)  # requests that the miss rule left out: nobody computes them
     stands: Ints = field(default_factory=_none)  # requests for which a resident expert of the same layer computes
     stands_by: Ints = field(default_factory=_none)  # that object
+    low: Ints = field(
+        default_factory=_none
+    )  # requests that a low copy serves: loaded, or else a hit of the pool of low copies
+    pooled: bool = False  # low copies stay in a pool, the last scope group; else they are forgotten with their event

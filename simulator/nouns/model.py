@@ -117,6 +117,10 @@ class ModelShape:
     caution: str = ""  # what every result says of it; empty = nothing
     kv_format: str = "f16"  # storage format of the KV cache
     title: str = ""  # as its file calls it
+    low: tuple[
+        Part, ...
+    ] = ()  # one routed expert of each MoE layer in a second, smaller format; empty = there are none
+    low_format: str = ""  # that format
 
     def __repr__(self) -> str:
         return plain(
@@ -136,6 +140,11 @@ class ModelShape:
     def expert_bytes(self) -> npt.NDArray[np.int64]:
         """int64 [moe_layers]: stored bytes of one expert of each MoE layer."""
         return np.array([self.layers[i].expert.bytes for i in self.moe_layers], np.int64)
+
+    @property
+    def version_bytes(self) -> npt.NDArray[np.int64]:
+        """int64 [versions * moe_layers]: the same, then those of the low copies where there are some."""
+        return np.array([*self.expert_bytes.tolist(), *(part.bytes for part in self.low)], np.int64)
 
     @cached_property
     def all_expert_bytes(self) -> int:

@@ -93,6 +93,8 @@ class Counts:
         0  # a resident expert of the same layer computed in their place; this and the next: by the miss rule
     )
     dropped: int = 0  # nobody computed them
+    low_precision: int = 0  # a low copy served them, loaded or from its pool
+    low_hits: int = 0  # of low_precision: the pool held the copy
 
     @property
     def of_device(self) -> int:
@@ -102,5 +104,5 @@ class Counts:
     @property
     def hit_rate(self) -> float | None:
         """Of the requests for experts that the placement left to the device; what a miss rule sends to the CPU, replaces or
-        drops is a miss."""
+        drops, or serves with a low copy, is a miss."""
         return self.hits / self.of_device if self.of_device else None

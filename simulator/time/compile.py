@@ -30,7 +30,8 @@ from simmoe.simulator.decide.policy_file import imported, is_bundled
 from simmoe.simulator.errors import Missing, UserError
 from simmoe.simulator.files import atomic, cache_folder
 from simmoe.simulator.lower import layer
-from simmoe.simulator.time import inline, rates, serve
+from simmoe.simulator.time import fold, inline, rates, serve
+from simmoe.simulator.time.fold import folded
 from simmoe.simulator.time.inline import inlined
 from simmoe.simulator.time.kept import Kept
 
@@ -43,17 +44,20 @@ AS_CALL = "_nrt=False"
 INLINED = "_nrt=False, forceinline=True"  # by LLVM: what could not be put into the text of its callers
 CHECKED = "_nrt=False, forceinline=True, boundscheck=True"
 RULE = "rule_"  # before the names of a miss rule's file: an eviction policy may have helpers of the same names
-PREFETCHING = {  # never called without prefetches
-    "prefetch", "promote", "buffer", "note_fresh", "late_hits", "late_slots", "ended", "op_fetch",
-}  # fmt: skip
-ON_CPU = {  # never called without experts on the CPU
-    "op_cpu_first", "op_cpu_last", "settle_cpu", "run_cpu", "op_carry", "op_carried",
-}  # fmt: skip
-CANCELLING = {"op_withdraw", "note_before", "take_back"}  # never called where no prefetch is withdrawn
-HOPS = {"first_hop"}  # never called without a hop before the link
-RULED = {  # never called without a miss rule
-    "not_ruled", "note_gates", "stamp_stand_ins", "pinned_stand_ins", "may_stand_in", "stands_in", "stand_in",
-}  # fmt: skip
+# Functions that are never called where an array is absent: their calls stand where the question for it does not.
+UNCALLED = {
+    "w.issued": {"late_hits", "late_slots", "ended", "op_fetch"},  # no prefetches
+    "w.cpu_ps": {
+        "op_cpu_first",
+        "op_cpu_last",
+        "settle_cpu",
+        "run_cpu",
+        "op_carry",
+        "op_carried",
+    },  # no experts on the CPU
+    "w.low": {"before_low", "held_low", "row_of"},  # no low copy may serve
+    "w.guess_for": {"op_withdraw", "note_before", "take_back"},  # no prefetch is withdrawn
+}
 HOST_ONLY = {"init"}  # runs once, before the kernel
 
 
@@ -67,10 +71,10 @@ class Source(NamedTuple):
 
 
 @cache
-def kernels(eviction: ModuleType, prefetching: bool = True, rule: ModuleType | None = None) -> Any:
+def kernels(eviction: ModuleType, absent: frozenset[str] = frozenset(), rule: ModuleType | None = None) -> Any:
     """A module with `play`, the policy `eviction` and the miss rule `rule` compiled in; without a rule every missing expert is loaded.
 
-    Without `prefetching` what the machine does for it is left out, which compiles faster.
+    absent: arrays that are empty (decide/absent.py). What the machine does with them is left out: it compiles and runs faster.
     """
     if interpreted():
         return SimpleNamespace(play=Player().bind(eviction, rule=rule))
@@ -80,14 +84,13 @@ def kernels(eviction: ModuleType, prefetching: bool = True, rule: ModuleType | N
     if rule is not None:
         own = None if is_bundled(rule) else whole_answers
         sources += [Source(one, own, prefix=RULE) for one in _with_imports(rule)]
-    unused = (set() if prefetching else PREFETCHING) | (RULED if rule is None else set())
-    return _compiled([*sources, Source(machine)], unused)
+    return _compiled([*sources, Source(machine)], absent)
 
 
 @cache
 def stacks() -> Any:
     """A module with the passes of simulator/decide/stacks.py, compiled."""
-    return stacks_text if interpreted() else _compiled([Source(stacks_text)], set())
+    return stacks_text if interpreted() else _compiled([Source(stacks_text)], frozenset())
 
 
 def _with_imports(module: ModuleType) -> list[ModuleType]:
@@ -95,30 +98,24 @@ def _with_imports(module: ModuleType) -> list[ModuleType]:
 
 
 @cache
-def clock(timeline: ModuleType, prefetching: bool, on_cpu: bool, hops: bool, cancelling: bool = False) -> Any:
+def clock(timeline: ModuleType, absent: frozenset[str] = frozenset()) -> Any:
     """A module with `run_passes`: the recurrence over operations, lowered by `timeline`.
 
-    on_cpu: the CPU computes experts; hops: loads take a hop before the link; cancelling: prefetches are withdrawn. Without them, as
-    without `prefetching`, what the clock does for it is left out, which compiles faster.
+    absent: arrays that are empty and numbers that are 0 (lower/absent.py). What the clock does with them is left out.
     """
     sources = (layer, timeline, rates, serve)
-    if interpreted():
-        return bound(*sources)
-    parts = ((prefetching, PREFETCHING), (on_cpu, ON_CPU), (hops, HOPS), (cancelling, CANCELLING))
-    return _compiled(
-        [Source(module) for module in sources], {name for used, names in parts if not used for name in names}
-    )
+    return bound(*sources) if interpreted() else _compiled([Source(module) for module in sources], absent)
 
 
-def _compiled(sources: Sequence[Source], unused: Set[str]) -> ModuleType:
+def _compiled(sources: Sequence[Source], absent: Set[str]) -> ModuleType:
     """The module of their text, imported from a folder that the digest of all that makes the text names.
 
     What stands there is compared with the text that belongs there and never run itself. Where nothing can be kept (an unwritable
     folder, a full disk) the text is compiled without being kept.
     """
-    how = [sorted(unused), *((one.checked is None, sorted(one.lacks), one.prefix) for one in sources)]
+    how = [sorted(absent), *((one.checked is None, sorted(one.lacks), one.prefix) for one in sources)]
     name = _digest([one.module for one in sources], repr(how))
-    text = _text(sources, unused)
+    text = _text(sources, absent)
     folder = cache_folder()
     path = folder and _kept(text, folder / f"simmoe_kernel_{name}" / "kernel.py")
     return _module(f"simmoe_kernel_{name}", text, path)
@@ -144,7 +141,7 @@ def _digest(sources: Sequence[ModuleType], how: str) -> str:
     """What a compiled module depends on: sources, this file and what else makes its text, numba, Python. The names of the sources
     count too, since numba's index names the types of these modules."""
     digest = hashlib.sha256(f"numba {numba_version()} python {sys.version_info[:2]} {how}".encode())
-    makers = [Path(__file__), *(Path(inspect.getfile(module)) for module in (guard, inline))]
+    makers = [Path(__file__), *(Path(inspect.getfile(module)) for module in (fold, guard, inline))]
     for source in sources:
         digest.update(source.__name__.encode())
         constants = sorted((name, str(it)) for name, it in vars(source).items() if _is_whole(it))  # imported ones too
@@ -179,11 +176,12 @@ def numba_version() -> str:
     return str(numba.__version__)
 
 
-def _text(sources: Sequence[Source], unused: Set[str]) -> str:
+def _text(sources: Sequence[Source], absent: Set[str]) -> str:
     """The functions of the modules, later ones in place of earlier ones of the same name, and the whole numbers that they read.
 
-    The functions that `unused` names lose their bodies: they are never called.
+    What is `absent` is left out, and functions that are never called without it lose their bodies.
     """
+    unused = {name for array in absent for name in UNCALLED.get(array, ())}
     functions: dict[str, ast.FunctionDef] = {}
     constants: dict[str, Any] = {}
     checked: set[str] = set()  # functions of a user's policy: they stay functions, whose indices are checked
@@ -196,8 +194,11 @@ def _text(sources: Sequence[Source], unused: Set[str]) -> str:
                 checked |= {node.name} if source.checked else set()
                 if node.name in unused:
                     node.body = ast.parse("return 0").body
+                elif not source.checked:
+                    folded(node, absent)
         constants |= {renamed.get(name, name): it for name, it in vars(source.module).items() if _is_whole(it)}
     left = inlined(functions, (ENTRIES | CALLED | checked) & functions.keys())
+    left = {name: one if name in checked else folded(one, absent) for name, one in left.items()}
     named = {node.id for function in left.values() for node in ast.walk(function) if isinstance(node, ast.Name)}
     values = (f"{name} = {it}" for name, it in constants.items() if name in named)
     kernels = (f"@njit({CHECKED if name in checked else _how(name)})\n{ast.unparse(one)}" for name, one in left.items())

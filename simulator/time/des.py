@@ -65,7 +65,7 @@ def simulate(
     )
     tables, lower = lists(tables), bound(layer, timeline, oplist).lower_pass
     env, log = World(), list[tuple[int, ...]]()
-    machine = Machine(env, costs, work, Occupancy.of(requests, decisions, guesses, costs.model.expert_bytes), spans)
+    machine = Machine(env, costs, work, Occupancy.of(requests, decisions, guesses, costs.model.version_bytes), spans)
 
     def passes() -> Process:
         for number in range(len(costs.sizes)):
@@ -221,7 +221,7 @@ class Machine:
         elif traffic.pipelined:
             lasts = yield from self.sent_on(op.other, lasts)
         if self.spans is not None:
-            obj = work.obj[work.loads[number]] if what == "load" else work.guess_obj[number]
+            obj = self.memory.occupancy.load_obj[number] if what == "load" else work.guess_obj[number]
             self.spans.transfer(obj, self.env.ps, lasts)
         self.link_busy += lasts
         traffic.begin_move(reads)

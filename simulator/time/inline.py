@@ -35,9 +35,9 @@ def _inlinable(function: ast.FunctionDef) -> bool:
 
 
 class _Rename(ast.NodeTransformer):
-    """Names of a called function -> those of its caller, or the constants that stand for them."""
+    """Names of a called function -> those of its caller, or the constants and fields that stand for them."""
 
-    def __init__(self, names: Mapping[str, str | ast.Constant]) -> None:
+    def __init__(self, names: Mapping[str, str | ast.expr]) -> None:
         self.names = names
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
@@ -78,10 +78,10 @@ class _Expansion:
         stored = {
             node.id for node in ast.walk(function) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
         }
-        names: dict[str, str | ast.Constant] = {name: f"{name}_{number}" for name in stored}
+        names: dict[str, str | ast.expr] = {name: f"{name}_{number}" for name in stored}
         before: list[ast.stmt] = []
         for parameter, given in zip(function.args.args, call.args, strict=True):
-            if parameter.arg not in stored and isinstance(given, ast.Name | ast.Constant):
+            if parameter.arg not in stored and _stays(given):
                 names[parameter.arg] = given.id if isinstance(given, ast.Name) else given
             else:
                 names[parameter.arg] = new = f"{parameter.arg}_{number}"
@@ -97,6 +97,11 @@ class _Expansion:
         elif isinstance(value, ast.Call):
             after = [ast.Expr(value)]
         return [*before, *body, *after]
+
+
+def _stays(given: ast.expr) -> bool:
+    """Whether an argument is the same wherever it is read: a name, a number, a field of a tuple, which nobody writes to."""
+    return isinstance(given.value if isinstance(given, ast.Attribute) else given, ast.Name | ast.Constant)
 
 
 def _is_text(one: ast.stmt) -> bool:

@@ -33,8 +33,8 @@ def check(
     laws = {
         "link busy ≤ elapsed, but for prefetches still on their way": clocks.link_busy_ps <= costs.devices * elapsed
         or counts.prefetches > 0,
-        "requests = hits + misses + those on the CPU, substituted or dropped": counts.requests
-        == counts.hits + counts.misses + counts.on_cpu + counts.substituted + counts.dropped,
+        "requests = hits + misses + those on the CPU, substituted, dropped or served by low copies": counts.requests
+        == counts.hits + counts.misses + counts.on_cpu + counts.substituted + counts.dropped + counts.low_precision,
         "what the placement left to the CPU is computed there": 0 <= counts.placed <= counts.on_cpu,
         "passes follow each other": bool((clocks.start_ps == earliest).all()),
         "occupancy ≤ budget": budget_bytes is None or int(decisions.used.max(initial=0)) <= budget_bytes,

@@ -41,8 +41,8 @@ class Loop:
         self.costs = copy(costs)
         self.costs.sizes = []  # of the passes that have begun
         self.buffered, self.cancel, self.write_back = buffered, cancel, write_back
-        sizes = np.repeat(costs.model.expert_bytes, self.trace.n_experts)
-        reserved = Occupancy.begun(decider.rooms, decider.begins, sizes, buffered) if occupied else None
+        sizes, low = np.repeat(costs.model.version_bytes, self.trace.n_experts), bool(costs.model.low)
+        reserved = Occupancy.begun(decider.rooms, decider.begins, sizes, buffered, low) if occupied else None
         self.lowered = Lowered(self.costs, reserved, arrays, with_cpu=with_cpu)
         self.passes = 0
         self._rows: list[Ints] = []

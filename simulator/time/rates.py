@@ -70,20 +70,29 @@ def run_shared(start: int, shared: int, f: Fixed, t: Tables, e: Clock) -> int:
 def run_experts(start: int, column: int, count: int, slots: int, f: Fixed, t: Tables, e: Clock) -> int:
     """One launch over `count` experts of a layer to which `slots` token slots are routed; its end."""
     row = e.at[LAW] + column
-    flop_ps = t.flop_ps[t.flop_at[row] + slots]
-    read_ps = t.read_ps[row * f.read_stride + count]
+    at = row * f.read_stride + count
+    alone = t.each_ps[at]
+    if slots != count:  # an expert has several
+        alone = experts_ps(row, at, column, slots, t)
+    e.at[EXPERTS] += alone * t.on_path[column]
+    ends = start + alone
+    if f.contended and max(e.at[LINK_FREE], e.at[CPU_UNTIL]) > start:
+        flop_ps = t.flop_ps[t.flop_at[row] + slots]
+        excess = alone - t.launch_ps[column] - max(t.read_ps[at], flop_ps)
+        work = t.read_work[at] + excess * f.rate
+        ends = launch(start, f.launch_ps, work, flop_ps + excess, f.rate, f.slow_rate, e.at, e.begin, e.end)
+        e.at[SLOWED] += ends - start - alone
+    return ends
+
+
+def experts_ps(row: int, at: int, column: int, slots: int, t: Tables) -> int:
+    """What such a launch takes while nothing slows it."""
+    read_ps, flop_ps = t.read_ps[at], t.flop_ps[t.flop_at[row] + slots]
     excess = 0
     if len(t.soft_shares) > 0:
         extra = t.extra_ps[column]
         excess = soft_excess(read_ps - extra, flop_ps - extra, t.soft_shares, t.soft_at[column])
-    alone = t.launch_ps[column] + (read_ps if read_ps > flop_ps else flop_ps) + excess
-    e.at[EXPERTS] += alone * t.on_path[column]
-    ends = start + alone
-    if f.contended and max(e.at[LINK_FREE], e.at[CPU_UNTIL]) > start:
-        work = t.read_work[row * f.read_stride + count] + excess * f.rate
-        ends = launch(start, f.launch_ps, work, flop_ps + excess, f.rate, f.slow_rate, e.at, e.begin, e.end)
-        e.at[SLOWED] += ends - start - alone
-    return ends
+    return t.launch_ps[column] + max(read_ps, flop_ps) + excess
 
 
 def soft_excess(memory_ps: int, compute_ps: int, soft_shares: Any, begin: int) -> int:

@@ -11,12 +11,14 @@ import numpy as np
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.binding import bound
 from simmoe.simulator.costs import Costs
+from simmoe.simulator.decide.absent import check_absent
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.player import Player
 from simmoe.simulator.decide.stretches import Stretch, stretches
 from simmoe.simulator.errors import LATEST_PS, too_long
 from simmoe.simulator.grown import Grown
 from simmoe.simulator.lower import layer
+from simmoe.simulator.lower.absent import absent
 from simmoe.simulator.lower.durations import Loading, Loads
 from simmoe.simulator.lower.pass_by_pass import Arrays, Lowered
 from simmoe.simulator.lower.records import Work
@@ -48,9 +50,9 @@ class CompiledPlayer(Player):
         return super().arrays(group) if compiled.interpreted() else group
 
     def bind(
-        self, eviction: ModuleType, prefetching: bool = True, rule: ModuleType | None = None
+        self, eviction: ModuleType, absent: frozenset[str] = frozenset(), rule: ModuleType | None = None
     ) -> Callable[..., None]:
-        play: Callable[..., None] = compiled.kernels(eviction, prefetching, rule).play
+        play: Callable[..., None] = compiled.kernels(eviction, absent, rule).play
         return play
 
     def stacks(self) -> Any:
@@ -81,12 +83,11 @@ def simulate(
     """Times of every pass. The player says whether the text runs compiled. Raises UserError when the clock would overflow."""
     asked, clocks = Asked(costs, requests, decisions, guesses, loads), None
     if isinstance(player, CompiledPlayer):
-        hops = costs.hw.link.upstream is not None
-        text = compiled.clock(timeline, len(guesses.obj) > 0, asked.with_cpu, hops, guesses.cancel)
+        lacks = asked.absent
         with may_not_compile(timeline):
-            clocks = _played(asked, text, player.arrays, may_wrap=True)
+            clocks = _played(asked, compiled.clock(timeline, lacks), player.arrays, lacks, may_wrap=True)
     if clocks is None:  # Python's numbers do not wrap
-        clocks = _played(asked, bound(layer, timeline, rates, serve), Player().arrays, may_wrap=False)
+        clocks = _played(asked, bound(layer, timeline, rates, serve), Player().arrays, frozenset(), may_wrap=False)
     if clocks is None:
         raise too_long()
     return clocks
@@ -106,18 +107,31 @@ class Asked(NamedTuple):
         """The CPU computes experts."""
         return len(self.decisions.cpu) > 0
 
+    @property
+    def absent(self) -> frozenset[str]:
+        """What the clock is not given."""
+        prefetching, gone = len(self.guesses.obj) > 0, len(self.decisions.dropped) + len(self.decisions.stands) > 0
+        return _absent(self.costs, prefetching, self.guesses.cancel, self.with_cpu, gone)
+
     def work(self, stretch: Stretch) -> Work:
         loads = self.loads.within(stretch)
         return work_of(self.costs, stretch.requests, stretch.decisions, stretch.guesses, loads, self.with_cpu)
+
+
+def _absent(costs: Costs, prefetching: bool, cancelling: bool, with_cpu: bool, with_gone: bool) -> frozenset[str]:
+    hops, low = costs.hw.link.upstream is not None, bool(costs.model.low)
+    return absent(
+        contended=costs.contended, hops=hops, prefetching=prefetching, cancelling=cancelling, with_cpu=with_cpu,
+        with_gone=with_gone or low, with_low=low,
+    )  # fmt: skip
 
 
 def serve_loop(loop: Loop, player: Player, prefetching: bool) -> Clocks:
     """Times of every pass of a clock-driven run. Raises UserError when the clock would overflow, and OverflowError where compiled text
     might: then Python's numbers play it."""
     by_machine = isinstance(player, CompiledPlayer)
-    cpu, hops = loop.lowered.with_cpu, loop.costs.hw.link.upstream is not None
-    sources = (layer, loop.timeline, rates, serve)
-    text = compiled.clock(loop.timeline, prefetching, cpu, hops, loop.cancel) if by_machine else bound(*sources)
+    lacks = _absent(loop.costs, prefetching, loop.cancel, loop.lowered.with_cpu, True)
+    text = compiled.clock(loop.timeline, lacks) if by_machine else bound(layer, loop.timeline, rates, serve)
     clock, now = Grown(_begun(), player.arrays), 0
     while (start := loop.begin(now)) is not None:
         lowered = loop.lowered
@@ -126,6 +140,7 @@ def serve_loop(loop: Loop, player: Player, prefetching: bool) -> Clocks:
         if by_machine and behind > LATEST_PS:
             raise OverflowError("the clock might wrap around")
         f, t, w, s = lowered.fixed._replace(latest=LATEST_PS), lowered.tables.now, lowered.work.now, lowered.notes
+        check_absent(lacks, f=f, w=w, e=clock.now)
         with may_not_compile(loop.timeline):
             now = text.run_passes(loop.passes, loop.passes + 1, start, f, t, w, s, clock.now)
         if now > LATEST_PS:
@@ -152,8 +167,9 @@ def _make_room(clock: Grown[Clock], lowered: Lowered) -> None:
     clock.extend(**{name: np.zeros(n, np.int64) for name, n in more.items()})
 
 
-def _played(asked: Asked, text: Any, arrays: Arrays, *, may_wrap: bool) -> Clocks | None:
-    """Times of every pass, stretch by stretch; None when not all can be played. may_wrap: numbers above 64 bits wrap around."""
+def _played(asked: Asked, text: Any, arrays: Arrays, lacks: frozenset[str], *, may_wrap: bool) -> Clocks | None:
+    """Times of every pass, stretch by stretch; None when not all can be played. lacks: arrays that the text was made without; may_wrap:
+    numbers above 64 bits wrap around."""
     costs, requests, passes = asked.costs, asked.requests, len(asked.costs.sizes)
     fixed, tables = tables_of(costs, requests)
     fixed, tables, places = with_cpu(fixed, costs) if asked.with_cpu else fixed, arrays(tables), fixed.places
@@ -164,6 +180,7 @@ def _played(asked: Asked, text: Any, arrays: Arrays, *, may_wrap: bool) -> Clock
         latest = _latest_ps(asked, work, clock, now) if may_wrap else LATEST_PS
         if latest < now:
             return None
+        check_absent(lacks, f=fixed, w=work, e=clock)
         own = tables._replace(size=tables.size[mine]), arrays(work), arrays(notes_of(requests.widest, costs.devices))
         now = text.run_passes(0, len(clock.end_ps), now, fixed._replace(latest=latest), *own, clock)
         if now != clock.end_ps[-1] or now > LATEST_PS:

@@ -121,7 +121,7 @@ def _mistakes(ops: Ops, number: int, fixed: Fixed, work: Any, load: int, guess: 
     yield from _moves(rows, number, places, work, load, guess)
     for column in range(places):
         yield from _layer(
-            [(kind, what) for kind, what in rows if _of(kind, what) == column],
+            [(kind, what) for kind, what in rows if _of(kind, what) in (column, column + places)],
             column,
             number * places + column,
             work,
@@ -189,6 +189,9 @@ def _layer(mine: list[Any], column: int, event: int, work: Any, rows: list[Any])
     wanted = len(asked) - on_cpu
     if len(work.gone):
         wanted, slots = wanted - work.gone[event], slots - work.gone_slots[event]
+    if len(work.low_hits):
+        wanted, slots = wanted + work.low_hits[event], slots + work.low_slots[event]
+        yield from _low_copies(mine, column, event, work)
     late = Counter((n, guess) for kind, what in mine if kind == READY for n, guess in what[3])
     alone = Counter((what[1], what[2]) for kind, what in mine if kind == LATE)
     if late != alone:
@@ -212,6 +215,16 @@ def _layer(mine: list[Any], column: int, event: int, work: Any, rows: list[Any])
         started = [row for row, (kind, what) in enumerate(rows) if kind == RUN and what == ("cpu", event)]
         if len(started) != 1 or not any(kind == WAIT and what == (started[0],) for kind, what in rows):
             yield f"layer column {column}: the CPU's experts must be started once and waited for"
+
+
+def _low_copies(mine: list[Any], column: int, event: int, work: Any) -> Iterator[str]:
+    """Those of the pool in a launch of their own, each that is loaded alone, in rows of their own."""
+    first, last = work.ptr[event], work.ptr[event + 1]
+    alone = [work.tokens[i] for i, low in zip(work.loads, work.low) if low and first <= i < last]
+    wanted = work.low_hits[event] + len(alone), work.low_slots[event] + sum(alone)
+    found = [(what[1], what[2]) if kind == READY else (1, what[1]) for kind, what in mine if what[0] != column]
+    if (sum(count for count, _ in found), sum(slots for _, slots in found)) != wanted:
+        yield f"layer column {column}: low copies must be computed by held_low() and row_of() of simulator/lower/layer.py"
 
 
 @contextmanager

@@ -16,7 +16,7 @@ _HOME = {
     "run": "simmoe.play.run", "Run": "simmoe.play.result", "Workload": "simmoe.play.workload", "Plan": "simmoe.play.plan",
     "Scenario": "simmoe.play.scenario", "load_scenario": "simmoe.play.calling",
     "sweep": "simmoe.sweeps.search", "Sweep": "simmoe.sweeps.search",
-    "compare": "simmoe.sweeps.compare", "Comparison": "simmoe.sweeps.compare",
+    "compare": "simmoe.sweeps.compare", "Comparison": "simmoe.sweeps.comparison",
     "locality": "simmoe.workloads.locality",
     "compare_policies": "simmoe.play.policy_table", "PolicyTable": "simmoe.play.policy_table",
     "curve": "simmoe.play.curve", "CurveResult": "simmoe.play.curve_result",
@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     from simmoe.simulator.nouns.model import ModelShape
     from simmoe.simulator.nouns.run import Counts
     from simmoe.simulator.nouns.trace import Trace
-    from simmoe.sweeps.compare import Comparison, compare
+    from simmoe.sweeps.compare import compare
+    from simmoe.sweeps.comparison import Comparison
     from simmoe.sweeps.search import Sweep, sweep
     from simmoe.workloads.format.trace import load as load_trace
     from simmoe.workloads.format.trace import save as save_trace

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from simmoe.play.result import Run
 
+UNIT = "B"
+
 
 def value(run: Run) -> float | None:
     return run.bytes_per_token

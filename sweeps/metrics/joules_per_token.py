@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from simmoe.play.result import Run
 
+UNIT = "J"
+
 
 def value(run: Run) -> float | None:
     return None if run.energy is None else float(run.energy["joules_per_token"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from simmoe.play.result import Run
 
+UNIT = "B"
+
 
 def value(run: Run) -> int:
     return run.memory_bytes["total"]

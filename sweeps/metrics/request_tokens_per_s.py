@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from simmoe.play.result import Run
 
+UNIT = "tok/s"
+
 
 def value(run: Run) -> float | None:
     found = run.requests

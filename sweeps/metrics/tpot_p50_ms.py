@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from simmoe.play.result import Run
 
+UNIT = "ms"
+
 
 def value(run: Run) -> float | None:
     return run.tpot_ms(50)

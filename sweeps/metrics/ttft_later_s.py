@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from simmoe.play.result import Run
 
+UNIT = "s"
+
 
 def value(run: Run) -> float | None:
     return run.ttft_s["later"]

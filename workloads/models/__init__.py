@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from simmoe.simulator import files
@@ -75,6 +76,16 @@ def load(name_or_path: str | Path, format: str | None = None, kv: str | None = N
     file says another). Without `kv`: f16, and f32 beside fp32 weights.
     """
     path = find(name_or_path)
+    return _bundled(path, format, kv) if path.parent == FOLDER else _read(path, format, kv)
+
+
+@cache
+def _bundled(path: Path, format: str | None, kv: str | None) -> ModelShape:
+    """A model of this package: a sweep asks for the same one again and again."""
+    return _read(path, format, kv)
+
+
+def _read(path: Path, format: str | None, kv: str | None) -> ModelShape:
     return shape(extended(path, _content, find, "model"), path.name, format, kv)
 
 

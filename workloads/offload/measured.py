@@ -15,6 +15,7 @@ from simmoe.workloads.format.trace import BUNDLED
 
 COMMITTED = Path(__file__).with_name("quality.json")
 KEYS = ("model", "rule", "argument", "low_bits", "eviction", "slots", "sequences")  # what tells one row from another
+BITS = (2, 3, 4, 8)  # of a weight in a low copy that the runtime makes
 Row = Mapping[str, Any]
 
 
@@ -41,30 +42,39 @@ def write(path: Path, new: Iterable[Row]) -> None:
         )
 
 
-def quality(meta: Mapping[str, Any], rule: str, argument: Mapping[str, float], eviction: str, slots: int) -> Row | None:
+def quality(
+    meta: Mapping[str, Any], rule: str, argument: Mapping[str, float], eviction: str, slots: int, low_bits: int | None = None
+) -> Row | None:  # fmt: skip
     """What was measured on the model that made the trace of this `meta`, from the most text; None where nothing was.
 
     argument: the numbers that the rule is told, by name. slots: whole experts that fit into the budget, of one cache for all layers.
+    low_bits: of the low copies, where the rule asks for some.
     """
     wanted = {
         "recipe_digest": meta.get("recipe_digest"), "rule": rule, "argument": dict(argument), "eviction": eviction, "slots": slots
     }  # fmt: skip
+    if low_bits is not None:
+        wanted["low_bits"] = low_bits
     found = [row for row in rows() if all(row[key] == value for key, value in wanted.items())]
     return max(found, key=lambda row: row["sequences"], default=None)
 
 
-def said(meta: Mapping[str, Any], rule: str, argument: Mapping[str, float], eviction: str, slots: int) -> str:
+def said(
+    meta: Mapping[str, Any], rule: str, argument: Mapping[str, float], eviction: str, slots: int, low_bits: int | None = None
+) -> str:  # fmt: skip
     """One line beside the speed of a run whose miss rule changes the output."""
-    row = quality(meta, rule, argument, eviction, slots)
+    row = quality(meta, rule, argument, eviction, slots, low_bits)
+    copies = "" if low_bits is None else f", with copies of {low_bits} bits"
     if row is not None:
         return (
             f"Proxy perplexity {row['proxy_ppl']:.2f} with {rule}, {row['proxy_ppl_resident']:.2f} without: {change(row)}, "
-            f"measured on {row['tokens']:,} tokens"
+            f"measured on {row['tokens']:,} tokens{copies}"
         )
     model = maker(meta)
     if model is None:
         return "Quality not measured: the offload runtime has no weights of this model; docs/offload.md shows what small models lose"
-    return f"Quality not measured: simmoe offload quality {model} --rule {told(rule, argument)} --eviction {eviction} --slots {slots}"
+    bits = "" if low_bits is None else f" --low-bits {low_bits}"
+    return f"Quality not measured: simmoe offload quality {model} --rule {told(rule, argument)} --eviction {eviction} --slots {slots}{bits}"
 
 
 def change(row: Row) -> str:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from simmoe.simulator.arrays import Ints
-from simmoe.simulator.decide.missing import DROP, LOAD, SUBSTITUTE, VERSION
+from simmoe.simulator.decide.missing import DROP, LOAD, LOW, SUBSTITUTE, VERSION
 from simmoe.simulator.errors import UserError
 from simmoe.workloads.offload.layout import Floats, Ids
 
@@ -114,13 +114,13 @@ class Asker:
             found.on_cpu.append(obj)
         elif unit == DROP:
             found.dropped.append(obj)
-        elif unit == VERSION + 1:
+        elif unit == VERSION + LOW:
             found.low.append(obj)
         elif unit - SUBSTITUTE in here:
             found.instead[obj] = unit - SUBSTITUTE
         else:
             raise UserError(
-                f"the miss rule answered {unit} for expert {obj}; the offload runtime knows LOAD, m.cpu[0], DROP, VERSION + 1 and "
+                f"the miss rule answered {unit} for expert {obj}; the offload runtime knows LOAD, m.cpu[0], DROP, VERSION + LOW and "
                 "SUBSTITUTE + a resident of the layer"
             )
 

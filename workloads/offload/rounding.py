@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from simmoe.workloads.offload.layout import Layout, Weights
+from simmoe.workloads.offload.measured import BITS as BITS
 
 BLOCK = 32  # neighbouring weights of a row
 SCALES = 4  # bytes of a block's smallest value and step, 16 bits each
-BITS = (2, 3, 4, 8)
 
 
 def rounded(weights: Weights, bits: int) -> Weights:

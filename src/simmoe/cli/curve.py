@@ -11,12 +11,13 @@ from simmoe.cli.parser import options_of
 from simmoe.play import curve as curves
 from simmoe.play import ladder
 from simmoe.play.traced import traced
+from simmoe.plots import curve as plots
+from simmoe.plots import page
 from simmoe.show import curve as show
 from simmoe.show.screen import Screen
 from simmoe.simulator.files import check_outputs
 from simmoe.simulator.naming import named
 from simmoe.workloads.format import trace as traces
-from simmoe.workloads.locality import page
 
 
 def curve(a: argparse.Namespace) -> None:
@@ -24,7 +25,7 @@ def curve(a: argparse.Namespace) -> None:
     names = policies_of(a.eviction or [",".join(curves.USUAL)])
     a.eviction = None
     options = options_of(a)
-    plotly_js = page.script() if a.html else ""
+    plotly_js = page.plotly_script() if a.html else ""
     check_outputs({"--html": a.html}, [traces.find(options["trace"])] if options.get("trace") else [])
     with_machine = any(name in options for name in ("hw", "gpu", "host"))
     if with_machine and options.get("trace") and "tokens" not in options:
@@ -32,7 +33,7 @@ def curve(a: argparse.Namespace) -> None:
         options["tokens"] = ladder.usual_tokens(opened)
     found = curves.curve(eviction=names, **options)
     if a.html:
-        show.write(Path(a.html), found, plotly_js)
+        page.write(Path(a.html), plots.page(found.to_json()), plotly_js)
     if a.json:
         print_json(found.to_json())
         return

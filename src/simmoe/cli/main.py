@@ -10,7 +10,7 @@ from argparse import SUPPRESS
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from simmoe.cli import explain, offload, plan, trace_import, trace_synth
+from simmoe.cli import compare, explain, offload, plan, report, require, sensitivity, studies, trace_import, trace_synth
 from simmoe.cli.parser import Parser, add_scenario, integer
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.version import VERSION
@@ -72,8 +72,11 @@ def parser() -> Parser:
     _add_run(commands)
     plan.add(commands)
     explain.add(commands)
-    _add_compare(commands)
-    _add_sweep(commands)
+    compare.add(commands)
+    require.add(commands)
+    sensitivity.add(commands)
+    studies.add(commands)
+    report.add(commands)
     _add_policies(commands)
     _add_curve(commands)
     _add_locality(commands)
@@ -119,56 +122,6 @@ def _add_run(commands: Commands) -> None:
     run.runs("run", "run")
 
 
-def _add_compare(commands: Commands) -> None:
-    compare = commands.add_parser(
-        "compare", help="machines side by side on the same traces and policies",
-        usage="simmoe compare --hw NAME|FILE[@MODE] … --trace NAME|FILE … [OPTION …]\n"
-        "       simmoe compare --gpu NAME … --host NAME … --model NAME|FILE [OPTION …]",
-        description="One row for each combination of --hw (or of --gpu and --host), --trace and --eviction. "
-        "With neither --budget nor --memory each machine plays with what it holds. All tokens unless --tokens says otherwise.",
-    )  # fmt: skip
-    add_scenario(compare, several=True)
-    compare.add_argument_group("output").add_argument("--json", action="store_true", help="print the rows as JSON")
-    compare.runs("compare", "sweep")
-
-
-def _add_sweep(commands: Commands) -> None:
-    sweep = commands.add_parser(
-        "sweep", help="search a space of machines, traces, policies and budgets; print the Pareto front",
-        description="A trial is one scenario of SPACE, played. Plays as many as --trials says, then prints those that no other one "
-        "beats in all objectives of the space (the Pareto front), each with its command. With --study, a sweep that was stopped or killed "
-        "goes on where it was.",
-    )  # fmt: skip
-    sweep.add_argument(
-        "space",
-        metavar="SPACE",
-        help="search space: YAML file or bundled name (oracle_vs_switch, experts_on_the_cpu). A policy or metric file that "
-        "it names is Python code and is executed: read it first",
-    )
-    sweep.add_argument(
-        "--study",
-        metavar="FILE",
-        help="journal that keeps every finished trial (default: none); one that is in use is waited for",
-    )
-    sweep.add_argument(
-        "--trials", type=integer, metavar="N", help="finished trials in all (default 100; grid: the whole space)"
-    )
-    sweep.add_argument(
-        "--sampler",
-        metavar="NAME",
-        default="nsga2",
-        help="which scenarios are tried: nsga2 (default), tpe, random or grid (all)",
-    )
-    sweep.add_argument(
-        "--seed", type=integer, metavar="N", default=0, help="the same seed gives the same trials (default 0)"
-    )
-    sweep.add_argument(
-        "--top", type=integer, metavar="N", help="rows of each front, spread evenly over it (default 12)"
-    )
-    sweep.add_argument("--json", action="store_true", help="print all trials and the fronts as JSON")
-    sweep.runs("sweep", "sweep")
-
-
 def _add_policies(commands: Commands) -> None:
     policies = commands.add_parser(
         "policies", help="policies and systems side by side on one trace, and how far each stays from what none can beat",
@@ -177,7 +130,8 @@ def _add_policies(commands: Commands) -> None:
         "       simmoe policies check NAME|FILE",
         description="One row for each combination of the lists; without any: a few eviction policies. The memory for experts is a "
         "quarter of them unless --budget or --memory says otherwise. All rows play the same passes. docs/policies.md says what each policy "
-        "does. check: plays an eviction policy, such as a file of yours, under a referee (docs/extending/eviction.md).",
+        "does. check: plays an eviction policy, a prefetcher or a miss rule, such as a file of yours, under a referee "
+        "(docs/extending/kit.md).",
     )  # fmt: skip
     add_scenario(policies)
     policies.add_argument_group("output").add_argument("--json", action="store_true", help="print the rows as JSON")
@@ -186,7 +140,7 @@ def _add_policies(commands: Commands) -> None:
     check.add_argument(
         "policy",
         metavar="NAME|FILE",
-        help="an eviction policy, with what it is told behind its name; a file is executed",
+        help="an eviction policy, a prefetcher or a miss rule, with what it is told behind its name; a file is executed",
     )
     check.runs("policies_check", "policies")
 

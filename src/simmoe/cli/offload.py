@@ -137,14 +137,12 @@ def _settings(a: argparse.Namespace, entry: Entry) -> list[Setting]:
 def _rule(word: str, low_bits: int) -> tuple[dict[str, float], Rule]:
     from simmoe import policies
     from simmoe.policies import arguments
-    from simmoe.simulator.naming import named
     from simmoe.workloads.offload import rounding
     from simmoe.workloads.offload.missing import Rule
 
     if low_bits not in rounding.BITS:
         raise UserError(f"--low-bits {low_bits}: choose one of {', '.join(map(str, rounding.BITS))}")
-    own = Path(rounding.__file__).with_name("hobbit.py")  # the simulator has one format per expert
-    module = policies.load("miss", own if named(word).name == own.stem else word)
+    module = policies.load("miss", word)
     numbers = arguments.given("miss", word, module)
     return numbers, Rule(module, arguments.as_whole(numbers), low_bits)
 

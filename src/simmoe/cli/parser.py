@@ -6,8 +6,9 @@ import argparse
 import difflib
 import re
 import reprlib
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -52,18 +53,25 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"formatter_class": Help, **options})
+        self.inner = dict[str, Parser]()  # commands of a command that else takes a name at that place
         self.seen = list[argparse.Action]()  # while the words are read
         for name in (None, "store"):
             self.register("action", name, Once)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         self._words, self.seen = list(sys.argv[1:] if args is None else args), []
+        if self._words and self._words[0] in self.inner:
+            return self.inner[self._words[0]].parse_known_args(self._words[1:], namespace)
         return super().parse_known_args(self._glued(), namespace)
 
     def _glued(self) -> list[str]:
-        """The words, in which a flag of an engine that stands alone behind --flags is its value: --flags -cmoe is --flags=-cmoe."""
+        """The words, in which a flag of an engine that stands alone behind --flags is its value, --flags -cmoe is --flags=-cmoe, and any
+        word behind --row its options."""
         words = list[str]()
         for word in self._words:
+            if words[-1:] == ["--row"] and "--row" in self._option_string_actions:
+                words[-1] += f"={word}"
+                continue
             behind = words[-1:] == ["--flags"] and "--flags" in self._option_string_actions
             if behind and word.startswith("-") and word.partition("=")[0] not in self._option_string_actions:
                 words[-1] += f"={word}"
@@ -121,8 +129,13 @@ def integer(word: str) -> int:
 
 def add_scenario(parser: Parser, several: bool = False) -> None:
     """Every option of a scenario under the heading of its group. several: those that `compare` takes several of may come again."""
+    add_options(parser, OPTIONS, several)
+
+
+def add_options(parser: Parser, declared: Mapping[str, Declared], several: bool = False) -> None:
+    """Options under the headings of their groups."""
     groups: dict[str, Any] = {}
-    for option in OPTIONS.values():
+    for option in declared.values():
         group = groups.get(option.about.group) or parser.add_argument_group(option.about.group)
         groups[option.about.group] = group
         again = "; may be given again" * (several and option.about.several)
@@ -133,14 +146,16 @@ def add_scenario(parser: Parser, several: bool = False) -> None:
             group.add_argument(option.flag, action="append", metavar=option.about.metavar, help=text)
 
 
-def given(a: argparse.Namespace) -> list[Declared]:
+def given(a: argparse.Namespace, declared: Mapping[str, Declared] = OPTIONS) -> list[Declared]:
     """The options of a scenario that the command line names."""
-    return [option for name, option in OPTIONS.items() if getattr(a, name, None)]
+    return [option for name, option in declared.items() if getattr(a, name, None)]
 
 
-def options_of(a: argparse.Namespace, several: bool = False) -> dict[str, Any]:
+def options_of(
+    a: argparse.Namespace, several: bool = False, declared: Mapping[str, Declared] = OPTIONS
+) -> dict[str, Any]:
     """Their values. Raises UserError for a value that cannot be, and for one that would push out another."""
-    return {option.name: _value(option, getattr(a, option.name), several) for option in given(a)}
+    return {option.name: _value(option, getattr(a, option.name), several) for option in given(a, declared)}
 
 
 def _value(option: Declared, words: list[str], several: bool) -> Any:
@@ -152,3 +167,22 @@ def _value(option: Declared, words: list[str], several: bool) -> Any:
     if len(set(words)) > 1:
         raise UserError(f"{option.flag} is given {len(words)} times ({', '.join(words)}); give it once")
     return values[0]
+
+
+def options_in(text: str, where: str) -> dict[str, Any]:
+    """The options of a run that a text says as the command line would. Raises UserError."""
+    try:
+        parser, words = Parser(prog="simmoe run", add_help=False), shlex.split(text)
+    except ValueError as error:
+        raise UserError(f"{where} {text!r}: {error}; write options as on the command line") from None
+    add_scenario(parser)
+    try:
+        arguments, rest = parser.parse_known_args(words)
+        if rest:
+            parser.unknown(rest)
+        found = options_of(arguments)
+    except UserError as error:
+        raise UserError(f"{where} {text!r}: {error}") from None
+    if not found:
+        raise UserError(f"{where} {text!r} says no option; write them as on the command line, such as '--hw m4_max'")
+    return found

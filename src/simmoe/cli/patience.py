@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from simmoe.play import extent
@@ -12,6 +13,7 @@ from simmoe.play.lengths import Lengths, of_requests
 from simmoe.play.memory import MICROBATCH, Memory
 from simmoe.play.passes import clock_driven
 from simmoe.play.scenario import Scenario
+from simmoe.play.traced import traced
 from simmoe.show.wrap import wrapped
 from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.nouns.trace import Trace
@@ -38,6 +40,11 @@ def told(scenario: Scenario, command: str, plays: int, draws: int = 1, changes: 
         said = f"{command}: {found}, {how}: about {_in_words(seconds)} of one core"
         width = shutil.get_terminal_size().columns if sys.stderr.isatty() else len(said)
         print("\n".join(wrapped(said, width)), file=sys.stderr, flush=True)
+
+
+def opened(scenario: Scenario) -> Scenario:
+    """With its trace opened. Raises UserError."""
+    return scenario if scenario.trace is None else replace(scenario, trace=traced(scenario.trace, scenario.model))
 
 
 def _lengths(scenario: Scenario) -> Lengths:

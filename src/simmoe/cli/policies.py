@@ -13,13 +13,13 @@ from simmoe.cli import patience
 from simmoe.cli.common import files_used, print_json
 from simmoe.cli.curve import policies_of
 from simmoe.cli.parser import options_of
+from simmoe.kit import check_kit
 from simmoe.play import ladder
 from simmoe.play.calling import scenario_of
 from simmoe.play.gaps import BOUNDS
 from simmoe.play.policy_table import AXES, USUAL, compare_policies
 from simmoe.play.scenario import OPTIONS
 from simmoe.play.traced import traced
-from simmoe.policies import kit
 from simmoe.show.policies import show_policies
 from simmoe.show.screen import Screen
 from simmoe.simulator.errors import UserError
@@ -65,5 +65,5 @@ def _told(options: Mapping[str, Any], several: Mapping[str, Sequence[object]]) -
 def policies_check(a: argparse.Namespace) -> None:
     """simmoe policies check"""
     screen = Screen()
-    for line in kit.check_kit(a.policy):
+    for line in check_kit(a.policy):
         screen.line(line)

@@ -1,24 +1,16 @@
-"""What `simmoe sweep` and `simmoe compare` do: one call of the public API, then a table or JSON."""
+"""What `simmoe sweep` does: one call of the public API, then a table or JSON."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import replace
-from typing import Any
+from contextlib import suppress
 
 from simmoe.cli import patience
 from simmoe.cli.common import files_used
-from simmoe.cli.parser import options_of
-from simmoe.play.box import joined
+from simmoe.cli.progress import progress
 from simmoe.play.calling import scenario_of
 from simmoe.play.scenario import OPTIONS
-from simmoe.play.traced import traced
-from simmoe.policies.runtime import IDEAL
 from simmoe.simulator.errors import UserError
 
 
@@ -33,29 +25,24 @@ def sweep(a: argparse.Namespace) -> None:
     if a.top is not None and a.json:
         raise UserError("--top is for the printed fronts, and --json gives all of them: leave one of them out")
     _told_of_trials(a)
-    with _progress() as tick:
-        done = search(a.space, a.study, a.trials, sampler=a.sampler, seed=a.seed, report=tick)
+    with progress("sweep") as tick:
+        done = search(
+            a.space,
+            a.study,
+            a.trials,
+            storage=a.storage,
+            sampler=a.sampler,
+            seed=a.seed,
+            report=tick,
+            heartbeat_s=a.heartbeat,
+        )
     if a.json:
         print(json.dumps(done.to_json(), indent=1, sort_keys=True))
         return
     axes = done.space.axes
-    files = files_used({axis: [OPTIONS[axis].parsed(word) for word in words] for axis, words in axes.items()})
+    options = {axis: words for axis, words in axes.items() if axis in OPTIONS}  # the others are figures
+    files = files_used({axis: [OPTIONS[axis].parsed(word) for word in words] for axis, words in options.items()})
     report.show_sweep(done, a.top, files, Screen())
-
-
-def compare(a: argparse.Namespace) -> None:
-    """simmoe compare"""
-    from simmoe.show.screen import Screen
-    from simmoe.sweeps.compare import compare as play
-    from simmoe.sweeps.compare import show_comparison
-
-    options = joined(options_of(a, several=True))
-    _told(options)
-    done = play(**options)
-    if a.json:
-        print(json.dumps(done.to_json(), indent=1, sort_keys=True))
-    else:
-        show_comparison(done, files_used(options), Screen())
 
 
 def _told_of_trials(a: argparse.Namespace) -> None:
@@ -65,7 +52,7 @@ def _told_of_trials(a: argparse.Namespace) -> None:
 
     with suppress(UserError):  # the sweep says it
         axes = (searched := space.load(a.space)).axes
-        values = {axis: [OPTIONS[axis].parsed(word) for word in words] for axis, words in axes.items()}
+        values = {axis: [OPTIONS[axis].parsed(one) for one in words] for axis, words in axes.items() if axis in OPTIONS}
         counted = ("prompt", "generate", "batch", "requests", "max_batch")
         most = {
             axis: max(all_of, key=lambda value: value or 0) if axis in counted else all_of[0]
@@ -75,45 +62,3 @@ def _told_of_trials(a: argparse.Namespace) -> None:
         patience.told(
             scenario, "sweep", min(a.trials or TRIALS, searched.size)
         )  # of a recorded trace the progress tells
-
-
-def _told(options: Mapping[str, Any]) -> None:
-    """How long a comparison will take, trace by trace."""
-    lists = [options.get(name) for name in ("hw", "eviction")]
-    rows = math.prod(len(one) if isinstance(one, list) else 1 for one in lists)
-    names = options.get("trace")
-    first = {
-        name: one[0] if isinstance(one, list) and OPTIONS[name].about.several else one for name, one in options.items()
-    }
-    for name in names if isinstance(names, list) else [names]:
-        with suppress(UserError):  # the comparison says it
-            scenario = scenario_of({**first, "trace": name})
-            if scenario.trace is not None:
-                scenario = replace(scenario, trace=traced(scenario.trace, scenario.model))
-            banded = scenario.trace is None or scenario.runtime != IDEAL
-            patience.told(scenario, "compare", rows * (1 + 2 * banded))
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int, int], None]]:
-    """A bar on a terminal, a line now and then elsewhere."""
-    from rich.progress import Progress, TimeRemainingColumn
-
-    if not sys.stderr.isatty():
-        yield _line
-        return
-    from rich.console import Console
-
-    columns = (*Progress.get_default_columns()[:-1], TimeRemainingColumn())
-    with Progress(*columns, transient=True, console=Console(stderr=True)) as bar:
-        task = bar.add_task("sweep", total=None)
-
-        def tick(finished: int, wanted: int, cannot: int) -> None:
-            bar.update(task, total=wanted, completed=finished, description=f"sweep ({cannot} cannot run)")
-
-        yield tick
-
-
-def _line(finished: int, wanted: int, cannot: int) -> None:
-    if finished % max(wanted // 10, 1) == 0 or finished == wanted:
-        print(f"sweep: {finished} of {wanted} trials, {cannot} cannot run", file=sys.stderr, flush=True)

@@ -73,12 +73,13 @@ IN_PYTHON = {
 }  # fmt: skip
 
 
-def takes(*but: str) -> Callable[[F], F]:
-    """The signature and the help of a function that takes every option `but` those."""
+def takes(*but: str, more: Mapping[str, Declared] | None = None) -> Callable[[F], F]:
+    """The signature and the help of a function that takes every option `but` those. more: its own, at the end."""
 
     def described(function: F) -> F:
         returns = signature(function).return_annotation
         mine = [option for name, option in OPTIONS.items() if name not in but]
+        own = list((more or {}).values())
         function.__signature__ = Signature(  # type: ignore[attr-defined]
             [
                 Parameter(
@@ -88,10 +89,14 @@ def takes(*but: str) -> Callable[[F], F]:
                     annotation=Scenario.__annotations__[o.name],
                 )
                 for o in mine
-            ],
+            ]
+            + [Parameter(o.name, Parameter.KEYWORD_ONLY, default=o.default) for o in own],
             return_annotation=returns,
         )
-        lines = [fill(f"{o.name}: {_in_python(o)}", 110, initial_indent="  ", subsequent_indent="    ") for o in mine]
+        lines = [
+            fill(f"{o.name}: {_in_python(o)}", 110, initial_indent="  ", subsequent_indent="    ")
+            for o in [*mine, *own]
+        ]
         function.__doc__ = "\n".join((cleandoc(function.__doc__ or ""), "", "Options:", *lines, ""))
         return function
 

@@ -12,6 +12,7 @@ from simmoe.hardware_profiles import doubts
 from simmoe.play import asked, popularity
 from simmoe.play.engine_notes import of_engine
 from simmoe.play.identity import foresees, sees_the_future
+from simmoe.play.low import measured_bits, versioned
 from simmoe.play.pinning import of_pinning
 from simmoe.play.plan import UNITS, Plan, cached, counts_use, memory_of, placed, streamed
 from simmoe.policies import arguments
@@ -36,6 +37,7 @@ LARGE_PASS = 32  # tokens: GGML_OP_OFFLOAD_MIN_BATCH of llama.cpp, below which i
 
 def cautions(workload: Workload, plan: Plan) -> list[str]:
     """One sentence each."""
+    workload = versioned(workload, plan)
     model = [workload.model.caution] * bool(workload.model.caution)
     return [
         *plan.asked, *workload.text.notes, *_of_trace(workload), *model, *foresight(workload, plan), *_counts_other_experts(workload, plan),
@@ -150,8 +152,9 @@ def _quality(workload: Workload, plan: Plan) -> str:
     if plan.scope != "global" or plan.prefetch is not None or plan.placement is not None or not bundled:
         return "Quality is not simulated: the offload runtime measures it on trained models (docs/offload.md)"
     told = arguments.given("miss", plan.miss, rule)
-    slots = plan.budget_bytes // int(workload.model.expert_bytes.max())
-    return measured.said(workload.recorded.meta, Path(named(plan.miss).name).stem, told, plan.eviction, slots)
+    slots = (plan.budget_bytes - plan.pool_bytes) // int(workload.model.expert_bytes.max())
+    name, bits = Path(named(plan.miss).name).stem, measured_bits(workload.model)
+    return measured.said(workload.recorded.meta, name, told, plan.eviction, slots, bits)
 
 
 def _changes_output(workload: Workload, plan: Plan) -> list[str]:
@@ -160,10 +163,22 @@ def _changes_output(workload: Workload, plan: Plan) -> list[str]:
     notes = list[str]()
     if changes_output(rule):
         said = f"{name} changes what the model says, so its speed is not at equal quality"
-        notes = [said, _quality(workload, plan)]
+        notes = [said, *_low_copies(workload, plan), _quality(workload, plan)]
     if "gate" in getattr(rule, "NEEDS", ()) and workload.trace.gate_weights is None:
         notes.append(f"The routing has no gate weights: --miss {name} takes all experts of a token as of equal weight")
     return notes
+
+
+def _low_copies(workload: Workload, plan: Plan) -> list[str]:
+    """Which copies may serve what is missing, and where they stay."""
+    model = workload.model
+    if not model.low:
+        return []
+    share = sum(part.bytes for part in model.low) / int(model.expert_bytes.sum())
+    pool, said = plan.pool_bytes, str(plan.low_budget)
+    room = f"{said} of the budget" if said.endswith("%") else f"{nbytes(pool)} of the budget"
+    where = f"stay in a pool, {room}" if pool else "are forgotten with their event"
+    return [f"Low copies in {model.low_format}, {share:.0%} of an expert's bytes, {where}"]
 
 
 def _leaves_none(workload: Workload, plan: Plan) -> list[str]:

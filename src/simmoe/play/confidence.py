@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simmoe import hardware_profiles
 from simmoe.play.lanes import Lanes
 from simmoe.play.result import Run
 from simmoe.play.run import play
@@ -34,15 +33,17 @@ class Band:
     prompt: tuple[float, float] | None = None  # speed of prompts at the same ends; None without prompts
 
 
-def band(run: Run) -> Band | None:
-    """The bands around a run's tok/s; None for a run without decode."""
+def band(run: Run, lanes: Lanes | None = None, runs: int = 1) -> Band | None:
+    """The bands around a run's tok/s; None for a run without decode.
+
+    lanes: what runs beside this one have decided. runs: how many are played about, which says by which engine.
+    """
     if run.tok_s is None:
         return None
     ends, prompts, runtime = list[float](), [run.prompt_tok_s or 0.0], run.workload.runtime
-    lanes = Lanes()
-    engines = (None, None) if runtime is None else (runtime.slowest, runtime.fastest)
-    for hw, engine in zip(hardware_profiles.bounds(run.workload.hw), engines):
-        at = play(run.workload.on(hw, engine), run.plan, lanes=lanes)
+    lanes = lanes or Lanes()
+    for workload in run.workload.begun.ends:
+        at = play(workload, run.plan, workload.engine(runs=runs), lanes=lanes)
         speed = at.tok_s
         prompts.append(at.prompt_tok_s or 0.0)
         ends.append(run.tok_s if speed is None else speed)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from simmoe.play import bars
-from simmoe.play.identity import eviction_identity, sees_the_future
+from simmoe.play.identity import eviction_identity, is_bound, sees_the_future
 from simmoe.play.result import Run, versions
 from simmoe.play.tabular import Record, Tabular
 from simmoe.play.workload import Workload
@@ -50,7 +50,8 @@ class Curve:
     def to_json(self) -> dict[str, Any]:
         names = ("budget_bytes", "hits", "misses", "bytes", "decode_hits", "decode_misses", "decode_bytes")
         arrays = {name: getattr(self, name).tolist() for name in names}
-        return {"eviction": eviction_identity(self.eviction), "every": self.every, **arrays}
+        bound = is_bound(self.eviction, None)
+        return {"eviction": eviction_identity(self.eviction), "bound": bound, "every": self.every, **arrays}
 
 
 @dataclass(frozen=True, repr=False)
@@ -131,6 +132,7 @@ class CurveResult(Tabular):
         rows = [self._row(n, budget) for n, budget in enumerate(self.budgets)]
         return {
             "schema": RESULT_SCHEMA, "kind": "simulated", "versions": versions(), **facts, "scope": self.scope,
-            "expert_bytes": self.expert_bytes.tolist(), "sized": self.sized, "notes": self.notes,
+            "expert_bytes": self.expert_bytes.tolist(), "every_bytes": self.every_bytes, "sized": self.sized, "decode_tokens": self.emitted,
+            "notes": self.notes,
             "curves": [curve.to_json() for curve in self.curves.values()], "rows": rows,
         }  # fmt: skip

@@ -10,10 +10,13 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from simmoe import policies
+from simmoe.play.low import pool_of
 from simmoe.play.passes import warm_up_passes
 from simmoe.play.plan import Plan, WhenMissing, guesses_of, scope_of, told_of_eviction
 from simmoe.play.replay import decide_named
 from simmoe.play.workload import Workload
+from simmoe.simulator.decide.decisions import BOUNDS, first_events
+from simmoe.simulator.decide.low_pool import with_low
 from simmoe.simulator.decide.player import Player
 from simmoe.simulator.decide.tiers import Near, second_tier
 from simmoe.simulator.decide.warm_up import behind
@@ -50,9 +53,14 @@ def decided(workload: Workload, plan: Plan, missing: WhenMissing, player: Player
     guesses, passes = guesses_of(workload, plan), warm_up_passes(trace, plan.warm_up)
     scope = scope_of(workload, plan, player)
     decisions = decide_named(
-        trace, requests, sizes, plan.eviction, plan.budget_bytes, scope, plan.cold_per_sequence, plan.seed, player, guesses,
+        trace, requests, sizes, plan.eviction, plan.budget_bytes - plan.pool_bytes, scope,
+        plan.cold_per_sequence, plan.seed, player, guesses,
         start=plan.start, told=told_of_eviction(workload, plan), **missing._asdict(),
     )  # fmt: skip
+    if workload.model.low:
+        emptied = plan.cold_per_sequence and plan.eviction not in BOUNDS
+        cold_at = first_events(trace, requests) if emptied else None
+        decisions = with_low(requests, decisions, guesses, pool_of(workload, plan), cold_at, player)
     near = None
     if plan.page_cache_bytes:
         lru = policies.load("eviction", "lru")
@@ -61,6 +69,8 @@ def decided(workload: Workload, plan: Plan, missing: WhenMissing, player: Player
         )  # fmt: skip
     if passes:
         every, n_loads = len(guesses.obj), len(decisions.loads)
-        decisions, guesses = behind(requests, decisions, guesses, np.repeat(sizes, trace.n_experts), passes)
+        decisions, guesses = behind(
+            requests, decisions, guesses, np.repeat(workload.model.version_bytes, trace.n_experts), passes
+        )  # fmt: skip
         near = near and Near(near.demand[n_loads - len(decisions.loads) :], near.guess[every - len(guesses.obj) :])
     return Decided(guesses, decisions, near)

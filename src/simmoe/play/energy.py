@@ -59,14 +59,18 @@ def _decode_traffic(workload: Workload, decided: Decided, decode_passes: Flags) 
     for size, count in sizes.items():
         read, computed = workload.costs.traffic(size)
         memory, flops = memory + count * read, flops + count * computed
-    experts = [layer.expert for layer in workload.costs.moe_layers]
+    model, experts = workload.model, [layer.expert for layer in workload.costs.moe_layers]
     expert_bytes, expert_flops = np.array([e.bytes for e in experts]), np.array([e.flops_per_token for e in experts])
+    saved = expert_bytes - np.array([part.bytes for part in model.low]) if model.low else expert_bytes[:0]
     for _, _, requests, decisions, _, _ in stretches(workload.requests, decided.decisions, decided.guesses):
         mine = decode_passes[requests.event_pass[requests.event_of_request]]
         mine[decisions.cpu] = False  # the CPU reads and computes those
         column = requests.obj[mine] // workload.trace.n_experts
         memory += int(expert_bytes[column].sum())
         flops += int((expert_flops[column] * requests.tokens[mine]).sum())
+        if len(decisions.low):
+            low = decisions.low[mine[decisions.low]]
+            memory -= int(saved[requests.obj[low] // workload.trace.n_experts].sum())
         if len(decisions.dropped) or len(decisions.stands):
             less, at = spared(requests, decisions), decode_passes[requests.event_pass]
             column = requests.event_layer[at]

@@ -40,7 +40,7 @@ def named(options: Mapping[str, Declared], values: Mapping[str, Any]) -> Iterato
             value is not None
             and (name in FOLDERS or _is_policy(option))
             and not (name == "eviction" and value in BOUNDS)
-            and not (name == "runtime" and value == runtimes.IDEAL)
+            and not (name == "runtime" and value in (runtimes.IDEAL, runtimes.USUAL))
             and not (isinstance(option.about.kind, Scope) and _counted(option, value) is None)
             and not (name == "routing" and not synthetic.is_file(str(value)))
         ):

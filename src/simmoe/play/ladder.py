@@ -11,6 +11,7 @@ import numpy as np
 
 from simmoe.play import devices
 from simmoe.play.calling import called, takes
+from simmoe.play.low import pool_of, versioned
 from simmoe.play.plan import Plan, memory_of, scope_of
 from simmoe.play.result import Run, versions
 from simmoe.play.run import play
@@ -210,7 +211,9 @@ def _rung(workload: Workload, plan: Plan, label: str, budget: int, engine: Engin
     if short:
         return Rung(label, budget, None, f"does not fit: short by {short / 1e9:.2f} GB")
     try:
-        quotas(workload.model.expert_bytes, memory.left_each, budget, scope_of(workload, plan, engine.player))
+        slots = budget - replace(plan, budget_bytes=budget).pool_bytes
+        quotas(workload.model.expert_bytes, memory.left_each, slots, scope_of(workload, plan, engine.player))
+        pool_of(versioned(workload, plan), replace(plan, budget_bytes=budget))
     except UserError:
         return Rung(label, budget, None, f"below one expert{' per layer' if plan.scope != 'global' else ''}")
     try:

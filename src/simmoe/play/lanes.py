@@ -87,7 +87,7 @@ def _decides_by(workload: Workload, plan: Plan, engine: Engine, missing: WhenMis
     modules = [policies.load(kind, str(name)) for kind, name in named]
     rule = missing.rule and missing.rule._replace(tokens=workload.requests.ptr[:0])  # those of the requests
     asked = missing._replace(rule=rule)
-    return engine.name, replace(plan, timeline=""), *modules, _sealed(workload.model.expert_bytes), _sealed(asked)
+    return engine.name, replace(plan, timeline=""), *modules, _sealed(workload.model.version_bytes), _sealed(asked)
 
 
 def _sealed(it: Any) -> Hashable:

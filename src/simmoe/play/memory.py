@@ -60,6 +60,11 @@ class Memory:
         return int((self.left_each * self.model.expert_bytes).sum())
 
     @property
+    def low_bytes(self) -> int:
+        """Low copies of them."""
+        return sum(part.bytes * n for part, n in zip(self.model.low, self.left_each.tolist()))
+
+    @property
     def left_each(self) -> Ints:
         """int64 [layers]: experts of each MoE layer that the placement left to the device."""
         every = [self.model.layers[i].n_experts for i in self.model.moe_layers]
@@ -130,8 +135,8 @@ class Memory:
         """A budget as a part of the experts that the placement left to the device; 1 where it left none."""
         return budget_bytes / self.left_bytes if self.left_bytes else 1.0
 
-    def split(self, budget_bytes: int, buffer_bytes: int = 0) -> dict[str, int]:
-        """What the device memory holds."""
+    def split(self, budget_bytes: int, buffer_bytes: int = 0, low_bytes: int = 0) -> dict[str, int]:
+        """What the device memory holds. low_bytes: for low copies."""
         parts = {"dense": self.dense_bytes, "kv": self.device_kv_bytes, "experts": budget_bytes}
         if self.engine_bytes:
             parts["buffers"] = self.engine_bytes
@@ -139,6 +144,8 @@ class Memory:
             parts["experts of the CPU"] = self.beside_bytes
         if buffer_bytes:
             parts["prefetch buffers"] = buffer_bytes
+        if low_bytes:
+            parts["low copies"] = low_bytes
         return {**parts, "total": sum(parts.values())}
 
     def others(self, budget_bytes: int, page_cache_bytes: int = 0, emptied: bool = False) -> dict[str, dict[str, int]]:
@@ -151,6 +158,7 @@ class Memory:
             (cpu.memory if cpu else hw.link.src, "KV", self.host_kv_bytes),
             (hw.link.src, "page cache", page_cache_bytes),
             (hw.home.name, "experts to load", self.left_bytes if loads else 0),
+            (hw.home.name, "low copies to load", self.low_bytes if loads else 0),
         ]
         found = dict[str, dict[str, int]]()
         for tier, what, count in parts:
@@ -209,8 +217,13 @@ class Memory:
             f"{nbytes(one * sequences)}, and {nbytes(room)} are left beside the dense weights, enough for {most}"
         )
 
-    def require_buffers(self, budget_bytes: int, buffer_bytes: int) -> None:
-        """Raises DoesNotFit when prefetch buffers leave the budget too little room."""
+    def require_buffers(self, budget_bytes: int, buffer_bytes: int, low_bytes: int = 0) -> None:
+        """Raises DoesNotFit when prefetch buffers, or those for low copies that are forgotten, leave the budget too little room."""
+        if low_bytes and (short := self.short_by(budget_bytes + buffer_bytes + low_bytes)):
+            raise DoesNotFit(
+                f"{nbytes(low_bytes)} of low copies do not fit on {self.hw.name} beside {nbytes(budget_bytes)} of experts: short by "
+                f"{nbytes(short)} of {nbytes(self.usable_bytes)} usable; lower --budget by that, or give them a part with --low-budget"
+            )
         if short := self.short_by(budget_bytes + buffer_bytes):
             raise DoesNotFit(
                 f"prefetch buffers of {nbytes(buffer_bytes)} do not fit on {self.hw.name} beside {nbytes(budget_bytes)} of experts: short "

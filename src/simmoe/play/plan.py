@@ -13,6 +13,7 @@ import numpy as np
 from simmoe import policies
 from simmoe.play import asked, popularity, replay
 from simmoe.play.identity import needs_of_prefetch
+from simmoe.play.kinds import bytes_of
 from simmoe.play.memory import Memory
 from simmoe.play.quotas import scope_for
 from simmoe.play.replay import one_of
@@ -24,7 +25,7 @@ from simmoe.simulator.decide.blame import name_of
 from simmoe.simulator.decide.decisions import BOUNDS, SCOPES, left_to_device, no_guesses
 from simmoe.simulator.decide.fitted import Fitted
 from simmoe.simulator.decide.hooks import Told
-from simmoe.simulator.decide.missing import LOAD, Rule
+from simmoe.simulator.decide.missing import LOAD, Rule, loads_low
 from simmoe.simulator.decide.names import SERVE
 from simmoe.simulator.decide.player import Player
 from simmoe.simulator.decide.prices import cpu_number, priced
@@ -68,7 +69,22 @@ class Plan:
         default=0, compare=False
     )  # that --budget asks for beyond all experts; nothing is played otherwise
     asked: tuple[str, ...] = field(default=(), compare=False)  # what a result says of the system that was asked for
+    low_budget: int | str | None = (
+        None  # what of the budget keeps low copies; None = they are forgotten with their event
+    )
     arrivals: str | None = None  # of requests, under a clock-driven schedule: poisson:2/s, every:500ms; None = all at 0
+
+    @property
+    def serves_low(self) -> bool:
+        """Whether low copies may serve what is missing."""
+        return loads_low(policies.load("miss", self.miss))
+
+    @property
+    def pool_bytes(self) -> int:
+        """What of the budget is the pool of low copies; 0 where they are forgotten with their event, or there are none."""
+        if self.low_budget is None or self.eviction in BOUNDS or not self.serves_low:
+            return 0
+        return min(bytes_of(self.low_budget, self.budget_bytes, "--low-budget"), self.budget_bytes)
 
     @property
     def started(self) -> str:
@@ -219,7 +235,7 @@ def refuse_streaming(workload: Workload, plan: Plan) -> None:
         raise UserError(
             f"{how} empties slots that would be filled again, and {runtime.name} loads no experts while it runs; leave it out"
         )
-    streams = memory.left_bytes - plan.budget_bytes
+    streams = memory.left_bytes - plan.budget_bytes + plan.pool_bytes
     if streams <= 0:
         return
     way = _way_to_hold(workload, memory, min(plan.budget_bytes, memory.room_bytes))

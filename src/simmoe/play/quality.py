@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from simmoe import policies
+from simmoe.play.low import measured_bits
 from simmoe.play.result import Run
 from simmoe.policies import arguments
 from simmoe.simulator.decide.missing import changes_output
@@ -31,12 +32,16 @@ def quality_of(run: Run) -> Quality | None:
     if not changes_output(rule):
         return Quality()
     name, told = Path(named(plan.miss).name).stem, arguments.given("miss", plan.miss, rule)
-    slots = plan.budget_bytes // int(run.workload.model.expert_bytes.max())
+    slots = (plan.budget_bytes - plan.pool_bytes) // int(run.workload.model.expert_bytes.max())
     alone = (
         plan.scope == "global"
         and plan.prefetch is None
         and plan.placement is None
         and policies.find("miss", plan.miss).parent == (policies.FOLDER / "miss")
     )
-    row = measured.quality(run.workload.trace.meta, name, told, plan.eviction, slots) if alone else None
+    row = (
+        measured.quality(run.workload.trace.meta, name, told, plan.eviction, slots, measured_bits(run.workload.model))
+        if alone
+        else None
+    )
     return None if row is None else Quality(row["ratio"], row["ratio_error"])

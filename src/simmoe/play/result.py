@@ -29,6 +29,7 @@ from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide.counts import hit_flags, peak_buffer_bytes, prefetched
 from simmoe.simulator.decide.missing import LOAD
 from simmoe.simulator.decide.start import COLD
+from simmoe.simulator.decide.versions import forgotten_bytes
 from simmoe.simulator.decide.warm_up import cold_misses
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import Clocks, Counts, Prefetched
@@ -110,7 +111,9 @@ class Run(Tabular):
     @property
     def memory_bytes(self) -> dict[str, int]:
         """Device memory by what it is for, and in all."""
-        return memory_of(self.workload, self.plan).split(self.plan.budget_bytes, self.buffer_bytes)
+        pool = self.plan.pool_bytes
+        slots = self.plan.budget_bytes - pool
+        return memory_of(self.workload, self.plan).split(slots, self.buffer_bytes, pool + self.forgotten_bytes)
 
     @property
     def other_memory_bytes(self) -> dict[str, dict[str, int]]:
@@ -118,7 +121,7 @@ class Run(Tabular):
         if self.plan.device_budgets:
             return {}
         return memory_of(self.workload, self.plan).others(
-            self.plan.budget_bytes, self.plan.page_cache_bytes, self.plan.started == COLD
+            self.plan.budget_bytes, self.plan.page_cache_bytes, self.plan.started == COLD or self.plan.pool_bytes > 0
         )
 
     def devices(self) -> list[dict[str, Any]]:
@@ -130,6 +133,16 @@ class Run(Tabular):
         """The most that prefetch buffers hold at once, beside the budget."""
         asked = self.workload.requests, self.decisions, self.guesses, self.workload.model.expert_bytes
         return self.decided.once("buffers", lambda: peak_buffer_bytes(*asked))
+
+    @property
+    def forgotten_bytes(self) -> int:
+        """The most that low copies take at once beside the budget, where they are forgotten with their event."""
+        requests, model = self.workload.requests, self.workload.model
+        if not model.low:
+            return 0
+        low_bytes = model.version_bytes[len(model.moe_layers) :]
+        each = self.decided.once("low copies", lambda: forgotten_bytes(requests, self.decisions, low_bytes))
+        return int(each.max(initial=0))
 
     @cached_property
     def prefetched(self) -> Prefetched:
@@ -268,6 +281,8 @@ class Run(Tabular):
             del plan["arrivals"]
         if not self.plan.cancel:
             del plan["cancel"]
+        if self.plan.low_budget is None or not self.plan.serves_low:
+            del plan["low_budget"]
         plan["eviction"] = eviction_identity(self.plan.eviction)
         plan["scope"] = scope_identity(self.plan.scope)
         plan["miss"] = told_identity("miss", self.plan.miss)
@@ -286,7 +301,7 @@ class Run(Tabular):
 
 def _counted(counts: Counts) -> dict[str, int]:
     """What is counted; what seldom is, only where something was."""
-    seldom = ("carried", "substituted", "dropped")
+    seldom = ("carried", "substituted", "dropped", "low_precision", "low_hits")
     return {name: n for name, n in asdict(counts).items() if n or name not in seldom}
 
 

@@ -10,6 +10,7 @@ from simmoe.play import devices
 from simmoe.play.calling import called, takes
 from simmoe.play.decided import Decided
 from simmoe.play.lanes import Lanes
+from simmoe.play.low import versioned
 from simmoe.play.passes import warm_up_passes
 from simmoe.play.plan import Plan, guesses_of, memory_of, placed
 from simmoe.play.quotas import check_scope
@@ -55,7 +56,8 @@ def run(
 def require(workload: Workload, plan: Plan) -> None:
     """Raises DoesNotFit where a memory does not hold what the plan puts there."""
     if not plan.device_budgets and plan.eviction not in BOUNDS:
-        memory_of(workload, plan).require(plan.budget_bytes, plan.page_cache_bytes, plan.started == COLD)
+        emptied = plan.started == COLD or plan.pool_bytes > 0  # a pool takes room of the slots
+        memory_of(workload, plan).require(plan.budget_bytes, plan.page_cache_bytes, emptied)
 
 
 def play(
@@ -64,6 +66,7 @@ def play(
 ) -> Run:  # fmt: skip
     """Decide, then time; without `engine` by the one that is wished for, or that pays. lanes: what runs beside this one have decided."""
     check_scope(plan.scope)
+    workload = versioned(workload, plan)
     require(workload, plan)  # before an engine is chosen: that expands the trace, to gigabytes of a long one
     lanes = lanes or Lanes()
     lanes.join(workload)
@@ -119,7 +122,7 @@ def _finished(
         check_rows(log, each.start_ps, trace, workload.begun.trace)
     made = Run(workload, plan, engine.name, both, prefill, decode, clocks, pass_ps, link_bytes, decided, log)
     if not bound and not plan.device_budgets:
-        memory_of(workload, plan).require_buffers(plan.budget_bytes, made.buffer_bytes)
+        memory_of(workload, plan).require_buffers(plan.budget_bytes, made.buffer_bytes, made.forgotten_bytes)
     return made
 
 
@@ -129,7 +132,7 @@ def _counted(
     """Counts of all passes, of prefill, of decode; bytes on the link by pass. The machine has a say in what is carried over it, and in
     what crossed it of what was decided, where prefetches were withdrawn."""
     carried = carried_passes(workload.costs, workload.costs.sizes)
-    asked = workload.trace, workload.requests, crossed, decided.guesses, workload.model.expert_bytes
+    asked = workload.trace, workload.requests, crossed, decided.guesses, workload.model.version_bytes
 
     def count() -> tuple[tuple[Counts, Counts, Counts], Ints]:
         unit_of = None if plan.placement is None or plan.device_budgets else placed(workload, plan)

@@ -30,13 +30,14 @@ if TYPE_CHECKING:
 BESIDE_BOUNDS = {  # options that would change nothing beside a bound
     "everything": {
         "scope": "has no quotas", "miss": "misses nothing", "page_cache": "loads nothing", "prefetch": "prefetches nothing",
-        "cold_per_sequence": "fills the slots for good",
+        "low_budget": "misses nothing", "cold_per_sequence": "fills the slots for good",
     },
     "nothing": {
-        **dict.fromkeys(("budget", "memory"), "keeps no expert"), "scope": "has no quotas", "prefetch": "prefetches nothing",
+        **dict.fromkeys(("budget", "memory", "low_budget"), "keeps no expert"), "scope": "has no quotas", "prefetch": "prefetches nothing",
         "cold_per_sequence": "empties the slots at each event",
     },
 }  # fmt: skip
+LOW_FORMAT = "Q2_K"  # of low copies
 MACHINE, WORKLOAD, MEMORY, POLICY, ENGINE = "machine", "model and trace", "memory", "policy", "engine's behaviour"
 NAME = "NAME|FILE"
 
@@ -135,6 +136,10 @@ class Scenario:
         Text(), None, group=WORKLOAD, metavar="FORMAT",
         help="storage format of the weights: fp16, Q4_K_M, MXFP4_MOE, fp8_block, awq, … or stored (docs/models.md); default: as released",
     )  # fmt: skip
+    low_format: str = option(
+        Text(), LOW_FORMAT, group=WORKLOAD, metavar="FORMAT",
+        help="storage format of the low copies that a miss rule such as hobbit has serve (default Q2_K; docs/changed_output.md)",
+    )  # fmt: skip
     tokens: int | None = option(
         Count("number of tokens", all=True), None, group=WORKLOAD, metavar="N|all", axis=False,
         help="play the first N tokens (default: all, but for the ladder of `simmoe run`)",
@@ -198,7 +203,7 @@ class Scenario:
     runtime: str | Path | Runtime = option(
         Input(_runtime), "ideal", group=ENGINE, metavar=NAME,
         help="the engine whose kernels, prompts and CPU experts are timed, such as llama_cpp_cuda (`simmoe runtime list`), or a YAML file; "
-        "ideal (default): each launch costs its bytes or its FLOPs alone",
+        "usual: llama.cpp as each machine has it; ideal (default): each launch costs its bytes or its FLOPs alone",
     )  # fmt: skip
     flags: str | None = option(
         Text(), None, group=ENGINE, metavar="'FLAGS'", axis=False,
@@ -257,7 +262,7 @@ class Scenario:
         help="a missing expert: fetch (load it, default), cpu (compute it there), idle_cheaper (the quicker of both for each "
         "expert alone), balanced (the missing experts of a layer are split so that link and CPU end together); or, which "
         "changes the output, drop=10% (left out below that share of gate weight), substitute or cache_aware=50% (a resident expert in its "
-        "place); or a file",
+        "place), hobbit=50% (below that share a low copy serves); or a file",
     )  # fmt: skip
     placement: str | None = option(
         Policy(told=True), None, group=POLICY, metavar="NAME=N", off=True,
@@ -303,6 +308,10 @@ class Scenario:
     budget: int | str | None = option(
         Size(percent=True), None, group=MEMORY, metavar="SIZE",
         help="memory for routed experts alone, such as 2GB, or 25% of those that the placement leaves to the device",
+    )  # fmt: skip
+    low_budget: int | str | None = option(
+        Size(percent=True), None, group=MEMORY, metavar="SIZE", off=True,
+        help="what of the budget keeps low copies, such as 1GB or 20% of it (default: none, they are forgotten with their event)",
     )  # fmt: skip
     memory: int | str | None = option(
         Size(), None, group=MEMORY, metavar="SIZE", help="memory for dense weights + KV cache + experts"
@@ -453,6 +462,20 @@ class Scenario:
                 said = "" if value is True else f" {value}"
                 raise UserError(f"{OPTIONS[name].flag}{said}: the bound {self.eviction} {why}; leave one of them out")
 
+    def _unused(self) -> list[str]:
+        """What is said of low copies where the miss rule asks for none: beside rules that do, in a table of several, that is no mistake."""
+        from simmoe import policies
+        from simmoe.simulator.decide.missing import loads_low
+
+        given = [
+            OPTIONS[name].flag for name in ("low_format", "low_budget") if getattr(self, name) != OPTIONS[name].default
+        ]
+        if not given or loads_low(policies.load("miss", self.miss)):
+            return []
+        return [
+            f"No low copy serves under --miss {self.miss}: {' and '.join(given)} change{'s' * (len(given) == 1)} nothing"
+        ]
+
     def _refuse_sync_without_a_wait(self, hw: Hardware) -> None:
         """Raises UserError for a timeline that waits for the host of a machine that states no such wait: it would change nothing."""
         from simmoe import policies
@@ -477,9 +500,11 @@ class Scenario:
 
     def engine_of_runtime(self) -> Runtime:
         """The runtime, opened; not the ideal one."""
+        from simmoe.play.usual_runtime import usual_runtime
         from simmoe.policies import runtime as runtimes
 
-        return self.runtime if not isinstance(self.runtime, str | Path) else runtimes.load(self.runtime)
+        named = usual_runtime(self.machine()) if self.runtime == runtimes.USUAL else self.runtime
+        return named if not isinstance(named, str | Path) else runtimes.load(named)
 
     def machine(self) -> Hardware:
         """The hardware, with the changes of `set`."""
@@ -502,7 +527,7 @@ class Scenario:
         from simmoe.simulator.decide.decisions import BOUNDS
 
         self._refuse_sync_without_a_wait(workload.hw)
-        asked = systems.notes(vars(self), OPTIONS)
+        asked = (*systems.notes(vars(self), OPTIONS), *self._unused())
         without = [name for name in workload.hw.devices if workload.hw.units[name].graph_launch_ps is None]
         if self.graphs and without:
             of = f" of {without[0]}" * (len(workload.hw.devices) > 1)

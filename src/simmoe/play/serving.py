@@ -10,6 +10,7 @@ from simmoe import policies
 from simmoe.play import asked
 from simmoe.play.arrivals import arrival_ps
 from simmoe.play.identity import needs_of_prefetch
+from simmoe.play.low import pool_of
 from simmoe.play.plan import Plan, asked_of_prefetch, check_prefetch, missing_of, placed, scope_of, told_of_eviction
 from simmoe.play.popularity import source
 from simmoe.play.replay import decide_named
@@ -18,12 +19,14 @@ from simmoe.policies import arguments
 from simmoe.simulator.decide import policy_file
 from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.decide.gather import Requests
+from simmoe.simulator.decide.low_pool import WithLow, with_low
 from simmoe.simulator.decide.missing import LOAD
 from simmoe.simulator.decide.names import SERVE
 from simmoe.simulator.decide.pass_by_pass import Bound, Cache, Decider, Missing, Stepwise
 from simmoe.simulator.decide.player import Player
 from simmoe.simulator.decide.policy_file import is_bundled
 from simmoe.simulator.decide.prices import priced_for
+from simmoe.simulator.decide.start import COLD
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.lower.durations import loading
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
@@ -69,10 +72,11 @@ def played(workload: Workload, plan: Plan, engine: Engine, spans: Spans | None) 
 def _as_recorded(workload: Workload, plan: Plan) -> tuple[Decisions, Guesses]:
     """Decisions of the recorded passes: something to try a user's timeline on before it is played."""
     requests, none = workload.requests, workload.requests.no_guesses
-    return decide_named(
-        workload.trace, requests, workload.model.expert_bytes, plan.eviction, plan.budget_bytes, scope_of(workload, plan), False, plan.seed,
-        told=told_of_eviction(workload, plan), **missing_of(workload, plan)._asdict(),
-    ), none  # fmt: skip
+    made = decide_named(
+        workload.trace, requests, workload.model.expert_bytes, plan.eviction, plan.budget_bytes - plan.pool_bytes,
+        scope_of(workload, plan), False, plan.seed, told=told_of_eviction(workload, plan), **missing_of(workload, plan)._asdict(),
+    )  # fmt: skip
+    return with_low(requests, made, none, pool_of(workload, plan)) if workload.model.low else made, none
 
 
 def _try(timeline: ModuleType, workload: Workload, plan: Plan, decisions: Decisions, guesses: Guesses) -> None:
@@ -115,15 +119,33 @@ def _refuse_other_passes(prefetch: str, clock: str) -> None:
 
 
 def _decider(workload: Workload, plan: Plan, missing: Missing, player: Player) -> Decider:
+    main = _main(workload, plan, missing, player)
+    if not workload.model.low:
+        return main
+    pool = pool_of(workload, plan)
+    if pool is None:
+        return WithLow(main, None)
+    none, events, told = Missing(None, None), _most_events(workload), pool.told
+    room = pool.low_bytes, workload.trace.n_experts, pool.eviction, pool.room_bytes, "global", pool.seed, events
+    return WithLow(main, Stepwise(Cache(*room, False, False, none, COLD, told), player))
+
+
+def _most_events(workload: Workload) -> int:
+    steps = sum(map(len, steps_of(workload.trace)))  # a pass runs one of them at least
+    return steps * workload.trace.n_layers
+
+
+def _main(workload: Workload, plan: Plan, missing: Missing, player: Player) -> Decider:
+    """Of the experts' slots."""
     trace, sizes = workload.trace, workload.model.expert_bytes
     if plan.eviction in BOUNDS:
         return Bound(sizes, trace.n_experts, plan.eviction, missing, player)
-    steps = sum(map(len, steps_of(trace)))  # a pass runs one of them at least
+    slots = plan.budget_bytes - plan.pool_bytes
     wants = plan.prefetch is not None
     return Stepwise(
         Cache(
-            sizes, trace.n_experts, policies.load("eviction", plan.eviction), plan.budget_bytes, scope_of(workload, plan), plan.seed,
-            steps * trace.n_layers, wants, wants and plan.prefetch_into == "buffers", missing, plan.started,
+            sizes, trace.n_experts, policies.load("eviction", plan.eviction), slots, scope_of(workload, plan), plan.seed,
+            _most_events(workload), wants, wants and plan.prefetch_into == "buffers", missing, plan.started,
             told_of_eviction(workload, plan),
         ),
         player,

@@ -19,6 +19,7 @@ from simmoe.play.memory import MICROBATCH, Memory, kv_bytes
 from simmoe.play.passes import clock_driven, scheduled
 from simmoe.play.popularity import Unplayed
 from simmoe.play.traced import traced
+from simmoe.play.usual_runtime import usual_runtime
 from simmoe.policies import runtime as runtimes
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.costs import Costs
@@ -48,6 +49,7 @@ class Workload:
         model: str | Path | ModelShape | None = None,
         *,
         format: str | None = None,
+        low_format: str = "Q2_K",
         kv_format: str | None = None,
         tokens: int | None = None,
         context: int | None = None,
@@ -83,7 +85,7 @@ class Workload:
         whether its file is mapped, else what the CPU has lies in pinned memory. unplayed: first rows that a policy such as
         popular=50%:first=20% counts, and that are not played. Raises UserError."""
         self.hw = hw if isinstance(hw, Hardware) else hardware_profiles.load(hw)
-        self.runtime = runtimes.given(runtime)
+        self.runtime = runtimes.given(usual_runtime(self.hw) if runtime == runtimes.USUAL else runtime)
         if self.runtime is not None and not mmap:
             self.runtime = replace(self.runtime, host_memory="pinned")
         self.threads, self.op_offload, self.gpu_layers, self.kv_offload = threads, op_offload, gpu_layers, kv_offload
@@ -93,6 +95,7 @@ class Workload:
         serving = self.clock_driven is not None
         self.lengths = of_requests(self.lengths, requests, max_batch, schedule, serving, trace is None)
         self.model, held = _opened(trace, model, format, kv_format, routing)
+        self.low_format, self.model_name = low_format, _name_of(model, held)
         extent.require(extent.of(self.lengths, held or self.model, together=batch is not None, tokens=tokens))
         self.text = recorded(held, self.lengths) if held else drawn(self.model, routing, self.lengths, seed)
         self.recorded = self.text.trace
@@ -119,6 +122,7 @@ class Workload:
         self.graphs = graphs
         self.placements = dict[tuple[str, int], Ints]()  # of play/plan.py, so that each is asked once
         self.fits = dict[Any, str | Fitted]()  # scopes of play/plan.py, the same
+        self._low: Workload | None = None
 
     def __repr__(self) -> str:
         return plain(f"<{self.named}>")
@@ -229,6 +233,13 @@ class Workload:
             other.requests = self.requests
         return other
 
+    @cached_property
+    def ends(self) -> tuple[Workload, Workload]:
+        """The same workload at the slow and at the fast end of every figure of the machine, and of every constant of the runtime."""
+        slow, fast = hardware_profiles.bounds(self.hw)
+        engine = self.runtime
+        return self.on(slow, engine and engine.slowest), self.on(fast, engine and engine.fastest)
+
     def first(self, tokens: int) -> Workload:
         """The same workload, but only the first tokens of its trace."""
         return self._again(self.hw, first_tokens(self.begun.trace, tokens))
@@ -246,10 +257,40 @@ class Workload:
             trace, begin = self.trace, int(self.trace.pass_ptr[passes])
             other = copy.copy(self)
             other.trace = trace.taken(slice(begin, None), trace.pass_ptr[passes:] - begin, trace.phase[passes:])
-            for made in ("requests", "costs", "_behind"):
+            for made in ("requests", "costs", "_behind", "ends"):
                 other.__dict__.pop(made, None)
             self._behind[passes] = other
         return self._behind[passes]
+
+    def with_low(self) -> Workload:
+        """The same workload with low copies of all experts beside them. Raises UserError where there are none that are smaller."""
+        if self.model.low:
+            return self
+        if self._low is None:
+            other = copy.copy(self)
+            other.model = self._in_two_formats()
+            other.memory = replace(self.memory, model=other.model)
+            other.begun = other if self.begun is self else self.begun.with_low()
+            for made in ("costs", "_behind"):
+                other.__dict__.pop(made, None)
+            self._low = other
+        return self._low
+
+    def _in_two_formats(self) -> ModelShape:
+        """The model with a low copy of one expert of each MoE layer."""
+        if self.model_name is None:
+            raise UserError(
+                f"--low-format {self.low_format}: a loaded model has its own formats; name the model or its file, or give it `low`"
+            )
+        other = models.load(self.model_name, self.low_format)
+        low = tuple(other.layers[i].expert for i in other.moe_layers)
+        full = [self.model.layers[i].expert for i in self.model.moe_layers]
+        if not all(one.bytes < part.bytes for one, part in zip(low, full)):
+            raise UserError(
+                f"--low-format {self.low_format}: a copy of an expert is as large as the expert, {self.model.name} at "
+                f"{self.model.format}; name a smaller format, such as Q2_K or IQ2_XXS"
+            )
+        return replace(self.model, low=low, low_format=other.format)
 
     @cached_property
     def _behind(self) -> dict[int, Workload]:
@@ -267,7 +308,17 @@ class Workload:
         if self.model.has_windows:
             same["microbatch"] = self.microbatch
         other = Workload(hw, trace, self.model, context=self.context, graphs=self.graphs, **same)
-        for name in ("runtime", "threads", "batch_threads", "op_offload", "gpu_layers", "kv_offload", "mmap"):
+        for name in (
+            "low_format",
+            "model_name",
+            "runtime",
+            "threads",
+            "batch_threads",
+            "op_offload",
+            "gpu_layers",
+            "kv_offload",
+            "mmap",
+        ):
             setattr(other, name, getattr(self, name))
         other.microbatch, other.largest_pass = self.microbatch, self.largest_pass
         other.memory = Memory(hw, self.model, other.kv_bytes, **other._of_engine())
@@ -309,6 +360,7 @@ class Workload:
         if self.text.routing is not None:
             said["routing"] = self.text.routing
         kv = {"kv_format": self.kv_format} if self.kv_format else {}
+        kv |= {"low_format": self.model.low_format} if self.model.low else {}
         return {
             "hardware": {"name": self.hw.name, "digest": self.hw.digest},
             "model": {"name": self.model.name, "format": self.model.format, **kv, "digest": self.model.digest},
@@ -337,6 +389,14 @@ def _opened(
         raise TypeError("a workload needs a trace or a model")
     shape = model if isinstance(model, ModelShape) else models.load(model, format, kv_format)
     return shape, None
+
+
+def _name_of(model: str | Path | ModelShape | None, trace: Trace | None) -> str | Path | None:
+    """Of the model, where it is not a loaded one."""
+    if isinstance(model, ModelShape):
+        return None
+    said: str | Path | None = model or (trace.meta.get("model") if trace else None)
+    return said
 
 
 def _model_of(trace: Trace, model: str | Path | None, format: str | None, kv_format: str | None) -> ModelShape:

@@ -1,19 +1,16 @@
-"""Curves for people: tables for a terminal, and one self-contained page with plots. Needs plotly for the script of the page."""
+"""Curves for people: tables for a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
-from simmoe.play.curve_result import Curve, CurveResult
+from simmoe.play.curve_result import CurveResult
 from simmoe.play.result import Run
 from simmoe.show.grid import Column, Grid
 from simmoe.show.screen import Screen
 from simmoe.show.tables import heading, number
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.units import nbytes
-from simmoe.workloads.locality.page import COLOURS, CSS, Plot, axes_of, drawn, escaped, line_of
 
 BOUND = "bound"
 LEGEND = {
@@ -104,89 +101,3 @@ def notes(found: CurveResult) -> Iterator[str]:
         points = {len(found.curves[name].hits) for name in some}
         yield f"{' and '.join(some)}: exact at the sizes that are played, {max(points):,} at most; nothing is said between them."
     yield from found.notes
-
-
-# --- the page --------------------------------------------------------------------------------------------------------
-
-
-def write(path: Path, found: CurveResult, plotly_js: str) -> None:
-    """The page, in one step."""
-    drawn(
-        list(plots(found)),
-        path,
-        plotly_js,
-        lambda boxes: PAGE.format(css=CSS, legend=_legend(found), plots=boxes, body=_body(found)),
-    )
-
-
-def plots(found: CurveResult) -> Iterator[Plot]:
-    x = {"title": "experts resident (% of all experts)", "range": [0, 101]}
-    shares = [100 * budget / found.every_bytes for budget in found.budgets]
-    yield (
-        "Hit rate in decode (exact for the trace)", [_curve(i, c, found, c.decode_hit_rate.round(6).tolist()) for i, c in _numbered(found)],
-        axes_of(x, {"title": "hit rate", "range": [0, 1.02]}),
-    )  # fmt: skip
-    unit = 1e6 if found.sized else 1
-    title = "loaded for a decoded token " + ("(MB)" if found.sized else "(experts)")
-    if decoded := found.emitted:
-        data = [_curve(i, c, found, (c.decode_bytes / decoded / unit).round(6).tolist()) for i, c in _numbered(found)]
-        bound = _bound(shares, (found.least_decode_bytes / decoded / unit).round(6).tolist())
-        yield (
-            "Loaded experts (exact)<br>dotted: no policy loads less",
-            [*data, bound],
-            axes_of(x, {"title": title, "rangemode": "tozero"}),
-        )
-    if found.runs is not None and decoded:
-        data = [
-            line_of(i, name, shares, [None if run is None else run.tok_s for run in found.runs[name]])
-            for i, name in enumerate(found.curves)
-        ]
-        yield (
-            "Speed (simulated)<br>dotted: no policy is faster", [*data, _bound(shares, list(found.most_tok_s))],
-            axes_of(x, {"title": "tokens a second", "rangemode": "tozero"}),
-        )  # fmt: skip
-
-
-def _numbered(found: CurveResult) -> Iterator[tuple[int, Curve]]:
-    return enumerate(found.curves.values())
-
-
-def _curve(place: int, curve: Curve, found: CurveResult, y: list[Any]) -> dict[str, Any]:
-    """Lines where every size has a point, points and lines where some have."""
-    x = (100 * curve.budget_bytes / found.every_bytes).round(4).tolist()
-    return {**line_of(place, curve.eviction, x, y), **({"mode": "lines"} if curve.every else {})}
-
-
-def _bound(x: list[Any], y: list[Any]) -> dict[str, Any]:
-    """In steps, each as high as at the larger of its two sizes: straight lines would cross curves that hold the bound."""
-    made = line_of(len(COLOURS) - 1, BOUND, x, y, dash="dot")
-    return {**made, "line": {**made["line"], "shape": "vh"}}
-
-
-def _legend(found: CurveResult) -> str:
-    return "".join(
-        f'<span><i style="background:{COLOURS[i % len(COLOURS)]}"></i>{escaped(c.eviction)}</span>'
-        for i, c in _numbered(found)
-    )
-
-
-def _body(found: CurveResult) -> str:
-    text = "".join(f"<p>{escaped(line)}</p>" for line in (*said(found, []), *notes(found)))
-    for title, rows in tables(found):
-        head = "".join(f"<th>{escaped(name)}</th>" for name in rows[0])
-        body = "".join(
-            f"<tr><th>{escaped(row[0])}</th>" + "".join(f"<td>{escaped(cell)}</td>" for cell in row[1:]) + "</tr>\n"
-            for row in rows[1:]
-        )
-        text += f'<div class="scroll"><table><tr><th>{escaped(title)}</th>{head}</tr>\n{body}</table></div>'
-    return text + f"<p>{escaped(f'{BOUND}: {LEGEND[BOUND]}')}</p>"
-
-
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Expert cache curves</title>
-<meta name="viewport" content="width=device-width, initial-scale=1"><style>{css}</style></head><body>
-<h1>Expert cache curves</h1>
-<div class="legend">{legend}</div>
-<div class="plots">{plots}</div>
-{body}
-"""

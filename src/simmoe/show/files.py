@@ -109,8 +109,9 @@ def _cache_events(run: Run, spans: Spans) -> list[dict[str, Any]]:
 
 
 def _expert(run: Run, obj: int) -> str:
-    column, expert = divmod(obj, run.workload.trace.n_experts)
-    return f"L{run.workload.trace.layer_index[column]} E{expert}"
+    low, of = divmod(obj, run.workload.requests.n_objects)  # a low copy is numbered behind all experts
+    column, expert = divmod(of, run.workload.trace.n_experts)
+    return f"L{run.workload.trace.layer_index[column]} E{expert}" + " low copy" * low
 
 
 def _meta(kind: str, lane: int, name: str) -> dict[str, Any]:

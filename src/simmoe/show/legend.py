@@ -7,6 +7,7 @@ from simmoe.show.grid import Grid
 MEANS = {  # column -> what is said of it, in the order of the columns
     "ratio": "ratio: tok/s relative to the first row that ran",
     "range": "range: tok/s at the ends of the profile's ranges, the runtime's constants and what its laws leave",
+    "prompt tok/s": "prompt tok/s: tokens of prompts read a second",
     "TTFT first": "TTFT: time to the first token, of the first sequence",
     "TTFT later": "later: the median of the later sequences",
     "TPOT p50": "TPOT p50, p95, p99: percentiles of the time per output token",
@@ -15,7 +16,6 @@ MEANS = {  # column -> what is said of it, in the order of the columns
     "loaded/token": "loaded/token: bytes of experts loaded for a decoded token",
     "waiting": "waiting: share of decode time in which the device waits, for loads, the CPU, the host or another device",
     "J/token": "J/token: estimated energy of the board for a decoded token",
-    "per 1000 USD": "per 1000 USD: tok/s",
 }
 
 

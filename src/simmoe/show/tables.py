@@ -127,6 +127,9 @@ def not_of_the_device(run: Run) -> str:
         said.append(f"the miss rule replaced {of.substituted / of.of_device:.1%} of the requests by resident experts")
     if of.dropped:
         said.append(f"the miss rule dropped {of.dropped / of.of_device:.1%} of the requests")
+    if of.low_precision:
+        held = f", {of.low_hits / of.low_precision:.1%} of them from their pool" * bool(run.decisions.pooled)
+        said.append(f"low copies served {of.low_precision / of.of_device:.1%} of the requests{held}")
     return f"In decode {'; '.join(said)}." if said else ""
 
 

@@ -1,0 +1,78 @@
+"""simmoe compare: machines side by side."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from simmoe.cli.parser import add_options, add_scenario, options_in, options_of
+from simmoe.play.scenario import OPTIONS
+from simmoe.simulator.errors import UserError
+from simmoe.sweeps.comparing import EXTRA
+
+if TYPE_CHECKING:
+    from simmoe.cli.parser import Commands
+
+VALUES = 25  # of an axis, about: those of the table, and what is bisected
+QUESTION = {name: option for name, option in EXTRA.items() if name != "row"}  # rows are read as commands are
+
+
+def add(commands: Commands) -> None:
+    compare = commands.add_parser(
+        "compare", help="machines side by side on the same traces and policies: speed, cost, and where the order changes",
+        usage="simmoe compare --hw NAME|FILE[@MODE] … --trace NAME|FILE … [OPTION …]\n"
+        "       simmoe compare --gpu NAME … --host NAME … --model NAME|FILE [OPTION …]\n"
+        "       simmoe compare --model NAME|FILE --row 'OPTIONS' --row 'OPTIONS' … [OPTION …]",
+        description="One row for each combination of --hw (or of --gpu and --host), --trace and --eviction, or for each --row. "
+        "With neither --budget nor --memory each machine plays with what it holds. All tokens unless --tokens says otherwise.",
+    )  # fmt: skip
+    add_scenario(compare, several=True)
+    add_options(compare, EXTRA, several=True)
+    compare.add_argument_group("output").add_argument("--json", action="store_true", help="print the rows as JSON")
+    compare.runs("compare", "compare")
+
+
+def compare(a: argparse.Namespace) -> None:
+    """simmoe compare"""
+    from simmoe.cli.common import files_used, print_json
+    from simmoe.play.box import joined
+    from simmoe.show.screen import Screen
+    from simmoe.sweeps.compare import compare as play
+    from simmoe.sweeps.show_comparison import show_comparison
+
+    rows = [options_in(text, "--row") for text in a.row or ()]
+    options = options_of(a, several=True)
+    _tell(options, rows, len(a.over or ()))
+    done = play(**options, **options_of(a, several=True, declared=QUESTION), row=rows)
+    if a.json:
+        print_json(done.to_json())
+        return
+    files = dict.fromkeys(file for one in (joined(options), *map(joined, rows)) for file in files_used(one))
+    show_comparison(done, list(files), Screen())
+
+
+def _tell(options: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], axes: int) -> None:
+    """How long it will take, of the first row of each trace that stands for all of its rows; axes: along which they are played, too."""
+    from simmoe.cli import patience
+    from simmoe.play.calling import scenario_of
+    from simmoe.play.traced import traced
+    from simmoe.sweeps.compare import combined
+    from simmoe.sweeps.player import PLAYS
+
+    with suppress(UserError):  # the comparison says it
+        several = [combined(options, own) for own in rows or ({},)]
+        for one in several if rows else several[:1]:
+            counts = [len(value) for name in ("hw", "eviction") if isinstance(value := one.get(name), list)]
+            first = {
+                name: value[0] if isinstance(value, list) and OPTIONS[name].about.several else value
+                for name, value in one.items()
+            }
+            for trace in one["trace"] if isinstance(one.get("trace"), list) else [one.get("trace")]:
+                scenario = scenario_of({**first, "trace": trace})
+                if scenario.trace is not None:
+                    scenario = replace(scenario, trace=traced(scenario.trace, scenario.model))
+                patience.told(scenario, "compare", PLAYS * math.prod(counts) * (1 + VALUES * axes))

@@ -1,0 +1,53 @@
+"""Low copies in a run: which miss rule asks for them, and what of the budget keeps them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from simmoe import policies
+from simmoe.play import replay
+from simmoe.play.plan import Plan
+from simmoe.simulator.decide.decisions import BOUNDS
+from simmoe.simulator.decide.low_pool import Pool, check_room
+from simmoe.simulator.errors import UserError
+from simmoe.simulator.nouns.model import ModelShape
+from simmoe.workloads.offload.measured import BITS
+
+if TYPE_CHECKING:
+    from simmoe.play.workload import Workload
+
+
+def versioned(workload: Workload, plan: Plan) -> Workload:
+    """The workload whose model has low copies, where the plan's miss rule may ask for them. Raises UserError for what such a run cannot
+    honour."""
+    if not plan.serves_low:
+        return workload
+    for given, option, why in (
+        (plan.page_cache_bytes, "page-cache", "which knows one format of each expert"),
+        (plan.write_back, "write-back", "since a copy is no weight of its own"),
+    ):
+        if given:
+            raise UserError(f"--miss {plan.miss} with --{option} is not modelled, {why}: leave one of them out")
+    return workload.with_low()
+
+
+def measured_bits(model: ModelShape) -> int | None:
+    """Bits of a weight in those copies of the offload runtime that are nearest and no more precise. None without low copies."""
+    weights, stored = sum(part.params for part in model.low), sum(part.bytes for part in model.low)
+    if not weights:
+        return None
+    return max((bits for bits in BITS if bits * weights <= 8 * stored), default=BITS[0])
+
+
+def pool_of(workload: Workload, plan: Plan) -> Pool | None:
+    """None where low copies are forgotten with their event. Raises UserError for a pool that holds none."""
+    if plan.low_budget is None or plan.eviction in BOUNDS or not plan.serves_low:
+        return None
+    room, low_bytes, begun = (
+        plan.pool_bytes,
+        workload.model.version_bytes[len(workload.model.moe_layers) :],
+        workload.begun,
+    )
+    check_room(room, low_bytes)
+    told = replay.told(plan.eviction, begun.trace, begun.counted)
+    return Pool(low_bytes, room, policies.load("eviction", plan.eviction), plan.seed, told)

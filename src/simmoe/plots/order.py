@@ -1,0 +1,76 @@
+"""Where the order of machines changes along an axis (`simmoe compare --over`), as figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from simmoe.plots.figure import Figure, Table, Trace, axes_of, bound_line, colour, escaped, line, number
+from simmoe.plots.trials import axis_label
+
+Data = Mapping[str, Any]
+SAID = (
+    "Decoded tokens a second of each row; a band is the range of a row. Dashed upright lines: from there on another row is the faster "
+    "of two."
+)
+
+
+def orders(data: Data, names: Sequence[str]) -> Iterator[Figure]:
+    """One for each axis of a comparison, none where it has none."""
+    return (order(one, names) for one in data.get("over", ()))
+
+
+def order(one: Data, names: Sequence[str]) -> Figure:
+    """Tokens a second of each row along an axis, with the range of each, and the values at which another row comes to be the fastest."""
+    traces = [trace for place, name in enumerate(names) for trace in _row(one, place, name)]
+    top = max((point["high"] or 0 for points in one["points"] for point in points), default=0)
+    changes = [change for pair in one["pairs"] for change in pair["changes"]]
+    traces += [_upright(change, names, top) for change in changes]
+    some = slice(None, None, max(len(one["values"]) // 6, 1))
+    ticks = {"tickvals": one["values"][some], "ticktext": [escaped(word) for word in one["words"][some]]}
+    x_axis = {"title": axis_label(one["axis"]), **ticks, **({"type": "log"} if min(one["values"]) > 0 else {})}
+    axes = {"": axes_of(x_axis, {"title": "decoded tokens a second", "rangemode": "tozero"})}
+    tables = (_changes(changes, names), _points(one, names))
+    title = f"Which is faster, by {axis_label(one['axis'])}"
+    return Figure(title, SAID, "simulated", tuple(traces), axes, tables, height=460, least_width=420)
+
+
+def _upright(change: Data, names: Sequence[str], top: float) -> Trace:
+    """A line between the values on both sides of a change."""
+    x = (change["below"]["value"] + change["above"]["value"]) / 2
+    below, above = (f"{change[side]['word']}: {names[change[f'faster_{side}'] - 1]}" for side in ("below", "above"))
+    text = escaped(f"up to {below}; from {above}")
+    return bound_line([x, x], [0, top], "the order changes", dash="dash", hovertext=text, hoverinfo="text")
+
+
+def _row(one: Data, place: int, name: str) -> Iterator[Trace]:
+    known = [(value, point) for value, point in zip(one["values"], one["points"][place]) if point["tok_s"] is not None]
+    x = [value for value, _ in known]
+    if any(point["low"] != point["high"] for _, point in known):
+        edges = [*(point["high"] for _, point in known), *(point["low"] for _, point in reversed(known))]
+        made = line(place, name, [*x, *reversed(x)], edges, marks=False, fill="toself", hoverinfo="skip", opacity=0.25)
+        yield {**made, "line": {"width": 0, "color": colour(place)}, "fillcolor": colour(place)}
+    texts = [escaped(f"{name}: {_cell(point)}") + f"<br>{escaped(point.get('command') or '')}" for _, point in known]
+    yield line(place, name, x, [point["tok_s"] for _, point in known], hovertext=texts, hoverinfo="text")
+
+
+def _changes(changes: Sequence[Data], names: Sequence[str]) -> Table:
+    rows = []
+    for one in changes:
+        between = one["undecided"]
+        faster = (names[one[side] - 1] for side in ("faster_below", "faster_above"))
+        open_from = "–" if not between else f"{between[0]:,} to {between[1]:,}"
+        rows.append((one["below"]["word"], next(faster), one["above"]["word"], next(faster), open_from))
+    head = ("up to", "faster", "from", "faster then", "not decided: ranges overlap")
+    return Table(head, tuple(rows) or (("–", "the order does not change", "–", "–", "–"),), "where the order changes")
+
+
+def _points(one: Data, names: Sequence[str]) -> Table:
+    rows = tuple((word, *(_cell(points[i]) for points in one["points"])) for i, word in enumerate(one["words"]))
+    return Table((axis_label(one["axis"]), *names), rows, "tok/s at each value")
+
+
+def _cell(point: Data) -> str:
+    if point["tok_s"] is None:
+        return str(point["why_not"])
+    return f"{number(point['tok_s'])} ({number(point['low'])}–{number(point['high'])})"

@@ -1,0 +1,103 @@
+"""What a file holds that `simmoe report` is given, and the page of it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from simmoe.play.again import again, command
+from simmoe.play.calling import load_scenario
+from simmoe.play.held import held
+from simmoe.plots import comparison, curve, locality, run
+from simmoe.plots import held as plots_of_held
+from simmoe.plots import study as plots_of_study
+from simmoe.plots.page import Page
+from simmoe.plots.trials import played
+from simmoe.simulator.errors import UserError
+from simmoe.simulator.reading import read_json
+from simmoe.simulator.version import RESULT_SCHEMA
+from simmoe.sweeps.journal import START
+from simmoe.sweeps.opening import opened
+from simmoe.sweeps.reports.importances import importances
+from simmoe.sweeps.reports.study import data_of
+
+TAKES = "a study of `simmoe sweep --study`, or the --json of run, compare, sweep, curve or locality"
+Json = Mapping[str, Any]
+
+
+def _of_sweep(data: Json) -> Page:
+    found = data.get("importances") or importances(played(data), data["objectives"])
+    return plots_of_study.page({**data, "importances": found})
+
+
+KINDS: tuple[tuple[frozenset[str], Callable[[Json], Page]], ...] = (  # keys that only this kind has together
+    (frozenset({"rungs", "bounds"}), run.ladder_page),
+    (frozenset({"curves", "rows"}), curve.page),
+    (frozenset({"trials", "front", "space"}), _of_sweep),
+    (frozenset({"rows", "versions"}), comparison.page),
+)
+OF_RUN = {"scenario", "tok_s", "decode_time_ps"}
+
+
+def page_of(source: str, name: str | None = None, scenario: str | None = None) -> Page:
+    """The page of a study (a journal or the address of a database, `name` where that has several) or of a file of JSON.
+
+    scenario: of a run, the file of `simmoe run --save` that it was made with. Raises UserError.
+    """
+    if name is not None and "://" not in source:
+        raise UserError(f"--name {name} is of a study in a database, and {source} is a file; leave it out")
+    if "://" not in source and not _is_study(Path(source)):
+        return _of_json(Path(source), scenario)
+    if scenario is not None:
+        raise UserError(f"--scenario {scenario} is of one run, and {source} is a study; leave it out")
+    return plots_of_study.page(data_of(opened(source) if name is None else opened(name, source)))
+
+
+def _is_study(path: Path) -> bool:
+    if not path.is_file():
+        raise UserError(f"no file {str(path)!r}; name {TAKES}")
+    with path.open("rb") as stream:
+        start = stream.read(16)
+    if not start:
+        raise UserError(f"{path} is empty; name {TAKES}")
+    if start.startswith(b"SQLite format 3"):
+        raise UserError(f"{path} is a database; name it by its address: sqlite:///{path}")
+    return start.startswith(START)
+
+
+def _of_json(path: Path, scenario: str | None) -> Page:
+    data = read_json(path)
+    if not isinstance(data, dict):
+        raise UserError(f"{path} holds no result; name {TAKES}")
+    if "schema" in data and data["schema"] != RESULT_SCHEMA:
+        raise UserError(
+            f"{path} is of another version of simmoe: its schema is {data['schema']!r}, and this release reads {RESULT_SCHEMA}"
+        )
+    try:
+        if data.keys() >= OF_RUN:
+            return _of_run(data, scenario)
+        if scenario is not None:
+            raise UserError(f"--scenario {scenario} is of one run, and {path} is none; leave it out")
+        if isinstance(data.get("traces"), list):
+            return locality.page([(one["name"], one) for one in data["traces"]])
+        made = next((made for keys, made in KINDS if data.keys() >= keys), None)
+        if made is not None:
+            return made(data)
+    except (KeyError, TypeError, IndexError, AttributeError, ArithmeticError) as error:
+        raise UserError(f"{path} is not as simmoe wrote it: {type(error).__name__}: {error}; make it again") from None
+    raise UserError(f"{path} holds no result that can be drawn; name {TAKES}")
+
+
+def _of_run(data: Json, scenario: str | None) -> Page:
+    """With what the result does not say, if the run can be played again."""
+    try:
+        same = again(data, None if scenario is None else load_scenario(scenario))
+        figures = plots_of_held.figures(held(same).to_json())
+    except UserError as error:
+        if scenario is not None:
+            raise
+        return run.page(data, (), [f"Which experts are resident is not shown: {error}."])
+    said = command(data) if scenario is None else shlex.join(["simmoe", "run", scenario])
+    return run.page(data, figures, command=said)

@@ -1,0 +1,137 @@
+"""Which machines meet targets, and the least of one quantity, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from simmoe.hardware_profiles.composing import JOIN
+from simmoe.play.result import Run
+from simmoe.show import tables as show
+from simmoe.show.grid import Column, Grid, only
+from simmoe.show.screen import Screen
+from simmoe.simulator.units import nbytes
+from simmoe.sweeps.least import Least
+from simmoe.sweeps.require import NEAREST, Box, Boxes
+from simmoe.sweeps.targets import ttft_s, whole
+
+ROWS = 20  # of the machines that meet the targets
+COLUMNS = (
+    Column("machine", text=True), Column("tok/s"), Column("range"), Column("all of it", 2, text=True), Column("TTFT", 3),
+    Column("power", 4), Column("memory", 5), Column("price", 1),
+)  # fmt: skip
+RANGE = (
+    "range: tok/s at the ends of what the machine's figures and the engine's constants leave open; all of it: whether the slow end meets "
+    "the targets of tok/s and TTFT too."
+)
+
+
+def show_boxes(found: Boxes, files: list[str], out: Screen) -> None:
+    run = next((row.run for row in found.rows if row.run), None)
+    _heading(run, f"{len(found.met)} of {len(found.rows)} machines have {found.targets}", files, out)
+    _met(found, out)
+    shown = found.missed[:NEAREST]
+    if shown:
+        out.print()
+        out.print(f": {len(shown)} of {len(found.missed)}", lead="Nearest of the others" if found.met else "Nearest")
+        _table([row for row in shown if row.run], out)
+        for row in shown:
+            out.print(f"{row.name}: {row.misses}")
+    for line in _notes(found, shown):
+        out.print(line)
+
+
+def _met(found: Boxes, out: Screen) -> None:
+    rows = found.met[:ROWS]
+    if not rows:
+        return
+    _table(rows, out)
+    more = f"{len(found.met) - ROWS} more with --json. " * (len(found.met) > ROWS)
+    out.print(f"{more}The cheapest stands first; behind those of a known price the others, the slowest first.")
+    out.command(rows[0].command)
+
+
+def _notes(found: Boxes, shown: Sequence[Box]) -> Iterator[str]:
+    yield RANGE
+    yield from _said_of_runs([row for row in (*found.met[:ROWS], *shown) if row.run])
+    if any(row.run and row.run.energy for row in (*found.met, *shown)):
+        yield "power: mean in decode, estimated."
+    parted = any(JOIN in row.name.lstrip(JOIN) and row.price for row in (*found.met, *shown))
+    if parted:
+        yield "The price of a card in a host is that of the card's profile."
+    if found.targets.price is not None and any(row.price is None for row in found.rows):
+        yield "A machine without a price in its profile does not meet a limit of the price."
+
+
+def _said_of_runs(rows: Sequence[Box]) -> Iterator[str]:
+    """What runs say beside their numbers: what all of them say, and of a machine that does the job what concerns it."""
+    runs = [row.run for row in rows if row.run]
+    if runs:
+        yield show.of_runtime(runs[0].workload)
+    common = [note for note in (runs[0].notes if runs else []) if all(note in run.notes for run in runs)]
+    yield from common
+    for row in rows:
+        if row.met and row.run:
+            yield from (f"{row.name}: {note}" for note in row.run.notes if note not in common)
+
+
+def show_least(found: Least, files: list[str], out: Screen) -> None:
+    best = found.least or found.best
+    _heading(best.run, f"least {found.axis.name} on {found.machine} for {found.targets}", files, out)
+    if best.run:
+        for note in (show.of_runtime(best.run.workload), *best.run.notes):
+            out.print(note)
+    has = f" (it has {found.axis.stated})"
+    if found.least is None:
+        out.print(f"None does{has}: at {found.best.text}, the best that was tried, {found.because}.")
+        out.command(found.best.command)
+        return
+    band = "" if found.band is None else f", range {'–'.join(map(show.number, found.band.hardware))}"
+    sure = {None: "", True: ", all of which meets the targets", False: ", whose slow end does not"}[found.whole]
+    out.print(f": {found.least.said}{band}{sure}{has}.", lead=found.least.text)
+    out.command(found.least.command)
+    if found.below is None:
+        out.print("Nothing smaller was tried.")
+    else:
+        out.print(f"{found.axis.step} less, {found.below.text}: {found.below.said}.")
+        out.command(found.below.command)
+    if len(found.ranges) > 1:
+        each = "; ".join(f"{low.text} to {high.text}" for low, high in found.ranges)
+        out.print(f"More is not always better here: the targets are met from {each}.")
+    elif found.above is not None:
+        out.print(f"From {found.above.text} on they are missed again: {found.above.said}")
+
+
+def _heading(run: Run | None, what: str, files: list[str], out: Screen) -> None:
+    engine = f"engine {run.engine}" if run else "engine none"
+    out.print(f" ({engine}): {what}", lead="Simulated")
+    if run:
+        out.print(f"{run.workload.memory.what}, {show.played(run.workload)}; {show.inputs(files)}")
+        if small := show.small_model(run.workload):
+            out.print(small)
+
+
+def _table(rows: Sequence[Box], out: Screen) -> None:
+    """Without a column of which nothing is known."""
+    if rows:
+        cells = [_cells(row) for row in rows]
+        known = [i for i in range(len(COLUMNS)) if any(row[i] != "–" for row in cells)]
+        out.table(only(Grid(COLUMNS, tuple(cells)), known))
+
+
+def _cells(row: Box) -> tuple[str, ...]:
+    run = row.run
+    assert run is not None  # others have a line of their own
+    ends = "–" if row.band is None else "–".join(map(show.number, row.band.hardware))
+    sure = {None: "–", True: "yes", False: "no"}[whole(row.checks)]
+    watts = "–" if run.energy is None else f"{run.energy['decode_watts']:.3g} W"
+    price = "–" if row.price is None else f"{row.price.amount:,.0f} {row.price.currency}"
+    return (
+        row.name,
+        show.number(run.tok_s),
+        ends,
+        sure,
+        show.seconds(ttft_s(run)),
+        watts,
+        nbytes(run.memory_bytes["total"]),
+        price,
+    )

@@ -1,0 +1,74 @@
+"""Where the order of machines changes, as people read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from simmoe.show.grid import Column, Grid
+from simmoe.show.screen import Screen
+from simmoe.show.tables import number as speed
+from simmoe.sweeps.order import Change, Order
+
+
+def show_order(order: Order, machines: Sequence[str], out: Screen) -> None:
+    axis, values = order.axis, order.axis.values
+    names = {n: f"{n} {name}" if machines.count(name) > 1 else name for n, name in enumerate(machines, 1)}
+    whose = "" if len(axis.rows) == len(machines) else f" of {', '.join(names[n] for n in axis.rows)} alone"
+    out.print()
+    out.print(f" {axis.name}{whose}, {axis.shown(values[0])} to {axis.shown(values[-1])}: tok/s", lead="Over")
+    columns = (Column(axis.name), *(Column(names[n], text=False) for n in names), Column("fastest", 1, text=True))
+    out.table(Grid(columns, tuple(_cells(order, names, value) for value in values)))
+    for line in _lines(order, names):
+        out.print(line)
+
+
+def _cells(order: Order, names: dict[int, str], value: int) -> tuple[str, ...]:
+    points = {n: order.point(n, value) for n in names}
+    found = next(one.state for one in order.fastest if one.begin <= value <= one.end) if order.fastest else None
+    fastest = (
+        "–" if found is None or found.faster is None else names[found.faster] + "" if found.decided else "not decided"
+    )
+    return order.axis.shown(value), *(speed(point.tok_s) for point in points.values()), fastest
+
+
+def _lines(order: Order, names: dict[int, str]) -> Iterator[str]:
+    """The order where it never changes, then each change."""
+    for pair, found in order.changes.items():
+        yield from (_change(order, one, names) for one in found) if found else [_steady(order, pair, names)]
+    yield (
+        "Each change is bisected between two values of the table; two changes between the same two values are not seen. Not decided: the "
+        "ranges of both overlap."
+    )
+
+
+def _change(order: Order, one: Change, names: dict[int, str]) -> str:
+    shown, slow, fast = order.axis.shown, names[one.slower_then], names[one.faster_then]
+    line = f"{slow} is faster than {fast} up to {shown(one.below)}, {fast} from {shown(one.above)} on"
+    if one.alone:
+        return f"{line}: {_absent(order, one, names)}."
+    if one.undecided is None:
+        return f"{line}."
+    return f"{line}; not decided from {shown(one.undecided[0])} to {shown(one.undecided[1])}."
+
+
+def _absent(order: Order, one: Change, names: dict[int, str]) -> str:
+    """Which row does not run on one side, and why."""
+    for number, value in ((one.slower_then, one.above), (one.faster_then, one.below)):
+        if why := order.point(number, value).why_not:
+            return f"there {names[number]} does not run ({why})"
+    return "one of them does not run"
+
+
+def _steady(order: Order, pair: tuple[int, ...], names: dict[int, str]) -> str:
+    """Two rows whose order is the same wherever both run."""
+    found = order.pairs[pair[0], pair[1]]
+    ahead = next((one.state.faster for one in found if one.state.faster is not None), None)
+    if ahead is None:
+        return f"{names[pair[0]]} and {names[pair[1]]} are equally fast, or neither runs, at every value."
+    other = pair[0] if ahead == pair[1] else pair[1]
+    open_ones = [
+        f"{order.axis.shown(one.begin)} to {order.axis.shown(one.end)}" for one in found if not one.state.decided
+    ]
+    beside = f"; not decided from {', '.join(open_ones)}" if open_ones else ""
+    both = "" if all(one.state.faster and not one.state.alone for one in found) else " at which both run"
+    return f"{names[ahead]} is faster than {names[other]} at every value{both}{beside}."
