@@ -7,22 +7,42 @@ from typing import Any
 
 from simmoe.play.identity import eviction_identity
 from simmoe.play.result import versions
+from simmoe.play.tabular import Record, Tabular
 from simmoe.simulator.version import RESULT_SCHEMA
 from simmoe.sweeps.cost import Accounts, Cost
 from simmoe.sweeps.order import Order
 from simmoe.sweeps.row import Row
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Tabular):
     """All rows, in the order in which they were asked for."""
+
+    brief = ("hw", "own", "trace", "eviction", "tok_s", "tok_s_low", "tok_s_high", "prompt_tok_s", "ttft_first_s", "memory_bytes", "price",
+             "currency", "tok_s_per_1000", "cost_per_m_tokens", "bound_by", "why_not")  # fmt: skip
 
     rows: tuple[Row, ...]
     accounts: Accounts
     orders: tuple[Order, ...] = ()  # along the axes that were asked for
 
-    def __repr__(self) -> str:
-        return f"<Comparison of {len(self.rows)} rows, {sum(row.run is not None for row in self.rows)} ran>"
+    def title(self) -> str:
+        return f"Simulated: {len(self.rows)} rows side by side, {sum(row.run is not None for row in self.rows)} of which run"
+
+    def records(self) -> list[Record]:
+        """A row for each; tok_s_low and tok_s_high: its range. Amounts are in `currency`."""
+        played = next((row.run.records()[0] for row in self.rows if row.run), {"kind": "simulated"})
+        return [self._record(row, dict.fromkeys(played)) for row in self.rows]
+
+    def _record(self, row: Row, blank: Record) -> Record:
+        run = blank | row.workload.choices() | {"kind": "simulated"} if row.run is None else row.run.records()[0]
+        low, high = row.band.hardware if row.band else (None, None)
+        price, cost = row.price, self.per_million(row)
+        return {
+            **run, "own": row.own or None, "trace": row.trace, "eviction": row.eviction, "tok_s_low": low, "tok_s_high": high,
+            "ratio": self.ratio(row), "bound_by": row.bound_by, "price": price and price.amount, "currency": price and price.currency,
+            "tok_s_per_1000": self.per_1000(row), "cost_per_m_tokens": cost and cost.amount, "command": row.command,
+            "why_not": row.why_not or None,
+        }  # fmt: skip
 
     def ratio(self, row: Row) -> float | None:
         """tok/s relative to the first row that ran."""

@@ -20,8 +20,8 @@ from simmoe.sweeps import bounds, zoo
 from simmoe.sweeps.cautions import of_sweep
 from simmoe.sweeps.front import broken
 from simmoe.sweeps.importances import importances
-from simmoe.sweeps.search import Sweep
 from simmoe.sweeps.space import AXES, Space
+from simmoe.sweeps.swept import Sweep
 
 ROWS = 12  # of a front, unless told
 ALWAYS = ("trace", "hw", "eviction")  # columns of a front, where the space names them; the others where it varies them

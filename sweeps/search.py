@@ -3,118 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from simmoe.play.result import versions
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.plain import plain
-from simmoe.simulator.version import RESULT_SCHEMA
-from simmoe.sweeps.cautions import of_sweep
 from simmoe.sweeps.database import HEARTBEAT_S, Database
-from simmoe.sweeps.front import broken, feasible, front
-from simmoe.sweeps.importances import importances
 from simmoe.sweeps.journal import open_study
 from simmoe.sweeps.opening import located
 from simmoe.sweeps.opening import opened as opened  # where a reader of studies looks for it
 from simmoe.sweeps.quiet import quiet
 from simmoe.sweeps.sampling import SAMPLERS, Draws, check_installed, key
 from simmoe.sweeps.scenarios import Outcome, Scenarios
-from simmoe.sweeps.space import Point, Space, load, said
+from simmoe.sweeps.space import load, said
 from simmoe.sweeps.study import FINISHED, Plan, note_sampler
+from simmoe.sweeps.swept import Sweep
 from simmoe.sweeps.tally import Report, Tally
 from simmoe.sweeps.worker import play_shared
 
 TRIALS = 100  # unless told; a grid plays all
-
-
-class Bound(NamedTuple):
-    """What a word that knows the text beforehand gives in the scenario of a trial. `facts` is what a trial has in `user_attrs`."""
-
-    beside: int  # number of the trial
-    facts: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """The finished trials of a study. Each keeps its scenario, its numbers and its command in `user_attrs`."""
-
-    scenarios: Scenarios
-    sampler: str
-    seed: int
-    study: optuna.Study  # in memory
-    sampled_by: tuple[str, ...]  # sampler and seed of the trials, one after another: a study may go on with others
-
-    def __repr__(self) -> str:
-        return plain(f"<Sweep of {self.space.name}: {len(self.trials):,} trials, {len(self.front)} on the front>")
-
-    @property
-    def space(self) -> Space:
-        """What was searched: the space without its bounds."""
-        return self.scenarios.space
-
-    @property
-    def trials(self) -> list[FrozenTrial]:
-        return self.study.get_trials(deepcopy=False, states=FINISHED)
-
-    @property
-    def front(self) -> list[FrozenTrial]:
-        """The Pareto front over all trials; of trials with the same values the first."""
-        return front(self.trials, list(self.space.objectives.values()))
-
-    def front_on(self, hw: str) -> list[FrozenTrial]:
-        """The front among the trials on one machine: a fast machine hides all others in the common one."""
-        mine = (trial for trial in self.trials if trial.user_attrs["point"]["hw"] == hw)
-        return front(mine, list(self.space.objectives.values()))
-
-    def equals(self) -> dict[tuple[float, ...], list[FrozenTrial]]:
-        """Objective values -> the trials that have them and keep all constraints, each scenario once."""
-        found: dict[tuple[float, ...], dict[str, FrozenTrial]] = {}
-        for trial in self.trials:
-            if feasible(trial):
-                found.setdefault(tuple(trial.values), {}).setdefault(key(trial.user_attrs["point"]), trial)
-        return {values: list(trials.values()) for values, trials in found.items()}
-
-    def bounds(self, trials: Sequence[FrozenTrial]) -> list[Bound]:
-        """What each bound of the space gives in the scenarios of `trials`, where it can run there: played now, told to no study."""
-        asked: dict[str, tuple[int, Point]] = {}
-        for trial in trials:
-            for axis, word in self.scenarios.bounds:
-                point = {**trial.user_attrs["point"], axis: word}
-                asked.setdefault(key(point), (trial.number, point))
-        played = ((number, self.scenarios.outcome(point)) for number, point in asked.values())
-        return [Bound(number, outcome.facts) for number, outcome in played if outcome.values is not None]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data without wall-clock time: the same space, seed and number of trials give the same bytes."""
-        equals, best, notes = self.equals(), self.front, of_sweep(self.scenarios)
-        on = {hw: self.front_on(hw) for hw in self.space.axes["hw"]}
-        every = {trial.number: trial for one in (best, *on.values()) for trial in one}
-        return {
-            "schema": RESULT_SCHEMA, "kind": "simulated", "versions": {**versions(), "optuna": optuna.__version__},
-            "space": {"name": self.space.name, "digest": self.scenarios.digest, "scenarios": self.space.size, "tokens": self.space.tokens},
-            "objectives": dict(self.space.objectives), "sampler": self.sampler, "seed": self.seed,
-            "sampled_by": list(self.sampled_by), **({"notes": notes} if notes else {}),
-            "trials": [
-                {"number": t.number, "state": "played" if t.state == TrialState.COMPLETE else "cannot run", **t.user_attrs}
-                for t in self.trials
-            ],
-            **({"constraints": broken(self.trials)} if self.space.constraints else {}),
-            "importances": importances(self.trials, self.space),
-            "front": [t.number for t in best],
-            "front_by_hw": {hw: [t.number for t in trials] for hw, trials in on.items()},
-            "equal": {
-                str(number): [other.number for other in equals[tuple(trial.values)] if other.number != number]
-                for number, trial in sorted(every.items())
-            },
-            "bounds": [{"beside": bound.beside, **bound.facts} for bound in self.bounds(list(every.values()))],
-        }  # fmt: skip
 
 
 def sweep(

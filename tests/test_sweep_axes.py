@@ -15,7 +15,8 @@ import yaml
 from simmoe.cli.main import main
 from simmoe.simulator.errors import UserError
 from simmoe.sweeps import metrics, sampling, zoo
-from simmoe.sweeps.search import Sweep, sweep
+from simmoe.sweeps.search import sweep
+from simmoe.sweeps.swept import Sweep
 from simmoe.workloads.format import trace as traces
 from simmoe.workloads.oracle_moe.zoo_tables import records
 from tests.test_house import ROOT

@@ -19,6 +19,12 @@ from simmoe.sweeps.targets import Targets
 SMALL = {"trace": "switch-4x8", "tokens": 96, "budget": "50%"}
 
 
+SPACE = {
+    "schema": 1, "name": "s", "hw": ["a100", "h100"], "trace": "oracle-4x8", "eviction": "lru", "tokens": 100,
+    "objectives": {"tok_s": "maximize", "memory": "minimize"},
+}  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def results() -> dict[str, Tabular]:
     return {
@@ -27,13 +33,15 @@ def results() -> dict[str, Tabular]:
         "policies": simmoe.compare_policies("a100", "oracle", eviction=["lru", "fifo"], tokens=200),
         "curve": simmoe.curve("oracle", hw="a100"),
         "replay": simmoe.replay("oracle", [1] * 9, 100),
+        "compare": simmoe.compare(["a100", "phone_ufs4"], ["oracle"], budget="25%", tokens=100, format="fp32"),
+        "sweep": simmoe.sweep({**SPACE, "budget": ["25%", "50%"]}, sampler="grid"),
         "require": require(Targets(100.0), ["jetson_orin", "phone_ufs4"], SMALL),
         "sensitivity": sensitivity(hw="jetson_orin", **SMALL),
         "map": break_even("copy_or_cpu", {"hw": "rtx_4090_nvme", **SMALL}),
     }
 
 
-NAMES = ("run", "ladder", "policies", "curve", "replay", "require", "sensitivity", "map")
+NAMES = ("run", "ladder", "policies", "curve", "replay", "compare", "sweep", "require", "sensitivity", "map")
 
 
 class Page(HTMLParser):
@@ -156,3 +164,29 @@ def test_a_cell_is_short(value: Any, text: str) -> None:
 def test_completion_knows_the_public_names() -> None:
     assert {"run", "ladder", "compare", "curve", "sweep", "Scenario"} <= set(dir(simmoe))
     assert all(getattr(simmoe, name) is not None for name in dir(simmoe))
+
+
+def test_the_table_of_a_comparison_has_what_its_rows_have(results: dict[str, Tabular]) -> None:
+    done = results["compare"]
+    assert isinstance(done, simmoe.Comparison)
+    for row, record in zip(done.rows, done.records(), strict=True):
+        assert record["hw"] == row.workload.hw.name and record["why_not"] == (row.why_not or None)
+        assert record["tok_s"] == (row.run and row.run.tok_s)
+        assert (record["tok_s_low"], record["tok_s_high"]) == (row.band.hardware if row.band else (None, None))
+    assert any(record["tok_s"] for record in done.records())
+
+
+def test_the_front_stands_first_in_the_table_of_a_sweep(results: dict[str, Tabular]) -> None:
+    done = results["sweep"]
+    assert isinstance(done, simmoe.Sweep)
+    records, best = done.records(), [trial.number for trial in done.front]
+    assert len(records) == 4 and [record["number"] for record in records[: len(best)]] == best
+    assert [record["on_front"] for record in records] == [True] * len(best) + [False] * (4 - len(best)) and len(
+        best
+    ) < 4
+    assert {record["number"] for record in records if record["on_front_of_its_hw"]} == {
+        trial.number for hw in ("a100", "h100") for trial in done.front_on(hw)
+    }
+    for record in records:
+        trial = next(trial for trial in done.trials if trial.number == record["number"])
+        assert record["tok_s"] == trial.user_attrs["tok_s"] and record["command"] == trial.user_attrs["command"]

@@ -15,7 +15,7 @@ _HOME = {
     "replay": "simmoe.play.replay", "Replay": "simmoe.play.replay",
     "run": "simmoe.play.run", "Run": "simmoe.play.result", "Workload": "simmoe.play.workload", "Plan": "simmoe.play.plan",
     "Scenario": "simmoe.play.scenario", "load_scenario": "simmoe.play.calling",
-    "sweep": "simmoe.sweeps.search", "Sweep": "simmoe.sweeps.search",
+    "sweep": "simmoe.sweeps.search", "Sweep": "simmoe.sweeps.swept",
     "compare": "simmoe.sweeps.compare", "Comparison": "simmoe.sweeps.comparison",
     "locality": "simmoe.workloads.locality",
     "compare_policies": "simmoe.play.policy_table", "PolicyTable": "simmoe.play.policy_table",
@@ -50,7 +50,8 @@ if TYPE_CHECKING:
     from simmoe.simulator.nouns.trace import Trace
     from simmoe.sweeps.compare import compare
     from simmoe.sweeps.comparison import Comparison
-    from simmoe.sweeps.search import Sweep, sweep
+    from simmoe.sweeps.search import sweep
+    from simmoe.sweeps.swept import Sweep
     from simmoe.workloads.format.trace import load as load_trace
     from simmoe.workloads.format.trace import save as save_trace
     from simmoe.workloads.locality import locality

@@ -52,7 +52,7 @@ class Tabular(ABC):
         head, rows, rest = self._shown()
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=bool(head))
         numbers = [all(NUMBER.fullmatch(one) for one in column) for column in zip(*rows)]
-        for name, right in zip(head or ("", ""), numbers):
+        for name, right in zip(map(plain, head or ("", "")), numbers):
             table.add_column(Text(name), justify="right" if right else "left", no_wrap=True)
         for row in rows:
             table.add_row(*map(Text, row))
