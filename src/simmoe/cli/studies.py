@@ -98,16 +98,18 @@ def _add_dashboard(commands: Commands) -> None:
 def worker(a: argparse.Namespace) -> None:
     """simmoe sweep worker"""
     from simmoe.cli.progress import progress
+    from simmoe.show.screen import Screen
     from simmoe.sweeps.database import HEARTBEAT_S
     from simmoe.sweeps.worker import worker as play
 
     with progress("worker") as tick:
         done = play(a.storage, a.study, report=tick, heartbeat_s=HEARTBEAT_S if a.heartbeat is None else a.heartbeat)
-    print(f"{done.played:,} trials of {done.study} played here; the study has {done.finished:,}")
+    Screen().print(f"{done.played:,} trials of {done.study} played here; the study has {done.finished:,}")
 
 
 def dashboard(a: argparse.Namespace) -> None:
     """simmoe dashboard"""
+    from simmoe.show.screen import Screen
     from simmoe.sweeps.dashboard import serve
 
-    serve(a.study, a.storage, a.port, lambda address: print(f"{address} shows the study; Ctrl-C ends it", flush=True))
+    serve(a.study, a.storage, a.port, lambda address: Screen().print(f"{address} shows the study; Ctrl-C ends it"))
