@@ -64,12 +64,13 @@ def combined(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any
 def _combinations(common: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[Asked]:
     """Machine by machine, trace by trace, policy by policy. Raises UserError."""
     options = combined(common, own)
-    machines = _several("hw", options.pop("hw", None))
+    named = _several("hw", options.pop("hw", None))
+    machines = [machine for i, machine in enumerate(named) if machine not in named[:i]]  # a host named twice
     recordings = [None] if options.get("trace") is None else _several("trace", options["trace"])
     options.pop("trace", None)
-    named = options.pop("eviction", None)
+    rule = options.pop("eviction", None)
     first = scenario_of({"hw": machines[0], "trace": recordings[0], **options})
-    policies = [first.eviction] if named is None else _several("eviction", named)
+    policies = [first.eviction] if rule is None else _several("eviction", rule)
     for policy in policies:
         eviction_identity(OPTIONS["eviction"].checked(policy))  # a typo stops here and is no row
     opened = [(machine, replace(first, hw=machine).machine()) for machine in machines]
@@ -78,7 +79,7 @@ def _combinations(common: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator
     for (machine, hw), (name, recording, text) in product(opened, texts):
         played = replace(first, hw=hw, set=(), trace=text)
         for policy in policies:
-            given = {"hw": machine, "trace": recording, **options, **({} if named is None else {"eviction": policy})}
+            given = {"hw": machine, "trace": recording, **options, **({} if rule is None else {"eviction": policy})}
             yield Asked(replace(played, eviction=policy), name, given, shlex.join(words(alone) or []))
 
 

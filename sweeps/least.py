@@ -158,7 +158,7 @@ def least(targets: Targets, name: str, options: Mapping[str, Any]) -> Least:
     search = _Search(targets, scenario, name)
     ranges, machine = search.ranges(), commands.named(scenario.hw)
     played = [search.at(number) for number in search.axis.grid]
-    best = min(played, key=lambda one: (one.run is None, *worst(one.checks)))
+    best = min(played, key=lambda one: (one.run is None, *worst(one.checks), 0 if name in SIZES else abs(one.number)))
     if not ranges:
         return Least(targets, search.axis, machine, None, None, best, None, (), None)
     first = ranges[0][0]

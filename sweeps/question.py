@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from simmoe.play.workload import Workload
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.units import text
@@ -34,6 +35,16 @@ class Question:
     y: tuple[Stop, ...]
     ways: Callable[[Stop, Stop], tuple[Options, Options]]
     sets: tuple[str, ...]  # options that it varies, which a user does not give
+
+
+def check_loads(workload: Workload) -> None:
+    """Raises UserError for an engine that keeps all experts where they are: a map of loads says nothing of it."""
+    runtime = workload.runtime
+    if runtime is not None and not runtime.streams:
+        raise UserError(
+            f"{runtime.name} loads no experts while it runs, so this map says nothing of it: name an engine that does, or leave "
+            "--runtime out"
+        )
 
 
 def doubled(hw: Hardware, path: str, *held_back_by: str) -> tuple[Stop, ...]:

@@ -82,7 +82,13 @@ def show_least(found: Least, files: list[str], out: Screen) -> None:
             out.print(note)
     has = f" (it has {found.axis.stated})"
     if found.least is None:
-        out.print(f"None does{has}: at {found.best.text}, the best that was tried, {found.because}.")
+        own = found.best.number == 0  # of a figure: where no other value is better
+        at = (
+            f"{found.best.text}, which it has, is as good as any that was tried"
+            if own
+            else f"at {found.best.text}, the best that was tried"
+        )
+        out.print(f"None does{'' if own else has}: {at}{':' if own else ','} {found.because}.")
         out.command(found.best.command)
         return
     band = "" if found.band is None else f", range {'–'.join(map(show.number, found.band.hardware))}"

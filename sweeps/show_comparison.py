@@ -56,7 +56,7 @@ def _texts(comparison: Comparison) -> Iterator[str]:
     for lines in (said, engines):
         for line in dict.fromkeys(lines.values()):
             numbers = [number for number, one in lines.items() if one == line]
-            yield line if len(numbers) == len(rows) else f"Row {', '.join(map(str, numbers))}: {line}"
+            yield line if len(numbers) == len(rows) else f"{_numbered(numbers)}: {line}"
 
 
 def _text(row: Row) -> str:
@@ -78,8 +78,14 @@ def _starts(comparison: Comparison) -> Iterator[str]:
     played = {number: row.run for number, row in enumerate(comparison.rows, 1) if row.run}
     for start in dict.fromkeys(run.start for run in played.values()):
         same = {number: run for number, run in played.items() if run.start == start}
-        which = "Every row" if len(same) == len(played) else f"Row {', '.join(map(str, same))}"
-        yield f"{which} starts {show.started(start)}. {show.empty_slots(list(same.values()))}"
+        which = (
+            "Every row starts" if len(same) == len(played) else f"{_numbered(list(same))} start{'s' * (len(same) == 1)}"
+        )
+        yield f"{which} {show.started(start)}. {show.empty_slots(list(same.values()))}"
+
+
+def _numbered(numbers: list[int]) -> str:
+    return f"Row{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
 
 
 def _table(comparison: Comparison) -> Grid:

@@ -32,13 +32,25 @@ def _cells(order: Order, names: dict[int, str], value: int) -> tuple[str, ...]:
 
 
 def _lines(order: Order, names: dict[int, str]) -> Iterator[str]:
-    """The order where it never changes, then each change."""
-    for pair, found in order.changes.items():
-        yield from (_change(order, one, names) for one in found) if found else [_steady(order, pair, names)]
+    """Rows that the axis leaves alone or never lets run, the order where it never changes, then each change."""
+    absent = [n for n in names if not _speeds(order, n)]
+    yield from (f"{names[n]} runs at none of these values." for n in absent)
+    for n in order.axis.rows:
+        if len(found := _speeds(order, n)) > 1 and len(set(found)) == 1:
+            yield f"{order.axis.name} changes nothing here for {names[n]}."
+    for pair, each in order.changes.items():
+        if not set(pair) & set(absent):
+            yield from (_change(order, one, names) for one in each) if each else [_steady(order, pair, names)]
     yield (
         "Each change is bisected between two values of the table; two changes between the same two values are not seen. Not decided: the "
         "ranges of both overlap."
     )
+
+
+def _speeds(order: Order, number: int) -> list[float]:
+    """Of the values at which it runs."""
+    points = (order.point(number, value) for value in order.axis.values)
+    return [point.tok_s for point in points if point.tok_s is not None]
 
 
 def _change(order: Order, one: Change, names: dict[int, str]) -> str:
@@ -70,5 +82,9 @@ def _steady(order: Order, pair: tuple[int, ...], names: dict[int, str]) -> str:
         f"{order.axis.shown(one.begin)} to {order.axis.shown(one.end)}" for one in found if not one.state.decided
     ]
     beside = f"; not decided from {', '.join(open_ones)}" if open_ones else ""
+    if len(found) == 1 and open_ones:
+        return (
+            f"{names[ahead]} is ahead of {names[other]} at every value, but their ranges overlap: not decided at any."
+        )
     both = "" if all(one.state.faster and not one.state.alone for one in found) else " at which both run"
     return f"{names[ahead]} is faster than {names[other]} at every value{both}{beside}."

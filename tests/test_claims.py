@@ -21,7 +21,9 @@ from simmoe.simulator.time import compile as compiled
 from tests.test_house import ROOT
 
 README, RESULTS = ROOT / "README.md", ROOT / "docs" / "results.md"
-PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in ("sweeps", "spaces", "compare", "require", "sensitivity"))
+PAGES = tuple(
+    ROOT / "docs" / f"{name}.md" for name in ("sweeps", "spaces", "compare", "require", "sensitivity", "tour")
+)
 FILE = re.compile(r"^```yaml\n# (\w+\.yaml)\n(.*?)^```$", re.M | re.S)
 BLOCK = re.compile(r"^```text\n(\$ simmoe [^\n]*\n)?(.*?)^```$", re.M | re.S)
 INSTALL = re.compile(r"^python3 -m venv .* && \.venv/bin/(simmoe run .*)$", re.M)

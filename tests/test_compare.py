@@ -104,3 +104,16 @@ def test_the_heading_says_what_all_rows_play_and_what_their_links_cannot(capsys)
     out = " ".join(capsys.readouterr().out.split())
     assert re.search(r"schedule continuous of at most \d+ sequences, miss balanced, arrivals every:1ms", out)
     assert "rtx_4090: The link could carry 500,000,000,000 B/s" in out
+
+
+def test_a_machine_that_is_named_twice_is_one_row(capsys):
+    parts = ("--gpu", "rtx_4090", "--host", "ddr5_6000_2ch", "--gpu", "rtx_3090", "--host", "ddr5_6000_2ch")
+    rows = compare(capsys, *parts, "--trace", "oracle")
+    assert [row["hardware"]["name"] for row in rows] == ["rtx_4090+ddr5_6000_2ch", "rtx_3090+ddr5_6000_2ch"]
+
+
+def test_rows_that_say_the_same_are_counted_in_words(capsys):
+    rows = ("--row", "--hw a100 --start warm", "--row", "--hw h100", "--row", "--hw jetson_orin", "--start", "cold")
+    assert main(["compare", *rows, "--trace", "oracle", *SHORT]) == 0
+    out = capsys.readouterr().out
+    assert "Row 1 starts warm. " in out and "Rows 2, 3 start cold. " in out

@@ -123,6 +123,42 @@ def test_a_machine_that_does_not_run_beyond_a_value(capsys: pytest.CaptureFixtur
 
 
 @OF_TRACE
+def test_what_an_axis_does_not_change_or_decide_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    model = (
+        "--model",
+        "gpt-oss-20b",
+        "--format",
+        "MXFP4_MOE",
+        "--runtime",
+        "usual",
+        "--prompt",
+        "16",
+        "--generate",
+        "4",
+    )
+    rows = (
+        "--row",
+        "--hw rtx_3060",
+        "--row",
+        "--hw rtx_3090+ddr4_3200_2ch",
+        "--row",
+        "--hw strix_halo",
+        "--row",
+        "--hw m4_max",
+    )
+    axes = ("--over", "2:tiers.host_dram.bandwidth=20GB/s,40GB/s", "--over", "depth=0,64")
+    assert main(["compare", *model, *rows, *axes]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert text.count("rtx_3060 runs at none of these values.") == 2 and "rtx_3060 at every value" not in text
+    assert text.count("changes nothing here for") == 1
+    assert "tiers.host_dram.bandwidth changes nothing here for rtx_3090+ddr4_3200_2ch." in text
+    assert (
+        text.count("m4_max is ahead of strix_halo at every value, but their ranges overlap: not decided at any.") == 2
+    )
+    assert "rtx_3090+ddr4_3200_2ch is faster than strix_halo at every value." in text
+
+
+@OF_TRACE
 def test_a_budget_is_decided_once_for_all_machines_and_ranges(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

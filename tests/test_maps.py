@@ -127,6 +127,11 @@ def test_a_machine_of_several_devices_is_refused(tmp_path, capsys) -> None:
         ),
         (("--map", "kv_or_experts", "--hw", "gh200"), "name one, such as --runtime llama_cpp_cuda"),
         (("--map", "cache_or_layers", "--hw", "gh200", "--eviction", "everything"), "a bound is no cache"),
+        (
+            ("--map", "copy_or_cpu", "--hw", "gh200", "--runtime", "usual"),
+            "llama_cpp_cuda loads no experts while it runs",
+        ),
+        (("--map", "cache_or_layers", "--hw", "gh200", "--runtime", "usual"), "so this map says nothing of it"),
     ],
 )
 def test_a_mistake_is_one_line(arguments, line, capsys) -> None:

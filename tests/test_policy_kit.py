@@ -393,3 +393,9 @@ def test_the_file_of_the_page_conforms(
     assert main(["policies", "check", f"./{file}"]) == 0
     first, *lines = capsys.readouterr().out.splitlines()
     assert first == f"{file} is a {'prefetcher' if page == 'prefetch' else 'miss rule'}" and len(lines) in (3, 4)
+
+
+def test_the_check_without_a_policy_is_one_line(capsys):
+    assert main(["policies", "check"]) == 2
+    line = "simmoe: the following arguments are required: NAME|FILE; simmoe policies check --help lists what it takes\n"
+    assert capsys.readouterr().err == line

@@ -585,6 +585,9 @@ def luminance(colour: str) -> float:
 FILES = {
     "absent": (None, "no file"), "empty": ("", "is empty"), "a list": ("[1]", "holds no result"),
     "no result": ('{"a": 1}', "holds no result that can be drawn"),
+    "require": ('{"schema": 2, "versions": {}, "rows": [], "targets": {}}', "holds no result that can be drawn"),
+    "a plan": ('{"schema": 1, "goal": "both", "best": []}', "holds no result that can be drawn"),
+    "a comparison of 0.1.0": ('{"schema": 1, "versions": {}, "rows": []}', "its schema is 1"),
     "another version": ('{"schema": 1, "rungs": [], "bounds": {}}', "its schema is 1"), "no JSON": ("{", "is not a plain JSON file"),
     "a damaged ladder": ('{"schema": 2, "rungs": [], "bounds": {}}', "is not as simmoe wrote it: KeyError"),
     "a torn journal": ('{"op_code":0}\n', "input.json is "),

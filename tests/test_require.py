@@ -195,6 +195,15 @@ def test_none_is_an_answer_too(capsys) -> None:
     assert "None does (it has 4 GB/s): at " in (out := capsys.readouterr().out) and "bound by memory bandwidth" in out
 
 
+def test_a_figure_that_changes_nothing_is_not_said_to_be_better(capsys) -> None:
+    machine = ("--hw", "rtx_3060+ddr4_3200_2ch", "--placement", "n_cpu_moe=24", "--runtime", "usual")
+    model = ("--model", "gpt-oss-20b", "--format", "MXFP4_MOE", "--prompt", "16", "--generate", "4")
+    assert main(["require", *machine, *model, "--tok-s", "9000", "--least", "tiers.host_dram.bandwidth"]) == 0
+    out = capsys.readouterr().out
+    assert "None does: 34.8 GB/s, which it has, is as good as any that was tried: " in out
+    assert "bound by the CPU" in out
+
+
 def test_targets() -> None:
     assert (per_s("12"), per_s("12.5 tok/s"), at_most("2s", "time", ""), at_most("250 ms", "time", ""), at_most("30W", "power", "")) == (
         12, 12.5, 2, 0.25, 30)  # fmt: skip

@@ -226,3 +226,9 @@ def test_a_mistake_is_one_line(arguments, line, capsys) -> None:
     assert main(["sensitivity", *arguments]) == 2
     error = capsys.readouterr().err
     assert line in error and error.count("\n") == 1
+
+
+def test_it_is_a_public_name_that_takes_the_options_of_run() -> None:
+    found = simmoe.sensitivity("jetson_orin", **SMALL)
+    assert isinstance(found, simmoe.Sensitivity) and found.to_json() == sensitivity("jetson_orin", **SMALL).to_json()
+    assert {"sensitivity", "Sensitivity"} <= set(dir(simmoe))

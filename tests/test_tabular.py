@@ -10,6 +10,7 @@ import pytest
 
 import simmoe
 from simmoe.play.tabular import MOST, Tabular, cell
+from simmoe.show.grid import Column, Grid, fitted
 from simmoe.simulator.errors import UserError
 from simmoe.sweeps.break_even import break_even
 from simmoe.sweeps.require import require
@@ -190,3 +191,12 @@ def test_the_front_stands_first_in_the_table_of_a_sweep(results: dict[str, Tabul
     for record in records:
         trial = next(trial for trial in done.trials if trial.number == record["number"])
         assert record["tok_s"] == trial.user_attrs["tok_s"] and record["command"] == trial.user_attrs["command"]
+
+
+def test_the_note_of_a_column_that_leaves_leaves_too() -> None:
+    grid = Grid((Column("machine", text=True), Column("tok/s"), Column("bound by", 1, text=True)),
+                (("a", "1", "x" * 40), ("b", "2", "y")))  # fmt: skip
+    (narrow,) = fitted(grid, 18)
+    assert narrow.gone == ("bound by",) and narrow.notes == ()
+    (wider,) = fitted(grid, 30)
+    assert wider.gone == () and wider.notes == (f"(1) {'x' * 40}",)

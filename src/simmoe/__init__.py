@@ -1,9 +1,9 @@
 """simmoe: how fast will this Mixture-of-Experts model run on that machine, and what should I change?
 
-The public names are `replay` (cache behaviour of a trace alone), `run` (with time, on a machine), `ladder` (over budgets),
-`compare` (machines), `compare_policies` (policies beside their bounds), `sweep` (a space), `locality` (of a trace's routing),
-`Scenario` (all options of a run), `load_scenario`, `load_trace`, `load_hardware`, `load_model` and the types they take and
-return. They are imported on first use.
+The public names are `replay` (cache behaviour of a trace alone), `run` (with time, on a machine), `ladder` (over
+budgets), `compare` (machines), `compare_policies` (policies beside their bounds), `sweep` (a space), `sensitivity` (to
+every figure), `locality` (of a trace's routing), `Scenario` (all options of a run), `load_scenario`, `load_trace`,
+`load_hardware`, `load_model` and the types they take and return. They are imported on first use.
 """
 
 from importlib import import_module
@@ -17,6 +17,7 @@ _HOME = {
     "Scenario": "simmoe.play.scenario", "load_scenario": "simmoe.play.calling",
     "sweep": "simmoe.sweeps.search", "Sweep": "simmoe.sweeps.swept",
     "compare": "simmoe.sweeps.compare", "Comparison": "simmoe.sweeps.comparison",
+    "sensitivity": "simmoe.sweeps.sensitivity", "Sensitivity": "simmoe.sweeps.elasticity",
     "locality": "simmoe.workloads.locality",
     "compare_policies": "simmoe.play.policy_table", "PolicyTable": "simmoe.play.policy_table",
     "curve": "simmoe.play.curve", "CurveResult": "simmoe.play.curve_result",
@@ -50,7 +51,9 @@ if TYPE_CHECKING:
     from simmoe.simulator.nouns.trace import Trace
     from simmoe.sweeps.compare import compare
     from simmoe.sweeps.comparison import Comparison
+    from simmoe.sweeps.elasticity import Sensitivity
     from simmoe.sweeps.search import sweep
+    from simmoe.sweeps.sensitivity import sensitivity
     from simmoe.sweeps.swept import Sweep
     from simmoe.workloads.format.trace import load as load_trace
     from simmoe.workloads.format.trace import save as save_trace

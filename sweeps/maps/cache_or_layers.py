@@ -9,13 +9,14 @@ from simmoe.play.what_if import blocks_left
 from simmoe.play.workload import Workload
 from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.errors import UserError
-from simmoe.sweeps.question import Options, Question, Stop, doubled
+from simmoe.sweeps.question import Options, Question, Stop, check_loads, doubled
 
 EIGHTHS = range(1, 8)
 
 
 def question(scenario: Scenario, workload: Workload) -> Question:
-    """Raises UserError for a machine without a CPU."""
+    """Raises UserError for a machine without a CPU, or an engine that loads no experts while it runs."""
+    check_loads(workload)
     hw = workload.hw
     if hw.cpu is None:
         raise UserError(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from simmoe.play.scenario import Scenario
 from simmoe.play.workload import Workload
 from simmoe.simulator.errors import UserError
-from simmoe.sweeps.question import Options, Question, Stop, doubled
+from simmoe.sweeps.question import Options, Question, Stop, check_loads, doubled
 
 
 def question(scenario: Scenario, workload: Workload) -> Question:
-    """Raises UserError for a machine without a CPU."""
+    """Raises UserError for a machine without a CPU, or an engine that loads no experts while it runs."""
+    check_loads(workload)
     hw = workload.hw
     if hw.cpu is None:
         raise UserError(

@@ -36,7 +36,7 @@ KINDS: tuple[tuple[frozenset[str], Callable[[Json], Page]], ...] = (  # keys tha
     (frozenset({"rungs", "bounds"}), run.ladder_page),
     (frozenset({"curves", "rows"}), curve.page),
     (frozenset({"trials", "front", "space"}), _of_sweep),
-    (frozenset({"rows", "versions"}), comparison.page),
+    (frozenset({"rows", "money"}), comparison.page),
 )
 OF_RUN = {"scenario", "tok_s", "decode_time_ps"}
 
@@ -71,7 +71,8 @@ def _of_json(path: Path, scenario: str | None) -> Page:
     data = read_json(path)
     if not isinstance(data, dict):
         raise UserError(f"{path} holds no result; name {TAKES}")
-    if "schema" in data and data["schema"] != RESULT_SCHEMA:
+    made = next((made for keys, made in KINDS if data.keys() >= keys), None)
+    if (made or "versions" in data) and data.get("schema", RESULT_SCHEMA) != RESULT_SCHEMA:  # a plan counts its own
         raise UserError(
             f"{path} is of another version of simmoe: its schema is {data['schema']!r}, and this release reads {RESULT_SCHEMA}"
         )
@@ -82,7 +83,6 @@ def _of_json(path: Path, scenario: str | None) -> Page:
             raise UserError(f"--scenario {scenario} is of one run, and {path} is none; leave it out")
         if isinstance(data.get("traces"), list):
             return locality.page([(one["name"], one) for one in data["traces"]])
-        made = next((made for keys, made in KINDS if data.keys() >= keys), None)
         if made is not None:
             return made(data)
     except (KeyError, TypeError, IndexError, AttributeError, ArithmeticError) as error:

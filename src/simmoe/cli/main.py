@@ -136,7 +136,7 @@ def _add_policies(commands: Commands) -> None:
     add_scenario(policies)
     policies.add_argument_group("output").add_argument("--json", action="store_true", help="print the rows as JSON")
     policies.runs("policies", "policies")
-    check = policies.add_subparsers(metavar="[check]", required=False).add_parser("check")
+    check = policies.add_subparsers(metavar="[check]", required=False, prog="simmoe policies").add_parser("check")
     check.add_argument(
         "policy",
         metavar="NAME|FILE",

@@ -99,7 +99,10 @@ def _shrunk(grid: Grid, width: int) -> Fitted:
         grid, column, _ = _without(grid, [i for i, column in enumerate(grid.columns) if column.rank])
         gone.insert(0, column.name)
     grid, notes = _noted(grid, width, SHORT, notes)
-    return Fitted(grid, tuple(f"({n}) {word}" for n, word in enumerate(notes, 1)), tuple(same), tuple(gone))
+    shown = {cell for row in ([column.name for column in grid.columns], *grid.rows) for cell in row}
+    marked = ((f"({n})", word) for n, word in enumerate(notes, 1))
+    said = tuple(f"{mark} {word}" for mark, word in marked if mark in shown)  # others left with their column
+    return Fitted(grid, said, tuple(same), tuple(gone))
 
 
 def _alike(grid: Grid) -> list[int]:
