@@ -52,16 +52,20 @@ def _of_machines(space: Space) -> list[str]:
 
 
 def _spoken_of(space: Space) -> list[Point]:
-    """Words that a caution may be about: each placement, miss rule, prefetcher, and page cache with each start."""
-    varied = [{axis: word} for axis in ("placement", "miss", "prefetch", "cancel") for word in space.axes.get(axis, ())]
-    both = {axis: space.axes[axis] for axis in ("page_cache", "start") if axis in space.axes}
-    return [*varied, *(dict(zip(both, words)) for words in product(*both.values()))]
+    """Words that a caution may be about: each placement, prefetcher, miss rule with each kind of low copies, and page cache with each
+    start."""
+    varied = [{axis: word} for axis in ("placement", "prefetch", "cancel") for word in space.axes.get(axis, ())]
+    for together in (("miss", "low_format", "low_budget"), ("page_cache", "start")):
+        both = {axis: space.axes[axis] for axis in together if axis in space.axes}
+        varied += [dict(zip(both, words)) for words in product(*both.values())]
+    return varied
 
 
 def _without_budget(named: Scenario, workload: Workload) -> Plan:
     """What cautions go by, for whatever budget."""
     return Plan(
         0, placement=named.placement, miss=named.miss, prefetch=named.prefetch, cancel=named.cancel, start=named.start,
+        low_budget=named.low_budget,
         cold_per_sequence=named.cold_per_sequence, page_cache_bytes=page_cache_of(workload.hw, named.page_cache or 0, 0),
     )  # fmt: skip
 

@@ -38,7 +38,7 @@ class Database:
     @property
     def place(self) -> Place:
         shown = self.url.set(drivername=self.url.get_backend_name())
-        return Place(shown.render_as_string(hide_password=True), "name another study with --study")
+        return Place(shown.render_as_string(hide_password=True), "name another study")
 
     @property
     def file(self) -> Path | None:

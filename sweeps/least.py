@@ -152,9 +152,20 @@ class _Search:
         return found if begin is None else [*found, (self.at(begin), self.at(grid[-1]))]
 
 
+def _refuse_what_is_looked_for(name: str, scenario: Scenario) -> None:
+    """Raises UserError for a size of the memory that is stated beside one that is looked for: it would be dropped."""
+    for stated in SIZES if name in SIZES else ():
+        if (value := getattr(scenario, stated)) is not None:
+            size = value if isinstance(value, str) else f"{value}B"
+            raise UserError(
+                f"--least {name} beside --{stated} {size}: the size is what is looked for; leave --{stated} out"
+            )
+
+
 def least(targets: Targets, name: str, options: Mapping[str, Any]) -> Least:
     """The least budget, memory or figure of one machine. Raises UserError."""
     scenario = scenario_of(options)
+    _refuse_what_is_looked_for(name, scenario)
     search = _Search(targets, scenario, name)
     ranges, machine = search.ranges(), commands.named(scenario.hw)
     played = [search.at(number) for number in search.axis.grid]

@@ -491,7 +491,7 @@ def test_a_long_run_in_stretches_is_the_run_in_one(monkeypatch):
     [
         ("--miss hobbit --low-format fp32", "--low-format fp32: a copy of an expert is as large as the expert"),
         ("--miss hobbit --low-budget 1B", "the pool of 1 B for low copies is below one copy"),
-        ("--miss hobbit --low-budget 100%", "the budget of 0 B of experts is below the least that works"),
+        ("--miss hobbit --low-budget 100%", "what is left holds no whole one; lower --low-budget"),
         ("--miss hobbit --write-back", "--miss hobbit with --write-back is not modelled"),
     ],
 )

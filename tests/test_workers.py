@@ -251,7 +251,7 @@ def test_a_worker_with_other_inputs_is_refused(space, tmp_path, capsys):
     name = ["--storage", at["storage"], "--study", at["study"]]
     assert main(["sweep", "worker", *name]) == 2
     assert "is of other inputs than those on this machine" in capsys.readouterr().err
-    with pytest.raises(UserError, match="of another space or of other inputs; name another study with --study"):
+    with pytest.raises(UserError, match="of another space or of other inputs; name another study"):
         sweep(space, trials=3, **at)
     Path("logged.py").write_text(LOGGED)
     assert worker(at["storage"]) == (at["study"], 0, 2)  # the only one, and through

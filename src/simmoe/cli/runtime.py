@@ -45,6 +45,11 @@ def runtime_show(a: argparse.Namespace) -> None:
 
     if a.name == runtimes.IDEAL:
         raise UserError("ideal has no constants: each launch costs its bytes or its FLOPs, at the rates of the profile")
+    if a.name == runtimes.USUAL:
+        raise UserError(
+            "usual is no one engine: it is the llama.cpp of the machine, llama_cpp_metal of an Apple one, llama_cpp_rocm of an AMD one, "
+            "llama_cpp_cpu without a GPU, else llama_cpp_cuda; show one of these"
+        )
     one, out = runtimes.load(a.name), Screen()
     if a.json:
         print_json(runtimes.said(one))

@@ -12,6 +12,7 @@ from simmoe.hardware_profiles import doubts
 from simmoe.play import asked, popularity
 from simmoe.play.engine_notes import of_engine
 from simmoe.play.identity import foresees, sees_the_future
+from simmoe.play.kinds import bytes_of
 from simmoe.play.low import measured_bits, versioned
 from simmoe.play.pinning import of_pinning
 from simmoe.play.plan import UNITS, Plan, cached, counts_use, memory_of, placed, streamed
@@ -152,6 +153,8 @@ def _quality(workload: Workload, plan: Plan) -> str:
     if plan.scope != "global" or plan.prefetch is not None or plan.placement is not None or not bundled:
         return "Quality is not simulated: the offload runtime measures it on trained models (docs/offload.md)"
     told = arguments.given("miss", plan.miss, rule)
+    if not plan.budget_bytes:  # of several: each has slots, and so a quality, of its own
+        return "Quality depends on the budget: of each, `simmoe run` says what was measured, or how to measure it"
     slots = (plan.budget_bytes - plan.pool_bytes) // int(workload.model.expert_bytes.max())
     name, bits = Path(named(plan.miss).name).stem, measured_bits(workload.model)
     return measured.said(workload.recorded.meta, name, told, plan.eviction, slots, bits)
@@ -175,9 +178,11 @@ def _low_copies(workload: Workload, plan: Plan) -> list[str]:
     if not model.low:
         return []
     share = sum(part.bytes for part in model.low) / int(model.expert_bytes.sum())
-    pool, said = plan.pool_bytes, str(plan.low_budget)
-    room = f"{said} of the budget" if said.endswith("%") else f"{nbytes(pool)} of the budget"
-    where = f"stay in a pool, {room}" if pool else "are forgotten with their event"
+    where = "are forgotten with their event"
+    if plan.low_budget is not None:  # of a sweep, whose budgets vary, only a share is known
+        said = str(plan.low_budget)
+        room = said if said.endswith("%") else nbytes(plan.pool_bytes or bytes_of(plan.low_budget, 0, "--low-budget"))
+        where = f"stay in a pool, {room} of the budget"
     return [f"Low copies in {model.low_format}, {share:.0%} of an expert's bytes, {where}"]
 
 

@@ -9,6 +9,7 @@ from simmoe.play import replay
 from simmoe.play.plan import Plan
 from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.decide.low_pool import Pool, check_room
+from simmoe.simulator.decide.start import WARM
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.model import ModelShape
 from simmoe.workloads.offload.measured import BITS
@@ -28,7 +29,22 @@ def versioned(workload: Workload, plan: Plan) -> Workload:
     ):
         if given:
             raise UserError(f"--miss {plan.miss} with --{option} is not modelled, {why}: leave one of them out")
+    _check_rest(workload.model, plan)
     return workload.with_low()
+
+
+def _check_rest(model: ModelShape, plan: Plan) -> None:
+    """Raises UserError for a pool that leaves whole experts less than one slot, or a start that the rest cannot have."""
+    pool, given = plan.pool_bytes, f"--low-budget {plan.low_budget}"
+    if pool and plan.budget_bytes - pool < int(model.expert_bytes.min()):
+        raise UserError(
+            f"{given}: the pool of low copies takes {pool:,} B of the {plan.budget_bytes:,} B for experts, and what is left holds no whole "
+            "one; lower --low-budget"
+        )
+    if pool and plan.start == WARM:
+        raise UserError(
+            f"--start warm: {given} keeps a part of the memory for low copies, so the rest never holds all experts; leave one of them out"
+        )
 
 
 def measured_bits(model: ModelShape) -> int | None:

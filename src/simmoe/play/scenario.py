@@ -562,6 +562,8 @@ class Scenario:
         facts = self.workload().facts()
         found = {"hw": facts["hardware"], "trace": facts["trace"], "model": facts["model"]}
         texts = [(o, inputs.content(o, value)) for o, value in inputs.named(OPTIONS, vars(self)) if o.name not in found]
+        if self.runtime == "usual":  # no file has that name: that of the machine's engine stands for it
+            texts.append((OPTIONS["runtime"], inputs.content(OPTIONS["runtime"], self.engine_of_runtime().name)))
         return {name: fact["digest"] for name, fact in found.items()} | {
             o.name: hashlib.sha256(text).hexdigest() for o, text in texts
         }
