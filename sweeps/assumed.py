@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from simmoe.play.money import Exchange, Money, converted, exchange_of, per_kwh
+from simmoe.play.money import Exchange, Money, converted, exchange_of, per_kwh, sample_rate
 from simmoe.simulator.errors import UserError
 from simmoe.sweeps.comparing import seconds_of, share_of
 
@@ -29,7 +29,7 @@ class Assumed:
         if money.currency != wanted and (money.currency, wanted) not in self.exchange:
             raise UserError(
                 f"{at}: {money} is to be compared with {wanted}, and the space gives no rate; add the key exchange, such as "
-                f"{money.currency}=1.08{wanted} with the rate of the day"
+                f"{sample_rate(money.currency, wanted)} with the rate of the day"
             )
         return converted(money, wanted, self.exchange)
 

@@ -145,3 +145,9 @@ def test_a_machine_in_two_parts_costs_both(tmp_path: Path) -> None:
     assert "price is in USD, and that of box in EUR; write both in one currency" in refused(
         load, f"rtx_3090+{host(tmp_path, '600 EUR')}"
     )
+
+
+@pytest.mark.parametrize(("one", "other", "text"), [("USD", "EUR", "EUR=1.08USD"), ("GBP", "USD", "GBP=RATEUSD")])
+def test_the_sample_of_a_rate_is_the_right_way_round(one: str, other: str, text: str) -> None:
+    with pytest.raises(UserError, match=f"--exchange {text} with the rate of the day"):
+        converted(Money(100.0, one), other, {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from simmoe.play.plan import UNITS, Plan, cached, counts_use, memory_of, placed,
 from simmoe.policies import arguments
 from simmoe.simulator.decide.decisions import FITTED
 from simmoe.simulator.decide.missing import changes_output
+from simmoe.simulator.errors import UserError
 from simmoe.simulator.link_time import about_links
 from simmoe.simulator.naming import named
 from simmoe.simulator.nouns.trace import PREFILL
@@ -38,7 +40,8 @@ LARGE_PASS = 32  # tokens: GGML_OP_OFFLOAD_MIN_BATCH of llama.cpp, below which i
 
 def cautions(workload: Workload, plan: Plan) -> list[str]:
     """One sentence each."""
-    workload = versioned(workload, plan)
+    with suppress(UserError):  # what cannot be played says so itself
+        workload = versioned(workload, plan)
     model = [workload.model.caution] * bool(workload.model.caution)
     return [
         *plan.asked, *workload.text.notes, *_of_trace(workload), *model, *foresight(workload, plan), *_counts_other_experts(workload, plan),

@@ -90,6 +90,11 @@ def exchange_of(rates: Iterable[str], where: str = "--exchange") -> Exchange:
     return known
 
 
+def sample_rate(one: str, other: str) -> str:
+    """How a rate between two currencies is written."""
+    return "EUR=1.08USD" if {one, other} == {"EUR", "USD"} else f"{one}=RATE{other}"
+
+
 def converted(money: Money, currency: str, exchange: Exchange) -> float:
     """The amount in another currency. Raises UserError where no rate is given."""
     if money.currency == currency:
@@ -98,7 +103,7 @@ def converted(money: Money, currency: str, exchange: Exchange) -> float:
     if rate is None:
         raise UserError(
             f"{money} is in another currency than {currency}, and no rate is given; add one, such as "
-            f"--exchange {money.currency}=1.08{currency} with the rate of the day"
+            f"--exchange {sample_rate(money.currency, currency)} with the rate of the day"
         )
     return money.amount * rate
 
