@@ -107,7 +107,7 @@ def test_two_currencies_are_not_compared_without_a_rate() -> None:
     price = price_of(load("jetson_orin"))
     line = refused(meets, price, limit("2000 EUR"), {})
     assert line.startswith(
-        "1,999 USD is in another currency than EUR, and no rate is given; add one, such as --exchange USD="
+        "1,999 USD is in another currency than EUR, and no rate is given; add one, such as --exchange EUR=1.08USD with"
     )
 
 
