@@ -14,6 +14,7 @@ from simmoe.play.calling import scenario_of, takes
 from simmoe.play.identity import eviction_identity
 from simmoe.play.scenario import OPTIONS
 from simmoe.play.traced import traced
+from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.trace import Trace
@@ -22,7 +23,7 @@ from simmoe.sweeps.comparison import Comparison
 from simmoe.sweeps.cost import accounts
 from simmoe.sweeps.order import Order
 from simmoe.sweeps.over import axis_of
-from simmoe.sweeps.player import PLAYS, Asked, Player, words
+from simmoe.sweeps.player import NO_BUDGET, PLAYS, Asked, Player, words
 
 Machine = str | Path | Hardware
 Recording = str | Path | Trace
@@ -80,7 +81,12 @@ def _combinations(common: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator
         played = replace(first, hw=hw, set=(), trace=text)
         for policy in policies:
             given = {"hw": machine, "trace": recording, **options, **({} if rule is None else {"eviction": policy})}
-            yield Asked(replace(played, eviction=policy), name, given, shlex.join(words(alone) or []))
+            yield Asked(
+                replace(played, eviction=policy, **(NO_BUDGET if policy in BOUNDS else {})),
+                name,
+                given,
+                shlex.join(words(alone) or []),
+            )
 
 
 def _named(trace: Recording | None, number: int) -> str:

@@ -118,7 +118,7 @@ class Browser:
     def requests(self) -> list[str]:
         """Everything that was asked for, but for the page itself and what stands in it."""
         asked = [e["params"]["request"]["url"] for e in self.events if e.get("method") == "Network.requestWillBeSent"]
-        return [url for url in asked[1:] if not url.startswith(("data:", "blob:"))]
+        return [url for url in asked if url != asked[0] and not url.startswith(("data:", "blob:"))]
 
 
 @contextmanager

@@ -177,7 +177,7 @@ def test_a_config_gives_the_published_total(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in CONFIGS if name in models.available()])
 def test_a_config_gives_the_bundled_model(tmp_path: Path, name: str) -> None:
-    model, bundled = models.shape(import_model(save_config(tmp_path / name, name)), name), models.load(name)
+    model, bundled = models.shape(import_model(save_config(tmp_path / name, name)), name), models.load(name, "fp16")
     assert (model.layers, model.head, model.embedding, model.top_k) == (
         bundled.layers,
         bundled.head,
@@ -680,7 +680,7 @@ def test_a_safetensors_set_gives_the_published_total_and_its_real_bytes(tmp_path
     data = import_model(write_set(tmp_path / name, tensors))
     model = models.shape(data, name)
     assert totals(model) == (CONFIGS[name][2], sum(stored_bytes(t) for t in tensors.values()))
-    bundled = models.load(name)
+    bundled = models.load(name, "fp16")
     assert models.shape(data, name, "fp16").layers == bundled.layers
     assert (model.name, model.format, model.top_k) == (name, "stored", bundled.top_k)
     for mix in ("Q4_K_M", "Q2_K", "IQ2_XS", "gptq"):  # the files say what each matrix is for, in rows of its length

@@ -34,8 +34,9 @@ class _Slots:
         for o, cause in zip(made.evicted.tolist(), made.evicted_for.tolist()):
             self.leaves.setdefault(cause, []).append(o)
         self.by = dict(zip(made.stands.tolist(), made.stands_by.tolist()))
-        served = (made.loads, made.cpu, made.dropped, made.stands)
+        served = (made.loads, made.cpu, made.dropped, made.stands, made.low)
         self.ways = [set(one.tolist()) for one in served]  # requests that each way serves
+        self.ways[0] -= self.ways[-1]  # a low copy is loaded and forgotten: it takes no slot
 
     def play(self, event: int) -> Iterator[str]:
         requests = self.case.requests

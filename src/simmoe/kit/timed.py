@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from simmoe import policies
 from simmoe.kit.eviction import not_compiled
 from simmoe.kit.referee import broken
 from simmoe.kit.scenarios import NO_STARTS, SCENARIOS, Scenario, drawn_budget, drawn_trace
@@ -18,6 +19,7 @@ from simmoe.play.result import Run
 from simmoe.play.run import play
 from simmoe.play.workload import Workload
 from simmoe.simulator.decide.decisions import first_events
+from simmoe.simulator.decide.missing import loads_low
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware, Link, Tier, Upstream
 from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape, Part
@@ -60,7 +62,8 @@ def drawn(value: str, prefetches: tuple[str | None, ...], misses: tuple[str, ...
     for number in range(SCENARIOS):
         rng = np.random.default_rng(number)
         trace = _with_guesses(rng, drawn_trace(rng, layers=1 + number % 3, experts=3 + number % 7))
-        hw, model = _machine(rng), _model(rng, trace)
+        miss = misses[number % len(misses)]
+        hw, model = _machine(rng), _model(rng, trace, loads_low(policies.load("miss", miss)))
         scope, into = ("global", "layer")[number // 2 % 2], ("cache", "buffers")[number // 4 % 2]
         workload = Workload(
             hw, trace, model, batch=2 if number % 6 == 5 else None, unplayed=unplayed({"prefetch": value})
@@ -74,10 +77,12 @@ def drawn(value: str, prefetches: tuple[str | None, ...], misses: tuple[str, ...
             cold_per_sequence=number % 8 == 7,
             seed=number,
             prefetch=prefetch,
-            miss=misses[number % len(misses)],
+            miss=miss,
             prefetch_into=into if prefetch else "cache",
             cancel=cancel,
-            page_cache_bytes=0 if cancel or hw.link.upstream is None else 3 * int(model.expert_bytes.max()),
+            page_cache_bytes=0
+            if cancel or hw.link.upstream is None or model.low
+            else 3 * int(model.expert_bytes.max()),
             start="cold",
         )
         yield Timed(number, workload, plan)
@@ -123,7 +128,7 @@ def recounted(run: Run) -> Iterator[str]:
     requests, sizes = run.workload.requests, np.repeat(run.workload.model.expert_bytes, trace.n_experts)
     steps = [trace.expert_ids[a:b] for a, b in zip(trace.pass_ptr[:-1].tolist(), trace.pass_ptr[1:].tolist())]
     asked = sum(len(set(step[:, layer].ravel().tolist()) - {-1}) for step in steps for layer in range(trace.n_layers))
-    served = counts.hits, counts.misses, counts.on_cpu, counts.substituted, counts.dropped
+    served = counts.hits, counts.misses, counts.on_cpu, counts.substituted, counts.dropped, counts.low_precision
     if not asked == counts.requests == sum(served):
         yield f"{asked} requests are not the {' + '.join(map(str, served))} that were served"
     became, gone = run.prefetched, run.clocks.fate == WITHDRAWN
@@ -133,7 +138,17 @@ def recounted(run: Run) -> Iterator[str]:
         yield f"{len(early)} prefetches are not the {' + '.join(str(one.count) for one in kinds)} useful, wasted and cancelled ones"
     if became.useful.count != len(made.fresh_by) or became.late.count > became.useful.count:
         yield f"{became.useful.count} prefetches are useful, {became.late.count} of them late, and {len(made.fresh_by)} were hit"
-    crossed = int(sizes[requests.obj[made.loads]].sum()) + int(sizes[early].sum()) - gone_bytes
+    low, copies = (
+        np.isin(made.loads, made.low),
+        np.repeat([part.bytes for part in run.workload.model.low], trace.n_experts),
+    )
+    whole, copied = requests.obj[made.loads[~low]], requests.obj[made.loads[low]]
+    crossed = (
+        int(sizes[whole].sum())
+        + (int(copies[copied].sum()) if len(copied) else 0)
+        + int(sizes[early].sum())
+        - gone_bytes
+    )
     if counts.bytes != crossed or int(run.link_bytes.sum()) != crossed:
         yield f"{counts.bytes} B over the link are not the {crossed} B of the loads"
 
@@ -197,7 +212,8 @@ def _machine(rng: np.random.Generator) -> Hardware:
     )  # fmt: skip
 
 
-def _model(rng: np.random.Generator, trace: Trace) -> ModelShape:
+def _model(rng: np.random.Generator, trace: Trace, versions: bool) -> ModelShape:
+    """versions: low copies of half the bytes stand beside the experts."""
     layers = []
     for _ in range(trace.n_layers):
         size, flops, more = int(rng.choice((4, 6, 50))), int(rng.integers(0, 4)), int(rng.integers(0, 3))
@@ -205,4 +221,6 @@ def _model(rng: np.random.Generator, trace: Trace) -> ModelShape:
         layers.append(
             Layer(Part(5, 5 * more, 1), shared=shared, expert=Part(size, size, flops), n_experts=trace.n_experts)
         )
-    return ModelShape("kit", "fp16", "fp16", tuple(layers), trace.top_k, Part(1, 1, 0), NO_PART)
+    shape = ModelShape("kit", "fp16", "fp16", tuple(layers), trace.top_k, Part(1, 1, 0), NO_PART)
+    low = tuple(replace(layer.expert, bytes=layer.expert.bytes // 2) for layer in layers)
+    return replace(shape, low=low, low_format="half") if versions else shape
