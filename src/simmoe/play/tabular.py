@@ -9,10 +9,6 @@ from html import escape
 from io import StringIO
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.plain import plain
 
@@ -49,6 +45,10 @@ class Tabular(ABC):
         return pd.DataFrame(self.records())
 
     def __repr__(self) -> str:
+        from rich.console import Console  # only what is shown needs it
+        from rich.table import Table
+        from rich.text import Text
+
         head, rows, rest = self._shown()
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=bool(head))
         numbers = [all(NUMBER.fullmatch(one) for one in column) for column in zip(*rows)]
