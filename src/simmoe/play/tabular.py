@@ -56,7 +56,9 @@ class Tabular(ABC):
             table.add_column(Text(name), justify="right" if right else "left", no_wrap=True)
         for row in rows:
             table.add_row(*map(Text, row))
-        Console(file=(out := StringIO()), width=WIDE, color_system=None, highlight=False).print(table)
+        Console(file=(out := StringIO()), width=WIDE, color_system=None, highlight=False, force_jupyter=False).print(
+            table
+        )
         lines = [line.rstrip() for line in out.getvalue().splitlines()]
         return "\n".join([plain(self.title()), *lines, *rest])
 
