@@ -16,6 +16,7 @@ import simmoe
 from simmoe import hardware_profiles, policies
 from simmoe.cli.main import main
 from simmoe.play import ladder as laddering
+from simmoe.play.curve import REFUSED
 from simmoe.play.kinds import OFF
 from simmoe.play.options import Declared
 from simmoe.play.scenario import OPTIONS, Scenario
@@ -179,7 +180,7 @@ def test_help_and_signatures_show_every_option(capsys):
     for function, parameters in shown.items():
         for name, parameter in parameters.items():
             option = OPTIONS.get(name) or EXTRA[name]
-            assert parameter.default == (inspect.Parameter.empty if option.required else option.default)
+            assert parameter.default == (None if option.required else option.default)  # hw: or gpu and host
             begins = option.about.help[:16].replace("none: ", "False: ")
             assert f"\n  {name}: {begins}" in function.__doc__
     for command in ("run", "compare"):
@@ -188,6 +189,30 @@ def test_help_and_signatures_show_every_option(capsys):
         out = " ".join(capsys.readouterr().out.split())
         assert all(f" {option.flag} " in out for option in OPTIONS.values())
         assert all(f" {group}: " in out for group in ("machine", "memory", "policy", "engine's behaviour", "output"))
+
+
+def test_a_function_shows_what_it_takes_and_takes_what_it_shows() -> None:
+    """Completion offers what stands in the signature; behind hw and trace all of it is given by name."""
+    beside = {simmoe.sensitivity: {"upgrades"}, simmoe.compare: set(EXTRA)}
+    never = {simmoe.ladder: {"budget", "memory"}, simmoe.curve: set(REFUSED)}
+    for function in (
+        simmoe.run,
+        simmoe.ladder,
+        simmoe.compare,
+        simmoe.sensitivity,
+        simmoe.compare_policies,
+        simmoe.curve,
+    ):
+        shown = inspect.signature(function).parameters
+        assert set(shown) == set(OPTIONS) - never.get(function, set()) | beside.get(function, set())
+        by_place = [name for name, one in shown.items() if one.kind is not inspect.Parameter.KEYWORD_ONLY]
+        assert by_place == (["trace", "hw"] if function is simmoe.curve else ["hw", "trace"])
+    assert inspect.signature(simmoe.curve).parameters["eviction"].default == ("lru", "belady")
+    assert (
+        "lru (default)" not in simmoe.compare_policies.__doc__
+    )  # its own text says what stands in place of the default
+    with pytest.raises(TypeError):
+        simmoe.run("a100", "oracle", "rtx_4090")
 
 
 BAD_VALUES = [

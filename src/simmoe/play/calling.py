@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from inspect import Parameter, Signature, cleandoc, signature
+from inspect import Parameter, cleandoc, signature
 from pathlib import Path
 from textwrap import fill
 from typing import Any, TypeVar
@@ -74,25 +74,20 @@ IN_PYTHON = {
 
 
 def takes(*but: str, more: Mapping[str, Declared] | None = None) -> Callable[[F], F]:
-    """The signature and the help of a function that takes every option `but` those. more: its own, at the end."""
+    """The signature and the help of a function that takes every option `but` those, by name. What the function itself declares stands
+    as it declares it. more: its own, at the end."""
 
     def described(function: F) -> F:
-        returns = signature(function).return_annotation
-        mine = [option for name, option in OPTIONS.items() if name not in but]
+        said = signature(function)
+        stated = [one for one in said.parameters.values() if one.kind is not Parameter.VAR_KEYWORD]
+        told = {one.name for one in stated if one.kind is Parameter.KEYWORD_ONLY}  # by its own text
+        mine = [option for name, option in OPTIONS.items() if name not in (*but, *told)]
         own = list((more or {}).values())
-        function.__signature__ = Signature(  # type: ignore[attr-defined]
-            [
-                Parameter(
-                    o.name,
-                    Parameter.KEYWORD_ONLY if o.by_name else Parameter.POSITIONAL_OR_KEYWORD,
-                    default=Parameter.empty if o.required else o.default,
-                    annotation=Scenario.__annotations__[o.name],
-                )
-                for o in mine
-            ]
-            + [Parameter(o.name, Parameter.KEYWORD_ONLY, default=o.default) for o in own],
-            return_annotation=returns,
-        )
+        beyond = [
+            Parameter(o.name, Parameter.KEYWORD_ONLY, default=o.default, annotation=Scenario.__annotations__.get(o.name, Parameter.empty))
+            for o in (*mine, *own) if o.name not in said.parameters
+        ]  # fmt: skip
+        function.__signature__ = said.replace(parameters=[*stated, *beyond])  # type: ignore[attr-defined]
         lines = [
             fill(f"{o.name}: {_in_python(o)}", 110, initial_indent="  ", subsequent_indent="    ")
             for o in [*mine, *own]

@@ -12,7 +12,7 @@ import numpy as np
 
 from simmoe import policies
 from simmoe.play import bars, devices
-from simmoe.play.calling import scenario_of
+from simmoe.play.calling import scenario_of, takes
 from simmoe.play.curve_result import Curve, CurveResult
 from simmoe.play.plan import memory_of, scope_of, told_of_eviction
 from simmoe.play.popularity import Unplayed, counts_first, parted, unplayed
@@ -53,6 +53,7 @@ REFUSED = {
 }  # fmt: skip
 
 
+@takes(*REFUSED)
 def curve(
     trace: str | Path | Trace | None = None,
     hw: str | Path | Hardware | None = None,

@@ -46,7 +46,6 @@ class Declared:
     name: str
     default: Any
     about: Option
-    by_name: bool  # a function takes it by its name alone
 
     @property
     def flag(self) -> str:
@@ -77,7 +76,7 @@ class Declared:
 def declared(cls: Any) -> Mapping[str, Declared]:
     """The options of a data class by name, in their order."""
     return {
-        f.name: Declared(f.name, f.default, f.metadata["option"], f.kw_only is True)
+        f.name: Declared(f.name, f.default, f.metadata["option"])
         for f in dataclasses.fields(cls)
         if "option" in f.metadata
     }

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from simmoe.play import confidence as bands
-from simmoe.play.calling import scenario_of
+from simmoe.play.calling import scenario_of, takes
 from simmoe.play.gaps import BELADY, BOUNDS, BYPASS, Bar, Bars
 from simmoe.play.identity import is_bound
 from simmoe.play.plan import Plan
@@ -32,6 +32,7 @@ from simmoe.simulator.version import RESULT_SCHEMA
 AXES = ("system", "eviction", "scope", "prefetch", "miss")  # of which there may be several
 USUAL = ("fifo", "lru", "lfu", "s3fifo", "arc", "w_tinylfu")
 BUDGET = "25%"
+Choices = str | Sequence[str | None] | None
 SHARED = ("hw", "trace", "model", "set")  # inputs of all rows
 
 
@@ -136,9 +137,12 @@ class PolicyTable(Tabular):
         return {"schema": RESULT_SCHEMA, "kind": "simulated", "versions": versions(), **facts, **shown}
 
 
+@takes()
 def compare_policies(
-    hw: str | Path | Hardware | None = None, trace: str | Path | Trace | None = None, **options: Any
-) -> PolicyTable:
+    hw: str | Path | Hardware | None = None, trace: str | Path | Trace | None = None, *,
+    system: Choices = None, eviction: Choices = None, scope: Choices = None, prefetch: Choices = None, miss: Choices = None,
+    **options: Any,
+) -> PolicyTable:  # fmt: skip
     """Simulate every combination of `system`, `eviction`, `scope`, `prefetch` and `miss`, each one or a list, beside their bounds.
 
     The options are those of `simmoe.run`. With neither budget nor memory: a quarter of the experts, or
@@ -146,7 +150,8 @@ def compare_policies(
     eviction policies. A combination that cannot run is a row with its reason. All rows play the same passes: the first rows that one of
     them counts (first=20%) are played by none. Raises UserError for a mistake that concerns all of them.
     """
-    several = {name: _several(options.pop(name)) for name in AXES if name in options}
+    asked = dict(zip(AXES, (system, eviction, scope, prefetch, miss)))
+    several = {name: _several(given) for name, given in asked.items() if given is not None}
     if "system" not in several:
         several.setdefault("eviction", list(USUAL))
     opened = None if trace is None else traced(trace, options.get("model"))
