@@ -94,6 +94,13 @@ def test_what_is_printed_is_what_a_notebook_shows(results: dict[str, Tabular], n
         assert line.split() == " ".join(row).split()
 
 
+def test_a_notebook_gets_the_same_text(results: dict[str, Tabular], monkeypatch: pytest.MonkeyPatch) -> None:
+    """rich shows what is printed to any file as an output of its own where it finds itself in Jupyter, and the text would lack it."""
+    outside = {name: repr(result) for name, result in results.items()}
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    assert {name: repr(result) for name, result in results.items()} == outside
+
+
 def test_a_run_stands_upright_and_says_its_numbers(results: dict[str, Tabular]) -> None:
     run = results["run"]
     assert isinstance(run, simmoe.Run)
@@ -163,7 +170,7 @@ def test_a_cell_is_short(value: Any, text: str) -> None:
 
 
 def test_completion_knows_the_public_names() -> None:
-    assert {"run", "ladder", "compare", "curve", "sweep", "Scenario"} <= set(dir(simmoe))
+    assert {"run", "ladder", "compare", "curve", "sweep", "Scenario", "report", "plots"} <= set(dir(simmoe))
     assert all(getattr(simmoe, name) is not None for name in dir(simmoe))
 
 

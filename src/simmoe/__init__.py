@@ -3,7 +3,8 @@
 The public names are `replay` (cache behaviour of a trace alone), `run` (with time, on a machine), `ladder` (over
 budgets), `compare` (machines), `compare_policies` (policies beside their bounds), `sweep` (a space), `sensitivity` (to
 every figure), `locality` (of a trace's routing), `Scenario` (all options of a run), `load_scenario`, `load_trace`,
-`load_hardware`, `load_model` and the types they take and return. They are imported on first use.
+`load_hardware`, `load_model`, `report` (a page of a result), `plots` (its figures one by one) and the types they take and
+return. They are imported on first use.
 """
 
 from importlib import import_module
@@ -22,6 +23,7 @@ _HOME = {
     "compare_policies": "simmoe.play.policy_table", "PolicyTable": "simmoe.play.policy_table",
     "curve": "simmoe.play.curve", "CurveResult": "simmoe.play.curve_result",
     "ladder": "simmoe.play.ladder", "Ladder": "simmoe.play.ladder",
+    "report": "simmoe.sweeps.reports.written",
     "Counts": "simmoe.simulator.nouns.run", "Trace": "simmoe.simulator.nouns.trace", "Hardware": "simmoe.simulator.nouns.hardware",
     "ModelShape": "simmoe.simulator.nouns.model", "UserError": "simmoe.simulator.errors",
 }  # fmt: skip
@@ -29,9 +31,11 @@ _RENAMED = {
     "load_trace": ("simmoe.workloads.format.trace", "load"), "save_trace": ("simmoe.workloads.format.trace", "save"),
     "load_hardware": ("simmoe.hardware_profiles", "load"), "load_model": ("simmoe.workloads.models", "load"),
 }  # fmt: skip
-__all__ = ["__version__", *_HOME, *_RENAMED]
+_PACKAGES = ("plots",)
+__all__ = ["__version__", *_HOME, *_RENAMED, *_PACKAGES]
 
 if TYPE_CHECKING:
+    from simmoe import plots
     from simmoe.hardware_profiles import load as load_hardware
     from simmoe.play.calling import load_scenario
     from simmoe.play.curve import curve
@@ -52,6 +56,7 @@ if TYPE_CHECKING:
     from simmoe.sweeps.compare import compare
     from simmoe.sweeps.comparison import Comparison
     from simmoe.sweeps.elasticity import Sensitivity
+    from simmoe.sweeps.reports.written import report
     from simmoe.sweeps.search import sweep
     from simmoe.sweeps.sensitivity import sensitivity
     from simmoe.sweeps.swept import Sweep
@@ -62,6 +67,8 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> object:
+    if name in _PACKAGES:
+        return import_module(f"simmoe.{name}")
     home, attribute = _RENAMED.get(name) or (_HOME.get(name), name)
     if home is None:
         raise AttributeError(f"module 'simmoe' has no attribute {name!r}")

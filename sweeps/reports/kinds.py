@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from simmoe.play.again import again, command
 from simmoe.play.calling import load_scenario
 from simmoe.play.held import held
+from simmoe.play.result import Run
 from simmoe.plots import comparison, curve, locality, run
 from simmoe.plots import held as plots_of_held
 from simmoe.plots import study as plots_of_study
+from simmoe.plots.figure import Figure
 from simmoe.plots.page import Page
 from simmoe.plots.trials import played
 from simmoe.simulator.errors import UserError
@@ -24,6 +27,8 @@ from simmoe.sweeps.reports.importances import importances
 from simmoe.sweeps.reports.study import data_of
 
 TAKES = "a study of `simmoe sweep --study`, or the --json of run, compare, sweep, curve or locality"
+RETURNS = "what simmoe.run, ladder, compare, curve or sweep returned, or of a file"
+NOT_SHOWN = "Which experts are resident is not shown: {}."
 Json = Mapping[str, Any]
 
 
@@ -67,11 +72,37 @@ def _is_study(path: Path) -> bool:
     return start.startswith(START)
 
 
+def page_of_result(result: Any) -> Page:
+    """The page of what run, ladder, compare, curve or sweep returned. Raises UserError for anything else."""
+    if isinstance(result, Run):  # at hand: what it held needs no second run
+        return _with_held(result, result.to_json())
+    data: Json = result.to_json() if hasattr(result, "to_json") else {}
+    if (made := _maker(data)) is None:
+        raise UserError(f"a report is of {RETURNS}, not of {type(result).__name__}")
+    return made(data)
+
+
+def _with_held(played: Run, data: Json) -> Page:
+    """Of a run that is at hand, with which experts were resident."""
+    figures, notes, said = list[Figure](), list[str](), ""
+    try:
+        figures = plots_of_held.figures(held(played).to_json())
+    except UserError as error:
+        notes = [NOT_SHOWN.format(error)]
+    with suppress(UserError):  # a command says bundled inputs only
+        said = command(data)
+    return run.page(data, figures, notes, said)
+
+
+def _maker(data: Json) -> Callable[[Json], Page] | None:
+    return next((made for keys, made in KINDS if data.keys() >= keys), None)
+
+
 def _of_json(path: Path, scenario: str | None) -> Page:
     data = read_json(path)
     if not isinstance(data, dict):
         raise UserError(f"{path} holds no result; name {TAKES}")
-    made = next((made for keys, made in KINDS if data.keys() >= keys), None)
+    made = _maker(data)
     if (made or "versions" in data) and data.get("schema", RESULT_SCHEMA) != RESULT_SCHEMA:  # a plan counts its own
         raise UserError(
             f"{path} is of another version of simmoe: its schema is {data['schema']!r}, and this release reads {RESULT_SCHEMA}"
@@ -98,6 +129,6 @@ def _of_run(data: Json, scenario: str | None) -> Page:
     except UserError as error:
         if scenario is not None:
             raise
-        return run.page(data, (), [f"Which experts are resident is not shown: {error}."])
+        return run.page(data, (), [NOT_SHOWN.format(error)])
     said = command(data) if scenario is None else shlex.join(["simmoe", "run", scenario])
     return run.page(data, figures, command=said)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,10 +32,6 @@ def add(commands: Commands) -> None:
 
 def report(a: argparse.Namespace) -> None:
     """simmoe report"""
-    from simmoe.plots import page
-    from simmoe.simulator.files import check_new
-    from simmoe.sweeps.reports.kinds import page_of
+    from simmoe.sweeps.reports.written import report as write
 
-    plotly_js = page.plotly_script("a report")
-    check_new(a.out, [one for one in (a.source, a.scenario) if one and Path(one).is_file()], a.force)
-    page.write(Path(a.out), page_of(a.source, a.name, a.scenario), plotly_js)
+    write(a.source, a.out, scenario=a.scenario, name=a.name, force=a.force)

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from simmoe.simulator.errors import Missing
+from simmoe.simulator.errors import Missing, UserError
+from simmoe.simulator.nearest import among
 from simmoe.simulator.plain import plain
 
 # Each has a contrast of 3 or more with the page, in light and in dark. Where there are more series than colours, marks differ too.
@@ -35,9 +36,9 @@ class Table:
     codes: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Figure:
-    """Data of plotly, and all that a page shows beside it. `plotly()` gives a figure for a notebook.
+    """Data of plotly, and all that a page shows beside it. `plotly()` gives a figure for a notebook, of one of its `choices`.
 
     A trace may say in its `meta` which trial each point is of (`rows`) and with which choice it is shown (`choice`); those of one series
     have one `legendgroup`.
@@ -59,6 +60,12 @@ class Figure:
         """What may be chosen, in the order of the traces."""
         return tuple(dict.fromkeys(choice_of(one) for one in self.data if choice_of(one)))
 
+    def __repr__(self) -> str:
+        """For who meets it in a notebook: its data would fill pages."""
+        if len(self.choices) < 2:
+            return f"<Figure {self.title!r}: .plotly() draws it>"
+        return f"<Figure {self.title!r}: .plotly({self.choice}) draws it; {self.choice}: {', '.join(map(repr, self.choices))}>"
+
     def layout(self, choice: str = "") -> dict[str, Any]:
         """Plotly's layout for a choice."""
         chosen = choice or next(iter(self.choices), "")
@@ -71,9 +78,19 @@ class Figure:
         except ImportError:
             raise Missing("a plot needs plotly, which is not installed; run: pip install 'simmoe[sweep]'") from None
         chosen = choice or next(iter(self.choices), "")
+        if choice and choice not in self.choices:
+            known = among(choice, self.choices) if self.choices else "there is nothing to choose"
+            raise UserError(f"{self.title} has no {self.choice or 'choice'} {choice!r}; {known}")
         data = [dict(one) for one in self.data if choice_of(one) in ("", chosen)]
-        layout = {**self.layout(chosen), "title": {"text": escaped(self.title)}, "showlegend": len(data) > 1}
-        return graph_objects.Figure({"data": data, "layout": {**layout, "margin": None, "height": None}})
+        last = {one["legendgroup"]: number for number, one in enumerate(data) if "legendgroup" in one}
+        data = [{**one, "showlegend": number in last.values()} for number, one in enumerate(data)]  # each series once
+        layout = {
+            **self.layout(chosen),
+            "title": {"text": escaped(self.title)},
+            "showlegend": len(last) > 1,
+            **NOTEBOOK,
+        }
+        return graph_objects.Figure({"data": data, "layout": layout})
 
 
 LAYOUT: dict[str, Any] = {
@@ -84,6 +101,10 @@ LAYOUT: dict[str, Any] = {
     "hoverlabel": {"bgcolor": "#1b1f24", "bordercolor": "#8b949e", "font": {"color": "#ffffff", "size": 12}, "align": "left"},
     "paper_bgcolor": "rgba(0,0,0,0)",
     "plot_bgcolor": "rgba(0,0,0,0)",
+}  # fmt: skip
+NOTEBOOK: dict[str, Any] = {  # plotly's ink is dark, and a notebook may be so too; names are long: the legend stands below
+    "paper_bgcolor": "white", "plot_bgcolor": "white", "margin": {**LAYOUT["margin"], "t": 60}, "height": None,
+    "legend": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom"},
 }  # fmt: skip
 
 
