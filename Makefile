@@ -3,7 +3,7 @@ PYTHON := $(or $(wildcard .venv/bin/python),python3)
 # Tests of one file share what it has trained or played, so a file stays on one process.
 PYTEST := $(PYTHON) -m pytest -n 2 --dist loadfile
 
-.PHONY: check style mypy pyright fast test real fuzz examples all
+.PHONY: check style mypy pyright fast test real fuzz examples notebooks all
 
 # Before every commit, in at most 90 s of two free cores.
 check:
@@ -43,6 +43,10 @@ fuzz:
 examples:
 	$(PYTHON) -m tests.test_examples
 	$(PYTHON) -m tests.test_claims
+
+# The same of the notebooks of examples/, after an edit of their cells too. Chromium or Chrome draws their figures.
+notebooks:
+	$(PYTHON) -m tests.notebooks
 
 # What CI runs. Builds .venv anew.
 all:
