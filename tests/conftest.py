@@ -8,6 +8,10 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
+# Each process of the tests has a core of its own. The libraries below numpy and torch would start a thread on every core in each of them,
+# and threads that wait for one another turn: training took three times the CPU time. What these tests start inherits it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -96,8 +100,10 @@ def _why_it_fails(check: Callable[..., None], arguments: dict[str, Any]) -> str 
 
 
 COMPILED = pytest.mark.skipif(compiled.missing(), reason="numba is not installed: pip install 'simmoe[fast]'")
-# Engines that must agree on drawn scenarios. Each policy, rule and clock that is drawn is compiled, some seconds for each, so the
-# compiled one is compared in `make test`; `make check` compiles LRU in tests of single scenarios.
+# Each policy, rule and clock is compiled, some seconds for each: in `make test`. `make check` compiles LRU in single scenarios of
+# tests/test_engines.py.
+FAST = pytest.param("fast", marks=[COMPILED, pytest.mark.slow])
+# Engines that must agree on drawn scenarios.
 PAIRS = [
     pytest.param(("simpy", "plain"), id="interpreted"),
     pytest.param(("plain", "fast"), id="compiled", marks=[COMPILED, pytest.mark.slow]),

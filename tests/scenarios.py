@@ -379,9 +379,19 @@ def queued(case: Case, slower: int) -> Case:
 
 
 def few_kernels(one: Any) -> Any:
-    """A case or a plan with LRU where a miss rule is asked. Each pair of policy and rule is a kernel, some seconds to compile, made of
-    their two texts: tests of the compiled engine draw each policy and each rule, those of the interpreted ones every pair."""
-    return replace(one, eviction="lru") if one.miss != "fetch" else one
+    """A case or a plan with LRU where a miss rule is asked; a case without a store before the link where that rule changes the output, and
+    with the overlapped timeline where there is a store or prefetches are withdrawn. Each set of policy, rule, timeline and of what a run
+    has is a kernel, some seconds to compile: tests of the compiled engine draw each of them, those of the interpreted ones every pair."""
+    one = replace(one, eviction="lru") if one.miss != "fetch" else one
+    if not isinstance(one, Case):
+        return one
+    one = one if one.miss in MISSES else without_store(one)
+    return replace(one, timeline="overlapped") if one.cancel or one.hw.link.upstream else one
+
+
+def without_store(case: Case) -> Case:
+    """The case with nothing before the link."""
+    return replace(case, hw=replace(case.hw, link=replace(case.hw.link, upstream=None)))
 
 
 def shape_for(trace: Trace) -> ModelShape:

@@ -72,6 +72,7 @@ def test_the_usual_runtime_is_not_said_to_be_unknown(capsys):
     assert "unknown" not in said and "llama_cpp_metal" in said and "llama_cpp_cuda" in said
 
 
+@pytest.mark.slow
 def test_a_kept_run_of_the_usual_runtime_knows_its_constants(tmp_path: Path, capsys):
     """Where they are others than when it was kept, the run is not played as if it were the same."""
     kept = tmp_path / "usual.yaml"

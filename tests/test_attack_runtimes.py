@@ -50,6 +50,7 @@ def test_fault_b_below_ub_is_the_size_of_a_pass(played):
     assert played(*CUDA, "--flags", "-ncmoe 32 -b 2048")["scenario"]["microbatch"] == 512
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flag", ["-lm none", "--no-mmap", "-mmp 0"])
 def test_fault_weights_that_are_not_mapped_cross_the_link_as_pinned_memory(played, flag):
     mapped, pinned = (played(*CUDA, "--flags", f"-ncmoe 32 {more}") for more in ("", flag))
@@ -121,6 +122,7 @@ def test_fault_a_pass_of_no_tokens(refused):
     assert "--microbatch 0" in refused(*CUDA, "--placement", "n_cpu_moe=32", "--microbatch", "0")
 
 
+@pytest.mark.slow
 def test_fault_buffers_are_of_the_largest_pass(played):
     chunks = [
         played(*CUDA, "--placement", "n_cpu_moe=48", *w)
@@ -166,6 +168,7 @@ def record(**fields) -> dict:
     return {**said, "n_gpu_layers": 99, "n_cpu_moe": 32, "n_prompt": 0, "n_gen": 0, "samples_ts": [18.0], **fields}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("between", [",", ",\n", ",\n  "])
 def test_fault_explain_reads_a_json_list_however_its_lines_are_broken(played, tmp_path, between):
     records = [record(n_gen=128, avg_ts=18.0), record(n_prompt=512, avg_ts=290.0)]
@@ -175,6 +178,7 @@ def test_fault_explain_reads_a_json_list_however_its_lines_are_broken(played, tm
     assert [(row["phase"], row["measured_tok_s"]) for row in rows] == [("decode", 18.0), ("prompt", 290.0)]
 
 
+@pytest.mark.slow
 def test_fault_plan_lists_nothing_that_is_only_worse(played):
     """For decoding, --no-op-offload gives the same speed with the same blocks: it is no line of its own."""
     best = played("plan", *MODEL[1:4], *BOX, "--goal", "decode")["best"]
@@ -188,6 +192,7 @@ def test_fault_the_cpu_engine_is_not_timed_on_a_gpu(refused, words):
     assert "computes on the CPU alone, and gh200 computes on its gpu" in said
 
 
+@pytest.mark.slow
 def test_fault_explain_says_that_the_flags_do_not_fit_the_card(capsys):
     """17.6 GB of experts on a card of 12 GB: the flags of the measurement are missing."""
     assert main(["explain", "tok_s=18", *BOX, *MODEL[:4]]) == 0
@@ -197,6 +202,7 @@ def test_fault_explain_says_that_the_flags_do_not_fit_the_card(capsys):
     assert "does not fit" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("machine", [("--hw", "strix_halo"), BOX])
 def test_fault_plan_counts_the_memory_that_run_counts(played, machine):
     """One law of memory for both commands, on machines of one memory too."""
@@ -214,6 +220,7 @@ def test_fault_plan_counts_the_memory_that_run_counts(played, machine):
         assert planned[part] == held[name], part
 
 
+@pytest.mark.slow
 def test_fault_what_plan_prints_is_what_run_plays(played):
     """The prompt speed of a line that plan prints is that of the passes which run plays under its flags."""
     line = played("plan", *MODEL[1:4], *BOX, "--context", "8k", "--goal", "prompt")["best"][0]
@@ -233,6 +240,7 @@ def test_fault_less_than_no_kernels(refused, tmp_path, kernels, said):
     assert said in refused("runtime", "show", str(file))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("runtime", "format", "flags"),
     [("ktransformers", "Q4_K_M", "--kt-num-gpu-experts 32"), ("vllm", "awq", "--cpu-offload-gb 4")],
@@ -245,6 +253,7 @@ def test_fault_explain_plays_the_flags_that_run_plays(played, runtime, format, f
     assert row["simulated_tok_s"] == pytest.approx(run["tok_s"], rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("runtime", "flags"),
     [
@@ -274,6 +283,7 @@ def test_fault_what_would_hold_the_experts_is_in_the_words_of_the_engine(refused
     refused(*words, "--runtime", "ktransformers", "--flags", f"--kt-num-gpu-experts {int(found[2]) + 1}")
 
 
+@pytest.mark.slow
 def test_fault_a_line_for_sglang_has_a_cache_format_that_it_takes(played):
     """Its --kv-cache-dtype takes fp8_e4m3 and fp8_e5m2; plan printed fp8."""
     words = (

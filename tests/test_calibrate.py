@@ -489,9 +489,7 @@ def test_a_gpu_with_memory_of_its_own(tmp_path, quick):
     asked = measure.Asked(backend.choose()[0], KnownGpu(Known()), "disk", tmp_path, True)
     found = measure.machine(asked, machine.Watch(), lambda *step: told.append(step))
     assert [number for _, number, _ in told] == [1, 2, 3, 4, 5, 6] and {steps for *_, steps in told} == {6}
-    hw = written(
-        tmp_path, found, force=True
-    )  # the CPU is the real one, under whatever else it does: no law of this test
+    hw = written(tmp_path, found, force=True)  # the CPU is the real one, whatever it does beside: no law of this test
     assert list(hw.units) == ["gpu", "cpu"] and hw.home.name == "disk" and hw.reserved_bytes == GB
     _check_gpu(hw, Known())
 

@@ -94,6 +94,7 @@ def routing(text: str) -> str:
     return re.sub(r"^(\| experts resident .*\n.*\n)(\|.*\n)+", lambda found: found[1] + "".join(rows), text, flags=re.M)
 
 
+@pytest.mark.slow
 def test_the_readme_shows_what_its_command_prints_and_the_figures_of_validation() -> None:
     text = README.read_text("utf-8")
     assert readme(text) == text, "make examples writes it anew"

@@ -22,12 +22,12 @@ from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware, Link, Managed, Tier, Upstream
 from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape, Part
 from simmoe.simulator.nouns.run import Clocks
-from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.time.engines import named
+from tests.conftest import FAST
 from tests.scenarios import Case, cases, examples, physics, stores, tiny_trace
 from tests.test_engines import enough, half
 
-ENGINES = ["simpy", "plain"] + ["fast"] * (not compiled.missing())
+ENGINES = ["simpy", "plain", FAST]
 TB = 10**12  # one byte per picosecond
 
 
@@ -283,7 +283,7 @@ def improved(hw: Hardware, step: tuple[float, float]) -> Iterator[tuple[str, Har
 
 @pytest.mark.slow
 @pytest.mark.hypothesis
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(cases(prefetching=False), physics(), uses(), st.one_of(st.none(), st.integers(0, 5)), st.integers(0, 20), STEPS)
 def test_more_of_any_rate_or_less_of_any_latency_makes_no_pass_end_later(
     case, changed, used, cpu_seed, page_cache, step
@@ -301,7 +301,7 @@ def test_more_of_any_rate_or_less_of_any_latency_makes_no_pass_end_later(
 
 @pytest.mark.slow
 @pytest.mark.hypothesis
-@settings(max_examples=examples(200), deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(cases(prefetching=False), physics(), uses(), st.integers(0, 5), STEPS)
 def test_beside_a_cpu_on_the_same_memory_a_pass_ends_later_by_the_bytes_moved_at_most(
     case, changed, used, cpu_seed, step
@@ -328,7 +328,7 @@ def moved_bytes(scenario: Scenario) -> np.ndarray:
 
 @pytest.mark.slow
 @pytest.mark.hypothesis
-@settings(max_examples=examples(200), deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(cases(prefetching=True), physics(), uses(), STEPS)
 def test_with_prefetched_hits_a_pass_ends_later_by_their_launches_at_most(case, changed, used, step):
     """One launch and its read for each, and where a load waits for an expert of its own event, the launches of that event."""
@@ -350,7 +350,7 @@ def test_with_prefetched_hits_a_pass_ends_later_by_their_launches_at_most(case, 
 
 @pytest.mark.slow
 @pytest.mark.hypothesis
-@settings(max_examples=examples(150), deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(cases(prefetching=False), STEPS)
 def test_in_unified_memory_a_pass_ends_later_by_what_loads_take_of_it_at_most(case, step):
     """w times the bytes of its loads at the memory's rate; a load takes its rate for as long as it is active, latency included."""

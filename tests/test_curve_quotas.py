@@ -68,6 +68,7 @@ def test_a_layer_that_needs_more_gets_more():
         simmoe.replay(trace, [10, 10], 19, scope="fitted")
 
 
+@pytest.mark.slow
 def test_a_text_of_its_own(tmp_path, capsys, monkeypatch):
     """Another trace, the first rows, and what a result says of them."""
     monkeypatch.chdir(tmp_path)

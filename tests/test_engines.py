@@ -180,7 +180,8 @@ def test_all_engines_are_equal_bit_for_bit(prefetching, names):
     )
     def compare(case, changed, cpu_seed, page_cache):
         left = half(case, cpu_seed)
-        case = enough(replace(few_kernels(case) if "fast" in names else case, hw=changed(case.hw)), left)
+        case = replace(case, hw=changed(case.hw))
+        case = enough(few_kernels(case) if "fast" in names else case, left)
         one, other = (run(case, named(name), left, page_cache) for name in names)
         assert one[:2] == other[:2]
         assert same(one[3], other[3])
@@ -408,3 +409,33 @@ def test_a_kernel_file_that_was_cut_off_is_written_again(tmp_path):
         for kernel in tmp_path.glob("*/kernel.py"):
             kernel.write_text(kernel.read_text("utf-8")[:300], "utf-8")
     assert first == again and first
+
+
+SMALL = "from numba import njit\n\n@njit(cache=True)\ndef play(x):\n    return x + 1\n"
+
+
+@COMPILED
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", ["cut", "bits", "longer", "gone"])
+@pytest.mark.parametrize("suffix", [".nbi", ".nbc", ".sums"])
+def test_machine_code_that_was_damaged_is_not_loaded(suffix, damage, tmp_path):
+    """What numba keeps of a kernel is loaded while it is whole; else it is compiled again, and kept again."""
+    if compiled.interpreted():
+        pytest.skip("numba compiles nothing: NUMBA_DISABLE_JIT")
+    path = tmp_path / "kernel.py"
+    path.write_text(SMALL)
+
+    def loaded() -> bool:
+        play = compiled._module("simmoe_kernel_small", SMALL, path).play
+        assert play(1) == 2
+        return sum(play.stats.cache_hits.values()) == 1
+
+    assert [loaded(), loaded()] == [False, True]
+    (file,) = tmp_path.rglob(f"*{suffix}")
+    whole = file.read_bytes()
+    half = len(whole) // 2
+    flipped = whole[:half] + bytes([whole[half] ^ 0xFF]) + whole[half + 1 :]
+    file.unlink()
+    if damage != "gone":
+        file.write_bytes({"cut": whole[:half], "bits": flipped, "longer": whole + b"x"}[damage])
+    assert [loaded(), loaded()] == [False, True]

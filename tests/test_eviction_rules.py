@@ -396,6 +396,7 @@ def test_activations_begin_anew_with_a_sequence() -> None:
     assert decided_of(trace, "moe_infinity", 2) == [1] and decided_of(second, "moe_infinity", 2) == [0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["swapmoe", "moe_infinity", "least_stale", "lfu_decay", "lfru", "lru"])
 def test_passes_that_become_known_one_by_one(policy: str) -> None:
     """As under a clock-driven schedule: gates, layers and sequences are those of the whole run."""

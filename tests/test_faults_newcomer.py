@@ -151,6 +151,7 @@ def test_fault_29_a_name_of_another_kind_says_which_option_takes_it(
     assert line in said and "nearest" not in said and "did you mean" not in said
 
 
+@pytest.mark.slow
 def test_fault_29_a_path_is_told_what_is_there_and_no_bundled_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

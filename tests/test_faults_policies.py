@@ -261,6 +261,7 @@ def test_fault_16_no_bundled_trace_is_questioned(capsys: pytest.CaptureFixture[s
         assert said(capsys, "trace", "check", name)[0] == 0, name
 
 
+@pytest.mark.slow
 def test_fault_16_what_moves_or_is_too_short_to_tell_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     short = stuck(tokens=24 + 16)  # 15 repeats
     gates = np.random.default_rng(1).random((64, 24, 4)).astype(np.float16)

@@ -111,6 +111,7 @@ def test_a_measured_rate_of_the_kernels_stands_in_place_of_the_share(capsys):
     assert fast == pytest.approx(2 * slow, rel=0.01)
 
 
+@pytest.mark.slow
 def test_a_prompt_goes_by_cores_and_clock_and_by_the_profile_where_no_clock_is_known(capsys):
     words = ("run", *BOX, *MODEL, "--prompt", "512", "--generate", "1", *ENGINE)
     flops = (

@@ -97,6 +97,7 @@ def test_lanes_of_all_plans_are_single_runs(trace):
     assert ran > len(plans) * len(MACHINES) // 2
 
 
+@pytest.mark.slow
 @given(st.lists(plans(), min_size=2, max_size=2), st.lists(st.sampled_from(MACHINES), min_size=2, max_size=3))
 def test_a_lane_is_its_single_run(trace, several, machines):
     lanes = Lanes()

@@ -548,6 +548,7 @@ LRU = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(compiled.missing(), reason="numba is not installed: pip install 'simmoe[fast]'")
 @pytest.mark.parametrize("rule", ["bundled", "own"])
 def test_helpers_of_a_rule_and_of_an_eviction_policy_that_share_a_name_stay_apart(rule, tmp_path):
@@ -574,6 +575,7 @@ def test_what_numba_cannot_compile_names_the_rules_file(tmp_path):
         simmoe.run(**RUN, miss=str(mine), engine="fast")
 
 
+@pytest.mark.slow
 def test_a_rule_that_changed_is_compiled_again(tmp_path):
     mine = tmp_path / "mine.py"
     found = []
@@ -632,6 +634,7 @@ def test_a_piece_holds_the_tokens_of_what_the_placement_left_to_the_cpu_too():
     assert other > 3
 
 
+@pytest.mark.slow
 def test_the_rule_of_the_manual_plays(tmp_path):
     page = (Path(__file__).parent.parent / "docs" / "extending" / "miss.md").read_text()
     mine = tmp_path / "mine.py"

@@ -102,6 +102,7 @@ def test_an_expert_of_the_cpu_moves_nothing_and_changes_no_bit(model: Any, token
 # --- rules that change it -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_is_dropped_leaves_the_rest_of_the_model(model: Any, tokens: Any, resident: Played) -> None:
     """With a share of 100 % nothing is ever loaded: what is left is the model without its experts."""
     played = play_text(model, tokens, PREFILL, Options(5 * resident.expert_bytes, rule=bundled("drop=100%")))

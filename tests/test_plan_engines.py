@@ -142,6 +142,7 @@ def test_sglang_holds_everything_or_says_what_would_fit(capsys):
     assert "what would fit: --format " in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("runtime", "hw", "format", "model"),
     [("sglang", "rtx_4090+ddr5_6000_2ch", "bf16", "qwen3-30b-a3b"),
@@ -277,6 +278,7 @@ def test_requests_of_a_pass_are_its_distinct_experts_in_order(prompt):
         assert requests.tokens[mine].tolist() == list(counts.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("box", "memory", "waits"),
     [(["--hw", "m3_max"], "memory left", "device"), (["--host", "ddr5_6000_2ch"], "memory left", "CPU"),

@@ -63,6 +63,7 @@ def told(eviction: str, **options: Any) -> dict[str, Any]:
     return {**said, "victims": run.decisions.evicted.tolist(), "for": run.decisions.evicted_for.tolist()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", SCENARIOS.values(), ids=SCENARIOS)
 def test_victims_are_those_of_the_rule_that_looks_at_every_object(tmp_path: Path, options: dict[str, Any]) -> None:
     (tmp_path / "every.py").write_text(RULE)
@@ -71,6 +72,7 @@ def test_victims_are_those_of_the_rule_that_looks_at_every_object(tmp_path: Path
     assert len(found["victims"]) > 10
 
 
+@pytest.mark.slow
 @COMPILED
 def test_compiled_victims_are_the_same() -> None:
     few = {"trace": "oracle-12x64", "tokens": 300}

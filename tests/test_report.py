@@ -296,6 +296,7 @@ def test_three_objectives_are_chosen_in_pairs() -> None:
 # --- nothing of others is mark-up -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_page_loads_nothing(report: Path) -> None:
     text = report.read_text("utf-8")
     assert Tables(report).loads == [] and text.count("* plotly.js v") == 1

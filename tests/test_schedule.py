@@ -40,7 +40,7 @@ from simmoe.simulator.time.engines import Engine, named
 from simmoe.simulator.time.laws import check_requests
 from simmoe.simulator.time.serving import Serving
 from simmoe.workloads.format import trace as traces
-from tests.conftest import COMPILED, PAIRS
+from tests.conftest import COMPILED, FAST, PAIRS
 from tests.scenarios import Case, build_trace, cases, cpus, examples, few_kernels, physics, shape_for
 
 PREFETCHER = '''
@@ -464,7 +464,7 @@ def own(tmp_path, text: str) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["simpy", "plain", FAST])
 def test_a_schedule_of_ones_own(tmp_path, name):
     plan = Plan(16, arrivals="every:20ps")
     machine = tiny_machine(), two_requests(), TINY

@@ -79,6 +79,7 @@ def test_untrained_combinations_are_never_sampled():
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_table_has_a_column_for_each_part_of_the_zoo(capsys, tmp_path):
     (tmp_path / "space.yaml").write_text(yaml.safe_dump({**ZOO, **GRID}))
     assert main(["sweep", str(tmp_path / "space.yaml"), "--sampler", "grid"]) == 0
@@ -186,6 +187,7 @@ RULES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_a_constraint_is_kept_where_its_number_is(rule):
     axes = {"hw": ["jetson_orin", "a100"], "budget": ["10%", "60%"], "exchange": "EUR=1.08USD"}
@@ -223,6 +225,7 @@ def test_constraints_are_counted_and_an_empty_front_says_why(capsys, tmp_path):
     assert "maximize): no trial keeps all constraints" in out
 
 
+@pytest.mark.slow
 def test_samplers_are_told_of_constraints():
     space = {**ZOO, **GRID, "budget": {"low": "5%", "high": "100%", "step": "5%"}, "hw": ["a100", "h100"]}
     space["objectives"] = {"tok_s": "maximize", "proxy_ppl": "minimize"}
@@ -339,6 +342,7 @@ def test_what_means_the_same_is_played_once_across_names_and_stops(tmp_path, mon
 # --- what decides -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_importances_say_which_axes_decide():
     budget = {"low": "5%", "high": "100%", "step": "5%"}
     both = {"objectives": {"memory_bytes": "minimize", "proxy_ppl": "minimize", "tok_s": "maximize"}}

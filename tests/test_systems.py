@@ -40,6 +40,7 @@ def test_the_systems_of_the_literature_are_there():
     } <= set(PRESETS)  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_system_is_the_options_that_its_file_names(name, capsys):
     one = systems.load(name)
@@ -68,6 +69,7 @@ def test_the_list_says_what_each_system_sets(capsys):
     assert [one["name"] for one in json.loads(capsys.readouterr().out)["systems"]] == PRESETS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "words", "said"),
     [
@@ -228,6 +230,7 @@ def test_what_a_system_may_set_are_options():
     assert set(OWN) <= set(OPTIONS)
 
 
+@pytest.mark.slow
 def test_mixtral_offloading_s_caches_stand_in_the_published_order():
     """Hit rates of a fork's logs, 10 prompts of 256 tokens on an RTX 3090 (case v3_mixtral_rtx_3090): with 4 of 8 experts of each layer
     0.592 lfu, 0.591 lru, 0.574 random; with 3 0.463, 0.470, 0.448. Here of routing drawn in the class of Mixtral: random is the worst,

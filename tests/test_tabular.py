@@ -63,6 +63,7 @@ class Page(HTMLParser):
             self.inside = False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_all_records_have_the_same_columns_of_plain_values(results: dict[str, Tabular], name: str) -> None:
     records = results[name].records()
