@@ -378,15 +378,18 @@ def queued(case: Case, slower: int) -> Case:
     return replace(case, hw=replace(case.hw, link=link), cancel=True, write_back=False)
 
 
-def few_kernels(one: Any) -> Any:
+def few_kernels(one: Any, hw: Hardware | None = None) -> Any:
     """A case or a plan with LRU where a miss rule is asked; a case without a store before the link where that rule changes the output, and
     with the overlapped timeline where there is a store or prefetches are withdrawn. Each set of policy, rule, timeline and of what a run
-    has is a kernel, some seconds to compile: tests of the compiled engine draw each of them, those of the interpreted ones every pair."""
+    has is a kernel, some seconds to compile: tests of the compiled engine draw each of them, those of the interpreted ones every pair.
+
+    hw: the machine of a plan."""
     one = replace(one, eviction="lru") if one.miss != "fetch" else one
-    if not isinstance(one, Case):
-        return one
-    one = one if one.miss in MISSES else without_store(one)
-    return replace(one, timeline="overlapped") if one.cancel or one.hw.link.upstream else one
+    if isinstance(one, Case):
+        one = one if one.miss in MISSES else without_store(one)
+        hw = one.hw
+    more = getattr(one, "cancel", False) or (hw is not None and hw.link.upstream is not None)
+    return replace(one, timeline="overlapped") if more else one
 
 
 def without_store(case: Case) -> Case:

@@ -125,7 +125,7 @@ def test_all_engines_are_equal_bit_for_bit(prefetcher, names):
     @given(served())
     def compare(drawn):
         case, most, plan, wants = drawn
-        plan = replace(few_kernels(plan) if "fast" in names else plan, prefetch=prefetcher if wants else None)
+        plan = replace(few_kernels(plan, case.hw) if "fast" in names else plan, prefetch=prefetcher if wants else None)
         one, other = (everything(play(workload(case, most), plan, named(name))) for name in names)
         assert one == other
 
@@ -277,7 +277,7 @@ def test_without_load_the_passes_are_those_of_the_sequences_one_after_the_other(
     @given(served(prefetch=False))
     def compare(one):
         case, most, plan, _ = one
-        plan = few_kernels(plan) if name == "fast" else plan
+        plan = few_kernels(plan, case.hw) if name == "fast" else plan
         run = play(workload(case, most), replace(plan, arrivals="every:1s"), named(name))
         want = play(
             workload(case, None, "recorded", one_by_one(case.trace)), replace(plan, arrivals=None), named("plain")
