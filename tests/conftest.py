@@ -32,12 +32,13 @@ settings.load_profile("ci" if os.environ.get("CI") == "true" else "dev")
 # The files that take longest, first: xdist hands out those with most tests first, and the last core would wait for one of these.
 LONG = (
     "test_engines",
-    "test_faults_files",
-    "test_contention",
-    "test_training",
     "test_schedule",
+    "test_faults_files",
+    "test_explain2",
+    "test_training",
     "test_synthetic",
-    "test_fuzz",
+    "test_miss_answers",
+    "test_faults_show",
 )
 
 
