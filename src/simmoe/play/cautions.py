@@ -58,10 +58,10 @@ def _of_trace(workload: Workload) -> list[str]:
         return []
     rows, said = rows_at_once(workload.recorded), plausible.notes(workload.recorded)
     if rows > 1:
-        said += [
+        said.append(
             f"Decode passes hold up to {rows} rows of one sequence, and each row counts as a token; where they verify guesses, the array "
             "emitted of the trace says which were kept (docs/trace_format.md)"
-        ]
+        )
     return said
 
 
