@@ -174,9 +174,18 @@ def test_all_ones_is_a_trace_that_does_not_say_but_for_the_time_of_several_rows(
     assert said.tpot_ms(1) < silent.tpot_ms(1)  # of a token, and of a whole pass
 
 
-def test_a_trace_that_does_not_say_has_no_word_of_it():
+def test_a_trace_that_does_not_say_has_no_count_of_it():
     trace = without(flat(verified(BY_HAND)))
-    assert "emitted" not in json.dumps(run(trace).to_json()) and "emitted" not in json.dumps(describe(trace))
+    assert '"emitted"' not in json.dumps(run(trace).to_json()) and "emitted" not in json.dumps(describe(trace))
+
+
+def test_rows_that_count_as_tokens_though_a_pass_may_have_verified_them_are_said():
+    """A file of five rows a pass reads 75 % faster than one of one row, and looks as if that were true."""
+    guesses, alone = flat(verified(BY_HAND)), [(DECODE, [(A, 1), (B, 1)])] * 4
+    (said,) = (one for one in run(without(guesses)).notes if "rows of one sequence" in one)
+    assert said.startswith("Decode passes hold up to 3 rows of one sequence, and each row counts as a token")
+    prompts = verified([(PREFILL, [(A, 1)] * 3), *alone])  # a row for each of two sequences: both are tokens
+    assert not any("rows of one sequence" in one for trace in (guesses, without(prompts)) for one in run(trace).notes)
 
 
 def test_nothing_kept_is_no_speed_and_no_figure_per_token():

@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import simmoe
-from tests import real_traces
+from simmoe import policies
+from tests import oracles, real_traces
 from tests.conftest import one_layer
 
 Misses = list[bool]
@@ -171,7 +172,10 @@ def gdsf(ids: list[int], c: int, bypass: bool = False) -> Misses:
 PLAIN: dict[str, Callable[[list[int], int], Misses]] = {
     "clock": clock, "sieve": sieve, "slru": slru, "two_q": two_q, "s3fifo": s3fifo, "gdsf": gdsf,
 }  # fmt: skip
-THEIRS = {"clock": "Clock", "sieve": "Sieve", "slru": "SLRU", "two_q": "TwoQ", "s3fifo": "S3FIFO", "gdsf": "GDSF"}
+THEIRS = {
+    "clock": "Clock", "sieve": "Sieve", "slru": "SLRU", "two_q": "TwoQ", "s3fifo": "S3FIFO", "gdsf": "GDSF", "random": "Random",
+}  # fmt: skip
+OLDEST = ("lru", "fifo", "lfu_resident", "belady")  # compared in tests/test_replay.py and tests/test_oracles.py too
 EQUAL = ("clock", "sieve", "slru", "two_q", "s3fifo")  # where the room is a multiple of 4 and at least 20
 
 
@@ -241,6 +245,19 @@ def test_gdsf_keeps_what_was_missed() -> None:
 
 
 @pytest.mark.real
+def test_random_of_libcachesim_draws_other_numbers_by_the_same_rule() -> None:
+    mine, theirs = (
+        [sum(played("random", ids, room)) for ids, room in random_streams(6, 24)] for played in (ours, libcachesim)
+    )
+    assert mine != theirs and sum(mine) == pytest.approx(sum(theirs), rel=0.02)
+
+
+@pytest.mark.parametrize("policy", [*PLAIN, *OLDEST, "arc", "w_tinylfu", "lfu", "random"])
+def test_the_file_of_a_policy_that_libcachesim_has_names_the_version_compared_with(policy: str) -> None:
+    assert "libcachesim 0.3.5" in " ".join((policies.load("eviction", policy).__doc__ or "").split())
+
+
+@pytest.mark.real
 def test_s3fifo_of_libcachesim_keeps_nothing_below_a_room_of_twenty() -> None:
     ids = np.random.default_rng(1).zipf(1.2, 500) % 40
     assert all(libcachesim("s3fifo", ids.tolist(), 19)) and not all(ours("s3fifo", ids.tolist(), 19))
@@ -268,6 +285,16 @@ def test_misses_equal_libcachesim_on_real_routing(policy: str, name: str) -> Non
     ids = routed(name)
     for room in ROOMS[name]:
         assert ours(policy, ids, room) == libcachesim(policy, ids, room), room
+
+
+@pytest.mark.traces
+@pytest.mark.real
+@pytest.mark.parametrize("name", TRACES)
+@pytest.mark.parametrize("policy", OLDEST)
+def test_misses_of_the_oldest_policies_equal_libcachesim_on_real_routing(policy: str, name: str) -> None:
+    ids = routed(name)
+    for room in ROOMS[name]:
+        assert sum(ours(policy, ids, room)) == oracles.flat_libcachesim(ids, 1, room, policy), room
 
 
 @pytest.mark.traces

@@ -6,7 +6,8 @@ project's generalisation: lengths count size, and p moves by the size of the obj
 
 p is a real number in the paper, and ties between it and the length of T1 decide victims, so it is kept as whole multiples of
 1 / lcm(1 … m), with the largest m that 62 bits allow: exact while the ghost list that was hit holds at most m objects (36 for up
-to 7,900 equal objects), rounded to the nearest multiple beyond. A simulator that keeps p in floating point breaks some ties otherwise.
+to 7,900 equal objects), rounded to the nearest multiple beyond. ARC of libcachesim 0.3.5 keeps p in floating point and breaks some
+ties otherwise; but for them its misses on one-expert events are equal.
 
 An event with several objects is one access of each of them. A prefetch is no access: it returns a ghost to the list that it left
 and never moves p, and the first use of an object that only a prefetch has brought leaves it in T1.

@@ -1,6 +1,7 @@
 """Belady's MIN (1966): the victim is the resident whose next event lies farthest in the future, ties the oldest stamp.
 
 An offline bound for equal sizes, not a policy that a machine could run: it reads the future of the trace.
+Misses on one-expert events equal those of Belady of libcachesim 0.3.5.
 """
 
 from simmoe.policies.buckets import buckets, enter, highest_free, leave

@@ -1,4 +1,7 @@
-"""First in, first out: a hit never moves; the victim is the resident whose load was issued longest ago."""
+"""First in, first out: a hit never moves; the victim is the resident whose load was issued longest ago.
+
+Misses on one-expert events equal those of FIFO of libcachesim 0.3.5.
+"""
 
 from simmoe.policies.lists import drop, oldest_free, push, rings
 

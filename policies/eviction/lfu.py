@@ -1,6 +1,6 @@
 """Least frequently used: the victim has been in the fewest events so far, ties the oldest stamp. Counts survive eviction.
 
-So do engines and papers that name LFU; lfu_resident forgets the count of what leaves, as libCacheSim does. An expert counts once
+So do engines and papers that name LFU; lfu_resident forgets the count of what leaves, as libcachesim 0.3.5 does. An expert counts once
 for each event at whose end it is still resident, and a prefetch counts nothing.
 """
 

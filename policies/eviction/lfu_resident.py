@@ -1,4 +1,7 @@
-"""LFU that forgets: the victim has been in the fewest events since its load, ties the oldest stamp. As libCacheSim does it."""
+"""LFU that forgets: the victim has been in the fewest events since its load, ties the oldest stamp.
+
+Misses on one-expert events equal those of LFU of libcachesim 0.3.5, which forgets too.
+"""
 
 import numpy as np
 

@@ -1,4 +1,7 @@
-"""Least recently used: the victim is the resident with the oldest stamp."""
+"""Least recently used: the victim is the resident with the oldest stamp.
+
+Misses on one-expert events equal those of LRU of libcachesim 0.3.5.
+"""
 
 from simmoe.policies.lists import drop, oldest_free, push, rings
 

@@ -1,6 +1,7 @@
 """A seeded random victim: SplitMix64 (Steele et al. 2014) output number n picks among the residents in object order.
 
 Residents are counted in blocks of 16 objects and in groups of 16 blocks, so that the one of a rank is found without looking at each.
+Random of libcachesim 0.3.5 follows the same rule and draws other numbers.
 """
 
 import numpy as np

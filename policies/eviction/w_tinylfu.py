@@ -5,7 +5,7 @@ When room is short the window's oldest contends with the main cache's oldest: th
 the resident one on equal counts. Counts are of events, 4 bits each, halved whenever 10 capacities of them have been taken.
 
 The paper counts in a hashed sketch with a Bloom filter before it. Objects are numbered densely here, so a counter for each is what
-that sketch estimates, and there is no hash to collide. libCacheSim 0.3.5 follows other rules under this name: it does not count
+that sketch estimates, and there is no hash to collide. libcachesim 0.3.5 follows other rules under this name: it does not count
 hits in the window, counts a contender again at each contest, does not cap the counters, halves them after 32 *bytes* of main cache
 instead of 10 objects, and refuses every object where 1 % of the capacity is less than one. tests/test_arc_tinylfu.py plays both
 sets of rules, shows that each equals its implementation flag by flag, and bounds the difference.

@@ -17,6 +17,7 @@ from simmoe.play.kinds import bytes_of
 from simmoe.play.low import measured_bits, versioned
 from simmoe.play.pinning import of_pinning
 from simmoe.play.plan import UNITS, Plan, cached, counts_use, memory_of, placed, streamed
+from simmoe.play.tokens import rows_at_once
 from simmoe.policies import arguments
 from simmoe.simulator.decide.decisions import FITTED
 from simmoe.simulator.decide.missing import changes_output
@@ -52,8 +53,16 @@ def cautions(workload: Workload, plan: Plan) -> list[str]:
 
 
 def _of_trace(workload: Workload) -> list[str]:
-    """What is implausible in a recorded trace."""
-    return [] if workload.text.routing is not None else plausible.notes(workload.recorded)
+    """What is implausible in a recorded trace, and which of its rows may be no tokens."""
+    if workload.text.routing is not None:
+        return []
+    rows, said = rows_at_once(workload.recorded), plausible.notes(workload.recorded)
+    if rows > 1:
+        said.append(
+            f"Decode passes hold up to {rows} rows of one sequence, and each row counts as a token; where they verify guesses, the array "
+            "emitted of the trace says which were kept (docs/trace_format.md)"
+        )
+    return said
 
 
 def _idle_threads(workload: Workload) -> list[str]:

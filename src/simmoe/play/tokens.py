@@ -34,6 +34,14 @@ def ps_per_token(trace: Trace, pass_ps: Ints) -> Ints | npt.NDArray[np.float64]:
     return shared
 
 
+def rows_at_once(trace: Trace) -> int:
+    """The most rows of one sequence that a decode pass counts as tokens because the trace does not say which were kept."""
+    several = (trace.phase == DECODE) & (np.diff(trace.pass_ptr) > 1)
+    if trace.emitted is not None or not several.any():
+        return 1
+    return int(_shares(trace, several)[2].max())
+
+
 def _shares(trace: Trace, passes: Flags) -> tuple[Ints, Ints, Ints]:
     """Sequence, pass and kept rows of every (sequence, pass) of these passes, pass by pass within a sequence."""
     number = np.repeat(np.arange(trace.n_passes), np.diff(trace.pass_ptr))
