@@ -1,9 +1,10 @@
 """A missing expert that matters less is read in low precision, and one that matters least is left out. It changes the output.
 
-After HOBBIT (Tang et al., "HOBBIT: A Mixed Precision Expert Offloading System for Fast MoE Inference", arXiv 2411.01433, 2024, token-level
-dynamic expert loading), which has two thresholds: above the first the low copy of a missing expert is loaded, above the second it is
-skipped. There the score of an expert is what the token gave the experts before it; here an expert is weighed by what its tokens gave it,
-the same for two experts a token, whose score of the second is one minus its weight: thresholds of 60 % and 90 % are hobbit=40%,skip=10%.
+After HOBBIT (Tang et al., "HOBBIT: A Mixed Precision Expert Offloading System for Fast MoE Inference", arXiv 2411.01433, 2024, section
+3.2), which has two thresholds: above the first the low copy of a missing expert is loaded, above the second it is skipped. There the
+score of an expert is what the token gave the experts before it, and the first is always loaded; here an expert is weighed by what its
+tokens gave it. That is the same for one token with two experts, where the score of the second is one minus its weight: the thresholds .6
+and .9, which the paper sets for Mixtral-8x7B, are hobbit=40%,skip=10%.
 """
 
 from simmoe.policies.answers import DROP, LOW, VERSION
