@@ -249,3 +249,24 @@ def test_quality_is_what_was_measured_of_that_rule_model_and_budget(monkeypatch,
         "Proxy perplexity 75.00 with substitute, 60.00 without: +25.00 ± 1.00 %, measured on 2,048 tokens" in one
         for one in notes
     )
+
+
+def test_the_legend_explains_only_columns_that_are_shown(capsys):
+    words = [
+        "policies",
+        "--hw",
+        "rtx_4090",
+        "--trace",
+        "oracle-4x8",
+        "--tokens",
+        "40",
+        "--eviction",
+        "lru,fifo",
+        "--engine",
+        "plain",
+    ]
+    for more, shown in (([], False), (["--system", "mixtral_offloading,llama_cpp"], True)):
+        assert main([*words, *more]) == 0
+        text = capsys.readouterr().out
+        assert any("resident" in line.split() for line in text.splitlines() if line.startswith("policy ")) == shown
+        assert ("resident: share" in " ".join(text.split())) == shown

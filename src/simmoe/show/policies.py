@@ -21,8 +21,9 @@ COLUMNS = (
 LEGEND = (
     "hit rate: share of the requests for experts in decode that find the expert on the device; range: tok/s at the ends of the figures' "
     "ranges; waste: share of the loaded bytes that no request used; quality: how much larger the perplexity is; same where the "
-    "output is the model's, – where it is another and was not measured; resident: share of all expert bytes that the device may hold"
+    "output is the model's, – where it is another and was not measured"
 )
+SHARE = f"; {RESIDENT}: share of all expert bytes that the device may hold"
 GAPS = (
     f"Gaps in ms a token, – where a bound does not hold for the row. {GAP[BELADY]}: Belady's choice of the same scope, loading on demand "
     "(below 0: a prefetcher is faster); "
@@ -43,7 +44,7 @@ def show_policies(table: PolicyTable, files: list[str], out: Screen) -> None:
     for row in table.rows:
         if row.run is None:
             out.print(f"{row.label}: {row.why_not}")
-    out.print(f"{LEGEND}.")
+    out.print(f"{LEGEND}{SHARE * (not same)}.")
     out.print(f"{GAPS}.")
 
 
