@@ -88,6 +88,8 @@ def test_json_and_page(tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     assert [one["eviction"] for one in found["curves"]] == ["lru", "w_tinylfu", "belady"]
     assert [one["every"] for one in found["curves"]] == [True, False, True]
+    told = found["trace"]
+    assert told["tokens"] == 200 and f"digest {told['digest'][:16]}" in page.read_text("utf-8")
     figures = json.loads(re.search(r'id="page-data">(.*?)</script>', page.read_text("utf-8"))[1])["figures"]
     hits, loaded = figures
     assert [line["name"] for line in loaded["data"]] == ["lru", "w_tinylfu", "belady", "bound"]

@@ -18,6 +18,7 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.trace import DECODE, Trace
 from simmoe.simulator.version import RESULT_SCHEMA
 from simmoe.workloads.format import plausible
+from simmoe.workloads.format import trace as traces
 
 
 @dataclass(frozen=True)
@@ -128,11 +129,19 @@ class CurveResult(Tabular):
         return {"budget_bytes": budget, **least, "most_tok_s": self.most_tok_s[n], "tok_s": tok_s}
 
     def to_json(self) -> dict[str, Any]:
-        facts = {} if self.workload is None else self.workload.facts()
+        facts = {"trace": self._trace_facts()} if self.workload is None else self.workload.facts()
         rows = [self._row(n, budget) for n, budget in enumerate(self.budgets)]
         return {
             "schema": RESULT_SCHEMA, "kind": "simulated", "versions": versions(), **facts, "scope": self.scope,
             "expert_bytes": self.expert_bytes.tolist(), "every_bytes": self.every_bytes, "sized": self.sized, "decode_tokens": self.emitted,
             "notes": self.notes,
             "curves": [curve.to_json() for curve in self.curves.values()], "rows": rows,
+        }  # fmt: skip
+
+    def _trace_facts(self) -> dict[str, Any]:
+        """What was counted, where no machine's facts say it."""
+        trace, meta = self.trace, self.trace.meta
+        return {
+            "model": meta.get("model"), "router": meta.get("router"), "digest": meta.get("digest") or traces.digest(trace),
+            "tokens": trace.n_tokens, "layers": trace.n_layers, "experts": trace.n_experts, "top_k": trace.top_k,
         }  # fmt: skip
