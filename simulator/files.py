@@ -47,7 +47,7 @@ def resolve(name: str | Path, folder: Path, suffix: str, what: str, add: str, li
         return folder / f"{stem}{suffix}"
     if len(path.parts) == 1 and suffix != ".py" and (alike := [one for one in bundled if bare(one) == bare(stem)]):
         return folder / f"{alike[0]}{suffix}"  # a policy's name stays exact: rules compare it
-    why = _not_there(str(name), path, suffix)
+    why = not_there(str(name), path, suffix)
     if not why and (why := _of_another_kind(path.name)):
         why += (
             f"; {listing} lists the bundled ones" if listing else f"; bundled: {', '.join(available(folder, suffix))}"
@@ -66,7 +66,7 @@ def _is_way(name: str) -> bool:
     return "/" in name or os.sep in name
 
 
-def _not_there(name: str, path: Path, suffix: str) -> str:
+def not_there(name: str, path: Path, suffix: str) -> str:
     """Why there is no file at that path, with the nearest one beside it; empty for what is no path."""
     try:
         if name and path.is_dir():
@@ -74,6 +74,8 @@ def _not_there(name: str, path: Path, suffix: str) -> str:
             return "it is a folder; name a file in it" + (f", such as {inside[0]}" if inside else "")
         if name and path.exists():
             return "it is a pipe or a device, and more than one look at a file is taken; write it to a file first"
+        if path.is_symlink():
+            return "it is a symbolic link that leads to no file"
         if not _is_way(name):
             return ""
         if not path.parent.is_dir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +16,13 @@ from simmoe.kit import CHECKS, check_kit, eviction, kinds_of, miss, prefetch, ti
 from simmoe.kit.referee import broken
 from simmoe.kit.scenarios import NO_STARTS, SCENARIOS, Scenario, scenarios
 from simmoe.play.result import Run
+from simmoe.show import progress
 from simmoe.simulator.decide.gather import requests_of
 from simmoe.simulator.decide.player import Player
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.decisions import Decisions
 from simmoe.simulator.nouns.run import WAS_LATE, WITHDRAWN
+from simmoe.simulator.time import compile as compiled
 from tests.conftest import COMPILED, one_layer
 from tests.test_house import ROOT
 
@@ -234,6 +237,10 @@ WRONG_GUESSES = {
     ),
     "a larger model": ("    return np.zeros(1, np.int64), np.array([127])\n", r"wanted() names object 127; there are 0 to \d+"),
     "out of order": ("    return np.array([1, 0]), np.zeros(2, np.int64)\n", "must name its events in ascending order"),
+    "out of order, unsigned": ("    return np.array([1, 0], np.uint8), np.zeros(2, np.uint8)\n", "must name its events in ascending order"),
+    "writes into the facts": (
+        "    trace.meta['n_experts'] += 1\n    return np.zeros(0, np.int64), np.zeros(0, np.int64)\n", "writes into the trace",
+    ),
 }  # fmt: skip
 
 
@@ -274,6 +281,10 @@ WRONG_ANSWERS = {
     "not resident": ("    m.unit[0] = SUBSTITUTE + m.obj[0]\n", r"which may not stand in \(m.here"),
     "no unit": ("    m.unit[0] = 7\n", "which is no unit"),
     "too many": ("    m.unit[n] = m.cpu[0]\n", r"of which there are only \d+"),
+    "writes to the slots in a helper": (
+        "    taken(resident)\ndef taken(slots):\n    slots[0] = True\n",
+        "policy mine.py writes to what belongs to the machine, under another name or in a helper, so that a law is broken: ",
+    ),
     "one of an empty list": ("    m.unit[0] = SUBSTITUTE + m.here[m.n_here[0] - 1]\n", "may not stand in|IndexError"),
 }  # fmt: skip
 
@@ -285,6 +296,72 @@ def test_a_wrong_miss_rule_is_one_line_that_names_the_scenario(what: str, tmp_pa
     with pytest.raises(UserError, match=says) as refused:
         check_kit(tmp_path / "mine.py", both=False)
     assert re.search(r"^policy mine.py.*; scenario \d+ \(experts of .*, miss .*mine.py\)$", str(refused.value))
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "written"),
+    [
+        ("miss", "def serve(n, resident, event, m):\n    r = resident\n    r[0] = True\n", "r[0]"),
+        ("miss", "def serve(n, resident, event, m):\n    asked = m.obj\n    asked[0] += 1\n", "asked[0]"),
+        ("eviction", "def victim(s, free, event, x):\n    f = free\n    f[0] = True\n    return 0\n", "f[0]"),
+    ],
+)
+def test_another_name_for_what_belongs_to_the_machine_is_not_written(kind, text, written, tmp_path):
+    (tmp_path / "mine.py").write_text(text)
+    with pytest.raises(UserError, match=f"line 3 writes to {re.escape(written)}, which belongs to the machine"):
+        policies.load(kind, tmp_path / "mine.py")
+    (tmp_path / "mine.py").write_text(
+        text.replace(f"    {written}", f"    here = {written}\n    here")
+    )  # read, it is allowed
+    policies.load(kind, tmp_path / "mine.py")
+
+
+def test_what_is_no_file_is_said(tmp_path: Path) -> None:
+    """A pipe would be waited for without an end."""
+    os.mkfifo(tmp_path / "pipe.py")
+    (tmp_path / "away.py").symlink_to(tmp_path / "nowhere.py")
+    (tmp_path / "folder.py").mkdir()
+    (tmp_path / "deep.py").write_text(f"x = {'-' * 100_000}1\n")
+    for name, says in (
+        ("pipe", "it is a pipe or a device"), ("away", "it is a symbolic link that leads to no file"), ("folder", "it is a folder; name a"),
+        ("deep", "deep.py cannot be read: "), ("noway", "no such file"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=says):
+            check_kit(tmp_path / f"{name}.py")
+
+
+def test_the_command_says_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also while a function does not answer."""
+    path = written(tmp_path, "CALLS = [0]", "")
+    told: list[tuple[str, int, int]] = []
+    check_kit(path, both=False, say=lambda *at: told.append(at))
+    assert told[0] == ("loading mine.py", 0, 1)
+    assert told[1:] == [
+        (stage, done, SCENARIOS) for stage in ("playing", "playing again") for done in range(SCENARIOS + 1)
+    ]
+    monkeypatch.setattr(progress, "EVERY_S", 0.2)
+    path.write_text("import time\ndef wanted(trace, ask):\n    time.sleep(.7)\n")
+    assert main(["policies", "check", str(path)]) == 2
+    *lines, last = capsys.readouterr().err.splitlines()
+    assert "asking: 0 of 48" in lines and last.startswith("simmoe: policy mine.py: wanted() returned None")
+
+
+@COMPILED
+@pytest.mark.slow
+def test_the_check_of_a_prefetcher_compiles_one_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No text of a prefetcher is compiled, and each rule and each clock takes seconds."""
+    seen = set()
+    kernels = compiled.kernels
+
+    def noted(eviction, absent=frozenset(), rule=None):
+        seen.add((eviction.__name__, absent, rule))
+        return kernels(eviction, absent, rule)
+
+    monkeypatch.setattr(compiled, "kernels", noted)
+    monkeypatch.setattr(compiled, "clock", None)
+    assert check_kit("last_token")[-1] == "compiled: the same decisions" and len(seen) == 1
 
 
 @COMPILED

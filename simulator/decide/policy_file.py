@@ -200,16 +200,27 @@ def _reached(calls: dict[str, set[str]], start: Collection[str]) -> set[str]:
 
 
 def _writes(tree: ast.Module, kind: Kind) -> Iterator[str]:
-    """What belongs to the machine, a policy must not write: it changes what it is judged by."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
-            base = node.value
-            kept = isinstance(base, ast.Name) and base.id in kind.kept
-            known = isinstance(base, ast.Attribute) and isinstance(base.value, ast.Name) and base.value.id == kind.knows
-            if kept or (known and base.attr not in kind.own):  # type: ignore[attr-defined]
-                instead = (
-                    f"write to {' or '.join(f'{kind.knows}.{one}' for one in kind.own)}"
-                    if kind.own
-                    else "keep your own array in s"
-                )
+    """What belongs to the machine, a policy must not write: it changes what it is judged by. Another name for it is the same."""
+    instead = (
+        f"write to {' or '.join(f'{kind.knows}.{one}' for one in kind.own)}" if kind.own else "keep your own array in s"
+    )
+    for function in tree.body:
+        stored = [
+            node for node in ast.walk(function) if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store)
+        ]
+        for node in stored:
+            if any(_kept(one, kind) for one in (node.value, *_meant(node.value, function))):
                 yield f"line {node.lineno} writes to {ast.unparse(node)}, which belongs to the machine; {instead}"
+
+
+def _kept(base: ast.expr, kind: Kind) -> bool:
+    """Whether that is an array of the machine's."""
+    if isinstance(base, ast.Attribute) and isinstance(base.value, ast.Name) and base.value.id == kind.knows:
+        return base.attr not in kind.own
+    return isinstance(base, ast.Name) and base.id in kind.kept
+
+
+def _meant(base: ast.expr, function: ast.stmt) -> list[ast.expr]:
+    """What the function gives that name to."""
+    assigned = [node for node in ast.walk(function) if isinstance(node, ast.Assign) and isinstance(base, ast.Name)]
+    return [node.value for node in assigned for target in node.targets if ast.unparse(target) == ast.unparse(base)]

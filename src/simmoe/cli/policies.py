@@ -21,6 +21,7 @@ from simmoe.play.policy_table import AXES, USUAL, compare_policies
 from simmoe.play.scenario import OPTIONS
 from simmoe.play.traced import traced
 from simmoe.show.policies import show_policies
+from simmoe.show.progress import stages
 from simmoe.show.screen import Screen
 from simmoe.simulator.errors import UserError
 
@@ -65,5 +66,7 @@ def _told(options: Mapping[str, Any], several: Mapping[str, Sequence[object]]) -
 def policies_check(a: argparse.Namespace) -> None:
     """simmoe policies check"""
     screen = Screen()
-    for line in check_kit(a.policy):
+    with stages() as say:
+        lines = check_kit(a.policy, say=say)
+    for line in lines:
         screen.line(line)

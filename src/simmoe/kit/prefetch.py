@@ -1,17 +1,19 @@
 """What every prefetcher must do: guesses of experts that exist, the same ones whenever it is asked, from what its NEEDS say that it reads;
-decisions and times that are equal in all engines, into the cache and into buffers, with and without --cancel, beside every kind of miss
-rule."""
+decisions that are equal in all engines and times in two, into the cache and into buffers, with and without --cancel, beside every kind of
+miss rule."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from simmoe.kit.timed import Timed, drawn, judged
+from simmoe.kit.scenarios import Say, in_turn, silent
+from simmoe.kit.timed import Timed, blaming, drawn, judged
 from simmoe.play import asked
 from simmoe.play.identity import needs_of_prefetch
 from simmoe.play.plan import asked_of_prefetch
@@ -28,26 +30,26 @@ BESIDE = ("fetch", "drop=40%", "substitute", "cache_aware=90%", "balanced")  # m
 READ = ("expert_ids", "gate_weights", "predicted_ids")  # arrays of a trace whose later rows an engine does not know yet
 
 
-def check_prefetch(value: str, both: bool) -> list[str]:
+def check_prefetch(value: str, both: bool, say: Say = silent) -> list[str]:
     """What was checked of a prefetcher, a line each. Raises UserError."""
     file, needs = Path(named(value).name).name, set(needs_of_prefetch(value))
     cases = list(drawn(value, (value,), BESIDE))
-    for case in cases:
+    for case in in_turn(cases, "asking", say):
         if wrong := _wrong(case, needs):
             raise UserError(f"policy {file}: {wrong}; {case}")
     reads = f"from no more than NEEDS says ({', '.join(sorted(needs)) or 'nothing'})"
     return [
         f"{len(cases)} scenarios: guesses of experts that exist, {reads}",
-        *judged(cases, file, both, "wanted()"),
+        *judged(cases, file, both, "wanted()", say),
     ]
 
 
 def _wrong(case: Timed, needs: set[str]) -> str:
     """What a prefetcher reads, or writes, that it may not; empty where there is nothing of the kind."""
     trace = case.workload.trace
-    before = {name: one.copy() for name, one in _arrays(trace).items()}
+    before, meta = {name: one.copy() for name, one in _arrays(trace).items()}, deepcopy(trace.meta)
     event, obj = _asked(case, trace)
-    if any(not np.array_equal(one, before[name]) for name, one in _arrays(trace).items()):
+    if trace.meta != meta or any(not np.array_equal(one, before[name]) for name, one in _arrays(trace).items()):
         return "wanted() writes into the trace that is played; change a copy"
     if not _equal(event, obj, *_asked(case, trace)):
         return "wanted() answers otherwise when it is asked again: draw with ask.seed, and keep nothing outside of wanted()"
@@ -69,12 +71,10 @@ def _equal(event: Ints, obj: Ints, again: Ints, other: Ints) -> bool:
 
 def _asked(case: Timed, trace: Trace) -> tuple[Ints, Ints]:
     """(event, object) of each guess for that trace."""
-    try:
+    with blaming(case):
         module, ask = asked_of_prefetch(case.workload, case.plan)
         requests = case.workload.requests
         return asked.guesses(module, requests.n_events, requests.n_objects, trace, ask)
-    except UserError as error:
-        raise UserError(f"{error}; {case}") from None
 
 
 def _pass_by_pass(case: Timed, event: Ints, obj: Ints) -> bool:
@@ -84,7 +84,8 @@ def _pass_by_pass(case: Timed, event: Ints, obj: Ints) -> bool:
     for number in range(trace.n_passes - 1):
         begin, end = (int(one) for one in trace.pass_ptr[number : number + 2])
         alone = trace.taken(slice(begin, end), [0, end - begin], trace.phase[number : number + 1])
-        guesses = wants(alone, requests_of(alone))
+        with blaming(case):
+            guesses = wants(alone, requests_of(alone))
         mine = event // trace.n_layers == number
         ptr = np.searchsorted(event[mine], np.arange(number * trace.n_layers, (number + 1) * trace.n_layers + 1))
         if not (np.array_equal(guesses.obj, obj[mine]) and np.array_equal(guesses.ptr, ptr)):

@@ -6,8 +6,8 @@ cache or into buffers, budgets from one expert to all, one group or one per laye
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
 SCENARIOS = 48
 SIZES = (4, 6, 5000)  # bytes of an expert
 NO_STARTS = np.zeros(0, np.int64)
+Say = Callable[[str, int, int], None]  # told the stage, how many of its scenarios are done, of how many
+T = TypeVar("T")
 
 
 class Scenario(NamedTuple):
@@ -37,6 +39,18 @@ class Scenario(NamedTuple):
         guesses = "buffers" if self.guesses.buffered else "prefetches" if len(self.guesses.obj) else "no prefetches"
         sizes = "/".join(map(str, self.expert_bytes.tolist()))
         return f"scenario {self.number} (experts of {sizes} B, room {self.budget_bytes:,} B, scope {self.scope}, {guesses})"
+
+
+def silent(stage: str, done: int, of: int) -> None:
+    """Says nothing."""
+
+
+def in_turn(cases: Sequence[T], stage: str, say: Say) -> Iterator[T]:
+    """The cases, and how far they are."""
+    for done, case in enumerate(cases):
+        say(stage, done, len(cases))
+        yield case
+    say(stage, len(cases), len(cases))
 
 
 def scenarios() -> Iterator[Scenario]:

@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from simmoe import policies
-from simmoe.kit.eviction import not_compiled
+from simmoe.kit.eviction import not_compiled, writes
 from simmoe.kit.referee import broken
-from simmoe.kit.scenarios import NO_STARTS, SCENARIOS, Scenario, drawn_budget, drawn_trace
-from simmoe.play.plan import Plan
+from simmoe.kit.scenarios import NO_STARTS, SCENARIOS, Say, Scenario, drawn_budget, drawn_trace, in_turn
+from simmoe.play.decided import Decided, decided
+from simmoe.play.plan import Plan, missing_of
 from simmoe.play.popularity import counts_first, source, unplayed
 from simmoe.play.result import Run
 from simmoe.play.run import play
 from simmoe.play.workload import Workload
 from simmoe.simulator.decide.decisions import first_events
+from simmoe.simulator.decide.laws import BrokenLaw
 from simmoe.simulator.decide.missing import loads_low
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.naming import named
 from simmoe.simulator.nouns.hardware import ComputeUnit, Hardware, Link, Tier, Upstream
 from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape, Part
 from simmoe.simulator.nouns.run import WITHDRAWN
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.time import compile as compiled
-from simmoe.simulator.time.engines import named
+from simmoe.simulator.time import engines
+from simmoe.simulator.time.recurrence import CompiledPlayer
 
 TB = 10**12  # bytes a second: a byte each picosecond
 LEADS = 3  # of recorded guesses
@@ -90,36 +95,59 @@ def drawn(value: str, prefetches: tuple[str | None, ...], misses: tuple[str, ...
 
 def played(case: Timed, engine: str = "plain") -> Run:
     """Raises UserError, which names the scenario."""
+    with blaming(case):
+        return play(case.workload, case.plan, engines.named(engine))
+
+
+@contextmanager
+def blaming(case: Timed) -> Iterator[None]:
+    """Errors name the scenario, and the file where it is to blame."""
     try:
-        return play(case.workload, case.plan, named(engine))
+        yield
     except UserError as error:
         raise UserError(f"{error}; {case}") from None
+    except BrokenLaw as error:
+        raise writes(policies.load("miss", case.plan.miss), error, case) from None
 
 
-def judged(cases: list[Timed], file: str, both: bool, state: str) -> list[str]:
-    """Plays them, has the referee follow, plays them the other way round and by the other engines. What was checked, a line each.
+def judged(cases: list[Timed], file: str, both: bool, state: str, say: Say) -> list[str]:
+    """Plays them, has the referee follow, plays them the other way round, by SimPy and compiled. What was checked, a line each.
 
-    file: of the policy; state: where it may keep what it remembers. Raises UserError.
+    Compiled only decides: no text of these files is in the clock, of which each timeline and each kind of machine is a kernel of its own,
+    seconds to compile. file: of the policy; state: where it may keep what it remembers. Raises UserError.
     """
-    made = [played(case) for case in cases]
+    made = [played(case) for case in in_turn(cases, "playing", say)]
     for case, run in zip(cases, made):
         for wrong in (*broken(_seen(case, run), run.decisions), *recounted(run)):
             raise UserError(f"policy {file}: {wrong}; {case}")
-    engines = ["plain", "simpy", *["fast"] * (both and not compiled.missing())]
-    said = {
-        "plain": f"when it is played again: keep nothing outside of {state}",
-        "simpy": "under the engine simpy",
-        "fast": "when it is compiled",
-    }
-    for engine in engines:
-        for case, run in reversed(list(zip(cases, made))):
+    pairs = list(reversed(list(zip(cases, made))))
+    for engine, stage, said in (
+        ("plain", "playing again", f"when it is played again: keep nothing outside of {state}"),
+        ("simpy", "playing by simpy", "under the engine simpy"),
+    ):
+        for case, run in in_turn(pairs, stage, say):
             if unlike := differing(run, played(case, engine)):
-                raise UserError(f"policy {file} gives other {unlike} {said[engine]}; {case}")
+                raise UserError(f"policy {file} gives other {unlike} {said}; {case}")
     lines = [
         f"{len(cases)} scenarios: room and pins kept, hits are what was resident, every request and every prefetch counted once",
         "played again and by the engine simpy: the same decisions and times",
     ]
-    return [*lines, "compiled: the same decisions and times" if "fast" in engines else not_compiled(both)]
+    if not both or compiled.missing():
+        return [*lines, not_compiled(both)]
+    own = [
+        pair for pair in pairs if Path(named(pair[0].plan.miss).name).name in (file, "fetch")
+    ]  # our tests compile the others
+    for case, run in in_turn(own, "compiling", say):
+        if not _same(run.decisions, _compiled(case, run).decisions):
+            raise UserError(f"policy {file} gives other decisions when it is compiled; {case}")
+    return [*lines, "compiled: the same decisions"]
+
+
+def _compiled(case: Timed, run: Run) -> Decided:
+    """What the compiled engine decides in the place of that run. The page cache decides nothing."""
+    plan = replace(case.plan, page_cache_bytes=0)
+    with blaming(case):
+        return decided(run.workload, plan, missing_of(run.workload, case.plan), CompiledPlayer())
 
 
 def recounted(run: Run) -> Iterator[str]:
@@ -160,10 +188,13 @@ def differing(one: Run, other: Run) -> str:
         ("decisions", one.decisions, other.decisions),
         ("times", one.clocks, other.clocks),
     ):
-        for field in fields(first):
-            if not _alike(getattr(first, field.name), getattr(second, field.name)):
-                return what
+        if not _same(first, second):
+            return what
     return "" if (one.counts, one.prefetched) == (other.counts, other.prefetched) else "counts"
+
+
+def _same(one: Any, other: Any) -> bool:
+    return all(_alike(getattr(one, field.name), getattr(other, field.name)) for field in fields(one))
 
 
 def _alike(one: object, other: object) -> bool:

@@ -31,6 +31,7 @@ def guesses(module: ModuleType, n_events: int, n_objects: int, *arguments: Any) 
         if len(values) and not 0 <= int(values.min()) <= int(values.max()) < most:
             odd = values[(values < 0) | (values >= most)][0]
             raise UserError(f"policy {name_of(module)}: wanted() names {what} {odd}; there are 0 to {most - 1}")
+    event, obj = event.astype(np.int64), obj.astype(np.int64)  # of unsigned numbers no difference is negative
     if (np.diff(event) < 0).any():
         raise UserError(f"policy {name_of(module)}: wanted() must name its events in ascending order")
     return event, obj
