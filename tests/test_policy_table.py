@@ -270,3 +270,4 @@ def test_the_legend_explains_only_columns_that_are_shown(capsys):
         text = capsys.readouterr().out
         assert any("resident" in line.split() for line in text.splitlines() if line.startswith("policy ")) == shown
         assert ("resident: share" in " ".join(text.split())) == shown
+        assert "No decode pass is played (first 64 of 12,544 tokens)" in text  # why all speeds are dashes

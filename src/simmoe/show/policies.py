@@ -8,7 +8,7 @@ from simmoe.play.gaps import BELADY, BOUNDS, BYPASS, EVERYTHING
 from simmoe.play.policy_table import PolicyRow, PolicyTable
 from simmoe.show.grid import Column, Grid, only
 from simmoe.show.screen import Screen
-from simmoe.show.tables import inputs, number, of_runtime, played, small_model, trace_named
+from simmoe.show.tables import inputs, nothing_decoded, number, of_runtime, played, small_model, trace_named
 from simmoe.simulator.decide.decisions import BOUNDS as BOUNDED
 from simmoe.simulator.units import nbytes
 
@@ -44,6 +44,8 @@ def show_policies(table: PolicyTable, files: list[str], out: Screen) -> None:
     for row in table.rows:
         if row.run is None:
             out.print(f"{row.label}: {row.why_not}")
+    if not any(row.tok_s for row in table.rows):
+        out.print(nothing_decoded(table.workload))
     out.print(f"{LEGEND}{SHARE * (not same)}.")
     out.print(f"{GAPS}.")
 
