@@ -18,9 +18,11 @@ import simmoe
 from simmoe import hardware_profiles
 from simmoe.cli.main import main
 from simmoe.play.confidence import band
+from simmoe.show.screen import Screen
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape, Part
 from simmoe.sweeps import boxes
+from simmoe.sweeps.require_shown import show_least
 from simmoe.sweeps.requiring import at_most, per_s
 from simmoe.workloads.format.trace import names
 from tests.scenarios import examples, tiny_trace
@@ -123,7 +125,7 @@ def size_of(command: str, axis: str) -> float:
     return float(text.removesuffix(unit)) * {"T": 1e12, "G": 1e9, "M": 1e6, "k": 1e3}[unit[0]]
 
 
-def test_a_policy_that_is_worse_with_more_has_several_ranges() -> None:
+def test_a_policy_that_is_worse_with_more_has_several_ranges(capsys) -> None:
     """FIFO's anomaly (Belady 1969): of these twelve requests four slots miss ten, three miss nine. One slot more is slower."""
     asked = [1, 2, 3, 4, 1, 2, 5, 1, 2, 3, 4, 5]
     trace = tiny_trace([[[one - 1]] for one in asked], 5)
@@ -136,6 +138,11 @@ def test_a_policy_that_is_worse_with_more_has_several_ranges() -> None:
     found = simmoe.require(**options, tok_s=speed[3], least="budget")
     assert [(low.number, high.number) for low, high in found.ranges] == [(3, 3), (5, 5)]
     assert (found.least.number, found.below.number, found.above.number) == (3, 2, 4)
+    show_least(found, [], Screen())
+    said = "3,000,000 B (3 MB) to 3,000,000 B (3 MB); 5,000,000 B (5 MB) to 5,000,000 B (5 MB)"
+    assert f"More is not always better here: the targets are met from {said}." in " ".join(
+        capsys.readouterr().out.split()
+    )
 
 
 def test_the_command(capsys) -> None:
