@@ -135,7 +135,9 @@ def require(
     **options: Any,
 ) -> Least: ...
 @takes(more=ASKED)
-def require(hw: Any = None, trace: Any = None, **options: Any) -> Boxes | Least:
+def require(
+    hw: Sequence[Machine] | Machine | None = None, trace: str | Path | Trace | None = None, **options: Any
+) -> Boxes | Least:
     """Which machines meet targets: `tok_s` tokens a second or more (a number), `ttft` ("2s"), `power` ("30W") and `price` ("2000USD") or
     less; one of them at least, and a machine has to meet all that are given.
 
