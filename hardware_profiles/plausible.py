@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from simmoe.hardware_profiles import limits
 from simmoe.hardware_profiles.ranges import is_bound, is_peak
-from simmoe.hardware_profiles.reading import FOLDER, merged
+from simmoe.hardware_profiles.reading import BOTH, FOLDER, merged
 from simmoe.hardware_profiles.schema import Checked
 from simmoe.simulator.nouns.hardware import Figure, Hardware
 from simmoe.simulator.physics.link import pcie_bytes_per_s
@@ -114,7 +114,7 @@ def _peaks(hw: Hardware) -> dict[str, Bound]:
     found = {path: Bound(peak.value, f"the peak of the {named}: {peak.source}") for path, peak in sheet}
     own = {path: peak for path, peak in hw.figures.items() if is_bound(path, peak)}
     found |= {path: Bound(peak.value, f"{path}: {peak.source}") for path, peak in own.items()}
-    for one, other in (("fp16", "bf16"), ("bf16", "fp16")):  # matrix units run both at one rate
+    for one, other in BOTH.items():
         if f"peak.flops.{one}" in found:
             found.setdefault(f"peak.flops.{other}", found[f"peak.flops.{one}"])
     return found

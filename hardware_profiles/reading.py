@@ -18,6 +18,7 @@ from simmoe.simulator.units import parse
 
 FOLDER = Path(__file__).parent
 LISTING = "`simmoe hw list`"
+BOTH = {"fp16": "bf16", "bf16": "fp16"}  # matrix units run both at one rate
 
 
 def available() -> list[str]:
@@ -113,18 +114,24 @@ def changed(content: dict[str, Any], changes: Mapping[str, str], checked: Checke
 
 
 def _follow(content: dict[str, Any], changes: Mapping[str, str], file: str) -> None:
-    """A rate that was made lower lowers those that it bounds: a link its pageable copies, a memory what reads it."""
+    """A rate that was made lower lowers those that it bounds: a peak what nears it, a link its pageable copies, a memory what reads it."""
+    lower = {*changes}
     for (at, rates, key), (bound, most) in _bounded(content):
-        if bound not in changes or f"{at}.{key}" in changes or key not in rates:
+        path = f"{at}.{key}"
+        if bound not in lower or path in changes or key not in rates:
             continue
         now, was = most["value"], rates[key]["value"]
-        if parse(was, "bandwidth") > parse(now, "bandwidth", f"{file}: {bound}.value"):
+        dimension = "compute" if ".flops." in path else "bandwidth"
+        if parse(was, dimension) > parse(now, dimension, f"{file}: {bound}.value"):
             source = f"no faster than {bound}, which was changed on the command line (was {was})"
             rates[key] = {"value": now, "kind": "assumed", "source": source}
+            lower.add(path)
 
 
 def _bounded(content: dict[str, Any]) -> Iterator[tuple[tuple[str, dict[str, Any], str], tuple[str, dict[str, Any]]]]:
-    """Each rate that the loader bounds (path of its mapping, the mapping, its key), and what bounds it."""
+    """Each rate that a peak or the loader bounds (path of its mapping, the mapping, its key), and what bounds it: what bounds comes before
+    what it bounds."""
+    yield from _below_peaks(content)
     tiers = {name: (f"tiers.{name}.bandwidth", tier["bandwidth"]) for name, tier in content["tiers"].items()}
     links = {"link": content["link"], **{f"links.{name}": link for name, link in content.get("links", {}).items()}}
     for name, unit in content["units"].items():
@@ -136,6 +143,27 @@ def _bounded(content: dict[str, Any]) -> Iterator[tuple[tuple[str, dict[str, Any
         if "upstream" in link:
             yield (f"{at}.upstream", link["upstream"], "bandwidth"), tiers[link["upstream"]["from"]]
         yield (at, link, "pageable"), (f"{at}.bandwidth", link["bandwidth"])
+
+
+def _below_peaks(
+    content: dict[str, Any],
+) -> Iterator[tuple[tuple[str, dict[str, Any], str], tuple[str, dict[str, Any]]]]:
+    """The rates that the peaks of a data sheet bound: of the first device, of its memory and of its link."""
+    peak, name = content.get("peak", {}), content["devices"][0]
+    unit = content["units"][name]
+    if "memory_bandwidth" in peak:
+        tier = unit["memory"]
+        yield (
+            (f"tiers.{tier}", content["tiers"][tier], "bandwidth"),
+            ("peak.memory_bandwidth", peak["memory_bandwidth"]),
+        )
+    if "link_bandwidth" in peak:
+        yield ("link", content["link"], "bandwidth"), ("peak.link_bandwidth", peak["link_bandwidth"])
+    flops = peak.get("flops", {})
+    for number, most in flops.items():
+        for one in {number, BOTH.get(number, number)}:
+            if one == number or one not in flops:
+                yield (f"units.{name}.flops", unit["flops"], one), (f"peak.flops.{number}", most)
 
 
 WORDS = ("link.duplex", "link.host_memory", "link.upstream.pipelined")  # what can be changed beside the figures

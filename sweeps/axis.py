@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from simmoe.play.memory import Memory
+from simmoe.play.on_the_cpu import chooses, with_the_least
 from simmoe.play.plan import memory_of
 from simmoe.play.scenario import Scenario
 from simmoe.play.what_if import Change, changed
@@ -35,6 +36,7 @@ class Axis:
     last: int
     grid: tuple[int, ...]  # numbers that are tried first
     options: Callable[[int], Mapping[str, Any]]  # of the scenario
+    value: Callable[[int], int]  # in base units
     text: Callable[[int], str]
     stated: str = ""  # what the machine has
 
@@ -73,6 +75,7 @@ def axis_of(name: str, scenario: Scenario, workload: Workload) -> Axis:
         most,
         tuple(grid),
         settings,
+        lambda n: value(main, n),
         lambda n: text(value(main, n), hw.figures[main].dimension),
         hw.figures[main].text,
     )
@@ -102,8 +105,10 @@ def _rates(name: str, hw: Hardware, workload: Workload) -> dict[str, bool]:
         raise UserError(
             f"--least {name}: {among(name, [*SIZES, MEMORY_RATE, *hw.figures], 'one of', '`simmoe hw show`')}"
         )
-    if power_of_time(figure.dimension) >= 0 and figure.dimension != "size":
-        raise UserError(f"--least {name}: less of it is never worse; name a rate or a size, such as {LINK_RATE}")
+    time = power_of_time(figure.dimension)
+    if time >= 0 and figure.dimension != "size":
+        why = "less of it is never worse" if time else "it is neither a rate nor a size"
+        raise UserError(f"--least {name}: {why}; name a rate or a size, such as {LINK_RATE}")
     return {name: True}
 
 
@@ -116,7 +121,7 @@ def _slots(name: str, scenario: Scenario, workload: Workload) -> Axis:
             else f"{workload.hw.name}, of several devices,"
         )
         raise UserError(f"--least {name}: {what} has no one budget; leave it out")
-    plan = scenario.plan(workload)
+    plan = with_the_least(scenario, workload).plan(workload)
     memory, slot = memory_of(workload, plan), int(workload.model.expert_bytes.min())
     most = memory.holds_bytes
     last, beside = max(-(-most // slot) if most == memory.left_bytes else most // slot, 1), _beside(name, memory)
@@ -127,9 +132,20 @@ def _slots(name: str, scenario: Scenario, workload: Workload) -> Axis:
     def options(number: int) -> Mapping[str, Any]:
         return dict.fromkeys(SIZES) | {name: f"{value(number)}B"}
 
-    grid = sorted({1, last, *(round(1 + i * (last - 1) / GRID) for i in range(GRID))})
-    said = f"{nbytes(most + beside)}, {'all experts' if most == memory.left_bytes else 'what the device holds'}"
-    return Axis(name, "one slot", 1, last, tuple(grid), options, lambda n: f"{value(n):,} B ({nbytes(value(n))})", said)
+    first = 0 if chooses(scenario, workload) else 1  # the CPU may take all
+    grid = sorted({first, 1, last, *(round(1 + i * (last - 1) / GRID) for i in range(GRID))})
+    said = f"{nbytes(most + beside)}, {'all experts' if most == memory.model.all_expert_bytes else 'what the device holds'}"
+    return Axis(
+        name,
+        "one slot",
+        first,
+        last,
+        tuple(grid),
+        options,
+        value,
+        lambda n: f"{value(n):,} B ({nbytes(value(n))})",
+        said,
+    )
 
 
 def _beside(name: str, memory: Memory) -> int:

@@ -13,8 +13,13 @@ from simmoe.simulator.errors import UserError
 ALL = "all"  # every bundled machine, GPU or host
 
 
-def machines(options: Mapping[str, Any]) -> list[str]:
-    """Names of the machines that options ask for: all bundled ones unless told. Raises UserError."""
+def machines(options: Mapping[str, Any]) -> list[Any]:
+    """Names of the machines that options ask for, each once: all bundled ones unless told. Raises UserError."""
+    found = _asked_for(options)
+    return [one for number, one in enumerate(found) if one not in found[:number]]
+
+
+def _asked_for(options: Mapping[str, Any]) -> list[Any]:
     gpus, boxes = (_several(options.get(part)) for part in ("gpu", "host"))
     if not gpus and not boxes:
         return _every(_several(options.get("hw")) or [ALL], hardware_profiles.available)
@@ -29,6 +34,8 @@ def machines(options: Mapping[str, Any]) -> list[str]:
 
 
 def _several(value: Any) -> list[Any]:
+    if isinstance(value, list | tuple) and not value:
+        raise UserError("no machine is named: name one at least, or leave hw, gpu and host out for all")
     return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
 
 

@@ -12,20 +12,23 @@ from simmoe.play.kinds import OFF, Changes
 from simmoe.play.options import Declared
 from simmoe.play.plan import Plan
 from simmoe.play.scenario import OPTIONS, Scenario
+from simmoe.policies.runtime import IDEAL
 from simmoe.simulator.decide.decisions import BOUNDS
 
 
 def command(scenario: Scenario, plan: Plan | None = None) -> str:
-    """The `simmoe run` of a scenario of names and files. plan: what it came to; its budget is said, since without one a run of a recorded
-    trace is a ladder."""
+    """The `simmoe run` of a scenario of names and files. plan: what it came to; its budget is said where without one the run would be a
+    ladder."""
     values = {name: getattr(scenario, name) for name in OPTIONS}
-    if plan is not None and (scenario.budget, scenario.memory) == (None, None) and _takes_a_budget(plan):
-        values["budget"] = f"{plan.budget_bytes}B"
+    if plan is not None and scenario.trace is not None and (scenario.budget, scenario.memory) == (None, None):
+        values["budget"] = f"{plan.budget_bytes}B" if takes_a_budget(scenario, plan) else None
     return shlex.join(["simmoe", "run", *words(values)])
 
 
-def _takes_a_budget(plan: Plan) -> bool:
-    return plan.eviction not in BOUNDS and not plan.device_budgets
+def takes_a_budget(scenario: Scenario, plan: Plan) -> bool:
+    """Whether a budget may be said: of one device, for a policy, and under an engine that does not keep everything resident."""
+    loads = scenario.runtime == IDEAL or scenario.engine_of_runtime().streams
+    return loads and plan.eviction not in BOUNDS and not plan.device_budgets
 
 
 def words(values: Mapping[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from simmoe.play.kinds import Kind
 from simmoe.play.money import exchange_of, per_kwh
-from simmoe.play.options import declared, option
+from simmoe.play.options import checked, declared, option
 from simmoe.simulator.errors import UserError
 
 ROWS, COST, ORDER = "rows", "cost of tokens", "where the order changes"
@@ -122,12 +122,4 @@ EXTRA = declared(Comparing)
 
 def asked(values: Mapping[str, Any]) -> Comparing:
     """What is asked, by name. Raises UserError for a value that cannot be."""
-    return Comparing(**{name: _checked(name, value) for name, value in values.items()})
-
-
-def _checked(name: str, value: Any) -> Any:
-    option = EXTRA[name]
-    if not option.about.several:
-        return option.checked(value)
-    several = value if isinstance(value, list | tuple) else () if value is None else (value,)
-    return tuple(option.checked(one) for one in several)
+    return Comparing(**checked(EXTRA, values))

@@ -12,16 +12,18 @@ from simmoe.play import confidence as bands
 from simmoe.play.calling import scenario_of
 from simmoe.play.lanes import Lanes
 from simmoe.play.money import price_of
+from simmoe.play.on_the_cpu import with_the_least
 from simmoe.play.result import Run, versions
 from simmoe.play.run import play
 from simmoe.play.scenario import Scenario
+from simmoe.play.tabular import Record, Tabular
 from simmoe.play.traced import traced
 from simmoe.play.workload import Workload
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.version import RESULT_SCHEMA
 from simmoe.sweeps import commands
 from simmoe.sweeps.axis import SIZES, Axis, axis_of
-from simmoe.sweeps.targets import Check, Targets, checks, met, missed, whole, worst
+from simmoe.sweeps.targets import Check, Targets, checks, met, missed, ttft_s, whole, worst
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Point:
     run: Run | None
     checks: tuple[Check, ...]
     why_not: str = ""
+    placement: str | None = None  # chosen here: the fewest experts that the CPU has to take; None: as the options say
 
     @property
     def met(self) -> bool:
@@ -46,16 +49,27 @@ class Point:
     def to_json(self) -> dict[str, Any]:
         run = self.run
         return {
-            "value": self.text, "command": self.command, "met": self.met, "tok_s": run and run.tok_s, "why_not": self.why_not or None,
+            "value": self.text, "command": self.command, "placement": self.placement, "met": self.met,
+            "tok_s": run and run.tok_s, "why_not": self.why_not or None,
             "targets": {one.name: one.value for one in self.checks}, "digest": run and run.digest,
         }  # fmt: skip
 
+    def record(self) -> Record:
+        """One row of a table, but for the value in base units."""
+        run = self.run
+        return {
+            "value": self.text, "meets": self.met, "tok_s": run and run.tok_s, "ttft_s": run and ttft_s(run),
+            "watts": run and run.energy and run.energy["decode_watts"], "memory_bytes": run and run.memory_bytes["total"],
+            "placement": self.placement, "why_not": self.why_not or (None if self.met else self.said), "command": self.command,
+        }  # fmt: skip
 
-@dataclass(frozen=True)
-class Least:
+
+@dataclass(frozen=True, repr=False)
+class Least(Tabular):
     """The least value that meets the targets, and the next smaller one, which does not (None: there is none). Neither where none does:
-    `best` is the one that comes nearest."""
+    `best` is the one that comes nearest. As a table: all values that were played."""
 
+    brief = ("value", "meets", "tok_s", "ttft_s", "watts", "memory_bytes", "placement", "why_not")
     targets: Targets
     axis: Axis
     machine: str
@@ -67,6 +81,15 @@ class Least:
         tuple[Point, Point], ...
     ]  # lowest and highest value of each stretch; of more than one: it is not monotone
     band: bands.Band | None
+    points: tuple[Point, ...]  # all that were played, the smallest first
+
+    def title(self) -> str:
+        found = f"{self.least.text}, played {len(self.points)} values" if self.least else f"none does, {self.because}"
+        return f"Simulated: least {self.axis.name} on {self.machine} for {self.targets}: {found}"
+
+    def records(self) -> list[Record]:
+        """A row for each value that was played; in base units: bytes, bytes a second, FLOPs a second, …"""
+        return [{**one.record(), "in_base_units": self.axis.value(one.number)} for one in self.points]
 
     @cached_property
     def whole(self) -> bool | None:
@@ -115,17 +138,24 @@ class _Search:
         return self._points[number]
 
     def _played(self, number: int) -> Point:
-        text, said = self.axis.text(number), ""
+        text, said, placement = self.axis.text(number), "", None
         try:
             scenario = self.axis.scenario(self.free, number)
             said = commands.command(scenario)
             workload = self.workload if self.axis.name in SIZES else self._workload(scenario)
+            asked_for, scenario = scenario.placement, with_the_least(scenario, workload)
+            said, placement = commands.command(scenario), None if asked_for is not None else scenario.placement
             plan = scenario.plan(workload)
             said = commands.command(scenario, plan)
             run = play(workload, plan, workload.engine(scenario.engine, runs=len(self.axis.grid)), lanes=self.lanes)
         except UserError as error:
-            return Point(number, text, said, None, (), str(error))
-        return Point(number, text, said, run, checks(self.targets, run, price_of(workload.hw)))
+            return Point(number, text, said, None, (), str(error), placement)
+        return Point(number, text, said, run, checks(self.targets, run, price_of(workload.hw)), placement=placement)
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """All that were played, the smallest first."""
+        return tuple(point for _, point in sorted(self._points.items()))
 
     def border(self, low: int, high: int) -> tuple[int, int]:
         """Two neighbours between these, of which one meets the targets and the other does not, as these two."""
@@ -162,18 +192,18 @@ def _refuse_what_is_looked_for(name: str, scenario: Scenario) -> None:
             )
 
 
-def least(targets: Targets, name: str, options: Mapping[str, Any]) -> Least:
+def least(targets: Targets, name: str, machine: Any, options: Mapping[str, Any]) -> Least:
     """The least budget, memory or figure of one machine. Raises UserError."""
-    scenario = scenario_of(options)
+    scenario = scenario_of({**options, "hw": machine})
     _refuse_what_is_looked_for(name, scenario)
     search = _Search(targets, scenario, name)
-    ranges, machine = search.ranges(), commands.named(scenario.hw)
+    ranges, named = search.ranges(), commands.named(scenario.hw)
     played = [search.at(number) for number in search.axis.grid]
     best = min(played, key=lambda one: (one.run is None, *worst(one.checks), 0 if name in SIZES else abs(one.number)))
     if not ranges:
-        return Least(targets, search.axis, machine, None, None, best, None, (), None)
+        return Least(targets, search.axis, named, None, None, best, None, (), None, search.points)
     first = ranges[0][0]
     below = search.at(first.number - 1) if first.number > search.axis.first else None
     above = search.at(top.number + 1) if (top := ranges[0][1]).number < search.axis.last else None
     band = bands.band(first.run) if first.run else None
-    return Least(targets, search.axis, machine, first, below, best, above, tuple(ranges), band)
+    return Least(targets, search.axis, named, first, below, best, above, tuple(ranges), band, search.points)

@@ -16,11 +16,11 @@ from simmoe.play.popularity import unplayed
 from simmoe.play.run import play
 from simmoe.play.scenario import OPTIONS, Scenario, workload_options
 from simmoe.play.workload import Workload
-from simmoe.policies.runtime import IDEAL
 from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.units import nbytes
+from simmoe.sweeps.commands import takes_a_budget
 from simmoe.sweeps.row import Row
 
 PLAYS = 3  # of a row: its figures as they are, and at both ends of their ranges
@@ -97,15 +97,10 @@ def command(asked: Asked, plan: Plan) -> str | None:
     scenario = asked.scenario
     if plan.eviction in BOUNDS:
         given = {name: value for name, value in given.items() if name not in NO_BUDGET}
-    elif given.get("trace") is not None and not NO_BUDGET.keys() & given.keys() and _loads(scenario, plan):
+    elif given.get("trace") is not None and not NO_BUDGET.keys() & given.keys() and takes_a_budget(scenario, plan):
         given["budget"] = plan.budget_bytes
     found = words(given)
     return None if found is None else shlex.join(["simmoe", "run", *found])
-
-
-def _loads(scenario: Scenario, plan: Plan) -> bool:
-    """Whether a budget may be said: of one device, under an engine that does not keep everything resident."""
-    return not plan.device_budgets and (scenario.runtime == IDEAL or scenario.engine_of_runtime().streams)
 
 
 def words(options: Mapping[str, Any]) -> list[str] | None:

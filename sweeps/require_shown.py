@@ -10,19 +10,25 @@ from simmoe.show import tables as show
 from simmoe.show.grid import Column, Grid, only
 from simmoe.show.screen import Screen
 from simmoe.simulator.units import nbytes
-from simmoe.sweeps.least import Least
+from simmoe.sweeps.least import Least, Point
 from simmoe.sweeps.require import NEAREST, Box, Boxes
 from simmoe.sweeps.targets import ttft_s, whole
 
-ROWS = 20  # of the machines that meet the targets
+ROWS = 20  # of the machines that meet the targets; the others are named
 COLUMNS = (
     Column("machine", text=True), Column("tok/s"), Column("range"), Column("all of it", 2, text=True), Column("TTFT", 3),
-    Column("power", 4), Column("memory", 5), Column("price", 1),
+    Column("power", 4), Column("memory", 5), Column("price", 1), Column("placement", text=True),
 )  # fmt: skip
 RANGE = (
     "range: tok/s at the ends of what the machine's figures and the engine's constants leave open; all of it: whether the slow end meets "
     "the targets of tok/s and TTFT too."
 )
+
+PLACEMENT = (
+    "placement: the fewest experts on the CPU with which all others fit on the device, chosen where none is named; --placement "
+    "n_cpu_moe=0 plays only what holds all."
+)
+HOSTS = "The CPU that computes them is that of each profile; --gpu all --host NAME puts every card into one box."
 
 
 def show_boxes(found: Boxes, files: list[str], out: Screen) -> None:
@@ -36,6 +42,9 @@ def show_boxes(found: Boxes, files: list[str], out: Screen) -> None:
         _table([row for row in shown if row.run], out)
         for row in shown:
             out.print(f"{row.name}: {row.misses}")
+        if more := found.missed[NEAREST:]:
+            cannot = f", {n} of which cannot run it" if (n := sum(row.run is None for row in more)) else ""
+            out.print(f"{len(more)} more do not{cannot}: --json says what each misses.")
     for line in _notes(found, shown):
         out.print(line)
 
@@ -45,19 +54,37 @@ def _met(found: Boxes, out: Screen) -> None:
     if not rows:
         return
     _table(rows, out)
-    more = f"{len(found.met) - ROWS} more with --json. " * (len(found.met) > ROWS)
-    out.print(f"{more}The cheapest stands first; behind those of a known price the others, the slowest first.")
+    if more := found.met[ROWS:]:
+        out.print(f"{len(more)} more: {', '.join(map(_briefly, more))}.")
+    out.print("The cheapest stands first; behind those of a known price the others, the slowest first.")
     out.command(rows[0].command)
+    if len({row.placement for row in found.met}) > 1:
+        out.print(
+            "Another row is played by this command with its machine and, where it has one, its --placement; --json has each."
+        )
+
+
+def _briefly(row: Box) -> str:
+    """A machine that has no row of the table."""
+    speed = "" if row.run is None else f" {show.number(row.run.tok_s)}"
+    return f"{row.name}{speed}{f' ({row.placement})' if row.placement else ''}"
 
 
 def _notes(found: Boxes, shown: Sequence[Box]) -> Iterator[str]:
     yield RANGE
+    placed = [row for row in found.rows if row.placement]
+    if placed:
+        yield PLACEMENT
+    if any(JOIN not in row.name for row in placed):
+        yield HOSTS
     yield from _said_of_runs([row for row in (*found.met[:ROWS], *shown) if row.run])
     if any(row.run and row.run.energy for row in (*found.met, *shown)):
         yield "power: mean in decode, estimated."
     parted = any(JOIN in row.name.lstrip(JOIN) and row.price for row in (*found.met, *shown))
     if parted:
         yield "The price of a card in a host is that of the card's profile."
+    if found.targets.power_w is not None and any(row.run and row.run.energy is None for row in found.rows):
+        yield "A machine without figures of energy in its profile does not meet a limit of the power."
     if found.targets.price is not None and any(row.price is None for row in found.rows):
         yield "A machine without a price in its profile does not meet a limit of the price."
 
@@ -80,6 +107,8 @@ def show_least(found: Least, files: list[str], out: Screen) -> None:
     if best.run:
         for note in (show.of_runtime(best.run.workload), *best.run.notes):
             out.print(note)
+    if any(point.placement for point in found.points):
+        out.print(PLACEMENT)
     has = f" (it has {found.axis.stated})"
     if found.least is None:
         own = found.best.number == 0  # of a figure: where no other value is better
@@ -93,18 +122,22 @@ def show_least(found: Least, files: list[str], out: Screen) -> None:
         return
     band = "" if found.band is None else f", range {'–'.join(map(show.number, found.band.hardware))}"
     sure = {None: "", True: ", all of which meets the targets", False: ", whose slow end does not"}[found.whole]
-    out.print(f": {found.least.said}{band}{sure}{has}.", lead=found.least.text)
+    out.print(f": {found.least.said}{_placed(found.least)}{band}{sure}{has}.", lead=found.least.text)
     out.command(found.least.command)
     if found.below is None:
         out.print("Nothing smaller was tried.")
     else:
-        out.print(f"{found.axis.step} less, {found.below.text}: {found.below.said}.")
+        out.print(f"{found.axis.step} less, {found.below.text}: {found.below.said}{_placed(found.below)}.")
         out.command(found.below.command)
     if len(found.ranges) > 1:
         each = "; ".join(f"{low.text} to {high.text}" for low, high in found.ranges)
         out.print(f"More is not always better here: the targets are met from {each}.")
     elif found.above is not None:
         out.print(f"From {found.above.text} on they are missed again: {found.above.said}")
+
+
+def _placed(point: Point) -> str:
+    return f" ({point.placement})" if point.placement and point.run else ""
 
 
 def _heading(run: Run | None, what: str, files: list[str], out: Screen) -> None:
@@ -140,4 +173,5 @@ def _cells(row: Box) -> tuple[str, ...]:
         watts,
         nbytes(run.memory_bytes["total"]),
         price,
+        row.placement or "–",
     )

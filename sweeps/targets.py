@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
-import reprlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from simmoe.play import advice
 from simmoe.play.confidence import Band
-from simmoe.play.money import Exchange, Money, Price, converted
+from simmoe.play.money import Exchange, Money, Price, converted, exchange_of, limit
 from simmoe.play.result import Run
 from simmoe.play.what_if import speed as four_digits
 from simmoe.show import tables as show
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.units import parse
+from simmoe.sweeps.requiring import Requiring, at_most
 
 SPEED = "tok/s"
 UNKNOWN = float("inf")  # how far a machine is from a target that nothing tells
@@ -53,21 +51,13 @@ class Targets:
         }
 
 
-def per_s(word: str | float, where: str = "--tok-s") -> float:
-    """Tokens a second: 12, or "12 tok/s". Raises UserError."""
-    found = re.fullmatch(r"\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(?:tok/s)?\s*", str(word))
-    if found is None or float(found[1]) == 0:
-        raise UserError(f"{where} {reprlib.repr(word)} is no number of tokens a second; give one above 0, such as 12")
-    return float(found[1])
-
-
-def at_most(word: str, dimension: str, where: str) -> float:
-    """Seconds of "2s", watts of "30W". Raises UserError."""
-    spaced = re.sub(r"(?<=[0-9])(?=[A-Za-z])", " ", word) if isinstance(word, str) else word
-    value = parse(spaced, dimension, where) / (10**12 if dimension == "time" else 10**6)
-    if value == 0:
-        raise UserError(f"{where} {word!r}: nothing is so little; give more")
-    return value
+def targets_of(asked: Requiring) -> Targets:
+    """What is asked, in base units. Raises UserError where nothing is, and for two rates of one pair of currencies."""
+    return Targets(
+        asked.tok_s, None if asked.ttft is None else at_most(asked.ttft, "time", "--ttft"),
+        None if asked.power is None else at_most(asked.power, "power", "--power"), None if asked.price is None else limit(asked.price),
+        exchange_of(asked.exchange),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -87,7 +77,7 @@ class Check:
 
 
 def checks(targets: Targets, run: Run, price: Price | None, band: Band | None = None) -> tuple[Check, ...]:
-    """Each target of a run. Raises UserError for a price in another currency."""
+    """Each target of a run. Raises UserError for a price in another currency, and for a speed of what is not played."""
     return tuple(_checks(targets, run, price, band))
 
 
@@ -115,6 +105,7 @@ def whole(found: Sequence[Check]) -> bool | None:
 
 
 def _checks(targets: Targets, run: Run, price: Price | None, band: Band | None) -> Iterator[Check]:
+    _refuse_what_is_not_played(targets, run)
     if targets.tok_s is not None:
         speed, wanted = run.tok_s, targets.tok_s
         said = f"{four_digits(speed)} of {wanted:g} tok/s" if speed else "nothing is decoded"
@@ -133,10 +124,25 @@ def _checks(targets: Targets, run: Run, price: Price | None, band: Band | None) 
         yield _most("price", cost, targets.price.amount, f"{{}} {currency} of {targets.price}")
 
 
+def _refuse_what_is_not_played(targets: Targets, run: Run) -> None:
+    """Raises UserError where no machine can meet a target, since what it is about is not played."""
+    if run.serving is not None:  # of requests that arrive a machine may finish none
+        return
+    if targets.tok_s is not None and run.tok_s is None:
+        raise UserError(f"--tok-s {targets.tok_s:g}: no token is decoded; decode some, such as --generate 128")
+    if targets.ttft_s is not None and ttft_s(run) is None:
+        raise UserError(
+            f"--ttft {targets.ttft_s:g}s: no prompt is read, so no first token is waited for; read one, such as --prompt 512"
+        )
+
+
 def _most(name: str, value: float | None, wanted: float, said: str, slowest: float | None = None) -> Check:
     """A target that is met at or below it."""
     if value is None:
-        return Check(name, None, wanted, False, UNKNOWN, None, f"{name} not known")
+        why = ": its profile states no figures of energy" * (name == "power") + ": its profile states none" * (
+            name == "price"
+        )
+        return Check(name, None, wanted, False, UNKNOWN, None, f"{name} not known{why}")
     shown = show.seconds(value) if name == "TTFT" else four_digits(value)
     enough = None if slowest is None else slowest <= wanted
     return Check(name, value, wanted, value <= wanted, value / wanted, enough, said.format(shown))

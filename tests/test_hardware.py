@@ -344,3 +344,30 @@ def test_a_slower_link_of_a_file_slows_the_pageable_copies_that_it_inherits(tmp_
     broken = own.replace("{value: 12.8 GB/s, kind: assumed, source: half}", "12.8 GB/s")
     with pytest.raises(UserError, match=r"link\.bandwidth"):
         load_text(tmp_path, broken)
+
+
+@pytest.mark.parametrize(
+    ("peak", "value", "lowered"),
+    [
+        (
+            "memory_bandwidth",
+            "500 GB/s",
+            {"tiers.gddr.bandwidth", "units.gpu.bandwidth", "units.gpu.grouped_bandwidth"},
+        ),
+        ("flops.fp16", "20 TFLOP/s", {"units.gpu.flops.fp16", "units.gpu.flops.bf16"}),
+        ("link_bandwidth", "8 GB/s", {"link.bandwidth", "link.pageable"}),
+        ("memory_bandwidth", "5000 GB/s", set()),
+    ],
+)
+def test_a_lower_peak_lowers_what_nears_it(peak: str, value: str, lowered: set[str]) -> None:
+    """So that no figure of the profile contradicts a what-if; what is stated beside the peak is held to it as before."""
+    was = hardware_profiles.load("rtx_3090").figures
+    now = hardware_profiles.load("rtx_3090", {f"peak.{peak}": value}).figures
+    changed = {path for path in was if now[path].value != was[path].value}
+    assert changed - {f"peak.{peak}"} == lowered & set(was)
+    assert all(
+        now[path].value == now[f"peak.{peak}"].value and now[path].kind == "assumed" for path in lowered & set(was)
+    )
+    assert (lowered & set(was) == set()) == (not lowered)
+    both = {"peak.memory_bandwidth": "500 GB/s", "tiers.gddr.bandwidth": "783 GB/s"}
+    assert any("cannot be true" in line for line in hardware_profiles.doubts(hardware_profiles.load("rtx_3090", both)))

@@ -146,3 +146,31 @@ def test_the_verdict_names_what_waits_as_long_as_the_device_works():
     assert max(parts.values()) < waits < 0.5
     works = f"in {1 - waits:.0%} of decode time the device works, {waits:.0%} waits for experts"
     assert advice.bound_by(run) == f"bound by memory bandwidth and by host_dram: {works}"
+
+
+@pytest.mark.slow
+def test_a_model_that_just_fits_has_a_range_where_requests_arrive(capsys):
+    """At the slow end what an engine keeps beside its buffers stays, as capacities do."""
+    words = [
+        "run",
+        "--hw",
+        "rtx_3060",
+        "--model",
+        "gpt-oss-120b",
+        "--format",
+        "MXFP4_MOE",
+        "--placement",
+        "n_cpu_moe=31",
+    ]
+    words += [
+        "--runtime",
+        "llama_cpp_cuda",
+        "--schedule",
+        "continuous",
+        "--arrivals",
+        "poisson:0.2/s",
+        "--requests",
+        "2",
+    ]
+    assert main([*words, "--prompt", "16", "--generate", "4"]) == 0, capsys.readouterr().err
+    assert " at the ends of the profile's ranges" in capsys.readouterr().out

@@ -138,6 +138,11 @@ def test_every_figure_is_varied_as_the_loader_changes_it() -> None:
                 figure = replace(hw.figures[one.path], value=value)
                 try:
                     wanted = hardware_profiles.load(name, {one.path: said})
+                    if one.path.startswith("peak."):  # varied alone: what a lower peak takes along stays
+                        along = {
+                            path: f.text for path, f in hw.figures.items() if wanted.figures[path].value != f.value
+                        }
+                        wanted = hardware_profiles.load(name, {**along, one.path: said})
                 except UserError:  # a rate above that of the memory that it reads
                     refused += 1
                     continue

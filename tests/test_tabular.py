@@ -13,9 +13,7 @@ from simmoe.play.tabular import MOST, Tabular, cell
 from simmoe.show.grid import Column, Grid, fitted
 from simmoe.simulator.errors import UserError
 from simmoe.sweeps.break_even import break_even
-from simmoe.sweeps.require import require
 from simmoe.sweeps.sensitivity import sensitivity
-from simmoe.sweeps.targets import Targets
 
 SMALL = {"trace": "switch-4x8", "tokens": 96, "budget": "50%"}
 
@@ -36,13 +34,14 @@ def results() -> dict[str, Tabular]:
         "replay": simmoe.replay("oracle", [1] * 9, 100),
         "compare": simmoe.compare(["a100", "phone_ufs4"], ["oracle"], budget="25%", tokens=100, format="fp32"),
         "sweep": simmoe.sweep({**SPACE, "budget": ["25%", "50%"]}, sampler="grid"),
-        "require": require(Targets(100.0), ["jetson_orin", "phone_ufs4"], SMALL),
+        "require": simmoe.require(["jetson_orin", "phone_ufs4"], **SMALL, tok_s=100),
+        "least": simmoe.require("jetson_orin", **{**SMALL, "budget": None}, tok_s=200, least="budget"),
         "sensitivity": sensitivity(hw="jetson_orin", **SMALL),
         "map": break_even("copy_or_cpu", {"hw": "rtx_4090_nvme", **SMALL}),
     }
 
 
-NAMES = ("run", "ladder", "policies", "curve", "replay", "compare", "sweep", "require", "sensitivity", "map")
+NAMES = ("run", "ladder", "policies", "curve", "replay", "compare", "sweep", "require", "least", "sensitivity", "map")
 
 
 class Page(HTMLParser):

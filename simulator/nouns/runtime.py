@@ -69,15 +69,16 @@ class Runtime:
         return self._at_ends(True)
 
     def _at_ends(self, fast: bool) -> Runtime:
-        """Every constant at the end of its range at which the engine is faster, or slower."""
+        """Every constant at the end of its range at which the engine is faster, or slower; sizes stay, as those of a machine do."""
         changed = {
             path: replace(one, value=one.low if fast == (path in SLOWER_WHEN_MORE) else one.high)
             for path, one in self.constants.items()
+            if path not in SIZES
         }
-        return replace(self, constants=changed)
+        return replace(self, constants={**self.constants, **changed})
 
 
 SLOWER_WHEN_MORE = frozenset({
     "decode.kernel", "decode.layer", "decode.pass", "prompt.rows", "cpu.layer", "link.offload_tokens", "link.offload_rows",
-    "buffers.beside",
 })  # fmt: skip
+SIZES = frozenset({"buffers.beside"})

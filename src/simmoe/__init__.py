@@ -1,10 +1,12 @@
 """simmoe: how fast will this Mixture-of-Experts model run on that machine, and what should I change?
 
 The public names are `replay` (cache behaviour of a trace alone), `run` (with time, on a machine), `ladder` (over
+    from simmoe.sweeps.least import Least
 budgets), `compare` (machines), `compare_policies` (policies beside their bounds), `sweep` (a space), `sensitivity` (to
 every figure), `locality` (of a trace's routing), `Scenario` (all options of a run), `load_scenario`, `load_trace`,
 `load_hardware`, `load_model`, `report` (a page of a result), `plots` (its figures one by one) and the types they take and
 return. They are imported on first use.
+    from simmoe.sweeps.require import Boxes, require
 """
 
 from importlib import import_module
@@ -18,6 +20,7 @@ _HOME = {
     "Scenario": "simmoe.play.scenario", "load_scenario": "simmoe.play.calling",
     "sweep": "simmoe.sweeps.search", "Sweep": "simmoe.sweeps.swept",
     "compare": "simmoe.sweeps.compare", "Comparison": "simmoe.sweeps.comparison",
+    "require": "simmoe.sweeps.require", "Boxes": "simmoe.sweeps.require", "Least": "simmoe.sweeps.least",
     "sensitivity": "simmoe.sweeps.sensitivity", "Sensitivity": "simmoe.sweeps.elasticity",
     "locality": "simmoe.workloads.locality",
     "compare_policies": "simmoe.play.policy_table", "PolicyTable": "simmoe.play.policy_table",
@@ -56,7 +59,9 @@ if TYPE_CHECKING:
     from simmoe.sweeps.compare import compare
     from simmoe.sweeps.comparison import Comparison
     from simmoe.sweeps.elasticity import Sensitivity
+    from simmoe.sweeps.least import Least
     from simmoe.sweeps.reports.written import report
+    from simmoe.sweeps.require import Boxes, require
     from simmoe.sweeps.search import sweep
     from simmoe.sweeps.sensitivity import sensitivity
     from simmoe.sweeps.swept import Sweep

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from simmoe.cli.parser import add_scenario, options_of
+from simmoe.cli.parser import add_options, add_scenario, options_of
+from simmoe.sweeps.requiring import ASKED, asked
 
 if TYPE_CHECKING:
     from simmoe.cli.parser import Commands
-    from simmoe.sweeps.targets import Targets
 
 MACHINE = ("hw", "gpu", "host")
 PLAYS = 40  # about, for the least of something
@@ -25,19 +25,8 @@ def add(commands: Commands) -> None:
         "or figure of one machine that is enough. docs/require.md says how it is found.",
     )  # fmt: skip
     add_scenario(require, several=True)
-    targets = require.add_argument_group("targets", "each is met by the middle of its range")
-    targets.add_argument("--tok-s", metavar="N", help="tokens a second that are decoded, at least")
-    targets.add_argument("--ttft", metavar="TIME", help="time to first token, such as 2s, at most")
-    targets.add_argument("--power", metavar="W", help="mean power in decode, such as 30W, at most")
-    targets.add_argument("--price", metavar="AMOUNT", help="price of the machine, such as 2000EUR, at most")
-    targets.add_argument(
-        "--exchange", metavar="RATE", action="append", default=[], help="such as EUR=1.08USD; may be given again"
-    )
+    add_options(require, ASKED)
     output = require.add_argument_group("output")
-    output.add_argument(
-        "--least", metavar="WHAT",
-        help="of one machine: the least budget, memory, link.bandwidth, memory.bandwidth or other rate or size (`simmoe hw show`)",
-    )  # fmt: skip
     output.add_argument("--json", action="store_true", help="print the result as JSON")
     require.runs("require", "require")
 
@@ -46,25 +35,21 @@ def require(a: argparse.Namespace) -> None:
     """simmoe require"""
     from simmoe.cli.common import print_json
     from simmoe.show.screen import Screen
-    from simmoe.simulator.errors import UserError
     from simmoe.sweeps import require_shown as shown
     from simmoe.sweeps.boxes import machines
     from simmoe.sweeps.least import least
-    from simmoe.sweeps.require import require as play
+    from simmoe.sweeps.require import boxes_with, one_of
+    from simmoe.sweeps.targets import targets_of
 
-    options, targets = _options(a), _targets(a)
-    names = machines(options)
+    options, question = _options(a), asked(options_of(a, several=True, declared=ASKED))
+    targets, names = targets_of(question), machines(options)
     options = {name: value for name, value in options.items() if name not in MACHINE}
-    _told(options, names, PLAYS if a.least else 2 * len(names))
-    if a.least is None:
-        found = play(targets, names, options, _tick)
+    _told(options, names, PLAYS if question.least else 2 * len(names))
+    if question.least is None:
+        found = boxes_with(targets, names, options, _tick)
         print_json(found.to_json()) if a.json else shown.show_boxes(found, _files(options, names), Screen())
         return
-    if len(names) != 1:
-        raise UserError(
-            f"--least {a.least} is of one machine, and {len(names)} are named: give one --hw, or one --gpu and --host"
-        )
-    one = least(targets, a.least, {**options, "hw": names[0]})
+    one = least(targets, question.least, one_of(names, question.least), options)
     print_json(one.to_json()) if a.json else shown.show_least(one, _files(options, names), Screen())
 
 
@@ -87,17 +72,6 @@ def _told(options: dict[str, Any], names: list[Any], plays: int) -> None:
     with suppress(UserError):  # the answer says it
         scenario = scenario_of({**options, "hw": names[0]})
         patience.told(patience.opened(scenario), "require", plays, plays)
-
-
-def _targets(a: argparse.Namespace) -> Targets:
-    from simmoe.play.money import exchange_of, limit
-    from simmoe.sweeps.targets import Targets, at_most, per_s
-
-    return Targets(
-        None if a.tok_s is None else per_s(a.tok_s), None if a.ttft is None else at_most(a.ttft, "time", "--ttft"),
-        None if a.power is None else at_most(a.power, "power", "--power"), None if a.price is None else limit(a.price, "--price"),
-        exchange_of(a.exchange),
-    )  # fmt: skip
 
 
 def _files(options: dict[str, Any], names: list[Any]) -> list[str]:

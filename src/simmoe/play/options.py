@@ -80,3 +80,15 @@ def declared(cls: Any) -> Mapping[str, Declared]:
         for f in dataclasses.fields(cls)
         if "option" in f.metadata
     }
+
+
+def checked(options: Mapping[str, Declared], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by name as their class holds them: a tuple where an option may be given several times. Raises UserError."""
+    return {name: _checked(options[name], value) for name, value in values.items()}
+
+
+def _checked(option: Declared, value: Any) -> Any:
+    if not option.about.several:
+        return option.checked(value)
+    several = value if isinstance(value, list | tuple) else () if value is None else (value,)
+    return tuple(option.checked(one) for one in several)

@@ -40,6 +40,7 @@ from simmoe.simulator.units import nbytes
 
 if TYPE_CHECKING:
     from simmoe.play.workload import Workload
+    from simmoe.simulator.nouns.model import ModelShape
 
 PREFETCH_INTO = ("cache", "buffers")
 UNITS = ("share", "blocks", "layers", "proportions")  # of a placement's amount
@@ -252,13 +253,19 @@ def _way_to_hold(workload: Workload, memory: Memory, room_bytes: int) -> str:
         return "it computes on the CPU alone; name a machine without a GPU, such as a --host without --gpu"
     if runtime is not None and runtime.of("cpu.memory") is None and not runtime.only_stores:
         return "it computes nothing on the CPU either; choose a smaller --format, or a device with more memory"
+    if runtime is not None and workload.hw.cpu is None and not runtime.only_stores:
+        return f"{workload.hw.name} states no CPU that could take the others; choose a smaller --format, or a device with more memory"
     if runtime is not None and runtime.engine == "ktransformers":
-        most = max(room_bytes, 0) * max(layer.n_experts for layer in model.layers) // model.all_expert_bytes
-        return f"the most that fit of each layer are --flags '--kt-num-gpu-experts {most}'"
+        return f"the most that fit of each layer are --flags '--kt-num-gpu-experts {most_of_each_layer(model, room_bytes)}'"
     least = memory.least_blocks(room_bytes)
     if least is None:
         return "no N of --placement n_cpu_moe=N fits"
     return f"the least N that fits is --placement n_cpu_moe={least}"
+
+
+def most_of_each_layer(model: ModelShape, room_bytes: int) -> int:
+    """As many experts of each layer as fit."""
+    return max(room_bytes, 0) * max(layer.n_experts for layer in model.layers) // model.all_expert_bytes
 
 
 def cached(workload: Workload, plan: Plan) -> Ints:
