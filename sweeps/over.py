@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from simmoe import hardware_profiles
 from simmoe.play.kinds import Count, Positions, Size, bytes_of, changes
 from simmoe.play.plan import memory_of
-from simmoe.play.scenario import OPTIONS
+from simmoe.play.scenario import OPTIONS, unread
+from simmoe.policies.runtime import IDEAL
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nearest import among
 from simmoe.simulator.nouns.hardware import Hardware
@@ -165,6 +166,7 @@ def _of_figure(path: str, numbers: tuple[int, ...], rows: Sequence[Asked], said:
     dimension = next(iter(known.values())).dimension
     if dimension not in UNITS or dimension in ("price", "energy", "power", "temperature", "resistance"):
         raise UserError(f"--over {path} is no rate, no time and no size, which alone can be an axis")
+    _check_read(path, {number: rows[number - 1] for number in known})
     now = [figure.value for figure in known.values()]
     read = {
         word: parse(re.sub(r"(?<=[0-9])(?=[a-zA-Z])", " ", word), dimension, f"--over {path}")
@@ -173,6 +175,13 @@ def _of_figure(path: str, numbers: tuple[int, ...], rows: Sequence[Asked], said:
     }
     values = _spread(min(now) // FACTOR, max(now) * FACTOR) if said is None else _values(said, read.__getitem__, path)
     return Axis(path, tuple(known), tuple(sorted({_rounded(value, dimension) for value in values})), dimension)
+
+
+def _check_read(path: str, rows: Mapping[int, Asked]) -> None:
+    """Raises UserError for a figure that a row's runtime does not go by, as `--set` does."""
+    for number, asked in rows.items():
+        if asked.scenario.runtime != IDEAL and (instead := unread(path)):
+            raise UserError(f"--over {path}: the runtime of row {number} goes by {instead}, not by it; name that one")
 
 
 def _behind(hw: Hardware, path: str) -> Iterator[str]:

@@ -201,6 +201,22 @@ def test_a_mistake_is_one_line(said: str, line: str, capsys: pytest.CaptureFixtu
     assert out.out == "" and out.err.count("\n") == 1 and line in out.err, out.err
 
 
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        ("units.gpu.bandwidth", "the runtime of row 1 goes by peak.memory_bandwidth, not by it; name that one"),
+        ("2:units.cpu.bandwidth", "the runtime of row 2 goes by units.cpu.quantised_bandwidth, or tiers.….peak_bandw"),
+    ],
+)
+def test_a_figure_that_no_runtime_reads_is_no_axis(said: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It would change nothing, and the commands of its points would be refused."""
+    words = ["--hw", "rtx_3060+ddr4_3200_2ch", "--hw", "rtx_4090+ddr4_3200_2ch", "--placement", "n_cpu_moe=14"]
+    model = ["--model", "gpt-oss-20b", "--runtime", "usual", "--prompt", "16", "--generate", "2"]
+    assert main(["compare", *words, *model, "--over", said]) == 2
+    out = capsys.readouterr()
+    assert out.out == "" and out.err.count("\n") == 1 and line in out.err, out.err
+
+
 def test_the_state_of_two_rows() -> None:
     one, other, none = Point(10.0, 8.0, 12.0), Point(20.0, 13.0, 30.0), Point(None)
     assert state({1: one, 2: other}) == State(2, True, False)

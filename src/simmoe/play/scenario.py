@@ -432,7 +432,7 @@ class Scenario:
                     )
             return
         for path in changes(self.set):
-            if instead := _unread(path):
+            if instead := unread(path):
                 raise UserError(f"--set {path}: a runtime goes by {instead}, and not by that figure; change that one")
         if self.graphs:
             raise UserError(
@@ -580,7 +580,7 @@ class Scenario:
         return {name: getattr(self, name) for name in signature(cls).parameters if name in OPTIONS}
 
 
-def _unread(path: str) -> str:
+def unread(path: str) -> str:
     """Which figure an engine's constants multiply in place of a figure of units; empty for those that it reads."""
     head, _, name = path.partition(".")
     unit, _, figure = name.partition(".")
