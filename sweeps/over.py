@@ -189,6 +189,8 @@ def _behind(hw: Hardware, path: str) -> Iterator[str]:
     unit = path.removeprefix("units.").rpartition(".")[0]
     if path == "link.bandwidth" and hw.unified:
         yield f"tiers.{hw.link.src}.bandwidth"
+    elif path == "link.upstream.bandwidth":
+        yield f"tiers.{hw.home.name}.bandwidth"
     elif path.endswith("bandwidth") and unit in hw.units:
         yield f"tiers.{hw.units[unit].memory}.bandwidth"
 

@@ -93,6 +93,16 @@ def test_the_figure_of_one_row_from_which_it_is_the_fastest(capsys: pytest.Captu
 
 
 @OF_TRACE
+def test_a_rate_takes_along_the_drive_that_it_may_not_exceed(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = ("--hw", "rtx_4090_nvme", "--hw", "m2_ultra", "--budget", "20%")
+    (found,) = over(capsys, *rows, "--over", "1:link.upstream.bandwidth=3GB/s,12GB/s")
+    below, above = found["points"][0]
+    assert below["tok_s"] < above["tok_s"], above["why_not"]
+    assert "tiers.nvme.bandwidth" not in below["command"] and "--set tiers.nvme.bandwidth=12GB/s" in above["command"]
+    assert played(capsys, above["command"])[0] == above["tok_s"]
+
+
+@OF_TRACE
 def test_a_number_of_the_run_is_bisected_to_its_neighbours(capsys: pytest.CaptureFixture[str]) -> None:
     (found,) = over(capsys, *SLOW_LINK, "--budget", "20%", "--over", "batch=1,6")
     assert found["pairs"][0]["changes"]
