@@ -9,6 +9,7 @@ import pytest
 
 from simmoe import load_hardware
 from simmoe.cli.main import main
+from simmoe.hardware_profiles.host import HOSTS
 from simmoe.play.plan_parts import parts_for
 from simmoe.workloads.models.formats import files_of
 
@@ -360,6 +361,33 @@ def test_fault_threads_of_no_cpu_are_named(capsys):
     assert main(["run", *BOX, *words, "--runtime", "llama_cpp_cuda", "--flags", "-t 2 -tb 4"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "llama_cpp_cuda, 2 threads, 4 threads in large passes" in said and "No time depends" not in said
+
+
+@pytest.mark.parametrize(("threads", "rated", "noted"), [(1, False, True), (8, False, False), (1, True, False)])
+def test_fault_threads_of_which_nobody_states_a_rate_are_named(threads, rated, noted, tmp_path, capsys):
+    """-t 1 gave the speed of all cores, without a word."""
+    host, rate = tmp_path / "host.yaml", "{value: 9 GB/s, kind: measured, source: me}"
+    rates = f"  thread_bandwidth: {rate}\n  quantised_bandwidth: {rate.replace('9', '30')}\n" if rated else ""
+    host.write_text((HOSTS / "ddr4_3200_2ch.yaml").read_text("utf-8").replace("cpu:\n", f"cpu:\n{rates}"), "utf-8")
+    words = [
+        "--gpu",
+        "rtx_3060",
+        "--host",
+        str(host),
+        "--model",
+        "gpt-oss-20b",
+        "--format",
+        "MXFP4_MOE",
+        "--prompt",
+        "16",
+    ]
+    words += ["--generate", "2", "--runtime", "llama_cpp_cuda", "--placement", "n_cpu_moe=24", "--json"]
+    found = []
+    for said in ([], ["--threads", str(threads)]):
+        assert main(["run", *words, *said]) == 0, capsys.readouterr().err
+        found.append(json.loads(capsys.readouterr().out))
+    assert any("states what one thread reads" in note for note in found[1]["notes"]) == noted
+    assert (found[1]["tok_s"] < found[0]["tok_s"]) == rated
 
 
 def test_fault_an_engine_of_the_cpu_beside_a_gpu_is_told_so(refused):

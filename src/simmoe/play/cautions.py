@@ -47,7 +47,7 @@ def cautions(workload: Workload, plan: Plan) -> list[str]:
     return [
         *plan.asked, *workload.text.notes, *_of_trace(workload), *model, *foresight(workload, plan), *_counts_other_experts(workload, plan),
         *_changes_output(workload, plan), *_leaves_none(workload, plan), *_asks_for_more(workload, plan), *_does_not_fit(workload, plan),
-        *_prompts_on_the_cpu(workload, plan), *_idle_threads(workload), *_no_clock(workload), *_full_page_cache(workload, plan),
+        *_prompts_on_the_cpu(workload, plan), *_idle_threads(workload), *_unrated_threads(workload, plan), *_no_clock(workload), *_full_page_cache(workload, plan),
         *of_pinning(workload, plan), *_withdraws(plan), *of_machine(workload, plan),
     ]  # fmt: skip
 
@@ -72,6 +72,18 @@ def _idle_threads(workload: Workload) -> list[str]:
     if not named or workload.hw.cpu is not None or workload.hw.device.name == "cpu":
         return []
     return [f"No time depends on {named}: {workload.hw.name} states no CPU beside the device"]
+
+
+def _unrated_threads(workload: Workload, plan: Plan) -> list[str]:
+    """Whether fewer threads than cores read no slower, because nobody states what one of them reads."""
+    threads, engine, cpu = workload.threads, workload.runtime, workload.hw.cpu
+    if engine is None or cpu is None or not _has_cpu_experts(workload, plan):
+        return []
+    rate = engine.of("cpu.per_thread") if cpu.quantised_bytes_per_s is None else cpu.thread_bytes_per_s
+    if rate is not None or not threads or threads >= (cpu.processors or 0):
+        return []
+    said = f"--threads {threads} makes no decoded token slower: neither {engine.name} nor {workload.hw.name} states what one thread reads"
+    return [f"{said}, so the CPU reads as with all {cpu.processors} cores"]
 
 
 def of_machine(workload: Workload, plan: Plan) -> list[str]:
