@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from simmoe.plots import comparison, curve, page, run, study
 from simmoe.plots import held as plots_of_held
 from simmoe.plots.figure import COLOURS, Figure
 from simmoe.plots.order import order
+from simmoe.plots.parallel import parallel
+from simmoe.simulator.errors import UserError
 from simmoe.sweeps.opening import opened
 from simmoe.sweeps.reports.study import data_of
 from simmoe.workloads.format import trace as traces
@@ -284,6 +287,25 @@ def test_what_breaks_a_constraint_or_cannot_run_is_on_no_front() -> None:
     assert written.notes == ("1 trial cannot run: too small.", "On no front, since a constraint is broken: 1 trial.")
 
 
+def test_where_every_trial_breaks_a_constraint_no_line_and_no_value_is_drawn() -> None:
+    """The axes bore a 0 that nobody had measured."""
+    data = data_of(made_study([fact(n, "m", "10%", value=float(n), memory=10**9 + n) for n in range(3)]))
+    broken = [{**one, "constraints": {"tok_s >= 9": 0.5}} for one in data["trials"]]
+    titles = [one.title for one in study.page({**data, "trials": broken, "front": [], "front_by_hw": {}}).figures]
+    assert titles[0] == "Pareto fronts" and "All axes at once" not in titles
+
+
+def test_an_objective_of_one_value_bears_it_once() -> None:
+    data = data_of(made_study([fact(n, "m", f"{n + 1}0%", value=5.0, memory=10**9 + n) for n in range(3)]))
+    labels = parallel(data).data[-1]
+    assert labels["text"].count(" 5") == 1 and len(labels["text"]) == 3 + 1 + 5
+
+
+def test_a_study_of_which_nothing_has_finished_is_refused() -> None:
+    with pytest.raises(UserError, match=r"no trial of the study '.*' has finished: let `simmoe sweep` play some first"):
+        data_of(made_study([]))
+
+
 def test_three_objectives_are_chosen_in_pairs() -> None:
     data = data_of(made_study([fact(n, "m", "10%", value=float(n)) for n in range(5)]))
     data["objectives"]["ttft_first_s"] = "minimize"
@@ -455,6 +477,17 @@ def test_a_run_of_other_inputs_says_what_is_not_shown(tmp_path: Path, capsys: py
     assert "the scenario is another one" in error
 
 
+def test_a_run_on_a_machine_of_a_file_says_how_to_name_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It said that the machine is unknown, and how to write one."""
+    mine, result, out = tmp_path / "mine.yaml", tmp_path / "run.json", tmp_path / "run.html"
+    mine.write_text("name: mine\ntitle: Mine\nextends: a100\n")
+    words = ["--trace", "switch-4x8", "--tokens", "64", "--budget", "30%"]
+    result.write_text(output(capsys, "run", "--hw", str(mine), *words, "--json"))
+    output(capsys, "report", str(result), "--out", str(out))
+    text = html.unescape(out.read_text("utf-8").partition("<script>")[0])
+    assert "again: unknown hardware 'mine': no such file or bundled name; write the scenario too (simmoe run" in text
+
+
 @pytest.mark.slow
 def test_a_ladder_is_drawn_between_its_bounds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(output(capsys, "run", "--hw", "a100", "--trace", "oracle-4x8", "--json"))
@@ -503,6 +536,26 @@ def test_an_axis_of_a_comparison_shows_where_the_order_changes() -> None:
     assert figure.tables[0].rows == (("1", "2. <b>", "2", "1. a", "–"),)
     assert figure.tables[1].rows[2] == ("4", "does not fit", "10 (9–11)")
     assert figure.plotly().layout.xaxis.type == "log"
+    (rates,) = order({**data, "axis": "link.bandwidth", "unit": "bandwidth", "values": [10**9, 2 * 10**9, 4 * 10**9],
+        "pairs": [{"rows": [1, 2], "changes": [{**change, "undecided": [10**9, 2 * 10**9]}]}]}, ["a", "b"]).tables[:1]  # fmt: skip
+    assert rates.rows[0][-1] == "1 GB/s to 2 GB/s"
+
+
+@pytest.mark.parametrize("values", [list(range(10, 210, 10)), [1, 2, 4, 8, 16, 32, 64], [5, 6]])
+def test_labels_of_an_axis_do_not_meet(values: list[int]) -> None:
+    """Twenty budgets, evenly, stand close on an axis of factors."""
+    point = {"tok_s": 1.0, "low": 1.0, "high": 1.0, "why_not": "", "command": "simmoe run"}
+    data = {
+        "axis": "budget",
+        "unit": "bytes",
+        "words": list(map(str, values)),
+        "points": [[point] * len(values)],
+        "pairs": [],
+    }
+    axis = order({**data, "values": [one * 10**6 for one in values]}, ["a"]).axes[""]["xaxis"]
+    marks = axis["tickvals"]
+    assert marks[0] == values[0] * 10**6 and axis["ticktext"][0] == f"{values[0]} MB" and len(marks) >= 2
+    assert all(np.log(b / a) >= np.log(values[-1] / values[0]) / 9 - 1e-9 for a, b in pairwise(marks))
 
 
 @pytest.mark.slow

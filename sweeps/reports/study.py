@@ -29,6 +29,8 @@ def data_of(study: optuna.Study) -> dict[str, Any]:
         raise UserError(
             f"the study {study.study_name!r} is not one of `simmoe sweep`: its trials hold no command and no scenario"
         )
+    if not trials:
+        raise UserError(f"no trial of the study {study.study_name!r} has finished: let `simmoe sweep` play some first")
     best = front(trials, directions)
     machines = dict.fromkeys(one.user_attrs["point"]["hw"] for one in trials)
     on = {hw: front([one for one in trials if one.user_attrs["point"]["hw"] == hw], directions) for hw in machines}

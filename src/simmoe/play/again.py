@@ -25,13 +25,21 @@ def again(data: Mapping[str, Any], scenario: Scenario | None = None) -> Run:
 
     Raises UserError where that is another run: an input is a file of the user's, or has changed since.
     """
-    found = run(scenario_of(_options(data)) if scenario is None else scenario)
+    found = _of_bundled(data) if scenario is None else run(scenario)
     if found.digest != data["digest"] or (found.hits, found.misses) != (data["hits"], data["misses"]):
         why = (
             "its inputs are not the bundled ones of this release" if scenario is None else "the scenario is another one"
         )
         raise UserError(f"the run cannot be played again: {why}; {HOW}")
     return found
+
+
+def _of_bundled(data: Mapping[str, Any]) -> Run:
+    try:
+        return run(scenario_of(_options(data)))
+    except UserError as error:
+        why = str(error).partition(";")[0]  # what stands behind is for who wrote a name; here simmoe did
+        raise UserError(f"the run cannot be played again: {why}; {HOW}") from None
 
 
 def command(data: Mapping[str, Any]) -> str:
@@ -65,4 +73,4 @@ def _bundled(digest: str) -> str:
     for name in available(traces.BUNDLED, ".npz"):
         if traces.digest(traces.load(name)) == digest:
             return name
-    raise UserError(f"the run cannot be played again: no bundled trace has its digest {digest[:12]}; {HOW}")
+    raise UserError(f"no bundled trace has its digest {digest[:12]}")

@@ -47,8 +47,8 @@ def cautions(workload: Workload, plan: Plan) -> list[str]:
     return [
         *plan.asked, *workload.text.notes, *_of_trace(workload), *model, *foresight(workload, plan), *_counts_other_experts(workload, plan),
         *_changes_output(workload, plan), *_leaves_none(workload, plan), *_asks_for_more(workload, plan), *_does_not_fit(workload, plan),
-        *_prompts_on_the_cpu(workload, plan), *_idle_threads(workload), *_unrated_threads(workload, plan), *_no_clock(workload), *_full_page_cache(workload, plan),
-        *of_pinning(workload, plan), *_withdraws(plan), *of_machine(workload, plan),
+        *_prompts_on_the_cpu(workload, plan), *_idle_threads(workload), *_unrated_threads(workload, plan), *_no_clock(workload),
+        *_full_page_cache(workload, plan), *of_pinning(workload, plan), *_withdraws(plan), *of_machine(workload, plan),
     ]  # fmt: skip
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import log
 from typing import Any
 
 from simmoe.plots.figure import Figure, Table, Trace, axes_of, bound_line, colour, escaped, line, number
 from simmoe.plots.trials import axis_label
+from simmoe.simulator.units import UNITS, nbytes, text
 
 Data = Mapping[str, Any]
 SAID = (
@@ -26,13 +28,28 @@ def order(one: Data, names: Sequence[str]) -> Figure:
     top = max((point["high"] or 0 for points in one["points"] for point in points), default=0)
     changes = [change for pair in one["pairs"] for change in pair["changes"]]
     traces += [_upright(change, names, top) for change in changes]
-    some = slice(None, None, max(len(one["values"]) // 6, 1))
-    ticks = {"tickvals": one["values"][some], "ticktext": [escaped(word) for word in one["words"][some]]}
+    marked = _apart(one["values"])
+    ticks = {"tickvals": marked, "ticktext": [escaped(_shown(one, value)) for value in marked]}
     x_axis = {"title": axis_label(one["axis"]), **ticks, **({"type": "log"} if min(one["values"]) > 0 else {})}
     axes = {"": axes_of(x_axis, {"title": "decoded tokens a second", "rangemode": "tozero"})}
-    tables = (_changes(changes, names), _points(one, names))
+    tables = (_changes(one, changes, names), _points(one, names))
     title = f"Which is faster, by {axis_label(one['axis'])}"
     return Figure(title, SAID, "simulated", tuple(traces), axes, tables, height=460, least_width=420)
+
+
+def _apart(values: Sequence[int]) -> list[int]:
+    """Values whose labels do not meet: from one to the next at least a ninth of the axis, on which factors are distances."""
+    reach, marked = log(values[-1] / values[0]) if values[0] > 0 else 0.0, list[int]()
+    for value in values:
+        if not marked or not reach or 9 * log(value / marked[-1]) >= reach:
+            marked.append(value)
+    return marked if reach else marked[:: max(len(marked) // 6, 1)]
+
+
+def _shown(one: Data, value: int) -> str:
+    """A value of the axis as people read it."""
+    unit = one.get("unit")
+    return nbytes(value) if unit == "bytes" else text(value, unit) if unit in UNITS else f"{value:,}"
 
 
 def _upright(change: Data, names: Sequence[str], top: float) -> Trace:
@@ -54,12 +71,12 @@ def _row(one: Data, place: int, name: str) -> Iterator[Trace]:
     yield line(place, name, x, [point["tok_s"] for _, point in known], hovertext=texts, hoverinfo="text")
 
 
-def _changes(changes: Sequence[Data], names: Sequence[str]) -> Table:
+def _changes(axis: Data, changes: Sequence[Data], names: Sequence[str]) -> Table:
     rows = []
     for one in changes:
         between = one["undecided"]
         faster = (names[one[side] - 1] for side in ("faster_below", "faster_above"))
-        open_from = "–" if not between else f"{between[0]:,} to {between[1]:,}"
+        open_from = "–" if not between else " to ".join(_shown(axis, end) for end in between)
         rows.append((one["below"]["word"], next(faster), one["above"]["word"], next(faster), open_from))
     head = ("up to", "faster", "from", "faster then", "not decided: ranges overlap")
     return Table(head, tuple(rows) or (("–", "the order does not change", "–", "–", "–"),), "where the order changes")

@@ -73,10 +73,11 @@ def _scale(trials: Sequence[Trial], axis: str) -> Scale:
 
 def _objective(data: Data, trials: Sequence[Trial], metric: str) -> Scale:
     values = {one["number"]: scaled(metric, one.get(metric)) for one in trials}
-    known = [value for value in values.values() if value is not None] or [0.0]
-    low, high = min(known), max(known)
+    known = [value for value in values.values() if value is not None]
+    low, high = min(known, default=0.0), max(known, default=0.0)
     heights = {row: None if value is None else (value - low) / ((high - low) or 1) for row, value in values.items()}
-    labels = [(share, number(low + share * (high - low), 3)) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    shares = (0.0, 0.25, 0.5, 0.75, 1.0) if high > low else (0.0,) * bool(known)
+    labels = [(share, number(low + share * (high - low), 3)) for share in shares]
     return Scale(
         f"{label(metric)}<br>{'less' if data['objectives'][metric] == 'minimize' else 'more'} is better",
         heights,

@@ -18,7 +18,7 @@ MOST_VALUES = 12  # of an axis that can be chosen from
 def page(data: Data) -> Page:
     """data: what `simmoe sweep --json` prints."""
     trials, found = played(data), settings(data)
-    figures = [pareto(data), parallel(data)] if trials else []
+    figures = [pareto(data)] * bool(trials) + [parallel(data)] * any(map(feasible, trials))
     figures += [importances(data)] * any(data.get("importances", {}).values())
     if found:
         figures += [curves(data, "hit_rate"), curves(data, "tok_s")]
@@ -37,7 +37,7 @@ def _lead(data: Data) -> str:
     distinct = len({str(one["point"]) for one in data["trials"]})
     of = data["space"].get("scenarios")
     return (
-        f"{len(data['trials']):,} trials, {distinct:,} distinct{f' of {of:,} scenarios' if of else ''}; objectives: {aims}. "
+        f"{_trials(len(data['trials']))}, {distinct:,} distinct{f' of {of:,} scenarios' if of else ''}; objectives: {aims}. "
         f"{len(data['front'])} on the common front."
     )
 
