@@ -76,13 +76,20 @@ def _limit(said: str, unit: str, whole_name: bool, at: str) -> float:
     """A limit in the unit of its metric. A bare number is in that unit, where the name of the metric says it."""
     bare = _NUMBER.fullmatch(said.removesuffix("tok/s").strip() if unit == "tok/s" else said)
     if bare and (whole_name or unit in ("", "tok/s")):
-        return float(bare[1])
+        return _share(float(bare[1]), said, at) if unit == "share" else float(bare[1])
     if unit == "share" and said.endswith("%") and (percent := _NUMBER.fullmatch(said[:-1].strip())):
-        return float(percent[1]) / 100
+        return _share(float(percent[1]) / 100, said, at)
     if unit in _QUANTITIES and not bare:
         dimension, base = _QUANTITIES[unit]
         return parse(re.sub(r"(?<=[0-9])(?=[a-zA-Z])", " ", said), dimension, at) / base
     raise UserError(f"{at}: {said!r} is no limit of it; write {_EXAMPLES.get(unit, 'a number')}")
+
+
+def _share(limit: float, said: str, at: str) -> float:
+    """Raises UserError above 1, which every trial would break, or none."""
+    if limit > 1:
+        raise UserError(f"{at}: {said!r} is more than all; write a share as 0.9 or 90%")
+    return limit
 
 
 def broken_by(rules: tuple[Constraint, ...], facts: Mapping[str, Any]) -> dict[str, float]:

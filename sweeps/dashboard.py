@@ -68,7 +68,7 @@ def _kept(study: str | Path, storage: str | None) -> tuple[BaseStorage, int]:
         name = kept.get_all_studies()[0].study_name
     else:
         with reached(at):
-            name = stored(at).study_name
+            name = stored(at, how="--storage URL and the study's name").study_name
             kept = get_storage(at.storage())
     read = kept.get_all_trials
     kept.get_all_trials = lambda *a, **k: [*with_facts(read(*a, **k))]  # type: ignore[method-assign]

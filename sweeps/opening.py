@@ -36,7 +36,7 @@ def opened(study: str | Path | None, storage: str | None = None) -> optuna.Study
         if isinstance(at, Path):
             return _of_journal(at)
         with reached(at):
-            found = in_memory(stored(at))
+            found = in_memory(stored(at, how="--name NAME"))
         check_format(found.user_attrs, found.study_name, at.place)
         return found
 
@@ -56,8 +56,8 @@ def _of_journal(path: Path) -> optuna.Study:
     return found
 
 
-def stored(at: Database, heartbeat_s: int | None = None) -> optuna.Study:
-    """The study itself, which must be there. Raises UserError."""
+def stored(at: Database, heartbeat_s: int | None = None, how: str = "--study NAME") -> optuna.Study:
+    """The study itself, which must be there. how: to name one of several. Raises UserError."""
     where = at.place.where
     if not at.holds_tables():
         raise UserError(f"{where} holds no study; `simmoe sweep SPACE --storage …` makes one")
@@ -67,7 +67,5 @@ def stored(at: Database, heartbeat_s: int | None = None) -> optuna.Study:
         raise UserError(f"{where} holds no study {at.name!r}, but {', '.join(map(repr, names)) or 'none'}")
     if at.name is None and len(names) != 1:
         listed = ", ".join(map(repr, names))
-        raise UserError(
-            f"{where} holds {len(names)} studies ({listed}); name one of them: --storage URL and the study's name"
-        )
+        raise UserError(f"{where} holds {len(names)} studies ({listed}); name one of them: {how}")
     return optuna.load_study(study_name=at.name or names[0], storage=storage)

@@ -21,6 +21,7 @@ from simmoe.sweeps import assumed, constraints, metrics, words, zoo
 FOLDER = Path(__file__).parent / "spaces"
 DOC = "docs/sweeps.md"
 AXES = {name: option for name, option in OPTIONS.items() if option.about.axis}  # in the order of a command
+LONGEST_NAME = 512  # of a study in a database of Optuna
 REQUIRED = ("schema", "name", *(name for name, option in AXES.items() if option.required), "objectives")
 KEYS = (*REQUIRED, *(axis for axis in AXES if axis not in REQUIRED), *zoo.KEYS, "tokens", "constraints", *assumed.KEYS)
 Direction = Literal["maximize", "minimize"]
@@ -112,6 +113,10 @@ def _space(data: Any, where: str) -> Space:
         raise UserError(f"{where}: schema is {data['schema']!r}; this release reads 1")
     if not isinstance(data["name"], str) or not data["name"].strip():
         raise UserError(f"{where}: name is {data['name']!r}; give the study a name, in quotes where YAML sees a number")
+    if len(data["name"]) > LONGEST_NAME:
+        raise UserError(
+            f"{where}: name has {len(data['name']):,} characters; a study's name has {LONGEST_NAME} at most"
+        )
     trained = _trained(data, where)
     tokens = OPTIONS["tokens"].about.kind.check(data.get("tokens", "all"), f"{where}: tokens")
     rules, said = constraints.read(data.get("constraints", []), assumed.read(data, where), f"{where}: constraints")

@@ -266,6 +266,7 @@ BAD = {
     "missing key": (SPACE.replace("name: small\n", ""), r"missing key 'name'; required: schema, name"),
     "another schema": ({"schema": "2"}, r"schema is 2; this release reads 1"),
     "no name": ({"name": "7"}, r"name is 7; give the study a name"),
+    "a long name": ({"name": "a" * 513}, r"name has 513 characters; a study.s name has 512 at most"),
     "empty axis": ({"hw": "[]"}, r"hw: the list is empty"),
     "number in a list": ({"hw": "[4090]"}, r"hw: 4090 is no text"),
     "twice": ({"hw": "[a100, a100]"}, r"hw: 'a100' stands there twice"),

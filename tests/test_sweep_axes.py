@@ -395,6 +395,8 @@ BAD = {
     "figure of a list": ({"link.bandwidth": [["16GB/s"]]}, r"is no figure; write a quantity such as 32GB/s"),
     "figure twice": ({"link.latency": ["5us"], "set": ["link.latency=6us"]}, r"set and the axis link.latency both change that figure"),
     "half a rule": ({"constraints": ["tok_s > 10"]}, r"'tok_s > 10' is no constraint; write METRIC <= LIMIT or METRIC >= LIMIT"),
+    "a share of more than all": ({"constraints": ["hit_rate >= 90"]}, r"'90' is more than all; write a share as 0.9 or 90%"),
+    "a percentage of more than all": ({"constraints": ["hit_rate >= 101%"]}, r"'101%' is more than all"),
     "rule without a unit": ({"constraints": ["memory <= 8"]}, r"memory <= 8: '8' is no limit of it; write 8 GB"),
     "rule of another unit": ({"constraints": ["power <= 30 GB"]}, r"unknown unit 'GB' in '30 GB'"),
     "price without currency": ({"constraints": ["price <= 2000"]}, r"constraints: price <= 2000: .*2000.*unit"),

@@ -258,8 +258,10 @@ def test_a_worker_with_other_inputs_is_refused(space, tmp_path, capsys):
     sweep(
         {**space, "name": "second"}, trials=1, study=at["storage"]
     )  # an address alone: the study is named as the space
-    with pytest.raises(UserError, match=r"holds 2 studies \('kept-.*', 'second'\); name one of them"):
+    with pytest.raises(UserError, match=r"holds 2 studies \('kept-.*', 'second'\); name one of them: --study NAME"):
         worker(at["storage"])
+    assert main(["report", at["storage"], "--out", str(tmp_path / "page.html")]) == 2
+    assert capsys.readouterr().err.endswith("name one of them: --name NAME\n")
     assert main(["sweep", "worker", "--storage", at["storage"], "--study", "third"]) == 2
     assert "holds no study 'third', but 'kept-" in capsys.readouterr().err
 
