@@ -596,3 +596,17 @@ def test_quality_is_that_of_copies_that_are_no_more_precise():
     assert measured_bits(workload.model) is None and measured_bits(workload.with_low().model) == 4
     assert measured_bits(Workload("rtx_4090", "oracle-4x16-k4", low_format="q2_k", tokens=64).with_low().model) == 3
     assert measured_bits(Workload("rtx_4090", "oracle-4x16-k4", low_format="Q8_0", tokens=64).with_low().model) == 8
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("gpt-oss-20b --format MXFP4_MOE --low-format IQ2_XXS", "at MXFP4_MOE; name a smaller format, such as int4"),
+        ("oracle-moe-2x4 --format IQ1_S", "at IQ1_S; no format that is known makes one smaller"),
+        ("oracle-moe-2x4 --format Q2_K", "at Q2_K; name a smaller format, such as IQ2_XXS"),
+    ],
+)
+def test_a_format_is_named_that_makes_copies_smaller(words, said, capsys):
+    """The format that was refused was named as the one to take."""
+    assert main(shlex.split(f"run --hw a100 --prompt 4 --generate 4 --budget 25% --miss hobbit --model {words}")) == 2
+    assert capsys.readouterr().err.strip().endswith(said)

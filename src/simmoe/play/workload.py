@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -36,7 +37,9 @@ from simmoe.simulator.time.engines import Engine, engine
 from simmoe.workloads import models
 from simmoe.workloads.format import trace as traces
 from simmoe.workloads.format.trace import first_tokens
-from simmoe.workloads.models.formats import kv_default
+from simmoe.workloads.models.formats import FORMATS, kv_default
+
+SMALL = ("Q2_K", "IQ2_XXS")  # of low copies, the usual first
 
 
 class Workload:
@@ -283,14 +286,26 @@ class Workload:
                 f"--low-format {self.low_format}: a loaded model has its own formats; name the model or its file, or give it `low`"
             )
         other = models.load(self.model_name, self.low_format)
-        low = tuple(other.layers[i].expert for i in other.moe_layers)
-        full = [self.model.layers[i].expert for i in self.model.moe_layers]
-        if not all(one.bytes < part.bytes for one, part in zip(low, full)):
+        if not self._smaller(other):
             raise UserError(
                 f"--low-format {self.low_format}: a copy of an expert is as large as the expert, {self.model.name} at "
-                f"{self.model.format}; name a smaller format, such as Q2_K or IQ2_XXS"
+                f"{self.model.format}; {self._smaller_format()}"
             )
-        return replace(self.model, low=low, low_format=other.format)
+        return replace(self.model, low=tuple(other.layers[i].expert for i in other.moe_layers), low_format=other.format)
+
+    def _smaller(self, other: ModelShape) -> bool:
+        """Whether each of its experts has fewer bytes than here."""
+        here, there = ([model.layers[i].expert.bytes for i in model.moe_layers] for model in (self.model, other))
+        return all(low < full for low, full in zip(there, here))
+
+    def _smaller_format(self) -> str:
+        """A format to name, if there is one. Where a row holds no whole blocks of a format, a file keeps it in a larger one."""
+        assert self.model_name is not None  # a loaded model is refused
+        for name in (*SMALL, *FORMATS):
+            with suppress(UserError):
+                if self._smaller(models.load(self.model_name, name)):
+                    return f"name a smaller format, such as {name}"
+        return "no format that is known makes one smaller"
 
     @cached_property
     def _behind(self) -> dict[int, Workload]:
