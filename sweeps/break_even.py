@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from simmoe.play import advice
 from simmoe.play.calling import scenario_of
 from simmoe.play.lanes import Lanes
 from simmoe.play.result import versions
@@ -19,6 +20,7 @@ from simmoe.show import tables as show
 from simmoe.show.grid import Column, Grid
 from simmoe.show.screen import Screen
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.nouns.trace import DECODE
 from simmoe.simulator.version import RESULT_SCHEMA
 from simmoe.sweeps import commands, maps
 from simmoe.sweeps.question import Options, Question, Stop
@@ -118,6 +120,11 @@ def break_even(name: str, options: Mapping[str, Any]) -> Map:
     if len(player.workload.hw.devices) > 1:
         raise UserError(
             f"--map {name} plays one device, and {player.workload.hw.name} has several: name a machine of one"
+        )
+    if not (player.workload.trace.phase == DECODE).any():
+        raise UserError(
+            f"--map {name} is about the speed of decoding, and no decode pass is played ({show.how_much(player.workload)}); "
+            f"{advice.to_decode(player.workload)}"
         )
     asked: Question = module.question(scenario, player.workload)
     for taken in (one for one in asked.sets if getattr(scenario, one) != OPTIONS[one].default):

@@ -12,6 +12,7 @@ from math import log
 from pathlib import Path
 from typing import Any
 
+from simmoe.play.advice import to_decode
 from simmoe.play.calling import called, takes
 from simmoe.play.lanes import Lanes
 from simmoe.play.plan import memory_of
@@ -77,7 +78,7 @@ class _Around:
         self.run = self._play(scenario, self.workload)
         if not self.run.tok_s:
             raise UserError(
-                "sensitivity is about the speed of decoding, and no decode pass is played; play some, such as --generate 16"
+                f"sensitivity is about the speed of decoding, and no decode pass is played; {to_decode(self.workload)}"
             )
 
     def _play(self, scenario: Scenario, workload: Workload) -> Run:

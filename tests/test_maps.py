@@ -113,6 +113,24 @@ def test_a_machine_of_several_devices_is_refused(tmp_path, capsys) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "need"),
+    [
+        (("--trace", "switch-4x8", "--tokens", "40"), "(first 64 of 12,544 tokens); play more with --tokens"),
+        (("--model", "qwen3-30b-a3b", "--prompt", "8", "--generate", "0"), "(all 8 tokens); play some, such as --generate 16"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("map", CASES)
+def test_a_text_without_decode_passes_is_refused_with_what_would_play_some(map, text, need, capsys) -> None:
+    machine = (*CASES["kv_or_experts"][:6], "--format", "Q4_K_M") if map == "kv_or_experts" else ("--hw", "gh200")
+    assert main(["sensitivity", "--map", map, *machine, *text]) == 2
+    printed = capsys.readouterr()
+    said = f"--map {map} is about the speed of decoding, and no decode pass is played {need}\n"
+    assert printed.err == f"simmoe: {said}" and not printed.out
+    assert main(["sensitivity", *machine, *text]) == 2
+    assert need.partition("; ")[2] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("arguments", "line"),
     [
         (("--map", "copy", "--hw", "gh200"), "--map copy: known: cache_or_layers, copy_or_cpu, kv_or_experts"),

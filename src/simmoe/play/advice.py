@@ -10,6 +10,7 @@ from simmoe.play.ladder import Ladder
 from simmoe.play.plan import memory_of
 from simmoe.play.result import Run
 from simmoe.play.what_if import Change, Tried
+from simmoe.play.workload import Workload
 from simmoe.simulator.runtime_costs import RuntimeCosts
 from simmoe.simulator.units import nbytes
 
@@ -34,6 +35,12 @@ def waiting(run: Run) -> float | None:
     where = run.where_ps()
     total = sum(where.values())
     return sum(ps for name, ps in where.items() if name.startswith("waiting for ")) / total if total else None
+
+
+def to_decode(workload: Workload) -> str:
+    """What gives decode passes to a workload that has none."""
+    cut = workload.trace.n_tokens < workload.all_tokens
+    return "play more with --tokens" if cut else "play some, such as --generate 16"
 
 
 def launch_share(run: Run) -> float:

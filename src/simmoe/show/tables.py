@@ -252,7 +252,7 @@ def show_guess(found: Guess, out: Screen) -> None:
 
 def nothing_decoded(workload: Workload) -> str:
     """Why there is no speed of decoding, and no advice on it."""
-    return f"No decode pass is played ({how_much(workload)}): there is no tok/s, and no advice on it; play more with --tokens."
+    return f"No decode pass is played ({how_much(workload)}): there is no tok/s, and no advice on it; {advice.to_decode(workload)}."
 
 
 def energy_line(run: Run) -> str:
