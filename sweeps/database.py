@@ -19,8 +19,10 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from simmoe.simulator.errors import Missing, UserError
+from simmoe.sweeps.journal import START
 from simmoe.sweeps.study import Place
 
+MAGIC = b"SQLite format 3\0"  # of every file of SQLite that is not empty
 FORMS = "sqlite:///FILE.db or postgresql://USER@HOST/DATABASE"
 INSTALL = "pip install 'simmoe[postgres]'"
 HEARTBEAT_S = 10  # between two signs of life of a process that plays a trial
@@ -129,8 +131,24 @@ def _check_file(name: str | None) -> None:
     path = Path(name)
     if not path.parent.is_dir():
         raise UserError(f"cannot write {path}: folder {path.parent} does not exist; create it first")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; name a file in it: sqlite:///{path / 'FILE.db'}")
     if path.exists() and not path.is_file():
-        raise UserError(f"cannot write {path}: it is no regular file; name another")
+        raise UserError(f"{path} is no regular file; name another")
+    if path.is_file() and (what := _other_kind(path)):
+        raise UserError(f"{path} is {what}")
+
+
+def _other_kind(path: Path) -> str:
+    """What a file is that is no database, and what to name; empty for a database, and for an empty file, of which SQLite makes one."""
+    with path.open("rb") as file:
+        head = file.read(512)
+    if not head or head.startswith(MAGIC):
+        return ""
+    if head.startswith(START):
+        return "a journal, no SQLite database; give its path without sqlite:///"
+    kind = "no SQLite database" if b"\0" in head else "a text file, no SQLite database"
+    return f"{kind}; name another file, which may be new"
 
 
 def _check_driver() -> None:
@@ -148,4 +166,5 @@ def reached(at: Database) -> Iterator[None]:
     except (SQLAlchemyError, StorageInternalError) as error:
         cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
         why = str(getattr(cause, "orig", None) or cause).strip().splitlines() or [repr(cause)]
-        raise UserError(f"cannot use {at.place.where}: {why[0]}; check that it is there") from error
+        fix = "check that it is there" if at.file is None else "name another file, or one that may be written"
+        raise UserError(f"cannot use {at.place.where}: {why[0]}; {fix}") from error

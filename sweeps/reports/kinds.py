@@ -21,6 +21,7 @@ from simmoe.plots.trials import played
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.reading import read_json
 from simmoe.simulator.version import RESULT_SCHEMA
+from simmoe.sweeps.database import MAGIC
 from simmoe.sweeps.journal import START
 from simmoe.sweeps.opening import opened
 from simmoe.sweeps.reports.importances import importances
@@ -67,7 +68,7 @@ def _is_study(path: Path) -> bool:
         start = stream.read(16)
     if not start:
         raise UserError(f"{path} is empty; name {TAKES}")
-    if start.startswith(b"SQLite format 3"):
+    if start.startswith(MAGIC):
         raise UserError(f"{path} is a database; name it by its address: sqlite:///{path}")
     return start.startswith(START)
 
