@@ -41,10 +41,38 @@ def test_a_price_says_amount_currency_condition_date_and_source(tmp_path: Path) 
     assert (spark.amount, spark.currency, spark.condition, spark.date) == (3999.0, "USD", "new", "2025-11")
 
 
-def test_no_bundled_price_is_of_a_used_machine_without_a_date() -> None:
+def test_every_bundled_price_says_when_it_was_asked_and_of_what() -> None:
     prices = {name: price_of(load(name)) for name in available()}
     assert sum(price is not None for price in prices.values()) >= 12
-    assert not [name for name, price in prices.items() if price and price.condition == "used" and not price.date]
+    assert not [name for name, price in prices.items() if price and not (price.date and price.condition)]
+
+
+@pytest.mark.parametrize(
+    ("price", "line"),
+    [
+        ({}, 'does not say when it was asked and of a new or a used machine; add date: "2025-11", as far as it is known and condition'),
+        ({"condition": "used"}, 'does not say when it was asked; add date: "2025-11", as far as it is known'),
+        ({"date": "2026-11"}, "does not say of a new or a used machine; add condition: new, or used"),
+        ({"date": "2026", "condition": "new"}, ""),
+    ],
+)  # fmt: skip
+def test_the_check_of_a_profile_names_what_its_price_leaves_open(price, line, tmp_path, capsys) -> None:
+    path = box(tmp_path, **price)
+    assert main(["hw", "check", str(path)]) == bool(line)
+    said = capsys.readouterr().out
+    assert said.startswith(f"box.yaml: price: 2,000 EUR {line}" if line else "box.yaml: ok") and said.count("\n") == 1
+    assert main(["hw", "check", str(path), "--json"]) == bool(line)
+    found = json.loads(capsys.readouterr().out)
+    assert found["ok"] == (not line) and "impossible" not in found
+    assert [f"box.yaml: {one}\n" for one in found.get("open", ())] == [said] * bool(line)
+
+
+def test_a_machine_of_two_parts_is_not_blamed_for_dates_that_differ(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = host(tmp_path, "1000 USD", date="2026-11", condition="new")
+    assert main(["hw", "check", f"rtx_3060+{name}"]) == 0
+    assert main(["hw", "check", f"+{host(tmp_path, '1000 USD')}"]) == 1
+    assert "price: 1,000 USD does not say when" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from simmoe.cli import hw_parts
 from simmoe.cli.common import print_json
 from simmoe.play.box import joined
 from simmoe.play.money import price_of
+from simmoe.play.money import unsaid as unsaid_price
 from simmoe.show import tables as show
 from simmoe.show.grid import Column, Grid
 from simmoe.show.screen import Screen
@@ -144,24 +145,41 @@ def _facts(hw: Hardware) -> dict[str, str]:
 
 
 def hw_check(a: argparse.Namespace) -> int:
-    """simmoe hw check: 1 for a profile that is well formed and holds what cannot be true."""
+    """simmoe hw check: 1 for a profile that is well formed and holds what cannot be true, or a price that leaves open when and of what."""
     hw = hardware_profiles.load(a.name)
+    sold_together = all(
+        hardware_profiles.parts(a.name) or ("",)
+    )  # the price is a sum: its parts are checked by their own names
+    unsaid = "" if sold_together else unsaid_price(hw)
     wrong = dict.fromkeys(hardware_profiles.doubts(hw))
     for mode in hw.modes:
         wrong |= dict.fromkeys(hardware_profiles.doubts(hardware_profiles.load(f"{a.name}@{mode}")))
     kinds = dict(_kinds(hw).most_common())
     file = " in ".join(path.name for path in hardware_profiles.found(a.name))
     if a.json:
-        facts = {"name": hw.name, "ok": not wrong, "figures": kinds, "modes": list(hw.modes), "digest": hw.digest}
-        print_json({"schema": 1, **facts, **({"impossible": list(wrong)} if wrong else {})})
-    elif wrong:
-        for line in wrong:
+        facts = {
+            "name": hw.name,
+            "ok": not wrong and not unsaid,
+            "figures": kinds,
+            "modes": list(hw.modes),
+            "digest": hw.digest,
+        }
+        print_json(
+            {
+                "schema": 1,
+                **facts,
+                **({"impossible": list(wrong)} if wrong else {}),
+                **({"open": [unsaid]} if unsaid else {}),
+            }
+        )
+    elif wrong or unsaid:
+        for line in filter(None, (*wrong, unsaid)):
             Screen().line(f"{file}: {line}")
     else:
         said = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
         modes = f"; modes {', '.join(hw.modes)}" if hw.modes else ""
         Screen().line(f"{file}: ok, {_memory(hw)} memory, {sum(kinds.values())} figures ({said}){modes}")
-    return 1 if wrong else 0
+    return 1 if wrong or unsaid else 0
 
 
 def hw_diff(a: argparse.Namespace) -> None:

@@ -57,6 +57,20 @@ def price_of(hw: Hardware) -> Price | None:
     return Price(found.value / UNITS["price"][currency], currency, found.condition, found.date, found.source)
 
 
+def unsaid(hw: Hardware) -> str:
+    """What the price of a machine leaves open, in a sentence; empty where it leaves nothing open, or there is none."""
+    price = price_of(hw)
+    if price is None or (price.date and price.condition):
+        return ""
+    open_ends = (
+        (price.date, "when it was asked", 'date: "2025-11", as far as it is known'),
+        (price.condition, "of a new or a used machine", "condition: new, or used"),
+    )
+    missing = [(what, fix) for said, what, fix in open_ends if not said]
+    says, fixes = (" and ".join(words) for words in zip(*missing))
+    return f"price: {price.money} does not say {says}; add {fixes}"
+
+
 def limit(text: str, where: str = "--price") -> Money:
     """The amount of "2000 EUR". Raises UserError."""
     spaced = re.sub(r"(?<=[0-9])(?=[A-Za-z])", " ", text) if isinstance(text, str) else text
