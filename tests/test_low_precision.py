@@ -486,12 +486,25 @@ def test_a_long_run_in_stretches_is_the_run_in_one(monkeypatch):
     assert short.energy == whole.energy
 
 
+def test_a_budget_that_is_too_small_without_a_pool_does_not_blame_the_pool(capsys):
+    words = (
+        "run --hw rtx_4090 --trace oracle-4x16-k4 --tokens 120 --budget 5% --miss hobbit --low-budget 20% --scope layer"
+    )
+    assert main(shlex.split(words)) == 2
+    said = capsys.readouterr().err
+    assert "is below the least that works with scope layer: 37,779,456 B" in said and "raise --budget" in said
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         ("--miss hobbit --low-format fp32", "--low-format fp32: a copy of an expert is as large as the expert"),
         ("--miss hobbit --low-budget 1B", "the pool of 1 B for low copies is below one copy"),
-        ("--miss hobbit --low-budget 100%", "what is left holds no whole one; lower --low-budget"),
+        ("--miss hobbit --low-budget 100%", "(one expert); lower --low-budget"),
+        (
+            "--miss hobbit --low-budget 80% --scope layer",
+            "what is left is below the 37,779,456 B that whole ones need with scope layer (one expert per MoE layer); lower --low-budget",
+        ),
         ("--miss hobbit --write-back", "--miss hobbit with --write-back is not modelled"),
     ],
 )

@@ -46,30 +46,38 @@ def quotas(expert_bytes: Ints, left: Ints, budget_bytes: int, scope: str | Fitte
 
     Raises UserError with the least budget that works when a group that has experts cannot hold one.
     """
-    some = left > 0
-    if not some.any():
+    if not left.any():
         return [0] * (1 if scope == "global" else len(left))
-    if scope == "global":
-        least, rooms = int(expert_bytes[some].max()), [budget_bytes]
-        short = budget_bytes < least
-    elif isinstance(scope, Fitted):
-        least = int(expert_bytes[some].sum())
-        short = budget_bytes < least
-        rooms = [] if short else scope.rooms(expert_bytes, left, budget_bytes)
-    else:
-        layer_bytes = [int(n) * int(b) for n, b in zip(left, expert_bytes)]
-        total = sum(layer_bytes)
-        rooms = [budget_bytes * mine // total // int(b) * int(b) for mine, b in zip(layer_bytes, expert_bytes)]
-        least, short = (
-            -(-total // int(left[some].min())),
-            any(room == 0 for room, mine in zip(rooms, layer_bytes) if mine),
-        )
-    if short:
+    if budget_bytes < (least := least_budget(expert_bytes, left, scope)):
         raise UserError(
             f"the budget of {budget_bytes:,} B of experts is below the least that works with scope {scope}: {least:,} B "
-            f"({'one expert' if scope == 'global' else 'one expert per MoE layer'}); raise --budget"
+            f"({each_holds(scope)}); raise --budget"
         )
-    return rooms
+    if scope == "global":
+        return [budget_bytes]
+    if isinstance(scope, Fitted):
+        return scope.rooms(expert_bytes, left, budget_bytes)
+    layer_bytes = [int(n) * int(b) for n, b in zip(left, expert_bytes)]
+    total = sum(layer_bytes)
+    return [budget_bytes * mine // total // int(b) * int(b) for mine, b in zip(layer_bytes, expert_bytes)]
+
+
+def least_budget(expert_bytes: Ints, left: Ints, scope: str | Fitted) -> int:
+    """Bytes with which every scope group that has experts can hold one: a layer has its share of the budget, unless quotas are fitted."""
+    some = left > 0
+    if not some.any():
+        return 0
+    if scope == "global":
+        return int(expert_bytes[some].max())
+    if isinstance(scope, Fitted):
+        return int(expert_bytes[some].sum())
+    total = sum(int(n) * int(b) for n, b in zip(left, expert_bytes))
+    return -(-total // int(left[some].min()))
+
+
+def each_holds(scope: str | Fitted) -> str:
+    """What the least budget is enough for."""
+    return "one expert" if scope == "global" else "one expert per MoE layer"
 
 
 def first_events(trace: Trace, requests: Requests) -> Ints:

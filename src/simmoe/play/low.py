@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from simmoe import policies
 from simmoe.play import replay
-from simmoe.play.plan import Plan
-from simmoe.simulator.decide.decisions import BOUNDS
+from simmoe.play.plan import Plan, memory_of, scope_of
+from simmoe.simulator.decide.decisions import BOUNDS, each_holds, least_budget
 from simmoe.simulator.decide.low_pool import Pool, check_room
 from simmoe.simulator.decide.start import WARM
 from simmoe.simulator.errors import UserError
@@ -29,17 +29,19 @@ def versioned(workload: Workload, plan: Plan) -> Workload:
     ):
         if given:
             raise UserError(f"--miss {plan.miss} with --{option} is not modelled, {why}: leave one of them out")
-    _check_rest(workload.model, plan)
+    _check_rest(workload, plan)
     return workload.with_low()
 
 
-def _check_rest(model: ModelShape, plan: Plan) -> None:
-    """Raises UserError for a pool that leaves whole experts less than one slot, or a start that the rest cannot have."""
+def _check_rest(workload: Workload, plan: Plan) -> None:
+    """Raises UserError for a pool that leaves whole experts too little for their slots, or a start that the rest cannot have."""
     pool, given = plan.pool_bytes, f"--low-budget {plan.low_budget}"
-    if pool and plan.budget_bytes - pool < int(model.expert_bytes.min()):
+    scope, left = scope_of(workload, plan), memory_of(workload, plan).left_each
+    least = least_budget(workload.model.expert_bytes, left, scope)
+    if pool and plan.budget_bytes >= least > plan.budget_bytes - pool:
         raise UserError(
-            f"{given}: the pool of low copies takes {pool:,} B of the {plan.budget_bytes:,} B for experts, and what is left holds no whole "
-            "one; lower --low-budget"
+            f"{given}: the pool of low copies takes {pool:,} B of the {plan.budget_bytes:,} B for experts, and what is left is below the "
+            f"{least:,} B that whole ones need with scope {scope} ({each_holds(scope)}); lower --low-budget"
         )
     if pool and plan.start == WARM:
         raise UserError(
