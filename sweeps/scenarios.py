@@ -10,6 +10,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from simmoe import policies
 from simmoe.play import popularity
 from simmoe.play.calling import scenario_of
 from simmoe.play.kinds import OFF
@@ -21,6 +22,7 @@ from simmoe.play.result import Run
 from simmoe.play.run import play
 from simmoe.play.scenario import Scenario, workload_options
 from simmoe.play.workload import Workload
+from simmoe.simulator.decide.missing import loads_low
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.time.engines import Engine
 from simmoe.sweeps import constraints, metrics
@@ -28,6 +30,7 @@ from simmoe.sweeps.inputs import Inputs
 from simmoe.sweeps.space import AXES, Point, Space, options_of
 
 INPUTS = ("hw", "trace", "model", "format", "kv_format")  # opened once, and known by their content
+LOW = ("low_format", "low_budget")  # options of copies that a miss rule may ask for
 SAME = "scenario_digest"  # fact of a trial: two with the same one mean the same
 
 
@@ -59,11 +62,9 @@ class Scenarios:
     def outcome(self, point: Point) -> Outcome:
         """Play one scenario and keep what a report needs. Scenarios that mean the same are played once, however they are written."""
         trained = self.space.trained.get(point.get("trace", ""))
-        facts: dict[str, Any] = {
-            "point": point,
-            **(trained._asdict() if trained else {}),
-            "command": self.command(point),
-        }
+        facts: dict[str, Any] = {"point": point, **(trained._asdict() if trained else {})}
+        point = _asked(point)
+        facts["command"] = self.command(point)
         try:
             plan = self.scenario(point).plan(self.workload(point))
             same = hashlib.sha256(f"{self._inputs(point)} {plan}".encode()).hexdigest()
@@ -146,6 +147,14 @@ class Scenarios:
         if self.space.tokens is not None:
             words += ["--tokens", str(self.space.tokens)]
         return shlex.join(words)
+
+
+def _asked(point: Point) -> Point:
+    """The point without what is said of low copies where its miss rule asks for none: whatever that is, the scenario is the same."""
+    rule = point.get("miss", AXES["miss"].default if point.get("system", OFF) == OFF else None)
+    if rule is None or loads_low(policies.load("miss", rule)):
+        return point
+    return {axis: word for axis, word in point.items() if axis not in LOW}
 
 
 def _words(option: Declared, word: str) -> list[str]:

@@ -593,6 +593,11 @@ def test_rules_with_and_without_copies_stand_in_one_table_and_one_sweep(capsys):
     plain = simmoe.run("rtx_4090", "oracle-4x16-k4", **usual)
     assert {found["fetch", one]["digest"] for one in ("Q4_0", "Q8_0")} == {plain.digest}
     assert len({attrs["tok_s"] for attrs in found.values()}) == 3
+    assert (
+        len({attrs["scenario_digest"] for attrs in found.values()}) == 3
+    )  # those of fetch are one scenario, played once
+    assert {"--low" in attrs["command"] for (miss, _), attrs in found.items() if miss == "fetch"} == {False}
+    assert {attrs["command"].count("--low") for (miss, _), attrs in found.items() if miss == "hobbit"} == {2}
     table = simmoe.compare_policies(
         "rtx_4090", "oracle-4x16-k4", tokens=120, budget="25%", eviction="lru", miss=["fetch", "hobbit"], **both
     )
