@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,10 @@ class Quiet(WSGIRequestHandler):
 
 
 def serve(study: str | Path, storage: str | None, port: int, said: Callable[[str], None]) -> None:
-    """Serve until the process is interrupted. `said` is called with the address of the study's page. Raises UserError."""
+    """Serve until the process is interrupted, which is how a user ends it. `said` is called with the address of the study's page.
+
+    Raises UserError.
+    """
     try:
         import optuna_dashboard
     except ImportError:
@@ -42,7 +46,7 @@ def serve(study: str | Path, storage: str | None, port: int, said: Callable[[str
     with quiet():
         kept, number = _kept(study, storage)
         app = for_reading(optuna_dashboard.wsgi(kept))
-        with _server(port, app) as server:
+        with _server(port, app) as server, suppress(KeyboardInterrupt):
             said(f"http://{HOST}:{server.server_port}/dashboard/studies/{number}")
             server.serve_forever()
 

@@ -112,4 +112,6 @@ def dashboard(a: argparse.Namespace) -> None:
     from simmoe.show.screen import Screen
     from simmoe.sweeps.dashboard import serve
 
-    serve(a.study, a.storage, a.port, lambda address: Screen().print(f"{address} shows the study; Ctrl-C ends it"))
+    out = Screen()
+    serve(a.study, a.storage, a.port, lambda address: out.line(f"{address} shows the study; Ctrl-C ends it"))
+    out.line("The dashboard has ended.")
