@@ -36,15 +36,16 @@ def show_sweep(sweep: Sweep, top: int | None, files: list[str], out: Screen) -> 
     _heading(sweep, files, out)
     aims = ", ".join(f"{metric} {direction}" for metric, direction in sweep.space.objectives.items())
     equal = {values: len(trials) for values, trials in sweep.equals().items()}
-    shown = _front(sweep, sweep.front, f"Pareto front over all machines ({aims})", equal, top, out)
+    columns = list[str]()
+    shown = _front(sweep, sweep.front, f"Pareto front over all machines ({aims})", equal, top, columns, out)
     for trial in shown:
         out.command(f"#{trial.number} {trial.user_attrs['command']}")
     if len(sweep.space.axes["hw"]) > 1:
         for hw in sweep.space.axes["hw"]:
-            shown += _front(sweep, sweep.front_on(hw), f"Pareto front on {hw}", equal, top, out)
+            shown += _front(sweep, sweep.front_on(hw), f"Pareto front on {hw}", equal, top, columns, out)
         out.print("--json gives every trial with its command.")
-    if shown:
-        out.print(legend(_table([(str(trial.number), trial.user_attrs) for trial in shown], sweep, None)))
+    if said := legend(columns):
+        out.print(said)
     if any(equal[tuple(trial.values)] > 1 for trial in shown):
         out.print("equal: so many other scenarios have the same values of all objectives; --json names them.")
     _importances(sweep, out)
@@ -127,9 +128,10 @@ def _importances(sweep: Sweep, out: Screen) -> None:
 
 
 def _front(
-    sweep: Sweep, trials: Sequence[FrozenTrial], title: str, equal: Mapping[tuple[float, ...], int], top: int | None, out: Screen
+    sweep: Sweep, trials: Sequence[FrozenTrial], title: str, equal: Mapping[tuple[float, ...], int], top: int | None,
+    columns: list[str], out: Screen,
 ) -> list[FrozenTrial]:  # fmt: skip
-    """Print a front by rising memory, and the bounds of its scenarios below it; what was shown."""
+    """Print a front by rising memory, and the bounds of its scenarios below it; what was shown. columns: gets those of its table."""
     rows = _spread(sorted(trials, key=lambda t: (t.user_attrs["memory_bytes"], t.number)), top or ROWS)
     part = f"{len(rows)} of {len(trials)}; --top {len(trials)} shows all" if len(rows) < len(trials) else "all"
     out.print()
@@ -137,7 +139,7 @@ def _front(
     if rows:
         others = [equal[tuple(trial.values)] - 1 for trial in rows]
         facts = [(str(trial.number), trial.user_attrs) for trial in rows]
-        out.table(_table(facts, sweep, others if any(others) else None))
+        columns += out.table(_table(facts, sweep, others if any(others) else None))
     if rows and (beside := sweep.bounds(rows)):
         out.print(f"Bound at the same settings, on no front: {bounds.said(sweep.scenarios.bounds)}")
         out.table(_table([(str(bound.beside), bound.facts) for bound in beside], sweep, None))

@@ -8,6 +8,7 @@ from simmoe.hardware_profiles.composing import JOIN
 from simmoe.play.result import Run
 from simmoe.show import tables as show
 from simmoe.show.grid import Column, Grid, only
+from simmoe.show.legend import legend
 from simmoe.show.screen import Screen
 from simmoe.simulator.units import nbytes
 from simmoe.sweeps.least import Least, Point
@@ -19,10 +20,11 @@ COLUMNS = (
     Column("machine", text=True), Column("tok/s"), Column("range"), Column("all of it", 2, text=True), Column("TTFT", 3),
     Column("power", 4), Column("memory", 5), Column("price", 1), Column("placement", text=True),
 )  # fmt: skip
-RANGE = (
-    "range: tok/s at the ends of what the machine's figures and the engine's constants leave open; all of it: whether the slow end meets "
-    "the targets of tok/s and TTFT too."
-)
+LEGEND = {
+    "range": "range: tok/s at the ends of what the machine's figures and the engine's constants leave open",
+    "all of it": "all of it: whether the slow end meets the targets of tok/s and TTFT too",
+    "power": "power: mean in decode, estimated",
+}
 
 PLACEMENT = (
     "placement: the fewest experts on the CPU with which all others fit on the device, chosen where none is named; --placement "
@@ -34,26 +36,27 @@ HOSTS = "The CPU that computes them is that of each profile; --gpu all --host NA
 def show_boxes(found: Boxes, files: list[str], out: Screen) -> None:
     run = next((row.run for row in found.rows if row.run), None)
     _heading(run, f"{len(found.met)} of {len(found.rows)} machines have {found.targets}", files, out)
-    _met(found, out)
+    columns = _met(found, out)
     shown = found.missed[:NEAREST]
     if shown:
         out.print()
         out.print(f": {len(shown)} of {len(found.missed)}", lead="Nearest of the others" if found.met else "Nearest")
-        _table([row for row in shown if row.run], out)
+        columns += _table([row for row in shown if row.run], out)
         for row in shown:
             out.print(f"{row.name}: {row.misses}")
         if more := found.missed[NEAREST:]:
             cannot = f", {n} of which cannot run it" if (n := sum(row.run is None for row in more)) else ""
             out.print(f"{len(more)} more do not{cannot}: --json says what each misses.")
-    for line in _notes(found, shown):
+    for line in filter(None, (legend(columns, LEGEND), *_notes(found, shown))):
         out.print(line)
 
 
-def _met(found: Boxes, out: Screen) -> None:
+def _met(found: Boxes, out: Screen) -> list[str]:
+    """The columns of their table."""
     rows = found.met[:ROWS]
     if not rows:
-        return
-    _table(rows, out)
+        return []
+    columns = _table(rows, out)
     if more := found.met[ROWS:]:
         out.print(f"{len(more)} more: {', '.join(map(_briefly, more))}.")
     out.print("The cheapest stands first; behind those of a known price the others, the slowest first.")
@@ -62,6 +65,7 @@ def _met(found: Boxes, out: Screen) -> None:
         out.print(
             "Another row is played by this command with its machine and, where it has one, its --placement; --json has each."
         )
+    return columns
 
 
 def _briefly(row: Box) -> str:
@@ -71,15 +75,12 @@ def _briefly(row: Box) -> str:
 
 
 def _notes(found: Boxes, shown: Sequence[Box]) -> Iterator[str]:
-    yield RANGE
     placed = [row for row in found.rows if row.placement]
     if placed:
         yield PLACEMENT
     if any(JOIN not in row.name for row in placed):
         yield HOSTS
     yield from _said_of_runs([row for row in (*found.met[:ROWS], *shown) if row.run])
-    if any(row.run and row.run.energy for row in (*found.met, *shown)):
-        yield "power: mean in decode, estimated."
     parted = any(JOIN in row.name.lstrip(JOIN) and row.price for row in (*found.met, *shown))
     if parted:
         yield "The price of a card in a host is that of the card's profile."
@@ -149,12 +150,13 @@ def _heading(run: Run | None, what: str, files: list[str], out: Screen) -> None:
             out.print(small)
 
 
-def _table(rows: Sequence[Box], out: Screen) -> None:
-    """Without a column of which nothing is known."""
-    if rows:
-        cells = [_cells(row) for row in rows]
-        known = [i for i in range(len(COLUMNS)) if any(row[i] != "–" for row in cells)]
-        out.table(only(Grid(COLUMNS, tuple(cells)), known))
+def _table(rows: Sequence[Box], out: Screen) -> list[str]:
+    """Without a column of which nothing is known; the names of the others that had room."""
+    if not rows:
+        return []
+    cells = [_cells(row) for row in rows]
+    known = [i for i in range(len(COLUMNS)) if any(row[i] != "–" for row in cells)]
+    return out.table(only(Grid(COLUMNS, tuple(cells)), known))
 
 
 def _cells(row: Box) -> tuple[str, ...]:

@@ -35,14 +35,13 @@ def show_comparison(comparison: Comparison, files: list[str], out: Screen) -> No
     out.print(show.inputs(files))
     for note in dict.fromkeys(note for row in rows for note in _notes(row) if note):
         out.print(note)
-    grid = _table(comparison)
-    out.table(grid)
+    columns = out.table(_table(comparison))
     for number, row in enumerate(rows, 1):
         if row.run is None:
             out.print(f"Row {number}, {row.workload.hw.name}: {row.why_not}")
     for line in _starts(comparison):
         out.print(line)
-    out.print(legend(grid))
+    out.print(legend(columns))
     show_costs(comparison, out)
     for order in comparison.orders:
         show_order(order, [row.workload.hw.name for row in rows], out)

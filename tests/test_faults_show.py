@@ -149,6 +149,41 @@ def test_fault_25_columns_that_leave_are_named(terminals: dict[int, dict[str, st
         assert name in piped["run"] and name not in table
 
 
+EXPLAINED = {  # column -> how its explanation begins
+    "TTFT first": "TTFT: time to", "TTFT later": "later: the median", "loaded/token": "loaded/token: bytes", "J/token": "J/token: est",
+    "waiting": "waiting: share", "hit rate": "hit rate: share", "ratio": "ratio: tok/s", "range": "range: tok/s",
+    "measured": "measured: share", "TPOT p95": "TPOT p95: a percentile",
+    "prompt tok/s": "prompt tok/s: tokens", "power": "power: mean", "all of it": "all of it: whether",
+}  # fmt: skip
+TABLES = {
+    **{name: COMMANDS[name] for name in ("ladder", "compare", "sweep", "hw list")},
+    "require": ["require", "--model", "qwen3-30b-a3b", "--format", "Q4_K_M", "--hw", "rtx_4090", "--hw", "a100", "--tok-s", "40"],
+}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_fault_25_what_is_explained_below_a_table_can_be_read_in_it(tmp_path: Path) -> None:
+    narrow, whole = (dict(zip(TABLES, shown([*TABLES.values()], tmp_path, at)[0], strict=True)) for at in ((80,), ()))
+    gone = {
+        name: {
+            one
+            for part in re.findall(r"Not shown at 80 columns: (.*?)\.", " ".join(text.split()))
+            for one in part.split(", ")
+        }
+        for name, text in narrow.items()
+    }
+    left = {(name, column) for name, columns in gone.items() for column in columns & EXPLAINED.keys()}
+    assert {("ladder", "loaded/token"), ("compare", "TPOT p95"), ("hw list", "measured")} <= left, left
+    for name, text in narrow.items():
+        for column, begins in EXPLAINED.items():
+            piped = begins in " ".join(whole[name].split())
+            assert (begins in " ".join(text.split())) == (piped and column not in gone[name]), (name, column)
+    ladder = {"TPOT p50", "p95", "p99"} - gone["ladder"]
+    assert f"{', '.join(one for one in ('TPOT p50', 'p95', 'p99') if one in ladder)}: percentiles" in " ".join(
+        narrow["ladder"].split()
+    )
+
+
 @pytest.mark.slow
 def test_fault_25_a_piped_row_is_one_line_of_as_many_cells_as_the_heading(piped: dict[str, str]) -> None:
     assert "Not shown" not in "".join(piped.values())

@@ -14,6 +14,7 @@ from simmoe.play.money import price_of
 from simmoe.play.money import unsaid as unsaid_price
 from simmoe.show import tables as show
 from simmoe.show.grid import Column, Grid
+from simmoe.show.legend import legend
 from simmoe.show.screen import Screen
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Figure, Hardware
@@ -32,16 +33,17 @@ def hw_list(a: argparse.Namespace) -> None:
         print_json({"schema": 1, "profiles": rows})
         return
     out = Screen()
-    out.table(Grid(COLUMNS, tuple(map(_listed, rows))))
-    out.print(
-        "capacity, bandwidth: of the memory that the device reads. link: along which an expert is loaded. measured: share of the figures "
-        "that somebody measured on this machine."
-    )
+    out.print(legend(out.table(Grid(COLUMNS, tuple(map(_listed, rows)))), LEGEND))
     out.print(
         "`simmoe hw show NAME` prints each figure with its source; `simmoe hw list --hosts` lists what a GPU can be plugged into."
     )
 
 
+LEGEND = {
+    "capacity": "capacity, bandwidth: of the memory that the device reads",
+    "link": "link: along which an expert is loaded",
+    "measured": "measured: share of the figures that somebody measured on this machine",
+}
 COLUMNS = (
     Column("name", text=True), Column("memory", 4, text=True), Column("capacity"), Column("bandwidth"), Column("link"),
     Column("from", 3, text=True), Column("FP16 dense", 2), Column("price", 1), Column("measured", 5),

@@ -1,16 +1,17 @@
-"""What the columns of the tables of speeds are: said below each of them."""
+"""What the columns of a table are: said below it, of those that a terminal had room for."""
 
 from __future__ import annotations
 
-from simmoe.show.grid import Grid
+from collections.abc import Mapping, Sequence
 
-MEANS = {  # column -> what is said of it, in the order of the columns
+PERCENTILES = "TPOT p50, p95, p99"  # three columns with one word for all
+MEANS = {  # column -> what is said of it
     "ratio": "ratio: tok/s relative to the first row that ran",
     "range": "range: tok/s at the ends of the profile's ranges, the runtime's constants and what its laws leave",
     "prompt tok/s": "prompt tok/s: tokens of prompts read a second",
     "TTFT first": "TTFT: time to the first token, of the first sequence",
     "TTFT later": "later: the median of the later sequences",
-    "TPOT p50": "TPOT p50, p95, p99: percentiles of the time per output token",
+    "TPOT p50": f"{PERCENTILES}: percentiles of the time per output token",
     "TPOT p95": "TPOT p95: a percentile of the time per output token",
     "hit rate": "hit rate: share of the requests for experts in decode that find the expert resident",
     "loaded/token": "loaded/token: bytes of experts loaded for a decoded token",
@@ -19,6 +20,8 @@ MEANS = {  # column -> what is said of it, in the order of the columns
 }
 
 
-def legend(grid: Grid) -> str:
-    """What each column of the table is that needs a word."""
-    return "; ".join(MEANS[column.name] for column in grid.columns if column.name in MEANS) + "."
+def legend(shown: Sequence[str], means: Mapping[str, str] = MEANS) -> str:
+    """What each of these columns is that needs a word; empty where none does."""
+    said = "; ".join(means[column] for column in dict.fromkeys(shown) if column in means)
+    left = ", ".join(name for name in PERCENTILES.split(", ") if name in shown)
+    return said.replace(PERCENTILES, left) + "." * bool(said)

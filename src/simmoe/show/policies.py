@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from simmoe.play.gaps import BELADY, BOUNDS, BYPASS, EVERYTHING
 from simmoe.play.policy_table import PolicyRow, PolicyTable
 from simmoe.show.grid import Column, Grid, only
+from simmoe.show.legend import legend
 from simmoe.show.screen import Screen
 from simmoe.show.tables import inputs, nothing_decoded, number, of_runtime, played, small_model, trace_named
 from simmoe.simulator.decide.decisions import BOUNDS as BOUNDED
@@ -18,12 +19,14 @@ COLUMNS = (
     Column("policy", text=True), Column("tok/s"), Column("range"), Column("hit rate"), Column("loaded/token"), Column("waste"),
     Column("quality"), Column(RESIDENT), *(Column(name) for name in GAP.values()),
 )  # fmt: skip
-LEGEND = (
-    "hit rate: share of the requests for experts in decode that find the expert on the device; range: tok/s at the ends of the figures' "
-    "ranges; waste: share of the loaded bytes that no request used; quality: how much larger the perplexity is; same where the "
-    "output is the model's, – where it is another and was not measured"
-)
-SHARE = f"; {RESIDENT}: share of all expert bytes that the device may hold"
+LEGEND = {  # column -> what is said of it
+    "hit rate": "hit rate: share of the requests for experts in decode that find the expert on the device",
+    "range": "range: tok/s at the ends of the figures' ranges",
+    "waste": "waste: share of the loaded bytes that no request used",
+    "quality": "quality: how much larger the perplexity is; same where the output is the model's, – where it is another and was not "
+    "measured",
+    RESIDENT: f"{RESIDENT}: share of all expert bytes that the device may hold",
+}
 GAPS = (
     f"Gaps in ms a token, – where a bound does not hold for the row. {GAP[BELADY]}: Belady's choice of the same scope, loading on demand "
     "(below 0: a prefetcher is faster); "
@@ -40,13 +43,13 @@ def show_policies(table: PolicyTable, files: list[str], out: Screen) -> None:
     same = len({row.resident for row in table.rows if row.run is not None and not row.bound}) == 1
     gone = {RESIDENT} if same else set[str]()
     said = [i for i, column in enumerate(COLUMNS) if column.name not in gone]
-    out.table(only(grid, [i for i in said if i < 2 or any(row[i] != "–" for row in grid.rows)]))
+    columns = out.table(only(grid, [i for i in said if i < 2 or any(row[i] != "–" for row in grid.rows)]))
     for row in table.rows:
         if row.run is None:
             out.print(f"{row.label}: {row.why_not}")
     if not any(row.tok_s for row in table.rows):
         out.print(nothing_decoded(table.workload))
-    out.print(f"{LEGEND}{SHARE * (not same)}.")
+    out.print(legend(columns, LEGEND))
     out.print(f"{GAPS}.")
 
 

@@ -55,11 +55,12 @@ class Screen:
                 line = f"{line} {word}" if line else word
         self._line(line)
 
-    def table(self, grid: Grid) -> None:
-        """The table; below it what had no room in it."""
+    def table(self, grid: Grid) -> list[str]:
+        """The table; below it what had no room in it. The names of the columns that can be read there."""
         columns = tuple(replace(column, name=plain(column.name)) for column in grid.columns)
         grid = replace(grid, columns=columns, rows=tuple(tuple(map(plain, row)) for row in grid.rows))
-        for one in fitted(grid, self.width):
+        parts = fitted(grid, self.width)
+        for one in parts:
             heading, *rows = lines(one.grid, self.width)
             self._line(heading, "bold")
             for row in rows:
@@ -72,6 +73,8 @@ class Screen:
                 self.print(
                     f"Not shown at {self.width} columns: {', '.join(one.gone)}. A wider terminal or a pipe shows all."
                 )
+        gone = {name for one in parts for name in one.gone}
+        return [column.name for column in columns if column.name not in gone]
 
     def _line(self, text: str, style: str = "") -> None:
         self._console.print(Text(text, style), soft_wrap=True)

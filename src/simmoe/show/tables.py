@@ -43,8 +43,7 @@ def show_ladder(ladder: Ladder, plan: Plan, on_cpu: list[Tried], as_played: str,
     heading(ladder.workload, replace(plan, start=COLD), ladder.nothing.engine, files, out)
     memory = memory_of(ladder.workload, plan)
     grid = known_energy(Grid(COLUMNS, tuple(_ladder_rows(ladder))))
-    out.table(grid)
-    out.print(legend(grid))
+    out.print(legend(out.table(grid)))
     whose = " left to the device" * bool(plan.placement)
     out.print(
         f"100 % = {nbytes(memory.left_bytes)} of routed experts{whose}. Every rung starts {started(ladder.start)}; the bound everything "
@@ -68,8 +67,7 @@ def show_run(run: Run, found: list[Tried], on: str, files: list[str], out: Scree
     heading(run.workload.begun, run.plan, run.engine, files, out)
     share = memory_of(run.workload, run.plan).share(run.plan.budget_bytes)
     grid = known_energy(Grid(COLUMNS, ((f"{share:.1%} ({nbytes(run.plan.budget_bytes)})", *_cells(run)),)))
-    out.table(grid)
-    out.print(legend(grid))
+    out.print(legend(out.table(grid)))
     split = run.memory_bytes
     out.print(f"Starts {started(run.start)}. {empty_slots([run])}")
     out.print(
