@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 from simmoe.play import advice
 from simmoe.show import tables as show
-from simmoe.show.grid import Column, Grid
+from simmoe.show.grid import Column, Grid, only
 from simmoe.show.screen import Screen
 from simmoe.sweeps.elasticity import LITTLE, WITHIN, Elasticity, Sensitivity
 from simmoe.sweeps.sensitivity import KIND
 from simmoe.sweeps.upgrades import Upgraded
 
+SIDES = ("down", "up")
 COLUMNS = (
-    Column("figure", text=True), Column("value"), Column("source", text=True), Column("elasticity"), Column("down"), Column("up"),
+    Column("figure", text=True), Column("value"), Column("source", text=True), Column("elasticity"), *map(Column, SIDES),
 )  # fmt: skip
 
 
@@ -33,10 +34,12 @@ def show_sensitivity(found: Sensitivity, files: list[str], out: Screen) -> None:
     for note in (show.of_runtime(run.workload), *run.notes):
         out.print(note)
     out.print(f"{show.number(run.tok_s)} tok/s, {advice.bound_by(run)}.")
-    out.table(_table([*found.figures, *found.knobs]))
+    rows = [one for one in (*found.figures, *found.knobs) if _matters(one)]
+    out.table(_table(rows))
+    both = " Where these differ by more than a tenth both stand beside it." * any(one.differs for one in rows)
     out.print(
         "elasticity: by how many percent tok/s rises where the figure rises by 1 %, the mean of a step of a thousandth down and one up (of "
-        "an option: of a hundredth, or of one). Where these differ by more than a tenth both stand beside it."
+        f"an option: of a hundredth, or of one).{both}"
     )
     little = [one.path for one in found.figures if not _matters(one) and (one.left or one.right)]
     nothing = sum(not _matters(one) and not (one.left or one.right) for one in found.figures)
@@ -71,8 +74,11 @@ def _matters(one: Elasticity) -> bool:
 
 
 def _table(rows: Sequence[Elasticity]) -> Grid:
-    shown = sorted((one for one in rows if _matters(one)), key=lambda one: -abs(one.mean))
-    return Grid(COLUMNS, tuple(map(_cells, shown)))
+    """Without the columns of both sides where no row has them apart."""
+    grid = Grid(COLUMNS, tuple(map(_cells, sorted(rows, key=lambda one: -abs(one.mean)))))
+    return only(
+        grid, [i for i, column in enumerate(COLUMNS) if column.name not in SIDES or any(row[i] for row in grid.rows)]
+    )
 
 
 def _cells(one: Elasticity) -> tuple[str, ...]:

@@ -84,6 +84,22 @@ def test_elasticities_are_what_runs_with_set_give() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("text", "both"),
+    [
+        (("--model", "qwen3-30b-a3b", "--format", "Q4_K_M", "--prompt", "16", "--generate", "8", "--runtime", "usual"), False),
+        (("--trace", "switch-4x8", "--tokens", "192", "--budget", "50%"), True),
+    ],
+)  # fmt: skip
+def test_both_sides_have_columns_only_where_they_are_told_apart(text, both, capsys) -> None:
+    assert main(["sensitivity", "--hw", "rtx_4090", *text]) == 0
+    out = capsys.readouterr().out
+    (head,) = (line for line in out.splitlines() if line.startswith("figure "))
+    assert head.split()[3:] == ["elasticity", *["down", "up"] * both]
+    assert ("Where these differ" in out) == both
+
+
+@pytest.mark.slow
 def test_the_largest_stands_first_and_each_has_its_source(capsys) -> None:
     arguments = ["sensitivity", "--hw", "jetson_orin", "--trace", "switch-4x8", "--tokens", "192", "--budget", "50%"]
     assert main([*arguments, "--json"]) == 0
