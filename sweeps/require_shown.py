@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from simmoe.hardware_profiles.composing import JOIN
+from simmoe.play.money import of_parts
 from simmoe.play.result import Run
 from simmoe.show import tables as show
 from simmoe.show.grid import Column, Grid, only
@@ -81,9 +82,8 @@ def _notes(found: Boxes, shown: Sequence[Box]) -> Iterator[str]:
     if any(JOIN not in row.name for row in placed):
         yield HOSTS
     yield from _said_of_runs([row for row in (*found.met[:ROWS], *shown) if row.run])
-    parted = any(JOIN in row.name.lstrip(JOIN) and row.price for row in (*found.met, *shown))
-    if parted:
-        yield "The price of a card in a host is that of the card's profile."
+    if part := of_parts({row.name: row.price for row in (*found.met[:ROWS], *shown)}):
+        yield part
     if found.targets.power_w is not None and any(row.run and row.run.energy is None for row in found.rows):
         yield "A machine without figures of energy in its profile does not meet a limit of the power."
     if found.targets.price is not None and any(row.price is None for row in found.rows):

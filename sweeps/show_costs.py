@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from simmoe.play.money import Money
+from simmoe.play.money import Money, of_parts
 from simmoe.show.grid import Column, Grid, only
 from simmoe.show.screen import Screen
 from simmoe.show.tables import number
@@ -71,6 +71,8 @@ def _said(comparison: Comparison) -> Iterator[str]:
             f"Prices of the profiles: {'; '.join(said.values())}"
             + "; a rate such as --exchange EUR=1.08USD compares them" * mixed
         )
+    if part := of_parts({row.workload.hw.name: row.price for row in comparison.rows}):
+        yield part
     for one, other in list(accounts.exchange)[::2]:
         yield f"Exchange: 1 {one} = {accounts.exchange[one, other]:g} {other}"
     if accounts.kwh and accounts.life_s and accounts.used:

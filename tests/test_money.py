@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import yaml
 
 from simmoe.cli.main import main
 from simmoe.hardware_profiles import available, load
-from simmoe.play.money import Money, Price, converted, exchange_of, limit, meets, per_kwh, price_of
+from simmoe.play.money import Money, Price, converted, exchange_of, limit, meets, of_parts, per_kwh, price_of
 from simmoe.simulator.errors import UserError
 
 
@@ -173,6 +174,34 @@ def test_a_machine_in_two_parts_costs_both(tmp_path: Path) -> None:
     assert "price is in USD, and that of box in EUR; write both in one currency" in refused(
         load, f"rtx_3090+{host(tmp_path, '600 EUR')}"
     )
+
+
+BOXES = ("--hw", "jetson_orin", "--hw", "rtx_3090", "--hw", "jetson_orin_nx")
+SMALL = ("--model", "gpt-oss-20b", "--prompt", "8", "--generate", "4")
+ALONE = ": the price is that of the card alone or the module alone, beside prices of whole machines; --set price=…"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [("compare",), ("require", "--tok-s", "1")])
+def test_a_price_of_a_part_beside_those_of_machines_is_said(command: tuple[str, ...], capsys) -> None:
+    assert main([*command, *BOXES, *SMALL]) == 0
+    before, said, _ = re.sub(r"\s+", " ", capsys.readouterr().out).partition(ALONE)
+    assert said and {*before.replace(",", "").split()[-2:]} == {"rtx_3090", "jetson_orin_nx"}
+    assert main([*command, *BOXES[2:4], *SMALL, "--set", "price=2000USD"]) == 0  # yours, of the whole
+    assert "alone" not in capsys.readouterr().out
+
+
+def test_a_price_says_of_itself_whether_it_buys_a_machine(tmp_path: Path) -> None:
+    sums = f"rtx_3090+{host(tmp_path, '600.50 USD')}"
+    prices = {
+        name: price_of(load(name))
+        for name in ("rtx_3090", "rtx_3090+ddr4_3200_2ch", sums, "jetson_orin_nx", "dgx_spark", "a100")
+    }
+    assert {name: price and price.part for name, price in prices.items()} == {
+        "rtx_3090": "card", "rtx_3090+ddr4_3200_2ch": "card", sums: "", "jetson_orin_nx": "module", "dgx_spark": "", "a100": None
+    }  # fmt: skip
+    assert of_parts({"rtx_3090": prices["rtx_3090"]}).startswith("rtx_3090: the price is that of the card alone; --set")
+    assert of_parts({"dgx_spark": prices["dgx_spark"], "a100": None}) == ""
 
 
 @pytest.mark.parametrize(("one", "other", "text"), [("USD", "EUR", "EUR=1.08USD"), ("GBP", "USD", "GBP=RATEUSD")])

@@ -15,6 +15,7 @@ from simmoe.simulator.units import UNITS, parse, unit_of
 CURRENCIES = tuple(UNITS["price"])
 _AMOUNT = r"\s*([0-9]{1,12}(?:\.[0-9]{1,9})?)\s*([A-Za-z]{3})\s*"
 _RATE = re.compile(r"\s*([A-Za-z]{3})\s*=" + _AMOUNT)
+_PART = re.compile(r"the (card|module) alone\b")
 _PER_KWH = re.compile(_AMOUNT + r"/\s*kWh\s*")
 
 Exchange = Mapping[tuple[str, str], float]  # (from, to) -> how much of the second currency one of the first is
@@ -44,6 +45,12 @@ class Price:
     def money(self) -> Money:
         return Money(self.amount, self.currency)
 
+    @property
+    def part(self) -> str:
+        """The card or the module that it buys, where that is no whole machine; empty for one, and where the source does not say."""
+        found = _PART.match(self.source)
+        return found[1] if found else ""
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -69,6 +76,17 @@ def unsaid(hw: Hardware) -> str:
     missing = [(what, fix) for said, what, fix in open_ends if not said]
     says, fixes = (" and ".join(words) for words in zip(*missing))
     return f"price: {price.money} does not say {says}; add {fixes}"
+
+
+def of_parts(prices: Mapping[str, Price | None]) -> str:
+    """Which machines have the price of a part of them, in a sentence; empty where none has. prices: by the machine's name."""
+    known = {name: price for name, price in prices.items() if price}
+    parts = {name: price.part for name, price in known.items() if price.part}
+    if not parts:
+        return ""
+    beside = ", beside prices of whole machines" * (len(parts) < len(known))
+    what = " or ".join(f"the {part} alone" for part in sorted(set(parts.values())))
+    return f"{', '.join(parts)}: the price is that of {what}{beside}; --set price=… says what a whole machine costs."
 
 
 def limit(text: str, where: str = "--price") -> Money:
