@@ -85,6 +85,12 @@ class Axis:
         return replace(asked, scenario=replace(asked.scenario, hw=machine), given=given)
 
 
+def makes_workloads(said: str) -> bool:
+    """Whether each value of an axis makes a workload of its own: along memory and figures of a machine the text is the same."""
+    found = AXIS.fullmatch(said.strip())
+    return found is not None and (name := found[2].replace("-", "_")) in NUMBERS and name not in SLOTS
+
+
 def _exactly(hw: Hardware, paths: Iterable[str]) -> Hardware:
     """The machine of which these figures are known: what is asked is what it does at that value."""
     known = {path: replace(hw.figures[path], low=hw.figures[path].value, high=hw.figures[path].value) for path in paths}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from time import process_time
 
 import pytest
 
@@ -10,6 +12,7 @@ import simmoe
 from simmoe.cli import patience
 from simmoe.cli.main import main
 from simmoe.play import advice, extent, what_if
+from simmoe.simulator.time import compile as compiled
 
 BOX = (
     "--gpu",
@@ -100,6 +103,21 @@ def test_only_long_runs_are_announced(capsys, lengths, told):
     patience.told(scenario, "run", 5, 3, 8)
     found = capsys.readouterr()
     assert found.out == "" and ("of one core" in found.err) == told
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(compiled.missing(), reason="the rates are those of the compiled engine")
+@pytest.mark.parametrize("axis", ["budget", "link.bandwidth=10GB/s..40GB/s", "batch=1..64"])
+def test_what_is_said_of_a_comparison_along_an_axis_is_about_what_it_takes(axis, capsys, monkeypatch):
+    monkeypatch.setattr(extent, "LONG_S", 0.0)
+    monkeypatch.setattr(patience, "_in_words", str)
+    words = ("compare", "--hw", "a100", "--hw", "rtx_4090", "--trace", "switch", "--budget", "25%", "--over", axis)
+    assert main([*words, "--tokens", "100"]) == 0  # kernels are compiled, or found
+    before = process_time()
+    assert main(words) == 0
+    took = process_time() - before
+    told = float(re.findall("about ([0-9.]+) of one core", capsys.readouterr().err)[-1])
+    assert took / 3 < told < 5 * took  # another computer is slower or faster, and this one may be busy
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def compare(a: argparse.Namespace) -> None:
 
     rows = [options_in(text, "--row") for text in a.row or ()]
     options = options_of(a, several=True)
-    _tell(options, rows, len(a.over or ()))
+    _tell(options, rows, a.over or ())
     done = play(**options, **options_of(a, several=True, declared=QUESTION), row=rows)
     if a.json:
         print_json(done.to_json())
@@ -55,12 +55,16 @@ def compare(a: argparse.Namespace) -> None:
     show_comparison(done, list(files), Screen())
 
 
-def _tell(options: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], axes: int) -> None:
-    """How long it will take, of the first row of each trace that stands for all of its rows; axes: along which they are played, too."""
+def _tell(options: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> None:
+    """How long it will take, of the first row of each trace that stands for all of its rows; axes: along which they are played, too.
+
+    Memory and the figures of a machine leave a workload as it is; along any other axis each value makes one.
+    """
     from simmoe.cli import patience
     from simmoe.play.calling import scenario_of
     from simmoe.play.traced import traced
     from simmoe.sweeps.compare import combined
+    from simmoe.sweeps.over import makes_workloads
     from simmoe.sweeps.player import PLAYS
 
     with suppress(UserError):  # the comparison says it
@@ -75,4 +79,7 @@ def _tell(options: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], axes: i
                 scenario = scenario_of({**first, "trace": trace})
                 if scenario.trace is not None:
                     scenario = replace(scenario, trace=traced(scenario.trace, scenario.model))
-                patience.told(scenario, "compare", PLAYS * math.prod(counts) * (1 + VALUES * axes))
+                played, made = (
+                    1 + VALUES * len(one) for one in (axes, [axis for axis in axes if makes_workloads(axis)])
+                )
+                patience.told(scenario, "compare", PLAYS * math.prod(counts) * played, opens=math.prod(counts) * made)

@@ -14,15 +14,19 @@ from simmoe.play.memory import MICROBATCH, Memory
 from simmoe.play.passes import clock_driven
 from simmoe.play.scenario import Scenario
 from simmoe.play.traced import traced
+from simmoe.policies.runtime import IDEAL
 from simmoe.show.wrap import wrapped
 from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.workloads import models
 
 
-def told(scenario: Scenario, command: str, plays: int, draws: int = 1, changes: int | None = None) -> None:
+def told(
+    scenario: Scenario, command: str, plays: int, draws: int = 1, changes: int | None = None, opens: int | None = None
+) -> None:
     """Say it of a scenario whose trace is opened, which is played so many times, and drawn so often where there is no trace. changes: how
-    many are tried beside a single run, on a part of a text that is long; None of runs that share an engine. Raises UserError."""
+    many are tried beside a single run, on a part of a text that is long; None of runs that share an engine. opens: how many workloads are
+    made of it; None: one for each drawing. Raises UserError."""
     lengths, text = _lengths(scenario), _text(scenario)
     if text is None:
         return
@@ -34,7 +38,8 @@ def told(scenario: Scenario, command: str, plays: int, draws: int = 1, changes: 
     if isinstance(text, ModelShape) and changes is not None and found.draw_s > extent.LONG_S:
         _require_kv(scenario, text, lengths)
     runs, plays = (plays if changes is None else 1), plays + (changes or 0) * (found.ids <= SHORT)
-    seconds = plays * found.play_s(runs) + draws * drawn * found.draw_s
+    seconds = plays * found.play_s(runs, scenario.runtime != IDEAL) + draws * drawn * found.draw_s
+    seconds += (draws if opens is None else opens) * found.open_s
     if seconds > extent.LONG_S:
         how = f"drawn {_times(draws)}, " * drawn + f"played {_times(plays)}"
         said = f"{command}: {found}, {how}: about {_in_words(seconds)} of one core"
