@@ -8,7 +8,7 @@ import re
 import secrets
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -31,10 +31,13 @@ def available(folder: Path, suffix: str) -> list[str]:
     return sorted(p.stem for p in folder.glob(f"*{suffix}") if not p.name.startswith("_"))
 
 
-def resolve(name: str | Path, folder: Path, suffix: str, what: str, add: str, listing: str = "") -> Path:
+def resolve(
+    name: str | Path, folder: Path, suffix: str, what: str, add: str, listing: str = "", words: Sequence[str] = ()
+) -> Path:
     """The file that `name` means: a path that exists, else a bundled file with or without its suffix.
 
-    Raises UserError (what exists, where to add one) for neither. listing: the command that lists them, where they are many.
+    Raises UserError (what exists, where to add one) for neither. listing: the command that lists them, where they are many. words: what
+    may stand in place of a name, and means no file.
     """
     path = Path(name)
     try:
@@ -52,7 +55,9 @@ def resolve(name: str | Path, folder: Path, suffix: str, what: str, add: str, li
         why += (
             f"; {listing} lists the bundled ones" if listing else f"; bundled: {', '.join(available(folder, suffix))}"
         )
-    why = why or f"no such file or bundled name; {among(stem, available(folder, suffix), 'bundled:', listing)}"
+    why = (
+        why or f"no such file or bundled name; {among(stem, [*words, *available(folder, suffix)], 'bundled:', listing)}"
+    )
     raise UserError(f"unknown {what} {_shown(str(name))}: {why}; {add}")
 
 

@@ -459,3 +459,32 @@ def test_a_wait_names_the_cpu_where_no_subject_stands_before_it(capsys: pytest.C
     words = ["--model", "olmoe-1b-7b", *PC, "--placement", "n_cpu_moe=1"]
     text = flat(output(capsys, "run", *words))
     assert "Bound by memory bandwidth" in text and "waits for the experts that the CPU computes" in text, text
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [("Usual", "usual"), ("usuall", "usual"), ("Ideal", "ideal"), ("llama_cpp_cud", "llama_cpp_cuda")],
+)
+def test_a_runtime_that_is_nearly_a_name_is_answered_with_it(said: str, meant: str, capsys) -> None:
+    assert main(["run", "--hw", "a100", "--trace", "oracle-2x4", "--tokens", "64", "--runtime", said]) == 2
+    error = capsys.readouterr().err
+    assert f"unknown runtime {said!r}: no such file or bundled name; did you mean {meant!r}?" in error
+    count = int(re.search(r"lists all ([0-9]+)", error)[1])
+    assert main(["runtime", "list"]) == 0
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert len(listed) == count and meant in listed
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("plan --model qwen3-999b --gpu rtx_3060", "option --model; here: MODEL stands without an option, simmoe plan qwen3-999b …"),
+        ("plan --model=qwen3-30b-a3b --gpu rtx_3060", "MODEL stands without an option, simmoe plan qwen3-30b-a3b …; simmoe plan --help"),
+        ("locality --trace oracle", "TRACE stands without an option, simmoe locality oracle …"),
+        ("plan qwen3-30b-a3b --mdel x", "unknown option --mdel; did you mean"),
+    ],
+)  # fmt: skip
+def test_an_option_that_is_a_word_of_the_command_is_answered_with_the_command(words: str, line: str, capsys) -> None:
+    assert main(words.split()) == 2
+    error = capsys.readouterr().err
+    assert line in error and error.count("\n") == 1

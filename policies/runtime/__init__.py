@@ -74,7 +74,7 @@ def names() -> list[str]:
 def find(name: str | Path) -> Path:
     """The file behind a path or a bundled name. Raises UserError."""
     add = "add one as policies/runtime/NAME.yaml or give a path"
-    return files.resolve(name, FOLDER, ".yaml", "runtime", add, "`simmoe runtime list`")
+    return files.resolve(name, FOLDER, ".yaml", "runtime", add, "`simmoe runtime list`", (IDEAL, USUAL))
 
 
 def load(name: str | Path) -> Runtime:

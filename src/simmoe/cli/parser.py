@@ -101,8 +101,15 @@ class Parser(argparse.ArgumentParser):
             self.error(f"{word!r} belongs to no option")
         like = elsewhere.hint(word, self._value_of(words[0])) if "--placement" in self._option_string_actions else ""
         close = difflib.get_close_matches(word, self._option_string_actions, n=1)
+        like = like or self._positional(word, self._value_of(words[0]))
         hint = f"here: {like}; " if like else f"did you mean {close[0]}? " if close else ""
         raise UserError(f"unknown option {word}; {hint}{self.prog} --help lists what it takes")
+
+    def _positional(self, word: str, value: str) -> str:
+        """What an option of that name is here, if it is a word that stands without one; else empty."""
+        metavars = [str(action.metavar) for action in self._actions if not action.option_strings]
+        found = next((one for one in metavars if one == word.lstrip("-").upper()), "")
+        return found and f"{found} stands without an option, {self.prog} {value or found} …"
 
     def _value_of(self, word: str) -> str:
         """What stands behind an option that is not known, in its word or in the next."""

@@ -23,7 +23,10 @@ def runtime_list(a: argparse.Namespace) -> None:
         Column("missing experts", text=True),
         Column("tokens a pass"),
     )
-    rows = [(runtimes.IDEAL, "each launch costs its bytes or its FLOPs alone", "loaded", "as recorded")]
+    rows = [
+        (runtimes.IDEAL, "each launch costs its bytes or its FLOPs alone", "loaded", "as recorded"),
+        (runtimes.USUAL, "llama.cpp as the machine has it: CUDA, ROCm, Metal or CPU", "refused", "512"),
+    ]
     rows += [
         (
             one.name,
