@@ -55,7 +55,10 @@ class Player:
         self._open = dict[int, FrozenTrial]()  # of these the ones that had not finished
         self._running_since = dict[int, float]()  # when each was first seen to run
         self._known, self._busy = dict[str, FrozenTrial](), dict[str, FrozenTrial]()  # by scenario
-        self._drawn: dict[str, Any] | None = None  # parameters, until their trial is claimed or answered
+        self._retried = set[int]()  # numbers of trials of dead processes that stand there a second time
+        self._drawn: tuple[int, dict[str, Any] | None] | None = (
+            None  # number and parameters, until a trial has that number
+        )
         self._ahead: Iterator[dict[str, Any]] = iter(())  # of a grid
 
     def play(self, report: Report | None) -> None:
@@ -83,6 +86,7 @@ class Player:
         trials = self._study.get_trials(deepcopy=False)
         for number in [*self._open, *range(self._read_to, len(trials))]:
             self._note(trials[number])
+            self._retried.update(RetryHeartbeatStaleTrialCallback.retry_history(trials[number]))
         self._read_to = len(trials)
         self._fail_silent()
         self._busy.clear()
@@ -115,10 +119,15 @@ class Player:
             return Step.WAIT if running else Step.END
         if len(self._open) > running:  # in the queue: its process died, or went before it took it
             return Step.PLAY
-        self._drawn = self._drawn or self._draw()
-        if self._drawn is None:
+        number = self._read_to - len(self._retried)
+        if (
+            self._drawn is None or self._drawn[0] != number
+        ):  # while this process waited, another one has drawn that number
+            self._drawn = number, self._draw(number)
+        if self._drawn[1] is None:
+            self._drawn = None  # what was being played when the grid came by may fail
             return Step.WAIT if running else Step.END
-        return self._claim(self._drawn)
+        return self._claim(self._drawn[1])
 
     def _claim(self, drawn: dict[str, Any]) -> Step:
         scenario = key(self._draws.point(drawn))
@@ -136,8 +145,8 @@ class Player:
         self._study.add_trial(answer)
         return Step.ANSWER
 
-    def _draw(self) -> dict[str, Any] | None:
-        """Parameters of the next trial; None where a grid has no more."""
+    def _draw(self, number: int) -> dict[str, Any] | None:
+        """Parameters of the trial of that number, retries not counted; None where a grid has no more."""
         taken = ChainMap(self._known, self._busy)
         if self._plan.sampler == "grid":
             drawn = next(self._ahead, None)
@@ -145,9 +154,9 @@ class Player:
                 self._ahead = self._draws.grid(taken)
                 drawn = next(self._ahead, None)
             return drawn
-        if planned := self._draws.planned(self._read_to, taken):
+        if planned := self._draws.planned(number, taken):
             return next(planned, None)
-        self._finished.sampler = self._draws.sampler(self._read_to)
+        self._finished.sampler = self._draws.sampler(number)
         asked = self._finished.ask(self._draws.distributions)
         self._finished.tell(asked, state=TrialState.FAIL)  # it is played as a trial of the stored study
         return asked.params

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
+from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import TrialState, create_trial
 
 from simmoe.cli.main import main
@@ -152,6 +153,54 @@ def test_what_another_process_is_playing_is_waited_for(tmp_path, monkeypatch):
     assert (first.played, second.played) == (1, 0) and [
         *points({"study": at.name, "storage": str(at.url)}).values()
     ] == [2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["qmc", "random"])
+def test_processes_take_each_number_of_a_planned_sequence_once(sampler, tmp_path, monkeypatch):
+    """Four scenarios, of which two numbers often mean the same: what is drawn while that is being played, all who wait have drawn."""
+    one = {axis: words[0] for axis, words in SPACE.items() if isinstance(words, list)}
+    few, plan = {**SPACE, **one}, Plan(sampler, 7, 24)
+    alone = sweep(few, trials=plan.trials, sampler=sampler, seed=plan.seed)
+    at = located(**address("sqlite", tmp_path))
+    monkeypatch.setattr("simmoe.sweeps.shared.POLL_S", 0.02)
+    with quiet(), ThreadPoolExecutor() as beside:
+        spaces = [Scenarios(load(few), plan.trials) for _ in range(3)]
+        study_of(at.storage(), at.name, spaces[0].space, spaces[0].digest, "{}", at.place)
+        for scenarios in spaces:
+            monkeypatch.setattr(scenarios, "outcome", slowly(scenarios.outcome))
+        players = [Player(stored(at, 5), at, scenarios, plan, 5) for scenarios in spaces]
+        for done in [beside.submit(player.play, None) for player in players]:
+            done.result()
+    found = stored(at).get_trials()
+    assert sum(player.played for player in players) == 4
+    assert Counter(t.params["budget_percent"] for t in found) == Counter(
+        t.params["budget_percent"] for t in alone.trials
+    )
+
+
+@pytest.mark.slow
+def test_a_trial_that_is_played_again_takes_no_number(space, tmp_path):
+    """A process died with its trial: the others go on in the planned sequence as if it had not."""
+    at = address("sqlite", tmp_path)
+    sweep(space, trials=5, sampler="qmc", **at)
+    kept = stored(located(**at))
+    lost = kept.ask(kept.trials[0].distributions)
+    kept.tell(lost, state=TrialState.FAIL)  # number 5, of parameters that are in no sequence
+    with quiet():
+        RetryHeartbeatStaleTrialCallback()(kept, kept.trials[lost.number])
+    found = sweep(space, trials=12, sampler="qmc", **at).study.trials
+    alone = sweep(space, trials=12, sampler="qmc").trials
+    assert [t.params for t in found[:5]] == [t.params for t in alone[:5]] and found[5].params == found[6].params
+    assert [t.params for t in found[7:]] == [t.params for t in alone[6:]]  # the lost one has number 5 of the sequence
+
+
+def slowly(real: Any) -> Any:
+    def outcome(point: dict[str, str]) -> Any:
+        time.sleep(0.5)
+        return real(point)
+
+    return outcome
 
 
 @pytest.mark.slow
