@@ -109,9 +109,7 @@ def test_the_table_of_routers_is_what_ladders_give() -> None:
 
 @pytest.mark.slow
 @WHOLE_TRACES
-@pytest.mark.parametrize(
-    "page", [RESULTS, *(page for page in PAGES if page.stem not in ("sweeps", "spaces"))], ids=lambda page: page.stem
-)
+@pytest.mark.parametrize("page", [RESULTS, *PAGES], ids=lambda page: page.stem)
 def test_the_results_are_what_the_commands_print(page: Path) -> None:
     text = page.read_text("utf-8")
     assert blocks(text) == text, "make examples writes it anew"
