@@ -140,18 +140,19 @@ class PolicyTable(Tabular):
 @takes()
 def compare_policies(
     hw: str | Path | Hardware | None = None, trace: str | Path | Trace | None = None, *,
-    system: Choices = None, eviction: Choices = None, scope: Choices = None, prefetch: Choices = None, miss: Choices = None,
+    system: Choices = (), eviction: Choices = (), scope: Choices = (), prefetch: Choices = (), miss: Choices = (),
     **options: Any,
 ) -> PolicyTable:  # fmt: skip
     """Simulate every combination of `system`, `eviction`, `scope`, `prefetch` and `miss`, each one or a list, beside their bounds.
 
     The options are those of `simmoe.run`. With neither budget nor memory: a quarter of the experts, or
     what the placement leaves to the device under an engine that loads nothing while it runs. Without a policy or a system: a few
-    eviction policies. A combination that cannot run is a row with its reason. All rows play the same passes: the first rows that one of
-    them counts (first=20%) are played by none. Raises UserError for a mistake that concerns all of them.
+    eviction policies. `prefetch=None` takes away what a system prefetches. A combination that cannot run is a row with its reason. All rows
+    play the same passes: the first rows that one of them counts (first=20%) are played by none. Raises UserError for a mistake that
+    concerns all of them.
     """
     asked = dict(zip(AXES, (system, eviction, scope, prefetch, miss)))
-    several = {name: _several(given) for name, given in asked.items() if given is not None}
+    several = {name: _several(given) for name, given in asked.items() if given != ()}
     if "system" not in several:
         several.setdefault("eviction", list(USUAL))
     opened = None if trace is None else traced(trace, options.get("model"))
