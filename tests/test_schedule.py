@@ -389,8 +389,8 @@ def test_ttft_and_tpot_by_hand():
     [
         ("_arrive", lambda asked: lambda self, now_ps: asked(self, now_ps + 1000), "no request runs before it arrives"),
         (
-            "_next_step",
-            lambda asked: lambda self, one: asked(self, one)._replace(rows=asked(self, one).rows[:1]),
+            "_formed",
+            lambda asked: lambda self, start: (one := asked(self, start))._replace(rows=one.rows[::-1]),
             "every row is played once, in the order of its sequence",
         ),
     ],

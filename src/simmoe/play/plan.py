@@ -277,7 +277,7 @@ def cached(workload: Workload, plan: Plan) -> Ints:
 def loadable(workload: Workload, plan: Plan) -> Flags:
     """[objects]: the placement leaves it to the device."""
     if plan.placement is None:
-        return np.ones(workload.requests.n_objects, bool)
+        return np.ones(workload.trace.n_layers * workload.trace.n_experts, bool)
     mine: Flags = placed(workload, plan) < len(workload.hw.devices)
     return mine
 

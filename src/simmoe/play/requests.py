@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from simmoe.simulator.arrays import Ints
+from simmoe.simulator.arrays import Flags, Ints
 from simmoe.simulator.nouns.run import Clocks
 from simmoe.simulator.nouns.serving import ServingLog
-from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
+from simmoe.simulator.nouns.trace import DECODE, Trace
 
 Floats = npt.NDArray[np.float64]
 PERCENTILES = (50, 95, 99)
@@ -28,7 +28,8 @@ class Served:
     finish_ps: Ints  # end of its last pass
     tokens: Ints  # that it gives, the first one included
     idle_ps: int  # nothing ran, between the first pass and the last
-    mean_batch: float | None  # sequences of a decode pass; None without one
+    mean_batch: float | None  # sequences that decode in a decode pass; None without one
+    log: ServingLog  # of the schedule
 
     @property
     def ttft_ps(self) -> Ints:
@@ -59,7 +60,16 @@ class Served:
             "e2e_ms": _spread(self.finish_ps - self.arrival_ps), "queue_ms": _spread(self.start_ps - self.arrival_ps),
             "tokens_per_s": int(self.tokens.sum()) * a_second, "requests_per_s": len(self.sequence) * a_second,
             "makespan_ps": self.makespan_ps, "idle_ps": self.idle_ps, "mean_batch": self.mean_batch,
-            "mean_in_system": self.mean_in_system,
+            "mean_in_system": self.mean_in_system, **(self.given_up if self.log.rows else {}),
+        }  # fmt: skip
+
+    @property
+    def given_up(self) -> dict[str, int]:
+        """What a schedule that counts rows and blocks refused, gave up and computed again."""
+        log = self.log
+        return {
+            "refused": len(log.refused), "preemptions": len(log.preempted), "recomputed_tokens": log.recomputed,
+            "prefix_cached_tokens": log.cached, "most_kv_blocks": int(log.blocks.max()),
         }  # fmt: skip
 
 
@@ -72,30 +82,32 @@ def _spread(times_ps: Ints | Floats) -> dict[str, float] | None:
 
 
 def served(trace: Trace, clocks: Clocks, log: ServingLog) -> Served:
-    """From the trace as it was played."""
+    """From the trace as it was played. A prompt gives a token at its end, and so does each row that decodes whose token was kept; what is
+    computed again gives none."""
     number = np.repeat(np.arange(trace.n_passes), np.diff(trace.pass_ptr))
-    found = [
-        _one(trace, number[rows], rows) for rows in (np.flatnonzero(trace.sequence == one) for one in log.sequence)
-    ]
-    begin, first, last, tokens = (np.array(column, np.int64) for column in zip(*found))
-    first_ps = np.where(first < 0, -1, clocks.end_ps[first])
-    decode = trace.phase == DECODE
-    together = np.unique(np.stack((number, trace.sequence))[:, decode[number]], axis=1).shape[1]
-    idle = int((clocks.start_ps[1:] - clocks.end_ps[:-1]).sum())
+    rows = np.flatnonzero(log.again == 0)
+    rows = rows[np.argsort(trace.sequence[rows], kind="stable")]
+    inner = np.flatnonzero(np.diff(trace.sequence[rows])) + 1
+    cuts = np.concatenate(([0], inner, [len(rows)]))  # where the rows of a sequence begin, and the end
+    begin, last = cuts[:-1], cuts[1:] - 1
+    decodes, given = trace.decodes[rows], np.concatenate(([0], np.cumsum(_gives(trace, rows, last))))
+    tokens, none = given[cuts[1:]] - given[begin], len(rows)
+    first = np.append(np.flatnonzero(np.diff(given)), none)[given[begin]]  # the row that gives the first token
+    first_ps = np.where(tokens > 0, np.append(clocks.end_ps[number[rows]], -1)[first], -1)
+    at = np.searchsorted(trace.sequence[rows[begin]], log.sequence[log.served])  # in order of arrival
+    whose = np.repeat(np.arange(len(begin)), np.diff(cuts))
+    together = len(np.unique((number[rows] * len(begin) + whose)[decodes]))
+    idle, passes = int((clocks.start_ps[1:] - clocks.end_ps[:-1]).sum()), int((trace.phase == DECODE).sum())
     return Served(
-        log.sequence, log.arrival_ps, clocks.start_ps[begin], first_ps, clocks.end_ps[last], tokens, idle,
-        together / int(decode.sum()) if decode.any() else None,
+        log.sequence[log.served], log.arrival_ps[log.served], clocks.start_ps[number[rows[begin[at]]]], first_ps[at],
+        clocks.end_ps[number[rows[last[at]]]], tokens[at], idle, together / passes if passes else None, log,
     )  # fmt: skip
 
 
-def _one(trace: Trace, number: Ints, rows: Ints) -> tuple[int, int, int, int]:
-    """(first pass, pass of the first token or -1, last pass, tokens) of a sequence with these rows in these passes.
-
-    A prompt gives a token at its end, and so does each row of a decode pass whose token was kept.
-    """
-    decode = trace.phase[number] == DECODE
-    gives = decode & trace.kept[rows]
-    gives[:-1] |= ~decode[:-1] & decode[1:]  # the last row of a prompt
-    gives[-1] |= trace.phase[number[-1]] == PREFILL
-    passes = number[gives]
-    return int(number[0]), int(passes[0]) if len(passes) else -1, int(number[-1]), len(passes)
+def _gives(trace: Trace, rows: Ints, last: Ints) -> Flags:
+    """[rows] whether each gives a token. last: where the rows of a sequence end."""
+    decodes = trace.decodes[rows]
+    ends = np.append(decodes[1:], True)  # a prompt ends before a row that decodes, and with its sequence
+    ends[last] = True
+    gives: Flags = np.where(decodes, trace.kept[rows], ends)
+    return gives

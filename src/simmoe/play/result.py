@@ -190,7 +190,9 @@ class Run(Tabular):
     @property
     def ttft_s(self) -> dict[str, float | None]:
         """Time to first token, the prefill passes of a sequence: of the first sequence, and the median of the later ones. Of sequences that
-        a warm-up does not cut."""
+        a warm-up does not cut. Null where prompts are read beside requests that decode: `requests` says how long each waited."""
+        if self.serving is not None and self.serving.rows:
+            return {"first": None, "later": None}
         times = list(self._prefill_by_sequence().values())
         later = float(np.median(times[1:])) / 1e12 if len(times) > 1 else None
         return {"first": times[0] / 1e12 if times else None, "later": later}

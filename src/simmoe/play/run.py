@@ -119,7 +119,8 @@ def _finished(
     if log is not None:
         each = served(trace, clocks, log)
         check_requests(log, each.finish_ps, clocks)
-        check_rows(log, each.start_ps, trace, workload.begun.trace)
+        assert workload.room is not None
+        check_rows(log, each.start_ps, trace, workload.begun.trace, workload.room.kv_blocks)
     made = Run(workload, plan, engine.name, both, prefill, decode, clocks, pass_ps, link_bytes, decided, log)
     if not bound and not plan.device_budgets:
         memory_of(workload, plan).require_buffers(plan.budget_bytes, made.buffer_bytes, made.forgotten_bytes)

@@ -184,8 +184,8 @@ class Scenario:
     )  # fmt: skip
     schedule: str = option(
         Policy(), "recorded", group=WORKLOAD, metavar=NAME,
-        help="which rows run in which pass: recorded (default), continuous (continuous batching of requests that arrive), chunks or "
-        "batches (with --prefill-chunk or --batch), or a file",
+        help="which rows run in which pass: recorded (default), continuous (continuous batching of requests that arrive), vllm (the same "
+        "with prompts in chunks and KV memory in blocks), chunks or batches (with --prefill-chunk or --batch), or a file",
     )  # fmt: skip
     arrivals: str | None = option(
         Arrivals(), None, group=WORKLOAD, metavar="poisson:N/s|every:TIME", off=True,
@@ -194,6 +194,24 @@ class Scenario:
     max_batch: int | None = option(
         Count("number of sequences"), None, group=WORKLOAD, metavar="N", off=True,
         help="most sequences that may run together, under a schedule such as continuous (default: all that have arrived)",
+    )  # fmt: skip
+    max_tokens: int | None = option(
+        Count("number of tokens"), None, group=WORKLOAD, metavar="N", off=True,
+        help="most rows of a pass, prompts and decoding together, under a schedule such as vllm (its max_num_batched_tokens; default: as "
+        "the engine has it)",
+    )  # fmt: skip
+    kv_blocks: int | None = option(
+        Count("number of blocks"), None, group=MEMORY, metavar="N", off=True,
+        help="blocks of 16 positions of KV cache for all sequences together, under a schedule such as vllm (default: the context of all "
+        "that may run together)",
+    )  # fmt: skip
+    kv_memory: int | str | None = option(
+        Size(), None, group=MEMORY, metavar="SIZE", off=True, help="the same as a size, such as 4GB: as many blocks as it has room for"
+    )  # fmt: skip
+    prefix_cache: bool = option(
+        Switch(), False, group=MEMORY, off=True,
+        help="full blocks stay until their room is needed, and a sequence that comes again, with its next turn or after it was preempted, "
+        "finds them",
     )  # fmt: skip
     requests: int | None = option(
         Count("number of requests"), None, group=WORKLOAD, metavar="N", off=True,
