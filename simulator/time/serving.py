@@ -40,7 +40,8 @@ class Serving:
         self.most_rows = most_rows(self.requests, room, self.knows_rows)
         self._ask = asked_of(schedule, room)
         self._arrived = 0  # requests
-        self._new: list[int] = []  # that have arrived, or begin a turn, since the schedule was asked
+        self._new: list[int] = []  # that have arrived since the schedule was asked
+        self._turns: list[int] = []  # that begin a turn, with the end of the pass
         self._present: dict[int, UserRequest] = {}  # by number, in order of arrival
         self._holding: dict[int, UserRequest] = {}  # those that hold a KV cache
         self._running: Sequence[Chunk] = ()  # in the pass that runs now
@@ -88,7 +89,7 @@ class Serving:
                 continue
             if turn:
                 self._give_up(one, "ended", len(self._log["left"]))
-                self._new.append(number)
+                self._turns.append(number)
             self._show(one)
         self._log["left"].append(left)
 
@@ -122,8 +123,8 @@ class Serving:
 
     def _asked(self, now_ps: int) -> NextPass:
         """What the schedule answers. Raises UserError for an answer that no pass can be made of."""
-        where, arrived = f" in pass {len(self._log['waited_ps'])}", tuple(self._new)
-        self._new.clear()
+        where, arrived = f" in pass {len(self._log['waited_ps'])}", (*self._new, *self._turns)
+        self._new, self._turns = [], []
         try:
             answer = self._ask(now_ps, MappingProxyType(self._present), arrived)
         except Wrong as error:
