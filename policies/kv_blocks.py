@@ -21,7 +21,9 @@ class Blocks:
         self._free: OrderedDict[int, None] = OrderedDict.fromkeys(range(blocks))  # the first is taken next
         self._held: dict[int, list[int]] = {}  # blocks of each request, in order
         self._content: dict[int, Content] = {}  # of full blocks, whether held or free
-        self._there: dict[Content, list[int]] = {}  # the other way around; an old block and its copy may hold the same
+        self._there: dict[
+            Content, int
+        ] = {}  # the other way around: what is lost first is the end of a request, so no copy is made
 
     def cached(self, request: int, positions: int) -> int:
         """Positions at the beginning of a request that are still there, in whole blocks. The last of its `positions` is computed in any
@@ -34,7 +36,7 @@ class Blocks:
     def take(self, request: int, positions: int, cached: int = 0) -> bool:
         """Blocks for so many positions, the first `cached` of them out of the prefix cache; whether there were enough."""
         held = self._held.get(request, [])
-        again = [self._there[request, number][0] for number in range(cached // BLOCK)]
+        again = [self._there[request, number] for number in range(cached // BLOCK)]
         more = -(-positions // BLOCK) - len(held) - len(again)
         if more > len(self._free) - len(again):
             return False
@@ -53,16 +55,13 @@ class Blocks:
     def _anew(self) -> int:
         block, _ = self._free.popitem(last=False)
         if (content := self._content.pop(block, None)) is not None:
-            self._there[content].remove(block)
-            if not self._there[content]:
-                del self._there[content]
+            del self._there[content]
         return block
 
     def _fill(self, request: int, full: int) -> None:
-        """The first `full` blocks of a request hold what others may find."""
+        """The first `full` blocks of a request hold what it may find again."""
         held = self._held[request]
         for number in range(full - 1, -1, -1):  # those before the first that is known are known
             if held[number] in self._content:
                 break
-            self._content[held[number]] = request, number
-            self._there.setdefault((request, number), []).append(held[number])
+            self._content[held[number]], self._there[request, number] = (request, number), held[number]

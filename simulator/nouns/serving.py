@@ -26,6 +26,7 @@ class UserRequest:
     rows: int  # of its next step, that are left to run
     steps_left: int  # the next one included
     computed: int = 0  # rows whose KV it holds
+    done: int = 0  # rows that it has computed at some time
     before: int = 0  # positions that it held before its first row
     most: int = 0  # positions that it holds at its end
     together: int = 0  # the last so many rows of its next step run in one pass: what decodes is not cut
@@ -51,7 +52,7 @@ class Room(NamedTuple):
     max_tokens: int  # rows of a pass
     kv_blocks: int  # of all sequences together
     prefix_cache: bool
-    context: int  # positions that are reserved for each sequence
+    microbatch: int  # rows that the engine computes at a time
 
 
 class Chunk(NamedTuple):

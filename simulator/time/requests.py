@@ -38,7 +38,7 @@ class Request:
         decodes, begin = self.decodes[step], self.fresh
         return UserRequest(
             self.number, self.sequence, self.arrival_ps, computed > 0, not decodes or computed < begin, end - computed,
-            len(self.ends) - step, computed, self.before, self.before + self.ends[-1], end - begin if decodes else 0,
+            len(self.ends) - step, computed, self.done, self.before, self.before + self.ends[-1], end - begin if decodes else 0,
         )  # fmt: skip
 
     def ran(self, rows: int) -> bool:
@@ -90,12 +90,12 @@ def requests_in(trace: Trace, arrival_ps: Ints, *, whole_prompts: bool) -> list[
     ]
 
 
-def most_passes(requests: list[Request], max_tokens: int) -> int:
-    """No run has more passes. max_tokens: rows of a pass, where prompts are cut; else a pass runs a step at least."""
+def most_passes(requests: list[Request], rows: int) -> int:
+    """No run has more passes. rows: of a pass that reads one prompt, where prompts are cut; 0 = a pass runs a step at least."""
     steps = sum(len(one.ends) for one in requests)
-    if not max_tokens:
+    if not rows:
         return steps
-    return OFTEN * (steps + sum(one.turns * -(-one.ends[-1] // max_tokens) for one in requests))
+    return OFTEN * (steps + sum(one.turns * -(-one.ends[-1] // rows) for one in requests))
 
 
 def most_rows(requests: list[Request], room: Room, cut: bool) -> int:

@@ -36,7 +36,7 @@ class Serving:
         """arrival_ps [sequences], rising: request i is the i-th sequence of the trace."""
         self.schedule, self.room, self.knows_rows = schedule, room, knows_rows(schedule)
         self.requests = requests_in(trace, arrival_ps, whole_prompts=self.knows_rows)
-        self.most_passes = most_passes(self.requests, room.max_tokens if self.knows_rows else 0)
+        self.most_passes = most_passes(self.requests, min(room.max_tokens, room.microbatch) if self.knows_rows else 0)
         self.most_rows = most_rows(self.requests, room, self.knows_rows)
         self._ask = asked_of(schedule, room)
         self._arrived = 0  # requests

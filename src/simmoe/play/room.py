@@ -49,6 +49,7 @@ def room_of(
     schedule: ModuleType | None,
     sequences: int,
     context: int,
+    microbatch: int,
     hw: Hardware,
     model: ModelShape,
 ) -> Room | None:
@@ -66,7 +67,7 @@ def room_of(
         blocks = asked.kv_blocks or batch * -(-context // BLOCK)
         if asked.kv_memory is not None:
             blocks = _blocks_in(asked.kv_memory, model, batch)
-    return Room(batch, tokens, blocks, asked.prefix_cache, context)
+    return Room(batch, tokens, blocks, asked.prefix_cache, max(microbatch, 1))
 
 
 def _refuse(asked: RoomAsked, name: str, schedule: ModuleType | None) -> None:

@@ -124,7 +124,9 @@ class Workload:
         self.microbatch = self._beside_windows(microbatch)
         self.room_asked = RoomAsked(max_batch, max_tokens, kv_blocks, kv_memory, prefix_cache)
         sequences = len(np.unique(self.trace.sequence))
-        self.room = room_of(self.room_asked, schedule, self.clock_driven, sequences, self.context, self.hw, self.model)
+        self.room = room_of(
+            self.room_asked, schedule, self.clock_driven, sequences, self.context, self.microbatch, self.hw, self.model
+        )
         self.max_batch = None if self.room is None else self.room.max_batch
         self.kv_bytes = kv_bytes(self.model, whole, self.context, self.max_batch, self.microbatch)
         if self.room is not None and in_blocks(self.clock_driven):
@@ -168,7 +170,12 @@ class Workload:
     def _beside_windows(self, microbatch: int | None) -> int:
         """Positions that a window keeps beside its own: the tokens that an engine reads in a pass. Raises UserError where nothing reads
         so many: a model without windows, under no engine."""
-        if microbatch is not None and not self.model.has_windows and self.runtime is None:
+        if (
+            microbatch is not None
+            and not self.model.has_windows
+            and self.runtime is None
+            and not cuts(self.clock_driven)
+        ):
             raise UserError(
                 f"--microbatch {microbatch}: no layer of {self.model.name} has a window or chunks, so nothing would change; leave it out, "
                 "or name a --runtime, which reads prompts so many tokens at a time"

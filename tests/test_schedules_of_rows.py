@@ -1,4 +1,4 @@
-"""The schedule vllm: against a scheduler in plain lists, engines against each other, laws of blocks and rows, and queueing theory."""
+"""Schedules that say how many rows run, vllm and llama_cpp: against a scheduler in plain lists, engines, laws, and queueing theory."""
 
 from __future__ import annotations
 
@@ -243,9 +243,18 @@ def test_all_engines_are_equal_bit_for_bit(prefetcher, names):
     @settings(max_examples=examples(150), deadline=None)
     @given(served(), rooms())
     def compare(one, room):
-        case, _, plan, wants = one
+        case, slots, plan, wants = one
         plan = replace(few_kernels(plan) if "fast" in names else plan, prefetch=prefetcher if wants else None)
-        machine = Workload(case.hw, case.trace, case.model, schedule="vllm", **room)
+        how: dict = {"schedule": "vllm", **room}
+        if slots > 4:
+            how = {
+                "schedule": "llama_cpp",
+                "max_batch": 2,
+                "max_tokens": 7,
+                "microbatch": 3,
+                "prefix_cache": room["prefix_cache"],
+            }
+        machine = Workload(case.hw, case.trace, case.model, **how)
         first, second = (everything(play(machine, plan, named(name))) for name in names)
         assert first == second
 
@@ -405,6 +414,43 @@ def test_a_request_that_can_never_fit_is_refused_and_the_others_run():
     found, block = run.requests, run.to_json()["requests"]
     assert found.sequence.tolist() == [0, 2] and block["n"] == 2 and block["refused"] == 1
     assert run.serving.refused.tolist() == [1]
+
+
+def test_a_batch_of_slots_is_computed_a_microbatch_at_a_time():
+    """Two slots, batches of 8 tokens, 3 at a time. The second slot is taken first, so B stands before A; the token that B decodes comes
+    before the rest of A's prompt. C waits for B's slot."""
+    machine = Workload(
+        tiny_machine(),
+        text([[(6, 2)], [(5, 1)], [(4, 2)]]),
+        TINY,
+        schedule="llama_cpp",
+        max_batch=2,
+        max_tokens=8,
+        microbatch=3,
+    )
+    run = play(machine, Plan(16), named("plain"))
+    assert chunks_of(run) == [
+        {1: (3, 0)}, {0: (1, 0), 1: (2, 0)}, {0: (2, 0)},  # a batch: five of B, three of A
+        {0: (2, 0), 1: (1, 0)}, {0: (1, 0)},
+        {0: (1, 0), 2: (2, 0)}, {2: (2, 0)},
+        {0: (1, 0), 2: (1, 0)}, {2: (1, 0)},
+    ]  # fmt: skip
+    usual = Workload(tiny_machine(), text([[(6, 2)]] * 9), TINY, schedule="llama_cpp").room
+    assert (usual.max_batch, usual.max_tokens, usual.microbatch) == (4, 2048, 512)
+
+
+def test_the_next_turn_takes_the_slot_that_holds_the_one_before():
+    for keeps, chunk in ((True, (3, 8)), (False, (11, 0))):
+        machine = Workload(
+            tiny_machine(),
+            text([[(6, 2), (3, 1)], [(5, 4)]]),
+            TINY,
+            schedule="llama_cpp",
+            max_batch=2,
+            prefix_cache=keeps,
+        )
+        run = play(machine, Plan(16), named("plain"))
+        assert chunks_of(run)[3][0] == chunk and run.serving.cached + run.serving.recomputed == 8
 
 
 def test_kv_memory_is_that_of_the_blocks():
