@@ -31,6 +31,7 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.nouns.runtime import Runtime
+from simmoe.simulator.nouns.serving import BLOCK
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.plain import plain
 from simmoe.simulator.runtime_costs import RuntimeCosts
@@ -362,6 +363,8 @@ class Workload:
         """What the KV cache is reserved for, in words."""
         beside = f", windows with {self.microbatch:,} more" if self.model.has_windows else ""
         stored = f" in {self.kv_format}" if self.kv_format else ""
+        if self.room is not None and in_blocks(self.clock_driven):
+            return f"KV{stored} in {self.room.kv_blocks:,} blocks of {BLOCK} positions"
         return f"KV{stored} for {self.context:,} positions{beside}"
 
     def facts(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from simmoe.play.ladder import Ladder
 from simmoe.play.plan import Plan, memory_of
 from simmoe.play.requests import Served
 from simmoe.play.result import Run
+from simmoe.play.room import cuts
 from simmoe.play.what_if import Tried
 from simmoe.play.workload import Workload
 from simmoe.policies import runtime as runtimes
@@ -169,6 +170,20 @@ def show_requests(run: Run, found: Served, out: Screen) -> None:
         f"{seconds(found.makespan_ps / 1e12)}, {seconds(found.idle_ps / 1e12)} of it idle; {batch}"
         f"{number(found.mean_in_system)} requests there on average."
     )
+    if found.log.rows:
+        out.print(_given_up(found))
+
+
+def _given_up(found: Served) -> str:
+    """What a schedule of rows and blocks refused, gave up and computed again."""
+    given_up = found.given_up
+    parts = [
+        f"{given_up['preemptions']:,} preemptions, {given_up['recomputed_tokens']:,} tokens computed again",
+        f"{given_up['prefix_cached_tokens']:,} found in the prefix cache" * (given_up["prefix_cached_tokens"] > 0),
+        f"{given_up['refused']:,} requests refused, which can never fit" * (given_up["refused"] > 0),
+        f"at most {given_up['most_kv_blocks']:,} blocks of KV cache held",
+    ]
+    return "; ".join(part for part in parts if part) + "."
 
 
 def heading(workload: Workload, plan: Plan, engine: str, files: list[str], out: Screen) -> None:
@@ -281,8 +296,17 @@ def played(workload: Workload) -> str:
     """How much of the trace, in which passes."""
     passes = {"prompts in chunks of": workload.prefill_chunk, "batches of": workload.batch}
     chosen = "" if workload.schedule == "recorded" else f", schedule {workload.schedule}"
-    chosen += "" if workload.max_batch is None else f" of at most {workload.max_batch} sequences"
+    chosen += "" if workload.room is None else f" of {room_named(workload)}"
     return how_much(workload) + "".join(f", {what} {n}" for what, n in passes.items() if n) + chosen
+
+
+def room_named(workload: Workload) -> str:
+    """What a clock-driven schedule may use."""
+    room, schedule = workload.room, workload.clock_driven
+    assert room is not None
+    said = f"at most {room.max_batch} sequences"
+    said += f" and {room.max_tokens:,} tokens a pass" * cuts(schedule)
+    return said + ", with a prefix cache" * room.prefix_cache
 
 
 def small_model(workload: Workload) -> str:
