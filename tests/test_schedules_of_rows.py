@@ -543,3 +543,20 @@ def with_cache():
     from simmoe.simulator.nouns.model import Cache
 
     return replace(TINY, layers=(replace(TINY.layers[0], caches=(Cache(1000, 0),)),))
+
+
+def test_what_is_decoded_together_is_not_cut():
+    """Verify passes of three rows, one of them rejected, under a budget of four: the second request waits for the next pass."""
+    layout = [(PREFILL, 2), (DECODE, 3), (DECODE, 3)]
+    whose = [who for who in (0, 1) for _, rows in layout for _ in range(rows)]
+    trace = build_trace(
+        [[[i % 4]] for i in range(len(whose))], [rows for _, rows in layout] * 2, [phase for phase, _ in layout] * 2, whose, 4, [0]
+    )  # fmt: skip
+    trace = replace(trace, emitted=np.array(([1, 1] + [1, 1, 0] * 2) * 2, np.int8))
+    run = play(Workload(tiny_machine(), trace, TINY, schedule="vllm", max_tokens=4), Plan(16), named("plain"))
+    assert chunks_of(run) == [{0: (2, 0), 1: (2, 0)}, {0: (3, 0)}, {0: (3, 0)}, {1: (3, 0)}, {1: (3, 0)}]
+    assert run.requests.tokens.tolist() == [5, 5] and run.emitted == 8
+    run = play(Workload(tiny_machine(), trace, TINY, schedule="vllm", max_tokens=5), Plan(16), named("plain"))
+    assert chunks_of(run)[1:] == [{0: (3, 0)}, {0: (3, 0)}, {1: (3, 0)}, {1: (3, 0)}]
+    with pytest.raises(UserError, match="returned no request, although 2 have not ended"):
+        play(Workload(tiny_machine(), trace, TINY, schedule="vllm", max_tokens=2), Plan(16), named("plain"))
