@@ -489,6 +489,11 @@ class Schedule:
 """
 WRONG = [
     ("return [1]", r"returned \[1\]; return a NextPass"),
+    ("return NextPass(3)", r"return a NextPass of lists"),
+    ("return NextPass([(0, 1)])", r"returned \(0, 1\), which is no Chunk\(request, rows, cached\)"),
+    ("return NextPass([Chunk([], 1)])", r"returned request \[\], which is none of the 2"),
+    ("return NextPass([Chunk(0, 1.0)])", r"which holds something else than whole numbers"),
+    ("return NextPass([Chunk(0, 1)], [], [1, 1])", r"returned requests \[1, 1\] as preempted or refused, one of them twice"),
     ("return NextPass([Chunk(9, 1)])", r"returned request 9, which is none of the 2 that are there"),
     ("return NextPass([Chunk(0, 1), Chunk(0, 1)])", r"returned request 0 twice"),
     ("return NextPass([Chunk(0, 99)])", r"returned 99 rows of request 0, which has 20 to run"),
@@ -516,6 +521,16 @@ def test_what_a_schedule_may_not_answer_is_one_line(tmp_path, body, line):
     with pytest.raises(UserError, match=line) as error:
         play(machine, Plan(16), named("plain"))
     assert "\n" not in str(error.value) and str(error.value).startswith(("schedule mine.py", "policy mine.py"))
+
+
+def test_a_schedule_that_fails_before_it_is_asked_is_one_line(tmp_path):
+    (tmp_path / "mine.py").write_text(OWN.replace("BODY", "pass").replace("room, 0", "room, 1 / 0"))
+    with pytest.raises(UserError, match=r"mine.py: Schedule\(\) failed at line \d+: ZeroDivisionError"):
+        play(
+            Workload(tiny_machine(), text([[(2, 3)]]), TINY, schedule=str(tmp_path / "mine.py")),
+            Plan(16),
+            named("plain"),
+        )
 
 
 @pytest.mark.parametrize(

@@ -49,11 +49,14 @@ def check(
 ) -> int:
     """Blocks of KV cache that are held while the pass runs. holding: the requests that hold some. done: rows that a request has computed at
     some time. last: nobody else will arrive. Raises Wrong for an answer that no pass can be made of."""
-    if not isinstance(answer, NextPass):
-        raise Wrong(f"{reprlib.repr(answer)}; return a NextPass (docs/extending/schedule.md)")
+    if not isinstance(answer, NextPass) or not all(isinstance(part, list | tuple) for part in answer):
+        raise Wrong(f"{reprlib.repr(answer)}; return a NextPass of lists (docs/extending/schedule.md)")
     chunks = answer.chunks
+    for one in chunks:
+        if not isinstance(one, Chunk):
+            raise Wrong(f"{reprlib.repr(one)}, which is no Chunk(request, rows, cached)")
     for number in (*(one.request for one in chunks), *answer.preempted, *answer.refused):
-        if number not in requests:
+        if not isinstance(number, int) or number not in requests:
             raise Wrong(f"request {reprlib.repr(number)}, which is none of the {len(requests)} that are there")
     numbers = [one.request for one in chunks]
     if len(set(numbers)) < len(numbers):
@@ -69,17 +72,22 @@ def check(
 
 def _check_chunk(one: Chunk, request: UserRequest, done: Callable[[int], int]) -> None:
     rows, cached = one.rows, one.cached
+    if not isinstance(cached, int) or not isinstance(rows, int):
+        raise Wrong(f"{reprlib.repr(one)}, which holds something else than whole numbers")
     if cached and (request.computed or not 0 < cached < request.rows or cached > done(one.request)):
         raise Wrong(
             f"{cached} rows of request {one.request} out of a prefix cache, which it has not computed or not given up"
         )
-    if not isinstance(rows, int) or not 0 < rows <= request.rows - cached:
+    if not 0 < rows <= request.rows - cached:
         raise Wrong(f"{reprlib.repr(rows)} rows of request {one.request}, which has {request.rows - cached} to run")
     if request.rows - cached - request.together < rows < request.rows - cached:
         raise Wrong(f"{rows} rows of request {one.request}, which cuts the {request.together} that it decodes together")
 
 
 def _check_others(answer: NextPass, requests: Requests, running: set[int]) -> None:
+    others = [*answer.preempted, *answer.refused]
+    if len(set(others)) < len(others):
+        raise Wrong(f"requests {reprlib.repr(others)} as preempted or refused, one of them twice")
     for number in answer.preempted:
         if not requests[number].started or number in running:
             raise Wrong(f"request {number} as preempted, which holds no KV cache or runs in the pass")

@@ -38,7 +38,10 @@ class Serving:
         self.requests = requests_in(trace, arrival_ps, whole_prompts=self.knows_rows)
         self.most_passes = most_passes(self.requests, min(room.max_tokens, room.microbatch) if self.knows_rows else 0)
         self.most_rows = most_rows(self.requests, room, self.knows_rows)
-        self._ask = asked_of(schedule, room)
+        try:
+            self._ask = asked_of(schedule, room)
+        except (Exception, SystemExit) as error:  # a user's text may fail in any way
+            raise failed(error, schedule, "Schedule") from error
         self._arrived = 0  # requests
         self._new: list[int] = []  # that have arrived since the schedule was asked
         self._turns: list[int] = []  # that begin a turn, with the end of the pass
