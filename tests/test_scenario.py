@@ -50,6 +50,8 @@ OTHER = {
     "prefill_chunk": ("16", 16, {}),
     "schedule": ("continuous", "continuous", {}), "arrivals": ("every:500ms", "every:500ms", {"schedule": "continuous"}),
     "max_batch": ("1", 1, {"schedule": "continuous", "tokens": 600}),
+    "max_tokens": ("64", 64, {"schedule": "vllm"}), "kv_blocks": ("20", 20, {"schedule": "vllm"}),
+    "kv_memory": ("64MB", "64MB", {"schedule": "vllm"}), "prefix_cache": ("on", True, {"schedule": "vllm"}),
     "requests": ("3", 3, {"schedule": "continuous", "prompt": 8, "generate": 4}),
     "runtime": ("llama_cpp_cuda", "llama_cpp_cuda", RESIDENT), "flags": ("-ub 64", "-ub 64", ENGINE_OF),
     "threads": ("2", 2, ON_CPU), "batch_threads": ("2", 2, ON_CPU), "op_offload": ("none", False, ON_CPU),
