@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import replace
 from itertools import pairwise
 
@@ -24,8 +25,10 @@ from simmoe.simulator.time.engines import named
 from simmoe.simulator.time.laws import check_requests, check_rows
 from simmoe.simulator.time.requests import Request
 from simmoe.simulator.time.serving import Serving
+from simmoe.workloads.format import trace as traces
 from tests.conftest import PAIRS
 from tests.scenarios import build_trace, examples, few_kernels
+from tests.test_house import ROOT
 from tests.test_schedule import PREFETCHER, TINY, everything, one_by_one, served, tiny_machine
 
 Turns = list[tuple[int, int]]  # prompt and answer of each, in tokens
@@ -472,6 +475,26 @@ def test_kv_memory_is_that_of_the_blocks():
         assert workload.room.kv_blocks == blocks and workload.kv_bytes == blocks * each
     assert workload.room.max_tokens == 8192
     assert simmoe.Scenario(**base | {"hw": "a100"}).workload().room.max_tokens == 2048
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("oracle" not in traces.names(), reason="the bundled traces are not made yet")
+def test_chunks_trade_pauses_for_first_tokens():
+    """The table of docs/serving.md: prompts that are read whole hurt the slowest passes of those who decode."""
+    asked = {
+        "prompt": 1500,
+        "generate": 60,
+        "requests": 16,
+        "arrivals": "poisson:12/s",
+        "schedule": "vllm",
+        "budget": "100%",
+    }
+    page = (ROOT / "docs" / "serving.md").read_text("utf-8")
+    for tokens in (2048, 256, 64):
+        run = simmoe.run("a100", "oracle", max_tokens=tokens, **asked)
+        ttft_ms = run.to_json()["requests"]["ttft_ms"]["p50"]
+        row = rf"\| {tokens:,}[^|]*\| {run.tpot_ms(99):#.3g} ms \| {ttft_ms:#.3g} ms \|"
+        assert re.search(row, page), row
 
 
 # --- files of the user, and what is refused -----------------------------------------------------------------------------
