@@ -18,7 +18,8 @@ class Blocks:
 
     def __init__(self, blocks: int, prefix_cache: bool) -> None:
         self.prefix_cache = prefix_cache
-        self._free: OrderedDict[int, None] = OrderedDict.fromkeys(range(blocks))  # the first is taken next
+        self._unused = blocks  # that nobody has had: they are taken first
+        self._free: OrderedDict[int, None] = OrderedDict()  # those that were freed; the first is taken next
         self._held: dict[int, list[int]] = {}  # blocks of each request, in order
         self._content: dict[int, Content] = {}  # of full blocks, whether held or free
         self._there: dict[
@@ -38,7 +39,7 @@ class Blocks:
         held = self._held.get(request, [])
         again = [self._there[request, number] for number in range(cached // BLOCK)]
         more = -(-positions // BLOCK) - len(held) - len(again)
-        if more > len(self._free) - len(again):
+        if more > self._unused + len(self._free) - len(again):
             return False
         for block in again:  # of a request that holds none, so nobody holds them
             del self._free[block]
@@ -53,6 +54,9 @@ class Blocks:
             self._free[block] = None
 
     def _anew(self) -> int:
+        if self._unused:
+            self._unused -= 1
+            return self._unused
         block, _ = self._free.popitem(last=False)
         if (content := self._content.pop(block, None)) is not None:
             del self._there[content]

@@ -65,7 +65,7 @@ def room_of(
     blocks = MANY
     if in_blocks(schedule):
         blocks = asked.kv_blocks or batch * -(-context // BLOCK)
-        if asked.kv_memory is not None:
+        if asked.kv_memory is not None and block_bytes(model):
             blocks = _blocks_in(asked.kv_memory, model, batch)
     return Room(batch, tokens, blocks, asked.prefix_cache, max(microbatch, 1))
 
@@ -106,8 +106,7 @@ def _blocks_in(size: int | str, model: ModelShape, sequences: int) -> int:
         raise UserError(
             f"--kv-memory {size} holds no block of {BLOCK} positions of {model.name}, which takes {nbytes(least)}; raise it"
         )
-    each = block_bytes(model)
-    return (count_bytes - blocks_bytes(model, 0, sequences)) // each if each else MANY
+    return (count_bytes - blocks_bytes(model, 0, sequences)) // block_bytes(model)
 
 
 def said_of(room: Room, schedule: ModuleType | None) -> dict[str, Any]:
