@@ -26,7 +26,7 @@ from simmoe.simulator.version import RESULT_SCHEMA
 from simmoe.sweeps import commands
 from simmoe.sweeps.boxes import machines
 from simmoe.sweeps.least import Least, least
-from simmoe.sweeps.requiring import ASKED, asked
+from simmoe.sweeps.requiring import ASKED, GOODPUT, asked
 from simmoe.sweeps.targets import Check, Targets, checks, met, missed, targets_of, ttft_s, whole, worst
 
 Machine = str | Path | Hardware
@@ -134,7 +134,7 @@ def require(
     least: str,
     **options: Any,
 ) -> Least: ...
-@takes(more=ASKED)
+@takes(*GOODPUT, more=ASKED)
 def require(
     hw: Sequence[Machine] | Machine | None = None, trace: str | Path | Trace | None = None, **options: Any
 ) -> Boxes | Least:
@@ -153,9 +153,9 @@ def require(
     no quantity above 0.
     """
     for name in options:
-        if name not in OPTIONS and name not in ASKED:
+        if (name not in OPTIONS or name in GOODPUT) and name not in ASKED:
             raise UserError(
-                f"unknown option {name!r}; {among(name, [*ASKED, *OPTIONS], listing='help(simmoe.require)')}"
+                f"unknown option {name!r}; {among(name, [*ASKED, *(one for one in OPTIONS if one not in GOODPUT)], listing='help(simmoe.require)')}"
             )
     question = asked({name: options.pop(name) for name in ASKED if name in options})
     targets, names = targets_of(question), machines({"hw": hw, **options})

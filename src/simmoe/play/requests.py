@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from simmoe.play.slo import Goodput, Slo
 from simmoe.simulator.arrays import Flags, Ints
+from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.nouns.run import Clocks
 from simmoe.simulator.nouns.serving import ServingLog
 from simmoe.simulator.nouns.trace import DECODE, Trace
 
 Floats = npt.NDArray[np.float64]
-PERCENTILES = (50, 95, 99)
+PERCENTILES = (50, 90, 95, 99)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +32,8 @@ class Served:
     idle_ps: int  # nothing ran, between the first pass and the last
     mean_batch: float | None  # sequences that decode in a decode pass; None without one
     log: ServingLog  # of the schedule
+    experts: tuple[float | None, float | None] = (None, None)  # of mean_experts()
+    slo: Slo | None = None  # what counts as goodput
 
     @property
     def ttft_ps(self) -> Ints:
@@ -53,14 +57,31 @@ class Served:
         stays: list[int] = (self.finish_ps - self.arrival_ps).tolist()
         return sum(stays) / self.makespan_ps
 
+    @property
+    def mean_in_queue(self) -> float:
+        """Requests that have arrived and whose first pass has not begun, over the makespan."""
+        waits: list[int] = (self.start_ps - self.arrival_ps).tolist()
+        return sum(waits) / self.makespan_ps
+
+    @property
+    def goodput(self) -> Goodput | None:
+        """The requests that were served as quickly as was asked for; None where nothing was."""
+        if self.slo is None:
+            return None
+        first, others = self.slo.late(self.arrival_ps, self.first_ps, self.finish_ps, self.tokens)
+        met, of = int((~first & ~others).sum()), len(self.sequence) + len(self.log.refused)
+        return Goodput(self.slo, met, of, int(first.sum()), int(others.sum()), met * (1e12 / self.makespan_ps))
+
     def to_json(self) -> dict[str, Any]:
-        a_second = 1e12 / self.makespan_ps
+        a_second, good = 1e12 / self.makespan_ps, self.goodput
         return {
             "n": len(self.sequence), "tokens": int(self.tokens.sum()), "ttft_ms": _spread(self.ttft_ps), "tpot_ms": _spread(self.tpot_ps),
             "e2e_ms": _spread(self.finish_ps - self.arrival_ps), "queue_ms": _spread(self.start_ps - self.arrival_ps),
             "tokens_per_s": int(self.tokens.sum()) * a_second, "requests_per_s": len(self.sequence) * a_second,
             "makespan_ps": self.makespan_ps, "idle_ps": self.idle_ps, "mean_batch": self.mean_batch,
-            "mean_in_system": self.mean_in_system, **(self.given_up if self.log.rows else {}),
+            "mean_in_system": self.mean_in_system, "mean_in_queue": self.mean_in_queue,
+            "mean_experts": dict(zip(("prefill", "decode"), self.experts)),
+            **({} if good is None else {"goodput": good.to_json()}), **(self.given_up if self.log.rows else {}),
         }  # fmt: skip
 
     @property
@@ -79,6 +100,28 @@ def _spread(times_ps: Ints | Floats) -> dict[str, float] | None:
         return None
     ranks = {f"p{p}": float(np.percentile(times_ps, p, method="inverted_cdf")) / 1e9 for p in PERCENTILES}
     return {**ranks, "mean": float(np.mean(times_ps)) / 1e9}
+
+
+def columns(found: Served | None) -> dict[str, float | None]:
+    """Of a table of runs, in which some may have no requests."""
+    block, good = ({}, None) if found is None else (found.to_json(), found.goodput)
+    times = {
+        f"request_{name}_p{p}_ms": (block.get(f"{name}_ms") or {}).get(f"p{p}")
+        for name in ("ttft", "tpot", "e2e", "queue")
+        for p in PERCENTILES
+    }
+    return {
+        "requests_per_s": block.get("requests_per_s"), "goodput_per_s": good and good.per_s, "slo_share": good and good.share, **times,
+        "mean_batch": block.get("mean_batch"), "experts_per_pass": None if found is None else found.experts[1],
+    }  # fmt: skip
+
+
+def mean_experts(trace: Trace, requests: Requests) -> tuple[float | None, float | None]:
+    """Mean number of distinct experts that the rows of a pass ask for together in an MoE layer: of passes that read prompts alone, and of
+    those in which something decodes."""
+    each, decodes = np.diff(requests.ptr), trace.phase[requests.event_pass] == DECODE
+    reading, decoding = (float(mine.mean()) if len(mine) else None for mine in (each[~decodes], each[decodes]))
+    return reading, decoding
 
 
 def served(trace: Trace, clocks: Clocks, log: ServingLog) -> Served:

@@ -13,7 +13,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simmoe.play.box import PARTS, joined
-from simmoe.play.kinds import Arrivals, Changes, Count, Input, Policy, Positions, Scope, Size, Switch, Words, changes
+from simmoe.play.kinds import (
+    Arrivals,
+    Changes,
+    Count,
+    Input,
+    Policy,
+    Positions,
+    Scope,
+    Size,
+    Switch,
+    Time,
+    Words,
+    changes,
+)
 from simmoe.play.kinds import Kind as Text
 from simmoe.play.options import declared, option
 from simmoe.simulator.errors import UserError
@@ -190,6 +203,15 @@ class Scenario:
     arrivals: str | None = option(
         Arrivals(), None, group=WORKLOAD, metavar="poisson:N/s|every:TIME", off=True,
         help="when the sequences arrive, under a schedule such as continuous (default: all at 0)",
+    )  # fmt: skip
+    ttft: str | None = option(
+        Time(), None, group=WORKLOAD, metavar="TIME", off=True,
+        help="goodput, under a schedule such as continuous: the requests a second whose first token comes within this time, such as 2s, "
+        "after they arrive (default: any time)",
+    )  # fmt: skip
+    tpot: str | None = option(
+        Time(), None, group=WORKLOAD, metavar="TIME", off=True,
+        help="goodput: and whose other tokens take this time each, such as 100ms, on average or less (default: any time)",
     )  # fmt: skip
     max_batch: int | None = option(
         Count("number of sequences"), None, group=WORKLOAD, metavar="N", off=True,

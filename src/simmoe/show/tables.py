@@ -157,7 +157,10 @@ def empty_slots(runs: list[Run]) -> str:
 def show_requests(run: Run, found: Served, out: Screen) -> None:
     """What the requests of a clock-driven run waited for."""
     block = found.to_json()
-    names = (Column(f"{block['n']} requests, waits included", text=True), *map(Column, ("p50", "p95", "p99", "mean")))
+    names = (
+        Column(f"{block['n']} requests, waits included", text=True),
+        *map(Column, ("p50", "p90", "p95", "p99", "mean")),
+    )
     rows = tuple(
         (name, *(seconds(ms / 1e3) for ms in block[key].values()))
         for name, key in (("TTFT", "ttft_ms"), ("TPOT", "tpot_ms"), ("in all", "e2e_ms"), ("in the queue", "queue_ms"))
@@ -168,10 +171,13 @@ def show_requests(run: Run, found: Served, out: Screen) -> None:
     out.print(
         f"{number(block['tokens_per_s'])} tokens/s and {number(block['requests_per_s'])} requests/s over "
         f"{seconds(found.makespan_ps / 1e12)}, {seconds(found.idle_ps / 1e12)} of it idle; {batch}"
-        f"{number(found.mean_in_system)} requests there on average."
+        f"{number(found.mean_in_system)} requests there on average, {number(found.mean_in_queue)} of them in the queue."
     )
     if found.log.rows:
         out.print(_given_up(found))
+    for line in of_experts(found), of_goodput(found):
+        if line:
+            out.print(line)
 
 
 def _given_up(found: Served) -> str:
@@ -184,6 +190,25 @@ def _given_up(found: Served) -> str:
         f"at most {given_up['most_kv_blocks']:,} blocks of KV cache held",
     ]
     return "; ".join(part for part in parts if part) + "."
+
+
+def of_experts(found: Served) -> str:
+    """The union of the experts of a pass."""
+    said = zip(found.experts, ("pass that reads prompts", "pass that decodes"))
+    each = [f"{number(mean)} in a {which}" for mean, which in said if mean is not None]
+    return f"Distinct experts of an MoE layer: {', '.join(each)}."
+
+
+def of_goodput(found: Served) -> str:
+    """How many requests were served as quickly as was asked for; empty where nothing was."""
+    good = found.goodput
+    if good is None:
+        return ""
+    asked = [f"{name} {seconds(ps / 1e12)}" for name, ps in zip(("TTFT", "TPOT"), good.slo) if ps is not None]
+    late = [f"{count:,} {what}" for count, what in ((good.late_first, "late with the first token"), (good.late_others, "with the others"),
+            (len(found.log.refused), "refused")) if count]  # fmt: skip
+    missed = f" ({', '.join(late)})" if late else ""
+    return f"Goodput at {' and '.join(asked)}: {number(good.per_s)} requests/s; {good.share:.1%} of {good.of:,} requests meet it{missed}."
 
 
 def heading(workload: Workload, plan: Plan, engine: str, files: list[str], out: Screen) -> None:
