@@ -152,11 +152,10 @@ def require(
     A machine that cannot run is a row with its reason. Raises UserError for a mistake that concerns all of them, and for a target that is
     no quantity above 0.
     """
+    known = [*ASKED, *(name for name in OPTIONS if name not in GOODPUT)]
     for name in options:
-        if (name not in OPTIONS or name in GOODPUT) and name not in ASKED:
-            raise UserError(
-                f"unknown option {name!r}; {among(name, [*ASKED, *(one for one in OPTIONS if one not in GOODPUT)], listing='help(simmoe.require)')}"
-            )
+        if name not in known:
+            raise UserError(f"unknown option {name!r}; {among(name, known, listing='help(simmoe.require)')}")
     question = asked({name: options.pop(name) for name in ASKED if name in options})
     targets, names = targets_of(question), machines({"hw": hw, **options})
     rest = {name: value for name, value in options.items() if name not in PARTS} | {"trace": trace}

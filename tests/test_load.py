@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import replace
 from fractions import Fraction
-from itertools import permutations
+from itertools import accumulate, permutations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import simmoe
 from simmoe.cli.main import main
+from simmoe.play.arrivals import arrival_ps
 from simmoe.play.plan import Plan
 from simmoe.play.result import Run
 from simmoe.play.run import play
 from simmoe.play.slo import Slo
 from simmoe.play.workload import Workload
 from simmoe.show.tables import of_goodput
+from simmoe.simulator.decide.player import splitmix64
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.trace import DECODE, PREFILL
 from simmoe.simulator.time.engines import named
@@ -185,3 +189,89 @@ def test_without_requests_there_is_no_goodput():
 def test_what_is_no_target_is_refused(options, line):
     with pytest.raises(UserError, match=re.escape(line)):
         simmoe.run(**{**LOAD, **options})
+
+
+# --- when requests arrive ------------------------------------------------------------------------------------------------
+
+SECOND = 10**12
+GAMMA = [2468982964837, 2492491899745, 2547867562732, 2791712028004]
+ONOFF = [31019537283, 241125259154, 2149403473992, 2156791065187]
+
+
+@pytest.mark.parametrize("burstiness", [0.25, 0.7, 1, 4])
+@pytest.mark.parametrize("rate", [0.5, 40])
+def test_gamma_gaps_have_the_mean_and_the_variance_of_vllms_burstiness(burstiness, rate):
+    """Shape = burstiness, scale = 1 / (rate x burstiness): mean 1 / rate, squared coefficient of variation 1 / burstiness."""
+    for seed in (0, 7):
+        gaps = np.diff(arrival_ps(f"gamma:{rate}/s,burstiness={burstiness}", 40_000, seed), prepend=0) * rate / SECOND
+        assert (gaps >= 0).all() and gaps.mean() == pytest.approx(1, abs=5 / (burstiness * 40_000) ** 0.5)
+        assert gaps.var() == pytest.approx(1 / burstiness, rel=0.08)
+        skew = ((gaps - gaps.mean()) ** 3).mean() / gaps.std() ** 3
+        assert skew == pytest.approx(2 / burstiness**0.5, rel=0.12)
+    assert np.corrcoef(gaps[1:], gaps[:-1])[0, 1] == pytest.approx(0, abs=0.02)
+
+
+def test_burstiness_1_is_distributed_as_poisson():
+    """Kolmogorov-Smirnov against 1 - exp(-x): below the 0.1 % quantile, 1.95 / sqrt(n)."""
+    gaps = np.sort(np.diff(arrival_ps("gamma:1/s,burstiness=1", 20_000, 3), prepend=0) / SECOND)
+    ideal = 1 - np.exp(-gaps)
+    assert np.abs(ideal - np.arange(1, 20_001) / 20_000).max() < 1.95 / 20_000**0.5
+
+
+def test_while_it_is_off_nothing_arrives_and_the_mean_rate_is_kept():
+    at = arrival_ps("onoff:4/s,on=10s,off=30s", 40_000, 1)
+    within = at % (40 * SECOND)
+    assert (within < 10 * SECOND).all() and (np.diff(at) >= 0).all()
+    assert len(at) / (at[-1] / SECOND) == pytest.approx(4, rel=0.03)
+    alone = arrival_ps("poisson:16/s", 40_000, 1)  # the same process, on a clock that stands still while it is off
+    assert (at // (40 * SECOND) * (10 * SECOND) + within).tolist() == alone.tolist()
+    counts = np.bincount(at // (40 * SECOND))[:-1]  # of a period: Poisson with mean 160
+    assert counts.mean() == pytest.approx(160, rel=0.03) and counts.var() == pytest.approx(160, rel=0.35)
+
+
+def test_a_rate_is_a_rate_of_any_process():
+    for process in ("poisson", "gamma", "onoff", "every"):
+        figures = {"gamma": "burstiness=0.5", "onoff": "on=1s,off=2s"}.get(process, "")
+        own = {"every": "every:500ms"}.get(process, f"{process}:2/s{',' * bool(figures)}{figures}")
+        one, other = arrival_ps(own, 60, 5), arrival_ps(f"{process}:{figures}".rstrip(":"), 60, 5, "2/s")
+        assert one.tolist() == other.tolist() and one.dtype == np.int64
+        assert (one[:20] == arrival_ps(own, 20, 5)).all() and (process == "every") == (
+            one.tolist() == arrival_ps(own, 60, 6).tolist()
+        )
+    assert arrival_ps(None, 9, 5, "2/s").tolist() == arrival_ps("poisson:2/s", 9, 5).tolist()
+    slow, quick = arrival_ps("poisson", 50, 0, "1/s"), arrival_ps("poisson", 50, 0, "4/s")
+    assert np.abs(slow - 4 * quick).max() <= 2 * 50  # the same draws, four times as far apart, but for rounding
+
+
+def test_the_same_numbers_on_every_platform():
+    """Written down once; rounding to picoseconds hides the last bit of a platform's logarithm."""
+    high, low = (part.tolist() for part in splitmix64(9, 3000))
+    gaps = [round(-math.log((((up << 21) + (down >> 11)) + 0.5) / 2**53) * 5e11) for up, down in zip(high, low)]
+    assert arrival_ps("poisson:2/s", 3000, 9).tolist() == list(accumulate(gaps))
+    assert arrival_ps("gamma:2/s,burstiness=0.5", 4, 0).tolist() == GAMMA
+    assert arrival_ps("onoff:2/s,on=1s,off=1s", 4, 0).tolist() == ONOFF
+
+
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        ({"arrivals": "weibull:2/s"}, "says no arrivals; write poisson:2/s, gamma:2/s,burstiness=0.5"),
+        ({"arrivals": "poisson"}, "--arrivals poisson does not say how many arrive: add --rate"),
+        (
+            {"arrivals": "gamma:2/s,burstiness=0.5", "rate": "3/s"},
+            "write --arrivals gamma:burstiness=0.5, or leave --rate out",
+        ),
+        ({"arrivals": "gamma:2/s"}, "behind the rate of gamma stands burstiness=…"),
+        ({"arrivals": "gamma:2/s,burstiness=0"}, "--arrivals: burstiness '0' is no shape of gaps"),
+        ({"arrivals": "onoff:2/s,on=10s"}, "behind the rate of onoff stands on=… and off=…"),
+        ({"arrivals": "poisson:2/s,on=10s"}, "behind the rate of poisson stands nothing"),
+        ({"rate": "fast"}, "--rate: 'fast' is no rate above 0; write it like 2/s"),
+        ({"rate": "0/s"}, "--rate: '0/s' is no rate above 0"),
+        ({"arrivals": "every:0s"}, "no time lies between"),
+        ({"rate": "2/s", "schedule": "recorded"}, "--rate 2/s is for a clock-driven schedule"),
+    ],
+)
+@bundled
+def test_what_is_no_process_is_refused(asked, line):
+    with pytest.raises(UserError, match=re.escape(line)):
+        simmoe.run(**{**LOAD, "max_batch": None, **asked})

@@ -185,15 +185,6 @@ class Changes(Kind):
 
 
 @dataclass(frozen=True)
-class Arrivals(Kind):
-    """When requests arrive: poisson:2/s or every:500ms."""
-
-    def check(self, value: Any, where: str) -> str:
-        arrivals_of(value, where)
-        return str(value)
-
-
-@dataclass(frozen=True)
 class Time(Kind):
     """A time above 0, such as 100ms."""
 
@@ -215,19 +206,6 @@ def ps_of(text: Any, where: str) -> int:
 def spaced(quantity: str) -> str:
     """A number and its unit with a space between them."""
     return re.sub(r"(?<=[0-9])(?=[a-zA-Z])", " ", quantity)
-
-
-def arrivals_of(text: Any, where: str) -> tuple[str, Fraction]:
-    """("poisson", requests per second) or ("every", picoseconds). Raises UserError."""
-    how, _, figure = text.partition(":") if isinstance(text, str) else ("", "", "")
-    rate = re.fullmatch(r"\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*/\s*s\s*", figure)
-    if how == "poisson" and rate and Fraction(rate[1]) > 0:
-        return how, Fraction(rate[1])
-    if how == "every" and len(figure) <= LONGEST:
-        return how, Fraction(parse(spaced(figure), "time", where))
-    raise UserError(
-        f"{where}: {reprlib.repr(text)} says no arrivals; write poisson:2/s (so many a second, drawn with --seed) or every:500ms"
-    )
 
 
 def changes(settings: Iterable[Any], where: str = "--set") -> dict[str, str]:

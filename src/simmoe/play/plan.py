@@ -74,6 +74,7 @@ class Plan:
         None  # what of the budget keeps low copies; None = they are forgotten with their event
     )
     arrivals: str | None = None  # of requests, under a clock-driven schedule: poisson:2/s, every:500ms; None = all at 0
+    rate: str | None = None  # of arrivals that do not say theirs
     ttft: str | None = None  # the most that a request counted as goodput waits for its first token; None = any time
     tpot: str | None = None  # the same for each of its other tokens, on average
 

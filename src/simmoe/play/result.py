@@ -284,7 +284,7 @@ class Run(Tabular):
     def scenario(self) -> dict[str, Any]:
         plan = asdict(self.plan)
         del plan["device_budgets"], plan["beyond_bytes"], plan["asked"]  # they follow from the other options
-        for name in ("arrivals", "ttft", "tpot"):
+        for name in ("arrivals", "rate", "ttft", "tpot"):
             if plan[name] is None:
                 del plan[name]
         if not self.plan.cancel:

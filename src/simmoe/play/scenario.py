@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from simmoe.play.box import PARTS, joined
 from simmoe.play.kinds import (
-    Arrivals,
     Changes,
     Count,
     Input,
@@ -28,6 +27,7 @@ from simmoe.play.kinds import (
     changes,
 )
 from simmoe.play.kinds import Kind as Text
+from simmoe.play.load_words import Arrivals, Rate, joined_process
 from simmoe.play.options import declared, option
 from simmoe.simulator.errors import UserError
 
@@ -201,8 +201,13 @@ class Scenario:
         "with prompts in chunks and KV memory in blocks), chunks or batches (with --prefill-chunk or --batch), or a file",
     )  # fmt: skip
     arrivals: str | None = option(
-        Arrivals(), None, group=WORKLOAD, metavar="poisson:N/s|every:TIME", off=True,
-        help="when the sequences arrive, under a schedule such as continuous (default: all at 0)",
+        Arrivals(), None, group=WORKLOAD, metavar="PROCESS", off=True,
+        help="when the sequences arrive, under a schedule such as continuous: poisson:2/s, gamma:2/s,burstiness=0.5, "
+        "onoff:2/s,on=10s,off=30s or every:500ms (default: all at 0)",
+    )  # fmt: skip
+    rate: str | None = option(
+        Rate(), None, group=WORKLOAD, metavar="N/s", off=True,
+        help="how many arrive a second, such as 2/s, where --arrivals does not say it (alone: poisson)",
     )  # fmt: skip
     ttft: str | None = option(
         Time(), None, group=WORKLOAD, metavar="TIME", off=True,
@@ -404,6 +409,7 @@ class Scenario:
             raise UserError(f"--prefetch-into {self.prefetch_into} says where guesses land: name them with --prefetch")
         if self.prefetch is None and self.cancel:
             raise UserError("--cancel says what becomes of prefetches: name who guesses them with --prefetch")
+        joined_process(self.arrivals, self.rate)
         self._refuse_beside_a_bound()
         self._check_runtime()
         self._check_start()

@@ -47,7 +47,7 @@ def played(workload: Workload, plan: Plan, engine: Engine, spans: Spans | None) 
     _refuse(workload, plan)
     trace, schedule, room = workload.trace, workload.clock_driven, workload.room
     assert schedule is not None and room is not None
-    arrivals = arrival_ps(plan.arrivals, len(np.unique(trace.sequence)), plan.seed)
+    arrivals = arrival_ps(plan.arrivals, len(np.unique(trace.sequence)), plan.seed, plan.rate)
     known = Serving(trace, arrivals, schedule, room)
     missing, timeline = _missing(workload, plan, known), policies.load("timeline", plan.timeline)
     with_cpu = workload.hw.cpu is not None and (missing.unit_of is not None or missing.rule is not None)

@@ -62,7 +62,7 @@ def slo_of(plan: Plan) -> Slo | None:
 
 def refuse(plan: Plan, schedule: str) -> None:
     """Raises UserError for a wish about requests where none arrive."""
-    for name in ("arrivals", "ttft", "tpot"):
+    for name in ("arrivals", "rate", "ttft", "tpot"):
         if (value := getattr(plan, name)) is not None:
             raise UserError(
                 f"--{name} {value} is for a clock-driven schedule, and the passes of --schedule {schedule} are known "

@@ -253,6 +253,7 @@ def extras(workload: Workload, plan: Plan) -> str:
         "miss": plan.miss if plan.miss != "fetch" else None,
         "placement": plan.placement,
         "arrivals": plan.arrivals,
+        "rate": plan.rate,
     }
     words = [f"{name} {value}" for name, value in said.items() if value]
     words += ["CUDA graphs"] * workload.graphs + ["write-back"] * plan.write_back
