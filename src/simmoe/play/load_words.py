@@ -18,7 +18,7 @@ from simmoe.simulator.units import parse
 
 NUMBER = r"[0-9]{1,15}(?:\.[0-9]{1,15})?"
 RATE = re.compile(rf"\s*({NUMBER})\s*/\s*s\s*")
-MICRO = 10**6  # a rate as a whole number: so many in a million seconds
+WHOLE = 10**9  # a rate as a whole number: so many in 10^9 seconds
 FIGURES: dict[str, tuple[str, ...]] = {"poisson": (), "every": (), "gamma": ("burstiness",), "onoff": ("on", "off")}
 MOST_BURSTINESS = 10**6
 EXAMPLE = "poisson:2/s, gamma:2/s,burstiness=0.5, onoff:2/s,on=10s,off=30s or every:500ms"
@@ -115,6 +115,6 @@ def arrivals_without_rate(arrivals: str) -> str:
 
 
 def rate_word(per_s: Fraction) -> str:
-    """As the command line takes it, to a millionth."""
-    text = f"{round(per_s * MICRO) / MICRO:.6f}".rstrip("0").rstrip(".")
+    """As the command line takes it, to nine digits."""
+    text = f"{float(per_s):.9f}".rstrip("0").rstrip(".")
     return f"{text}/s"
