@@ -275,3 +275,63 @@ def test_the_same_numbers_on_every_platform():
 def test_what_is_no_process_is_refused(asked, line):
     with pytest.raises(UserError, match=re.escape(line)):
         simmoe.run(**{**LOAD, "max_batch": None, **asked})
+
+
+# --- from a file -----------------------------------------------------------------------------------------------------------
+
+MOONCAKE = [27482, 27482, 30535, 30535.5, 33000]  # milliseconds
+
+
+def written(path, times=MOONCAKE):
+    lines = [{"timestamp": at, "input_length": 6955, "output_length": 52, "hash_ids": [46, 47]} for at in times]
+    path.write_text("".join(json.dumps(one) + "\n" for one in lines))
+    return str(path)
+
+
+def test_timestamps_of_a_file_are_milliseconds_from_the_first_on(tmp_path):
+    name = written(tmp_path / "mooncake.jsonl")
+    at = arrival_ps(name, 5, 0)
+    assert at.tolist() == [0, 0, 3053 * 10**9, 3053_500_000_000, 5518 * 10**9]
+    assert arrival_ps(name, 3, 9).tolist() == at[:3].tolist()
+    faster = arrival_ps(name, 5, 0, "4/s")  # four gaps in a second
+    assert faster[-1] == SECOND and faster.tolist() == [round(x * 10**12 / (5518 * 10**9)) for x in at.tolist()]
+    with pytest.raises(
+        UserError, match=re.escape("mooncake.jsonl has 5 requests, and 6 are played; give --requests 5")
+    ):
+        arrival_ps(name, 6, 0)
+
+
+@bundled
+def test_a_file_of_timestamps_is_played_named_by_its_content_and_saved_by_its_way(tmp_path, capsys):
+    name = written(tmp_path / "mooncake.jsonl", [7, 107, 207, 307, 407, 507, 607, 707])
+    options = {**LOAD, "ttft": "1s"}
+    run, same = (simmoe.run(**options, arrivals=one) for one in (name, "every:100ms"))
+    assert run.clocks == same.clocks and run.digest != same.digest
+    said = run.to_json()["scenario"]["plan"]["arrivals"]
+    assert said.startswith("mooncake sha256:") and str(tmp_path) not in json.dumps(run.to_json())
+    simmoe.Scenario(**options, arrivals=name).save(tmp_path / "run.yaml")
+    assert simmoe.run(simmoe.load_scenario(tmp_path / "run.yaml")).digest == run.digest
+    written(tmp_path / "mooncake.jsonl", [1, 2, 3, 4, 5, 6, 7, 8])
+    with pytest.raises(UserError, match=r"arrivals .* is not what it was"):
+        simmoe.load_scenario(tmp_path / "run.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('{"timestamp": 1}\nnope\n', "line 2 is no JSON: 'nope'"),
+        ('{"timestamp": 1}\n{"time": 2}\n', "line 2: None is no timestamp; write milliseconds"),
+        ('{"timestamp": 1}\n{"timestamp": true}\n', "line 2: True is no timestamp"),
+        ('{"timestamp": 1}\n{"timestamp": NaN}\n', "line 2: 'NaN' is no timestamp"),
+        ('{"timestamp": 1}\n{"timestamp": -1}\n', "line 2: -1 is no timestamp"),
+        ('{"timestamp": 2}\n{"timestamp": 1}\n', "line 2: timestamp 1 is before the one above; sort the lines"),
+        ("[1]\n[2]\n", "line 1: None is no timestamp"),
+    ],
+)
+def test_what_is_no_file_of_timestamps_is_one_line(tmp_path, text, line):
+    path = tmp_path / "bad.jsonl"
+    path.write_text(text)
+    with pytest.raises(UserError, match=re.escape(line)):
+        arrival_ps(str(path), 2, 0)
+    with pytest.raises(UserError, match=r"no file nowhere\.jsonl"):
+        arrival_ps("nowhere.jsonl", 2, 0)

@@ -49,6 +49,8 @@ OTHER = {
     "context": ("512", 512, {}), "microbatch": ("0", 0, {"model": WINDOWED}), "batch": ("3", 3, {}),
     "prefill_chunk": ("16", 16, {}),
     "schedule": ("continuous", "continuous", {}), "arrivals": ("every:500ms", "every:500ms", {"schedule": "continuous"}),
+    "rate": ("2/s", "2/s", {"schedule": "continuous"}),
+    "ttft": ("2s", "2s", {"schedule": "continuous"}), "tpot": ("10ms", "10ms", {"schedule": "continuous"}),
     "max_batch": ("1", 1, {"schedule": "continuous", "tokens": 600}),
     "max_tokens": ("64", 64, {"schedule": "vllm"}), "kv_blocks": ("20", 20, {"schedule": "vllm"}),
     "kv_memory": ("64MB", "64MB", {"schedule": "vllm"}), "prefix_cache": ("on", True, {"schedule": "vllm"}),

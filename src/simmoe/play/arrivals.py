@@ -9,7 +9,8 @@ from itertools import accumulate, count, islice
 
 import numpy as np
 
-from simmoe.play.load_words import joined_process
+from simmoe.play.arrival_file import times_ps
+from simmoe.play.load_words import FILE, joined_process
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide.player import splitmix64
 from simmoe.simulator.errors import LATEST_PS, too_long
@@ -24,11 +25,22 @@ def arrival_ps(arrivals: str | None, n: int, seed: int, rate: str | None = None)
     process = joined_process(arrivals, rate)
     if process is None:
         return np.zeros(n, np.int64)
-    assert process.per_s is not None
-    found = PROCESSES[process.how](n, SECOND_PS / process.per_s, process.figures, shares(seed))
+    if process.how == FILE:
+        found = _stretched(times_ps(str(arrivals), n), process.per_s)
+    else:
+        assert process.per_s is not None
+        found = PROCESSES[process.how](n, SECOND_PS / process.per_s, process.figures, shares(seed))
     if found[-1] > LATEST_PS:
         raise too_long()
     return np.array(found, np.int64)
+
+
+def _stretched(times_ps: list[int], per_s: Fraction | None) -> list[int]:
+    """The timestamps of a file, at another mean rate where one is said: so many from the first to the last, which counts no more."""
+    if per_s is None or not times_ps[-1]:
+        return times_ps
+    factor = Fraction((len(times_ps) - 1) * SECOND_PS, times_ps[-1]) / per_s
+    return [round(at * factor) for at in times_ps]
 
 
 def shares(seed: int) -> Iterator[float]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+from simmoe.play import arrival_file
 from simmoe.play.kinds import LONGEST, Kind, ps_of, spaced
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.units import parse
@@ -19,9 +20,10 @@ from simmoe.simulator.units import parse
 NUMBER = r"[0-9]{1,15}(?:\.[0-9]{1,15})?"
 RATE = re.compile(rf"\s*({NUMBER})\s*/\s*s\s*")
 WHOLE = 10**9  # a rate as a whole number: so many in 10^9 seconds
+FILE = "file"
 FIGURES: dict[str, tuple[str, ...]] = {"poisson": (), "every": (), "gamma": ("burstiness",), "onoff": ("on", "off")}
 MOST_BURSTINESS = 10**6
-EXAMPLE = "poisson:2/s, gamma:2/s,burstiness=0.5, onoff:2/s,on=10s,off=30s or every:500ms"
+EXAMPLE = "poisson:2/s, gamma:2/s,burstiness=0.5, onoff:2/s,on=10s,off=30s, a file such as trace.jsonl or every:500ms"
 
 
 class Process(NamedTuple):
@@ -34,7 +36,7 @@ class Process(NamedTuple):
 
 @dataclass(frozen=True)
 class Arrivals(Kind):
-    """A process: poisson, every, gamma or onoff, with its rate and its figures."""
+    """A process: poisson, every, gamma or onoff, with its rate and its figures; or a file of timestamps."""
 
     def check(self, value: Any, where: str) -> str:
         process_of(value, where)
@@ -60,6 +62,9 @@ def rate_of(text: Any, where: str) -> Fraction:
 
 def process_of(text: Any, where: str) -> Process:
     """Of "gamma:2/s,burstiness=0.5". Raises UserError."""
+    if isinstance(text, str) and arrival_file.is_file(text):
+        arrival_file.find(text)
+        return Process(FILE, None, {})
     how, _, rest = text.partition(":") if isinstance(text, str) else ("", "", "")
     words = [word for word in rest.split(",") if word]
     if how not in FIGURES or len(text) > 3 * LONGEST:
@@ -103,7 +108,7 @@ def joined_process(arrivals: str | None, rate: str | None) -> Process | None:
         )
     if rate is not None:
         process = process._replace(per_s=rate_of(rate, "--rate"))
-    if process.per_s is None:
+    if process.per_s is None and process.how != FILE:
         raise UserError(f"--arrivals {arrivals} does not say how many arrive: add --rate, such as --rate 2/s")
     return process
 

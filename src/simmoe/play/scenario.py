@@ -201,9 +201,9 @@ class Scenario:
         "with prompts in chunks and KV memory in blocks), chunks or batches (with --prefill-chunk or --batch), or a file",
     )  # fmt: skip
     arrivals: str | None = option(
-        Arrivals(), None, group=WORKLOAD, metavar="PROCESS", off=True,
+        Arrivals(), None, group=WORKLOAD, metavar="PROCESS|FILE", off=True,
         help="when the sequences arrive, under a schedule such as continuous: poisson:2/s, gamma:2/s,burstiness=0.5, "
-        "onoff:2/s,on=10s,off=30s or every:500ms (default: all at 0)",
+        "onoff:2/s,on=10s,off=30s, every:500ms, or a file of timestamps such as trace.jsonl (default: all at 0)",
     )  # fmt: skip
     rate: str | None = option(
         Rate(), None, group=WORKLOAD, metavar="N/s", off=True,
