@@ -335,3 +335,26 @@ def test_what_is_no_file_of_timestamps_is_one_line(tmp_path, text, line):
         arrival_ps(str(path), 2, 0)
     with pytest.raises(UserError, match=r"no file nowhere\.jsonl"):
         arrival_ps("nowhere.jsonl", 2, 0)
+
+
+# --- as axes ---------------------------------------------------------------------------------------------------------------
+
+
+@bundled
+@pytest.mark.slow
+def test_a_sweep_goes_over_rates_and_targets():
+    space = {
+        "schema": 1, "name": "rates", "hw": "a100", "trace": "oracle", "eviction": "lru", "tokens": 600, "budget": "50%",
+        "schedule": "continuous", "max_batch": 4, "rate": ["2/s", "20/s"], "ttft": "60ms", "tpot": ["1ms", "none"],
+        "objectives": {"goodput_per_s": "maximize", "slo_share": "maximize"},
+    }  # fmt: skip
+    pytest.importorskip("optuna")
+    found = simmoe.sweep(space, sampler="grid").records()
+    assert len(found) == 4
+    for row in found:
+        options = {"schedule": "continuous", "max_batch": 4, "tokens": 600, "budget": "50%", "ttft": "60ms"}
+        tpot = None if row["tpot"] == "none" else row["tpot"]
+        good = simmoe.run("a100", "oracle", **options, rate=row["rate"], tpot=tpot).requests.goodput
+        assert (row["goodput_per_s"], row["slo_share"]) == (good.per_s, good.share)
+    by = {(row["rate"], row["tpot"]): row["goodput_per_s"] for row in found}
+    assert all(by[rate, "1ms"] <= by[rate, "none"] for rate in ("2/s", "20/s"))
