@@ -42,6 +42,13 @@ class Grown(Generic[T]):
                 self._room(name, self.length[name] + len(values))[self.length[name] :][: len(values)] = values
             self.length[name] += len(values)
 
+    def empty(self, name: str) -> None:
+        """An array begins anew, in the room that it has."""
+        column = getattr(self.now, name)
+        if isinstance(column, list):
+            column.clear()
+        self.length[name] = 0
+
     def since(self, name: str, begin: int = 0, end: int | None = None) -> Ints:
         """The values begin … end-1 of an array; to its last one without `end`."""
         column = getattr(self.now, name)[begin : self.length[name] if end is None else end]

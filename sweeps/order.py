@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from simmoe.simulator.errors import UserError
 from simmoe.sweeps.over import Axis
@@ -33,13 +33,16 @@ class State(NamedTuple):
     alone: bool  # no other one runs
 
 
+T = TypeVar("T")
+
+
 @dataclass(frozen=True)
-class Stretch:
+class Stretch(Generic[T]):
     """Values from `begin` to `end` with one state."""
 
     begin: int
     end: int
-    state: State
+    state: T
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class Order:
         low, high = row.band.hardware if row.band else (row.run.tok_s, row.run.tok_s)
         return Point(row.run.tok_s, low, high, command=row.command)
 
-    def _stretches(self, numbers: Sequence[int]) -> list[Stretch]:
+    def _stretches(self, numbers: Sequence[int]) -> list[Stretch[State]]:
         return stretches(
             lambda value: state({n: self.point(n, value) for n in numbers}), self.axis.values, self.axis.between
         )
@@ -118,7 +121,7 @@ class Order:
         }
 
 
-def _stretch(one: Stretch) -> dict[str, Any]:
+def _stretch(one: Stretch[State]) -> dict[str, Any]:
     return {"from": one.begin, "to": one.end, **one.state._asdict()}
 
 
@@ -135,8 +138,8 @@ def state(points: dict[int, Point]) -> State:
 
 
 def stretches(
-    at: Callable[[int], State], values: Sequence[int], between: Callable[[int, int], int | None]
-) -> list[Stretch]:
+    at: Callable[[int], T], values: Sequence[int], between: Callable[[int, int], int | None]
+) -> list[Stretch[T]]:
     """Every change of state between two values, bisected."""
     found = [Stretch(values[0], values[0], at(values[0]))]
     for left, right in pairwise(values):
@@ -151,13 +154,13 @@ def stretches(
     return found
 
 
-def changes(found: Sequence[Stretch]) -> list[Change]:
+def changes(found: Sequence[Stretch[State]]) -> list[Change]:
     """Where another row is ahead than before."""
     ahead = [number for number, one in enumerate(found) if one.state.faster is not None]
     return [_changed(found, i, j) for i, j in pairwise(ahead) if found[i].state.faster != found[j].state.faster]
 
 
-def _changed(found: Sequence[Stretch], i: int, j: int) -> Change:
+def _changed(found: Sequence[Stretch[State]], i: int, j: int) -> Change:
     one, other = found[i], found[j]
     first, last = j, j - 1  # of the stretches without a decision around the change
     while first > 0 and not found[first - 1].state.decided:

@@ -26,7 +26,7 @@ from simmoe.simulator.version import RESULT_SCHEMA
 from simmoe.sweeps import commands
 from simmoe.sweeps.boxes import machines
 from simmoe.sweeps.least import Least, least
-from simmoe.sweeps.requiring import ASKED, asked
+from simmoe.sweeps.requiring import ASKED, GOODPUT, asked
 from simmoe.sweeps.targets import Check, Targets, checks, met, missed, targets_of, ttft_s, whole, worst
 
 Machine = str | Path | Hardware
@@ -134,7 +134,7 @@ def require(
     least: str,
     **options: Any,
 ) -> Least: ...
-@takes(more=ASKED)
+@takes(*GOODPUT, more=ASKED)
 def require(
     hw: Sequence[Machine] | Machine | None = None, trace: str | Path | Trace | None = None, **options: Any
 ) -> Boxes | Least:
@@ -152,11 +152,10 @@ def require(
     A machine that cannot run is a row with its reason. Raises UserError for a mistake that concerns all of them, and for a target that is
     no quantity above 0.
     """
+    known = [*ASKED, *(name for name in OPTIONS if name not in GOODPUT)]
     for name in options:
-        if name not in OPTIONS and name not in ASKED:
-            raise UserError(
-                f"unknown option {name!r}; {among(name, [*ASKED, *OPTIONS], listing='help(simmoe.require)')}"
-            )
+        if name not in known:
+            raise UserError(f"unknown option {name!r}; {among(name, known, listing='help(simmoe.require)')}")
     question = asked({name: options.pop(name) for name in ASKED if name in options})
     targets, names = targets_of(question), machines({"hw": hw, **options})
     rest = {name: value for name, value in options.items() if name not in PARTS} | {"trace": trace}

@@ -19,6 +19,7 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.units import UNITS, parse
 from simmoe.sweeps.comparing import Rate
 
+GOODPUT = ("ttft", "tpot")  # options of a run that are not taken here: --ttft is a target
 TARGETS, LEAST = "targets, each met by the middle of its range", "the least of one thing"
 SECONDS, WATTS = 10**12, 10**6  # in the base units of a time and of a power
 LIKE = {"time": "2s", "power": "30W"}

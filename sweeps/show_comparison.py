@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from simmoe.play import cautions
 from simmoe.play.plan import memory_of
+from simmoe.play.requests import columns
 from simmoe.show import tables as show
 from simmoe.show.grid import Column, Grid
 from simmoe.show.legend import legend
@@ -22,6 +23,9 @@ COLUMNS = (
     Column("experts resident", 8), Column("memory", 4), Column("tok/s"), Column(RANGE), Column("ratio", 6), Column("prompt tok/s", 3),
     Column("TTFT first", 7), Column("TTFT later", 10), Column("TPOT p95", 9), Column("hit rate", 2), Column("waiting", 5),
     Column("bound by", 4, text=True), Column(show.ENERGY, 11),
+)  # fmt: skip
+OF_REQUESTS = (
+    Column("requests/s", 1), Column("request TTFT p95", 1), Column("request TPOT p95", 1), Column("goodput", 1), Column("meet it", 1),
 )  # fmt: skip
 
 
@@ -88,8 +92,21 @@ def _numbered(numbers: list[int]) -> str:
 
 
 def _table(comparison: Comparison) -> Grid:
-    grid = show.known_energy(Grid(COLUMNS, tuple(tuple(_cells(row, comparison)) for row in comparison.rows)))
-    return with_values(grid, {RANGE, OWN, "prompt tok/s"})
+    rows = tuple((*_cells(row, comparison), *_of_requests(row)) for row in comparison.rows)
+    grid = show.known_energy(Grid((*COLUMNS, *OF_REQUESTS), rows))
+    return with_values(grid, {RANGE, OWN, "prompt tok/s", *(column.name for column in OF_REQUESTS)})
+
+
+def _of_requests(row: Row) -> Iterator[str]:
+    """What requests that arrive wait for, and how many are served as quickly as was asked for."""
+    found = columns(row.run.requests if row.run else None)
+    yield show.number(found["requests_per_s"])
+    for name in ("request_ttft_p95_ms", "request_tpot_p95_ms"):
+        ms = found[name]
+        yield show.seconds(None if ms is None else ms / 1e3)
+    good, share = found["goodput_per_s"], found["slo_share"]
+    yield "–" if good is None else f"{show.number(good)}/s"
+    yield "–" if share is None else f"{share:.1%}"
 
 
 def _cells(row: Row, comparison: Comparison) -> Iterator[str]:

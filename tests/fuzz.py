@@ -496,7 +496,17 @@ def drawn(draw: random.Random) -> Words:
     if draw.random() < 0.4:
         said |= {
             "schedule": "continuous",
-            "arrivals": draw.choice(("every:5ms", "poisson:2/s", "every:0s", "poisson:0/s", "x")),
+            "arrivals": draw.choice(
+                (
+                    "every:5ms",
+                    "poisson:2/s",
+                    "gamma:2/s,burstiness=0.5",
+                    "onoff:2/s,on=1s,off=1s",
+                    "every:0s",
+                    "poisson:0/s",
+                    "x",
+                )
+            ),
         }
     others = {
         "routing": ("uniform", "typical", "like:olmoe", "like:", "x", "good.npz"), "context": lengths, "seed": ("1", "4294967295", *("-1", "x") * odd),

@@ -362,12 +362,13 @@ ANOTHER = {  # a value other than the default that changes a run of one device; 
     "hw": None, "gpu": None, "host": None, "trace": None, "model": None, "engine": None, "set": ("link.bandwidth=2GB/s",),
     "format": "q4_k", "tokens": 300, "kv_format": "q8_0", "prompt": 9, "generate": 5, "depth": 77, "routing": None, "context": 999,
     "microbatch": 0, "batch": 2, "prefill_chunk": 7, "schedule": "continuous", "arrivals": "every:1ms", "max_batch": 2,
+    "rate": "2/s", "ttft": "2s", "tpot": "10ms",
     "eviction": "fifo", "scope": "layer", "timeline": "serial", "overlap": False, "prefetch": "whole_layer",
     "prefetch_into": "buffers", "miss": "cpu", "placement": "expert_split=1/2", "write_back": True, "cold_per_sequence": True,
     "start": "warm", "warm_up": 64, "graphs": True, "page_cache": "1GB", "budget": "30%", "memory": "1GB", "seed": None,
     "requests": 3, "runtime": "llama_cpp_cuda", "flags": "-ub 64", "threads": 2, "op_offload": False, "mmap": False, "gpu_layers": 3,
     "kv_offload": False, "batch_threads": 2, "cancel": True, "system": "mixtral_offloading",
-    "low_format": "Q4_0", "low_budget": "20%",
+    "low_format": "Q4_0", "low_budget": "20%", "max_tokens": 64, "kv_blocks": 20, "kv_memory": "64MB", "prefix_cache": True,
 }  # fmt: skip
 
 

@@ -136,6 +136,7 @@ VALUES: dict[str, tuple[str, ...]] = {  # of each option one value that is not t
     "--hw": ("rtx_3060",), "--set": ("units.gpu.bandwidth=500GB/s",), "--model": ("mixtral-8x7b",),
     "--format": ("fp32",), "--tokens": ("20",), "--context": ("4096",), "--microbatch": ("0",), "--batch": ("2",),
     "--prefill-chunk": ("2",), "--schedule": ("continuous",), "--arrivals": ("every:10s",), "--max-batch": ("1",),
+    "--rate": ("2/s",), "--ttft": ("2s",), "--tpot": ("10ms",),
     "--eviction": ("random",), "--scope": ("layer",),
     "--timeline": ("sync",), "--overlap": ("none",), "--prefetch": ("whole_layer",), "--prefetch-into": ("buffers",), "--miss": ("cpu",),
     "--placement": ("random=50%",), "--write-back": (), "--cold-per-sequence": (), "--graphs": (), "--page-cache": ("20MB",),

@@ -109,7 +109,7 @@ def test_a_page_cache_and_emptied_slots_do_not_notice_stretches(monkeypatch, tra
 
 def arrays(requests: Requests) -> dict[str, object]:
     """What the requests say, however it is kept."""
-    names = {one.name for one in fields(Requests)} - {"request_of_use", "slot_of_use"} | {"use_request", "use_slot"}
+    names = {one.name for one in fields(Requests)} - {"occurrences"} | {"use_obj", "use_request", "use_slot"}
     return {name: np.asarray(getattr(requests, name)).tolist() for name in names}
 
 

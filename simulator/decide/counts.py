@@ -15,7 +15,7 @@ from simmoe.simulator.decide.stretches import Stretch, stretches
 from simmoe.simulator.decide.versions import load_objects, low_hits
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.run import WAS_LATE, WITHDRAWN, Amount, Counts, Prefetched
-from simmoe.simulator.nouns.trace import PREFILL, Trace
+from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
 
 
 def count(
@@ -29,8 +29,8 @@ def count(
     unit_of: Ints | None = None,
     carried: Flags | None = None,
 ) -> Counts:
-    """Counts of the whole trace, or of the passes of one phase. expert_bytes: ModelShape.version_bytes where low copies may serve.
-    write_back: evicted experts are copied back.
+    """Counts of the whole trace, or of the passes of one phase; tokens are those of the phase, in whichever pass. expert_bytes:
+    ModelShape.version_bytes where low copies may serve. write_back: evicted experts are copied back.
 
     unit_of [objects]: the other unit that the placement left each expert to, 0 = the device (default: all). carried [passes]: what the CPU
     has crosses the link in the pass (default: in none).
@@ -42,7 +42,8 @@ def count(
         for one in stretches(requests, decisions, guesses)
     ]
     total = {one.name: sum(getattr(part, one.name) for part in found) for one in fields(Counts)}
-    return Counts(**total | {"tokens": int(np.diff(trace.pass_ptr)[passes].sum())})
+    rows = trace.n_tokens if phase is None else int((trace.decodes == (phase == DECODE)).sum())
+    return Counts(**total | {"tokens": rows})
 
 
 def count_by_phase(

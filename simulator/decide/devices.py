@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simmoe.simulator.arrays import Flags, Ints
-from simmoe.simulator.decide.gather import Requests
+from simmoe.simulator.decide.gather import Requests, Uses
 from simmoe.simulator.decide.start import IN_PART
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.layout import Layout
@@ -26,8 +26,10 @@ def asked_of(requests: Requests, mine: Flags) -> Requests:
     number = None if requests.request_of_use is None else np.cumsum(kept) - 1
     return Requests(
         n_events=requests.n_events, n_objects=requests.n_objects, ptr=_cut(requests.ptr, kept), obj=requests.obj[kept],
-        tokens=requests.tokens[kept], use_ptr=_cut(requests.use_ptr, used), use_obj=requests.use_obj[used],
-        request_of_use=None if number is None else number[requests.use_request[used]], slot_of_use=requests.use_slot[used],
+        tokens=requests.tokens[kept], use_ptr=_cut(requests.use_ptr, used),
+        occurrences=Uses(
+            requests.use_obj[used], None if number is None else number[requests.use_request[used]], requests.use_slot[used]
+        ),
         event_pass=requests.event_pass, event_layer=requests.event_layer, trace=requests.trace,
     )  # fmt: skip
 
@@ -54,8 +56,10 @@ def together(asked: Sequence[Requests], guessed: Sequence[Guesses]) -> tuple[Req
     event_pass, event_layer = np.repeat(asked[0].event_pass, devices), np.repeat(asked[0].event_layer, devices)
     requests = Requests(
         n_events=n * devices, n_objects=asked[0].n_objects, ptr=_pointers([one.ptr for one in asked]), obj=obj, tokens=tokens,
-        use_ptr=_pointers(uses), use_obj=_woven(uses, [one.use_obj for one in asked]), request_of_use=_woven(uses, use_request),
-        slot_of_use=_woven(uses, [one.use_slot for one in asked]), event_pass=event_pass, event_layer=event_layer,
+        use_ptr=_pointers(uses), occurrences=Uses(
+            _woven(uses, [one.use_obj for one in asked]), _woven(uses, use_request), _woven(uses, [one.use_slot for one in asked])
+        ),
+        event_pass=event_pass, event_layer=event_layer,
     )  # fmt: skip
     ptrs = [one.ptr for one in guessed]
     return requests, Guesses(_pointers(ptrs), _woven(ptrs, [one.obj for one in guessed]), guessed[0].buffered)

@@ -5,10 +5,10 @@ Requests stand in order of first occurrence (token-major, slot order within a to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -22,11 +22,20 @@ MASS = 65536  # parts of a token's gate weights, which add up to about one
 SLOTS = 2**21  # of a trace that are gathered at once: it takes ten times the memory of their requests
 
 
+class Uses(NamedTuple):
+    """The occurrences of every event."""
+
+    obj: Ints  # [occurrences] object, token-major
+    request: Ints | None  # [occurrences] index into Requests.obj; None = each is a request of its own
+    slot: Ints | None  # [occurrences] flat index into Trace.expert_ids; None = all of them, in order
+
+
 @dataclass(frozen=True, eq=False)
 class Requests:
     """Requests and occurrences of every event, flat arrays with one pointer per event.
 
-    They are as small as they can be, and shared where they are equal: a long trace has 10**8 requests.
+    They are as small as they can be, and shared where they are equal: a long trace has 10**8 requests. Of wide passes there may be fifty
+    times as many occurrences, so who does not keep them gives a function that gathers them again.
     """
 
     n_events: int
@@ -35,12 +44,23 @@ class Requests:
     obj: Ints  # [requests] object
     tokens: Ints  # [requests] token slots of the pass that chose this object
     use_ptr: Ints  # [events + 1] into use_obj
-    use_obj: Ints  # [occurrences] object, token-major
-    request_of_use: Ints | None  # [occurrences] index into obj; None = each is a request of its own
-    slot_of_use: Ints | None  # [occurrences] flat index into Trace.expert_ids; None = all of them, in order
+    occurrences: Uses | Callable[[], Uses]
     event_pass: Ints  # [events] pass of each event
     event_layer: Ints  # [events] column of each event
     trace: Trace | None = None  # that they were gathered from; None where no policy asks for more than stands here
+
+    @cached_property
+    def uses(self) -> Uses:
+        return found(self.occurrences)
+
+    use_obj = property(lambda self: self.uses.obj)
+    request_of_use = property(lambda self: self.uses.request)
+    slot_of_use = property(lambda self: self.uses.slot)
+
+    @property
+    def n_uses(self) -> int:
+        """Occurrences in all."""
+        return int(self.use_ptr[-1])
 
     @property
     def use_request(self) -> Ints:
@@ -106,7 +126,7 @@ class Requests:
 
     def __getstate__(self) -> dict[str, Any]:
         """What is kept is made again: it holds weak references, which cannot be copied to another process."""
-        return {one.name: getattr(self, one.name) for one in fields(self)}
+        return {one.name: getattr(self, one.name) for one in fields(self)} | {"occurrences": self.uses}
 
     @cached_property
     def parts(self) -> WeakKeyDictionary[Guesses, dict[int, Any]]:
@@ -114,8 +134,15 @@ class Requests:
         return WeakKeyDictionary()
 
 
+def found(occurrences: Uses | Callable[[], Uses]) -> Uses:
+    """The occurrences, gathered where they are not kept."""
+    return occurrences if isinstance(occurrences, Uses) else occurrences()
+
+
 def requests_of(trace: Trace, contract: str = "event") -> Requests:
     """The requests of `trace`. `contract="sequential"` makes every occurrence an event of its own, as cache simulators do."""
+    if trace.n_passes == 1 and trace.n_tokens > 1 and contract == "event":
+        return _of_pass(trace)
     per_row = trace.n_layers * trace.top_k
     passes = list(blocks(trace.pass_ptr, SLOTS // per_row))
     slots = [int(trace.pass_ptr[begin]) * per_row for begin, _ in passes]
@@ -145,9 +172,33 @@ def _gathered(trace: Trace, begin: int, end: int, contract: str) -> Requests:
         )
     every = len(slot) == len(ids) and (counts == 1).all()
     return Requests(
-        n_events=len(event_pass), n_objects=n_objects, ptr=ptr, obj=first, tokens=tokens, use_ptr=use_ptr, use_obj=use_obj,
-        request_of_use=request, slot_of_use=None if every else small(slot),
+        n_events=len(event_pass), n_objects=n_objects, ptr=ptr, obj=first, tokens=tokens, use_ptr=use_ptr,
+        occurrences=Uses(use_obj, request, None if every else small(slot)),
         event_pass=small(event_pass + begin), event_layer=small(event_layer),
+    )  # fmt: skip
+
+
+def _of_pass(trace: Trace) -> Requests:
+    """The requests of one pass of several rows: its events are its layers, so an object is of one event, and nothing need be sorted but
+    the objects."""
+    ids, n_objects = trace.expert_ids, trace.n_layers * trace.n_experts
+    layers = np.arange(trace.n_layers, dtype=np.int32)
+    slot = np.arange(ids.size, dtype=np.uint32).reshape(ids.shape).transpose(1, 0, 2).reshape(-1)
+    obj = np.add(ids.transpose(1, 0, 2), (layers * trace.n_experts)[:, None, None], dtype=np.int32)
+    used = np.full(trace.n_layers, ids.shape[0] * ids.shape[2])
+    if int(ids.min()) < 0:
+        there = (ids >= 0).transpose(1, 0, 2)
+        used, obj, slot = there.sum((1, 2)), obj[there], slot[there.reshape(-1)]
+    obj = small(obj.reshape(-1))
+    slots, place = np.bincount(obj, minlength=n_objects), np.zeros(n_objects, np.int64)
+    place[obj[::-1]] = np.arange(len(obj))[::-1]  # the last one that is written stays: the first occurrence
+    asked = np.flatnonzero(slots)
+    asked = asked[np.argsort(place[asked])]
+    place[asked] = np.arange(len(asked))
+    return Requests(
+        n_events=trace.n_layers, n_objects=n_objects, obj=small(asked), tokens=small(slots[asked]),
+        ptr=np.cumsum([0, *np.bincount(asked // trace.n_experts, minlength=trace.n_layers)]), use_ptr=np.cumsum([0, *used]),
+        occurrences=Uses(obj, small(place[obj]), slot), event_pass=small(np.zeros_like(layers)), event_layer=small(layers), trace=trace,
     )  # fmt: skip
 
 
@@ -172,8 +223,20 @@ def _joined(parts: list[Requests], slots: list[int]) -> Requests:
         slot = np.concatenate([small(one.use_slot + begin) for one, begin in zip(parts, slots)])
     return Requests(
         n_events=len(ptr) - 1, n_objects=parts[0].n_objects, ptr=ptr, obj=obj, tokens=tokens,
-        use_ptr=ptr if use_ptr is None else use_ptr, use_obj=use_obj, request_of_use=request, slot_of_use=slot,
+        use_ptr=ptr if use_ptr is None else use_ptr, occurrences=Uses(use_obj, request, slot),
         event_pass=np.concatenate([one.event_pass for one in parts]), event_layer=np.concatenate([one.event_layer for one in parts]),
+    )  # fmt: skip
+
+
+def played(passes: Sequence[Requests], trace: Trace) -> Requests:
+    """The requests of a trace whose passes were gathered one by one; its occurrences are gathered again where somebody asks."""
+    n, layers = len(passes), trace.n_layers
+    number, layer = np.divmod(np.arange(n * layers), layers)
+    return Requests(
+        n_events=n * layers, n_objects=passes[0].n_objects, ptr=_ends([one.ptr for one in passes]),
+        obj=np.concatenate([one.obj for one in passes]), tokens=np.concatenate([one.tokens for one in passes]),
+        use_ptr=_ends([one.use_ptr for one in passes]), occurrences=lambda: requests_of(trace).uses,
+        event_pass=small(number), event_layer=small(layer), trace=trace,
     )  # fmt: skip
 
 

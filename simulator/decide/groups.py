@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simmoe.simulator.arrays import Ints, small
-from simmoe.simulator.decide.gather import Requests, next_event
+from simmoe.simulator.decide.gather import Requests, found, next_event
 from simmoe.simulator.decide.residency import DROPPED, SERVED_LOW, Verdicts
 from simmoe.simulator.decide.start import Limits
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
@@ -27,12 +28,18 @@ class Part:
     ptr: Ints
     obj: npt.NDArray[np.uint32]
     index: Ints | None  # [requests of the part] index into the run's requests; None = all of them
-    use_ptr: Ints
-    use_obj: Ints
+    uses: Callable[[], tuple[Ints, Ints]]  # pointers of the steps, and objects: many, and seldom asked for behind a run
     guess_ptr: Ints
     guess_obj: Ints
     guess: Ints  # [guesses of the part] index into the run's guesses
     guess_for: Ints  # [guesses of the part] event of the run for which a buffer holds it; empty without buffers
+
+    @cached_property
+    def _occurrences(self) -> tuple[Ints, Ints]:
+        return self.uses()
+
+    use_ptr = property(lambda self: self._occurrences[0])
+    use_obj = property(lambda self: self._occurrences[1])
 
     @cached_property
     def request(self) -> Ints:
@@ -63,34 +70,45 @@ def _select(requests: Requests, guesses: Guesses, low: int, high: int) -> Part:
     if high - low == requests.n_objects and (np.diff(requests.ptr) + np.diff(guesses.ptr) > 0).all():
         return _all_of(requests, guesses)
     request, request_event = mine(requests.ptr, requests.obj)
-    use, use_event = mine(requests.use_ptr, requests.use_obj)
     guess, guess_event = mine(guesses.ptr, guesses.obj)
     events = np.unique(np.concatenate((request_event, guess_event)))
 
+    ends = np.append(events, requests.n_events)
+
     def pointers(event: Ints) -> npt.NDArray[np.uint32]:
-        return small(np.searchsorted(event, np.append(events, requests.n_events)))
+        return small(np.searchsorted(event, ends))
 
     ptr, obj = pointers(request_event), small(requests.obj[request] - low)
-    use_ptr, use_obj = pointers(use_event), small(requests.use_obj[use] - low)
-    if len(use_obj) == len(obj):  # every occurrence is a request: read one memory instead of two
-        use_ptr, use_obj = ptr, obj
+    all_ptr, occurrences = requests.use_ptr, requests.occurrences  # what is kept must not keep the requests
+
+    def uses() -> tuple[Ints, Ints]:
+        all_obj = found(occurrences).obj
+        use, use_event = mine(all_ptr, all_obj)
+        if len(use) == len(obj):  # every occurrence is a request: read one memory instead of two
+            return ptr, obj
+        return pointers(use_event), small(all_obj[use] - low)
+
     guess_ptr, guess_obj = pointers(guess_event), small(guesses.obj[guess] - low)
     none = np.zeros(0, np.int64)
     held = next_of_its_layer(requests, guess_event, guesses.obj[guess]) if guesses.buffered else none
     return Part(
-        small(events), low, high - low, False, ptr, obj, small(request), use_ptr, use_obj, guess_ptr, guess_obj, guess, held
+        small(events), low, high - low, False, ptr, obj, small(request), uses, guess_ptr, guess_obj, guess, held
     )  # fmt: skip
 
 
 def _all_of(requests: Requests, guesses: Guesses) -> Part:
     """All of the run as one group: what is the same is shared."""
     ptr, obj = small(requests.ptr), small(requests.obj)
-    alone = len(requests.use_obj) == len(obj)  # every occurrence is a request: read one memory instead of two
-    use_ptr, use_obj = (ptr, obj) if alone else (small(requests.use_ptr), small(requests.use_obj))
+    all_ptr, occurrences = requests.use_ptr, requests.occurrences  # what is kept must not keep the requests
+
+    def uses() -> tuple[Ints, Ints]:
+        alone = int(all_ptr[-1]) == len(obj)  # every occurrence is a request: read one memory instead of two
+        return (ptr, obj) if alone else (small(all_ptr), small(found(occurrences).obj))
+
     event = np.repeat(np.arange(requests.n_events), np.diff(guesses.ptr))
     held = next_of_its_layer(requests, event, guesses.obj) if guesses.buffered else np.zeros(0, np.int64)
     return Part(
-        small(np.arange(requests.n_events)), 0, requests.n_objects, True, ptr, obj, None, use_ptr, use_obj, small(guesses.ptr),
+        small(np.arange(requests.n_events)), 0, requests.n_objects, True, ptr, obj, None, uses, small(guesses.ptr),
         small(guesses.obj), np.arange(len(guesses.obj)), held,
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ import numpy as np
 from simmoe.simulator.arrays import Flags, Ints, small
 from simmoe.simulator.decide.counts import event_of_cause
 from simmoe.simulator.decide.decisions import NOTHING_TOLD, decide
-from simmoe.simulator.decide.gather import Requests
+from simmoe.simulator.decide.gather import Requests, Uses
 from simmoe.simulator.decide.hooks import Told
 from simmoe.simulator.decide.pass_by_pass import Decider
 from simmoe.simulator.decide.player import Player
@@ -61,8 +61,10 @@ def only(requests: Requests, mine: Ints) -> Requests:
     used = kept[requests.use_request]
     return Requests(
         n_events=requests.n_events, n_objects=requests.n_objects, ptr=_cut(requests.ptr, kept), obj=requests.obj[kept],
-        tokens=requests.tokens[kept], use_ptr=_cut(requests.use_ptr, used), use_obj=requests.use_obj[used],
-        request_of_use=(np.cumsum(kept) - 1)[requests.use_request[used]], slot_of_use=requests.use_slot[used],
+        tokens=requests.tokens[kept], use_ptr=_cut(requests.use_ptr, used),
+        occurrences=Uses(
+            requests.use_obj[used], (np.cumsum(kept) - 1)[requests.use_request[used]], requests.use_slot[used]
+        ),
         event_pass=requests.event_pass, event_layer=requests.event_layer, trace=requests.trace,
     )  # fmt: skip
 

@@ -178,7 +178,7 @@ class Group:
         self.cache, self.size, self.room, self.player = cache, size, room, player
         n, none = len(size), NONE.astype(np.uint32)
         ptr = np.zeros(1, np.uint32)
-        part = Part(none, low, n, False, ptr, none, NONE, ptr, none, ptr, none, NONE, NONE)
+        part = Part(none, low, n, False, ptr, none, NONE, lambda: (ptr, none), ptr, none, NONE, NONE)
         rule, self.needs = cache.missing.rule, needs_of(cache.eviction)
         known = Known(layer=np.arange(low, low + n) // cache.n_experts) if "layer" in self.needs else Known()
         unit_of = NONE.astype(np.int8) if cache.missing.unit_of is None else cache.missing.unit_of[low : low + n]
@@ -226,9 +226,11 @@ class Group:
 
     def _append(self, part: Part, of_pass: Requests, event: int, guess: int, entered: int) -> None:
         n, rule = self.q.length, self.cache.missing.rule
-        requests, uses, guesses = n["obj"], n["use_obj"], n["guess_obj"]
+        requests, guesses = n["obj"], n["guess_obj"]
+        self.q.empty("use_obj")  # no event reads the occurrences of another, and those of wide passes are many
+        self.q.now.use_ptr[n["use_ptr"] - 1] = 0
         self.q.extend(
-            ptr=part.ptr[1:] + requests, obj=part.obj, use_ptr=part.use_ptr[1:] + uses, use_obj=part.use_obj,
+            ptr=part.ptr[1:] + requests, obj=part.obj, use_ptr=part.use_ptr[1:], use_obj=part.use_obj,
             guess_ptr=part.guess_ptr[1:] + guesses, guess_obj=part.guess_obj, guess_for=part.guess_for + event,
             run_event=part.events + event, tokens=of_pass.tokens[part.request] if rule else NONE,
             mass=of_pass.mass[part.request] if "gate" in self.needs else NONE,

@@ -125,5 +125,16 @@ def _one_by_one(reads: int, n_objects: int) -> Part:
     ptr, obj, none = small(np.arange(reads + 1)), small(np.zeros(reads, np.int64)), np.zeros(0, np.int64)
     one = small(np.arange(reads))
     return Part(
-        one, 0, n_objects, True, ptr, obj, None, ptr, obj, small(np.zeros(reads + 1, np.int64)), small(none), none, none
+        one,
+        0,
+        n_objects,
+        True,
+        ptr,
+        obj,
+        None,
+        lambda: (ptr, obj),
+        small(np.zeros(reads + 1, np.int64)),
+        small(none),
+        none,
+        none,
     )

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from simmoe.simulator.arrays import Ints, blocks
-from simmoe.simulator.decide.gather import Requests
+from simmoe.simulator.decide.gather import Requests, Uses
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 
 LONGEST = 2**22  # requests of a stretch
@@ -64,14 +64,21 @@ def _between(requests: Requests, decisions: Decisions, guesses: Guesses, begin: 
 def _asked(requests: Requests, begin: int, end: int) -> Requests:
     first, last = requests.ptr[begin], requests.ptr[end]
     ptr, obj = requests.ptr[begin : end + 1] - first, requests.obj[first:last]
-    use_ptr, use_obj, again, slot = ptr, obj, requests.request_of_use, requests.slot_of_use
     used = slice(requests.use_ptr[begin], requests.use_ptr[end])
-    if requests.use_obj is not requests.obj:
-        use_ptr, use_obj = requests.use_ptr[begin : end + 1] - requests.use_ptr[begin], requests.use_obj[used]
+
+    def uses() -> Uses:
+        whole = requests.uses
+        again, slot = whole.request, whole.slot
+        return Uses(
+            obj if whole.obj is requests.obj else whole.obj[used],
+            None if again is None else _from(again[used], int(first)),
+            None if slot is None else slot[used],
+        )
+
+    same = requests.use_ptr is requests.ptr
     return Requests(
-        n_events=end - begin, n_objects=requests.n_objects, ptr=ptr, obj=obj, tokens=requests.tokens[first:last], use_ptr=use_ptr,
-        use_obj=use_obj, request_of_use=None if again is None else _from(again[used], int(first)),
-        slot_of_use=None if slot is None else slot[used],
+        n_events=end - begin, n_objects=requests.n_objects, ptr=ptr, obj=obj, tokens=requests.tokens[first:last],
+        use_ptr=ptr if same else requests.use_ptr[begin : end + 1] - requests.use_ptr[begin], occurrences=uses,
         event_pass=requests.event_pass[begin:end], event_layer=requests.event_layer[begin:end],
     )  # fmt: skip
 

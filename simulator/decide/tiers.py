@@ -14,7 +14,7 @@ import numpy as np
 
 from simmoe.simulator.arrays import Flags, Ints
 from simmoe.simulator.decide.decisions import decide
-from simmoe.simulator.decide.gather import Requests
+from simmoe.simulator.decide.gather import Requests, Uses
 from simmoe.simulator.decide.player import Player
 from simmoe.simulator.decide.start import COLD
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
@@ -69,6 +69,6 @@ def _one_by_one(obj: Ints, n_objects: int) -> Requests:
     """Each object an event of its own."""
     ptr = np.arange(len(obj) + 1)
     return Requests(
-        n_events=len(obj), n_objects=n_objects, ptr=ptr, obj=obj, tokens=np.ones(len(obj), np.int64), use_ptr=ptr, use_obj=obj,
-        request_of_use=None, slot_of_use=None, event_pass=ptr[:-1], event_layer=np.zeros(len(obj), np.int64),
+        n_events=len(obj), n_objects=n_objects, ptr=ptr, obj=obj, tokens=np.ones(len(obj), np.int64), use_ptr=ptr,
+        occurrences=Uses(obj, None, None), event_pass=ptr[:-1], event_layer=np.zeros(len(obj), np.int64),
     )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from simmoe.simulator.nouns.picked import taken
 from simmoe.simulator.plain import plain
 
 PREFILL, DECODE = 0, 1  # values of Trace.phase
@@ -30,6 +31,9 @@ class Trace:
     predicted_ids: npt.NDArray[np.int16] | None = None  # [P, tokens, moe_layers, p]
     emitted: npt.NDArray[np.int8] | None = (
         None  # [tokens], 1 = its token was kept, 0 = a guess that its verify pass rejected
+    )
+    reads: npt.NDArray[np.bool_] | None = (
+        None  # [tokens], of a played trace: the row reads a prompt though its pass is decode
     )
 
     def __repr__(self) -> str:
@@ -62,16 +66,24 @@ class Trace:
         return flags
 
     @property
+    def decodes(self) -> npt.NDArray[np.bool_]:
+        """[tokens]: the row decodes; else it reads a prompt. A decode pass may hold rows of both kinds."""
+        mine: npt.NDArray[np.bool_] = np.repeat(self.phase == DECODE, np.diff(self.pass_ptr))
+        return mine if self.reads is None else mine & ~self.reads
+
+    @property
     def n_experts(self) -> int:
         return int(self.meta["n_experts"])
 
     def taken(self, rows: npt.ArrayLike | slice, pass_ptr: npt.ArrayLike, phase: npt.ArrayLike) -> Trace:
         """These rows of the trace, in this order, in these passes. A digest would be that of the recorded passes: it is left out."""
-        names = ("expert_ids", "sequence", "position", "gate_weights", "emitted")
+        names = ("expert_ids", "sequence", "position", "gate_weights", "emitted", "reads")
         rows = rows if isinstance(rows, slice) else np.asarray(rows)
         pass_ptr, phase = np.asarray(pass_ptr, np.int64), np.asarray(phase, np.int8)
         moved: Mapping[str, Any] = {
-            name: getattr(self, name)[rows] for name in names if getattr(self, name) is not None
+            name: taken(one, rows) if one.ndim > 1 else one[rows]
+            for name in names
+            if (one := getattr(self, name)) is not None
         }
         guesses = None if self.predicted_ids is None else self.predicted_ids[:, rows]
         meta = {key: value for key, value in self.meta.items() if key != "digest"}

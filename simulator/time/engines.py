@@ -85,19 +85,46 @@ def engine(wish: str, costs: Costs, requests: Requests, *, spans: bool = False, 
 
     Raises UserError when the engine that is asked for cannot play the scenario, saying why.
     """
-    if wish not in ENGINES:
-        raise UserError(f"unknown engine {wish!r}; choose one of {', '.join(ENGINES)}")
+    _known(wish)
     if wish == "simpy" or (wish == "auto" and spans):
         return named("simpy")
     if wish == "plain":
-        if spans:
-            raise UserError(
-                "engine plain records no single launches and transfers, which a timeline file needs; use --engine simpy"
-            )
-        return named("plain")
-    if wish == "auto" and (len(requests.use_obj) * runs < WORTH_COMPILING or compiled.missing()):
+        return _plain(spans)
+    if wish == "auto" and (requests.n_uses * runs < WORTH_COMPILING or compiled.missing()):
         return named("plain")
     reason = recurrence.why_not(costs, requests, spans=spans)
     if reason and wish == "fast":
         raise UserError(f"the compiled engine cannot play this: {reason}; use --engine {'simpy' if spans else 'plain'}")
     return named("plain" if reason else "fast")
+
+
+def engine_of_passes(wish: str, accesses: int, *, spans: bool = False) -> Engine:
+    """The engine for so many accesses in passes that are formed while time goes on: what a pass may ask for is known when it is formed, and
+    what the compiled engine cannot count is played interpreted then. Raises UserError."""
+    _known(wish)
+    if wish == "simpy" or (wish == "auto" and spans):
+        return named("simpy")
+    if wish == "plain":
+        return _plain(spans)
+    if wish == "fast":
+        compiled.numba_version()
+        if spans:
+            raise UserError(
+                "the compiled engine cannot play this: it does not record every launch and transfer, which a timeline file needs; use "
+                "--engine simpy"
+            )
+        return named("fast")
+    return named("plain" if accesses < WORTH_COMPILING or compiled.missing() else "fast")
+
+
+def _known(wish: str) -> None:
+    if wish not in ENGINES:
+        raise UserError(f"unknown engine {wish!r}; choose one of {', '.join(ENGINES)}")
+
+
+def _plain(spans: bool) -> Engine:
+    if spans:
+        raise UserError(
+            "engine plain records no single launches and transfers, which a timeline file needs; use --engine simpy"
+        )
+    return named("plain")

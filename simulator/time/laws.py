@@ -10,6 +10,7 @@ from simmoe.simulator.arrays import Ints
 from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide.laws import BrokenLaw
 from simmoe.simulator.nouns.decisions import Decisions
+from simmoe.simulator.nouns.picked import equal
 from simmoe.simulator.nouns.run import Clocks, Counts
 from simmoe.simulator.nouns.serving import ServingLog
 from simmoe.simulator.nouns.trace import Trace
@@ -59,14 +60,15 @@ def check_causes(costs: Costs, clocks: Clocks) -> None:
 def check_requests(log: ServingLog, finish_ps: Ints, clocks: Clocks) -> int:
     """Little's law, exact from empty to empty: the requests that are there, over time, are the times that they stay. The first is counted
     from arrivals and from what the schedule let go at the end of each pass, the second from the rows that were played (finish_ps). Returns
-    it, in picoseconds."""
-    changes = [(at, 1) for at in log.arrival_ps.tolist()]
+    it, in picoseconds. Who is refused is not there."""
+    arrival_ps: list[int] = log.arrival_ps[log.served].tolist()
+    changes = [(at, 1) for at in arrival_ps]
     changes = sorted(changes + [(at, -n) for at, n in zip(clocks.end_ps.tolist(), log.left.tolist())])
     there = area = 0
     for (at, change), (until, _) in pairwise(changes):
         there += change
         area += there * (until - at)
-    stayed = sum(finish_ps.tolist()) - sum(log.arrival_ps.tolist())
+    stayed = sum(finish_ps.tolist()) - sum(arrival_ps)
     lost = there + changes[-1][1]
     if area != stayed or lost:
         raise BrokenLaw(
@@ -76,15 +78,22 @@ def check_requests(log: ServingLog, finish_ps: Ints, clocks: Clocks) -> int:
     return area
 
 
-def check_rows(log: ServingLog, start_ps: Ints, played: Trace, recorded: Trace) -> None:
-    """No request runs before it arrives (start_ps: of its first pass), and every row of each is played once, in its order."""
-    one, other = (np.argsort(trace.sequence, kind="stable") for trace in (played, recorded))
+def check_rows(log: ServingLog, start_ps: Ints, played: Trace, recorded: Trace, kv_blocks: int) -> None:
+    """No request runs before it arrives (start_ps: of its first pass), every row of each is played once, in its order, and what is played
+    again is what was given up."""
+    first, mine = np.flatnonzero(log.again == 0), np.isin(recorded.sequence, log.sequence[log.served])
+    one = first[np.argsort(played.sequence[first], kind="stable")]
+    other = np.flatnonzero(mine)
+    other = other[np.argsort(recorded.sequence[other], kind="stable")]
+    given_up = int(log.preempted[:, 2].sum() + log.ended[:, 2].sum())
     laws = {
-        "no request runs before it arrives": bool((start_ps >= log.arrival_ps).all()),
+        "no request runs before it arrives": bool((start_ps >= log.arrival_ps[log.served]).all()),
         "every row is played once, in the order of its sequence": all(
-            np.array_equal(getattr(played, name)[one], getattr(recorded, name)[other])
+            equal(getattr(played, name), one, getattr(recorded, name), other)
             for name in ("sequence", "position", "expert_ids")
         ),
+        "rows given up = rows computed again + rows of the prefix cache": given_up == log.recomputed + log.cached,
+        "blocks of KV cache ≤ what there are": int(log.blocks.max(initial=0)) <= kv_blocks,
     }
     _require(laws)
 

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy
+from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
 
-from simmoe.simulator.arrays import Ints
 from simmoe.simulator.costs import Costs
-from simmoe.simulator.decide.gather import Requests, requests_of
+from simmoe.simulator.decide.gather import Requests, Uses, played, requests_of
 from simmoe.simulator.decide.pass_by_pass import Decider
 from simmoe.simulator.lower.durations import loading
 from simmoe.simulator.lower.occupancy import Occupancy
 from simmoe.simulator.lower.pass_by_pass import Arrays, Lowered
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
-from simmoe.simulator.nouns.trace import Trace
+from simmoe.simulator.nouns.trace import DECODE, Trace
 from simmoe.simulator.pass_sizes import pass_sizes
-from simmoe.simulator.time.serving import Serving
+from simmoe.simulator.time.serving import Formed, Serving
 
 Asked = Callable[[Trace, Requests], Guesses]  # what is wanted early in a pass
+NONE = Uses(np.zeros(0, np.int64), None, None)
 
 
 class Loop:
@@ -45,8 +46,8 @@ class Loop:
         reserved = Occupancy.begun(decider.rooms, decider.begins, sizes, buffered, low) if occupied else None
         self.lowered = Lowered(self.costs, reserved, arrays, with_cpu=with_cpu)
         self.passes = 0
-        self._rows: list[Ints] = []
-        self._phase: list[int] = []
+        self._formed: list[Formed] = []
+        self._requests: list[Requests] = []  # without their occurrences: those of wide passes are many
         self._guesses: list[Guesses] = []
 
     def begin(self, now_ps: int) -> int | None:
@@ -62,8 +63,8 @@ class Loop:
         cpu = self.lowered.with_cpu
         loads = loading(self.costs, requests, decisions, guesses, write_back=self.write_back, with_cpu=cpu)
         self.lowered.add(pass_sizes(trace, self.costs.spans)[0], requests, decisions, guesses, loads)
-        self._rows.append(rows)
-        self._phase.append(following.phase)
+        self._formed.append(following)
+        self._requests.append(replace(requests, occurrences=NONE, trace=None))
         self._guesses.append(guesses)
         return following.start_ps
 
@@ -72,10 +73,15 @@ class Loop:
         self.passes += 1
         self.serving.ended()
 
-    def played(self) -> Trace:
-        """The rows in the order in which they were played, in the passes that were made of them."""
-        pass_ptr = np.cumsum([0, *map(len, self._rows)])
-        return self.trace.taken(np.concatenate(self._rows), pass_ptr, np.array(self._phase, np.int8))
+    def played(self) -> tuple[Trace, Requests]:
+        """The rows in the order in which they were played, in the passes that were made of them, and what they asked for."""
+        pass_ptr = np.cumsum([0, *(len(one.rows) for one in self._formed)])
+        phase, rows = np.array([one.phase for one in self._formed], np.int8), [one.rows for one in self._formed]
+        trace = self.trace.taken(np.concatenate(rows), pass_ptr, phase)
+        reads = np.concatenate([one.reads & (one.phase == DECODE) for one in self._formed])
+        if reads.any():
+            trace = replace(trace, reads=reads)
+        return trace, played(self._requests, trace)
 
     def decided(self, requests: Requests) -> tuple[Decisions, Guesses]:
         """Of the whole run; `requests` are those of the trace as it was played."""

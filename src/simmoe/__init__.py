@@ -3,10 +3,9 @@
 The public names are `replay` (cache behaviour of a trace alone), `run` (with time, on a machine), `ladder` (over
     from simmoe.sweeps.least import Least
 budgets), `compare` (machines), `compare_policies` (policies beside their bounds), `sweep` (a space), `sensitivity` (to
-every figure), `locality` (of a trace's routing), `Scenario` (all options of a run), `load_scenario`, `load_trace`,
-`load_hardware`, `load_model`, `report` (a page of a result), `plots` (its figures one by one) and the types they take and
-return. They are imported on first use.
-    from simmoe.sweeps.require import Boxes, require
+every figure), `serve_curve` (requests under load), `locality` (of a trace's routing), `Scenario` (all options of a run),
+`load_scenario`, `load_trace`, `load_hardware`, `load_model`, `report` (a page of a result), `plots` (its figures one by one)
+and the types they take and return. They are imported on first use.
 """
 
 from importlib import import_module
@@ -24,6 +23,7 @@ _HOME = {
     "sensitivity": "simmoe.sweeps.sensitivity", "Sensitivity": "simmoe.sweeps.elasticity",
     "locality": "simmoe.workloads.locality",
     "compare_policies": "simmoe.play.policy_table", "PolicyTable": "simmoe.play.policy_table",
+    "serve_curve": "simmoe.sweeps.serve_curve", "ServeCurve": "simmoe.sweeps.serve_curve_result",
     "curve": "simmoe.play.curve", "CurveResult": "simmoe.play.curve_result",
     "ladder": "simmoe.play.ladder", "Ladder": "simmoe.play.ladder",
     "report": "simmoe.sweeps.reports.written",
@@ -64,6 +64,8 @@ if TYPE_CHECKING:
     from simmoe.sweeps.require import Boxes, require
     from simmoe.sweeps.search import sweep
     from simmoe.sweeps.sensitivity import sensitivity
+    from simmoe.sweeps.serve_curve import serve_curve
+    from simmoe.sweeps.serve_curve_result import ServeCurve
     from simmoe.sweeps.swept import Sweep
     from simmoe.workloads.format.trace import load as load_trace
     from simmoe.workloads.format.trace import save as save_trace

@@ -34,6 +34,7 @@ DTYPES = {  # every array of the format but meta, with its little-endian dtype
     "predict_lead": "<i2",
     "predicted_ids": "<i2",
 }
+HASHED = 2**16  # rows of an array at a time
 OWN = {"layer_index", "pass_ptr", "sequence", "position"}  # arrays that no other npz of routing has
 OPTIONAL = {"emitted", "gate_weights", "predict_lead", "predicted_ids"}
 
@@ -112,9 +113,10 @@ def arrays(trace: Trace) -> dict[str, np.ndarray[Any, Any]]:
 def digest(trace: Trace) -> str:
     """sha256 over the arrays in name order, then over meta without its digest, as docs/trace_format.md spells out."""
     total = hashlib.sha256()
-    for name, array in sorted(arrays(trace).items()):
-        total.update(f"{name}|{array.dtype.str}|{','.join(map(str, array.shape))}\n".encode("ascii"))
-        total.update(array.tobytes())
+    for name, array in sorted((n, getattr(trace, n)) for n in DTYPES if getattr(trace, n) is not None):
+        total.update(f"{name}|{DTYPES[name]}|{','.join(map(str, array.shape))}\n".encode("ascii"))
+        for begin in range(0, len(array), HASHED):  # a trace may use rows again and again (nouns/picked.py)
+            total.update(np.ascontiguousarray(array[begin : begin + HASHED], np.dtype(DTYPES[name])).tobytes())
     meta = {k: v for k, v in trace.meta.items() if k != "digest"}
     total.update(json.dumps(meta, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii"))
     return total.hexdigest()

@@ -10,7 +10,19 @@ from argparse import SUPPRESS
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from simmoe.cli import compare, explain, offload, plan, report, require, sensitivity, studies, trace_import, trace_synth
+from simmoe.cli import (
+    compare,
+    explain,
+    offload,
+    plan,
+    report,
+    require,
+    sensitivity,
+    serve_curve,
+    studies,
+    trace_import,
+    trace_synth,
+)
 from simmoe.cli.parser import Parser, add_scenario, integer
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.version import VERSION
@@ -79,6 +91,7 @@ def parser() -> Parser:
     report.add(commands)
     _add_policies(commands)
     _add_curve(commands)
+    serve_curve.add(commands)
     _add_locality(commands)
     _add_trace(commands)
     _add_zoo(commands)

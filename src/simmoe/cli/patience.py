@@ -12,6 +12,7 @@ from simmoe.play.ladder import SHORT
 from simmoe.play.lengths import Lengths, of_requests
 from simmoe.play.memory import MICROBATCH, Memory
 from simmoe.play.passes import clock_driven
+from simmoe.play.room import in_blocks
 from simmoe.play.scenario import Scenario
 from simmoe.play.traced import traced
 from simmoe.policies.runtime import IDEAL
@@ -71,7 +72,7 @@ def _text(scenario: Scenario) -> ModelShape | Trace | None:
 def _require_kv(scenario: Scenario, model: ModelShape, lengths: Lengths) -> None:
     """What cannot fit is not drawn for minutes first. Raises UserError."""
     hw = scenario.machine()
-    if len(hw.devices) > 1:
+    if len(hw.devices) > 1 or in_blocks(clock_driven(scenario.schedule)):
         return
     reserved, sequences = scenario.context or sum(lengths.each) + (lengths.depth or 0), lengths.sequences or 1
     beside = MICROBATCH if scenario.microbatch is None else scenario.microbatch

@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from simmoe.cli.parser import add_options, add_scenario, options_of
-from simmoe.sweeps.requiring import ASKED, asked
+from simmoe.cli.parser import add_options, options_of
+from simmoe.play.scenario import OPTIONS
+from simmoe.sweeps.requiring import ASKED, GOODPUT, asked
 
 if TYPE_CHECKING:
     from simmoe.cli.parser import Commands
 
 MACHINE = ("hw", "gpu", "host")
 PLAYS = 40  # about, for the least of something
+PLAYED = {name: option for name, option in OPTIONS.items() if name not in GOODPUT}
 
 
 def add(commands: Commands) -> None:
@@ -24,7 +26,7 @@ def add(commands: Commands) -> None:
         description="Plays the options on every bundled machine, or on those that are named. With --least: the smallest budget, memory "
         "or figure of one machine that is enough. docs/require.md says how it is found.",
     )  # fmt: skip
-    add_scenario(require, several=True)
+    add_options(require, PLAYED, several=True)
     add_options(require, ASKED)
     output = require.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -58,7 +60,7 @@ def _options(a: argparse.Namespace) -> dict[str, Any]:
     several = {name: words for name in MACHINE if (words := getattr(a, name))}
     for name in MACHINE:
         setattr(a, name, None)
-    return {**options_of(a), **several}
+    return {**options_of(a, declared=PLAYED), **several}
 
 
 def _told(options: dict[str, Any], names: list[Any], plays: int) -> None:

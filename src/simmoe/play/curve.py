@@ -122,7 +122,7 @@ def _alone(trace: Any, names: Sequence[str], scope: str, options: Mapping[str, A
     played = first_tokens(rest, options.get("tokens"))
     sizes = _sizes(whole, options)
     requests, cold = requests_of(played), bool(options.get("cold_per_sequence"))
-    long = not compiled.missing() and 4 * len(requests.use_obj) >= WORTH_COMPILING
+    long = not compiled.missing() and 4 * requests.n_uses >= WORTH_COMPILING
     fit = scope_for(scope, rest, counted, player=named("fast").player if long else None)
     made = _curves(played, requests, sizes, fit, cold, int(options.get("seed") or 0), Player())
     if not compiled.missing() and _work(made, names) >= WORTH_COMPILING:
@@ -239,7 +239,7 @@ def _work(made: Curves, names: Sequence[str]) -> int:
     """Requests that are looked at or played, about."""
     steps = made.rooms(made.every_budget() or [made.least_budget])
     small = sum(_played(group, name, mine) for name in names for group, mine in zip(made.groups, steps))
-    return small + 4 * len(made.requests.use_obj)
+    return small + 4 * made.requests.n_uses
 
 
 def _played(group: Group, name: str, rooms: Ints) -> int:

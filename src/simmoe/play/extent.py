@@ -36,6 +36,7 @@ class Extent:
     layers: int
     top_k: int
     experts: int
+    reused: int = 0  # of the tokens: rows that are played again, and held once
 
     @property
     def ids(self) -> int:
@@ -49,7 +50,7 @@ class Extent:
     @property
     def open_s(self) -> float:
         """To make it ready, for each workload."""
-        return self.ids * OPEN_S
+        return self._held * OPEN_S
 
     def play_s(self, runs: int, under_an_engine: bool = False) -> float:
         """To play it once, by the executor that pays for so many runs."""
@@ -60,7 +61,12 @@ class Extent:
     @property
     def memory_bytes(self) -> int:
         """That playing it takes at least."""
-        return self.ids * ID_BYTES + self.passes * self.layers * EVENT_BYTES
+        return self._held * ID_BYTES + self.passes * self.layers * EVENT_BYTES
+
+    @property
+    def _held(self) -> int:
+        """Ids that are held in memory."""
+        return (self.tokens - self.reused) * self.layers * self.top_k
 
     def __str__(self) -> str:
         return f"{self.tokens:,} tokens in {self.passes:,} passes, {self.layers} layers × top-{self.top_k}"
@@ -80,7 +86,12 @@ def of(lengths: Lengths, text: Trace | ModelShape, *, together: bool, tokens: in
         sequences = lengths.requests(text)
     prompt, generate = lengths.each
     passes = sequences * (prompt > 0) + generate * (1 if together else sequences)
-    return Extent(sequences * (prompt + generate), passes, layers, top_k, experts)
+    if lengths.each_once:  # requests that arrive run together, in as few passes as their steps
+        passes = (prompt > 0) + generate
+    tokens, reused = sequences * (prompt + generate), 0
+    if lengths.each_once and not isinstance(text, ModelShape):
+        reused = max(tokens - text.n_tokens, 0)
+    return Extent(tokens, passes, layers, top_k, experts, reused)
 
 
 def require(extent: Extent) -> None:

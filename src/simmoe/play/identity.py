@@ -7,7 +7,7 @@ import reprlib
 from pathlib import Path
 
 from simmoe import policies
-from simmoe.play import popularity
+from simmoe.play import arrival_file, popularity
 from simmoe.simulator.decide.blame import name_of
 from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.errors import UserError
@@ -20,6 +20,14 @@ def policy_identity(kind: str, name: str) -> str:
     path = policies.find(kind, name)
     if path.parent == policies.FOLDER / kind:
         return path.stem
+    return f"{path.stem} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+
+def arrivals_identity(arrivals: str) -> str:
+    """A process as it is written, a file by its stem and content."""
+    if not arrival_file.is_file(arrivals):
+        return arrivals
+    path = arrival_file.find(arrivals)
     return f"{path.stem} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 

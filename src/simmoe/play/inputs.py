@@ -9,7 +9,7 @@ from typing import Any
 
 from simmoe import hardware_profiles, policies
 from simmoe.hardware_profiles.composing import JOIN
-from simmoe.play import popularity
+from simmoe.play import arrival_file, popularity
 from simmoe.play.kinds import Policy, Scope
 from simmoe.play.options import Declared
 from simmoe.policies import runtime as runtimes
@@ -25,9 +25,10 @@ FINDERS = {
     "runtime": runtimes.find,
     "routing": synthetic.find,
     "system": systems.find,
+    "arrivals": arrival_file.find,
 }  # of all that is no machine and no policy
 FOLDERS: dict[str, tuple[Path, ...]] = {
-    "hw": hardware_profiles.FOLDERS, "trace": (traces.BUNDLED,), "model": (models.FOLDER,), "routing": (),
+    "hw": hardware_profiles.FOLDERS, "trace": (traces.BUNDLED,), "model": (models.FOLDER,), "routing": (), "arrivals": (),
     "runtime": (runtimes.FOLDER,), "system": (systems.FOLDER,),
 }  # fmt: skip
 
@@ -43,6 +44,7 @@ def named(options: Mapping[str, Declared], values: Mapping[str, Any]) -> Iterato
             and not (name == "runtime" and value in (runtimes.IDEAL, runtimes.USUAL))
             and not (isinstance(option.about.kind, Scope) and _counted(option, value) is None)
             and not (name == "routing" and not synthetic.is_file(str(value)))
+            and not (name == "arrivals" and not arrival_file.is_file(str(value)))
         ):
             yield option, value
 

@@ -185,25 +185,27 @@ class Changes(Kind):
 
 
 @dataclass(frozen=True)
-class Arrivals(Kind):
-    """When requests arrive: poisson:2/s or every:500ms."""
+class Time(Kind):
+    """A time above 0, such as 100ms."""
 
     def check(self, value: Any, where: str) -> str:
-        arrivals_of(value, where)
+        ps_of(value, where)
         return str(value)
 
 
-def arrivals_of(text: Any, where: str) -> tuple[str, Fraction]:
-    """("poisson", requests per second) or ("every", picoseconds). Raises UserError."""
-    how, _, figure = text.partition(":") if isinstance(text, str) else ("", "", "")
-    rate = re.fullmatch(r"\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*/\s*s\s*", figure)
-    if how == "poisson" and rate and Fraction(rate[1]) > 0:
-        return how, Fraction(rate[1])
-    if how == "every" and len(figure) <= LONGEST:
-        return how, Fraction(parse(re.sub(r"(?<=[0-9])(?=[a-zA-Z])", " ", figure), "time", where))
-    raise UserError(
-        f"{where}: {reprlib.repr(text)} says no arrivals; write poisson:2/s (so many a second, drawn with --seed) or every:500ms"
-    )
+def ps_of(text: Any, where: str) -> int:
+    """Picoseconds of "100ms". Raises UserError."""
+    if not isinstance(text, str) or len(text) > LONGEST:
+        raise UserError(f"{where}: {reprlib.repr(text)} is no time; write it like 100ms")
+    found = parse(spaced(text), "time", where)
+    if not found:
+        raise UserError(f"{where} {text!r}: nothing is so quick; give a time such as 100ms")
+    return found
+
+
+def spaced(quantity: str) -> str:
+    """A number and its unit with a space between them."""
+    return re.sub(r"(?<=[0-9])(?=[a-zA-Z])", " ", quantity)
 
 
 def changes(settings: Iterable[Any], where: str = "--set") -> dict[str, str]:
@@ -240,4 +242,4 @@ def bytes_of(size: int | str, all_bytes: int | None, where: str) -> int:
         if Fraction(percent[1]) > 100:
             raise UserError(f"{where} {size.strip()} is more than all experts; write 100% or less")
         return int(Fraction(percent[1]) / 100 * all_bytes)
-    return parse(re.sub(r"(?<=[0-9])(?=[a-zA-Z])", " ", size), "bytes", where)
+    return parse(spaced(size), "bytes", where)

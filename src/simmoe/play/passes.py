@@ -13,18 +13,19 @@ from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide.blame import failed, name_of
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.trace import Trace
+from simmoe.simulator.time.answers import knows_rows
 from simmoe.workloads.format.rules import check_rules
 
 
 def clock_driven(schedule: str) -> ModuleType | None:
     """The schedule's module when it forms passes while time goes on; None when they are known beforehand. Raises UserError."""
     module = policies.load("schedule", schedule)
-    if callable(getattr(module, "next_pass", None)):
+    if knows_rows(module) or callable(getattr(module, "next_pass", None)):
         return module
     if not callable(getattr(module, "regrouped", None)):
         raise UserError(
-            f"schedule {name_of(module)} defines neither next_pass() nor regrouped(), one of which it is asked by; see "
-            "docs/extending/schedule.md"
+            f"schedule {name_of(module)} defines neither next_pass() nor regrouped() nor a class Schedule, one of which it is asked by; "
+            "see docs/extending/schedule.md"
         )
     return None
 

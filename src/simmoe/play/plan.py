@@ -74,6 +74,9 @@ class Plan:
         None  # what of the budget keeps low copies; None = they are forgotten with their event
     )
     arrivals: str | None = None  # of requests, under a clock-driven schedule: poisson:2/s, every:500ms; None = all at 0
+    rate: str | None = None  # of arrivals that do not say theirs
+    ttft: str | None = None  # the most that a request counted as goodput waits for its first token; None = any time
+    tpot: str | None = None  # the same for each of its other tokens, on average
 
     @property
     def serves_low(self) -> bool:
@@ -277,7 +280,7 @@ def cached(workload: Workload, plan: Plan) -> Ints:
 def loadable(workload: Workload, plan: Plan) -> Flags:
     """[objects]: the placement leaves it to the device."""
     if plan.placement is None:
-        return np.ones(workload.requests.n_objects, bool)
+        return np.ones(workload.trace.n_layers * workload.trace.n_experts, bool)
     mine: Flags = placed(workload, plan) < len(workload.hw.devices)
     return mine
 

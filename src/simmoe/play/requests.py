@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from simmoe.simulator.arrays import Ints
+from simmoe.play.slo import Goodput, Slo
+from simmoe.simulator.arrays import Flags, Ints
+from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.nouns.run import Clocks
 from simmoe.simulator.nouns.serving import ServingLog
-from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
+from simmoe.simulator.nouns.trace import DECODE, Trace
 
 Floats = npt.NDArray[np.float64]
-PERCENTILES = (50, 95, 99)
+PERCENTILES = (50, 90, 95, 99)
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +30,10 @@ class Served:
     finish_ps: Ints  # end of its last pass
     tokens: Ints  # that it gives, the first one included
     idle_ps: int  # nothing ran, between the first pass and the last
-    mean_batch: float | None  # sequences of a decode pass; None without one
+    mean_batch: float | None  # sequences that decode in a decode pass; None without one
+    log: ServingLog  # of the schedule
+    experts: tuple[float | None, float | None] = (None, None)  # of mean_experts()
+    slo: Slo | None = None  # what counts as goodput
 
     @property
     def ttft_ps(self) -> Ints:
@@ -52,14 +57,40 @@ class Served:
         stays: list[int] = (self.finish_ps - self.arrival_ps).tolist()
         return sum(stays) / self.makespan_ps
 
+    @property
+    def mean_in_queue(self) -> float:
+        """Requests that have arrived and whose first pass has not begun, over the makespan."""
+        waits: list[int] = (self.start_ps - self.arrival_ps).tolist()
+        return sum(waits) / self.makespan_ps
+
+    @property
+    def goodput(self) -> Goodput | None:
+        """The requests that were served as quickly as was asked for; None where nothing was."""
+        if self.slo is None:
+            return None
+        first, others = self.slo.late(self.arrival_ps, self.first_ps, self.finish_ps, self.tokens)
+        met, of = int((~first & ~others).sum()), len(self.sequence) + len(self.log.refused)
+        return Goodput(self.slo, met, of, int(first.sum()), int(others.sum()), met * (1e12 / self.makespan_ps))
+
     def to_json(self) -> dict[str, Any]:
-        a_second = 1e12 / self.makespan_ps
+        a_second, good = 1e12 / self.makespan_ps, self.goodput
         return {
             "n": len(self.sequence), "tokens": int(self.tokens.sum()), "ttft_ms": _spread(self.ttft_ps), "tpot_ms": _spread(self.tpot_ps),
             "e2e_ms": _spread(self.finish_ps - self.arrival_ps), "queue_ms": _spread(self.start_ps - self.arrival_ps),
             "tokens_per_s": int(self.tokens.sum()) * a_second, "requests_per_s": len(self.sequence) * a_second,
             "makespan_ps": self.makespan_ps, "idle_ps": self.idle_ps, "mean_batch": self.mean_batch,
-            "mean_in_system": self.mean_in_system,
+            "mean_in_system": self.mean_in_system, "mean_in_queue": self.mean_in_queue,
+            "mean_experts": dict(zip(("prefill", "decode"), self.experts)),
+            **({} if good is None else {"goodput": good.to_json()}), **(self.given_up if self.log.rows else {}),
+        }  # fmt: skip
+
+    @property
+    def given_up(self) -> dict[str, int]:
+        """What a schedule that counts rows and blocks refused, gave up and computed again."""
+        log = self.log
+        return {
+            "refused": len(log.refused), "preemptions": len(log.preempted), "recomputed_tokens": log.recomputed,
+            "prefix_cached_tokens": log.cached, "most_kv_blocks": int(log.blocks.max()),
         }  # fmt: skip
 
 
@@ -71,31 +102,55 @@ def _spread(times_ps: Ints | Floats) -> dict[str, float] | None:
     return {**ranks, "mean": float(np.mean(times_ps)) / 1e9}
 
 
+def columns(found: Served | None) -> dict[str, float | None]:
+    """Of a table of runs, in which some may have no requests."""
+    block, good = ({}, None) if found is None else (found.to_json(), found.goodput)
+    times = {
+        f"request_{name}_p{p}_ms": (block.get(f"{name}_ms") or {}).get(f"p{p}")
+        for name in ("ttft", "tpot", "e2e", "queue")
+        for p in PERCENTILES
+    }
+    return {
+        "requests_per_s": block.get("requests_per_s"), "goodput_per_s": good and good.per_s, "slo_share": good and good.share, **times,
+        "mean_batch": block.get("mean_batch"), "experts_per_pass": None if found is None else found.experts[1],
+    }  # fmt: skip
+
+
+def mean_experts(trace: Trace, requests: Requests) -> tuple[float | None, float | None]:
+    """Mean number of distinct experts that the rows of a pass ask for together in an MoE layer: of passes that read prompts alone, and of
+    those in which something decodes."""
+    each, decodes = np.diff(requests.ptr), trace.phase[requests.event_pass] == DECODE
+    reading, decoding = (float(mine.mean()) if len(mine) else None for mine in (each[~decodes], each[decodes]))
+    return reading, decoding
+
+
 def served(trace: Trace, clocks: Clocks, log: ServingLog) -> Served:
-    """From the trace as it was played."""
+    """From the trace as it was played. A prompt gives a token at its end, and so does each row that decodes whose token was kept; what is
+    computed again gives none."""
     number = np.repeat(np.arange(trace.n_passes), np.diff(trace.pass_ptr))
-    found = [
-        _one(trace, number[rows], rows) for rows in (np.flatnonzero(trace.sequence == one) for one in log.sequence)
-    ]
-    begin, first, last, tokens = (np.array(column, np.int64) for column in zip(*found))
-    first_ps = np.where(first < 0, -1, clocks.end_ps[first])
-    decode = trace.phase == DECODE
-    together = np.unique(np.stack((number, trace.sequence))[:, decode[number]], axis=1).shape[1]
-    idle = int((clocks.start_ps[1:] - clocks.end_ps[:-1]).sum())
+    rows = np.flatnonzero(log.again == 0)
+    rows = rows[np.argsort(trace.sequence[rows], kind="stable")]
+    inner = np.flatnonzero(np.diff(trace.sequence[rows])) + 1
+    cuts = np.concatenate(([0], inner, [len(rows)]))  # where the rows of a sequence begin, and the end
+    begin, last = cuts[:-1], cuts[1:] - 1
+    decodes, given = trace.decodes[rows], np.concatenate(([0], np.cumsum(_gives(trace, rows, last))))
+    tokens, none = given[cuts[1:]] - given[begin], len(rows)
+    first = np.append(np.flatnonzero(np.diff(given)), none)[given[begin]]  # the row that gives the first token
+    first_ps = np.where(tokens > 0, np.append(clocks.end_ps[number[rows]], -1)[first], -1)
+    at = np.searchsorted(trace.sequence[rows[begin]], log.sequence[log.served])  # in order of arrival
+    whose = np.repeat(np.arange(len(begin)), np.diff(cuts))
+    together = len(np.unique((number[rows] * len(begin) + whose)[decodes]))
+    idle, passes = int((clocks.start_ps[1:] - clocks.end_ps[:-1]).sum()), int((trace.phase == DECODE).sum())
     return Served(
-        log.sequence, log.arrival_ps, clocks.start_ps[begin], first_ps, clocks.end_ps[last], tokens, idle,
-        together / int(decode.sum()) if decode.any() else None,
+        log.sequence[log.served], log.arrival_ps[log.served], clocks.start_ps[number[rows[begin[at]]]], first_ps[at],
+        clocks.end_ps[number[rows[last[at]]]], tokens[at], idle, together / passes if passes else None, log,
     )  # fmt: skip
 
 
-def _one(trace: Trace, number: Ints, rows: Ints) -> tuple[int, int, int, int]:
-    """(first pass, pass of the first token or -1, last pass, tokens) of a sequence with these rows in these passes.
-
-    A prompt gives a token at its end, and so does each row of a decode pass whose token was kept.
-    """
-    decode = trace.phase[number] == DECODE
-    gives = decode & trace.kept[rows]
-    gives[:-1] |= ~decode[:-1] & decode[1:]  # the last row of a prompt
-    gives[-1] |= trace.phase[number[-1]] == PREFILL
-    passes = number[gives]
-    return int(number[0]), int(passes[0]) if len(passes) else -1, int(number[-1]), len(passes)
+def _gives(trace: Trace, rows: Ints, last: Ints) -> Flags:
+    """[rows] whether each gives a token. last: where the rows of a sequence end."""
+    decodes = trace.decodes[rows]
+    ends = np.append(decodes[1:], True)  # a prompt ends before a row that decodes, and with its sequence
+    ends[last] = True
+    gives: Flags = np.where(decodes, trace.kept[rows], ends)
+    return gives

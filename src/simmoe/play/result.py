@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from typing import Any
@@ -18,9 +18,10 @@ from simmoe.play import devices
 from simmoe.play.cautions import cautions
 from simmoe.play.decided import Decided
 from simmoe.play.energy import energy
-from simmoe.play.identity import eviction_identity, policy_identity, scope_identity, told_identity
+from simmoe.play.identity import arrivals_identity, eviction_identity, policy_identity, scope_identity, told_identity
 from simmoe.play.plan import Plan, loadable, memory_of, placed
-from simmoe.play.requests import Served, served
+from simmoe.play.requests import Served, columns, mean_experts, served
+from simmoe.play.slo import slo_of
 from simmoe.play.tabular import Record, Tabular
 from simmoe.play.tokens import kept_by_pass, ps_per_token
 from simmoe.play.workload import Workload
@@ -75,7 +76,8 @@ class Run(Tabular):
                 "tok_s": self.tok_s, "prompt_tok_s": self.prompt_tok_s, "ttft_first_s": self.ttft_s["first"],
                 "ttft_later_s": self.ttft_s["later"], **{f"tpot_p{p}_ms": self.tpot_ms(p) for p in (50, 95, 99)},
                 "hit_rate": self.decode.hit_rate, "bytes_per_token": self.bytes_per_token, "waiting": waits / total if total else None,
-                "joules_per_token": energy and energy["joules_per_token"], "engine": self.engine, "digest": self.digest,
+                "joules_per_token": energy and energy["joules_per_token"], **columns(self.requests),
+                "engine": self.engine, "digest": self.digest,
             }
         ]  # fmt: skip
 
@@ -190,7 +192,9 @@ class Run(Tabular):
     @property
     def ttft_s(self) -> dict[str, float | None]:
         """Time to first token, the prefill passes of a sequence: of the first sequence, and the median of the later ones. Of sequences that
-        a warm-up does not cut."""
+        a warm-up does not cut. Null where prompts are read beside requests that decode: `requests` says how long each waited."""
+        if self.serving is not None and self.serving.rows:
+            return {"first": None, "later": None}
         times = list(self._prefill_by_sequence().values())
         later = float(np.median(times[1:])) / 1e12 if len(times) > 1 else None
         return {"first": times[0] / 1e12 if times else None, "later": later}
@@ -244,11 +248,14 @@ class Run(Tabular):
             return None
         return energy(self.workload, self.decided, self.decode, self.emitted, self.decode_passes, self.pass_ps)
 
-    @property
+    @cached_property
     def requests(self) -> Served | None:
         """What each request of a user waited for; None unless the schedule is clock-driven."""
         trace, log = self.workload.trace, self.serving
-        return None if log is None else served(trace, self.clocks, log)
+        if log is None:
+            return None
+        experts = mean_experts(trace, self.workload.requests)
+        return replace(served(trace, self.clocks, log), experts=experts, slo=slo_of(self.plan))
 
     def to_json(self) -> dict[str, Any]:
         """The result as plain data: no wall-clock time, path or host name; the same inputs give the same bytes."""
@@ -277,8 +284,11 @@ class Run(Tabular):
     def scenario(self) -> dict[str, Any]:
         plan = asdict(self.plan)
         del plan["device_budgets"], plan["beyond_bytes"], plan["asked"]  # they follow from the other options
-        if self.plan.arrivals is None:
-            del plan["arrivals"]
+        if self.plan.arrivals is not None:
+            plan["arrivals"] = arrivals_identity(self.plan.arrivals)
+        for name in ("arrivals", "rate", "ttft", "tpot"):
+            if plan[name] is None:
+                del plan[name]
         if not self.plan.cancel:
             del plan["cancel"]
         if self.plan.low_budget is None or not self.plan.serves_low:

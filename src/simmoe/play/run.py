@@ -18,6 +18,7 @@ from simmoe.play.requests import served
 from simmoe.play.result import Run
 from simmoe.play.scenario import Scenario
 from simmoe.play.serving import played
+from simmoe.play.slo import refuse
 from simmoe.play.workload import Workload
 from simmoe.play.would_fit import told
 from simmoe.simulator.arrays import Ints
@@ -25,7 +26,6 @@ from simmoe.simulator.decide.counts import count_by_phase, link_bytes_by_pass, m
 from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.decide.start import COLD
 from simmoe.simulator.decide.stretches import LONGEST
-from simmoe.simulator.errors import UserError
 from simmoe.simulator.lower.durations import Loading, Loads, carried_passes, layers_of
 from simmoe.simulator.nouns.decisions import Decisions
 from simmoe.simulator.nouns.hardware import Hardware
@@ -76,11 +76,7 @@ def play(
     if workload.clock_driven is not None:
         workload, decisions, guesses, clocks, log = played(workload, plan, engine, spans)
         return _finished(workload, Decided(guesses, decisions), clocks, log, plan, engine)
-    if plan.arrivals is not None:
-        raise UserError(
-            f"--arrivals {plan.arrivals} is for a clock-driven schedule, and the passes of --schedule {workload.schedule} are known "
-            "beforehand: name one, such as --schedule continuous, or leave it out"
-        )
+    refuse(plan, workload.schedule)
     decided, passes = lanes.decided(workload, plan, engine), warm_up_passes(workload.trace, plan.warm_up)
     if passes:
         workload = workload.behind(passes)
@@ -119,7 +115,8 @@ def _finished(
     if log is not None:
         each = served(trace, clocks, log)
         check_requests(log, each.finish_ps, clocks)
-        check_rows(log, each.start_ps, trace, workload.begun.trace)
+        assert workload.room is not None
+        check_rows(log, each.start_ps, trace, workload.begun.trace, workload.room.kv_blocks)
     made = Run(workload, plan, engine.name, both, prefill, decode, clocks, pass_ps, link_bytes, decided, log)
     if not bound and not plan.device_budgets:
         memory_of(workload, plan).require_buffers(plan.budget_bytes, made.buffer_bytes, made.forgotten_bytes)

@@ -13,8 +13,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simmoe.play.box import PARTS, joined
-from simmoe.play.kinds import Arrivals, Changes, Count, Input, Policy, Positions, Scope, Size, Switch, Words, changes
+from simmoe.play.kinds import (
+    Changes,
+    Count,
+    Input,
+    Policy,
+    Positions,
+    Scope,
+    Size,
+    Switch,
+    Time,
+    Words,
+    changes,
+)
 from simmoe.play.kinds import Kind as Text
+from simmoe.play.load_words import Arrivals, Rate, joined_process
 from simmoe.play.options import declared, option
 from simmoe.simulator.errors import UserError
 
@@ -184,16 +197,48 @@ class Scenario:
     )  # fmt: skip
     schedule: str = option(
         Policy(), "recorded", group=WORKLOAD, metavar=NAME,
-        help="which rows run in which pass: recorded (default), continuous (continuous batching of requests that arrive), chunks or "
-        "batches (with --prefill-chunk or --batch), or a file",
+        help="which rows run in which pass: recorded (default), continuous (continuous batching of requests that arrive), vllm (the same "
+        "with prompts in chunks and KV memory in blocks), chunks or batches (with --prefill-chunk or --batch), or a file",
     )  # fmt: skip
     arrivals: str | None = option(
-        Arrivals(), None, group=WORKLOAD, metavar="poisson:N/s|every:TIME", off=True,
-        help="when the sequences arrive, under a schedule such as continuous (default: all at 0)",
+        Arrivals(), None, group=WORKLOAD, metavar="PROCESS|FILE", off=True,
+        help="when the sequences arrive, under a schedule such as continuous: poisson:2/s, gamma:2/s,burstiness=0.5, "
+        "onoff:2/s,on=10s,off=30s, every:500ms, or a file of timestamps such as trace.jsonl (default: all at 0)",
+    )  # fmt: skip
+    rate: str | None = option(
+        Rate(), None, group=WORKLOAD, metavar="N/s", off=True,
+        help="how many arrive a second, such as 2/s, where --arrivals does not say it (alone: poisson)",
+    )  # fmt: skip
+    ttft: str | None = option(
+        Time(), None, group=WORKLOAD, metavar="TIME", off=True,
+        help="goodput, under a schedule such as continuous: the requests a second whose first token comes within this time, such as 2s, "
+        "after they arrive (default: any time)",
+    )  # fmt: skip
+    tpot: str | None = option(
+        Time(), None, group=WORKLOAD, metavar="TIME", off=True,
+        help="goodput: and whose other tokens take this time each, such as 100ms, on average or less (default: any time)",
     )  # fmt: skip
     max_batch: int | None = option(
         Count("number of sequences"), None, group=WORKLOAD, metavar="N", off=True,
         help="most sequences that may run together, under a schedule such as continuous (default: all that have arrived)",
+    )  # fmt: skip
+    max_tokens: int | None = option(
+        Count("number of tokens"), None, group=WORKLOAD, metavar="N", off=True,
+        help="most rows of a pass, prompts and decoding together, under a schedule such as vllm (its max_num_batched_tokens; default: as "
+        "the engine has it)",
+    )  # fmt: skip
+    kv_blocks: int | None = option(
+        Count("number of blocks"), None, group=MEMORY, metavar="N", off=True,
+        help="blocks of 16 positions of KV cache for all sequences together, under a schedule such as vllm (default: the context of all "
+        "that may run together)",
+    )  # fmt: skip
+    kv_memory: int | str | None = option(
+        Size(), None, group=MEMORY, metavar="SIZE", off=True, help="the same as a size, such as 4GB: as many blocks as it has room for"
+    )  # fmt: skip
+    prefix_cache: bool = option(
+        Switch(), False, group=MEMORY, off=True,
+        help="full blocks stay until their room is needed, and a sequence that comes again, with its next turn or after it was preempted, "
+        "finds them",
     )  # fmt: skip
     requests: int | None = option(
         Count("number of requests"), None, group=WORKLOAD, metavar="N", off=True,
@@ -364,6 +409,7 @@ class Scenario:
             raise UserError(f"--prefetch-into {self.prefetch_into} says where guesses land: name them with --prefetch")
         if self.prefetch is None and self.cancel:
             raise UserError("--cancel says what becomes of prefetches: name who guesses them with --prefetch")
+        joined_process(self.arrivals, self.rate)
         self._refuse_beside_a_bound()
         self._check_runtime()
         self._check_start()

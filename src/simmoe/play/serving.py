@@ -35,7 +35,7 @@ from simmoe.simulator.nouns.serving import ServingLog
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.time.engines import Engine
 from simmoe.simulator.time.loop import Loop
-from simmoe.simulator.time.serving import Serving, steps_of
+from simmoe.simulator.time.serving import Serving
 from simmoe.simulator.time.trial import tried
 
 Played = tuple[Workload, Decisions, Guesses, Clocks, ServingLog]
@@ -45,25 +45,24 @@ def played(workload: Workload, plan: Plan, engine: Engine, spans: Spans | None) 
     """The workload in the passes that were made of it, what was decided, and when. Raises UserError."""
     workload = workload.begun
     _refuse(workload, plan)
-    trace, schedule, most = workload.trace, workload.clock_driven, workload.max_batch
-    assert schedule is not None and most is not None
-    arrivals = arrival_ps(plan.arrivals, len(np.unique(trace.sequence)), plan.seed)
-    missing, timeline = _missing(workload, plan), policies.load("timeline", plan.timeline)
+    trace, schedule, room = workload.trace, workload.clock_driven, workload.room
+    assert schedule is not None and room is not None
+    arrivals = arrival_ps(plan.arrivals, len(np.unique(trace.sequence)), plan.seed, plan.rate)
+    known = Serving(trace, arrivals, schedule, room)
+    missing, timeline = _missing(workload, plan, known), policies.load("timeline", plan.timeline)
     with_cpu = workload.hw.cpu is not None and (missing.unit_of is not None or missing.rule is not None)
 
     def made(player: Player, occupied: bool) -> Loop:
         return Loop(
-            workload.costs, Serving(trace, arrivals, schedule, most), _decider(workload, plan, missing, player),
-            Wants(workload, plan, missing),
-            timeline,
-            player.arrays, with_cpu=with_cpu, buffered=plan.prefetch_into == "buffers", cancel=plan.cancel, write_back=plan.write_back,
-            occupied=occupied,
+            workload.costs, Serving(trace, arrivals, schedule, room), _decider(workload, plan, missing, player, known),
+            Wants(workload, plan, missing), timeline, player.arrays, with_cpu=with_cpu, buffered=plan.prefetch_into == "buffers",
+            cancel=plan.cancel, write_back=plan.write_back, occupied=occupied,
         )  # fmt: skip
 
     if not is_bundled(timeline):
         _try(timeline, workload, plan, *_as_recorded(workload, plan))
     loop, clocks = engine.serve(made, plan.prefetch is not None, spans)
-    whole = workload.played(loop.played())
+    whole = workload.played(*loop.played())
     decisions, guesses = loop.decided(whole.requests)
     _try(timeline, whole, plan, decisions, guesses)
     return whole, decisions, guesses, clocks, loop.serving.log()
@@ -118,24 +117,20 @@ def _refuse_other_passes(prefetch: str, clock: str) -> None:
         )
 
 
-def _decider(workload: Workload, plan: Plan, missing: Missing, player: Player) -> Decider:
-    main = _main(workload, plan, missing, player)
+def _decider(workload: Workload, plan: Plan, missing: Missing, player: Player, known: Serving) -> Decider:
+    events = known.most_passes * workload.trace.n_layers
+    main = _main(workload, plan, missing, player, events)
     if not workload.model.low:
         return main
     pool = pool_of(workload, plan)
     if pool is None:
         return WithLow(main, None)
-    none, events, told = Missing(None, None), _most_events(workload), pool.told
+    none, told = Missing(None, None), pool.told
     room = pool.low_bytes, workload.trace.n_experts, pool.eviction, pool.room_bytes, "global", pool.seed, events
     return WithLow(main, Stepwise(Cache(*room, False, False, none, COLD, told), player))
 
 
-def _most_events(workload: Workload) -> int:
-    steps = sum(map(len, steps_of(workload.trace)))  # a pass runs one of them at least
-    return steps * workload.trace.n_layers
-
-
-def _main(workload: Workload, plan: Plan, missing: Missing, player: Player) -> Decider:
+def _main(workload: Workload, plan: Plan, missing: Missing, player: Player, events: int) -> Decider:
     """Of the experts' slots."""
     trace, sizes = workload.trace, workload.model.expert_bytes
     if plan.eviction in BOUNDS:
@@ -145,22 +140,20 @@ def _main(workload: Workload, plan: Plan, missing: Missing, player: Player) -> D
     return Stepwise(
         Cache(
             sizes, trace.n_experts, policies.load("eviction", plan.eviction), slots, scope_of(workload, plan), plan.seed,
-            _most_events(workload), wants, wants and plan.prefetch_into == "buffers", missing, plan.started,
+            events, wants, wants and plan.prefetch_into == "buffers", missing, plan.started,
             told_of_eviction(workload, plan),
         ),
         player,
     )  # fmt: skip
 
 
-def _missing(workload: Workload, plan: Plan) -> Missing:
+def _missing(workload: Workload, plan: Plan, known: Serving) -> Missing:
     """Who serves what is missing. Raises UserError where the machine states no CPU though the plan needs one."""
     module, trace = policies.load("miss", plan.miss), workload.trace
     told = arguments.as_whole(arguments.given("miss", plan.miss, module))
     rule = None
     if not policy_file.does_nothing(module, SERVE):
-        rows = sorted(max(len(step.rows) for step in steps) for steps in steps_of(trace))
-        most = sum(rows[-(workload.max_batch or 1) :]) * trace.top_k
-        rule = priced_for(module, workload.costs, trace.n_experts, most, told)
+        rule = priced_for(module, workload.costs, trace.n_experts, known.most_rows * trace.top_k, told)
     return Missing(None if plan.placement is None else placed(workload, plan), rule)
 
 

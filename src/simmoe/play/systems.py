@@ -14,7 +14,7 @@ from simmoe.simulator.nearest import among
 
 OWN = (  # options that a user chooses, whatever the system: what is played, on what, with how much memory
     "hw", "gpu", "host", "set", "trace", "model", "format", "tokens", "prompt", "generate", "depth", "routing", "context", "requests",
-    "arrivals", "budget", "memory", "flags", "engine", "seed", "system",
+    "arrivals", "rate", "ttft", "tpot", "budget", "memory", "flags", "engine", "seed", "system",
 )  # fmt: skip
 
 

@@ -10,8 +10,9 @@ from simmoe.simulator.nouns.trace import DECODE, Trace
 
 
 def kept_by_pass(trace: Trace) -> Ints:
-    """[passes]: rows whose token was kept."""
-    kept: Ints = np.add.reduceat(trace.kept.astype(np.int64), trace.pass_ptr[:-1])
+    """[passes]: rows whose token was kept; of a decode pass those that decode."""
+    rows = trace.kept if trace.reads is None else trace.kept & ~trace.reads
+    kept: Ints = np.add.reduceat(rows.astype(np.int64), trace.pass_ptr[:-1])
     return kept
 
 
@@ -45,6 +46,6 @@ def rows_at_once(trace: Trace) -> int:
 def _shares(trace: Trace, passes: Flags) -> tuple[Ints, Ints, Ints]:
     """Sequence, pass and kept rows of every (sequence, pass) of these passes, pass by pass within a sequence."""
     number = np.repeat(np.arange(trace.n_passes), np.diff(trace.pass_ptr))
-    rows = np.flatnonzero(passes[number])
+    rows = np.flatnonzero(passes[number] & trace.decodes)
     pairs, share = np.unique(np.stack((trace.sequence[rows], number[rows])), axis=1, return_inverse=True)
     return pairs[0], pairs[1], np.bincount(share.reshape(-1)[trace.kept[rows]], minlength=pairs.shape[1])

@@ -19,6 +19,7 @@ from simmoe.play.lengths import Lengths, drawn, of_requests, recorded
 from simmoe.play.memory import MICROBATCH, Memory, kv_bytes
 from simmoe.play.passes import clock_driven, scheduled
 from simmoe.play.popularity import Unplayed
+from simmoe.play.room import RoomAsked, blocks_bytes, cuts, in_blocks, room_of, said_of
 from simmoe.play.traced import traced
 from simmoe.play.usual_runtime import usual_runtime
 from simmoe.policies import runtime as runtimes
@@ -30,10 +31,11 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.nouns.runtime import Runtime
+from simmoe.simulator.nouns.serving import BLOCK
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.plain import plain
 from simmoe.simulator.runtime_costs import RuntimeCosts
-from simmoe.simulator.time.engines import Engine, engine
+from simmoe.simulator.time.engines import Engine, engine, engine_of_passes
 from simmoe.workloads import models
 from simmoe.workloads.format import trace as traces
 from simmoe.workloads.format.trace import first_tokens
@@ -62,6 +64,10 @@ class Workload:
         batch: int | None = None,
         schedule: str = "recorded",
         max_batch: int | None = None,
+        max_tokens: int | None = None,
+        kv_blocks: int | None = None,
+        kv_memory: int | str | None = None,
+        prefix_cache: bool = False,
         unplayed: Unplayed | None = None,
         prompt: int | None = None,
         generate: int | None = None,
@@ -81,7 +87,8 @@ class Workload:
         each sequence in tokens, and positions that it holds before them (play/lengths.py). tokens: play the first so many (whole
         passes). context: positions to reserve KV memory for. microbatch: what a window keeps beside its own (default 512). graphs:
         launches come from CUDA graphs. prefill_chunk, batch, schedule: other passes than recorded (policies/schedule). max_batch: how
-        many sequences a clock-driven schedule may run together (default: all). requests: how many sequences of the asked lengths
+        many sequences a clock-driven schedule may run together (default: all). max_tokens, kv_blocks, kv_memory, prefix_cache: what else
+        it may use (play/room.py). requests: how many sequences of the asked lengths
         arrive under it. runtime: the engine whose costs these are; its threads on the CPU, batch_threads those of
         prompts; op_offload: whether it may carry the CPU's
         experts over the link in large passes; gpu_layers, kv_offload: what of the model and of the KV cache the GPU has; mmap:
@@ -114,13 +121,21 @@ class Workload:
         self.trace, self.all_tokens = first_tokens(whole, tokens), whole.n_tokens
         self.begun = self  # of a played workload: the one that a clock-driven schedule made passes of
         self.prefill_chunk, self.batch, self.schedule = prefill_chunk, batch, schedule
-        self.max_batch = self._most_sequences(max_batch)
         self.context = int(whole.position.max()) + 1 if context is None else self._enough(context)
         self.microbatch = self._beside_windows(microbatch)
+        self.room_asked = RoomAsked(max_batch, max_tokens, kv_blocks, kv_memory, prefix_cache)
+        sequences = len(np.unique(self.trace.sequence))
+        self.room = room_of(
+            self.room_asked, schedule, self.clock_driven, sequences, self.context, self.microbatch, self.hw, self.model
+        )
+        self.max_batch = None if self.room is None else self.room.max_batch
         self.kv_bytes = kv_bytes(self.model, whole, self.context, self.max_batch, self.microbatch)
-        self.largest_pass = max(
-            self.microbatch, int(np.diff(whole.pass_ptr).max())
-        )  # that an engine reserves buffers for
+        if self.room is not None and in_blocks(self.clock_driven):
+            self.kv_bytes = blocks_bytes(self.model, self.room.kv_blocks, self.room.max_batch)
+        widest = int(np.diff(whole.pass_ptr).max())
+        if self.room is not None and cuts(self.clock_driven):
+            widest = min(self.room.max_tokens, whole.n_tokens)
+        self.largest_pass = max(self.microbatch, widest)  # that an engine reserves buffers for
         self.memory = Memory(self.hw, self.model, self.kv_bytes, **self._of_engine())
         self.graphs = graphs
         self.placements = dict[tuple[str, int], Ints]()  # of play/plan.py, so that each is asked once
@@ -153,22 +168,15 @@ class Workload:
             )
         return context
 
-    def _most_sequences(self, max_batch: int | None) -> int | None:
-        """How many sequences may hold a KV cache under a clock-driven schedule: no more than there are. Raises UserError."""
-        if self.clock_driven is None:
-            if max_batch is not None:
-                raise UserError(
-                    f"--max-batch {max_batch} is for a clock-driven schedule, and the passes of --schedule {self.schedule} are known "
-                    "beforehand: name one, such as --schedule continuous, or use --batch for static batches"
-                )
-            return None
-        held = len(np.unique(self.trace.sequence))
-        return held if max_batch is None else min(max_batch, held)
-
     def _beside_windows(self, microbatch: int | None) -> int:
         """Positions that a window keeps beside its own: the tokens that an engine reads in a pass. Raises UserError where nothing reads
         so many: a model without windows, under no engine."""
-        if microbatch is not None and not self.model.has_windows and self.runtime is None:
+        if (
+            microbatch is not None
+            and not self.model.has_windows
+            and self.runtime is None
+            and not cuts(self.clock_driven)
+        ):
             raise UserError(
                 f"--microbatch {microbatch}: no layer of {self.model.name} has a window or chunks, so nothing would change; leave it out, "
                 "or name a --runtime, which reads prompts so many tokens at a time"
@@ -226,6 +234,8 @@ class Workload:
 
     def engine(self, wish: str = "auto", *, spans: bool = False, runs: int = 1) -> Engine:
         """The engine that plays `runs` runs of this workload; see simulator/time/engines.py."""
+        if self.clock_driven is not None:  # what its passes will ask for is not known
+            return engine_of_passes(wish, self.trace.expert_ids.size * runs, spans=spans)
         return engine(wish, self.costs, self.requests, spans=spans, runs=runs)
 
     def on(self, hw: Hardware, runtime: Runtime | None = None) -> Workload:
@@ -247,11 +257,12 @@ class Workload:
         """The same workload, but only the first tokens of its trace."""
         return self._again(self.hw, first_tokens(self.begun.trace, tokens))
 
-    def played(self, trace: Trace) -> Workload:
-        """The same workload with the passes that a clock-driven schedule has made of its trace."""
-        other = self._again(self.hw, trace)
-        other.recorded, other.begun, other.all_tokens = self.recorded, self.begun, self.all_tokens
-        other.prefill_chunk = self.prefill_chunk
+    def played(self, trace: Trace, requests: Requests) -> Workload:
+        """The same workload with the passes that a clock-driven schedule has made of its trace, and what they ask for."""
+        other = copy.copy(self)
+        for made in ("costs", "_behind", "ends"):
+            other.__dict__.pop(made, None)
+        other.trace, other.requests = trace, requests
         return other
 
     def behind(self, passes: int) -> Workload:
@@ -314,11 +325,13 @@ class Workload:
     @property
     def warm_up_tokens(self) -> int:
         """Tokens of the passes that were cut off."""
+        if self.clock_driven is not None:  # it plays rows again, and refuses some
+            return 0
         return self.begun.trace.n_tokens - self.trace.n_tokens
 
     def _again(self, hw: Hardware, trace: Trace) -> Workload:
         same: dict[str, Any] = (
-            {} if self.clock_driven is None else {"schedule": self.schedule, "max_batch": self.max_batch}
+            {} if self.clock_driven is None else {"schedule": self.schedule, **self.room_asked._asdict()}
         )
         if self.model.has_windows:
             same["microbatch"] = self.microbatch
@@ -350,6 +363,8 @@ class Workload:
         """What the KV cache is reserved for, in words."""
         beside = f", windows with {self.microbatch:,} more" if self.model.has_windows else ""
         stored = f" in {self.kv_format}" if self.kv_format else ""
+        if self.room is not None and in_blocks(self.clock_driven):
+            return f"KV{stored} in {self.room.kv_blocks:,} blocks of {BLOCK} positions"
         return f"KV{stored} for {self.context:,} positions{beside}"
 
     def facts(self) -> dict[str, Any]:
@@ -358,8 +373,8 @@ class Workload:
         said: dict[str, Any] = (
             {} if self.schedule == "recorded" else {"schedule": policy_identity("schedule", self.schedule)}
         )
-        if self.max_batch is not None:
-            said["max_batch"] = self.max_batch
+        if self.room is not None:
+            said |= said_of(self.room, self.clock_driven)
         if self.model.has_windows or self.runtime is not None:
             said["microbatch"] = self.microbatch
         if self.runtime is not None:

@@ -14,6 +14,7 @@ from simmoe.play.tokens import kept_by_pass
 from simmoe.simulator.decide.counts import event_of_cause
 from simmoe.simulator.files import atomic
 from simmoe.simulator.nouns.run import Spans
+from simmoe.simulator.nouns.trace import Trace
 
 PER_TOKEN = (
     "pass",
@@ -48,10 +49,17 @@ def write_per_token(run: Run, path: Path) -> None:
         for p, last in enumerate((trace.pass_ptr[1:] - 1).tolist()):
             tokens = int(trace.pass_ptr[p + 1] - trace.pass_ptr[p])
             rows.writerow((
-                p, ("prefill", "decode")[trace.phase[p]], trace.sequence[last], trace.position[last], tokens, kept[p],
+                p, _phase(trace, p), trace.sequence[last], trace.position[last], tokens, kept[p],
                 f"{run.pass_ps[p] / 1e9:.6f}", f"{run.clocks.stall_ps[p] / 1e9:.6f}", asked[p], hits[p], of_device[p] - hits[p],
                 run.link_bytes[p], resident[p],
             ))  # fmt: skip
+
+
+def _phase(trace: Trace, number: int) -> str:
+    """Of a pass: what its rows do."""
+    rows = slice(trace.pass_ptr[number], trace.pass_ptr[number + 1])
+    both = trace.reads is not None and trace.reads[rows].any()
+    return "mixed" if both else ("prefill", "decode")[trace.phase[number]]
 
 
 def write_perfetto(run: Run, spans: Spans, path: Path) -> None:
@@ -67,7 +75,7 @@ def write_perfetto(run: Run, spans: Spans, path: Path) -> None:
         _span(2, f"L{layers[layer_of[event]]}, for one pass", start, lasts) for event, start, lasts in spans.carried
     ]
     for p, start in enumerate(run.clocks.start_ps.tolist()):
-        phase = ("prefill", "decode")[trace.phase[p]]
+        phase = _phase(trace, p)
         events.append(
             _span(3, f"{phase} {p}", start, int(run.pass_ps[p]), sequence=int(trace.sequence[trace.pass_ptr[p]]))
         )

@@ -17,6 +17,7 @@ MEANS = {  # column -> what is said of it
     "loaded/token": "loaded/token: bytes of experts loaded for a decoded token",
     "waiting": "waiting: share of decode time in which the device waits, for loads, the CPU, the host or another device",
     "J/token": "J/token: estimated energy of the board for a decoded token",
+    "goodput": "goodput: requests that meet --ttft and --tpot; meet it: which share of all does",
 }
 
 

@@ -13,6 +13,7 @@ from simmoe.play.ladder import Ladder
 from simmoe.play.plan import Plan, memory_of
 from simmoe.play.requests import Served
 from simmoe.play.result import Run
+from simmoe.play.room import cuts
 from simmoe.play.what_if import Tried
 from simmoe.play.workload import Workload
 from simmoe.policies import runtime as runtimes
@@ -156,7 +157,10 @@ def empty_slots(runs: list[Run]) -> str:
 def show_requests(run: Run, found: Served, out: Screen) -> None:
     """What the requests of a clock-driven run waited for."""
     block = found.to_json()
-    names = (Column(f"{block['n']} requests, waits included", text=True), *map(Column, ("p50", "p95", "p99", "mean")))
+    names = (
+        Column(f"{block['n']} requests, waits included", text=True),
+        *map(Column, ("p50", "p90", "p95", "p99", "mean")),
+    )
     rows = tuple(
         (name, *(seconds(ms / 1e3) for ms in block[key].values()))
         for name, key in (("TTFT", "ttft_ms"), ("TPOT", "tpot_ms"), ("in all", "e2e_ms"), ("in the queue", "queue_ms"))
@@ -167,8 +171,44 @@ def show_requests(run: Run, found: Served, out: Screen) -> None:
     out.print(
         f"{number(block['tokens_per_s'])} tokens/s and {number(block['requests_per_s'])} requests/s over "
         f"{seconds(found.makespan_ps / 1e12)}, {seconds(found.idle_ps / 1e12)} of it idle; {batch}"
-        f"{number(found.mean_in_system)} requests there on average."
+        f"{number(found.mean_in_system)} requests there on average, {number(found.mean_in_queue)} of them in the queue."
     )
+    if found.log.rows:
+        out.print(_given_up(found))
+    for line in of_experts(found), of_goodput(found):
+        if line:
+            out.print(line)
+
+
+def _given_up(found: Served) -> str:
+    """What a schedule of rows and blocks refused, gave up and computed again."""
+    given_up = found.given_up
+    parts = [
+        f"{given_up['preemptions']:,} preemptions, {given_up['recomputed_tokens']:,} tokens computed again",
+        f"{given_up['prefix_cached_tokens']:,} found in the prefix cache" * (given_up["prefix_cached_tokens"] > 0),
+        f"{given_up['refused']:,} requests refused, which can never fit" * (given_up["refused"] > 0),
+        f"at most {given_up['most_kv_blocks']:,} blocks of KV cache held",
+    ]
+    return "; ".join(part for part in parts if part) + "."
+
+
+def of_experts(found: Served) -> str:
+    """The union of the experts of a pass."""
+    said = zip(found.experts, ("pass that reads prompts", "pass that decodes"))
+    each = [f"{number(mean)} in a {which}" for mean, which in said if mean is not None]
+    return f"Distinct experts of an MoE layer: {', '.join(each)}."
+
+
+def of_goodput(found: Served) -> str:
+    """How many requests were served as quickly as was asked for; empty where nothing was."""
+    good = found.goodput
+    if good is None:
+        return ""
+    asked = [f"{name} {seconds(ps / 1e12)}" for name, ps in zip(("TTFT", "TPOT"), good.slo) if ps is not None]
+    late = [f"{count:,} {what}" for count, what in ((good.late_first, "late with the first token"), (good.late_others, "with the others"),
+            (len(found.log.refused), "refused")) if count]  # fmt: skip
+    missed = f" ({', '.join(late)})" if late else ""
+    return f"Goodput at {' and '.join(asked)}: {number(good.per_s)} requests/s; {good.share:.1%} of {good.of:,} requests meet it{missed}."
 
 
 def heading(workload: Workload, plan: Plan, engine: str, files: list[str], out: Screen) -> None:
@@ -213,6 +253,7 @@ def extras(workload: Workload, plan: Plan) -> str:
         "miss": plan.miss if plan.miss != "fetch" else None,
         "placement": plan.placement,
         "arrivals": plan.arrivals,
+        "rate": plan.rate,
     }
     words = [f"{name} {value}" for name, value in said.items() if value]
     words += ["CUDA graphs"] * workload.graphs + ["write-back"] * plan.write_back
@@ -281,8 +322,17 @@ def played(workload: Workload) -> str:
     """How much of the trace, in which passes."""
     passes = {"prompts in chunks of": workload.prefill_chunk, "batches of": workload.batch}
     chosen = "" if workload.schedule == "recorded" else f", schedule {workload.schedule}"
-    chosen += "" if workload.max_batch is None else f" of at most {workload.max_batch} sequences"
+    chosen += "" if workload.room is None else f" of {room_named(workload)}"
     return how_much(workload) + "".join(f", {what} {n}" for what, n in passes.items() if n) + chosen
+
+
+def room_named(workload: Workload) -> str:
+    """What a clock-driven schedule may use."""
+    room, schedule = workload.room, workload.clock_driven
+    assert room is not None
+    said = f"at most {room.max_batch} sequences"
+    said += f" and {room.max_tokens:,} tokens a pass" * cuts(schedule)
+    return said + ", with a prefix cache" * room.prefix_cache
 
 
 def small_model(workload: Workload) -> str:

@@ -1,0 +1,12 @@
+"""Milliseconds from a request's arrival to its first token, percentile 99; none unless the schedule is clock-driven."""
+
+from __future__ import annotations
+
+from simmoe.play.result import Run
+
+UNIT = "ms"
+
+
+def value(run: Run) -> float | None:
+    found = run.requests
+    return None if found is None or not len(found.ttft_ps) else found.to_json()["ttft_ms"]["p99"]
