@@ -113,13 +113,19 @@ def transfers_slow(costs: Costs, cpu: bool) -> bool:
     return costs.contended or (cpu and costs.cpu.shares_memory)
 
 
+def rows_sent_by_event(costs: Costs, requests: Requests) -> Ints:
+    """int64 [events] of several devices: rows that each is sent, none where the layer runs; as many come back."""
+    rows = rows_sent(requests, costs.trace.n_layers * costs.trace.top_k)
+    layer, device = requests.event_layer, np.arange(requests.n_events) % costs.devices
+    rows[device == np.array(costs.homes)[layer]] = 0
+    return rows
+
+
 def _sent(costs: Costs, requests: Requests) -> Ints:
     """int64 [events] of several devices: time to send each the tokens that its event asks for, or the results back."""
     if costs.devices == 1:
         return np.zeros(0, np.int64)
-    rows = rows_sent(requests, costs.trace.n_layers * costs.trace.top_k)
-    layer, device = requests.event_layer, np.arange(requests.n_events) % costs.devices
-    rows[device == np.array(costs.homes)[layer]] = 0
+    rows = rows_sent_by_event(costs, requests)
     known = {n: costs.sent_ps(n) for n in set(rows.tolist())}
     return np.array([known[n] for n in rows.tolist()], np.int64)
 

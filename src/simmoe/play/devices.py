@@ -45,12 +45,11 @@ def layout_of(workload: Workload, placement: str | None, seed: int) -> Layout:
     """Where the experts live. Raises UserError when the placement says nothing of the machine's devices."""
     devices, trace = len(workload.hw.devices), workload.trace
     fit_geometry(workload.model, trace)
-    module = policies.load("placement", placement.partition("=")[0]) if placement is not None else None
-    if placement is None or getattr(module, "UNIT", None) != "proportions":
-        each = "/".join("1" * devices)
+    module = policies.load("placement", placement) if placement is not None else None
+    if placement is None or getattr(module, "UNIT", None) not in ("proportions", "devices"):
         raise UserError(
-            f"{workload.hw.name} has {devices} devices; say which has which experts, such as --placement layer_split={each} or "
-            f"expert_split={each}"
+            f"{workload.hw.name} has {devices} devices; say which has which experts, such as --placement "
+            f"layer_split={'/'.join('1' * devices)} or round_robin"
         )
     return Layout(devices, units_of(workload, placement, seed).reshape(trace.n_layers, trace.n_experts))
 
@@ -133,10 +132,16 @@ def budgets_of(workload: Workload, layout: Layout, budget: int | str | None) -> 
 
 
 def held(laid: Workload, budgets: tuple[int, ...]) -> list[dict[str, Any]]:
-    """Name and memory of each device of a workload that is laid out."""
+    """Name, memory and experts of each device of a workload that is laid out."""
     costs: Any = laid.costs
-    shares = zip(laid.hw.devices, memories(laid, costs.layout), budgets)
-    return [{"name": name, "memory_bytes": memory.split(budget)} for name, memory, budget in shares]
+    layout, memory_of = costs.layout, memories(laid, costs.layout)
+    return [
+        {
+            "name": name, "memory_bytes": memory_of[number].split(budgets[number]),
+            "capacity_bytes": laid.hw.alone(number).device_memory.capacity_bytes, "expert_count": int(layout.of(number).sum()),
+        }
+        for number, name in enumerate(laid.hw.devices)
+    ]  # fmt: skip
 
 
 def laid_out(workload: Workload, layout: Layout) -> Workload:

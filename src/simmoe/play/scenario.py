@@ -268,7 +268,8 @@ class Scenario:
         Policy(told=True), None, group=POLICY, metavar="NAME=N", off=True,
         help="experts left to the CPU for good: n_cpu_moe=4 (of the first 4 blocks), or all but popular=50% (by use; popular=50%:TRACE: by "
         "use in another trace; popular=50%:first=20%: in the first rows, which are not played) or random=50% of each layer; or to each of "
-        "several devices: layer_split=3/1, expert_split=1/1",
+        "several devices: layer_split=3/1, expert_split=1/1, round_robin, balanced:first=50% (by use), affinity:first=50% (what tokens use "
+        "together)",
     )  # fmt: skip
     gpu_layers: int | None = option(
         Count("number of layers", 0), None, group=POLICY, metavar="N", off=True,
