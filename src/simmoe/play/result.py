@@ -112,7 +112,10 @@ class Run(Tabular):
 
     @property
     def memory_bytes(self) -> dict[str, int]:
-        """Device memory by what it is for, and in all."""
+        """Device memory by what it is for, and in all; of several devices that of all together."""
+        if self.plan.device_budgets:
+            each = [one["memory_bytes"] for one in self.devices()]
+            return {name: sum(one[name] for one in each) for name in each[0]}
         pool = self.plan.pool_bytes
         slots = self.plan.budget_bytes - pool
         return memory_of(self.workload, self.plan).split(slots, self.buffer_bytes, pool + self.forgotten_bytes)
@@ -227,7 +230,7 @@ class Run(Tabular):
         """Decode time by what it was spent on, as the launches logged it; the parts add up to all of it (time/laws.py)."""
         mine = self.decode_passes
         parts = dict.fromkeys(("attention", "ffn", "shared", "experts", "head"), 0)
-        sizes = Counter(self.workload.costs.sizes[number] for number in np.flatnonzero(mine).tolist())
+        sizes = Counter(self.workload.costs.path_size(number) for number in np.flatnonzero(mine).tolist())
         for size, passes in sizes.items():
             for name, ps in self.workload.costs.parts_ps(size).items():
                 parts[name] += passes * ps

@@ -240,7 +240,7 @@ class Scenario:
     timeline: str = option(
         Policy(), "overlapped", group=ENGINE, metavar=NAME,
         help="which operation waits for which: overlapped (loads beside computing, default), serial (each load, then its expert), "
-        "sync (as overlapped, but the host waits host_wait for the router first), distributed (several devices) or a file",
+        "sync (as overlapped, but the host waits host_wait for the router first), distributed or expert_parallel (several devices) or a file",
     )  # fmt: skip
     overlap: bool = option(Switch(), True, group=ENGINE, metavar="on|none", help="none: the same as --timeline serial")
     prefetch: str | None = option(
@@ -538,7 +538,8 @@ class Scenario:
             )
         if len(workload.hw.devices) > 1:
             devices.refuse_what_one_device_has({name: getattr(self, name) for name in OPTIONS}, workload)
-            budgets = devices.budgets_of(workload, devices.layout_of(workload, self.placement, self.seed), self.budget)
+            layout = devices.layout_of(workload, self.placement, self.seed, self.timeline)
+            budgets = devices.budgets_of(workload, layout, self.budget)
             return Plan(budget_bytes=sum(budgets), device_budgets=budgets, asked=asked, **self._of(Plan))
         placement = whole_layers(workload, self.placement)
         memory = placed_memory(workload, placement, self.seed)
