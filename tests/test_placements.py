@@ -218,6 +218,41 @@ def test_a_sweep_and_compare_take_devices_and_placements():
     assert [row.why_not for row in rows] == [""] * 3
 
 
+@pytest.mark.slow
+def test_two_cards_or_one_is_asked_of_machines_that_hold_all_and_that_do_not():
+    trials = simmoe.sweep("two_cards_or_one", sampler="grid").trials
+    speed = {(trial.params["hw"], trial.params["placement"]): trial.values[0] for trial in trials}
+    one, two = "rtx_3090", "2xrtx_3090:pcie5_x8"
+    assert (
+        speed[one, "layer_split"]
+        == speed[one, "round_robin"]
+        < speed[two, "layer_split"]
+        < speed["rtx_5090", "layer_split"]
+    )
+    for card in (
+        "rtx_3090",
+        "rtx_4090",
+    ):  # one after the other: what two cards hold is decoded no faster than the memory of one allows
+        assert speed[f"2x{card}:pcie5_x8", "round_robin"] < speed[f"2x{card}:pcie5_x8", "layer_split"]
+
+
+def test_the_command_of_a_trial_plays_it(capsys):
+    space = {
+        "schema": 1, "name": "two", "model": "oracle-moe-12x64", "hw": "2xh100:nvlink4", "placement": ["layer_split"], "prompt": 16,
+        "generate": 16, "timeline": "distributed", "objectives": {"tok_s": "maximize"},
+    }  # fmt: skip
+    (trial,) = simmoe.sweep(space, sampler="grid").trials
+    assert main([*trial.user_attrs["command"].split()[1:], "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["tok_s"] == trial.values[0]
+
+
+def test_shares_that_are_left_out_are_alike():
+    options = {"tokens": 100, **PLAY}
+    for name in ("layer_split", "expert_split"):
+        even = simmoe.run("2xh100:nvlink4", "oracle-12x64", placement=name, **options)
+        assert even.clocks == simmoe.run("2xh100:nvlink4", "oracle-12x64", placement=f"{name}=1/1", **options).clocks
+
+
 @pytest.mark.parametrize("placement", ["round_robin", "balanced", "affinity"])
 def test_one_device_has_all(placement):
     options = {"budget": "25%", "tokens": 300}

@@ -326,7 +326,7 @@ def counts_use(workload: Workload, placement: str, seed: int) -> bool:
     module, shape = policies.load("placement", name), (workload.trace.n_layers, workload.trace.n_experts)
     if needs_text(module):
         return True
-    half = {"share": "=50%", "proportions": f"={amount}", "devices": ""}.get(
+    half = {"share": "=50%", "proportions": f"={amount}" * bool(amount), "devices": ""}.get(
         asked.unit(module, UNITS), f"={shape[0] // 2}"
     )
     rising = np.arange(shape[0] * shape[1]).reshape(shape)
@@ -350,7 +350,9 @@ def _no_number(name: str, amount: str, devices: int) -> int:
 
 
 def proportions(name: str, text: str, devices: int) -> tuple[float, ...]:
-    """The shares of a placement such as layer_split=3/1. Raises UserError."""
+    """The shares of a placement such as layer_split=3/1, alike without any. Raises UserError."""
+    if not text:
+        return (1.0,) * devices
     parts, example = text.split("/"), f"{name}={'/'.join('1' * devices)}"
     if not all(map(_is_number, parts)) or not sum(map(float, parts)):
         raise UserError(f"--placement {name}={reprlib.repr(text)[1:-1]} names no proportions; write {example}")
