@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from simmoe.hardware_profiles import host
+from simmoe.hardware_profiles import host, ranks
 from simmoe.hardware_profiles.building import build
-from simmoe.hardware_profiles.composing import alone, compose, parts
+from simmoe.hardware_profiles.composing import JOIN, alone, compose, parts
 from simmoe.hardware_profiles.figures import KINDS
 from simmoe.hardware_profiles.plausible import doubts
 from simmoe.hardware_profiles.ranges import bounds
@@ -35,9 +35,11 @@ __all__ = [
     "load",
     "merged",
     "parts",
+    "ranks",
+    "renamed",
 ]
 
-FOLDERS = (FOLDER, host.HOSTS)  # of the bundled files
+FOLDERS = (FOLDER, host.HOSTS, ranks.FABRICS)  # of the bundled files
 
 
 def find(name_or_path: str | Path) -> Path:
@@ -46,11 +48,22 @@ def find(name_or_path: str | Path) -> Path:
 
 
 def found(name_or_path: str | Path) -> list[Path]:
-    """The files behind a name: of "GPU+HOST" the profile and the host, of "+HOST" the host."""
-    pair = parts(name_or_path)
-    if pair is None:
-        return [find(name_or_path)]
-    return [*([find(pair[0])] if pair[0] else []), host.find(pair[1])]
+    """The files behind a name: of "GPU+HOST" the profile and the host, of "+HOST" the host, of "8xGPU:FABRIC" profile and fabric."""
+    if pair := parts(name_or_path):
+        return [*(found(pair[0]) if pair[0] else []), host.find(pair[1])]
+    if many := ranks.parts(name_or_path):
+        return [*found(many[1]), ranks.find(many[2])]
+    return [find(name_or_path)]
+
+
+def renamed(name_or_path: str | Path, called: Callable[[Path], str]) -> str:
+    """The same machine, each file of it by the name that `called` gives it."""
+    if pair := parts(name_or_path):
+        return f"{renamed(pair[0], called) if pair[0] else ''}{JOIN}{called(host.find(pair[1]))}"
+    if many := ranks.parts(name_or_path):
+        return f"{many[0]}x{renamed(many[1], called)}:{called(ranks.find(many[2]))}"
+    path, mode = split(name_or_path)
+    return called(path) + f"@{mode}" * bool(mode)
 
 
 def content(name_or_path: str | Path) -> tuple[dict[str, Any], Checked]:
@@ -69,6 +82,11 @@ def _with_gpu(name: str, box: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _one(name_or_path: str | Path) -> tuple[dict[str, Any], Checked]:
+    """Of one device, or of equal ones."""
+    if many := ranks.parts(name_or_path):
+        one, checked = _one(many[1])
+        machine = ranks.joined(many[0], one, many[2], checked.file)
+        return machine, Checked(machine, machine["name"])
     path, mode = split(name_or_path)
     said = merged(path)
     checked = Checked(said, path.name)
@@ -79,7 +97,8 @@ def _one(name_or_path: str | Path) -> tuple[dict[str, Any], Checked]:
 
 
 def load(name_or_path: str | Path, changes: Mapping[str, str] | None = None) -> Hardware:
-    """One machine, checked: by the path of a YAML file or by the name of a bundled profile, either with `@mode`, or as "GPU+HOST", "+HOST".
+    """One machine, checked: by the path of a YAML file or by the name of a bundled profile, either with `@mode`, or as "GPU+HOST",
+    "+HOST", "8xGPU:FABRIC".
 
     changes: dotted path of a figure -> its new value, such as {"link.bandwidth": "128 GB/s"}. Raises UserError with one line.
     """

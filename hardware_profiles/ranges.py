@@ -53,15 +53,22 @@ def below_peak(hw: Hardware) -> dict[str, Figure]:
 
 def _below(hw: Hardware, path: str) -> list[str]:
     """The rates that the peak at `path` bounds."""
+    alike = _alike(hw)
     if path == "peak.link_bandwidth":
-        return ["link.bandwidth"]
+        return ["link.bandwidth", *(f"links.{name}.bandwidth" for name in alike[1:])]
     if path.startswith("peak.flops."):
-        return [f"units.{hw.device.name}.{path.removeprefix('peak.')}"]
+        return [f"units.{name}.{path.removeprefix('peak.')}" for name in alike]
     tier = hw.device.memory if path == "peak.memory_bandwidth" else path.split(".")[1]
     return [
         f"tiers.{tier}.bandwidth",
         *(f"units.{name}.bandwidth" for name, unit in hw.units.items() if unit.memory == tier),
     ]
+
+
+def _alike(hw: Hardware) -> list[str]:
+    """The first device, and those of several that are like it: what is stated under `peak` is said of the first."""
+    first = hw.device
+    return [name for name in hw.devices if replace(hw.units[name], name=first.name, memory=first.memory) == first]
 
 
 Pick = Callable[[str, int], int]  # path of a figure and its value -> the value to take

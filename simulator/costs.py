@@ -86,6 +86,9 @@ class Costs:
             if hw.link.pinned_capacity_bytes is None
             else self.hops_ps[1].tolist()
         )
+        self.owner: Ints | None = (
+            None  # [rows] the device that runs all but its experts, where that is of each sequence one
+        )
         self.homes: tuple[int, ...] = (0,) * (trace.n_layers + 1)  # device that runs what stands before each MoE layer
         self.kinds = list(dict.fromkeys(model.layers))  # layers of one shape cost the same
         self.spans = list(dict.fromkeys(cache.span for layer in self.kinds for cache in layer.caches))
@@ -280,6 +283,20 @@ class Costs:
     def _alike(self) -> Counter[Layer]:
         """How many layers of each shape the model has."""
         return Counter(self.model.layers)
+
+    @property
+    def shares(self) -> list[PassSize]:
+        """PassSize of every pass, or of what each device has of it (simulator/data_parallel.py)."""
+        return self.sizes
+
+    def path_size(self, number: int) -> PassSize:
+        """What a pass has on the device whose launches make up its time."""
+        return self.sizes[number]
+
+    @property
+    def all_gaps(self) -> list[tuple[int, ...]]:
+        """`gaps`; of several devices those of each, numbered gap * devices + device."""
+        return self.gaps
 
     @cached_property
     def sizes(self) -> list[PassSize]:

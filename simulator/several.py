@@ -33,7 +33,12 @@ class SeveralCosts(Costs):
         self.places = trace.n_layers * layout.devices
         one, base = self.n_pieces, self.gaps
         self.n_pieces = one * layout.devices
+        self.gaps_of_all = [tuple(i + one * device for i in gap) for gap in base for device in range(layout.devices)]
         self.gaps = [tuple(i + one * device for i in gap) for gap, device in zip(base, layout.gaps)]
+
+    @property
+    def all_gaps(self) -> list[tuple[int, ...]]:
+        return self.gaps_of_all
 
     def _at(self, place: int) -> tuple[Costs, int]:
         """The costs of the device of a place, and its MoE layer."""

@@ -143,7 +143,9 @@ class Scenarios:
             words += ["--set", f"{path}={point[path]}"]
         if not {"budget", "memory"} & set(point):
             with suppress(UserError):  # what cannot run has no budget
-                words += ["--budget", f"{self.scenario(point).plan(self.workload(point)).budget_bytes}B"]
+                plan = self.scenario(point).plan(self.workload(point))
+                each = set(plan.device_budgets or (plan.budget_bytes,))  # a size is the same on each of several devices
+                words += ["--budget", f"{each.pop()}B"] if len(each) == 1 else []
         if self.space.tokens is not None:
             words += ["--tokens", str(self.space.tokens)]
         return shlex.join(words)

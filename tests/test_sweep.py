@@ -320,7 +320,11 @@ def test_bad_options(space, capsys, tmp_path):
         (r"is not a study journal", "--study", path),
     ):
         refused(capsys, line, path, *options)
-    refused(capsys, r"unknown space 'nope'.*bundled: experts_on_the_cpu, mission, oracle_vs_switch", "nope")
+    refused(
+        capsys,
+        r"unknown space 'nope'.*bundled: experts_on_the_cpu, mission, oracle_vs_switch, two_cards_or_one",
+        "nope",
+    )
     assert Path(path).read_text() == SPACE  # naming another file as the study did not touch it
 
     sweep(capsys, path, "--study", str(journal), "--trials", "2")

@@ -122,10 +122,14 @@ def woven_guesses(guessed: Sequence[Guesses], values: Sequence[Ints]) -> Ints:
     return _woven([one.ptr for one in guessed], list(values))
 
 
-def rows_sent(requests: Requests, slots_per_row: int) -> Ints:
-    """int [events]: rows of the pass with at least one expert of the event; slots_per_row: of Trace.expert_ids."""
+def rows_sent(requests: Requests, slots_per_row: int, devices: int = 1, owner: Ints | None = None) -> Ints:
+    """int [events]: rows of the pass with at least one expert of the event; slots_per_row: of Trace.expert_ids. owner: [rows] the one of
+    the devices that has the row, and is not sent it."""
     event = np.repeat(np.arange(requests.n_events), np.diff(requests.use_ptr))
     row = requests.use_slot // slots_per_row
+    if owner is not None:
+        away = owner[row] != event % devices
+        event, row = event[away], row[away]
     distinct = np.unique(np.stack((event, row)), axis=1)[0]
     return np.bincount(distinct, minlength=requests.n_events)
 

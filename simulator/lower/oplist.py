@@ -26,8 +26,8 @@ class Ops:
     after: list[int] = field(default_factory=lambda: [0])
     what: list[What] = field(default_factory=lambda: [()])
     decided: dict[int, int] = field(default_factory=dict)  # event of each device -> row at whose end it is decided
-    # RUN ("gap" | "shared", pass, column) or ("cpu" | "host", event) · MOVE ("load" | "guess", number), of two hops the first
-    # (FIRST_HOP + "load" | "guess", number), the second ("load" | "guess", number, row of the first)
+    # RUN ("gap" | "shared", pass or a device's share of it, column) or ("cpu" | "host", event) · MOVE ("load" | "guess", number), of two
+    # hops the first (FIRST_HOP + "load" | "guess", number), the second ("load" | "guess", number, row of the first)
     # READY (column, experts, token slots, ((token slots, guess) of each that may be late)) · LATE (column, token slots, guess)
     # ONE (column, token slots, row of its MOVE) · WAIT (row,) · SEND (ps,) · MOVE ("carry", event) · CARRIED (column, experts, token slots,
     # row of that MOVE) · WITHDRAW (event, guesses that it has hit) · MOVE (AGAIN, guess), of two hops as above
@@ -90,7 +90,7 @@ def op_gap(
     row = e.add(RUN, unit, after, ("gap", number, column))
     if column < f.layers:
         for device in range(f.devices):
-            e.decided[(number * f.layers + column) * f.devices + device] = row
+            e.decided[(number // f.shares * f.layers + column) * f.devices + device] = row
     return row
 
 

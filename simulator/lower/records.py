@@ -19,6 +19,7 @@ class Fixed(NamedTuple):
     contended: int  # 1 = transfers slow the unit's memory down
     layers: int
     devices: int
+    shares: int  # among how many devices the rows of a pass are divided
     places: int  # (MoE layer, device) pairs, numbered layer * devices + device
     gap_kinds: int
     columns: int  # of a row of piece_work
@@ -31,7 +32,7 @@ class Fixed(NamedTuple):
     upstream: int  # number of the hop before the link among the resources
     pipelined: int  # 1 = the link sends on what has come over that hop, 0 = whole experts only
     first_bytes_ps: int  # from the start of that hop until its first bytes come
-    fabric: int  # number of the fabric between devices; one more is its way back
+    fabric: int  # number of the fabric between devices; one more is its way back, then both of each further device
     latency_ps: int  # from the start of a transfer over the link until bytes leave the memory that it reads
     host_wait_ps: int  # the host waits that long for the router's result, where the timeline says so
     latest: int  # a pass that starts later could end behind what 64 bits count
@@ -40,13 +41,13 @@ class Fixed(NamedTuple):
 class Tables(NamedTuple):
     """Costs as arrays; a size is a distinct PassSize, a piece one launch, a gap the launches between two decisions."""
 
-    size: Any  # [passes] size of each pass
+    size: Any  # [passes] size of each pass; where each device has rows of its own, [passes * devices] of its share
     law: Any  # [sizes] what a launch over routed experts costs in such a pass: number of its law * places
     unit: Any  # [layers + 1] resource that runs the gap before each MoE layer; last, the gap behind the last layer
     at: Any  # [places] resource that computes the experts of each place
     link: Any  # [places] resource that brings them
     on_path: Any  # [places] 1 = that resource also runs the gap before the layer, so that its launches make up the pass
-    gap_kind: Any  # [layers + 1] kind of gap before each MoE layer, and behind the last
+    gap_kind: Any  # [(layers + 1) * devices] kind of gap before each MoE layer on each device, and behind the last
     gap_ps: Any  # [sizes * gap kinds] uncontended time
     piece_ptr: Any  # [gap kinds + 1] into piece
     piece: Any  # [pieces of all gap kinds] column of piece_work

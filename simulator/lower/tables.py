@@ -22,7 +22,7 @@ from simmoe.simulator.pass_sizes import PassSize
 from simmoe.simulator.physics.grouped import looked_up_ps
 
 # Numbers of the resources: the unit of each device, the link into each, the CPU, the way to the memory before the link, the fabric
-# and its way back.
+# and its way back, for each device.
 UNIT = 0
 
 
@@ -44,7 +44,7 @@ def fabric_of(devices: int) -> int:
 
 def resources(devices: int) -> int:
     """How many there are."""
-    return 2 * devices + 4
+    return 4 * devices + 2
 
 
 _tables: WeakKeyDictionary[Costs, dict[tuple[int, int], tuple[Fixed, Tables]]] = WeakKeyDictionary()
@@ -113,13 +113,21 @@ def transfers_slow(costs: Costs, cpu: bool) -> bool:
     return costs.contended or (cpu and costs.cpu.shares_memory)
 
 
+def rows_sent_by_event(costs: Costs, requests: Requests) -> Ints:
+    """int64 [events] of several devices: rows that each is sent, none from itself; as many come back."""
+    rows = rows_sent(requests, costs.trace.n_layers * costs.trace.top_k, costs.devices, costs.owner)
+    if costs.owner is not None:
+        return rows
+    layer, device = requests.event_layer, np.arange(requests.n_events) % costs.devices
+    rows[device == np.array(costs.homes)[layer]] = 0
+    return rows
+
+
 def _sent(costs: Costs, requests: Requests) -> Ints:
     """int64 [events] of several devices: time to send each the tokens that its event asks for, or the results back."""
     if costs.devices == 1:
         return np.zeros(0, np.int64)
-    rows = rows_sent(requests, costs.trace.n_layers * costs.trace.top_k)
-    layer, device = requests.event_layer, np.arange(requests.n_events) % costs.devices
-    rows[device == np.array(costs.homes)[layer]] = 0
+    rows = rows_sent_by_event(costs, requests)
     known = {n: costs.sent_ps(n) for n in set(rows.tolist())}
     return np.array([known[n] for n in rows.tolist()], np.int64)
 
@@ -131,22 +139,23 @@ def notes_of(widest: int, devices: int = 1) -> Notes:
 
 def tables_for(costs: Costs, most_experts: int, slots: int, laws: Sequence[int]) -> tuple[Fixed, Tables]:
     """Tables for events of at most so many experts and token slots, in passes of those laws."""
-    sizes = {size: number for number, size in enumerate(dict.fromkeys(costs.sizes))}
-    gaps = {gap: number for number, gap in enumerate(dict.fromkeys(costs.gaps))}
+    sizes = {size: number for number, size in enumerate(dict.fromkeys(costs.shares))}
+    gaps = {gap: number for number, gap in enumerate(dict.fromkeys(costs.all_gaps))}
     up, devices, place, row = costs.hw.link.upstream, costs.devices, np.arange(costs.places), np.arange(costs.rows)
     fixed = Fixed(
         costs.launch_ps, costs.rate, costs.slow_rate, costs.rate, costs.slow_rate, costs.rate, int(costs.contended),
-        costs.trace.n_layers, devices, costs.places, len(gaps), costs.n_pieces, most_experts + 1, slots + 1, cpu_of(devices), 0, 0, 0,
-        upstream_of(devices), int(up is not None and up.pipelined), up.latency_ps if up else 0, fabric_of(devices),
+        costs.trace.n_layers, devices, 1 if costs.owner is None else devices, costs.places, len(gaps), costs.n_pieces,
+        most_experts + 1, slots + 1, cpu_of(devices), 0, 0, 0, upstream_of(devices),
+        int(up is not None and up.pipelined), up.latency_ps if up else 0, fabric_of(devices),
         costs.hw.link.latency_ps, costs.hw.device.host_wait_ps, 0,
     )  # fmt: skip
     launches, extras, shares = zip(*(costs.experts_launch(one) for one in row.tolist()))
     soft = _soft(shares[:devices])
     return fixed, Tables(
-        size=ints([sizes[size] for size in costs.sizes]),
+        size=ints([sizes[size] for size in costs.shares]),
         unit=UNIT + np.array(costs.homes), at=UNIT + place % devices, link=link_of(0, devices) + place % devices,
         on_path=ints([costs.on_path(one) for one in row.tolist()]), launch_ps=ints(launches), extra_ps=ints(extras),
-        gap_kind=ints([gaps[gap] for gap in costs.gaps]),
+        gap_kind=ints([gaps[gap] for gap in costs.all_gaps]),
         piece_ptr=np.cumsum([0, *map(len, gaps)]), piece=ints([i for gap in gaps for i in gap]),
         soft_at=row % devices * (len(soft) // devices), soft_shares=soft,
         **rows_of_sizes(costs, list(sizes), laws), **rows_of_counts(costs, most_experts, slots, laws),
@@ -165,7 +174,7 @@ def rows_of_sizes(costs: Costs, sizes: list[PassSize], laws: Sequence[int]) -> d
     first_rows = ints([laws.index(costs.law(size)) * costs.rows for size in sizes])
     tokens = {n: i for i, n in enumerate(dict.fromkeys(size.tokens for size in sizes))}
     of_tokens = ints([[_shared(costs, place, n) for place in range(costs.places)] for n in tokens])
-    shared, kinds = of_tokens[[tokens[size.tokens] for size in sizes]], list(dict.fromkeys(costs.gaps))
+    shared, kinds = of_tokens[[tokens[size.tokens] for size in sizes]], list(dict.fromkeys(costs.all_gaps))
     gaps = [[sum(row[i] for i in gap) for gap in kinds] for row in pieces[:, :, 0].tolist()]
     columns = {"law": first_rows, "gap_ps": ints(gaps), "hand_ps": ints([costs.sent_ps(size.tokens) for size in sizes])}
     for name, rows in (("piece", pieces), ("shared", shared)):
@@ -212,7 +221,9 @@ def longest_pass_ps(costs: Costs, requests: Requests, work: Work) -> int:
 def behind_ps(costs: Costs, work: Work) -> int:
     """What a pass may wait for: all transfers, twice, since the CPU may wait for them and the unit for the CPU; the CPU's pieces."""
     moved = (work.load_ps, work.guess_ps, work.load_up_ps, work.guess_up_ps)
-    transfers = sum(len(ps) * int(ps.max()) for ps in moved if len(ps))
+    transfers = sum(len(ps) * int(ps.max()) for ps in moved if len(ps)) + costs.places * int(
+        work.send_ps.max(initial=0)
+    )
     longest = max((int(ps.max()) for ps in (work.cpu_ps, work.cpu_slow_ps, work.carry_ps) if len(ps)), default=0)
     return 2 * transfers + costs.trace.n_layers * longest
 

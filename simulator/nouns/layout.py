@@ -16,11 +16,14 @@ class Layout:
 
     devices: int
     unit: Ints  # int [layers, experts]
+    replicated: bool = False  # each device runs all else too, for sequences of its own (simulator/data_parallel.py)
 
     @cached_property
     def gaps(self) -> tuple[int, ...]:
         """[layers + 1] device that runs what stands before each MoE layer, and behind the last: the first of the devices that have
-        some of the layer's experts; where none has any, the first of all."""
+        some of the layer's experts; where none has any, the first of all. The first of all, too, where each runs it."""
+        if self.replicated:
+            return (0,) * (len(self.unit) + 1)
         first = self.unit.min(axis=1)
         homes = np.where(first < self.devices, first, 0).tolist()
         return (*homes, homes[-1])

@@ -288,10 +288,10 @@ class Machine:
             self.host_wait += lasts
             yield self.env.timeout(lasts)
         elif what == "gap":
-            self.law = self.costs.law(self.costs.sizes[number])
+            self.law = self.costs.law(self.costs.shares[number])
             yield from self.launches(self.costs.chains(number)[column[0]])
         else:
-            yield from self.launches(self.costs.shared(column[0], self.costs.sizes[number].tokens))
+            yield from self.launches(self.costs.shared(column[0], self.costs.shares[number].tokens))
 
     def on_cpu(self, event: int) -> Process:
         """What the CPU computes of an event. In unified memory settled when it starts, elsewhere slowed while bytes leave its memory."""

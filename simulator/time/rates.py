@@ -43,9 +43,9 @@ class Clock(NamedTuple):
     host_ps: Any  # [passes]
 
 
-def run_gap(start: int, size: int, column: int, f: Fixed, t: Tables, e: Clock) -> int:
+def run_gap(start: int, size: int, gap: int, f: Fixed, t: Tables, e: Clock) -> int:
     """Launches with no decision between them; their end."""
-    kind, ends = t.gap_kind[column], start
+    kind, ends = t.gap_kind[gap], start
     if not f.contended or max(e.at[LINK_FREE], e.at[CPU_UNTIL]) <= start:
         ends += t.gap_ps[size * f.gap_kinds + kind]
     else:

@@ -181,7 +181,8 @@ def _played(asked: Asked, text: Any, arrays: Arrays, lacks: frozenset[str], *, m
         if latest < now:
             return None
         check_absent(lacks, f=fixed, w=work, e=clock)
-        own = tables._replace(size=tables.size[mine]), arrays(work), arrays(notes_of(requests.widest, costs.devices))
+        sizes = tables.size[mine.start * fixed.shares : mine.stop * fixed.shares]
+        own = tables._replace(size=sizes), arrays(work), arrays(notes_of(requests.widest, costs.devices))
         now = text.run_passes(0, len(clock.end_ps), now, fixed._replace(latest=latest), *own, clock)
         if now != clock.end_ps[-1] or now > LATEST_PS:
             return None

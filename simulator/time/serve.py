@@ -53,7 +53,7 @@ def run_passes(begin: int, end: int, now: int, f: Fixed, t: Tables, w: Work, s: 
 def op_gap(
     unit: int, number: int, size: int, column: int, after: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Clock
 ) -> int:
-    ends = run_gap(max(e.free[unit], after), size, column, f, t, e)
+    ends = run_gap(max(e.free[unit], after), size, column * f.devices + unit, f, t, e)
     e.at[LAW] = t.law[size]
     e.free[unit] = ends
     return ends

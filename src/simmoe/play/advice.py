@@ -47,7 +47,7 @@ def launch_share(run: Run) -> float:
     """Share of decode time that launches take beside bytes and FLOPs."""
     costs, passes = run.workload.costs, np.flatnonzero(run.decode_passes)
     total = int(run.pass_ps[passes].sum())
-    sizes = Counter(costs.sizes[n] for n in passes.tolist())
+    sizes = Counter(costs.path_size(n) for n in passes.tolist())
     return sum(count * costs.fixed_ps(size) for size, count in sizes.items()) / total if total else 0.0
 
 

@@ -215,7 +215,10 @@ def _leaves_none(workload: Workload, plan: Plan) -> list[str]:
     if plan.placement is None or len(workload.hw.devices) > 1 or placed(workload, plan).any():
         return []
     said = f"{_short(plan.placement)} leaves no expert to the CPU"
-    if asked.unit(policies.load("placement", named(plan.placement).name), UNITS) == "blocks":
+    unit = asked.unit(policies.load("placement", named(plan.placement).name), UNITS)
+    if unit in ("proportions", "devices"):  # of devices, of which there is one
+        return []
+    if unit == "blocks":
         said += f": the model's first block with experts is number {workload.model.moe_layers[0]}, counted from 0"
     return [said]
 

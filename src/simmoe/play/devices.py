@@ -14,6 +14,7 @@ from simmoe.play.memory import Memory, budget_of, kv_bytes
 from simmoe.play.passes import warm_up_passes
 from simmoe.play.plan import Plan, told_of_eviction, units_of
 from simmoe.simulator.costs import fit_geometry
+from simmoe.simulator.data_parallel import DataParallelCosts, owner_of
 from simmoe.simulator.decide.decisions import BOUNDS, decide
 from simmoe.simulator.decide.devices import asked_of, guessed_of, judged, together, woven_guesses, woven_loads
 from simmoe.simulator.decide.missing import LOAD
@@ -41,18 +42,18 @@ ONE_DEVICE = {
 ELSEWHERE = 1  # what is no number of a device: where the experts of the others are, as each device sees it
 
 
-def layout_of(workload: Workload, placement: str | None, seed: int) -> Layout:
+def layout_of(workload: Workload, placement: str | None, seed: int, timeline: str) -> Layout:
     """Where the experts live. Raises UserError when the placement says nothing of the machine's devices."""
     devices, trace = len(workload.hw.devices), workload.trace
     fit_geometry(workload.model, trace)
-    module = policies.load("placement", placement.partition("=")[0]) if placement is not None else None
-    if placement is None or getattr(module, "UNIT", None) != "proportions":
-        each = "/".join("1" * devices)
+    module = policies.load("placement", placement) if placement is not None else None
+    if placement is None or getattr(module, "UNIT", None) not in ("proportions", "devices"):
         raise UserError(
-            f"{workload.hw.name} has {devices} devices; say which has which experts, such as --placement layer_split={each} or "
-            f"expert_split={each}"
+            f"{workload.hw.name} has {devices} devices; say which has which experts, such as --placement "
+            f"layer_split={'/'.join('1' * devices)} or round_robin"
         )
-    return Layout(devices, units_of(workload, placement, seed).reshape(trace.n_layers, trace.n_experts))
+    replicated = getattr(policies.load("timeline", timeline), "DATA_PARALLEL", False)
+    return Layout(devices, units_of(workload, placement, seed).reshape(trace.n_layers, trace.n_experts), replicated)
 
 
 def refuse_what_one_device_has(options: Mapping[str, Any], workload: Workload) -> None:
@@ -94,25 +95,37 @@ def memories(workload: Workload, layout: Layout) -> list[Memory]:
     for number, name in enumerate(workload.hw.devices):
         model = part_of(workload.model, layout, number)
         hw = replace(workload.hw.alone(number), name=f"{name} of {workload.hw.name}")
-        found.append(Memory(hw, model, kv_bytes(model, workload.trace, workload.context, None, workload.microbatch)))
+        found.append(Memory(hw, model, kv_of(workload, model, layout, number)))
     return found
 
 
+def kv_of(workload: Workload, model: ModelShape, layout: Layout, device: int) -> int:
+    """Bytes of KV cache on a device that has that part of the model: of all sequences, or of its own."""
+    trace = workload.trace
+    if layout.replicated:
+        rows = owner_of(trace, layout.devices) == device
+        if not rows.any():
+            return 0
+        ends = np.concatenate(([0], np.cumsum(rows)))[trace.pass_ptr]
+        trace = trace.taken(rows, ends, trace.phase)
+    return kv_bytes(model, trace, workload.context, None, workload.microbatch)
+
+
 def part_of(model: ModelShape, layout: Layout, device: int) -> ModelShape:
-    """What a device has: the layers that it runs, its experts of every layer, the embedding before the first and the head behind the
-    last layer."""
+    """What a device has: its experts of every layer, the layers that it runs, the embedding before the first and the head behind the last
+    layer; or all but the experts, where each device runs the layers."""
     homes, column, layers = layout.gaps, 0, list[Layer]()
     held = (layout.unit == device).sum(axis=1)
     for layer in model.layers:
-        here, experts = homes[column] == device, int(held[column]) if layer.n_experts else 0
+        here, experts = layout.replicated or homes[column] == device, int(held[column]) if layer.n_experts else 0
         kept = (
             layer if here else replace(layer, attention=NO_PART, caches=(), state_bytes=0, ffn=NO_PART, shared=NO_PART)
         )
         layers.append(replace(kept, n_experts=experts))
         column += layer.n_experts > 0
     return replace(
-        model, layers=tuple(layers), head=model.head if homes[-1] == device else NO_PART,
-        embedding=model.embedding if homes[0] == device else NO_PART,
+        model, layers=tuple(layers), head=model.head if layout.replicated or homes[-1] == device else NO_PART,
+        embedding=model.embedding if layout.replicated or homes[0] == device else NO_PART,
     )  # fmt: skip
 
 
@@ -133,16 +146,23 @@ def budgets_of(workload: Workload, layout: Layout, budget: int | str | None) -> 
 
 
 def held(laid: Workload, budgets: tuple[int, ...]) -> list[dict[str, Any]]:
-    """Name and memory of each device of a workload that is laid out."""
+    """Name, memory and experts of each device of a workload that is laid out."""
     costs: Any = laid.costs
-    shares = zip(laid.hw.devices, memories(laid, costs.layout), budgets)
-    return [{"name": name, "memory_bytes": memory.split(budget)} for name, memory, budget in shares]
+    layout, memory_of = costs.layout, memories(laid, costs.layout)
+    return [
+        {
+            "name": name, "memory_bytes": memory_of[number].split(budgets[number]),
+            "capacity_bytes": laid.hw.alone(number).device_memory.capacity_bytes, "expert_count": int(layout.of(number).sum()),
+        }
+        for number, name in enumerate(laid.hw.devices)
+    ]  # fmt: skip
 
 
 def laid_out(workload: Workload, layout: Layout) -> Workload:
     """The workload with the costs of each device."""
     laid = copy.copy(workload)
-    laid.__dict__["costs"] = SeveralCosts(workload.hw, workload.model, workload.trace, layout, graphs=workload.graphs)
+    costs = DataParallelCosts if layout.replicated else SeveralCosts
+    laid.__dict__["costs"] = costs(workload.hw, workload.model, workload.trace, layout, graphs=workload.graphs)
     return laid
 
 

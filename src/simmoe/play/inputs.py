@@ -96,11 +96,9 @@ def beside(option: Declared, value: Any, folder: Path) -> str:
     """The value as a file in `folder` says it: a bundled name, or the way from there, which begins with a dot."""
     if not isinstance(value, str):
         raise UserError(f"{option.name} is a loaded object, and a scenario file holds names: save it and name its file")
+    if option.name == "hw":
+        return hardware_profiles.renamed(value, lambda file: _named(option, file, folder))
     found, tail = [_named(option, file, folder) for file in find(option, value)], _tail(option, value)
-    if len(found) == 2:  # GPU+HOST, and the mode belongs to the GPU
-        return f"{found[0]}{_tail(option, value.rpartition(JOIN)[0])}{JOIN}{found[1]}"
-    if option.name == "hw" and hardware_profiles.parts(value):
-        return JOIN + found[0]
     counted = _counted(option, value)
     if counted is not None and traces.find(counted).parent != traces.BUNDLED:
         tail = tail.removesuffix(counted) + _way(traces.find(counted), folder)
@@ -129,6 +127,8 @@ def from_beside(option: Declared, value: Any, folder: Path) -> Any:
         return value  # whoever checks it says so
     if option.name == "hw" and not (folder / value).is_file() and (pair := hardware_profiles.parts(value)):
         return JOIN.join(from_beside(option, part, folder) for part in pair)
+    if option.name == "hw" and not (folder / value).is_file() and (many := hardware_profiles.ranks.parts(value)):
+        return f"{many[0]}x{from_beside(option, many[1], folder)}:{from_beside(option, many[2], folder)}"
     tail = _tail(option, value) if not (folder / value).is_file() else ""
     head, counted = value.removesuffix(tail), _counted(option, value)
     if counted is not None and "/" in counted:

@@ -35,6 +35,7 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.link_time import load_ps
 from simmoe.simulator.naming import named
 from simmoe.simulator.nouns.decisions import Guesses
+from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.runtime_figures import CPU
 from simmoe.simulator.units import nbytes
 
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from simmoe.simulator.nouns.model import ModelShape
 
 PREFETCH_INTO = ("cache", "buffers")
-UNITS = ("share", "blocks", "layers", "proportions")  # of a placement's amount
+UNITS = ("share", "blocks", "layers", "proportions", "devices")  # of a placement's amount
 
 
 @dataclass(frozen=True)
@@ -304,37 +305,57 @@ def _units_of(workload: Workload, placement: str, seed: int) -> Ints:
         raise UserError(
             f"--placement {placement}: {name} counts no use of experts; leave out what stands behind the colon"
         )
-    return _answer(
-        workload, placement, seed, popularity.use_for("placement", placement, workload.trace, workload.counted)
-    )
+    text = popularity.text_for("placement", placement, workload.trace, workload.counted) or workload.trace
+    return _answer(workload, placement, seed, popularity.use_of(text), text, len(workload.hw.devices))
 
 
-def _answer(workload: Workload, placement: str, seed: int, use: Ints) -> Ints:
-    devices = len(workload.hw.devices)
+def _answer(workload: Workload, placement: str, seed: int, use: Ints, text: Trace, devices: int) -> Ints:
     name, amount, _ = named(placement)
     module = policies.load("placement", name)
-    unit, known = asked.unit(module, UNITS), range(devices)
-    if unit == "proportions":
-        return asked.units(module, use.shape, known, use, proportions(name, amount, devices), seed, devices).ravel()
+    unit, known, more = asked.unit(module, UNITS), range(devices), [text.expert_ids] * needs_text(module)
+    if unit in ("proportions", "devices"):
+        shares = proportions(name, amount, devices) if unit == "proportions" else _no_number(name, amount, devices)
+        return asked.units(module, use.shape, known, use, shares, seed, devices, *more).ravel()
     number, cpu = _amount(amount, unit, name, len(use)), cpu_number(workload.costs)
     if unit == "blocks":
         number = sum(block < number for block in workload.model.moe_layers)
-    return asked.units(module, use.shape, (*known, cpu), use, number, seed, cpu).ravel()
+    return asked.units(module, use.shape, (*known, cpu), use, number, seed, cpu, *more).ravel()
 
 
 def counts_use(workload: Workload, placement: str, seed: int) -> bool:
-    """Whether a placement goes by the use of experts: asked for half of them under two uses, it gives two answers."""
+    """Whether a placement goes by the use of experts: asked for half of them under two uses, it gives two answers. So does one that is
+    given the text."""
     name, amount, _ = named(placement)
-    shape = workload.trace.n_layers, workload.trace.n_experts
-    unit = asked.unit(policies.load("placement", name), UNITS)
-    half = {"share": "50%", "proportions": amount}.get(unit, str(shape[0] // 2))
+    module, shape = policies.load("placement", name), (workload.trace.n_layers, workload.trace.n_experts)
+    if needs_text(module):
+        return True
+    half = {"share": "=50%", "proportions": f"={amount}" * bool(amount), "devices": ""}.get(
+        asked.unit(module, UNITS), f"={shape[0] // 2}"
+    )
     rising = np.arange(shape[0] * shape[1]).reshape(shape)
-    one, other = (_answer(workload, f"{name}={half}", seed, use) for use in (rising, rising[::-1, ::-1].copy()))
+    devices = max(2, len(workload.hw.devices)) if half == "" else len(workload.hw.devices)  # of one all have the same
+    one, other = (
+        _answer(workload, f"{name}{half}", seed, use, workload.trace, devices) for use in (rising, np.roll(rising, 1))
+    )
     return not np.array_equal(one, other)
 
 
+def needs_text(module: ModuleType) -> bool:
+    """Whether a placement is given the text that it counts, and not its use of experts alone."""
+    return "text" in getattr(module, "NEEDS", ())
+
+
+def _no_number(name: str, amount: str, devices: int) -> int:
+    """How many devices there are, for a placement of which nothing is chosen. Raises UserError."""
+    if amount:
+        raise UserError(f"--placement {name}={reprlib.repr(amount)[1:-1]}: {name} takes no number; write {name}")
+    return devices
+
+
 def proportions(name: str, text: str, devices: int) -> tuple[float, ...]:
-    """The shares of a placement such as layer_split=3/1. Raises UserError."""
+    """The shares of a placement such as layer_split=3/1, alike without any. Raises UserError."""
+    if not text:
+        return (1.0,) * devices
     parts, example = text.split("/"), f"{name}={'/'.join('1' * devices)}"
     if not all(map(_is_number, parts)) or not sum(map(float, parts)):
         raise UserError(f"--placement {name}={reprlib.repr(text)[1:-1]} names no proportions; write {example}")

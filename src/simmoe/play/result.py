@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from simmoe.play import devices
 from simmoe.play.cautions import cautions
+from simmoe.play.crossing import Crossing, crossing
 from simmoe.play.decided import Decided
 from simmoe.play.energy import energy
 from simmoe.play.identity import arrivals_identity, eviction_identity, policy_identity, scope_identity, told_identity
@@ -67,7 +68,7 @@ class Run(Tabular):
         """One: the choices, then what is simulated. `waiting`: share of decode time in which the device waits."""
         where, plan = self.where_ps(), self.plan
         waits, total = sum(ps for name, ps in where.items() if name.startswith("waiting")), sum(where.values())
-        energy = self.energy
+        energy, sent = self.energy, self.crossing
         return [
             {
                 "kind": "simulated", **self.workload.choices(), "eviction": str(plan.eviction), "scope": plan.scope,
@@ -76,6 +77,7 @@ class Run(Tabular):
                 "tok_s": self.tok_s, "prompt_tok_s": self.prompt_tok_s, "ttft_first_s": self.ttft_s["first"],
                 "ttft_later_s": self.ttft_s["later"], **{f"tpot_p{p}_ms": self.tpot_ms(p) for p in (50, 95, 99)},
                 "hit_rate": self.decode.hit_rate, "bytes_per_token": self.bytes_per_token, "waiting": waits / total if total else None,
+                "fabric_bytes_per_token": sent and sent.bytes_per_token, "imbalance": sent and sent.imbalance,
                 "joules_per_token": energy and energy["joules_per_token"], **columns(self.requests),
                 "engine": self.engine, "digest": self.digest,
             }
@@ -112,7 +114,10 @@ class Run(Tabular):
 
     @property
     def memory_bytes(self) -> dict[str, int]:
-        """Device memory by what it is for, and in all."""
+        """Device memory by what it is for, and in all; of several devices that of all together."""
+        if self.plan.device_budgets:
+            each = [one["memory_bytes"] for one in self.devices()]
+            return {name: sum(one[name] for one in each) for name in each[0]}
         pool = self.plan.pool_bytes
         slots = self.plan.budget_bytes - pool
         return memory_of(self.workload, self.plan).split(slots, self.buffer_bytes, pool + self.forgotten_bytes)
@@ -127,8 +132,14 @@ class Run(Tabular):
         )
 
     def devices(self) -> list[dict[str, Any]]:
-        """Name and memory of each of several devices."""
+        """Name, memory and experts of each of several devices."""
         return devices.held(self.workload, self.plan.device_budgets)
+
+    @cached_property
+    def crossing(self) -> Crossing | None:
+        """What several devices send each other, and how evenly their experts are used; None of one device."""
+        costs: Any = self.workload.costs
+        return crossing(costs, self.workload.requests, costs.layout) if self.plan.device_budgets else None
 
     @property
     def buffer_bytes(self) -> int:
@@ -223,7 +234,7 @@ class Run(Tabular):
         """Decode time by what it was spent on, as the launches logged it; the parts add up to all of it (time/laws.py)."""
         mine = self.decode_passes
         parts = dict.fromkeys(("attention", "ffn", "shared", "experts", "head"), 0)
-        sizes = Counter(self.workload.costs.sizes[number] for number in np.flatnonzero(mine).tolist())
+        sizes = Counter(self.workload.costs.path_size(number) for number in np.flatnonzero(mine).tolist())
         for size, passes in sizes.items():
             for name, ps in self.workload.costs.parts_ps(size).items():
                 parts[name] += passes * ps
@@ -260,7 +271,7 @@ class Run(Tabular):
     def to_json(self) -> dict[str, Any]:
         """The result as plain data: no wall-clock time, path or host name; the same inputs give the same bytes."""
         where, requests = self.where_ps(), self.requests
-        shares = {"devices": self.devices()} if self.plan.device_budgets else {}
+        shares = {} if self.crossing is None else {"devices": self.devices(), "fabric": asdict(self.crossing)}
         notes = {"notes": self.notes} if self.notes else {}
         early = {name: asdict(one) for name, one in self.prefetched._asdict().items()}
         emits = {} if self.workload.trace.emitted is None else {"emitted": self.emitted}

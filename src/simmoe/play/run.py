@@ -89,7 +89,7 @@ def play(
 
 
 def _on_several(workload: Workload, plan: Plan, engine: Engine, spans: Spans | None) -> Run:
-    layout = devices.layout_of(workload, plan.placement, plan.seed)
+    layout = devices.layout_of(workload, plan.placement, plan.seed, plan.timeline)
     laid, guesses, decisions, loads = devices.decided(workload, layout, plan, guesses_of(workload, plan), engine)
     return _timed(laid, Decided(guesses, decisions), loads, plan, engine, spans)
 

@@ -285,7 +285,8 @@ class Scenario:
     timeline: str = option(
         Policy(), "overlapped", group=ENGINE, metavar=NAME,
         help="which operation waits for which: overlapped (loads beside computing, default), serial (each load, then its expert), "
-        "sync (as overlapped, but the host waits host_wait for the router first), distributed (several devices) or a file",
+        "sync (as overlapped, but the host waits host_wait for the router first), distributed or expert_parallel (several devices) or a "
+        "file",
     )  # fmt: skip
     overlap: bool = option(Switch(), True, group=ENGINE, metavar="on|none", help="none: the same as --timeline serial")
     prefetch: str | None = option(
@@ -313,7 +314,8 @@ class Scenario:
         Policy(told=True), None, group=POLICY, metavar="NAME=N", off=True,
         help="experts left to the CPU for good: n_cpu_moe=4 (of the first 4 blocks), or all but popular=50% (by use; popular=50%:TRACE: by "
         "use in another trace; popular=50%:first=20%: in the first rows, which are not played) or random=50% of each layer; or to each of "
-        "several devices: layer_split=3/1, expert_split=1/1",
+        "several devices: layer_split=3/1, expert_split=1/1, round_robin, balanced:first=50% (by use), affinity:first=50% (what tokens use "
+        "together)",
     )  # fmt: skip
     gpu_layers: int | None = option(
         Count("number of layers", 0), None, group=POLICY, metavar="N", off=True,
@@ -583,7 +585,8 @@ class Scenario:
             )
         if len(workload.hw.devices) > 1:
             devices.refuse_what_one_device_has({name: getattr(self, name) for name in OPTIONS}, workload)
-            budgets = devices.budgets_of(workload, devices.layout_of(workload, self.placement, self.seed), self.budget)
+            layout = devices.layout_of(workload, self.placement, self.seed, self.timeline)
+            budgets = devices.budgets_of(workload, layout, self.budget)
             return Plan(budget_bytes=sum(budgets), device_budgets=budgets, asked=asked, **self._of(Plan))
         placement = whole_layers(workload, self.placement)
         memory = placed_memory(workload, placement, self.seed)

@@ -85,8 +85,8 @@ def show_run(run: Run, found: list[Tried], on: str, files: list[str], out: Scree
         out.print(f"  {tier}: {', '.join(f'{part} {nbytes(n)}' for part, n in held.items())}")
     for one in run.devices() if run.plan.device_budgets else ():
         parts = ", ".join(f"{name} {nbytes(n)}" for name, n in one["memory_bytes"].items())
-        out.print(f"  {one['name']}: {parts}")
-    for line in filter(None, (not_of_the_device(run), of_prefetches(run))):
+        out.print(f"  {one['name']}: {parts}; {one['expert_count']:,} experts")
+    for line in filter(None, (of_the_fabric(run), not_of_the_device(run), of_prefetches(run))):
         out.print(line)
     if run.requests is not None:
         show_requests(run, run.requests, out)
@@ -130,6 +130,18 @@ def not_of_the_device(run: Run) -> str:
         held = f", {of.low_hits / of.low_precision:.1%} of them from their pool" * bool(run.decisions.pooled)
         said.append(f"low copies served {of.low_precision / of.of_device:.1%} of the requests{held}")
     return f"In decode {'; '.join(said)}." if said else ""
+
+
+def of_the_fabric(run: Run) -> str:
+    """What several devices send each other; empty for one device."""
+    found = run.crossing
+    if found is None:
+        return ""
+    share = "" if found.elsewhere is None else f"; {found.elsewhere:.1%} of what a token uses next is on another device"
+    return (
+        f"Over the fabric {nbytes(round(found.bytes_per_token))} a token, prompts included{share}. The busiest device of a layer has "
+        f"{found.imbalance:.2f} times the mean of all ({found.worst_imbalance:.2f} in the worst layer)."
+    )
 
 
 def of_prefetches(run: Run) -> str:

@@ -1,0 +1,60 @@
+"""What several devices send each other, and how evenly the experts of each layer are used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from simmoe.simulator.arrays import Ints, blocks
+from simmoe.simulator.costs import Costs
+from simmoe.simulator.decide.gather import Requests
+from simmoe.simulator.lower.tables import rows_sent_by_event
+from simmoe.simulator.nouns.layout import Layout
+from simmoe.simulator.nouns.trace import Trace
+from simmoe.simulator.several import ACTIVATION_BYTES
+
+SLOTS = 2**22  # of a trace that are looked at at once
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Of all passes, prompts too."""
+
+    dispatched_bytes: int  # of rows to the devices of their experts; as many come back
+    handed_bytes: int  # of rows to the device that runs the next layer
+    bytes_per_token: float  # both, and what comes back, by row of the passes
+    elsewhere: (
+        float | None
+    )  # share of what tokens choose in the next layer that stands on another device; ExFlow's measure
+    imbalance: float  # token slots of the busiest device of a layer over the mean of all, mean of the layers
+    worst_imbalance: float  # of the layer where it is largest
+
+
+def crossing(costs: Costs, requests: Requests, layout: Layout) -> Crossing:
+    """requests: of all devices together (decide/devices.py)."""
+    trace, row_bytes = costs.trace, costs.model.width * ACTIVATION_BYTES
+    dispatched = int(rows_sent_by_event(costs, requests).sum()) * row_bytes
+    moves = int(np.count_nonzero(np.diff((layout.gaps[0], *layout.gaps))))
+    handed = moves * trace.n_tokens * row_bytes
+    slots, same, all_pairs = np.zeros((trace.n_layers, layout.devices), np.int64), 0, 0
+    for used in _used(trace, layout):
+        slots += used.sum(axis=0)
+        same += int((used[:, 1:] * used[:, :-1]).sum())
+        all_pairs += int((used[:, 1:].sum(axis=2) * used[:, :-1].sum(axis=2)).sum())
+    busy = slots[slots.any(axis=1)]
+    ratio = busy.max(axis=1) / busy.mean(axis=1)
+    return Crossing(
+        dispatched, handed, (2 * dispatched + handed) / trace.n_tokens, 1 - same / all_pairs if all_pairs else None,
+        float(ratio.mean()), float(ratio.max()),
+    )  # fmt: skip
+
+
+def _used(trace: Trace, layout: Layout) -> Iterator[Ints]:
+    """[rows, layers, devices] experts that each row chose on each device, for some passes at a time."""
+    layers = np.arange(trace.n_layers)[:, None]
+    for first, last in blocks(trace.pass_ptr, SLOTS // (trace.n_layers * trace.top_k)):
+        ids = trace.expert_ids[trace.pass_ptr[first] : trace.pass_ptr[last]]
+        device = np.where(ids >= 0, layout.unit[layers, np.maximum(ids, 0)], -1)
+        yield np.stack([(device == one).sum(axis=2) for one in range(layout.devices)], axis=2)
