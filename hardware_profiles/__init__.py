@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from simmoe.hardware_profiles import host
+from simmoe.hardware_profiles import cards, host
 from simmoe.hardware_profiles.building import build
-from simmoe.hardware_profiles.composing import alone, compose, parts
+from simmoe.hardware_profiles.composing import alone, parts
 from simmoe.hardware_profiles.figures import KINDS
 from simmoe.hardware_profiles.plausible import doubts
 from simmoe.hardware_profiles.ranges import bounds
@@ -46,11 +46,11 @@ def find(name_or_path: str | Path) -> Path:
 
 
 def found(name_or_path: str | Path) -> list[Path]:
-    """The files behind a name: of "GPU+HOST" the profile and the host, of "+HOST" the host."""
+    """The files behind a name: of "GPU+HOST" the profile and the host, of "GPU+GPU+HOST" both profiles too, of "+HOST" the host."""
     pair = parts(name_or_path)
     if pair is None:
         return [find(name_or_path)]
-    return [*([find(pair[0])] if pair[0] else []), host.find(pair[1])]
+    return [*(find(name) for name in cards.names(pair[0]) if name), host.find(pair[1])]
 
 
 def content(name_or_path: str | Path) -> tuple[dict[str, Any], Checked]:
@@ -64,8 +64,8 @@ def content(name_or_path: str | Path) -> tuple[dict[str, Any], Checked]:
 
 
 def _with_gpu(name: str, box: Mapping[str, Any]) -> dict[str, Any]:
-    gpu, checked = _one(name)
-    return compose(gpu, box, checked.file)
+    found = [_one(gpu) for gpu in cards.names(name)]
+    return cards.composed([gpu for gpu, _ in found], box, [checked.file for _, checked in found])
 
 
 def _one(name_or_path: str | Path) -> tuple[dict[str, Any], Checked]:
@@ -79,7 +79,8 @@ def _one(name_or_path: str | Path) -> tuple[dict[str, Any], Checked]:
 
 
 def load(name_or_path: str | Path, changes: Mapping[str, str] | None = None) -> Hardware:
-    """One machine, checked: by the path of a YAML file or by the name of a bundled profile, either with `@mode`, or as "GPU+HOST", "+HOST".
+    """One machine, checked: by the path of a YAML file or by the name of a bundled profile, either with `@mode`, or as "GPU+HOST",
+    "GPU+GPU+HOST", "+HOST".
 
     changes: dotted path of a figure -> its new value, such as {"link.bandwidth": "128 GB/s"}. Raises UserError with one line.
     """

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from simmoe import hardware_profiles, policies
+from simmoe.hardware_profiles import cards
 from simmoe.hardware_profiles.composing import JOIN
 from simmoe.play import popularity
 from simmoe.play.kinds import Policy, Scope
@@ -95,8 +96,9 @@ def beside(option: Declared, value: Any, folder: Path) -> str:
     if not isinstance(value, str):
         raise UserError(f"{option.name} is a loaded object, and a scenario file holds names: save it and name its file")
     found, tail = [_named(option, file, folder) for file in find(option, value)], _tail(option, value)
-    if len(found) == 2:  # GPU+HOST, and the mode belongs to the GPU
-        return f"{found[0]}{_tail(option, value.rpartition(JOIN)[0])}{JOIN}{found[1]}"
+    if len(found) > 1:  # cards and their host, and a mode belongs to a card
+        gpus = cards.names(value.rpartition(JOIN)[0])
+        return JOIN.join([*(name + _tail(option, gpu) for name, gpu in zip(found, gpus)), found[-1]])
     if option.name == "hw" and hardware_profiles.parts(value):
         return JOIN + found[0]
     counted = _counted(option, value)

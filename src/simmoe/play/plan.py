@@ -12,6 +12,8 @@ import numpy as np
 
 from simmoe import policies
 from simmoe.play import asked, popularity, replay
+from simmoe.play.cards import CardsMemory
+from simmoe.play.cards_fit import ways_to_hold
 from simmoe.play.identity import needs_of_prefetch
 from simmoe.play.kinds import bytes_of
 from simmoe.play.memory import Memory
@@ -239,7 +241,8 @@ def refuse_streaming(workload: Workload, plan: Plan) -> None:
     streams = memory.left_bytes - plan.budget_bytes + plan.pool_bytes
     if streams <= 0:
         return
-    way = _way_to_hold(workload, memory, min(plan.budget_bytes, memory.room_bytes))
+    way = ways_to_hold(workload, memory) if isinstance(memory, CardsMemory) else ""
+    way = way or _way_to_hold(workload, memory, min(plan.budget_bytes, memory.room_bytes))
     raise UserError(
         f"{runtime.name} loads no experts while it runs, and {nbytes(streams)} of those left to the device are not resident beside "
         f"{memory.rest} of {nbytes(memory.usable_bytes)}: {way}"
@@ -278,7 +281,7 @@ def loadable(workload: Workload, plan: Plan) -> Flags:
     """[objects]: the placement leaves it to the device."""
     if plan.placement is None:
         return np.ones(workload.requests.n_objects, bool)
-    mine: Flags = placed(workload, plan) < len(workload.hw.devices)
+    mine: Flags = placed(workload, plan) < workload.deciding
     return mine
 
 
@@ -307,7 +310,7 @@ def _units_of(workload: Workload, placement: str, seed: int) -> Ints:
 
 
 def _answer(workload: Workload, placement: str, seed: int, use: Ints) -> Ints:
-    devices = len(workload.hw.devices)
+    devices = workload.deciding
     name, amount, _ = named(placement)
     module = policies.load("placement", name)
     unit, known = asked.unit(module, UNITS), range(devices)
