@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from simmoe.hardware_profiles import host, ranks
+from simmoe.hardware_profiles import cards, host, ranks
 from simmoe.hardware_profiles.building import build
-from simmoe.hardware_profiles.composing import JOIN, alone, compose, parts
+from simmoe.hardware_profiles.composing import JOIN, alone, parts
 from simmoe.hardware_profiles.figures import KINDS
 from simmoe.hardware_profiles.plausible import doubts
 from simmoe.hardware_profiles.ranges import bounds
@@ -48,9 +48,10 @@ def find(name_or_path: str | Path) -> Path:
 
 
 def found(name_or_path: str | Path) -> list[Path]:
-    """The files behind a name: of "GPU+HOST" the profile and the host, of "+HOST" the host, of "8xGPU:FABRIC" profile and fabric."""
+    """The files behind a name: of "GPU+HOST" the profile and the host, of "GPU+GPU+HOST" both profiles too, of "+HOST" the host, of
+    "8xGPU:FABRIC" profile and fabric."""
     if pair := parts(name_or_path):
-        return [*(found(pair[0]) if pair[0] else []), host.find(pair[1])]
+        return [*(file for name in cards.names(pair[0]) if name for file in found(name)), host.find(pair[1])]
     if many := ranks.parts(name_or_path):
         return [*found(many[1]), ranks.find(many[2])]
     return [find(name_or_path)]
@@ -59,7 +60,8 @@ def found(name_or_path: str | Path) -> list[Path]:
 def renamed(name_or_path: str | Path, called: Callable[[Path], str]) -> str:
     """The same machine, each file of it by the name that `called` gives it."""
     if pair := parts(name_or_path):
-        return f"{renamed(pair[0], called) if pair[0] else ''}{JOIN}{called(host.find(pair[1]))}"
+        gpus = [renamed(name, called) if name else "" for name in cards.names(pair[0])]
+        return JOIN.join([*gpus, called(host.find(pair[1]))])
     if many := ranks.parts(name_or_path):
         return f"{many[0]}x{renamed(many[1], called)}:{called(ranks.find(many[2]))}"
     path, mode = split(name_or_path)
@@ -77,8 +79,8 @@ def content(name_or_path: str | Path) -> tuple[dict[str, Any], Checked]:
 
 
 def _with_gpu(name: str, box: Mapping[str, Any]) -> dict[str, Any]:
-    gpu, checked = _one(name)
-    return compose(gpu, box, checked.file)
+    found = [_one(gpu) for gpu in cards.names(name)]
+    return cards.composed([gpu for gpu, _ in found], box, [checked.file for _, checked in found])
 
 
 def _one(name_or_path: str | Path) -> tuple[dict[str, Any], Checked]:
@@ -98,7 +100,7 @@ def _one(name_or_path: str | Path) -> tuple[dict[str, Any], Checked]:
 
 def load(name_or_path: str | Path, changes: Mapping[str, str] | None = None) -> Hardware:
     """One machine, checked: by the path of a YAML file or by the name of a bundled profile, either with `@mode`, or as "GPU+HOST",
-    "+HOST", "8xGPU:FABRIC".
+    "GPU+GPU+HOST", "+HOST", "8xGPU:FABRIC".
 
     changes: dotted path of a figure -> its new value, such as {"link.bandwidth": "128 GB/s"}. Raises UserError with one line.
     """

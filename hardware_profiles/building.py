@@ -80,6 +80,7 @@ def _unit(name: str, unit: Mapping[str, Any], n: Mapping[str, int]) -> ComputeUn
         clock_hz=n.get(f"{at}.clock"),
         quantised_bytes_per_s=n.get(f"{at}.quantised_bandwidth"),
         thread_bytes_per_s=n.get(f"{at}.thread_bandwidth"),
+        reserved_bytes=n.get(f"{at}.reserved"),
     )
 
 

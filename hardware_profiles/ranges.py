@@ -160,6 +160,7 @@ def _unit(unit: ComputeUnit, tier: Tier, pick: Pick) -> ComputeUnit:
         clock_hz=_known(pick, f"{at}.clock", unit.clock_hz),
         quantised_bytes_per_s=_known(pick, f"{at}.quantised_bandwidth", unit.quantised_bytes_per_s),
         thread_bytes_per_s=_known(pick, f"{at}.thread_bandwidth", unit.thread_bytes_per_s),
+        reserved_bytes=_known(pick, f"{at}.reserved", unit.reserved_bytes),
     )  # fmt: skip
 
 

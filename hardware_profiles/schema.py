@@ -26,6 +26,7 @@ UNIT = {
     "grouped_launch?": "time", "grouped_bandwidth?": "bandwidth", "grouped_softness?": "exponent", "graph_launch?": "time",
     "host_wait?": "time", "hand_over?": "time", "kernel_floor?": "time", "graph_kernel_floor?": "time",
     "processors?": "count", "clock?": "frequency", "quantised_bandwidth?": "bandwidth", "thread_bandwidth?": "bandwidth",
+    "reserved?": "bytes",
 }  # fmt: skip
 _UPSTREAM = {"from": "text", "bandwidth": "bandwidth", "latency": "time", "pipelined": "flag"}
 _MANAGED = {"bandwidth": "bandwidth", "page": "size", "fault": "time"}

@@ -195,7 +195,7 @@ class Costs:
     def pieces(self, size: PassSize) -> list[Piece]:
         """Launches of one layer of each kind, and the head last; `gaps` refers to them by index."""
         if size not in self._pieces:
-            kinds = [piece for layer in self.kinds for piece in self._dense_pieces(layer, size)]
+            kinds = [piece for layer in self.kinds for piece in self.dense_pieces(layer, size)]
             self._pieces[size] = [*kinds, self.weights("head", self.model.head, size.sequences)]
         return self._pieces[size]
 
@@ -214,8 +214,8 @@ class Costs:
 
     def parts_ps(self, size: PassSize) -> dict[str, int]:
         """Uncontended time of a pass by part, routed experts left out."""
-        total = dict.fromkeys(("attention", "ffn", "shared", "head"), 0)
         pieces = self.pieces(size)
+        total = dict.fromkeys(("attention", "ffn", "shared", "head", *(piece.name for piece in pieces)), 0)
         for i, times in self._launched.items():
             total[pieces[i].name] += times * pieces[i].ps
         total["shared"] = self._shared_ps(size.tokens)
@@ -255,7 +255,7 @@ class Costs:
         each = {size: sum(self.parts_ps(size).values()) for size in set(self.sizes)}
         return np.array([each[size] for size in self.sizes], np.int64)
 
-    def _dense_pieces(self, layer: Layer, size: PassSize) -> list[Piece]:
+    def dense_pieces(self, layer: Layer, size: PassSize) -> list[Piece]:
         """Attention, and the FFN of a dense layer."""
         attention = self.piece("attention", *self._attention(layer, size))
         return [attention, self.weights("ffn", layer.ffn, size.tokens)] if _has_ffn(layer) else [attention]

@@ -119,14 +119,18 @@ class RuntimeCosts(Costs):
 
     def fixed_ps(self, size: PassSize) -> int:
         """Of all kernels of a pass, those of routed experts too, and of the layers and the pass themselves."""
-        each = (self.runtime.of("decode.layer") or 0.0) * PS_PER_S
-        once = self._fixed_ps("end") + (self.runtime.of("decode.pass") or 0.0) * PS_PER_S
         layers = [layer for layer in self.model.layers if ON_CPU not in layer.features]
-        dense = sum(
-            self._fixed_ps(*self.mixer_kernels(layer), *["ffn"] * (not layer.n_experts)) + each for layer in layers
-        )
-        shared = sum(self._fixed_ps("shared") for layer in layers if layer.shared.bytes)
-        return round(once + dense + shared) + sum(self._experts_fixed_ps(place) for place in range(self.places))
+        dense = sum(self.dense_fixed_ps(layer) for layer in layers)
+        return round(self._end_fixed_ps() + dense) + sum(self.experts_fixed_ps(place) for place in range(self.places))
+
+    def dense_fixed_ps(self, layer: Layer) -> float:
+        """Of a layer but for its routed experts."""
+        parts = ["ffn"] * (not layer.n_experts) + ["shared"] * bool(layer.shared.bytes)
+        return self._layer_fixed_ps(layer) + self._fixed_ps(*parts)
+
+    def _end_fixed_ps(self) -> float:
+        """Of the end of a pass, and of the pass itself."""
+        return self._fixed_ps("end") + (self.runtime.of("decode.pass") or 0.0) * PS_PER_S
 
     # --- pieces -----------------------------------------------------------------------------------------------------
 
@@ -138,13 +142,15 @@ class RuntimeCosts(Costs):
 
     def pieces(self, size: PassSize) -> list[Piece]:
         if size not in self._pieces:
-            kinds = [piece for layer in self.kinds for piece in self._dense_pieces(layer, size)]
-            once = self._fixed_ps("end") + (self.runtime.of("decode.pass") or 0.0) * PS_PER_S
-            head = self._on_cpu_s if self.head_on_cpu else self.products.dense_s
-            self._pieces[size] = [*kinds, self._piece("head", head(self.model.head, size.sequences), once)]
+            kinds = [piece for layer in self.kinds for piece in self.dense_pieces(layer, size)]
+            self._pieces[size] = [*kinds, self.head_piece(size)]
         return self._pieces[size]
 
-    def _dense_pieces(self, layer: Layer, size: PassSize) -> list[Piece]:
+    def head_piece(self, size: PassSize) -> Piece:
+        head = self._on_cpu_s if self.head_on_cpu else self.products.dense_s
+        return self._piece("head", head(self.model.head, size.sequences), self._end_fixed_ps())
+
+    def dense_pieces(self, layer: Layer, size: PassSize) -> list[Piece]:
         if ON_CPU in layer.features:
             return self._pieces_of_the_cpu(layer, size)
         found = [self._piece("attention", self._mixer_s(layer, size), self._layer_fixed_ps(layer))]
@@ -243,7 +249,7 @@ class RuntimeCosts(Costs):
             found.setdefault(size, []).append(number)
         return found
 
-    def _experts_fixed_ps(self, column: int) -> int:
+    def experts_fixed_ps(self, column: int) -> int:
         return self._fixed_of_experts[column]
 
     @cached_property
@@ -253,17 +259,17 @@ class RuntimeCosts(Costs):
         return [ceil(self._fixed_ps("experts", *beside)) for beside in words]
 
     def experts_launch(self, column: int) -> tuple[int, int, Sequence[int]]:
-        return 0, self._experts_fixed_ps(column), self.soft_shares
+        return 0, self.experts_fixed_ps(column), self.soft_shares
 
     def read_work(self, column: int, count: int, law: int = 0) -> int:
         """What depends on how many experts are read: their weights, and what kernels waste on few rows of each."""
         seconds = self.products.experts_s(self.expert_layers[column].expert, count, law)
-        return (ceil(seconds * PS_PER_S) + self._experts_fixed_ps(column)) * self.rate
+        return (ceil(seconds * PS_PER_S) + self.experts_fixed_ps(column)) * self.rate
 
     def compute_ps(self, column: int, token_slots: int, law: int = 0) -> int:
         """What depends on how many token slots are computed."""
         seconds = float(self.products.slots_s(self.expert_layers[column].expert, token_slots, law))
-        return ceil(seconds * PS_PER_S) + self._experts_fixed_ps(column)
+        return ceil(seconds * PS_PER_S) + self.experts_fixed_ps(column)
 
     def compute_row(self, column: int, most_slots: int, law: int = 0) -> Ints:
         """The same sums of the same numbers, all at once."""
@@ -271,7 +277,7 @@ class RuntimeCosts(Costs):
         ps = np.ceil(self.products.slots_s(part, slots, law) * PS_PER_S)
         if max(part.flops_per_token * most_slots, int(ps[-1])) > EXACT:  # beyond what a float tells apart
             return super().compute_row(column, most_slots, law)
-        row: Ints = ps.astype(np.int64) + self._experts_fixed_ps(column)
+        row: Ints = ps.astype(np.int64) + self.experts_fixed_ps(column)
         return row
 
     # --- the CPU ----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from simmoe.play import confidence as bands
 from simmoe.play.calling import scenario_of
 from simmoe.play.lanes import Lanes
 from simmoe.play.money import price_of
-from simmoe.play.on_the_cpu import with_the_least
+from simmoe.play.on_the_cpu import chosen, with_the_least
 from simmoe.play.result import Run, versions
 from simmoe.play.run import play
 from simmoe.play.scenario import Scenario
@@ -143,8 +143,9 @@ class _Search:
             scenario = self.axis.scenario(self.free, number)
             said = commands.command(scenario)
             workload = self.workload if self.axis.name in SIZES else self._workload(scenario)
-            asked_for, scenario = scenario.placement, with_the_least(scenario, workload)
-            said, placement = commands.command(scenario), None if asked_for is not None else scenario.placement
+            asked, scenario = scenario, with_the_least(scenario, workload)
+            workload = workload.split(scenario.tensor_split)
+            said, placement = commands.command(scenario), chosen(asked, scenario)
             plan = scenario.plan(workload)
             said = commands.command(scenario, plan)
             run = play(workload, plan, workload.engine(scenario.engine, runs=len(self.axis.grid)), lanes=self.lanes)

@@ -12,7 +12,7 @@ from simmoe.play.box import PARTS
 from simmoe.play.calling import scenario_of, takes
 from simmoe.play.lanes import Lanes
 from simmoe.play.money import Money, Price, price_of
-from simmoe.play.on_the_cpu import with_the_least
+from simmoe.play.on_the_cpu import chosen, with_the_least
 from simmoe.play.result import Run, versions
 from simmoe.play.run import play
 from simmoe.play.scenario import OPTIONS, Scenario
@@ -204,10 +204,11 @@ def _row(targets: Targets, scenario: Scenario, text: Any, runs: int, lanes: Lane
     except UserError as error:
         name = commands.named(scenario.hw)
         return Box(name, name, said, None, str(error), None)
-    price, asked_for = price_of(hw), scenario.placement
+    price, asked = price_of(hw), scenario
     try:
         workload = replace(scenario, hw=hw, set=(), trace=text).workload()
         scenario = with_the_least(scenario, workload)
+        workload = workload.split(scenario.tensor_split)
         said = commands.command(scenario)
         plan = scenario.plan(workload)
         said = commands.command(scenario, plan)
@@ -215,8 +216,7 @@ def _row(targets: Targets, scenario: Scenario, text: Any, runs: int, lanes: Lane
         run = play(workload, plan, workload.engine(scenario.engine, runs=runs), lanes=lanes)
     except UserError as error:
         return Box(hw.name, hw.title, said, None, str(error), price)
-    chosen = None if asked_for is not None else scenario.placement
-    return Box(hw.name, hw.title, said, run, "", price, checks(targets, run, price), placement=chosen)
+    return Box(hw.name, hw.title, said, run, "", price, checks(targets, run, price), placement=chosen(asked, scenario))
 
 
 def _banded(targets: Targets, row: Box) -> Box:

@@ -369,6 +369,7 @@ ANOTHER = {  # a value other than the default that changes a run of one device; 
     "requests": 3, "runtime": "llama_cpp_cuda", "flags": "-ub 64", "threads": 2, "op_offload": False, "mmap": False, "gpu_layers": 3,
     "kv_offload": False, "batch_threads": 2, "cancel": True, "system": "mixtral_offloading",
     "low_format": "Q4_0", "low_budget": "20%", "max_tokens": 64, "kv_blocks": 20, "kv_memory": "64MB", "prefix_cache": True,
+    "tensor_split": "1/1",
 }  # fmt: skip
 
 
@@ -389,10 +390,10 @@ def test_every_option_changes_a_run_over_several_devices_or_is_refused(two):
     assert dropped == []
 
 
-def test_an_engine_is_refused_where_it_would_be_dropped(two):
+def test_an_engine_that_deals_no_layers_is_refused(two):
     plain = {"placement": "layer_split=1/1", **OPTIONS, "tokens": 100, "budget": "100%"}
-    with pytest.raises(UserError, match="--runtime llama_cpp_cuda times one device"):
-        simmoe.run(two, "oracle-4x16-k4", **plain, runtime="llama_cpp_cuda")
+    with pytest.raises(UserError, match="--runtime vllm is simulated on one device"):
+        simmoe.run(two, "oracle-4x16-k4", **plain, runtime="vllm")
 
 
 def test_what_shows_one_device_refuses_several(two, tmp_path, capsys):

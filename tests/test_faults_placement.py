@@ -144,7 +144,7 @@ VALUES: dict[str, tuple[str, ...]] = {  # of each option one value that is not t
     "--warm-up": ("4",), "--prompt": ("5",), "--generate": ("7",), "--depth": ("100",),
     "--kv-format": ("q8_0",), "--runtime": ("llama_cpp_cuda",), "--flags": ("-ub 64",), "--threads": ("2",), "--op-offload": ("none",),
     "--mmap": ("none",),
-    "--gpu-layers": ("3",), "--kv-offload": ("none",),
+    "--gpu-layers": ("3",), "--kv-offload": ("none",), "--tensor-split": ("1/1",),
     "--requests": ("2",), "--batch-threads": ("2",), "--cancel": (), "--system": ("mixtral_offloading",),
     "--low-format": ("IQ1_S",), "--low-budget": ("10%",),
 }  # fmt: skip

@@ -18,7 +18,7 @@ from simmoe.play.workload import Workload
 from simmoe.simulator.errors import UserError
 from simmoe.sweeps.validation import bars, case, fitting, report, runner
 from simmoe.sweeps.validation.case import Case, Row
-from simmoe.sweeps.validation.kinds import ablations, phone, ratios, resident
+from simmoe.sweeps.validation.kinds import ablations, cards, phone, ratios, resident
 from simmoe.sweeps.validation.playing import start_of
 from simmoe.sweeps.validation.runner import Outcome
 from simmoe.sweeps.validation.synthetic import routing
@@ -34,6 +34,7 @@ MISSED = {
     "v5_oracle_a100",
     "v5_oracle_xavier_nx",
     "v5_swapmoe_a100",
+    "v8_cards_prompt",
 }
 RECORDED = {
     "h200_offload_mixtral",
@@ -310,6 +311,20 @@ def test_kind_resident():
     assert constants(told) == {resident.EFFICIENCY: pytest.approx(0.6, rel=1e-3)}
     scaled = resident.scaled(models.load("olmoe-1b-7b"), 0.5)
     assert scaled.all_expert_bytes * 2 == models.load("olmoe-1b-7b").all_expert_bytes
+
+
+def test_kind_cards():
+    told = {"model": "olmoe-1b-7b", "format": "Q4_0", "runtime": "llama_cpp_cuda"}
+    boxes = [f"{gpus}+ddr5_6000_2ch" for gpus in ("rtx_3090", "rtx_3090+rtx_3090", "rtx_3090+rtx_3060")]
+    lengths = [{"prompt": 1, "generate": 2}] * 3 + [{"prompt": 64, "generate": 0}]
+    rows = [
+        {"id": str(i), "measured": 1, "hw": hw, **told, "options": how}
+        for i, (hw, how) in enumerate(zip([*boxes, boxes[1]], lengths))
+    ]
+    blank = invented("cards", rows)
+    made, free = cards.predict(blank, {}, blank.rows), cards.beside(blank, blank.rows)
+    assert cards.fit(blank, blank.rows) == {}
+    assert made[2] < made[1] < made[0] and free[1] == pytest.approx(made[0]) and made[3] < free[3]
 
 
 @pytest.mark.slow

@@ -105,7 +105,7 @@ def device(text: str) -> int:
     if text == "none":
         return 0
     if re.search("[,/]", text):
-        raise UserError("several cards cannot be simulated from flags yet: give one")
+        raise UserError("several cards are those of the machine, such as --gpu rtx_3090+rtx_3090: leave it out")
     raise Aside
 
 

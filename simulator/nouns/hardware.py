@@ -113,6 +113,7 @@ class ComputeUnit:
         None  # at which an engine's quantised matrix-vector kernels read, with all threads
     )
     thread_bytes_per_s: int | None = None  # the same with one thread
+    reserved_bytes: int | None = None  # of the memory of this one of several devices; None = as the machine's
 
 
 @dataclass(frozen=True)
@@ -174,8 +175,14 @@ class Hardware:
         if len(self.devices) == 1:
             return self
         name = self.devices[number]
+        reserved = self.units[name].reserved_bytes
         units = {other: unit for other, unit in self.units.items() if other == name or other not in self.devices}
-        return replace(self, units=units, devices=(name,), link=self.links[number], more_links={}, fabric=None)
+        of_first = "peak.flops." if number else "-"  # what the data sheet of the first one says
+        return replace(
+            self, units=units, devices=(name,), link=self.links[number], more_links={}, fabric=None,
+            reserved_bytes=self.reserved_bytes if reserved is None else reserved,
+            figures={path: figure for path, figure in self.figures.items() if not path.startswith(of_first)},
+        )  # fmt: skip
 
     @property
     def cpu(self) -> ComputeUnit | None:

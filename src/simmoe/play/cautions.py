@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from simmoe.simulator.nouns.hardware import Hardware
 
 OF_WEIGHTS = ("model", "router", "recipe_digest")  # of a trace's meta: where two of them differ, so do the weights
+COPIES = 4  # GGML_SCHED_MAX_COPIES of llama.cpp, of its graph
 LARGE_PASS = 32  # tokens: GGML_OP_OFFLOAD_MIN_BATCH of llama.cpp, below which it computes where the weights are
 
 
@@ -47,7 +48,8 @@ def cautions(workload: Workload, plan: Plan) -> list[str]:
     return [
         *plan.asked, *workload.text.notes, *_of_trace(workload), *model, *foresight(workload, plan), *_counts_other_experts(workload, plan),
         *_changes_output(workload, plan), *_leaves_none(workload, plan), *_asks_for_more(workload, plan), *_does_not_fit(workload, plan),
-        *_prompts_on_the_cpu(workload, plan), *_idle_threads(workload), *_unrated_threads(workload, plan), *_no_clock(workload),
+        *_prompts_on_the_cpu(workload, plan), *_one_card_at_a_time(workload, plan), *_idle_threads(workload),
+        *_unrated_threads(workload, plan), *_no_clock(workload),
         *_full_page_cache(workload, plan), *of_pinning(workload, plan), *_withdraws(plan), *of_machine(workload, plan),
     ]  # fmt: skip
 
@@ -88,7 +90,10 @@ def _unrated_threads(workload: Workload, plan: Plan) -> list[str]:
 
 def of_machine(workload: Workload, plan: Plan) -> list[str]:
     """Those that are about the machine."""
-    return [*streamed(workload, plan), *of_engine(workload), *about(workload.hw)]
+    hw = (
+        workload.hw if workload.deciding > 1 else workload.hw.alone(0)
+    )  # cards that hold what they hold load nothing at once
+    return [*streamed(workload, plan), *of_engine(workload), *doubts(workload.hw), *about_links(hw)]
 
 
 def about(hw: Hardware) -> list[str]:
@@ -212,7 +217,7 @@ def _low_copies(workload: Workload, plan: Plan) -> list[str]:
 
 def _leaves_none(workload: Workload, plan: Plan) -> list[str]:
     """Whether a placement that may leave experts to the CPU leaves it none."""
-    if plan.placement is None or len(workload.hw.devices) > 1 or placed(workload, plan).any():
+    if plan.placement is None or plan.device_budgets or placed(workload, plan).any():
         return []
     said = f"{_short(plan.placement)} leaves no expert to the CPU"
     unit = asked.unit(policies.load("placement", named(plan.placement).name), UNITS)
@@ -258,6 +263,21 @@ def _prompts_on_the_cpu(workload: Workload, plan: Plan) -> list[str]:
         return []
     said = f"The CPU computes its experts in prompt passes too, of up to {longest:,} tokens; engines send those of large passes"
     return [f"{said} over the link (llama.cpp from {LARGE_PASS} tokens on): TTFT is too long here"]
+
+
+def _one_card_at_a_time(workload: Workload, plan: Plan) -> list[str]:
+    """Whether llama.cpp would have several passes of a prompt on its cards at once: where no expert, layer or cache is the CPU's."""
+    passes = int((workload.trace.phase == PREFILL).sum())
+    if (
+        not workload.owners
+        or passes < 2
+        or plan.placement is not None
+        or workload.cpu_blocks
+        or not workload.kv_offload
+    ):
+        return []
+    said = f"Prompts are read by one card at a time; llama.cpp has up to {COPIES} passes of a prompt on its cards at once where nothing is"
+    return [f"{said} the CPU's: TTFT of prompts of several passes is too long here"]
 
 
 def _no_clock(workload: Workload) -> list[str]:

@@ -63,10 +63,6 @@ def refuse_what_one_device_has(options: Mapping[str, Any], workload: Workload) -
         raise UserError(
             f"--schedule {options['schedule']} is not played on several devices, which {hw_name} has; leave it out"
         )
-    if workload.runtime is not None:
-        raise UserError(
-            f"--runtime {workload.runtime.name} times one device, and {hw_name} has several: leave it out, or name a machine of one"
-        )
     if not getattr(timeline, "SEVERAL_DEVICES", False):
         raise UserError(
             f"--timeline {options['timeline']} knows one device, and {hw_name} has several; use --timeline distributed"

@@ -11,6 +11,7 @@ from simmoe.simulator.errors import UserError
 
 if TYPE_CHECKING:
     from simmoe.policies.flags import Flags
+    from simmoe.simulator.nouns.hardware import Hardware
     from simmoe.simulator.nouns.model import Layer, ModelShape
     from simmoe.simulator.nouns.runtime import Runtime
 
@@ -26,7 +27,7 @@ SAME = (
     "generate",
     "depth",
 )  # by one name in both
-DEVICES = ("tensor_split", "split_mode", "tensor_parallel", "pipeline_parallel", "data_parallel", "expert_parallel")
+DEVICES = ("split_mode", "tensor_parallel", "pipeline_parallel", "data_parallel", "expert_parallel")
 NOTHING = (  # of what the line says: no part of a simulated time or memory
     "engine", "batch", "mlock", "repack", "host_buffer", "flash_attention", "graphs", "thread_pools",
     "only_active_experts", "gpu_memory_share", "gpu_memory_bytes", "cpu_memory_bytes", "ignored", "overrides_before_cpu_moe",
@@ -38,7 +39,7 @@ AS_BY_ITSELF = (  # field, a value that says what holds without it, the option, 
     ("cpu_moe_blocks", 0, "placement", "n_cpu_moe=0"), ("parallel", 1, "batch", 1), ("kv_on_cpu", False, "kv_offload", True),
     ("mmap", True, "mmap", True),
 )  # fmt: skip
-HONOURED = (*SAME, "mmap", "cpu_moe_blocks", "k_format", "v_format", "parallel", "kv_on_cpu")
+HONOURED = (*SAME, "mmap", "cpu_moe_blocks", "k_format", "v_format", "parallel", "kv_on_cpu", "tensor_split")
 
 
 def options_of(flags: Flags) -> dict[str, Any]:
@@ -48,8 +49,10 @@ def options_of(flags: Flags) -> dict[str, Any]:
     if (tokens := pass_tokens(flags)) is not None:
         said["microbatch"] = tokens
     if devices := [name for name in DEVICES if said.get(name) not in (None, 1, "none", "layer")]:
+        name = devices[0].replace("_", " ")
         raise UserError(
-            f"--flags: {devices[0].replace('_', ' ')} spreads a model over several devices; describe them in a profile"
+            f"--flags: {name} {said[devices[0]]} splits each layer over several devices, which is not simulated; with -sm layer llama.cpp "
+            "deals whole layers to them"
         )
     for name in said:
         if name not in (*HONOURED, *NOTHING, *DEVICES):
@@ -60,9 +63,19 @@ def options_of(flags: Flags) -> dict[str, Any]:
         found["mmap"] = False
     if flags.cpu_moe_blocks:
         found["placement"] = f"n_cpu_moe={flags.cpu_moe_blocks}"
+    if flags.tensor_split:
+        found["tensor_split"] = "/".join(f"{share:.15g}" for share in flags.tensor_split)
     if flags.parallel not in (None, 1):
         found["batch"] = flags.parallel
     return found
+
+
+def refuse_one_of_several(flags: Flags, hw: Callable[[], Hardware]) -> None:
+    """Raises UserError where the flags take one card of a machine of several; `hw` is asked only where they may."""
+    if flags.split_mode == "none" and len((machine := hw()).devices) > 1:
+        raise UserError(
+            f"--flags: split mode none uses one card, and {machine.name} has several: name the one that it uses"
+        )
 
 
 def of_layers(flags: Flags, engine: Runtime, model: Callable[[], ModelShape]) -> tuple[Flags, dict[str, Any]]:

@@ -181,6 +181,11 @@ class Memory:
 
     def require(self, budget_bytes: int, page_cache_bytes: int = 0, emptied: bool = False) -> None:
         """Raises DoesNotFit when the budget does not fit on the device, or what another memory has to hold not there."""
+        self.require_device(budget_bytes)
+        self.require_others(budget_bytes, page_cache_bytes, emptied)
+
+    def require_device(self, budget_bytes: int) -> None:
+        """Raises DoesNotFit when the budget does not fit on the device."""
         one = self.least_bytes
         if self.short_by(one):
             expert = f" and one expert {nbytes(one)}" if one else ""
@@ -193,6 +198,9 @@ class Memory:
                 f"{nbytes(budget_bytes)} of experts do not fit on {self.hw.name}: short by {nbytes(self.short_by(budget_bytes))} of "
                 f"{nbytes(self.usable_bytes)} usable ({self.rest})"
             )
+
+    def require_others(self, budget_bytes: int, page_cache_bytes: int = 0, emptied: bool = False) -> None:
+        """Raises DoesNotFit when what another memory has to hold does not fit there."""
         for name, held in self.others(budget_bytes, page_cache_bytes, emptied).items():
             total = held.pop("total")
             if short := max(total - self.hw.tiers[name].capacity_bytes, 0):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from simmoe.play.cards_fit import least_over_cards
 from simmoe.play.kinds import bytes_of
 from simmoe.play.memory import Memory
 from simmoe.play.plan import most_of_each_layer, placed_memory, whole_layers
@@ -22,7 +23,7 @@ def chooses(scenario: Scenario, workload: Workload) -> bool:
     """Whether a placement is looked for: none is named, and the engine keeps experts where they are for good and has the CPU compute those
     that are not the device's."""
     runtime, hw = workload.runtime, workload.hw
-    if scenario.placement is not None or scenario.eviction in BOUNDS or hw.cpu is None or len(hw.devices) > 1:
+    if scenario.placement is not None or scenario.eviction in BOUNDS or hw.cpu is None or workload.deciding > 1:
         return False
     return (
         runtime is not None and not runtime.streams and runtime.device != CPU and runtime.of("cpu.memory") is not None
@@ -34,13 +35,30 @@ def with_the_least(scenario: Scenario, workload: Workload) -> Scenario:
     looked for, where all fit, and where no number does."""
     if workload.runtime is None or not chooses(scenario, workload):
         return scenario
+    if workload.owners and scenario.budget is None and scenario.memory is None:
+        return _over_cards(scenario, workload)
     memory = placed_memory(workload, whole_layers(workload, None), scenario.seed)
     room, budget = _room(scenario, memory), _budget(scenario, memory)
-    if min(room, budget) >= memory.left_bytes:
+    if min(room, budget) >= memory.left_bytes and not memory.short_by(memory.left_bytes):
         return scenario
     of_each = workload.runtime.engine == KTRANSFORMERS
     placement = _share(memory.model, min(room, budget)) if of_each else _blocks(memory, room, budget)
     return scenario if placement is None else replace(scenario, placement=placement)
+
+
+def _over_cards(scenario: Scenario, workload: Workload) -> Scenario:
+    """With the split of the layers with which the fewest are the CPU's, where none is said."""
+    if (found := least_over_cards(workload)) is None:
+        return scenario
+    placement = f"n_cpu_moe={found[0]}" if found[0] > workload.cpu_blocks else None
+    return replace(scenario, placement=placement, tensor_split=found[1] or scenario.tensor_split)
+
+
+def chosen(asked: Scenario, scenario: Scenario) -> str | None:
+    """What was chosen here of a scenario that was asked, in words; None where nothing was."""
+    names = [name for name in ("placement", "tensor_split") if getattr(asked, name) != getattr(scenario, name)]
+    words = [getattr(scenario, name) if name == "placement" else f"{name}={getattr(scenario, name)}" for name in names]
+    return ", ".join(words) or None
 
 
 def _blocks(memory: Memory, room_bytes: int, budget_bytes: int) -> str | None:

@@ -12,6 +12,8 @@ import numpy as np
 
 from simmoe import policies
 from simmoe.play import asked, popularity, replay
+from simmoe.play.cards import CardsMemory
+from simmoe.play.cards_fit import ways_to_hold
 from simmoe.play.identity import needs_of_prefetch
 from simmoe.play.kinds import bytes_of
 from simmoe.play.memory import Memory
@@ -243,7 +245,8 @@ def refuse_streaming(workload: Workload, plan: Plan) -> None:
     streams = memory.left_bytes - plan.budget_bytes + plan.pool_bytes
     if streams <= 0:
         return
-    way = _way_to_hold(workload, memory, min(plan.budget_bytes, memory.room_bytes))
+    way = ways_to_hold(workload, memory) if isinstance(memory, CardsMemory) else ""
+    way = way or _way_to_hold(workload, memory, min(plan.budget_bytes, memory.room_bytes))
     raise UserError(
         f"{runtime.name} loads no experts while it runs, and {nbytes(streams)} of those left to the device are not resident beside "
         f"{memory.rest} of {nbytes(memory.usable_bytes)}: {way}"
@@ -282,7 +285,7 @@ def loadable(workload: Workload, plan: Plan) -> Flags:
     """[objects]: the placement leaves it to the device."""
     if plan.placement is None:
         return np.ones(workload.trace.n_layers * workload.trace.n_experts, bool)
-    mine: Flags = placed(workload, plan) < len(workload.hw.devices)
+    mine: Flags = placed(workload, plan) < workload.deciding
     return mine
 
 
@@ -306,7 +309,7 @@ def _units_of(workload: Workload, placement: str, seed: int) -> Ints:
             f"--placement {placement}: {name} counts no use of experts; leave out what stands behind the colon"
         )
     text = popularity.text_for("placement", placement, workload.trace, workload.counted) or workload.trace
-    return _answer(workload, placement, seed, popularity.use_of(text), text, len(workload.hw.devices))
+    return _answer(workload, placement, seed, popularity.use_of(text), text, workload.deciding)
 
 
 def _answer(workload: Workload, placement: str, seed: int, use: Ints, text: Trace, devices: int) -> Ints:

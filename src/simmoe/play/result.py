@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simmoe.play import devices
+from simmoe.play.cards import CardsMemory
 from simmoe.play.cautions import cautions
 from simmoe.play.crossing import Crossing, crossing
 from simmoe.play.decided import Decided
@@ -132,8 +133,11 @@ class Run(Tabular):
         )
 
     def devices(self) -> list[dict[str, Any]]:
-        """Name, memory and experts of each of several devices."""
-        return devices.held(self.workload, self.plan.device_budgets)
+        """Name and memory of each of several devices; empty where there is one."""
+        if self.plan.device_budgets:
+            return devices.held(self.workload, self.plan.device_budgets)
+        memory = memory_of(self.workload, self.plan)
+        return memory.told() if isinstance(memory, CardsMemory) else []
 
     @cached_property
     def crossing(self) -> Crossing | None:
@@ -237,7 +241,7 @@ class Run(Tabular):
         sizes = Counter(self.workload.costs.path_size(number) for number in np.flatnonzero(mine).tolist())
         for size, passes in sizes.items():
             for name, ps in self.workload.costs.parts_ps(size).items():
-                parts[name] += passes * ps
+                parts[name] = parts.get(name, 0) + passes * ps
         parts["experts"] = int(self.clocks.experts_ps[mine].sum())
         parts["waiting for experts"] = int(self.clocks.stall_ps[mine].sum())
         parts["waiting for other devices" if self.plan.device_budgets else "waiting for the CPU"] = int(
@@ -271,7 +275,8 @@ class Run(Tabular):
     def to_json(self) -> dict[str, Any]:
         """The result as plain data: no wall-clock time, path or host name; the same inputs give the same bytes."""
         where, requests = self.where_ps(), self.requests
-        shares = {} if self.crossing is None else {"devices": self.devices(), "fabric": asdict(self.crossing)}
+        shares: dict[str, Any] = {"devices": held} if (held := self.devices()) else {}
+        shares |= {} if self.crossing is None else {"fabric": asdict(self.crossing)}
         notes = {"notes": self.notes} if self.notes else {}
         early = {name: asdict(one) for name, one in self.prefetched._asdict().items()}
         emits = {} if self.workload.trace.emitted is None else {"emitted": self.emitted}

@@ -62,6 +62,7 @@ _OF_RUNTIME = {
     "mmap": True,
     "gpu_layers": None,
     "kv_offload": True,
+    "tensor_split": None,
 }
 
 
@@ -326,6 +327,11 @@ class Scenario:
         Switch(), True, group=POLICY, metavar="on|none",
         help="of a runtime: the KV cache is in the GPU's memory (on, default), or in the host's, where the CPU computes attention (none)",
     )  # fmt: skip
+    tensor_split: str | None = option(
+        Text(), None, group=POLICY, metavar="N/N", off=True,
+        help="of a runtime on several cards: in which proportions whole layers are dealt to them, such as 3/1 (llama.cpp: -ts; default: by "
+        "their free memory)",
+    )  # fmt: skip
     mmap: bool = option(
         Switch(), True, group=ENGINE, metavar="on|none",
         help="a runtime maps the model's file (on, default), or reads what the CPU has into pinned memory, from which copies over the link "
@@ -445,6 +451,7 @@ class Scenario:
 
         engine, now = self.engine_of_runtime(), {name: getattr(self, name) for name in OPTIONS}
         said = flags.read(engine.engine, self.flags)
+        flagged.refuse_one_of_several(said, self.machine)
         name = said.model
         said, of_model = flagged.of_layers(said, engine, lambda: self._shape(name))
         defaults = {name: o.default for name, o in OPTIONS.items()}
@@ -583,7 +590,7 @@ class Scenario:
                 f"--graphs: {workload.hw.name} states no graph_launch{of}, so nothing would change there; leave it out, or add the "
                 "figure to the profile"
             )
-        if len(workload.hw.devices) > 1:
+        if workload.deciding > 1:
             devices.refuse_what_one_device_has({name: getattr(self, name) for name in OPTIONS}, workload)
             layout = devices.layout_of(workload, self.placement, self.seed, self.timeline)
             budgets = devices.budgets_of(workload, layout, self.budget)

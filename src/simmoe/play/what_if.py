@@ -141,7 +141,10 @@ def _under_a_runtime(run: Run) -> Iterator[Change]:
     """The figures that an engine's constants stand on: nominal peaks, and the link."""
     hw = run.workload.hw
     alone = hw.unified and hw.device.name == CPU  # its memory is no device's, and nothing crosses a link
-    ways = {"a memory twice as fast" if alone else "a device memory twice as fast": _peak(hw, "peak.memory_bandwidth")}
+    memories = _peak(hw, "peak.memory_bandwidth")
+    for name in hw.devices[1:]:
+        memories |= _peak(hw, f"tiers.{hw.units[name].memory}.peak_bandwidth")
+    ways = {"a memory twice as fast" if alone else "a device memory twice as fast": memories}
     if not alone:
         ways = {"a link twice as fast": _link(hw)} | ways
     if run.counts.on_cpu and hw.cpu:

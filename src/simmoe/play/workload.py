@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from simmoe import hardware_profiles
-from simmoe.play import extent, popularity
+from simmoe.play import cards, extent, popularity
 from simmoe.play.engine_files import embeds_on_the_host
 from simmoe.play.identity import policy_identity
 from simmoe.play.lengths import Lengths, drawn, of_requests, recorded
@@ -24,6 +24,7 @@ from simmoe.play.traced import traced
 from simmoe.play.usual_runtime import usual_runtime
 from simmoe.policies import runtime as runtimes
 from simmoe.simulator.arrays import Ints
+from simmoe.simulator.card_costs import CardCosts
 from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide.fitted import Fitted
 from simmoe.simulator.decide.gather import Requests, requests_of
@@ -81,6 +82,7 @@ class Workload:
         gpu_layers: int | None = None,
         kv_offload: bool = True,
         mmap: bool = True,
+        tensor_split: str | None = None,
         seed: int = 0,
     ) -> None:
         """trace: None draws routing of the class `routing` with `seed`, in the geometry of `model`. prompt, generate, depth: lengths of
@@ -92,14 +94,16 @@ class Workload:
         arrive under it. runtime: the engine whose costs these are; its threads on the CPU, batch_threads those of
         prompts; op_offload: whether it may carry the CPU's
         experts over the link in large passes; gpu_layers, kv_offload: what of the model and of the KV cache the GPU has; mmap:
-        whether its file is mapped, else what the CPU has lies in pinned memory. unplayed: first rows that a policy such as
+        whether its file is mapped, else what the CPU has lies in pinned memory; tensor_split: in which proportions it deals layers to
+        several cards (default: by their free memory). unplayed: first rows that a policy such as
         popular=50%:first=20% counts, and that are not played. Raises UserError."""
         self.hw = hw if isinstance(hw, Hardware) else hardware_profiles.load(hw)
         self.runtime = runtimes.given(usual_runtime(self.hw) if runtime == runtimes.USUAL else runtime)
         if self.runtime is not None and not mmap:
             self.runtime = replace(self.runtime, host_memory="pinned")
         self.threads, self.op_offload, self.gpu_layers, self.kv_offload = threads, op_offload, gpu_layers, kv_offload
-        self.mmap, self.batch_threads = mmap, batch_threads
+        self.mmap, self.batch_threads, self.tensor_split = mmap, batch_threads, tensor_split
+        cards.check(self.hw, self.runtime, tensor_split)
         self.clock_driven = clock_driven(schedule)
         self.lengths = Lengths(prompt, generate, batch, depth)
         serving = self.clock_driven is not None
@@ -136,7 +140,7 @@ class Workload:
         if self.room is not None and cuts(self.clock_driven):
             widest = min(self.room.max_tokens, whole.n_tokens)
         self.largest_pass = max(self.microbatch, widest)  # that an engine reserves buffers for
-        self.memory = Memory(self.hw, self.model, self.kv_bytes, **self._of_engine())
+        self.memory = self._memory()
         self.graphs = graphs
         self.placements = dict[tuple[str, int], Ints]()  # of play/plan.py, so that each is asked once
         self.fits = dict[Any, str | Fitted]()  # scopes of play/plan.py, the same
@@ -186,23 +190,58 @@ class Workload:
         usual = (self.runtime and self.runtime.microbatch) or MICROBATCH
         return usual if microbatch is None else microbatch
 
-    def _of_engine(self) -> dict[str, Any]:
-        """What an engine holds in memory beside weights and caches; nothing without one."""
+    @property
+    def owners(self) -> tuple[int, ...]:
+        """Under an engine the card of each layer, and of the output; empty where there is one card."""
+        if self.runtime is None or len(self.hw.devices) == 1:
+            return ()
+        return cards.dealt(self.hw, len(self.model.layers), self.cpu_blocks, self.tensor_split)
+
+    @property
+    def deciding(self) -> int:
+        """Devices that decide for themselves: an engine's cards hold what they hold, as one."""
+        return len(self.hw.devices) if self.runtime is None else 1
+
+    def _memory(self) -> Memory:
+        whole = self._of_engine(self.model, self.kv_bytes, self.cpu_blocks)
+        if not (owners := self.owners):
+            return Memory(self.hw, self.model, self.kv_bytes, **whole)
+        each, sequences = [], self.kv_bytes // max(self.model.kv_bytes(self.context, self.microbatch), 1)
+        for card, name in enumerate(self.hw.devices):
+            part = cards.share_of(self.model, owners, card)
+            kv = part.kv_bytes(self.context, self.microbatch) * sequences
+            hw = replace(self.hw.alone(card), name=f"{name} of {self.hw.name}")
+            each.append(Memory(hw, part, kv, **self._of_engine(part, kv, 0 if card else self.cpu_blocks)))
+        return cards.CardsMemory(self.hw, self.model, self.kv_bytes, **whole, cards=tuple(each), owners=owners)
+
+    def split(self, tensor_split: str | None) -> Workload:
+        """The same workload with its layers dealt otherwise."""
+        if tensor_split == self.tensor_split:
+            return self
+        other = copy.copy(self)
+        other.tensor_split = tensor_split
+        other.memory = other._memory()
+        other.begun = other if self.begun is self else self.begun.split(tensor_split)
+        for made in ("costs", "_behind", "ends"):
+            other.__dict__.pop(made, None)
+        return other
+
+    def _of_engine(self, model: ModelShape, kv_bytes: int, blocks: int) -> dict[str, Any]:
+        """What an engine holds in memory beside weights and caches of a model or a part of it; nothing without one. blocks: of how many
+        of its first layers the CPU has all."""
         if self.runtime is None:
             return {}
         beside = self.runtime.of("buffers.beside")
         carries = self.op_offload and self.runtime.carries and not self.hw.unified
-        layers, blocks = self.model.layers, self.cpu_blocks
+        layers = model.layers
         dense = sum(x.attention.bytes + x.ffn.bytes + x.shared.bytes for x in layers[:blocks])
-        dense += self.model.head.bytes * (self.gpu_layers == 0) + self.model.embedding.bytes * embeds_on_the_host(
-            self.runtime
-        )
+        dense += model.head.bytes * (self.gpu_layers == 0) + model.embedding.bytes * embeds_on_the_host(self.runtime)
         apart = self.hw.cpu is not None and self.hw.cpu.memory != self.hw.device.memory
         if not apart:  # one memory has all of it
             dense, blocks = 0, 0
         one = [layer.kv_bytes(self.context, self.microbatch) for layer in layers]
         there = 0 if self.runtime.only_stores else blocks
-        kv = self.kv_bytes * sum(one[: None if apart and not self.kv_offload else there]) // max(sum(one), 1)
+        kv = kv_bytes * sum(one[: None if apart and not self.kv_offload else there]) // max(sum(one), 1)
         return {
             "pass_tokens": 0 if beside is None else self.largest_pass, "carries": carries, "beside_bytes_of_engine": int(beside or 0),
             "host_dense_bytes": dense, "host_kv_bytes": kv,
@@ -230,6 +269,8 @@ class Workload:
             return Costs(self.hw, self.model, self.trace, graphs=self.graphs)
         how: dict[str, Any] = {"threads": self.threads, "batch_threads": self.batch_threads, "offload": self.op_offload}
         how |= {"cpu_blocks": self.cpu_blocks, "kv_on_cpu": not self.kv_offload, "head_on_cpu": self.gpu_layers == 0}
+        if owners := self.owners:
+            return CardCosts(self.hw, self.model, self.trace, self.runtime, owners, **how)
         return RuntimeCosts(self.hw, self.model, self.trace, self.runtime, **how)
 
     def engine(self, wish: str = "auto", *, spans: bool = False, runs: int = 1) -> Engine:
@@ -346,10 +387,11 @@ class Workload:
             "gpu_layers",
             "kv_offload",
             "mmap",
+            "tensor_split",
         ):
             setattr(other, name, getattr(self, name))
         other.microbatch, other.largest_pass = self.microbatch, self.largest_pass
-        other.memory = Memory(hw, self.model, other.kv_bytes, **other._of_engine())
+        other.memory = other._memory()
         other.counted, other.text, other.lengths = self.counted, self.text, self.lengths
         return other
 
@@ -383,6 +425,7 @@ class Workload:
                 name: getattr(self, name) for name in ("threads", "op_offload", "gpu_layers", "kv_offload", "mmap")
             }
             said |= {} if self.batch_threads is None else {"batch_threads": self.batch_threads}
+            said |= {} if self.tensor_split is None else {"tensor_split": self.tensor_split}
         lengths = {name: getattr(self.lengths, name) for name in ("prompt", "generate", "depth")}
         if self.clock_driven is not None:
             lengths["requests"] = self.lengths.sequences

@@ -83,9 +83,11 @@ def show_run(run: Run, found: list[Tried], on: str, files: list[str], out: Scree
     )
     for tier, held in run.other_memory_bytes.items():
         out.print(f"  {tier}: {', '.join(f'{part} {nbytes(n)}' for part, n in held.items())}")
-    for one in run.devices() if run.plan.device_budgets else ():
+    for one in run.devices():
         parts = ", ".join(f"{name} {nbytes(n)}" for name, n in one["memory_bytes"].items())
-        out.print(f"  {one['name']}: {parts}; {one['expert_count']:,} experts")
+        parts += f"; {one['expert_count']:,} experts" * ("expert_count" in one)
+        layers = f" (layers {one['layers']})" if "layers" in one else ""
+        out.print(f"  {one['name']}{layers}: {parts}")
     for line in filter(None, (of_the_fabric(run), not_of_the_device(run), of_prefetches(run))):
         out.print(line)
     if run.requests is not None:

@@ -1,0 +1,68 @@
+"""What makes a model fit on several cards: another split of its layers over them, or blocks whose experts are the CPU's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from simmoe.play.cards import FLAG, CardsMemory
+
+if TYPE_CHECKING:
+    from simmoe.play.workload import Workload
+
+
+def ways_to_hold(workload: Workload, memory: CardsMemory) -> str:
+    """Which cards are short, and what makes all fit: another split of the layers, else the fewest blocks on the CPU. Empty where nothing
+    does."""
+    if split := split_that_fits(workload, memory.left):
+        return f"short are {memory.shortest}; --tensor-split {split} fits"
+    if workload.hw.cpu is None or (found := least_over_cards(workload)) is None:
+        return ""
+    blocks, split = found
+    how = f" with {FLAG} {split}" if split else ""
+    return f"short are {memory.shortest}; the least N that fits is --placement n_cpu_moe={blocks}{how}"
+
+
+def least_over_cards(workload: Workload) -> tuple[int, str | None] | None:
+    """The fewest blocks whose experts the CPU has to take so that the cards hold all others, and the split with which they do; None in its
+    place for the split that is said, or of itself. None where no number does."""
+    memory = workload.memory
+    assert isinstance(memory, CardsMemory)
+    low, high = workload.cpu_blocks, len(workload.model.layers)
+
+    def split_of(blocks: int) -> str | None:
+        mine = memory.with_blocks(blocks)
+        if workload.tensor_split is not None or mine.whole:
+            return "" if mine.whole else None
+        return split_that_fits(workload, mine.left)
+
+    if split_of(high) is None:
+        return None
+    while low < high:  # more blocks on the CPU never leave a card less room, but for the matrix that is carried
+        middle = (low + high) // 2
+        low, high = (low, middle) if split_of(middle) is not None else (middle + 1, high)
+    return low, split_of(low) or None
+
+
+def split_that_fits(workload: Workload, left: tuple[int, ...] | None) -> str | None:
+    """A split with which each card holds what is left to it: every card from the first on takes as many layers as it holds, the last one
+    the rest. None where there is none."""
+    cards, counts = len(workload.hw.devices), list[int]()
+    for card in range(cards):
+        rest = len(workload.model.layers) + 1 - workload.cpu_blocks - sum(counts)
+        tried = range(rest, -1, -1) if card < cards - 1 else (rest,)
+        fits = next((n for n in tried if _holds(workload, left, [*counts, n, rest - n], card)), None)
+        if fits is None:
+            return None
+        counts.append(fits)
+    return "/".join(map(str, counts))
+
+
+def _holds(workload: Workload, left: tuple[int, ...] | None, counts: Sequence[int], card: int) -> bool:
+    """Whether a card holds its layers where the first cards have so many."""
+    cards = len(workload.hw.devices)
+    dealt_so = workload.split("/".join(map(str, [*counts, *[0] * cards][:cards]))).memory
+    assert isinstance(dealt_so, CardsMemory)
+    one = replace(dealt_so, left=left).each[card]
+    return not one.short_by(one.left_bytes)
