@@ -141,7 +141,11 @@ class RuntimeCosts(Costs):
             kinds = [piece for layer in self.kinds for piece in self._dense_pieces(layer, size)]
             once = self._fixed_ps("end") + (self.runtime.of("decode.pass") or 0.0) * PS_PER_S
             head = self._on_cpu_s if self.head_on_cpu else self.products.dense_s
-            self._pieces[size] = [*kinds, self._piece("head", head(self.model.head, size.sequences), once)]
+            self._pieces[size] = [
+                *kinds,
+                self._piece("head", head(self.model.head, size.sequences), once),
+                *self._draft_pieces(size),
+            ]
         return self._pieces[size]
 
     def _dense_pieces(self, layer: Layer, size: PassSize) -> list[Piece]:

@@ -146,6 +146,7 @@ VALUES: dict[str, tuple[str, ...]] = {  # of each option one value that is not t
     "--gpu-layers": ("3",), "--kv-offload": ("none",),
     "--requests": ("2",), "--batch-threads": ("2",), "--cancel": (), "--system": ("mixtral_offloading",),
     "--low-format": ("IQ1_S",), "--low-budget": ("10%",),
+    "--draft": ("2",), "--acceptance": ("60%",), "--draft-cost": ("3ms",), "--rejected": ("drawn",),
 }  # fmt: skip
 OUTPUT = {
     "--help",

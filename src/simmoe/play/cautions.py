@@ -45,7 +45,8 @@ def cautions(workload: Workload, plan: Plan) -> list[str]:
         workload = versioned(workload, plan)
     model = [workload.model.caution] * bool(workload.model.caution)
     return [
-        *plan.asked, *workload.text.notes, *_of_trace(workload), *model, *foresight(workload, plan), *_counts_other_experts(workload, plan),
+        *plan.asked, *workload.text.notes, *_of_trace(workload), *_of_draft(workload), *model,
+        *foresight(workload, plan), *_counts_other_experts(workload, plan),
         *_changes_output(workload, plan), *_leaves_none(workload, plan), *_asks_for_more(workload, plan), *_does_not_fit(workload, plan),
         *_prompts_on_the_cpu(workload, plan), *_idle_threads(workload), *_unrated_threads(workload, plan), *_no_clock(workload),
         *_full_page_cache(workload, plan), *of_pinning(workload, plan), *_withdraws(plan), *of_machine(workload, plan),
@@ -63,6 +64,11 @@ def _of_trace(workload: Workload) -> list[str]:
             "emitted of the trace says which were kept (docs/trace_format.md)"
         )
     return said
+
+
+def _of_draft(workload: Workload) -> list[str]:
+    """What of verify passes was made here."""
+    return [] if workload.speculation is None else workload.speculation.notes()
 
 
 def _idle_threads(workload: Workload) -> list[str]:

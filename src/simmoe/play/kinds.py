@@ -206,6 +206,53 @@ def arrivals_of(text: Any, where: str) -> tuple[str, Fraction]:
     )
 
 
+@dataclass(frozen=True)
+class Time(Kind):
+    """A time with its unit."""
+
+    def check(self, value: Any, where: str) -> str:
+        time_of(value, where)
+        return str(value)
+
+
+def time_of(text: Any, where: str) -> int:
+    """Picoseconds. Raises UserError."""
+    if not isinstance(text, str) or len(text) > LONGEST:
+        raise UserError(f"{where}: {reprlib.repr(text)} is no time; write it like 3ms")
+    return round(parse(re.sub(r"(?<=[0-9])(?=[a-zA-Z])", " ", text), "time", where))
+
+
+@dataclass(frozen=True)
+class Acceptance(Kind):
+    """How many guesses of a draft are right: 60%, each=80%, or by position 80%,60%,40%."""
+
+    def check(self, value: Any, where: str) -> str:
+        text = f"{value:.15g}" if isinstance(value, int | float) and not isinstance(value, bool) else value
+        acceptance_of(text, where)
+        return str(text)
+
+
+def acceptance_of(text: Any, where: str) -> tuple[str, tuple[float, ...]]:
+    """("share", of all guesses), ("each", chance behind right ones) or ("positions", of each place). Raises UserError."""
+    said = text.replace(" ", "") if isinstance(text, str) else ""
+    each = said.startswith("each=")
+    words = [
+        re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,15})?)(%?)", word) for word in said.removeprefix("each=").split(",")
+    ]
+    shares = [float(Fraction(one[1]) / (100 if one[2] else 1)) for one in words if one]
+    if len(shares) < len(words) or (each and len(words) > 1) or max(shares) > 1:
+        raise UserError(
+            f"{where}: {reprlib.repr(text)} is no acceptance; write 60% (of all guesses), each=80% (the chance of each behind right ones) "
+            "or 80%,60%,40% (by position)"
+        )
+    if shares != sorted(shares, reverse=True):
+        raise UserError(
+            f"{where} {text}: a guess is only kept behind kept ones, so no position has a larger share than the one before; write them as "
+            "an engine prints them, shares of all passes"
+        )
+    return "each" if each else "share" if len(shares) == 1 else "positions", tuple(shares)
+
+
 def changes(settings: Iterable[Any], where: str = "--set") -> dict[str, str]:
     """Path of a figure -> its new value. Raises UserError."""
     found = dict[str, str]()

@@ -222,7 +222,7 @@ class Run(Tabular):
         sizes = Counter(self.workload.costs.sizes[number] for number in np.flatnonzero(mine).tolist())
         for size, passes in sizes.items():
             for name, ps in self.workload.costs.parts_ps(size).items():
-                parts[name] += passes * ps
+                parts[name] = parts.get(name, 0) + passes * ps
         parts["experts"] = int(self.clocks.experts_ps[mine].sum())
         parts["waiting for experts"] = int(self.clocks.stall_ps[mine].sum())
         parts["waiting for other devices" if self.plan.device_budgets else "waiting for the CPU"] = int(

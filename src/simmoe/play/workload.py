@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from simmoe import hardware_profiles
-from simmoe.play import extent, popularity
+from simmoe.play import extent, popularity, speculation
 from simmoe.play.engine_files import embeds_on_the_host
 from simmoe.play.identity import policy_identity
 from simmoe.play.lengths import Lengths, drawn, of_requests, recorded
 from simmoe.play.memory import MICROBATCH, Memory, kv_bytes
 from simmoe.play.passes import clock_driven, scheduled
 from simmoe.play.popularity import Unplayed
+from simmoe.play.speculation import Speculation
 from simmoe.play.traced import traced
 from simmoe.play.usual_runtime import usual_runtime
 from simmoe.policies import runtime as runtimes
@@ -75,6 +76,10 @@ class Workload:
         gpu_layers: int | None = None,
         kv_offload: bool = True,
         mmap: bool = True,
+        draft: int | None = None,
+        acceptance: str | None = None,
+        draft_cost: str | None = None,
+        rejected: str = speculation.REJECTED[0],
         seed: int = 0,
     ) -> None:
         """trace: None draws routing of the class `routing` with `seed`, in the geometry of `model`. prompt, generate, depth: lengths of
@@ -85,8 +90,9 @@ class Workload:
         arrive under it. runtime: the engine whose costs these are; its threads on the CPU, batch_threads those of
         prompts; op_offload: whether it may carry the CPU's
         experts over the link in large passes; gpu_layers, kv_offload: what of the model and of the KV cache the GPU has; mmap:
-        whether its file is mapped, else what the CPU has lies in pinned memory. unplayed: first rows that a policy such as
-        popular=50%:first=20% counts, and that are not played. Raises UserError."""
+        whether its file is mapped, else what the CPU has lies in pinned memory. draft, acceptance, draft_cost, rejected: guesses that
+        each decode pass verifies, which are right, what one takes, and what rejected ones ask for (play/speculation.py). unplayed:
+        first rows that a policy such as popular=50%:first=20% counts, and that are not played. Raises UserError."""
         self.hw = hw if isinstance(hw, Hardware) else hardware_profiles.load(hw)
         self.runtime = runtimes.given(usual_runtime(self.hw) if runtime == runtimes.USUAL else runtime)
         if self.runtime is not None and not mmap:
@@ -114,12 +120,15 @@ class Workload:
         self.trace, self.all_tokens = first_tokens(whole, tokens), whole.n_tokens
         self.begun = self  # of a played workload: the one that a clock-driven schedule made passes of
         self.prefill_chunk, self.batch, self.schedule = prefill_chunk, batch, schedule
+        self.speculation = self._draft(draft, acceptance, draft_cost, rejected)
+        if self.speculation is not None:
+            self.trace = speculation.verified(self.trace, self.speculation, seed)
         self.max_batch = self._most_sequences(max_batch)
         self.context = int(whole.position.max()) + 1 if context is None else self._enough(context)
         self.microbatch = self._beside_windows(microbatch)
         self.kv_bytes = kv_bytes(self.model, whole, self.context, self.max_batch, self.microbatch)
         self.largest_pass = max(
-            self.microbatch, int(np.diff(whole.pass_ptr).max())
+            self.microbatch, *(int(np.diff(one.pass_ptr).max()) for one in (whole, self.trace))
         )  # that an engine reserves buffers for
         self.memory = Memory(self.hw, self.model, self.kv_bytes, **self._of_engine())
         self.graphs = graphs
@@ -132,7 +141,15 @@ class Workload:
 
     @property
     def named(self) -> str:
-        return f"{self.memory.what} on {self.hw.name}, {self.trace.n_tokens:,} tokens"
+        return f"{self.memory.what} on {self.hw.name}, {self.tokens:,} tokens"
+
+    @property
+    def tokens(self) -> int:
+        """Rows that are played; of verify passes that were made here those that are kept, which are the recorded ones."""
+        return self._tokens_of(self.trace)
+
+    def _tokens_of(self, trace: Trace) -> int:
+        return trace.n_tokens if self.speculation is None else int(trace.kept.sum())
 
     def choices(self) -> dict[str, Any]:
         """What was chosen of machine, engine and model, by column of a table (play/tabular.py)."""
@@ -140,8 +157,18 @@ class Workload:
         router = self.trace.meta.get("router") if self.text.routing is None else f"drawn: {self.text.routing}"
         return {
             "hw": self.hw.name, "runtime": runtime, "model": self.model.name, "format": self.model.format, "router": router,
-            "trace": self.trace_digest, "tokens": self.trace.n_tokens, "context": self.context, "batch": self.batch,
+            "trace": self.trace_digest, "tokens": self.tokens, "context": self.context, "batch": self.batch,
         }  # fmt: skip
+
+    def _draft(self, draft: int | None, acceptance: str | None, cost: str | None, rejected: str) -> Speculation | None:
+        """The draft that is asked for. Raises UserError under a schedule that forms passes while time goes on."""
+        found = speculation.asked(draft, acceptance, cost, rejected)
+        if found is not None and self.clock_driven is not None:
+            raise UserError(
+                f"--draft {draft} makes verify passes beforehand, and --schedule {self.schedule} forms its passes while time goes on: "
+                "leave one of them out"
+            )
+        return found
 
     def _enough(self, context: int) -> int:
         """A context that has room for every position that is played. Raises UserError."""
@@ -218,6 +245,12 @@ class Workload:
 
     @cached_property
     def costs(self) -> Costs:
+        found = self._costs()
+        if self.speculation is not None:
+            found.draft(self.speculation.draft_ps(self.trace))
+        return found
+
+    def _costs(self) -> Costs:
         if self.runtime is None:
             return Costs(self.hw, self.model, self.trace, graphs=self.graphs)
         how: dict[str, Any] = {"threads": self.threads, "batch_threads": self.batch_threads, "offload": self.op_offload}
@@ -333,6 +366,7 @@ class Workload:
             "gpu_layers",
             "kv_offload",
             "mmap",
+            "speculation",
         ):
             setattr(other, name, getattr(self, name))
         other.microbatch, other.largest_pass = self.microbatch, self.largest_pass
@@ -372,6 +406,8 @@ class Workload:
         if self.clock_driven is not None:
             lengths["requests"] = self.lengths.sequences
         said |= {name: tokens for name, tokens in lengths.items() if tokens is not None}
+        if self.speculation is not None:
+            said["speculation"] = self.speculation.facts()
         if self.text.routing is not None:
             said["routing"] = self.text.routing
         kv = {"kv_format": self.kv_format} if self.kv_format else {}
@@ -380,7 +416,7 @@ class Workload:
             "hardware": {"name": self.hw.name, "digest": self.hw.digest},
             "model": {"name": self.model.name, "format": self.model.format, **kv, "digest": self.model.digest},
             "trace": {"model": meta.get("model"), "router": meta.get("router"), "digest": self.trace_digest,
-                      "tokens": self.begun.trace.n_tokens, "of_tokens": self.all_tokens,
+                      "tokens": self._tokens_of(self.begun.trace), "of_tokens": self.all_tokens,
                       "prefill_chunk": self.prefill_chunk, "batch": self.batch},
             "context": self.context, "graphs": self.graphs, **said,
         }  # fmt: skip

@@ -272,8 +272,8 @@ def inputs(files: list[str]) -> str:
 
 def how_much(workload: Workload) -> str:
     """How much of the trace is played."""
-    if workload.trace.n_tokens < workload.all_tokens:
-        return f"first {workload.trace.n_tokens:,} of {workload.all_tokens:,} tokens"
+    if workload.tokens < workload.all_tokens:
+        return f"first {workload.tokens:,} of {workload.all_tokens:,} tokens"
     return f"all {workload.all_tokens:,} tokens"
 
 

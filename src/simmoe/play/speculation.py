@@ -1,0 +1,201 @@
+"""Speculative decoding: verify passes made of passes that decode one token each, from a draft of stated cost and acceptance.
+
+A verify pass has one row for the last token that is sure and one for each guess. It keeps the guesses up to the first wrong one, and
+gives one more token of its own. So the rows that are kept are the recorded ones in their order. What a rejected row would have routed
+was never recorded: it asks for the experts of another recorded row, and which one that is, is said.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from simmoe.play.kinds import acceptance_of, time_of
+from simmoe.policies.regrouping import Rows, rows_of
+from simmoe.simulator.arrays import Flags, Ints
+from simmoe.simulator.decide.player import splitmix64
+from simmoe.simulator.errors import UserError
+from simmoe.simulator.nouns.trace import DECODE, Trace
+
+REJECTED = ("following", "drawn")  # whose experts a rejected row asks for
+GOLDEN = 0x9E3779B97F4A7C15  # 2**64 by the golden ratio: multiples of it are spread evenly, however many there are
+FRACTION = 2**53
+SHARE, EACH, POSITIONS = "share", "each", "positions"
+
+
+@dataclass(frozen=True)
+class Speculation:
+    """A draft, as the options say it."""
+
+    guesses: int  # of a pass
+    acceptance: str
+    cost: str | None = None  # of each guess
+    rejected: str = REJECTED[0]
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """Of each place in a pass, the share of passes whose guess there is kept; it never rises from place to place. Raises UserError."""
+        return rates_of(self.acceptance, self.guesses)
+
+    @property
+    def guess_ps(self) -> int:
+        return 0 if self.cost is None else time_of(self.cost, "--draft-cost")
+
+    def draft_ps(self, trace: Trace) -> Ints:
+        """int64 [passes]: what the draft takes before each; nothing before prompts, and before a pass without guesses."""
+        guesses = np.where(trace.phase == DECODE, np.diff(trace.pass_ptr) - 1, 0)
+        made: Ints = guesses * self.guess_ps
+        return made
+
+    def notes(self) -> list[str]:
+        """What of such a run was made and not recorded."""
+        rows = {
+            "following": "the experts of the recorded row at its position, which the next pass asks for again: a cache gains by that",
+            "drawn": "the experts of a row drawn from the same answer",
+        }
+        free = ", and the draft costs nothing (--draft-cost says what a guess takes)" * (not self.guess_ps)
+        made = (
+            f"Verify passes are made of recorded tokens, with {self.guesses} guesses and an acceptance of {self.acceptance}, drawn "
+            f"evenly with --seed{free}; a rejected guess asks for {rows[self.rejected]} (--rejected {self.rejected})"
+        )
+        return [made]
+
+    def facts(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def asked(draft: int | None, acceptance: str | None, cost: str | None, rejected: str) -> Speculation | None:
+    """The draft that is asked for; None where nothing is guessed. Raises UserError for options that would change nothing."""
+    if draft is None:
+        beside = {"--acceptance": acceptance, "--draft-cost": cost, "--rejected": rejected}
+        for flag, value in beside.items():
+            if value not in (None, REJECTED[0]):
+                raise UserError(
+                    f"{flag} {value} is about guesses that verify passes hold: say how many with --draft 4, or leave it out"
+                )
+        return None
+    if acceptance is None:
+        raise UserError(
+            f"--draft {draft}: say how many of the guesses are right, such as --acceptance 60%, or by position 80%,60%,50%,40%"
+        )
+    made = Speculation(draft, acceptance, cost, rejected)
+    _ = made.rates, made.guess_ps
+    return made if draft else None
+
+
+def rates_of(acceptance: str, guesses: int) -> tuple[float, ...]:
+    """Of each place, the share of passes whose guess there is kept. Raises UserError where fewer places are said than there are."""
+    how, shares = acceptance_of(acceptance, "--acceptance")
+    if how == POSITIONS:
+        if len(shares) < guesses:
+            raise UserError(
+                f"--acceptance {acceptance} says {len(shares)} places, and --draft {guesses} has more: give {guesses}, or one share of all"
+            )
+        return shares[:guesses]
+    chance = shares[0] if how == EACH else chance_of(shares[0], guesses)
+    return tuple(chance**place for place in range(1, guesses + 1))
+
+
+def chance_of(share: float, guesses: int) -> float:
+    """The chance p that a guess behind right ones is right, with p + p² + … of all guesses kept, which is what engines print."""
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        kept = sum(middle**place for place in range(1, guesses + 1))
+        low, high = (middle, high) if kept < share * guesses else (low, middle)
+    return high
+
+
+class Verified(NamedTuple):
+    """One verify pass."""
+
+    when: int  # recorded pass of its first row
+    rows: Ints  # of the trace
+    kept: int
+
+
+def verified(trace: Trace, how: Speculation, seed: int) -> Trace:
+    """The trace with its decode passes made into verify passes. Raises UserError for a trace whose decode passes hold several rows."""
+    _require_single_rows(trace, how)
+    held = rows_of(trace)
+    prompts = np.flatnonzero(~held.decode)
+    passes = [Verified(int(n), held.row[at], len(at)) for n, at in _by_pass(held, prompts)]
+    for number, answer in enumerate(_answers(held)):
+        passes += _passes_of(held, answer, how, _start(seed, number))
+    passes.sort(key=lambda one: one.when)
+    rows = np.concatenate([one.rows for one in passes])
+    lengths = np.array([len(one.rows) for one in passes])
+    pass_ptr = np.concatenate(([0], np.cumsum(lengths)))
+    place = np.arange(len(rows)) - np.repeat(pass_ptr[:-1], lengths)
+    kept = place < np.repeat([one.kept for one in passes], lengths)
+    phase = trace.phase[[one.when for one in passes]]
+    taken = trace.taken(_asking(held, rows, kept, how.rejected, seed), pass_ptr, phase)
+    same = {"sequence": trace.sequence[rows], "position": trace.position[rows], "emitted": kept.astype(np.int8)}
+    return replace(taken, **same)
+
+
+def _require_single_rows(trace: Trace, how: Speculation) -> None:
+    """Raises UserError."""
+    if trace.emitted is not None:
+        raise UserError(
+            f"--draft {how.guesses} makes verify passes, and the trace has its own (emitted): leave --draft out, or give a trace that "
+            "decodes token by token"
+        )
+    wide = (trace.phase == DECODE) & (np.diff(trace.pass_ptr) > 1)
+    if wide.any():
+        first = int(np.argmax(wide))
+        raise UserError(
+            f"--draft {how.guesses} verifies guesses of one sequence in a pass, and decode pass {first} holds "
+            f"{int(np.diff(trace.pass_ptr)[first])} rows: leave --draft or what makes such passes (--batch) out"
+        )
+
+
+def _by_pass(held: Rows, at: Ints) -> list[tuple[Any, Ints]]:
+    """(recorded pass, its places among the held rows) of those at these places."""
+    order = at[np.argsort(held.recorded[at], kind="stable")]
+    numbers, begins = np.unique(held.recorded[order], return_index=True)
+    return list(zip(numbers, np.split(order, begins[1:])))
+
+
+def _answers(held: Rows) -> list[Ints]:
+    """Places among the held rows of each answer."""
+    places = np.arange(len(held.row))
+    begins = np.flatnonzero(held.begin == places)
+    return [part for part in np.split(places, begins[1:]) if held.decode[part[0]]]
+
+
+def _passes_of(held: Rows, answer: Ints, how: Speculation, start: int) -> list[Verified]:
+    """The verify passes of an answer. How many guesses pass k of it keeps depends on k alone, so a draft that is better at every place
+    has never given fewer tokens after k passes. The last pass guesses no further than the answer goes, as engines do."""
+    found, at, rates = list[Verified](), 0, how.rates
+    while at < len(answer):
+        guesses = min(how.guesses, len(answer) - at - 1)
+        drawn = ((start + len(found) * GOLDEN) % 2**64 >> 11) / FRACTION
+        kept = 1 + sum(drawn < rate for rate in rates[:guesses])
+        mine = answer[at : at + 1 + guesses]
+        found.append(Verified(int(held.recorded[mine[0]]), held.row[mine], kept))
+        at += kept
+    return found
+
+
+def _start(seed: int, answer: int) -> int:
+    """Where the draws of an answer begin: output `answer` of SplitMix64."""
+    high, low = splitmix64((seed + answer * GOLDEN) % 2**64, 1)
+    return (int(high[0]) << 32) | int(low[0])
+
+
+def _asking(held: Rows, rows: Ints, kept: Flags, rejected: str, seed: int) -> Ints:
+    """Which row of the trace each row asks for the experts of."""
+    if rejected == REJECTED[0]:
+        return rows
+    place = np.empty(len(held.row), np.int64)
+    place[held.row] = np.arange(len(held.row))
+    begins = np.flatnonzero(held.begin == np.arange(len(held.row)))
+    lengths = np.diff(np.append(begins, len(held.row)))
+    part = np.searchsorted(begins, place[rows[~kept]], side="right") - 1
+    drawn = splitmix64(seed, len(part))[0] * lengths[part] >> 32
+    asking = rows.copy()
+    asking[~kept] = held.row[begins[part] + drawn]
+    return asking

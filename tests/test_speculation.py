@@ -1,0 +1,339 @@
+"""Verify passes that --draft makes: what they hold by hand, what they conserve, and what they take in every engine."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import simmoe
+from simmoe.cli.main import main
+from simmoe.play.plan import Plan
+from simmoe.play.result import Run
+from simmoe.play.run import play
+from simmoe.play.speculation import REJECTED, Speculation, chance_of, rates_of, verified
+from simmoe.play.workload import Workload
+from simmoe.simulator.errors import UserError
+from simmoe.simulator.nouns.model import ModelShape
+from simmoe.simulator.nouns.run import Spans
+from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
+from simmoe.simulator.time import compile as compiled
+from simmoe.workloads.format.trace import check
+from tests.scenarios import build_trace, examples, shape_for
+
+ENGINES = ["simpy", "plain"] + ["fast"] * (not compiled.missing())
+MILLISECOND = 10**9
+
+
+def text(answers: list[int], prompt: int = 2, n_experts: int = 16, layers: int = 2, seed: int = 0) -> Trace:
+    """Answers of so many tokens, each behind a prompt; their decode passes take turns. Two experts a row."""
+    passes = [(PREFILL, [number] * prompt) for number in range(len(answers))]
+    for step in range(max(answers)):
+        passes += [(DECODE, [number]) for number, length in enumerate(answers) if step < length]
+    sequences = [sequence for _, rows in passes for sequence in rows]
+    draw = np.random.default_rng(seed)
+    rows = [[draw.permutation(n_experts)[:2].tolist() for _ in range(layers)] for _ in sequences]
+    return build_trace(
+        rows, [len(rows) for _, rows in passes], [p for p, _ in passes], sequences, n_experts, range(layers)
+    )
+
+
+def played(trace: Trace, engine: str = "plain", hw: str = "a10", budget: float = 1.0, **options: Any) -> Run:
+    model = options.pop("model", None) or shape_for(trace)
+    placement, start = options.pop("placement", None), options.pop("start", "auto")
+    workload = Workload(hw, trace, model, **options)
+    plan = Plan(int(model.all_expert_bytes * budget), placement=placement, start=start)
+    return play(workload, plan, workload.engine(engine))
+
+
+def decode_ps(run: Run) -> int:
+    return int(run.pass_ps[run.decode_passes].sum())
+
+
+def answers_of(trace: Trace) -> dict[int, list[Any]]:
+    """Position and experts of each decode row that is kept, by sequence."""
+    found: dict[int, list[Any]] = {number: [] for number in np.unique(trace.sequence).tolist()}
+    for row in np.flatnonzero(np.repeat(trace.phase == DECODE, np.diff(trace.pass_ptr)) & trace.kept):
+        found[int(trace.sequence[row])].append((int(trace.position[row]), trace.expert_ids[row].tolist()))
+    return found
+
+
+# --- what the passes hold ---------------------------------------------------------------------------------------------
+
+
+def test_all_guesses_right_and_none_by_hand():
+    trace = text([7], prompt=3)
+    right = check(verified(trace, Speculation(2, "100%"), 0))
+    assert np.diff(right.pass_ptr).tolist() == [3, 3, 3, 1] and right.kept.all()
+    assert right.position.tolist() == list(range(10)) and right.phase.tolist() == [0, 1, 1, 1]
+    wrong = check(verified(trace, Speculation(2, "0%"), 0))
+    assert np.diff(wrong.pass_ptr).tolist() == [
+        3,
+        3,
+        3,
+        3,
+        3,
+        3,
+        2,
+        1,
+    ]  # the last guess no further than the answer goes
+    assert wrong.position.tolist() == [0, 1, 2, 3, 4, 5, 4, 5, 6, 5, 6, 7, 6, 7, 8, 7, 8, 9, 8, 9, 9]
+    assert wrong.emitted.tolist() == [1, 1, 1] + [1, 0, 0] * 5 + [1, 0] + [1]
+    assert np.array_equal(wrong.expert_ids[3:6], trace.expert_ids[3:6])  # a rejected row asks as the recorded one
+
+
+def test_places_are_kept_as_often_as_is_said():
+    trace, rates = text([20_000], layers=1), (0.8, 0.5, 0.25)
+    for words in ("80%,50%,25%", "0.8, 0.5, 0.25", "80%,50%,25%,1%"):
+        made = verified(trace, Speculation(3, words), 7)
+        whole = np.flatnonzero((np.diff(made.pass_ptr) == 4) & (made.phase == DECODE))
+        kept = made.emitted[made.pass_ptr[whole][:, None] + np.arange(4)]
+        assert (kept[:, 0] == 1).all() and (np.diff(kept, axis=1) <= 0).all()  # a prefix, one token of the target's own
+        assert kept[:, 1:].mean(axis=0) == pytest.approx(rates, abs=2e-3)
+
+
+@pytest.mark.parametrize(("share", "guesses"), [(0.42, 4), (0.6, 1), (0.9, 8), (0.0, 3), (1.0, 5)])
+def test_a_share_of_all_guesses_is_that_of_an_engine(share: float, guesses: int):
+    """llama.cpp and vLLM print accepted / drafted: 42 % of 4 are 1.68 a pass."""
+    chance = chance_of(share, guesses)
+    assert sum(chance**place for place in range(1, guesses + 1)) == pytest.approx(share * guesses, abs=1e-9)
+    assert rates_of(str(share), guesses) == pytest.approx([chance**place for place in range(1, guesses + 1)])
+    made = verified(text([9000], layers=1), Speculation(guesses, f"{100 * share:g}%"), 1)
+    passes = int((made.phase == DECODE).sum())
+    drafted, accepted = made.n_tokens - 2 - passes, int(made.kept.sum()) - 2 - passes
+    assert accepted / drafted == pytest.approx(share, abs=3e-3)
+
+
+def test_each_is_the_chance_behind_right_ones():
+    assert rates_of("each=80%", 3) == pytest.approx((0.8, 0.64, 0.512))
+    assert rates_of("80%", 1) == pytest.approx(rates_of("each=80%", 1))
+
+
+@settings(max_examples=examples(40), deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=3), guesses=st.integers(1, 6), share=st.integers(0, 100),
+    rejected=st.sampled_from(REJECTED), seed=st.integers(0, 2**32 - 1),
+)  # fmt: skip
+def test_every_token_is_given_once(lengths: list[int], guesses: int, share: int, rejected: str, seed: int):
+    trace = text(lengths, prompt=2)
+    made = check(verified(trace, Speculation(guesses, f"{share}%", None, rejected), seed))
+    assert answers_of(made) == answers_of(trace)
+    mine = made.phase == DECODE
+    assert np.diff(made.pass_ptr)[mine].max() <= guesses + 1
+    for begin, end in zip(made.pass_ptr[:-1], made.pass_ptr[1:]):
+        assert len(set(made.sequence[begin:end].tolist())) == 1
+    known = {tuple(map(tuple, rows)) for rows in trace.expert_ids.tolist()}
+    assert {tuple(map(tuple, rows)) for rows in made.expert_ids.tolist()} <= known
+
+
+@settings(max_examples=examples(40), deadline=None)
+@given(
+    length=st.integers(1, 60), guesses=st.integers(1, 6), shares=st.tuples(st.integers(0, 100), st.integers(0, 100)),
+    seed=st.integers(0, 99),
+)  # fmt: skip
+def test_a_better_draft_never_takes_more_passes(length: int, guesses: int, shares: tuple[int, int], seed: int):
+    trace, each = text([length], layers=1), [f"each={share}%" for share in sorted(shares)]
+    worse, better = (verified(trace, Speculation(guesses, one), seed).n_passes for one in each)
+    more = verified(trace, Speculation(guesses + 1, each[0]), seed).n_passes
+    assert better <= worse and more <= worse
+
+
+def test_drawn_rows_are_of_the_same_answer_and_of_any_place():
+    trace = text([60, 60], layers=1, n_experts=16)
+    one, other = (verified(trace, Speculation(3, "30%", None, rejected), 5) for rejected in REJECTED)
+    assert np.array_equal(one.position, other.position) and np.array_equal(one.emitted, other.emitted)
+    assert np.array_equal(one.expert_ids[one.kept], other.expert_ids[other.kept])
+    assert not np.array_equal(one.expert_ids, other.expert_ids)
+    source = {tuple(map(tuple, rows)): int(s) for rows, s in zip(trace.expert_ids.tolist(), trace.sequence)}
+    by_row = replace(trace, expert_ids=np.arange(trace.n_tokens, dtype=np.int16).reshape(-1, 1, 1))
+    rows = verified(by_row, Speculation(3, "30%", None, "drawn"), 5)
+    assert (trace.sequence[rows.expert_ids[:, 0, 0]] == rows.sequence).all() and source
+    wrong = rows.expert_ids[~rows.kept, 0, 0]
+    assert len(set(wrong.tolist())) > 40 and (np.repeat(trace.phase, np.diff(trace.pass_ptr))[wrong] == DECODE).all()
+
+
+# --- what they take ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_no_guesses_are_the_run_without(engine: str):
+    trace = text([12])
+    without, none = played(trace, engine, budget=0.5), played(trace, engine, budget=0.5, draft=0, acceptance="60%")
+    assert none.to_json() == without.to_json()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("hw", "placement"),
+    [("a10", None), ("jetson_orin", None), ("rtx_4090", "n_cpu_moe=1"), ("strix_halo", "n_cpu_moe=1")],
+)
+def test_free_guesses_that_are_all_wrong_never_pay(engine: str, hw: str, placement: str | None):
+    """Exact where nothing is loaded: each pass does what the plain one does, and one row more."""
+    trace = text([12], n_experts=8)
+    plain = played(trace, engine, hw, placement=placement)
+    wrong = played(trace, engine, hw, placement=placement, draft=1, acceptance="0%")
+    assert plain.decode.bytes == wrong.decode.bytes == 0 and wrong.emitted == plain.emitted == 12
+    assert (wrong.pass_ps >= plain.pass_ps).all() and decode_ps(wrong) > decode_ps(plain)
+
+
+def same_for_any_rows(trace: Trace) -> tuple[Trace, ModelShape]:
+    """A text and a model with which a pass takes the same time however many rows it has: one set of experts, no FLOPs, no caches."""
+    same = replace(trace, expert_ids=np.repeat(trace.expert_ids[:1], trace.n_tokens, axis=0))
+    model = shape_for(same)
+    free = [
+        replace(
+            layer, caches=(), state_bytes=0,
+            **{name: replace(getattr(layer, name), flops_per_token=0) for name in ("attention", "ffn", "shared", "expert")},
+        )
+        for layer in model.layers
+    ]  # fmt: skip
+    return same, replace(model, layers=tuple(free), head=replace(model.head, flops_per_token=0))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("guesses", [1, 2, 4])
+def test_guesses_that_are_right_and_free_give_so_many_times_the_speed(engine: str, guesses: int):
+    """Exactly, where a pass does not depend on its rows."""
+    trace, model = same_for_any_rows(text([30]))
+    plain = played(trace, engine, model=model)
+    right = played(trace, engine, model=model, draft=guesses, acceptance="100%")
+    assert decode_ps(plain) == (guesses + 1) * decode_ps(right)
+    assert right.tok_s == pytest.approx((guesses + 1) * plain.tok_s, rel=1e-12)
+    speeds = [
+        played(trace, engine, model=model, draft=guesses, acceptance=f"each={p}%").tok_s for p in range(0, 101, 10)
+    ]
+    assert speeds == sorted(speeds) and speeds[0] == plain.tok_s
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("hw", ["a10", "jetson_orin"])
+def test_the_time_of_the_draft_stands_before_each_pass(engine: str, hw: str):
+    trace = text([25])
+    free = played(trace, engine, hw, draft=3, acceptance="50%")
+    paid = played(trace, engine, hw, draft=3, acceptance="50%", draft_cost="3ms")
+    guesses = np.where(free.decode_passes, np.diff(free.workload.trace.pass_ptr) - 1, 0)
+    assert (paid.pass_ps - free.pass_ps).tolist() == (guesses * 3 * MILLISECOND).tolist()
+    assert paid.where_ps() == {**free.where_ps(), "draft": guesses.sum() * 3 * MILLISECOND}
+    assert sum(paid.where_ps().values()) == decode_ps(paid) and free.where_ps()["draft"] == 0
+
+
+def test_the_draft_is_a_launch_of_the_timeline():
+    workload = Workload(
+        "a10", (trace := text([9])), model := shape_for(trace), draft=2, acceptance="50%", draft_cost="2ms"
+    )
+    spans = Spans()
+    run = play(workload, Plan(model.all_expert_bytes), workload.engine("simpy", spans=True), spans)
+    drafts = [(start, lasts) for name, start, lasts in spans.launches if name == "draft"]
+    rows = np.diff(run.workload.trace.pass_ptr)
+    mine = np.flatnonzero(run.decode_passes & (rows > 1))
+    assert drafts == [(int(run.clocks.start_ps[n]), int(rows[n] - 1) * 2 * MILLISECOND) for n in mine]
+
+
+@pytest.mark.parametrize("hw", ["a10", "jetson_orin", "rtx_4090_nvme"])
+@pytest.mark.parametrize("cost", [None, "1ns", "40us", "3ms"])
+@pytest.mark.parametrize("rejected", REJECTED)
+def test_the_engines_agree_while_experts_are_loaded(hw: str, cost: str | None, rejected: str):
+    """A draft that takes less than a launch takes a launch; one that takes nothing is none."""
+    trace, said = text([20, 5], seed=3), []
+    for engine in ENGINES:
+        run = played(
+            trace, engine, hw, 0.3, draft=2, acceptance="60%", draft_cost=cost, rejected=rejected, start="cold"
+        )
+        said.append({key: value for key, value in run.to_json().items() if key != "engine"})
+    assert said[0]["bytes"] > 0 and all(one == said[0] for one in said[1:])
+
+
+def test_under_an_engine_a_small_batch_costs_what_its_laws_say():
+    options: dict[str, Any] = {
+        "hw": "rtx_4090", "model": "qwen3-30b-a3b", "format": "q4_k", "runtime": "llama_cpp_cuda", "prompt": 8, "generate": 30,
+        "budget": "100%",
+    }  # fmt: skip
+    plain = simmoe.run(**options)
+    right = [simmoe.run(**options, draft=n, acceptance="100%") for n in (1, 2, 4)]
+    for n, run in zip((1, 2, 4), right):
+        assert run.emitted == plain.emitted == 30
+        assert 1 < run.tok_s / plain.tok_s < n + 1
+        longest = run.pass_ps[run.decode_passes].max()
+        assert plain.pass_ps[plain.decode_passes].min() < longest
+
+
+def test_two_rows_that_share_no_expert_read_twice_as_many():
+    """On unified memory, where reading experts is most of a pass, two rows cost nearly two: there a draft has little to win."""
+    trace = text([24], n_experts=64)
+    ids = (np.arange(trace.n_tokens)[:, None, None] * 2 % 64 + np.arange(2)).repeat(2, axis=1).astype(np.int16)
+    apart = replace(trace, expert_ids=ids)
+    together = replace(trace, expert_ids=np.repeat(ids[:1], len(ids), axis=0))
+    found = {}
+    for name, one in (("apart", apart), ("together", together)):
+        plain, two = (played(one, hw="strix_halo", **options) for options in ({}, {"draft": 1, "acceptance": "100%"}))
+        found[name] = (
+            two.where_ps()["experts"]
+            / plain.where_ps()["experts"]
+            * plain.decode_passes.sum()
+            / two.decode_passes.sum()
+        )
+    assert found["apart"] == pytest.approx(2, abs=0.1) and found["together"] == pytest.approx(1, abs=0.1)
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+REFUSED = {
+    "no acceptance": ({"draft": 4}, r"--draft 4: say how many of the guesses are right, such as --acceptance 60%"),
+    "no draft": ({"acceptance": "60%"}, r"--acceptance 60% is about guesses"),
+    "a cost alone": ({"draft_cost": "3ms"}, r"--draft-cost 3ms is about guesses"),
+    "rows alone": ({"rejected": "drawn"}, r"--rejected drawn is about guesses"),
+    "too few places": ({"draft": 4, "acceptance": "80%,60%"}, r"--acceptance 80%,60% says 2 places, and --draft 4 has more"),
+    "rising places": ({"draft": 2, "acceptance": "50%,60%"}, r"no position has a larger share than the one before"),
+    "above one": ({"draft": 2, "acceptance": "42"}, r"--acceptance: '42' is no acceptance; write 60%"),
+    "no number": ({"draft": 2, "acceptance": "often"}, r"is no acceptance"),
+    "two words": ({"draft": 2, "acceptance": "each=80%,60%"}, r"is no acceptance"),
+    "no unit": ({"draft": 2, "acceptance": "50%", "draft_cost": "3"}, r"--draft-cost"),
+    "minus": ({"draft": -1, "acceptance": "50%"}, r"--draft -1 is no number of guesses; give 0 or more"),
+    "batches": ({"draft": 2, "acceptance": "50%", "batch": 2}, r"--draft 2 verifies guesses of one sequence .* \(--batch\) out"),
+    "a clock": ({"draft": 2, "acceptance": "50%", "schedule": "continuous"}, r"--schedule continuous forms its passes while time"),
+    "an unknown word": ({"draft": 2, "acceptance": "50%", "rejected": "none"}, r"--rejected: unknown 'none'; choose one of following"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_is_one_line(name: str):
+    options, line = REFUSED[name]
+    with pytest.raises(UserError) as refused:
+        simmoe.run("a100", "switch", tokens=200, **options)
+    assert re.search(line, str(refused.value)) and "\n" not in str(refused.value), refused.value
+
+
+def test_a_trace_with_verify_passes_of_its_own_keeps_them():
+    trace = verified(text([9]), Speculation(2, "50%"), 0)
+    with pytest.raises(UserError, match=r"--draft 3 makes verify passes, and the trace has its own \(emitted\)"):
+        Workload("a10", trace, shape_for(trace), draft=3, acceptance="60%")
+
+
+def test_a_result_says_what_was_made(capsys: pytest.CaptureFixture[str]):
+    words = [
+        "run",
+        "--hw",
+        "a100",
+        "--trace",
+        "switch",
+        "--tokens",
+        "400",
+        "--budget",
+        "25%",
+        "--draft",
+        "4",
+        "--acceptance",
+        "42%",
+    ]
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["scenario"]["speculation"] == {"guesses": 4, "acceptance": "42%", "rejected": "following"}
+    assert found["scenario"]["trace"]["tokens"] == 400 and found["decode"]["emitted"] < found["decode"]["tokens"]
+    (line,) = [note for note in found["notes"] if "Verify passes" in note]
+    assert "4 guesses" in line and "the draft costs nothing" in line and "--rejected following" in line
