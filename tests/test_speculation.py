@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,11 @@ from hypothesis import strategies as st
 
 import simmoe
 from simmoe.cli.main import main
+from simmoe.play.break_even_draft import GUESSES, pays
 from simmoe.play.plan import Plan
 from simmoe.play.result import Run
 from simmoe.play.run import play
+from simmoe.play.scenario import Scenario
 from simmoe.play.speculation import REJECTED, Speculation, chance_of, rates_of, verified
 from simmoe.play.workload import Workload
 from simmoe.simulator.errors import UserError
@@ -24,7 +27,7 @@ from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.nouns.run import Spans
 from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
 from simmoe.simulator.time import compile as compiled
-from simmoe.workloads.format.trace import check
+from simmoe.workloads.format.trace import check, save
 from tests.scenarios import build_trace, examples, shape_for
 
 ENGINES = ["simpy", "plain"] + ["fast"] * (not compiled.missing())
@@ -337,3 +340,91 @@ def test_a_result_says_what_was_made(capsys: pytest.CaptureFixture[str]):
     assert found["scenario"]["trace"]["tokens"] == 400 and found["decode"]["emitted"] < found["decode"]["tokens"]
     (line,) = [note for note in found["notes"] if "Verify passes" in note]
     assert "4 guesses" in line and "the draft costs nothing" in line and "--rejected following" in line
+
+
+# --- whether it pays --------------------------------------------------------------------------------------------------
+
+
+def field(path: Path) -> list[str]:
+    """Posed as a user posed it: Qwen3-30B-A3B, 120 tokens behind a prompt of 32, neighbours that share 46 % of their experts, all of
+    them on the CPU; 42 % of 4 guesses are right."""
+    draw, tokens = np.random.default_rng(8), 152
+    ids = np.empty((tokens, 48, 8), np.int16)
+    for layer in range(48):
+        row = draw.permutation(128)[:8]
+        for token in range(tokens):
+            stays = row[draw.random(8) < 0.43]
+            others = np.setdiff1d(np.arange(128), stays)
+            row = np.concatenate((stays, draw.permutation(others)[: 8 - len(stays)]))
+            ids[token, layer] = row
+    trace = build_trace(ids.tolist(), [32, *[1] * 120], [PREFILL, *[DECODE] * 120], [0] * tokens, 128, range(48))
+    save(replace(trace, meta={"n_experts": 128, "model": "qwen3-30b-a3b"}), path)
+    return f"run --hw rtx_4090 --trace {path} --format q4_k --placement n_cpu_moe=48 --budget 1%".split()
+
+
+def test_field_08_experts_on_the_cpu_lose_at_42_percent_and_the_break_even_is_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    words = field(tmp_path / "plain.npz")
+
+    def speed(*more: str) -> float:
+        assert main([*words, *more, "--json"]) == 0
+        return float(json.loads(capsys.readouterr().out)["tok_s"])
+
+    plain, mine = speed(), speed("--draft", "4", "--acceptance", "42%")
+    assert 0.85 < mine / plain < 0.97  # computed by hand from passes of five rows: 36.0 of 39.3, -8 %
+    assert main([*words, "--draft", "4", "--acceptance", "42%"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    said = re.search(
+        r"Without a draft ([\d.]+) tok/s, so that it loses (\d+)%. With 4 guesses it pays from --acceptance (\d+)% on",
+        out,
+    )
+    assert said and float(said[1]) == pytest.approx(plain, abs=0.05) and int(said[2]) == round(100 * (1 - mine / plain))
+    least = int(said[3])
+    below, above = (speed("--draft", "4", "--acceptance", f"{share}%") for share in (least - 1, least))
+    assert 42 < least < 60 and below < plain <= above
+    assert f"({below:.1f} tok/s at {least - 1}% and {above:.1f} tok/s at {least}%)" in out
+    each = chance_of(0.42, 4)
+    speeds = [speed("--draft", str(n), "--acceptance", f"each={each:.15f}") for n in GUESSES]
+    listed = re.search(r"With each guess as often right as here, 68% behind right ones: (.*) tok/s\.", out)
+    assert listed and [float(one) for one in re.findall(r"guess(?:es)? ([\d.]+)", listed[1])] == pytest.approx(
+        speeds, abs=0.05
+    )
+
+
+BASE: dict[str, Any] = {"hw": "a100", "trace": "switch", "tokens": 300, "budget": "25%", "draft": 3}
+
+
+@pytest.mark.parametrize(
+    ("options", "least"),
+    [
+        ({"acceptance": "50%", "draft_cost": "1s"}, None),
+        ({"acceptance": "each=40%", "eviction": "everything", "budget": None}, range(1, 60)),
+        ({"acceptance": "90%,50%,20%", "draft_cost": "10us"}, range(1, 100)),
+    ],
+)
+def test_the_break_even_is_played_on_both_sides(options: dict[str, Any], least: range | None):
+    scenario = Scenario(**BASE | options)
+    run = simmoe.run(scenario)
+    found = pays(scenario, run)
+    assert (
+        found is not None
+        and found.without
+        == simmoe.run(**{**BASE, **options, "draft": None, "acceptance": None, "draft_cost": None}).tok_s
+    )
+    for share, speed in found.at.items():
+        assert speed == simmoe.run(**{**BASE, **options, "acceptance": f"{share}%"}).tok_s
+    if least is None:
+        assert found.break_even is None and found.at.keys() == {100} and found.at[100] < found.without
+    else:
+        assert found.break_even in least and list(found.at) == [found.break_even - 1, found.break_even]
+        below, above = found.at.values()
+        assert below < found.without <= above
+    assert list(found.by_guesses) == list(GUESSES)
+    if options["acceptance"].startswith("each"):
+        assert found.chance == pytest.approx(0.4) and found.by_guesses[2] < found.by_guesses[1] * 3
+
+
+def test_a_run_without_a_draft_says_nothing_of_one():
+    options = {**BASE, "draft": None}
+    assert pays(Scenario(**options), simmoe.run(**options)) is None

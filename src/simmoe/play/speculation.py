@@ -40,6 +40,11 @@ class Speculation:
         return rates_of(self.acceptance, self.guesses)
 
     @property
+    def chance(self) -> float:
+        """That a guess behind right ones is right, the same at every place; of shares by position that with as many kept."""
+        return chance_of(sum(self.rates) / self.guesses, self.guesses)
+
+    @property
     def guess_ps(self) -> int:
         return 0 if self.cost is None else time_of(self.cost, "--draft-cost")
 
