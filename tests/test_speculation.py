@@ -21,6 +21,7 @@ from simmoe.play.result import Run
 from simmoe.play.run import play
 from simmoe.play.scenario import Scenario
 from simmoe.play.speculation import REJECTED, Speculation, chance_of, rates_of, verified
+from simmoe.play.verify_passes import verify_passes
 from simmoe.play.workload import Workload
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.model import ModelShape
@@ -340,6 +341,66 @@ def test_a_result_says_what_was_made(capsys: pytest.CaptureFixture[str]):
     assert found["scenario"]["trace"]["tokens"] == 400 and found["decode"]["emitted"] < found["decode"]["tokens"]
     (line,) = [note for note in found["notes"] if "Verify passes" in note]
     assert "4 guesses" in line and "the draft costs nothing" in line and "--rejected following" in line
+
+
+# --- what they ask for -------------------------------------------------------------------------------------------------
+
+
+def test_verify_passes_by_hand():
+    """Two passes of sequence 0 and one of sequence 1 beside the second; −1 asks for nothing."""
+    ids = [[[0, 1]], [[0, 1]], [[1, 2]], [[3, -1]], [[4, 5]], [[4, 6]], [[6, 7]], [[0, 1]]]
+    trace = build_trace(ids, [1, 3, 4], [PREFILL, DECODE, DECODE], [0, 0, 0, 0, 0, 0, 0, 1], 8, [0])
+    trace = replace(trace, emitted=np.array([1, 1, 1, 0, 1, 1, 1, 1], np.int8))
+    found = verify_passes(trace)
+    assert found is not None and (found.chunks, found.drafted, found.accepted, found.tokens) == (3, 4, 3, 6)
+    assert found.kept_at == (1.0, 0.5) and found.acceptance == 3 / 4
+    assert found.experts == (4 + 4 + 2) / 3 and found.experts_of_a_row == 13 / 7 and found.sparsity == 1 - 10 / 24
+    assert verify_passes(replace(trace, emitted=None)) is None
+
+
+@settings(max_examples=examples(30), deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 20), min_size=1, max_size=3), guesses=st.integers(1, 5), share=st.integers(0, 100)
+)
+def test_verify_passes_count_what_was_made(lengths: list[int], guesses: int, share: int):
+    trace = verified(text(lengths), Speculation(guesses, f"{share}%"), 3)
+    found = verify_passes(trace)
+    assert found is not None and found.tokens == sum(lengths) == found.accepted + found.chunks
+    assert found.chunks + found.drafted == trace.n_tokens - 2 * len(lengths)
+    assert list(found.kept_at) == sorted(found.kept_at, reverse=True)
+    run = played(trace)
+    assert run.decode.requests == pytest.approx(
+        found.experts * found.chunks * trace.n_layers
+    )  # each is one event of each layer
+    assert run.to_json()["verify_passes"] == found.to_json()
+
+
+def test_more_rows_ask_for_more_experts_and_leave_most_alone(capsys: pytest.CaptureFixture[str]):
+    words = [
+        "run",
+        "--hw",
+        "rtx_4090",
+        "--model",
+        "qwen3-30b-a3b",
+        "--format",
+        "q4_k",
+        "--prompt",
+        "8",
+        "--generate",
+        "64",
+    ]
+    words += ["--draft", "7", "--acceptance", "100%"]
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["verify_passes"]
+    assert found["passes"] == 8 and found["tokens_per_pass"] == 8 and found["acceptance"] == 1
+    assert found["experts_per_layer_of_a_row"] == 8 < found["experts_per_layer"] < 40
+    assert main(words) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert (
+        f"Verify passes: 8.00 tokens each, 56 of 56 guesses kept (100.0%). One asks for {found['experts_per_layer']:.1f} of 128"
+        in said
+    )
+    assert f"{found['chunk_sparsity']:.0%} are not read." in said
 
 
 # --- whether it pays --------------------------------------------------------------------------------------------------

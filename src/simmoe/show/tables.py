@@ -86,7 +86,7 @@ def show_run(run: Run, found: list[Tried], on: str, files: list[str], out: Scree
     for one in run.devices() if run.plan.device_budgets else ():
         parts = ", ".join(f"{name} {nbytes(n)}" for name, n in one["memory_bytes"].items())
         out.print(f"  {one['name']}: {parts}")
-    for line in filter(None, (not_of_the_device(run), of_prefetches(run))):
+    for line in filter(None, (not_of_the_device(run), of_prefetches(run), of_verify_passes(run))):
         out.print(line)
     if run.requests is not None:
         show_requests(run, run.requests, out)
@@ -161,6 +161,22 @@ def of_prefetches(run: Run) -> str:
     useful, late, wasted, cancelled = (f"{one.count:,} ({nbytes(one.bytes)})" for one in run.prefetched)
     withdrawn = f", {cancelled} cancelled before they started" * run.plan.cancel
     return f"Prefetches: {useful} useful, of which {late} came late; {wasted} wasted{withdrawn}."
+
+
+def of_verify_passes(run: Run) -> str:
+    """What they keep, and how many experts their rows ask for together; empty where there are none."""
+    found = run.verify_passes
+    if found is None:
+        return ""
+    kept = (
+        ""
+        if found.acceptance is None
+        else f", {found.accepted:,} of {found.drafted:,} guesses kept ({found.acceptance:.1%})"
+    )
+    return (
+        f"Verify passes: {found.tokens / found.chunks:.2f} tokens each{kept}. One asks for {found.experts:.1f} of "
+        f"{found.n_experts} experts a layer, a row alone for {number(found.experts_of_a_row)}; {found.sparsity:.0%} are not read."
+    )
 
 
 def started(start: str) -> str:
