@@ -367,7 +367,8 @@ ANOTHER = {  # a value other than the default that changes a run of one device; 
     "start": "warm", "warm_up": 64, "graphs": True, "page_cache": "1GB", "budget": "30%", "memory": "1GB", "seed": None,
     "requests": 3, "runtime": "llama_cpp_cuda", "flags": "-ub 64", "threads": 2, "op_offload": False, "mmap": False, "gpu_layers": 3,
     "kv_offload": False, "batch_threads": 2, "cancel": True, "system": "mixtral_offloading",
-    "low_format": "Q4_0", "low_budget": "20%", "draft": 2, "acceptance": "60%", "draft_cost": "3ms", "rejected": "drawn",
+    "low_format": "Q4_0", "low_budget": "20%", "draft": 2, "acceptance": "60%", "draft_cost": "3ms",
+    "draft_model": "oracle-moe-2x4", "draft_format": "q4_k", "rejected": "drawn",
 }  # fmt: skip
 
 

@@ -53,7 +53,8 @@ OTHER = {
     "max_batch": ("1", 1, {"schedule": "continuous", "tokens": 600}),
     "requests": ("3", 3, {"schedule": "continuous", "prompt": 8, "generate": 4}),
     "draft": ("2", 2, {"draft": 4, "acceptance": "60%"}), "acceptance": ("80%", "80%", DRAFT), "draft_cost": ("3ms", "3ms", DRAFT),
-    "rejected": ("drawn", "drawn", DRAFT),
+    "draft_model": ("oracle-moe-2x4", "oracle-moe-2x4", DRAFT),
+    "draft_format": ("q4_k", "q4_k", DRAFT | {"draft_model": "oracle-moe-2x4"}), "rejected": ("drawn", "drawn", DRAFT),
     "runtime": ("llama_cpp_cuda", "llama_cpp_cuda", RESIDENT), "flags": ("-ub 64", "-ub 64", ENGINE_OF),
     "threads": ("2", 2, ON_CPU), "batch_threads": ("2", 2, ON_CPU), "op_offload": ("none", False, ON_CPU),
     "system": ("oracle_moe", "oracle_moe", {}), "eviction": ("lfu", "lfu", {}),
@@ -88,7 +89,7 @@ def told(name: str, word: str) -> list[str]:
 def played(capsys, *arguments: str) -> dict:
     assert main([*arguments, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    return {key: value for key, value in found.items() if key not in ("band", "routing")}  # ranges around a run
+    return {key: value for key, value in found.items() if key not in ("band", "routing", "draft")}  # runs beside it
 
 
 def refused(capsys, line: str, *arguments: str) -> None:

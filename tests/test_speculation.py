@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,13 @@ from simmoe.simulator.nouns.run import Spans
 from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
 from simmoe.simulator.time import compile as compiled
 from simmoe.workloads.format.trace import check, save
+from simmoe.workloads.models import load as load_model
 from tests.scenarios import build_trace, examples, shape_for
+from tests.test_house import ROOT
 
 ENGINES = ["simpy", "plain"] + ["fast"] * (not compiled.missing())
 MILLISECOND = 10**9
+BLOCK = re.compile(r"^```yaml\n(.*?)^```$", re.M | re.S)
 
 
 def text(answers: list[int], prompt: int = 2, n_experts: int = 16, layers: int = 2, seed: int = 0) -> Trace:
@@ -130,7 +134,7 @@ def test_every_token_is_given_once(lengths: list[int], guesses: int, share: int,
     assert answers_of(made) == answers_of(trace)
     mine = made.phase == DECODE
     assert np.diff(made.pass_ptr)[mine].max() <= guesses + 1
-    for begin, end in zip(made.pass_ptr[:-1], made.pass_ptr[1:]):
+    for begin, end in pairwise(made.pass_ptr):
         assert len(set(made.sequence[begin:end].tolist())) == 1
     known = {tuple(map(tuple, rows)) for rows in trace.expert_ids.tolist()}
     assert {tuple(map(tuple, rows)) for rows in made.expert_ids.tolist()} <= known
@@ -285,12 +289,66 @@ def test_two_rows_that_share_no_expert_read_twice_as_many():
     assert found["apart"] == pytest.approx(2, abs=0.1) and found["together"] == pytest.approx(1, abs=0.1)
 
 
+# --- a draft that is a model ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("hw", "options"),
+    [("a10", {}), ("jetson_orin", {}), ("a10", {"graphs": True}), ("rtx_4090", {"runtime": "llama_cpp_cuda"})],
+    ids=["discrete", "unified", "graphs", "llama.cpp"],
+)
+def test_a_draft_model_takes_what_it_takes_alone(hw: str, options: dict[str, Any], tmp_path: Path):
+    """A dense model, written as one expert, played alone on the machine: one pass for the prompt, one for each position."""
+    dense = tmp_path / "dense.yaml"
+    dense.write_text(BLOCK.search((ROOT / "docs/speculation.md").read_text("utf-8"))[1])
+    small = load_model(dense, "Q8_0")
+    alone = simmoe.run(hw, model=small, prompt=6, generate=30, budget="100%", start="warm", **options)
+    assert alone.decode.misses == 0
+    trace = text([30], prompt=6)
+    with_model = {"draft_model": small, "draft": 3, "acceptance": "50%", **options}
+    run, free = (played(trace, hw=hw, **one) for one in (with_model, {**with_model, "draft_model": None}))
+    played_alone = dict(
+        zip(alone.workload.trace.position[alone.workload.trace.pass_ptr[:-1]].tolist(), alone.pass_ps.tolist())
+    )
+    ptr, position = run.workload.trace.pass_ptr, run.workload.trace.position
+    for number, (begin, end) in enumerate(pairwise(ptr)):
+        steps = [0] if number == 0 else position[begin : end - 1].tolist()
+        assert run.pass_ps[number] - free.pass_ps[number] == sum(played_alone[at] for at in steps)
+    assert run.where_ps()["draft"] == decode_ps(run) - decode_ps(free) > 0
+
+
+def test_a_draft_model_takes_room_on_the_device():
+    options = {
+        "hw": "rtx_4090",
+        "model": "qwen3-30b-a3b",
+        "format": "Q4_K_M",
+        "draft": 2,
+        "acceptance": "50%",
+        "prompt": 8,
+    }
+    small = load_model("oracle-moe-4x8", "fp16")
+    run, without = simmoe.run(**options, draft_model="oracle-moe-4x8", draft_format="fp16"), simmoe.run(**options)
+    room = small.dense_bytes + small.all_expert_bytes + small.kv_bytes(run.workload.context, 512)
+    assert run.memory_bytes["draft model"] == room and "draft model" not in without.memory_bytes
+    assert run.memory_bytes["total"] - without.memory_bytes["total"] == room
+    assert run.scenario()["speculation"]["model"] == "oracle-moe-4x8 at fp16"
+    assert "of oracle-moe-4x8 at fp16, which is resident on the same device" in " ".join(run.notes)
+    with pytest.raises(UserError, match=r"does not fit on .* draft model 61\.\d GB"):
+        simmoe.run(**options, draft_model="qwen3-30b-a3b", draft_format="fp16")
+
+
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 REFUSED = {
     "no acceptance": ({"draft": 4}, r"--draft 4: say how many of the guesses are right, such as --acceptance 60%"),
     "no draft": ({"acceptance": "60%"}, r"--acceptance 60% is about guesses"),
     "a cost alone": ({"draft_cost": "3ms"}, r"--draft-cost 3ms is about guesses"),
+    "a model alone": ({"draft_model": "oracle-moe-2x4"}, r"--draft-model oracle-moe-2x4 is about guesses"),
+    "a format alone": ({"draft": 2, "acceptance": "50%", "draft_format": "q4_k"}, r"--draft-format q4_k .* name it with --draft-model"),
+    "a cost and a model": (
+        {"draft": 2, "acceptance": "50%", "draft_cost": "1ms", "draft_model": "oracle-moe-2x4"},
+        r"--draft-cost 1ms is stated, and --draft-model oracle-moe-2x4 is simulated",
+    ),
     "rows alone": ({"rejected": "drawn"}, r"--rejected drawn is about guesses"),
     "too few places": ({"draft": 4, "acceptance": "80%,60%"}, r"--acceptance 80%,60% says 2 places, and --draft 4 has more"),
     "rising places": ({"draft": 2, "acceptance": "50%,60%"}, r"no position has a larger share than the one before"),

@@ -15,7 +15,10 @@ from simmoe.play.traced import traced
 
 GUESSES = (1, 2, 4, 8)
 ABOUT = 13  # runs that it takes: without, 7 or 8 for the break-even, as many guesses
-OFF = {name: OPTIONS[name].default for name in ("draft", "acceptance", "draft_cost", "rejected")}
+OFF = {
+    name: OPTIONS[name].default
+    for name in ("draft", "acceptance", "draft_cost", "draft_model", "draft_format", "rejected")
+}
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,13 @@ from simmoe.workloads.format import trace as traces
 FINDERS = {
     "trace": traces.find,
     "model": models.find,
+    "draft_model": models.find,
     "runtime": runtimes.find,
     "routing": synthetic.find,
     "system": systems.find,
 }  # of all that is no machine and no policy
 FOLDERS: dict[str, tuple[Path, ...]] = {
-    "hw": hardware_profiles.FOLDERS, "trace": (traces.BUNDLED,), "model": (models.FOLDER,), "routing": (),
+    "hw": hardware_profiles.FOLDERS, "trace": (traces.BUNDLED,), "model": (models.FOLDER,), "draft_model": (models.FOLDER,), "routing": (),
     "runtime": (runtimes.FOLDER,), "system": (systems.FOLDER,),
 }  # fmt: skip
 
@@ -83,7 +84,7 @@ def users_files(options: Mapping[str, Declared], values: Mapping[str, Any]) -> l
 def content(option: Declared, value: str) -> bytes:
     """What the file says that a value names, and the trace that a policy counts."""
     counted = _counted(option, value)
-    if option.name == "model":
+    if option.name in ("model", "draft_model"):
         return models.text(value)
     return b"".join(file.read_bytes() for file in find(option, value)) + (
         traces.find(counted).read_bytes() if counted else b""

@@ -233,6 +233,14 @@ class Scenario:
         Time(), None, group=ENGINE, metavar="TIME", off=True,
         help="what one guess of --draft takes, such as 3ms: of a small model, of a head (MTP, EAGLE) (default: nothing)",
     )  # fmt: skip
+    draft_model: str | Path | ModelShape | None = option(
+        Input(_model), None, group=WORKLOAD, metavar=NAME, off=True,
+        help="the model that guesses for --draft, in place of --draft-cost: as --model says it; it runs on the same device, all resident",
+    )  # fmt: skip
+    draft_format: str | None = option(
+        Text(), None, group=WORKLOAD, metavar="FORMAT", off=True,
+        help="storage format of the weights of --draft-model (default: as released)",
+    )  # fmt: skip
     rejected: str = option(
         Words(_rejected), "following", group=WORKLOAD, metavar="following|drawn",
         help="a rejected guess asks for the experts of the recorded token at its position (following, default), or of one drawn from the "

@@ -17,6 +17,7 @@ from simmoe.policies.regrouping import Rows, rows_of
 from simmoe.simulator.arrays import Flags, Ints
 from simmoe.simulator.decide.player import splitmix64
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.nouns.trace import DECODE, Trace
 
 REJECTED = ("following", "drawn")  # whose experts a rejected row asks for
@@ -33,6 +34,7 @@ class Speculation:
     acceptance: str
     cost: str | None = None  # of each guess
     rejected: str = REJECTED[0]
+    model: str | None = None  # that guesses, with its format; its passes take the place of a cost
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -60,9 +62,11 @@ class Speculation:
             "following": "the experts of the recorded row at its position, which the next pass asks for again: a cache gains by that",
             "drawn": "the experts of a row drawn from the same answer",
         }
-        free = ", and the draft costs nothing (--draft-cost says what a guess takes)" * (not self.guess_ps)
+        free = ", and the draft costs nothing (--draft-cost says what a guess takes)"
+        free *= not self.guess_ps and self.model is None
+        whose = f" of {self.model}, which is resident on the same device," if self.model else ""
         made = (
-            f"Verify passes are made of recorded tokens, with {self.guesses} guesses and an acceptance of {self.acceptance}, drawn "
+            f"Verify passes are made of recorded tokens, with {self.guesses} guesses{whose} and an acceptance of {self.acceptance}, drawn "
             f"evenly with --seed{free}; a rejected guess asks for {rows[self.rejected]} (--rejected {self.rejected})"
         )
         return [made]
@@ -71,10 +75,13 @@ class Speculation:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
-def asked(draft: int | None, acceptance: str | None, cost: str | None, rejected: str) -> Speculation | None:
+def asked(
+    draft: int | None, acceptance: str | None, cost: str | None, rejected: str, model: ModelShape | None
+) -> Speculation | None:
     """The draft that is asked for; None where nothing is guessed. Raises UserError for options that would change nothing."""
+    named = None if model is None else model.name
     if draft is None:
-        beside = {"--acceptance": acceptance, "--draft-cost": cost, "--rejected": rejected}
+        beside = {"--acceptance": acceptance, "--draft-cost": cost, "--rejected": rejected, "--draft-model": named}
         for flag, value in beside.items():
             if value not in (None, REJECTED[0]):
                 raise UserError(
@@ -85,7 +92,9 @@ def asked(draft: int | None, acceptance: str | None, cost: str | None, rejected:
         raise UserError(
             f"--draft {draft}: say how many of the guesses are right, such as --acceptance 60%, or by position 80%,60%,50%,40%"
         )
-    made = Speculation(draft, acceptance, cost, rejected)
+    if model is not None and cost is not None:
+        raise UserError(f"--draft-cost {cost} is stated, and --draft-model {named} is simulated: leave one of them out")
+    made = Speculation(draft, acceptance, cost, rejected, None if model is None else f"{named} at {model.format}")
     _ = made.rates, made.guess_ps
     return made if draft else None
 

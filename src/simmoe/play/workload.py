@@ -13,6 +13,7 @@ import numpy as np
 
 from simmoe import hardware_profiles
 from simmoe.play import extent, popularity, speculation
+from simmoe.play.draft_model import draft_model_ps
 from simmoe.play.engine_files import embeds_on_the_host
 from simmoe.play.identity import policy_identity
 from simmoe.play.lengths import Lengths, drawn, of_requests, recorded
@@ -79,6 +80,8 @@ class Workload:
         draft: int | None = None,
         acceptance: str | None = None,
         draft_cost: str | None = None,
+        draft_model: str | Path | ModelShape | None = None,
+        draft_format: str | None = None,
         rejected: str = speculation.REJECTED[0],
         seed: int = 0,
     ) -> None:
@@ -90,7 +93,7 @@ class Workload:
         arrive under it. runtime: the engine whose costs these are; its threads on the CPU, batch_threads those of
         prompts; op_offload: whether it may carry the CPU's
         experts over the link in large passes; gpu_layers, kv_offload: what of the model and of the KV cache the GPU has; mmap:
-        whether its file is mapped, else what the CPU has lies in pinned memory. draft, acceptance, draft_cost, rejected: guesses that
+        whether its file is mapped, else what the CPU has lies in pinned memory. draft … rejected: guesses that
         each decode pass verifies, which are right, what one takes, and what rejected ones ask for (play/speculation.py). unplayed:
         first rows that a policy such as popular=50%:first=20% counts, and that are not played. Raises UserError."""
         self.hw = hw if isinstance(hw, Hardware) else hardware_profiles.load(hw)
@@ -120,6 +123,7 @@ class Workload:
         self.trace, self.all_tokens = first_tokens(whole, tokens), whole.n_tokens
         self.begun = self  # of a played workload: the one that a clock-driven schedule made passes of
         self.prefill_chunk, self.batch, self.schedule = prefill_chunk, batch, schedule
+        self.draft_model = _draft_model(draft_model, draft_format)
         self.speculation = self._draft(draft, acceptance, draft_cost, rejected)
         if self.speculation is not None:
             self.trace = speculation.verified(self.trace, self.speculation, seed)
@@ -162,7 +166,7 @@ class Workload:
 
     def _draft(self, draft: int | None, acceptance: str | None, cost: str | None, rejected: str) -> Speculation | None:
         """The draft that is asked for. Raises UserError under a schedule that forms passes while time goes on."""
-        found = speculation.asked(draft, acceptance, cost, rejected)
+        found = speculation.asked(draft, acceptance, cost, rejected, self.draft_model)
         if found is not None and self.clock_driven is not None:
             raise UserError(
                 f"--draft {draft} makes verify passes beforehand, and --schedule {self.schedule} forms its passes while time goes on: "
@@ -206,9 +210,12 @@ class Workload:
         return usual if microbatch is None else microbatch
 
     def _of_engine(self) -> dict[str, Any]:
-        """What an engine holds in memory beside weights and caches; nothing without one."""
+        """What an engine holds in memory beside weights and caches, and a draft where there is one."""
+        draft = (
+            {"draft_bytes": self._draft_bytes} if self.draft_model is not None and self.speculation is not None else {}
+        )
         if self.runtime is None:
-            return {}
+            return draft
         beside = self.runtime.of("buffers.beside")
         carries = self.op_offload and self.runtime.carries and not self.hw.unified
         layers, blocks = self.model.layers, self.cpu_blocks
@@ -224,8 +231,15 @@ class Workload:
         kv = self.kv_bytes * sum(one[: None if apart and not self.kv_offload else there]) // max(sum(one), 1)
         return {
             "pass_tokens": 0 if beside is None else self.largest_pass, "carries": carries, "beside_bytes_of_engine": int(beside or 0),
-            "host_dense_bytes": dense, "host_kv_bytes": kv,
+            "host_dense_bytes": dense, "host_kv_bytes": kv, **draft,
         }  # fmt: skip
+
+    @property
+    def _draft_bytes(self) -> int:
+        """Weights of the draft, and its KV cache for one sequence."""
+        model = self.draft_model
+        assert model is not None
+        return model.dense_bytes + model.all_expert_bytes + model.kv_bytes(self.context, self.microbatch)
 
     @property
     def cpu_blocks(self) -> int:
@@ -245,17 +259,27 @@ class Workload:
 
     @cached_property
     def costs(self) -> Costs:
-        found = self._costs()
-        if self.speculation is not None:
+        found = self._costs(self.model, self.trace)
+        if self.speculation is None:
+            return found
+        if self.draft_model is None:
             found.draft(self.speculation.draft_ps(self.trace))
+        else:
+            found.draft(draft_model_ps(self._draft_costs, self.draft_model, self.trace))
         return found
 
-    def _costs(self) -> Costs:
+    def _draft_costs(self, model: ModelShape, trace: Trace) -> Costs:
+        """Of a draft, of which the CPU has nothing where there is a GPU."""
         if self.runtime is None:
-            return Costs(self.hw, self.model, self.trace, graphs=self.graphs)
+            return Costs(self.hw, model, trace, graphs=self.graphs)
+        return RuntimeCosts(self.hw, model, trace, self.runtime, threads=self.threads, batch_threads=self.batch_threads)
+
+    def _costs(self, model: ModelShape, trace: Trace) -> Costs:
+        if self.runtime is None:
+            return Costs(self.hw, model, trace, graphs=self.graphs)
         how: dict[str, Any] = {"threads": self.threads, "batch_threads": self.batch_threads, "offload": self.op_offload}
         how |= {"cpu_blocks": self.cpu_blocks, "kv_on_cpu": not self.kv_offload, "head_on_cpu": self.gpu_layers == 0}
-        return RuntimeCosts(self.hw, self.model, self.trace, self.runtime, **how)
+        return RuntimeCosts(self.hw, model, trace, self.runtime, **how)
 
     def engine(self, wish: str = "auto", *, spans: bool = False, runs: int = 1) -> Engine:
         """The engine that plays `runs` runs of this workload; see simulator/time/engines.py."""
@@ -367,6 +391,7 @@ class Workload:
             "kv_offload",
             "mmap",
             "speculation",
+            "draft_model",
         ):
             setattr(other, name, getattr(self, name))
         other.microbatch, other.largest_pass = self.microbatch, self.largest_pass
@@ -408,6 +433,8 @@ class Workload:
         said |= {name: tokens for name, tokens in lengths.items() if tokens is not None}
         if self.speculation is not None:
             said["speculation"] = self.speculation.facts()
+            if self.draft_model is not None:
+                said["speculation"]["model_digest"] = self.draft_model.digest
         if self.text.routing is not None:
             said["routing"] = self.text.routing
         kv = {"kv_format": self.kv_format} if self.kv_format else {}
@@ -440,6 +467,15 @@ def _opened(
         raise TypeError("a workload needs a trace or a model")
     shape = model if isinstance(model, ModelShape) else models.load(model, format, kv_format)
     return shape, None
+
+
+def _draft_model(model: str | Path | ModelShape | None, format: str | None) -> ModelShape | None:
+    """The draft, where it is a model. Raises UserError."""
+    if model is None or isinstance(model, ModelShape):
+        if format is not None:
+            raise UserError(f"--draft-format {format} is for a draft by name or file: name it with --draft-model")
+        return model
+    return models.load(model, format)
 
 
 def _name_of(model: str | Path | ModelShape | None, trace: Trace | None) -> str | Path | None:
