@@ -106,6 +106,34 @@ def test_places_are_kept_as_often_as_is_said():
         assert kept[:, 1:].mean(axis=0) == pytest.approx(rates, abs=2e-3)
 
 
+def test_an_acceptance_may_be_counted_in_another_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """By place, as that trace kept its guesses; the same as saying these shares, whatever folder it is played from."""
+    source = verified(text([3000], layers=1), Speculation(3, "80%,50%,20%"), 7)
+    save(source, tmp_path / "logged.npz")
+    counted, known = f"counted:{tmp_path / 'logged.npz'}", verify_passes(source)
+    assert known is not None
+    assert rates_of(counted, 3) == known.kept_at and rates_of(counted, 2) == known.kept_at[:2]
+    assert rates_of(counted, 3) == pytest.approx((0.8, 0.5, 0.2), abs=0.01)
+    with pytest.raises(UserError, match=r"says 3 places, and --draft 4 has more"):
+        rates_of(counted, 4)
+    options: dict[str, Any] = {"hw": "a100", "trace": "switch", "tokens": 200, "budget": "50%", "draft": 3}
+    mine, words = simmoe.run(**options, acceptance=counted), ",".join(f"{rate:.15f}" for rate in known.kept_at)
+    assert mine.pass_ps.tolist() == simmoe.run(**options, acceptance=words).pass_ps.tolist()
+    said = json.dumps(mine.to_json())
+    assert (
+        str(tmp_path) not in said
+        and "counted:logged.npz" in said
+        and "acceptance_by_position" in mine.scenario()["speculation"]
+    )
+    (tmp_path / "runs").mkdir()
+    Scenario(**options, acceptance=counted).save(tmp_path / "runs" / "run.yaml")
+    assert "counted:../logged.npz" in (tmp_path / "runs" / "run.yaml").read_text()
+    assert main(["run", str(tmp_path / "runs" / "run.yaml"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["digest"] == mine.digest
+    with pytest.raises(UserError, match=r"--acceptance counted:switch: the trace does not say which guesses"):
+        simmoe.run(**options, acceptance="counted:switch")
+
+
 @pytest.mark.parametrize(("share", "guesses"), [(0.42, 4), (0.6, 1), (0.9, 8), (0.0, 3), (1.0, 5)])
 def test_a_share_of_all_guesses_is_that_of_an_engine(share: float, guesses: int):
     """llama.cpp and vLLM print accepted / drafted: 42 % of 4 are 1.68 a pass."""

@@ -25,6 +25,7 @@ from simmoe.play.what_if import Tried
 from simmoe.play.workload import Workload
 from simmoe.play.would_fit import told
 from simmoe.policies import runtime as runtimes
+from simmoe.show import draft
 from simmoe.show import files as lanes
 from simmoe.show import tables as show
 from simmoe.show.screen import Screen
@@ -146,7 +147,7 @@ def _one(a: argparse.Namespace, scenario: Scenario, workload: Workload, plan: Pl
     out = Screen()
     show.show_run(result, _tried(part, on, result), on, files_used(vars(scenario)), out)
     if pays is not None:
-        show.show_draft(result, pays, on, out)
+        draft.show_draft(result, pays, on, out)
     if left_open is not None:
         show.show_guess(left_open, out)
     if found is not None:

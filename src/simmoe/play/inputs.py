@@ -10,7 +10,7 @@ from typing import Any
 from simmoe import hardware_profiles, policies
 from simmoe.hardware_profiles.composing import JOIN
 from simmoe.play import popularity
-from simmoe.play.kinds import Policy, Scope
+from simmoe.play.kinds import Counts, Policy
 from simmoe.play.options import Declared
 from simmoe.policies import runtime as runtimes
 from simmoe.policies import system as systems
@@ -42,7 +42,7 @@ def named(options: Mapping[str, Declared], values: Mapping[str, Any]) -> Iterato
             and (name in FOLDERS or _is_policy(option))
             and not (name == "eviction" and value in BOUNDS)
             and not (name == "runtime" and value in (runtimes.IDEAL, runtimes.USUAL))
-            and not (isinstance(option.about.kind, Scope) and _counted(option, value) is None)
+            and not (isinstance(option.about.kind, Counts) and _counted(option, value) is None)
             and not (name == "routing" and not synthetic.is_file(str(value)))
         ):
             yield option, value
@@ -51,7 +51,7 @@ def named(options: Mapping[str, Declared], values: Mapping[str, Any]) -> Iterato
 def find(option: Declared, value: str) -> list[Path]:
     """The files that a value names, one but for a machine of two parts. Raises UserError."""
     kind = option.about.kind
-    if isinstance(kind, Scope):
+    if isinstance(kind, Counts):
         return []
     if isinstance(kind, Policy):
         return [policies.find(option.name, kind.name(value))]
@@ -118,7 +118,7 @@ def _way(file: Path, folder: Path) -> str:
 def _counted(option: Declared, value: Any) -> str | None:
     """The trace that a policy counts, in place of the one that is played."""
     kind = option.about.kind
-    counts = isinstance(kind, Scope) or (isinstance(kind, Policy) and kind.told)
+    counts = isinstance(kind, Counts) or (isinstance(kind, Policy) and kind.told)
     return popularity.other_trace(value) if counts and isinstance(value, str) else None
 
 
@@ -142,8 +142,8 @@ def _tail(option: Declared, value: str) -> str:
         head, sign, mode = value.rpartition("@")
         return sign + mode if head else ""
     kind = option.about.kind
-    return value.removeprefix(kind.name(value)) if isinstance(kind, Policy | Scope) else ""
+    return value.removeprefix(kind.name(value)) if isinstance(kind, Policy | Counts) else ""
 
 
 def _is_policy(option: Declared) -> bool:
-    return isinstance(option.about.kind, Policy | Scope)
+    return isinstance(option.about.kind, Policy | Counts)

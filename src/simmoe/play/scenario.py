@@ -226,8 +226,8 @@ class Scenario:
     )  # fmt: skip
     acceptance: str | None = option(
         Acceptance(), None, group=WORKLOAD, metavar="SHARE", off=True,
-        help="which guesses of --draft are right: 60% of all, as engines print it; each=80%: the chance of a guess behind right ones; or "
-        "by position, 80%,60%,40%",
+        help="which guesses of --draft are right: 60% of all, as engines print it; each=80%: the chance of a guess behind right ones; by "
+        "position, 80%,60%,40%; or counted:TRACE, as the verify passes of a trace kept them",
     )  # fmt: skip
     draft_cost: str | None = option(
         Time(), None, group=ENGINE, metavar="TIME", off=True,

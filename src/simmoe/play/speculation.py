@@ -8,22 +8,27 @@ was never recorded: it asks for the experts of another recorded row, and which o
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from simmoe.play.kinds import acceptance_of, time_of
+from simmoe.play.verify_passes import verify_passes
 from simmoe.policies.regrouping import Rows, rows_of
 from simmoe.simulator.arrays import Flags, Ints
 from simmoe.simulator.decide.player import splitmix64
 from simmoe.simulator.errors import UserError
+from simmoe.simulator.naming import named
 from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.nouns.trace import DECODE, Trace
+from simmoe.workloads.format import trace as traces
 
 REJECTED = ("following", "drawn")  # whose experts a rejected row asks for
 GOLDEN = 0x9E3779B97F4A7C15  # 2**64 by the golden ratio: multiples of it are spread evenly, however many there are
 FRACTION = 2**53
-SHARE, EACH, POSITIONS = "share", "each", "positions"
+EACH, POSITIONS, COUNTED = "each", "positions", "counted"
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Speculation:
     rejected: str = REJECTED[0]
     model: str | None = None  # that guesses, with its format; its passes take the place of a cost
 
-    @property
+    @cached_property
     def rates(self) -> tuple[float, ...]:
         """Of each place in a pass, the share of passes whose guess there is kept; it never rises from place to place. Raises UserError."""
         return rates_of(self.acceptance, self.guesses)
@@ -66,13 +71,20 @@ class Speculation:
         free *= not self.guess_ps and self.model is None
         whose = f" of {self.model}, which is resident on the same device," if self.model else ""
         made = (
-            f"Verify passes are made of recorded tokens, with {self.guesses} guesses{whose} and an acceptance of {self.acceptance}, drawn "
+            f"Verify passes are made of recorded tokens, with {self.guesses} guesses{whose} and an acceptance of {self.shown}, drawn "
             f"evenly with --seed{free}; a rejected guess asks for {rows[self.rejected]} (--rejected {self.rejected})"
         )
         return [made]
 
+    @property
+    def shown(self) -> str:
+        """The acceptance without a folder: results hold no paths."""
+        said = named(self.acceptance)
+        return f"{COUNTED}:{Path(said.text).name}" if said.name == COUNTED else self.acceptance
+
     def facts(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        said = {name: value for name, value in asdict(self).items() if value is not None} | {"acceptance": self.shown}
+        return said | ({"acceptance_by_position": list(self.rates)} if named(self.acceptance).name == COUNTED else {})
 
 
 def asked(
@@ -102,7 +114,9 @@ def asked(
 def rates_of(acceptance: str, guesses: int) -> tuple[float, ...]:
     """Of each place, the share of passes whose guess there is kept. Raises UserError where fewer places are said than there are."""
     how, shares = acceptance_of(acceptance, "--acceptance")
-    if how == POSITIONS:
+    if how == COUNTED:
+        shares = _counted(named(acceptance).text)
+    if how in (POSITIONS, COUNTED):
         if len(shares) < guesses:
             raise UserError(
                 f"--acceptance {acceptance} says {len(shares)} places, and --draft {guesses} has more: give {guesses}, or one share of all"
@@ -110,6 +124,17 @@ def rates_of(acceptance: str, guesses: int) -> tuple[float, ...]:
         return shares[:guesses]
     chance = shares[0] if how == EACH else chance_of(shares[0], guesses)
     return tuple(chance**place for place in range(1, guesses + 1))
+
+
+def _counted(name: str) -> tuple[float, ...]:
+    """Of each place, in the verify passes of a trace. Raises UserError."""
+    found = verify_passes(traces.given(name))
+    if found is None or not found.kept_at:
+        raise UserError(
+            f"--acceptance counted:{name}: the trace does not say which guesses its verify passes kept (docs/trace_format.md, emitted); "
+            "give a share, such as 60%"
+        )
+    return found.kept_at
 
 
 def chance_of(share: float, guesses: int) -> float:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from simmoe.play import advice
-from simmoe.play.break_even_draft import Pays
 from simmoe.play.cautions import cautions
 from simmoe.play.confidence import Band
 from simmoe.play.guess import Guess
@@ -103,28 +102,6 @@ def show_run(run: Run, found: list[Tried], on: str, files: list[str], out: Scree
             out.print(line)
     else:
         out.print(nothing_decoded(run.workload))
-
-
-def show_draft(run: Run, found: Pays, on: str, out: Screen) -> None:
-    """Whether the draft pays."""
-    tried = f", all with {on}" * bool(on)
-    gain = (run.tok_s or 0) / found.without - 1
-    versus = "" if on else f", so that it {'gains' if gain >= 0 else 'loses'} {abs(gain):.0%}"
-    draft = run.workload.speculation
-    assert draft is not None
-    speeds = {f"{share}%": number(speed) for share, speed in found.at.items()}
-    said = " and ".join(f"{speed} tok/s at {share}" for share, speed in speeds.items())
-    if found.break_even is None:
-        when = f"With {draft.guesses} guesses it never pays, though all are right ({said})"
-    elif not found.break_even:
-        when = f"With {draft.guesses} guesses it pays though none is right ({said})"
-    else:
-        when = f"With {draft.guesses} guesses it pays from --acceptance {found.break_even}% on ({said})"
-    out.print(f"Without a draft {number(found.without)} tok/s{versus}. {when}{tried}.")
-    each = ", ".join(f"{n} guesses {number(speed)}" for n, speed in found.by_guesses.items()).replace(
-        "1 guesses", "1 guess", 1
-    )
-    out.print(f"With each guess as often right as here, {found.chance:.0%} behind right ones: {each} tok/s.")
 
 
 def not_of_the_device(run: Run) -> str:
