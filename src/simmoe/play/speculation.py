@@ -71,7 +71,7 @@ class Speculation:
         free *= not self.guess_ps and self.model is None
         whose = f" of {self.model}, which is resident on the same device," if self.model else ""
         made = (
-            f"Verify passes are made of recorded tokens, with {self.guesses} guesses{whose} and an acceptance of {self.shown}, drawn "
+            f"Verify passes are made of recorded tokens, with {worded(self.guesses)}{whose} and an acceptance of {self.shown}, drawn "
             f"evenly with --seed{free}; a rejected guess asks for {rows[self.rejected]} (--rejected {self.rejected})"
         )
         return [made]
@@ -85,6 +85,11 @@ class Speculation:
     def facts(self) -> dict[str, Any]:
         said = {name: value for name, value in asdict(self).items() if value is not None} | {"acceptance": self.shown}
         return said | ({"acceptance_by_position": list(self.rates)} if named(self.acceptance).name == COUNTED else {})
+
+
+def worded(n: int) -> str:
+    """So many guesses."""
+    return f"{n} guess{'es' * (n != 1)}"
 
 
 def asked(
