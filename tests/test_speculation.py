@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import simmoe
 from simmoe.cli.main import main
 from simmoe.play.break_even_draft import GUESSES, pays
+from simmoe.play.lanes import Lanes
 from simmoe.play.plan import Plan
 from simmoe.play.result import Run
 from simmoe.play.run import play
@@ -54,9 +55,9 @@ def text(answers: list[int], prompt: int = 2, n_experts: int = 16, layers: int =
 
 def played(trace: Trace, engine: str = "plain", hw: str = "a10", budget: float = 1.0, **options: Any) -> Run:
     model = options.pop("model", None) or shape_for(trace)
-    placement, start = options.pop("placement", None), options.pop("start", "auto")
+    of_plan = {name: options.pop(name) for name in ("placement", "start", "prefetch") if name in options}
     workload = Workload(hw, trace, model, **options)
-    plan = Plan(int(model.all_expert_bytes * budget), placement=placement, start=start)
+    plan = Plan(int(model.all_expert_bytes * budget), **of_plan)
     return play(workload, plan, workload.engine(engine))
 
 
@@ -273,16 +274,26 @@ def test_the_draft_is_a_launch_of_the_timeline():
 
 @pytest.mark.parametrize("hw", ["a10", "jetson_orin", "rtx_4090_nvme"])
 @pytest.mark.parametrize("cost", [None, "1ns", "40us", "3ms"])
-@pytest.mark.parametrize("rejected", REJECTED)
-def test_the_engines_agree_while_experts_are_loaded(hw: str, cost: str | None, rejected: str):
-    """A draft that takes less than a launch takes a launch; one that takes nothing is none."""
+@pytest.mark.parametrize("prefetch", [None, "whole_layer"])
+def test_the_engines_agree_while_experts_are_loaded(hw: str, cost: str | None, prefetch: str | None):
+    """A draft that takes less than a launch takes a launch; one that takes nothing is none, also beside prefetches of the pass before."""
     trace, said = text([20, 5], seed=3), []
     for engine in ENGINES:
-        run = played(
-            trace, engine, hw, 0.3, draft=2, acceptance="60%", draft_cost=cost, rejected=rejected, start="cold"
-        )
+        options: dict[str, Any] = {"draft_cost": cost, "prefetch": prefetch, "start": "cold", "rejected": "drawn"}
+        run = played(trace, engine, hw, 0.6, draft=2, acceptance="60%", **options)
         said.append({key: value for key, value in run.to_json().items() if key != "engine"})
     assert said[0]["bytes"] > 0 and all(one == said[0] for one in said[1:])
+
+
+def test_runs_beside_each_other_keep_the_time_of_their_own_drafts():
+    """They ask and decide the same, and lanes share what is equal: the draft is not."""
+    trace, lanes = text([20]), Lanes()
+    model = shape_for(trace)
+    plan = Plan(model.all_expert_bytes)
+    for cost in ("1ms", "3ms", None):
+        workload = Workload("a10", trace, model, draft=3, acceptance="50%", draft_cost=cost)
+        beside = play(workload, plan, workload.engine("plain"), lanes=lanes)
+        assert beside.pass_ps.tolist() == played(trace, draft=3, acceptance="50%", draft_cost=cost).pass_ps.tolist()
 
 
 def test_under_an_engine_a_small_batch_costs_what_its_laws_say():
