@@ -396,6 +396,12 @@ REFUSED = {
     "two words": ({"draft": 2, "acceptance": "each=80%,60%"}, r"is no acceptance"),
     "no unit": ({"draft": 2, "acceptance": "50%", "draft_cost": "3"}, r"--draft-cost"),
     "minus": ({"draft": -1, "acceptance": "50%"}, r"--draft -1 is no number of guesses; give 0 or more"),
+    "too many": ({"draft": 257, "acceptance": "50%"}, r"--draft 257 is no number of guesses; give at most 256"),
+    "years": ({"draft": 4, "acceptance": "50%", "draft_cost": "3000000s"}, r"the run lasts longer than the clock counts"),
+    "an engine's flag": (
+        {"hw": "rtx_4090", "runtime": "llama_cpp_cuda", "flags": "-md small.gguf --draft-max 8"},
+        r"-md cannot be honoured: how many guesses of a draft are right is no flag: .* --draft, --acceptance and --draft-model",
+    ),
     "batches": ({"draft": 2, "acceptance": "50%", "batch": 2}, r"--draft 2 verifies guesses of one sequence .* \(--batch\) out"),
     "a clock": ({"draft": 2, "acceptance": "50%", "schedule": "continuous"}, r"--schedule continuous forms its passes while time"),
     "an unknown word": ({"draft": 2, "acceptance": "50%", "rejected": "none"}, r"--rejected: unknown 'none'; choose one of following"),
@@ -406,7 +412,7 @@ REFUSED = {
 def test_what_cannot_be_is_one_line(name: str):
     options, line = REFUSED[name]
     with pytest.raises(UserError) as refused:
-        simmoe.run("a100", "switch", tokens=200, **options)
+        simmoe.run(**{"hw": "a100", "trace": "switch", "tokens": 200, **options})
     assert re.search(line, str(refused.value)) and "\n" not in str(refused.value), refused.value
 
 

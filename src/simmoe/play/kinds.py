@@ -249,7 +249,7 @@ def acceptance_of(text: Any, where: str) -> tuple[str, tuple[float, ...]]:
     shares = [float(Fraction(one[1]) / (100 if one[2] else 1)) for one in words if one]
     if len(shares) < len(words) or (each and len(words) > 1) or max(shares) > 1:
         raise UserError(
-            f"{where}: {reprlib.repr(text)} is no acceptance; write 60% (of all guesses), each=80% (the chance of each behind right ones) "
+            f"{where}: {reprlib.repr(text)} is no acceptance; write 60% (of all guesses), each=80% (the chance of each behind right ones), "
             "80%,60%,40% (by position) or counted:TRACE (as a trace with emitted says)"
         )
     if shares != sorted(shares, reverse=True):

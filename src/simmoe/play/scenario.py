@@ -221,7 +221,7 @@ class Scenario:
         "has; without a trace --max-batch, else 1)",
     )  # fmt: skip
     draft: int | None = option(
-        Count("number of guesses", 0), None, group=WORKLOAD, metavar="N", off=True,
+        Count("number of guesses", 0, 256), None, group=WORKLOAD, metavar="N", off=True,
         help="speculative decoding: each decode pass verifies N guesses of a draft (docs/speculation.md; default: as recorded)",
     )  # fmt: skip
     acceptance: str | None = option(

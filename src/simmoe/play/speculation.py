@@ -19,7 +19,7 @@ from simmoe.play.verify_passes import verify_passes
 from simmoe.policies.regrouping import Rows, rows_of
 from simmoe.simulator.arrays import Flags, Ints
 from simmoe.simulator.decide.player import splitmix64
-from simmoe.simulator.errors import UserError
+from simmoe.simulator.errors import LATEST_PS, UserError, too_long
 from simmoe.simulator.naming import named
 from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.nouns.trace import DECODE, Trace
@@ -58,6 +58,8 @@ class Speculation:
     def draft_ps(self, trace: Trace) -> Ints:
         """int64 [passes]: what the draft takes before each; nothing before prompts, and before a pass without guesses."""
         guesses = np.where(trace.phase == DECODE, np.diff(trace.pass_ptr) - 1, 0)
+        if int(guesses.max()) * self.guess_ps > LATEST_PS:
+            raise too_long()
         made: Ints = guesses * self.guess_ps
         return made
 
