@@ -443,6 +443,7 @@ def test_a_result_says_what_was_made(capsys: pytest.CaptureFixture[str]):
     assert found["scenario"]["speculation"] == {"guesses": 4, "acceptance": "42%", "rejected": "following"}
     assert found["scenario"]["trace"]["tokens"] == 400 and found["decode"]["emitted"] < found["decode"]["tokens"]
     (line,) = [note for note in found["notes"] if "Verify passes" in note]
+    assert not any("4.6 times" in note for note in found["notes"])  # the CPU computes none
     assert "4 guesses" in line and "the draft costs nothing" in line and "--rejected following" in line
 
 
@@ -536,6 +537,8 @@ def test_field_08_experts_on_the_cpu_lose_at_42_percent_and_the_break_even_is_pr
         return float(json.loads(capsys.readouterr().out)["tok_s"])
 
     plain, mine = speed(), speed("--draft", "4", "--acceptance", "42%")
+    assert main([*words, "--draft", "4", "--acceptance", "42%", "--json"]) == 0
+    assert any("took 4.6 times as long as one row" in note for note in json.loads(capsys.readouterr().out)["notes"])
     assert 0.85 < mine / plain < 0.97  # computed by hand from passes of five rows: 36.0 of 39.3, -8 %
     assert main([*words, "--draft", "4", "--acceptance", "42%"]) == 0
     out = " ".join(capsys.readouterr().out.split())

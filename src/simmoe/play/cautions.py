@@ -45,7 +45,7 @@ def cautions(workload: Workload, plan: Plan) -> list[str]:
         workload = versioned(workload, plan)
     model = [workload.model.caution] * bool(workload.model.caution)
     return [
-        *plan.asked, *workload.text.notes, *_of_trace(workload), *_of_draft(workload), *model,
+        *plan.asked, *workload.text.notes, *_of_trace(workload), *_of_draft(workload, plan), *model,
         *foresight(workload, plan), *_counts_other_experts(workload, plan),
         *_changes_output(workload, plan), *_leaves_none(workload, plan), *_asks_for_more(workload, plan), *_does_not_fit(workload, plan),
         *_prompts_on_the_cpu(workload, plan), *_idle_threads(workload), *_unrated_threads(workload, plan), *_no_clock(workload),
@@ -66,9 +66,15 @@ def _of_trace(workload: Workload) -> list[str]:
     return said
 
 
-def _of_draft(workload: Workload) -> list[str]:
-    """What of verify passes was made here."""
-    return [] if workload.speculation is None else workload.speculation.notes()
+def _of_draft(workload: Workload, plan: Plan) -> list[str]:
+    """What of verify passes was made here, and where they come out too fast."""
+    if workload.speculation is None:
+        return []
+    slow = (
+        "Few rows at once may take longer where the CPU computes experts: a measured pass of 5 rows with its draft took 4.6 times as long "
+        "as one row (docs/speculation.md)"
+    )
+    return [*workload.speculation.notes(), *[slow] * _has_cpu_experts(workload, plan)]
 
 
 def _idle_threads(workload: Workload) -> list[str]:
