@@ -75,7 +75,12 @@ class CardCosts(RuntimeCosts):
         if size not in self._pieces:
             kinds = [piece for layer in self.kinds for piece in self._of(layer).dense_pieces(layer, size)]
             message = self._launch_of(MESSAGE, self.message_ps(size.tokens))
-            self._pieces[size] = [*kinds, self.cards[self.owners[-1]].head_piece(size), message]
+            self._pieces[size] = [
+                *kinds,
+                self.cards[self.owners[-1]].head_piece(size),
+                message,
+                *self.draft_pieces(size),
+            ]
         return self._pieces[size]
 
     def dense_fixed_ps(self, layer: Layer) -> float:

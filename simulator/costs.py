@@ -94,12 +94,26 @@ class Costs:
         self.spans = list(dict.fromkeys(cache.span for layer in self.kinds for cache in layer.caches))
         self.gaps = _gaps(model.layers, self.kinds)
         self.n_pieces = self.gaps[-1][-1] + 1  # the head is the last
+        self.draft_ps = np.zeros(0, np.int64)  # [passes] before each; empty without a draft
         self._weights: dict[tuple[str, int, int], Piece] = {}
         self._pieces: dict[PassSize, list[Piece]] = {}
         self._chains: dict[PassSize, list[Chain]] = {}
         self._experts: dict[tuple[int, int, int, int], Chain] = {}
         self._shared: dict[tuple[int, int], Chain] = {}
         self._all_shared: dict[int, int] = {}
+
+    def draft(self, ps: Ints) -> None:
+        """Puts what a draft takes before each pass, int64 [passes], in front of the first launch of the pass. Where it takes anything, it
+        takes a launch at least."""
+        self.draft_ps = np.where(ps > 0, np.maximum(ps, self.launch_ps), 0)
+        self.sizes = [size._replace(draft_ps=n) for size, n in zip(self.sizes, self.draft_ps.tolist())]
+        self.gaps[0] = (self.n_pieces, *self.gaps[0])
+        self.n_pieces += 1
+
+    def draft_pieces(self, size: PassSize) -> list[Piece]:
+        """Loads do not slow it: a stated time is what it is."""
+        ps = size.draft_ps
+        return [Piece("draft", ps, 0, max(ps - self.launch_ps, 0))] if len(self.draft_ps) else []
 
     def piece(self, name: str, count_bytes: int, flops: int) -> Piece:
         work, flop_ps = count_bytes * WORK_PER_BYTE, flops_ps(flops, self.flops_per_s)
@@ -193,10 +207,14 @@ class Costs:
         return self._shared[key]
 
     def pieces(self, size: PassSize) -> list[Piece]:
-        """Launches of one layer of each kind, and the head last; `gaps` refers to them by index."""
+        """Launches of one layer of each kind, the head, and a draft where there is one; `gaps` refers to them by index."""
         if size not in self._pieces:
             kinds = [piece for layer in self.kinds for piece in self.dense_pieces(layer, size)]
-            self._pieces[size] = [*kinds, self.weights("head", self.model.head, size.sequences)]
+            self._pieces[size] = [
+                *kinds,
+                self.weights("head", self.model.head, size.sequences),
+                *self.draft_pieces(size),
+            ]
         return self._pieces[size]
 
     def chains(self, number: int) -> list[Chain]:
@@ -204,7 +222,7 @@ class Costs:
         size = self.sizes[number]
         if size not in self._chains:
             pieces = self.pieces(size)
-            built = {gap: _chain([pieces[i] for i in gap]) for gap in dict.fromkeys(self.gaps)}
+            built = {gap: _chain([pieces[i] for i in gap if pieces[i].ps]) for gap in dict.fromkeys(self.gaps)}
             self._chains[size] = [built[gap] for gap in self.gaps]
         return self._chains[size]
 
@@ -217,7 +235,7 @@ class Costs:
         pieces = self.pieces(size)
         total = dict.fromkeys(("attention", "ffn", "shared", "head", *(piece.name for piece in pieces)), 0)
         for i, times in self._launched.items():
-            total[pieces[i].name] += times * pieces[i].ps
+            total[pieces[i].name] = total.get(pieces[i].name, 0) + times * pieces[i].ps
         total["shared"] = self._shared_ps(size.tokens)
         return total
 

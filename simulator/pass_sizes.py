@@ -20,6 +20,7 @@ class PassSize(NamedTuple):
     sequences: int  # rows of the LM head
     kv_positions: tuple[int, ...]  # of each span of the model's caches: positions read, summed over sequences
     attended: tuple[int, ...]  # the same: (token, position) pairs
+    draft_ps: int = 0  # before it
 
 
 def pass_sizes(trace: Trace, spans: Sequence[Span]) -> list[PassSize]:

@@ -143,7 +143,7 @@ class RuntimeCosts(Costs):
     def pieces(self, size: PassSize) -> list[Piece]:
         if size not in self._pieces:
             kinds = [piece for layer in self.kinds for piece in self.dense_pieces(layer, size)]
-            self._pieces[size] = [*kinds, self.head_piece(size)]
+            self._pieces[size] = [*kinds, self.head_piece(size), *self.draft_pieces(size)]
         return self._pieces[size]
 
     def head_piece(self, size: PassSize) -> Piece:

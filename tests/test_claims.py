@@ -22,7 +22,8 @@ from tests.test_house import ROOT
 
 README, RESULTS = ROOT / "README.md", ROOT / "docs" / "results.md"
 PAGES = tuple(
-    ROOT / "docs" / f"{name}.md" for name in ("sweeps", "spaces", "compare", "require", "sensitivity", "tour")
+    ROOT / "docs" / f"{name}.md"
+    for name in ("sweeps", "spaces", "compare", "require", "sensitivity", "tour", "speculation")
 )
 FILE = re.compile(r"^```yaml\n# (\w+\.yaml)\n(.*?)^```$", re.M | re.S)
 BLOCK = re.compile(r"^```text\n(\$ simmoe [^\n]*\n)?(.*?)^```$", re.M | re.S)

@@ -369,7 +369,8 @@ ANOTHER = {  # a value other than the default that changes a run of one device; 
     "requests": 3, "runtime": "llama_cpp_cuda", "flags": "-ub 64", "threads": 2, "op_offload": False, "mmap": False, "gpu_layers": 3,
     "kv_offload": False, "batch_threads": 2, "cancel": True, "system": "mixtral_offloading",
     "low_format": "Q4_0", "low_budget": "20%", "max_tokens": 64, "kv_blocks": 20, "kv_memory": "64MB", "prefix_cache": True,
-    "tensor_split": "1/1",
+    "tensor_split": "1/1", "draft": 2, "acceptance": "60%", "draft_cost": "3ms",
+    "draft_model": "oracle-moe-2x4", "draft_format": "q4_k", "rejected": "drawn",
 }  # fmt: skip
 
 

@@ -142,6 +142,23 @@ def test_served_against_brute_force(routing, m, n):
 
 
 @settings(max_examples=examples(100), deadline=None)
+@given(routings(), st.integers(1, 9))
+def test_experts_of_a_chunk_against_sets(routing, m):
+    """Those of a verify pass: more rows never ask for fewer, nor for more than each of them alone; one row asks for what it uses."""
+    cut = segments.segments(routing, m)
+    sets = [
+        [{e for e in routing.ids[rows, layer].ravel().tolist() if e >= 0} for rows in cut]
+        for layer in range(routing.n_layers)
+    ]
+    by_hand = [np.mean([len(one) for one in layer]) if len(cut) else np.nan for layer in sets]
+    np.testing.assert_allclose(segments.union(routing, m), by_hand)
+    if len(cut):
+        used = [(routing.ids[cut[:, i]] >= 0).sum(2).mean(0) for i in range(m)]
+        assert (segments.union(routing, m) <= np.sum(used, axis=0) + 1e-12).all()
+        assert (segments.union(routing, m) >= np.max(used, axis=0) - 1e-12).all()
+
+
+@settings(max_examples=examples(100), deadline=None)
 @given(routings(), st.sampled_from([1, 2, 3, 5]))
 def test_laws_of_srp_and_sch(routing, m):
     """SRP(4m) <= SRP(m) is exact on the same tokens, those of whole segments of 4m: the best set of a long segment serves no

@@ -36,6 +36,7 @@ NVME = {"hw": "rtx_4090_nvme"}
 RESIDENT = {"budget": "100%"}
 ENGINE_OF = RESIDENT | {"runtime": "llama_cpp_cuda"}
 ON_CPU = ENGINE_OF | {"hw": "rtx_4090+ddr4_3200_2ch", "placement": "n_cpu_moe=9"}
+DRAFT = {"draft": 2, "acceptance": "60%"}
 # option -> the word of the command, the value in Python, what the options beside it must be
 OTHER = {
     "hw": ("h100", "h100", {}), "trace": ("oracle", "oracle", {}),
@@ -55,6 +56,9 @@ OTHER = {
     "max_tokens": ("64", 64, {"schedule": "vllm"}), "kv_blocks": ("20", 20, {"schedule": "vllm"}),
     "kv_memory": ("64MB", "64MB", {"schedule": "vllm"}), "prefix_cache": ("on", True, {"schedule": "vllm"}),
     "requests": ("3", 3, {"schedule": "continuous", "prompt": 8, "generate": 4}),
+    "draft": ("2", 2, {"draft": 4, "acceptance": "60%"}), "acceptance": ("80%", "80%", DRAFT), "draft_cost": ("3ms", "3ms", DRAFT),
+    "draft_model": ("oracle-moe-2x4", "oracle-moe-2x4", DRAFT),
+    "draft_format": ("q4_k", "q4_k", DRAFT | {"draft_model": "oracle-moe-2x4"}), "rejected": ("drawn", "drawn", DRAFT),
     "runtime": ("llama_cpp_cuda", "llama_cpp_cuda", RESIDENT), "flags": ("-ub 64", "-ub 64", ENGINE_OF),
     "threads": ("2", 2, ON_CPU), "batch_threads": ("2", 2, ON_CPU), "op_offload": ("none", False, ON_CPU),
     "system": ("oracle_moe", "oracle_moe", {}), "eviction": ("lfu", "lfu", {}),
@@ -90,7 +94,7 @@ def told(name: str, word: str) -> list[str]:
 def played(capsys, *arguments: str) -> dict:
     assert main([*arguments, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    return {key: value for key, value in found.items() if key not in ("band", "routing")}  # ranges around a run
+    return {key: value for key, value in found.items() if key not in ("band", "routing", "draft")}  # runs beside it
 
 
 def refused(capsys, line: str, *arguments: str) -> None:
@@ -122,7 +126,7 @@ def test_an_option_does_the_same_through_every_door_and_is_never_dropped(name, c
         space = {axis: one for axis, one in rest.items() if axis != "tokens" and one is not None}
         given = {"schema": 1, "name": "one", "objectives": {"tok_s": "maximize"}, "tokens": base["tokens"]}
         usual = (
-            [base[name]]
+            [str(base[name])]
             if base.get(name)
             else []
             if default_word(OPTIONS[name]) == "None"

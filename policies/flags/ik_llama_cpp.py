@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from simmoe.policies.flags import llama_cpp, llama_cpp_ignored
 from simmoe.policies.flags.gguf import CACHE_FORMATS, metadata, pair
-from simmoe.policies.flags.table import MAYBE, NOTHING, Aside, Setting, Table
+from simmoe.policies.flags.table import DRAFT, MAYBE, NOTHING, Aside, Setting, Table
 from simmoe.policies.flags.values import on_off, only, said, truth, truth_or_auto, untruth, word
 from simmoe.simulator.errors import UserError
 
@@ -65,7 +65,7 @@ REFUSED = {
     "formats that differ between layers of the cache are not simulated": "-ctk-first --cache-type-k-first -ctk-last --cache-type-k-last "
     "-ctv-first --cache-type-v-first -ctv-last --cache-type-v-last",
     "the indexer is simulated as the model's shape says": "-dsa --dsa -dsatk --dsa-top-k -ictk --indexer-cache-type-k",
-    "several tokens predicted at once are speculative decoding, which is not simulated": "-mtp --multi-token-prediction "
+    f"several tokens predicted at once are a draft: {DRAFT}": "-mtp --multi-token-prediction "
     "--spec-stage --spec-autotune --spec-replace --suffix-corpus --suffix-max-depth --suffix-pattern-len",
 }
 SWITCHES = """

@@ -20,7 +20,7 @@ from simmoe.policies.flags.gguf import (
     prompt,
 )
 from simmoe.policies.flags.llama_cpp_ignored import SWITCHES, VALUES
-from simmoe.policies.flags.table import MAYBE, NOTHING, Setting, Table
+from simmoe.policies.flags.table import DRAFT, MAYBE, NOTHING, Setting, Table
 from simmoe.policies.flags.values import (
     count,
     on_off,
@@ -90,7 +90,7 @@ PASSES = (
     Setting("--override-kv", "model", metadata),
 )
 REFUSED = {
-    "speculative decoding is not simulated": "-md --model-draft --spec-draft-model -hfd -hfrd --hf-repo-draft --spec-draft-hf "
+    DRAFT: "-md --model-draft --spec-draft-model -hfd -hfrd --hf-repo-draft --spec-draft-hf "
     "--spec-type --spec-default --fim-qwen-7b-spec --fim-qwen-14b-spec --mtp -lcs --lookup-cache-static -lcd --lookup-cache-dynamic",
     "adapters are not simulated": "--lora --lora-scaled --control-vector --control-vector-scaled --control-vector-layer-range",
     "other machines (RPC) are not simulated": "--rpc -rpc",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from simmoe.policies.flags.gguf import prompt
-from simmoe.policies.flags.table import Setting, Table
+from simmoe.policies.flags.table import DRAFT, Setting, Table
 from simmoe.policies.flags.values import count, said
 from simmoe.simulator.errors import UserError
 
@@ -37,7 +37,7 @@ SETTINGS = (
     Setting("--kv-bits", "k_format v_format", _cache, _bits),
 )
 REFUSED = {
-    "speculative decoding is not simulated": "--draft-model --num-draft-tokens",
+    DRAFT: "--draft-model --num-draft-tokens",
     "adapters are not simulated": "--adapter-path",
     "several machines are not simulated from flags yet": "--pipeline",
     "activations of 8 bits take other kernels, which are not simulated": "--quantize-activations -qa",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from simmoe.policies.flags.served import cache_format, cache_formats
 from simmoe.policies.flags.sglang_ignored import MANY, SWITCHES, VALUES
-from simmoe.policies.flags.table import NOTHING, Setting, Table
+from simmoe.policies.flags.table import DRAFT, NOTHING, Setting, Table
 from simmoe.policies.flags.values import GIB, count, human_count, in_gib, only, said, share, truth, units, untruth
 
 SOURCE = "sglang.launch_server --help, sgl-project/sglang 0.5.23 (python/sglang/srt/server_args.py, arg_groups/fields, benchmark)"
@@ -55,7 +55,7 @@ SETTINGS = (
     *EXPERTS,
 )
 REFUSED = {
-    "speculative decoding is not simulated": "--speculative-algorithm --speculative-draft-model-path --speculative-draft-model "
+    DRAFT: "--speculative-algorithm --speculative-draft-model-path --speculative-draft-model "
     "--speculative-num-steps --speculative-eagle-topk --speculative-num-draft-tokens --enable-multi-layer-eagle",
     "adapters are not simulated": "--enable-lora --lora-paths --uno-lora-path",
     "weights that are fetched group by group ahead of time are not simulated yet: only --cpu-offload-gb is": "--offload-group-size "

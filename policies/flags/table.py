@@ -14,6 +14,10 @@ ONE, NOTHING, MAYBE, MANY = (
     "many",
 )  # words that follow a flag; MAYBE: a yes or no, where one follows
 
+DRAFT = (  # why an engine's speculative decoding is not read
+    "how many guesses of a draft are right is no flag: leave it out, and give --draft, --acceptance and --draft-model or --draft-cost"
+)
+
 
 @dataclass(frozen=True)
 class Setting:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from simmoe.policies.flags.served import cache_format, cache_formats, eager
-from simmoe.policies.flags.table import NOTHING, Setting, Table
+from simmoe.policies.flags.table import DRAFT, NOTHING, Setting, Table
 from simmoe.policies.flags.values import GIB, count, human_count, in_gib, only, said, share, truth, units, untruth
 from simmoe.policies.flags.vllm_ignored import MANY, SWITCHES, VALUES
 
@@ -35,7 +35,7 @@ SETTINGS = (
     Setting("--output-len --random-output-len", "generate", count(0), said),
 )
 REFUSED = {
-    "speculative decoding is not simulated": "--speculative-config -sc --spec-method --spec-model --spec-tokens --speculative-model "
+    DRAFT: "--speculative-config -sc --spec-method --spec-model --spec-tokens --speculative-model "
     "--num-speculative-tokens",
     "adapters are not simulated": "--enable-lora --lora-modules --lora-path --default-mm-loras",
     "weights that are fetched group by group ahead of time are not simulated yet: only --cpu-offload-gb is": "--offload-backend "

@@ -52,8 +52,9 @@ def run_gap(start: int, size: int, gap: int, f: Fixed, t: Tables, e: Clock) -> i
         for i in range(t.piece_ptr[kind], t.piece_ptr[kind + 1]):
             at, begins = size * f.columns + t.piece[i], ends
             work, flop_ps = t.piece_work[at], t.piece_flop_ps[at]
-            ends = launch(begins, f.launch_ps, work, flop_ps, f.rate, f.slow_rate, e.at, e.begin, e.end)
-            e.at[SLOWED] += ends - begins - t.piece_ps[at]
+            if t.piece_ps[at] > 0:  # a pass may have no draft
+                ends = launch(begins, f.launch_ps, work, flop_ps, f.rate, f.slow_rate, e.at, e.begin, e.end)
+                e.at[SLOWED] += ends - begins - t.piece_ps[at]
     return ends
 
 

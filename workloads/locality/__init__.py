@@ -25,6 +25,7 @@ from simmoe.workloads.locality.routing import Routing, of
 
 SEGMENTS = (4, 16, 64, 256)  # tokens: those of arXiv 2505.16056
 SCH_SEGMENT = 16
+CHUNKS = (1, 2, 4, 8, 16)  # rows of a verify pass; 8: BlockFFN's
 RHOS = (1, 2, 3, 4, 6, 8, 12, 16)  # kept experts / k, as far as there are experts
 
 
@@ -77,10 +78,12 @@ def _switches(routing: Routing, stated: dict[str, Any]) -> dict[str, Any]:
 def _segments(routing: Routing) -> dict[str, Any]:
     counts = {m: segments.served(routing, m) for m in SEGMENTS}
     rhos = [rho for rho in RHOS if rho * routing.top_k <= routing.n_experts]
+    union = [_mean(segments.union(routing, m)) for m in CHUNKS]
     cached = [_mean(segments.sch(counts[SCH_SEGMENT], rho)) for rho in rhos]
     return {
         "srp": {"tokens": list(SEGMENTS), "served": [_mean(segments.srp(counts[m])) for m in SEGMENTS]},
         "sch": {"tokens": SCH_SEGMENT, "rho": rhos, "served": cached},
+        "union": {"tokens": list(CHUNKS), "experts": union, "sparsity": [1 - n / routing.n_experts for n in union]},
         "srp_least": routing.top_k / routing.n_experts,
     }
 

@@ -126,6 +126,8 @@ ROWS: dict[str, Callable[[Measures], str]] = {
     "  by popularity alone": _layers("reuse_by_popularity"),
     "SRP over 4, 16, 64, 256 tokens": lambda m: _each(m["srp"]["served"]),
     "  least possible, k/E": lambda m: _number(m["srp_least"]),
+    "experts of 1, 2, 4, 8, 16 tokens together": lambda m: _each(m["union"]["experts"]),
+    "  share of all that none of them uses": lambda m: _each(m["union"]["sparsity"]),
     "SCH over 16 tokens with 1, 2, 3, 4 k": lambda m: _each(m["sch"]["served"][:4]),
     "NMI with the next layer": _layers("affinity_nmi"),
     "  best guess of an expert there": _layers("affinity_top"),

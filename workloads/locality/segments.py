@@ -52,6 +52,17 @@ def served(routing: Routing, m: int, whole: int | None = None) -> Served:
     return Served(by_best, by_best[:, -1].copy(), routing.top_k)
 
 
+def union(routing: Routing, m: int) -> Floats:
+    """float64 [layers]: distinct experts of a segment, mean; NaN without segments."""
+    cut, e = segments(routing, m), routing.n_experts
+    number, found = np.arange(len(cut))[:, None] * (e + 1), np.full(routing.n_layers, np.nan)
+    for layer in range(routing.n_layers if len(cut) else 0):
+        asked = np.zeros(len(cut) * (e + 1), bool)  # column 0 takes the unused slots
+        asked[number + routing.ids[cut, layer].reshape(len(cut), m * routing.top_k) + 1] = True
+        found[layer] = asked.reshape(len(cut), e + 1)[:, 1:].sum() / len(cut)
+    return found
+
+
 def srp(counts: Served) -> Floats:
     """float64 [layers]: slots served by the k most used experts of each segment / slots used; NaN without segments.
 

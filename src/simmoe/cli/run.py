@@ -10,7 +10,7 @@ from typing import Any
 from simmoe.cli import patience
 from simmoe.cli.common import files_used, print_json
 from simmoe.cli.parser import given, options_of
-from simmoe.play import advice, devices, inputs, saved, what_if
+from simmoe.play import advice, break_even_draft, devices, inputs, saved, what_if
 from simmoe.play import confidence as bands
 from simmoe.play import guess as guessing
 from simmoe.play import ladder as laddering
@@ -25,6 +25,7 @@ from simmoe.play.what_if import Tried
 from simmoe.play.workload import Workload
 from simmoe.play.would_fit import told
 from simmoe.policies import runtime as runtimes
+from simmoe.show import draft
 from simmoe.show import files as lanes
 from simmoe.show import tables as show
 from simmoe.show.screen import Screen
@@ -86,6 +87,7 @@ def _times(a: argparse.Namespace, scenario: Scenario, one: bool) -> tuple[int, i
         return len(laddering.RUNGS) + 3, 1, None
     drawn, banded = scenario.trace is None, a.band or scenario.trace is None
     changes = 0 if a.json or clock_driven(scenario.schedule) is not None else what_if.ABOUT
+    changes += break_even_draft.ABOUT * bool(scenario.draft)
     return 1 + 2 * banded + 2 * drawn, 1 + 2 * drawn, changes
 
 
@@ -134,25 +136,35 @@ def _one(a: argparse.Namespace, scenario: Scenario, workload: Workload, plan: Pl
         lanes.write_perfetto(result, spans, Path(a.perfetto))
     banded = a.band or scenario.trace is None or result.workload.runtime is not None
     found, left_open = bands.band(result) if banded else None, guessing.guess(scenario, result)
+    part, on = _part(scenario, result)
+    pays = break_even_draft.pays(part, result)
     if a.json:
-        beside = {"band": found and asdict(found)} if banded else {}
-        print_json(result.to_json() | beside | ({"routing": left_open.to_json()} if left_open else {}))
+        beside: dict[str, Any] = {"band": found and asdict(found)} if banded else {}
+        beside |= {"routing": left_open.to_json()} if left_open else {}
+        beside |= {"draft": pays.to_json() | ({"on": on} if on else {})} if pays else {}
+        print_json(result.to_json() | beside)
         return
     out = Screen()
-    show.show_run(result, *_tried(scenario, result), files_used(vars(scenario)), out)
+    show.show_run(result, _tried(part, on, result), on, files_used(vars(scenario)), out)
+    if pays is not None:
+        draft.show_draft(result, pays, on, out)
     if left_open is not None:
         show.show_guess(left_open, out)
     if found is not None:
         show.show_band(result, found, out)
 
 
-def _tried(scenario: Scenario, run: Run) -> tuple[list[Tried], str]:
-    """What changes would give, and on how much of the trace: all that is played where that is short, else a part with decode passes. None
-    where requests arrive: a part of them is another load."""
+def _part(scenario: Scenario, run: Run) -> tuple[Scenario, str]:
+    """On how much of the trace changes are tried: all that is played where that is short, else a part with decode passes; and the option
+    that says so."""
     if not run.tok_s or run.serving is not None:
-        return [], ""
+        return scenario, ""
     tokens = laddering.enough_tokens(run.workload.begun.trace, run.workload.warm_up_tokens)
-    if tokens is None:
-        return what_if.tried(scenario, run), ""
-    part = replace(scenario, tokens=tokens)
-    return what_if.tried(part, what_if.played(part)), f"--tokens {tokens}"
+    return (scenario, "") if tokens is None else (replace(scenario, tokens=tokens), f"--tokens {tokens}")
+
+
+def _tried(part: Scenario, on: str, run: Run) -> list[Tried]:
+    """What changes would give. None where requests arrive: a part of them is another load."""
+    if not run.tok_s or run.serving is not None:
+        return []
+    return what_if.tried(part, what_if.played(part) if on else run)

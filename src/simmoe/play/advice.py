@@ -26,7 +26,8 @@ def shares(run: Run) -> list[tuple[str, float]]:
 
 _NAMES = {
     "waiting for experts": "waiting for {home}", "attention": "attention and router", "ffn": "dense FFN layers",
-    "shared": "shared experts", "experts": "routed experts", "head": "LM head", "slowed by loads": "memory shared with loads",
+    "shared": "shared experts", "experts": "routed experts", "head": "LM head", "draft": "the draft",
+    "slowed by loads": "memory shared with loads",
 }  # fmt: skip
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 # Options of one device, each with the only value that a run over several devices takes.
 ONE_DEVICE = {
     "miss": "fetch", "scope": "global", "prefetch_into": "cache", "cancel": False, "page_cache": None, "memory": None, "arrivals": None,
-    "rate": None, "ttft": None, "tpot": None, "cold_per_sequence": False, "low_format": "Q2_K", "low_budget": None,
+    "rate": None, "ttft": None, "tpot": None, "cold_per_sequence": False, "low_format": "Q2_K", "low_budget": None, "draft": None,
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from simmoe import hardware_profiles, policies
 from simmoe.hardware_profiles.composing import JOIN
 from simmoe.play import arrival_file, popularity
-from simmoe.play.kinds import Policy, Scope
+from simmoe.play.kinds import Counts, Policy
 from simmoe.play.options import Declared
 from simmoe.policies import runtime as runtimes
 from simmoe.policies import system as systems
@@ -22,13 +22,15 @@ from simmoe.workloads.format import trace as traces
 FINDERS = {
     "trace": traces.find,
     "model": models.find,
+    "draft_model": models.find,
     "runtime": runtimes.find,
     "routing": synthetic.find,
     "system": systems.find,
     "arrivals": arrival_file.find,
 }  # of all that is no machine and no policy
 FOLDERS: dict[str, tuple[Path, ...]] = {
-    "hw": hardware_profiles.FOLDERS, "trace": (traces.BUNDLED,), "model": (models.FOLDER,), "routing": (), "arrivals": (),
+    "hw": hardware_profiles.FOLDERS, "trace": (traces.BUNDLED,), "model": (models.FOLDER,), "draft_model": (models.FOLDER,), "routing": (),
+    "arrivals": (),
     "runtime": (runtimes.FOLDER,), "system": (systems.FOLDER,),
 }  # fmt: skip
 
@@ -42,7 +44,7 @@ def named(options: Mapping[str, Declared], values: Mapping[str, Any]) -> Iterato
             and (name in FOLDERS or _is_policy(option))
             and not (name == "eviction" and value in BOUNDS)
             and not (name == "runtime" and value in (runtimes.IDEAL, runtimes.USUAL))
-            and not (isinstance(option.about.kind, Scope) and _counted(option, value) is None)
+            and not (isinstance(option.about.kind, Counts) and _counted(option, value) is None)
             and not (name == "routing" and not synthetic.is_file(str(value)))
             and not (name == "arrivals" and not arrival_file.is_file(str(value)))
         ):
@@ -52,7 +54,7 @@ def named(options: Mapping[str, Declared], values: Mapping[str, Any]) -> Iterato
 def find(option: Declared, value: str) -> list[Path]:
     """The files that a value names, one but for a machine of two parts. Raises UserError."""
     kind = option.about.kind
-    if isinstance(kind, Scope):
+    if isinstance(kind, Counts):
         return []
     if isinstance(kind, Policy):
         return [policies.find(option.name, kind.name(value))]
@@ -85,7 +87,7 @@ def users_files(options: Mapping[str, Declared], values: Mapping[str, Any]) -> l
 def content(option: Declared, value: str) -> bytes:
     """What the file says that a value names, and the trace that a policy counts."""
     counted = _counted(option, value)
-    if option.name == "model":
+    if option.name in ("model", "draft_model"):
         return models.text(value)
     return b"".join(file.read_bytes() for file in find(option, value)) + (
         traces.find(counted).read_bytes() if counted else b""
@@ -117,7 +119,7 @@ def _way(file: Path, folder: Path) -> str:
 def _counted(option: Declared, value: Any) -> str | None:
     """The trace that a policy counts, in place of the one that is played."""
     kind = option.about.kind
-    counts = isinstance(kind, Scope) or (isinstance(kind, Policy) and kind.told)
+    counts = isinstance(kind, Counts) or (isinstance(kind, Policy) and kind.told)
     return popularity.other_trace(value) if counts and isinstance(value, str) else None
 
 
@@ -143,8 +145,8 @@ def _tail(option: Declared, value: str) -> str:
         head, sign, mode = value.rpartition("@")
         return sign + mode if head else ""
     kind = option.about.kind
-    return value.removeprefix(kind.name(value)) if isinstance(kind, Policy | Scope) else ""
+    return value.removeprefix(kind.name(value)) if isinstance(kind, Policy | Counts) else ""
 
 
 def _is_policy(option: Declared) -> bool:
-    return isinstance(option.about.kind, Policy | Scope)
+    return isinstance(option.about.kind, Policy | Counts)

@@ -81,14 +81,18 @@ class Words(Kind):
         raise UserError(f"{where}: unknown {reprlib.repr(value)}; {among(value, known, 'choose one of')}")
 
 
-@dataclass(frozen=True)
-class Scope(Words):
-    """One of a few words, or one more with the text that it counts behind a colon."""
-
-    names: str = ""
+class Counts:
+    """Of a kind: the value may end with the trace that it counts, behind a colon."""
 
     def name(self, value: str) -> str:
         return named(value).name
+
+
+@dataclass(frozen=True)
+class Scope(Counts, Words):
+    """One of a few words, or one more with the text that it counts behind a colon."""
+
+    names: str = ""
 
     def check(self, value: Any, where: str) -> str:
         if isinstance(value, str) and (said := named(value)).name == self.names and not said.values:
@@ -206,6 +210,40 @@ def ps_of(text: Any, where: str) -> int:
 def spaced(quantity: str) -> str:
     """A number and its unit with a space between them."""
     return re.sub(r"(?<=[0-9])(?=[a-zA-Z])", " ", quantity)
+
+
+@dataclass(frozen=True)
+class Acceptance(Counts, Kind):
+    """How many guesses of a draft are right: 60%, each=80%, by position 80%,60%,40%, or counted in the verify passes of a trace."""
+
+    def check(self, value: Any, where: str) -> str:
+        text = f"{value:.15g}" if isinstance(value, int | float) and not isinstance(value, bool) else value
+        acceptance_of(text, where)
+        return str(text)
+
+
+def acceptance_of(text: Any, where: str) -> tuple[str, tuple[float, ...]]:
+    """("share", of all guesses), ("each", chance behind right ones), ("positions", of each place) or ("counted", nothing): behind the
+    colon stands the trace that says. Raises UserError."""
+    if isinstance(text, str) and text.startswith("counted:") and named(text).text:
+        return "counted", ()
+    said = text.replace(" ", "") if isinstance(text, str) else ""
+    each = said.startswith("each=")
+    words = [
+        re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,15})?)(%?)", word) for word in said.removeprefix("each=").split(",")
+    ]
+    shares = [float(Fraction(one[1]) / (100 if one[2] else 1)) for one in words if one]
+    if len(shares) < len(words) or (each and len(words) > 1) or max(shares) > 1:
+        raise UserError(
+            f"{where}: {reprlib.repr(text)} is no acceptance; write 60% (of all guesses), each=80% (the chance of each behind right ones), "
+            "80%,60%,40% (by position) or counted:TRACE (as a trace with emitted says)"
+        )
+    if shares != sorted(shares, reverse=True):
+        raise UserError(
+            f"{where} {text}: a guess is only kept behind kept ones, so no position has a larger share than the one before; write them as "
+            "an engine prints them, shares of all passes"
+        )
+    return "each" if each else "share" if len(shares) == 1 else "positions", tuple(shares)
 
 
 def changes(settings: Iterable[Any], where: str = "--set") -> dict[str, str]:

@@ -63,6 +63,7 @@ class Lanes:
 def _same_text(one: Workload, other: Workload) -> bool:
     """Whether the same is played and counted, read by the same caches."""
     same = _same_rows(one.trace, other.trace) and _same_rows(_counted(one), _counted(other))
+    same = same and np.array_equal(one.costs.draft_ps, other.costs.draft_ps)
     return same and one.costs.spans == other.costs.spans
 
 

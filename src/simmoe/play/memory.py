@@ -43,6 +43,7 @@ class Memory:
     pass_tokens: int = 0  # of the largest pass for which an engine reserves buffers; 0 = it reserves none
     carries: bool = False  # they have room for a matrix of the CPU's experts, which large passes carry
     beside_bytes_of_engine: int = 0  # what it keeps beside its buffers
+    draft_bytes: int = 0  # of a draft model, with its KV cache
     host_dense_bytes: int = 0  # dense weights of whole layers that the CPU has
     host_kv_bytes: int = 0  # KV cache in host memory
 
@@ -92,7 +93,8 @@ class Memory:
     @property
     def room_bytes(self) -> int:
         """What is left for the device's routed experts; negative when the rest alone does not fit."""
-        return self.usable_bytes - self.dense_bytes - self.device_kv_bytes - self.beside_bytes - self.engine_bytes
+        rest = self.dense_bytes + self.device_kv_bytes + self.beside_bytes + self.engine_bytes + self.draft_bytes
+        return self.usable_bytes - rest
 
     @property
     def dense_bytes(self) -> int:
@@ -129,6 +131,7 @@ class Memory:
         text = f"dense weights {nbytes(self.dense_bytes)}, KV cache {nbytes(self.device_kv_bytes)}"
         text += f" ({self.model.caution})" * bool(self.model.caution)
         text += f", buffers of the engine {nbytes(self.engine_bytes)}" * bool(self.engine_bytes)
+        text += f", draft model {nbytes(self.draft_bytes)}" * bool(self.draft_bytes)
         return text + (f", experts of the CPU {nbytes(self.beside_bytes)}" if self.beside_bytes else "")
 
     def share(self, budget_bytes: int) -> float:
@@ -140,6 +143,8 @@ class Memory:
         parts = {"dense": self.dense_bytes, "kv": self.device_kv_bytes, "experts": budget_bytes}
         if self.engine_bytes:
             parts["buffers"] = self.engine_bytes
+        if self.draft_bytes:
+            parts["draft model"] = self.draft_bytes
         if self.beside_bytes:
             parts["experts of the CPU"] = self.beside_bytes
         if buffer_bytes:

@@ -26,6 +26,7 @@ from simmoe.play.requests import Served, columns, mean_experts, served
 from simmoe.play.slo import slo_of
 from simmoe.play.tabular import Record, Tabular
 from simmoe.play.tokens import kept_by_pass, ps_per_token
+from simmoe.play.verify_passes import VerifyPasses, verify_passes
 from simmoe.play.workload import Workload
 from simmoe.policies import runtime as runtimes
 from simmoe.simulator.arrays import Ints
@@ -191,6 +192,11 @@ class Run(Tabular):
         """Decode tokens that were kept: all of them, unless the trace says which rows of a verify pass were."""
         return int(kept_by_pass(self.workload.trace)[self.decode_passes].sum())
 
+    @cached_property
+    def verify_passes(self) -> VerifyPasses | None:
+        """What verify passes hold; None where the trace does not say which rows were kept."""
+        return verify_passes(self.workload.trace)
+
     @property
     def tok_s(self) -> float | None:
         """Emitted decode tokens per second of decode-pass time; null for a trace without decode."""
@@ -274,7 +280,7 @@ class Run(Tabular):
 
     def to_json(self) -> dict[str, Any]:
         """The result as plain data: no wall-clock time, path or host name; the same inputs give the same bytes."""
-        where, requests = self.where_ps(), self.requests
+        where, requests, verified = self.where_ps(), self.requests, self.verify_passes
         shares: dict[str, Any] = {"devices": held} if (held := self.devices()) else {}
         shares |= {} if self.crossing is None else {"fabric": asdict(self.crossing)}
         notes = {"notes": self.notes} if self.notes else {}
@@ -294,6 +300,7 @@ class Run(Tabular):
             "other_memory_bytes": self.other_memory_bytes, **shares,
             "energy": self.energy, **notes,
             "unused_budget_bytes": self.decisions.unused_bytes, "peak_resident_bytes": int(self.decisions.used.max(initial=0)),
+            **({} if verified is None else {"verify_passes": verified.to_json()}),
             **({} if requests is None else {"requests": requests.to_json()}),
         }  # fmt: skip
 

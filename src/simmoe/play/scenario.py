@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from simmoe.play.box import PARTS, joined
 from simmoe.play.kinds import (
+    Acceptance,
     Changes,
     Count,
     Input,
@@ -106,6 +107,12 @@ def _ways_to_prefetch() -> tuple[str, ...]:
     from simmoe.play.plan import PREFETCH_INTO
 
     return PREFETCH_INTO
+
+
+def _rejected() -> tuple[str, ...]:
+    from simmoe.play.speculation import REJECTED
+
+    return REJECTED
 
 
 def _engines() -> tuple[str, ...]:
@@ -245,6 +252,32 @@ class Scenario:
         Count("number of requests"), None, group=WORKLOAD, metavar="N", off=True,
         help="how many sequences of --prompt and --generate arrive, under a schedule such as continuous (default: as many as the trace "
         "has; without a trace --max-batch, else 1)",
+    )  # fmt: skip
+    draft: int | None = option(
+        Count("number of guesses", 0, 256), None, group=WORKLOAD, metavar="N", off=True,
+        help="speculative decoding: each decode pass verifies N guesses of a draft (docs/speculation.md; default: as recorded)",
+    )  # fmt: skip
+    acceptance: str | None = option(
+        Acceptance(), None, group=WORKLOAD, metavar="SHARE", off=True,
+        help="which guesses of --draft are right: 60% of all, as engines print it; each=80%: the chance of a guess behind right ones; by "
+        "position, 80%,60%,40%; or counted:TRACE, as the verify passes of a trace kept them",
+    )  # fmt: skip
+    draft_cost: str | None = option(
+        Time(), None, group=ENGINE, metavar="TIME", off=True,
+        help="what one guess of --draft takes, such as 3ms: of a small model, of a head (MTP, EAGLE) (default: nothing)",
+    )  # fmt: skip
+    draft_model: str | Path | ModelShape | None = option(
+        Input(_model), None, group=WORKLOAD, metavar=NAME, off=True,
+        help="the model that guesses for --draft, in place of --draft-cost: as --model says it; it runs on the same device, all resident",
+    )  # fmt: skip
+    draft_format: str | None = option(
+        Text(), None, group=WORKLOAD, metavar="FORMAT", off=True,
+        help="storage format of the weights of --draft-model (default: as released)",
+    )  # fmt: skip
+    rejected: str = option(
+        Words(_rejected), "following", group=WORKLOAD, metavar="following|drawn",
+        help="a rejected guess asks for the experts of the recorded token at its position (following, default), or of one drawn from the "
+        "same answer",
     )  # fmt: skip
     runtime: str | Path | Runtime = option(
         Input(_runtime), "ideal", group=ENGINE, metavar=NAME,

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from simmoe import hardware_profiles
-from simmoe.play import cards, extent, popularity
+from simmoe.play import cards, extent, popularity, speculation
+from simmoe.play.draft_model import draft_model_ps
 from simmoe.play.engine_files import embeds_on_the_host
 from simmoe.play.identity import policy_identity
 from simmoe.play.lengths import Lengths, drawn, of_requests, recorded
@@ -20,6 +21,7 @@ from simmoe.play.memory import MICROBATCH, Memory, kv_bytes
 from simmoe.play.passes import clock_driven, scheduled
 from simmoe.play.popularity import Unplayed
 from simmoe.play.room import RoomAsked, blocks_bytes, cuts, in_blocks, room_of, said_of
+from simmoe.play.speculation import Speculation
 from simmoe.play.traced import traced
 from simmoe.play.usual_runtime import usual_runtime
 from simmoe.policies import runtime as runtimes
@@ -83,6 +85,12 @@ class Workload:
         kv_offload: bool = True,
         mmap: bool = True,
         tensor_split: str | None = None,
+        draft: int | None = None,
+        acceptance: str | None = None,
+        draft_cost: str | None = None,
+        draft_model: str | Path | ModelShape | None = None,
+        draft_format: str | None = None,
+        rejected: str = speculation.REJECTED[0],
         seed: int = 0,
     ) -> None:
         """trace: None draws routing of the class `routing` with `seed`, in the geometry of `model`. prompt, generate, depth: lengths of
@@ -95,8 +103,9 @@ class Workload:
         prompts; op_offload: whether it may carry the CPU's
         experts over the link in large passes; gpu_layers, kv_offload: what of the model and of the KV cache the GPU has; mmap:
         whether its file is mapped, else what the CPU has lies in pinned memory; tensor_split: in which proportions it deals layers to
-        several cards (default: by their free memory). unplayed: first rows that a policy such as
-        popular=50%:first=20% counts, and that are not played. Raises UserError."""
+        several cards (default: by their free memory). draft … rejected: guesses that
+        each decode pass verifies, which are right, what one takes, and what rejected ones ask for (play/speculation.py). unplayed:
+        first rows that a policy such as popular=50%:first=20% counts, and that are not played. Raises UserError."""
         self.hw = hw if isinstance(hw, Hardware) else hardware_profiles.load(hw)
         self.runtime = runtimes.given(usual_runtime(self.hw) if runtime == runtimes.USUAL else runtime)
         if self.runtime is not None and not mmap:
@@ -125,6 +134,10 @@ class Workload:
         self.trace, self.all_tokens = first_tokens(whole, tokens), whole.n_tokens
         self.begun = self  # of a played workload: the one that a clock-driven schedule made passes of
         self.prefill_chunk, self.batch, self.schedule = prefill_chunk, batch, schedule
+        self.draft_model = _draft_model(draft_model, draft_format)
+        self.speculation = self._draft(draft, acceptance, draft_cost, rejected)
+        if self.speculation is not None:
+            self.trace = speculation.verified(self.trace, self.speculation, seed)
         self.context = int(whole.position.max()) + 1 if context is None else self._enough(context)
         self.microbatch = self._beside_windows(microbatch)
         self.room_asked = RoomAsked(max_batch, max_tokens, kv_blocks, kv_memory, prefix_cache)
@@ -136,7 +149,7 @@ class Workload:
         self.kv_bytes = kv_bytes(self.model, whole, self.context, self.max_batch, self.microbatch)
         if self.room is not None and in_blocks(self.clock_driven):
             self.kv_bytes = blocks_bytes(self.model, self.room.kv_blocks, self.room.max_batch)
-        widest = int(np.diff(whole.pass_ptr).max())
+        widest = max(int(np.diff(one.pass_ptr).max()) for one in (whole, self.trace))
         if self.room is not None and cuts(self.clock_driven):
             widest = min(self.room.max_tokens, whole.n_tokens)
         self.largest_pass = max(self.microbatch, widest)  # that an engine reserves buffers for
@@ -151,7 +164,15 @@ class Workload:
 
     @property
     def named(self) -> str:
-        return f"{self.memory.what} on {self.hw.name}, {self.trace.n_tokens:,} tokens"
+        return f"{self.memory.what} on {self.hw.name}, {self.tokens:,} tokens"
+
+    @property
+    def tokens(self) -> int:
+        """Rows that are played; of verify passes that were made here those that are kept, which are the recorded ones."""
+        return self._tokens_of(self.trace)
+
+    def _tokens_of(self, trace: Trace) -> int:
+        return trace.n_tokens if self.speculation is None else int(trace.kept.sum())
 
     def choices(self) -> dict[str, Any]:
         """What was chosen of machine, engine and model, by column of a table (play/tabular.py)."""
@@ -159,8 +180,23 @@ class Workload:
         router = self.trace.meta.get("router") if self.text.routing is None else f"drawn: {self.text.routing}"
         return {
             "hw": self.hw.name, "runtime": runtime, "model": self.model.name, "format": self.model.format, "router": router,
-            "trace": self.trace_digest, "tokens": self.trace.n_tokens, "context": self.context, "batch": self.batch,
+            "trace": self.trace_digest, "tokens": self.tokens, "context": self.context, "batch": self.batch,
         }  # fmt: skip
+
+    def _draft(self, draft: int | None, acceptance: str | None, cost: str | None, rejected: str) -> Speculation | None:
+        """The draft that is asked for. Raises UserError under a schedule that forms passes while time goes on, and for a draft model on
+        several cards."""
+        found = speculation.asked(draft, acceptance, cost, rejected, self.draft_model)
+        if found is not None and self.draft_model is not None and len(self.hw.devices) > 1:
+            raise UserError(
+                f"--draft-model is simulated on one device, and {self.hw.name} has several: say what a guess takes with --draft-cost"
+            )
+        if found is not None and self.clock_driven is not None:
+            raise UserError(
+                f"--draft {draft} makes verify passes beforehand, and --schedule {self.schedule} forms its passes while time goes on: "
+                "leave one of them out"
+            )
+        return found
 
     def _enough(self, context: int) -> int:
         """A context that has room for every position that is played. Raises UserError."""
@@ -229,8 +265,11 @@ class Workload:
     def _of_engine(self, model: ModelShape, kv_bytes: int, blocks: int) -> dict[str, Any]:
         """What an engine holds in memory beside weights and caches of a model or a part of it; nothing without one. blocks: of how many
         of its first layers the CPU has all."""
+        draft = (
+            {"draft_bytes": self._draft_bytes} if self.draft_model is not None and self.speculation is not None else {}
+        )
         if self.runtime is None:
-            return {}
+            return draft
         beside = self.runtime.of("buffers.beside")
         carries = self.op_offload and self.runtime.carries and not self.hw.unified
         layers = model.layers
@@ -244,8 +283,15 @@ class Workload:
         kv = kv_bytes * sum(one[: None if apart and not self.kv_offload else there]) // max(sum(one), 1)
         return {
             "pass_tokens": 0 if beside is None else self.largest_pass, "carries": carries, "beside_bytes_of_engine": int(beside or 0),
-            "host_dense_bytes": dense, "host_kv_bytes": kv,
+            "host_dense_bytes": dense, "host_kv_bytes": kv, **draft,
         }  # fmt: skip
+
+    @property
+    def _draft_bytes(self) -> int:
+        """Weights of the draft, and its KV cache for one sequence."""
+        model = self.draft_model
+        assert model is not None
+        return model.dense_bytes + model.all_expert_bytes + model.kv_bytes(self.context, self.microbatch)
 
     @property
     def cpu_blocks(self) -> int:
@@ -265,13 +311,29 @@ class Workload:
 
     @cached_property
     def costs(self) -> Costs:
+        found = self._costs(self.model, self.trace)
+        if self.speculation is None:
+            return found
+        if self.draft_model is None:
+            found.draft(self.speculation.draft_ps(self.trace))
+        else:
+            found.draft(draft_model_ps(self._draft_costs, self.draft_model, self.trace))
+        return found
+
+    def _draft_costs(self, model: ModelShape, trace: Trace) -> Costs:
+        """Of a draft, of which the CPU has nothing where there is a GPU."""
         if self.runtime is None:
-            return Costs(self.hw, self.model, self.trace, graphs=self.graphs)
+            return Costs(self.hw, model, trace, graphs=self.graphs)
+        return RuntimeCosts(self.hw, model, trace, self.runtime, threads=self.threads, batch_threads=self.batch_threads)
+
+    def _costs(self, model: ModelShape, trace: Trace) -> Costs:
+        if self.runtime is None:
+            return Costs(self.hw, model, trace, graphs=self.graphs)
         how: dict[str, Any] = {"threads": self.threads, "batch_threads": self.batch_threads, "offload": self.op_offload}
         how |= {"cpu_blocks": self.cpu_blocks, "kv_on_cpu": not self.kv_offload, "head_on_cpu": self.gpu_layers == 0}
         if owners := self.owners:
-            return CardCosts(self.hw, self.model, self.trace, self.runtime, owners, **how)
-        return RuntimeCosts(self.hw, self.model, self.trace, self.runtime, **how)
+            return CardCosts(self.hw, model, trace, self.runtime, owners, **how)
+        return RuntimeCosts(self.hw, model, trace, self.runtime, **how)
 
     def engine(self, wish: str = "auto", *, spans: bool = False, runs: int = 1) -> Engine:
         """The engine that plays `runs` runs of this workload; see simulator/time/engines.py."""
@@ -388,6 +450,8 @@ class Workload:
             "kv_offload",
             "mmap",
             "tensor_split",
+            "speculation",
+            "draft_model",
         ):
             setattr(other, name, getattr(self, name))
         other.microbatch, other.largest_pass = self.microbatch, self.largest_pass
@@ -430,6 +494,10 @@ class Workload:
         if self.clock_driven is not None:
             lengths["requests"] = self.lengths.sequences
         said |= {name: tokens for name, tokens in lengths.items() if tokens is not None}
+        if self.speculation is not None:
+            said["speculation"] = self.speculation.facts()
+            if self.draft_model is not None:
+                said["speculation"]["model_digest"] = self.draft_model.digest
         if self.text.routing is not None:
             said["routing"] = self.text.routing
         kv = {"kv_format": self.kv_format} if self.kv_format else {}
@@ -438,7 +506,7 @@ class Workload:
             "hardware": {"name": self.hw.name, "digest": self.hw.digest},
             "model": {"name": self.model.name, "format": self.model.format, **kv, "digest": self.model.digest},
             "trace": {"model": meta.get("model"), "router": meta.get("router"), "digest": self.trace_digest,
-                      "tokens": self.begun.trace.n_tokens, "of_tokens": self.all_tokens,
+                      "tokens": self._tokens_of(self.begun.trace), "of_tokens": self.all_tokens,
                       "prefill_chunk": self.prefill_chunk, "batch": self.batch},
             "context": self.context, "graphs": self.graphs, **said,
         }  # fmt: skip
@@ -462,6 +530,15 @@ def _opened(
         raise TypeError("a workload needs a trace or a model")
     shape = model if isinstance(model, ModelShape) else models.load(model, format, kv_format)
     return shape, None
+
+
+def _draft_model(model: str | Path | ModelShape | None, format: str | None) -> ModelShape | None:
+    """The draft, where it is a model. Raises UserError."""
+    if model is None or isinstance(model, ModelShape):
+        if format is not None:
+            raise UserError(f"--draft-format {format} is for a draft by name or file: name it with --draft-model")
+        return model
+    return models.load(model, format)
 
 
 def _name_of(model: str | Path | ModelShape | None, trace: Trace | None) -> str | Path | None:

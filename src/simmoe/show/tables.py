@@ -88,7 +88,7 @@ def show_run(run: Run, found: list[Tried], on: str, files: list[str], out: Scree
         parts += f"; {one['expert_count']:,} experts" * ("expert_count" in one)
         layers = f" (layers {one['layers']})" if "layers" in one else ""
         out.print(f"  {one['name']}{layers}: {parts}")
-    for line in filter(None, (of_the_fabric(run), not_of_the_device(run), of_prefetches(run))):
+    for line in filter(None, (of_the_fabric(run), not_of_the_device(run), of_prefetches(run), of_verify_passes(run))):
         out.print(line)
     if run.requests is not None:
         show_requests(run, run.requests, out)
@@ -153,6 +153,22 @@ def of_prefetches(run: Run) -> str:
     useful, late, wasted, cancelled = (f"{one.count:,} ({nbytes(one.bytes)})" for one in run.prefetched)
     withdrawn = f", {cancelled} cancelled before they started" * run.plan.cancel
     return f"Prefetches: {useful} useful, of which {late} came late; {wasted} wasted{withdrawn}."
+
+
+def of_verify_passes(run: Run) -> str:
+    """What they keep, and how many experts their rows ask for together; empty where there are none."""
+    found = run.verify_passes
+    if found is None:
+        return ""
+    kept = (
+        ""
+        if found.acceptance is None
+        else f", {found.accepted:,} of {found.drafted:,} guesses kept ({found.acceptance:.1%})"
+    )
+    return (
+        f"Verify passes: {found.tokens / found.chunks:.2f} tokens each{kept}. One asks for {found.experts:.1f} of "
+        f"{found.n_experts} experts a layer, a row alone for {number(found.experts_of_a_row)}; {found.sparsity:.0%} are not read."
+    )
 
 
 def started(start: str) -> str:
@@ -327,8 +343,8 @@ def inputs(files: list[str]) -> str:
 
 def how_much(workload: Workload) -> str:
     """How much of the trace is played."""
-    if workload.trace.n_tokens < workload.all_tokens:
-        return f"first {workload.trace.n_tokens:,} of {workload.all_tokens:,} tokens"
+    if workload.tokens < workload.all_tokens:
+        return f"first {workload.tokens:,} of {workload.all_tokens:,} tokens"
     return f"all {workload.all_tokens:,} tokens"
 
 
