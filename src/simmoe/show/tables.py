@@ -85,7 +85,7 @@ def show_run(run: Run, found: list[Tried], on: str, files: list[str], out: Scree
         out.print(f"  {tier}: {', '.join(f'{part} {nbytes(n)}' for part, n in held.items())}")
     for one in run.devices():
         parts = ", ".join(f"{name} {nbytes(n)}" for name, n in one["memory_bytes"].items())
-        parts += f"; {one['expert_count']:,} experts" * ("expert_count" in one)
+        parts += f"; {one['expert_count']:,} experts" if "expert_count" in one else ""
         layers = f" (layers {one['layers']})" if "layers" in one else ""
         out.print(f"  {one['name']}{layers}: {parts}")
     for line in filter(None, (of_the_fabric(run), not_of_the_device(run), of_prefetches(run), of_verify_passes(run))):
