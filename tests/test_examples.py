@@ -33,7 +33,7 @@ EXAMPLES = sorted(p for p in FOLDER.iterdir() if p.suffix in (".sh", ".py") and 
 ENGINES = ["plain", "simpy"] + ["fast"] * (not compiled.missing())
 BUNDLED = {  # what a policy of its kind is compared with
     "eviction": "lru", "prefetch": "next_layer", "miss": "fetch", "placement": "n_cpu_moe=4", "timeline": "overlapped",
-    "schedule": "continuous", "runtime": "llama_cpp_cuda", "system": "mixtral_offloading"}  # fmt: skip
+    "schedule": "continuous", "schedule_of_rows": "vllm", "runtime": "llama_cpp_cuda", "system": "mixtral_offloading"}  # fmt: skip
 WHOLE = re.compile(r"^```(?:python|yaml)\n# (\w+\.(?:py|yaml))\n(.*?)^```$", re.M | re.S)
 COMMANDS = re.compile(r"^```sh\n(.*?)^```$", re.M | re.S)
 

@@ -50,7 +50,7 @@ def check(
     """Blocks of KV cache that are held while the pass runs. holding: the requests that hold some. done: rows that a request has computed at
     some time. last: nobody else will arrive. Raises Wrong for an answer that no pass can be made of."""
     if not isinstance(answer, NextPass) or not all(isinstance(part, list | tuple) for part in answer):
-        raise Wrong(f"{reprlib.repr(answer)}; return a NextPass of lists (docs/extending/schedule.md)")
+        raise Wrong(f"{reprlib.repr(answer)}; return a NextPass of lists (docs/extending/schedule_of_rows.md)")
     chunks = answer.chunks
     for one in chunks:
         if not isinstance(one, Chunk):
