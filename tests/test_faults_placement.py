@@ -136,6 +136,7 @@ VALUES: dict[str, tuple[str, ...]] = {  # of each option one value that is not t
     "--hw": ("rtx_3060",), "--set": ("units.gpu.bandwidth=500GB/s",), "--model": ("mixtral-8x7b",),
     "--format": ("fp32",), "--tokens": ("20",), "--context": ("4096",), "--microbatch": ("0",), "--batch": ("2",),
     "--prefill-chunk": ("2",), "--schedule": ("continuous",), "--arrivals": ("every:10s",), "--max-batch": ("1",),
+    "--max-tokens": ("8",), "--kv-blocks": ("40",), "--kv-memory": ("64MB",), "--prefix-cache": (),
     "--rate": ("2/s",), "--ttft": ("2s",), "--tpot": ("10ms",),
     "--eviction": ("random",), "--scope": ("layer",),
     "--timeline": ("sync",), "--overlap": ("none",), "--prefetch": ("whole_layer",), "--prefetch-into": ("buffers",), "--miss": ("cpu",),

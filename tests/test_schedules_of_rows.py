@@ -565,6 +565,7 @@ def test_a_schedule_that_fails_before_it_is_asked_is_one_line(tmp_path):
         ),
         ({"max_tokens": 4}, "--max-tokens 4: --schedule recorded has none"),
         ({"prefix_cache": True}, "--prefix-cache: --schedule recorded has none"),
+        ({"schedule": "vllm", "microbatch": 4}, "--microbatch 4: no layer of tiny has a window"),
         ({"schedule": "vllm", "kv_blocks": 4, "kv_memory": "1GB"}, "give --kv-blocks .* or --kv-memory .*, not both"),
         (
             {"schedule": "vllm", "kv_memory": "1kB"},

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from simmoe.simulator.nouns.serving import Chunk, NextPass, Room, UserRequest
 
-TAKES = ("max_tokens", "prefix_cache")
+TAKES = ("max_tokens", "prefix_cache", "microbatch")
 NOBODY = -1
 
 

@@ -20,7 +20,7 @@ from simmoe.play.lengths import Lengths, drawn, of_requests, recorded
 from simmoe.play.memory import MICROBATCH, Memory, kv_bytes
 from simmoe.play.passes import clock_driven, scheduled
 from simmoe.play.popularity import Unplayed
-from simmoe.play.room import RoomAsked, blocks_bytes, cuts, in_blocks, room_of, said_of
+from simmoe.play.room import RoomAsked, blocks_bytes, cuts, in_blocks, room_of, said_of, takes
 from simmoe.play.speculation import Speculation
 from simmoe.play.traced import traced
 from simmoe.play.usual_runtime import usual_runtime
@@ -215,7 +215,7 @@ class Workload:
             microbatch is not None
             and not self.model.has_windows
             and self.runtime is None
-            and not cuts(self.clock_driven)
+            and "microbatch" not in takes(self.clock_driven)
         ):
             raise UserError(
                 f"--microbatch {microbatch}: no layer of {self.model.name} has a window or chunks, so nothing would change; leave it out, "
