@@ -102,9 +102,7 @@ def _unrated_threads(workload: Workload, plan: Plan) -> list[str]:
 
 def of_machine(workload: Workload, plan: Plan) -> list[str]:
     """Those that are about the machine."""
-    hw = (
-        workload.hw if workload.deciding > 1 else workload.hw.alone(0)
-    )  # cards that hold what they hold load nothing at once
+    hw = workload.hw if workload.deciding > 1 else workload.hw.alone(0)  # an engine's cards load nothing at once
     return [*streamed(workload, plan), *of_engine(workload), *doubts(workload.hw), *about_links(hw)]
 
 

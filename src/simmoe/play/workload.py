@@ -103,9 +103,9 @@ class Workload:
         prompts; op_offload: whether it may carry the CPU's
         experts over the link in large passes; gpu_layers, kv_offload: what of the model and of the KV cache the GPU has; mmap:
         whether its file is mapped, else what the CPU has lies in pinned memory; tensor_split: in which proportions it deals layers to
-        several cards (default: by their free memory). draft … rejected: guesses that
-        each decode pass verifies, which are right, what one takes, and what rejected ones ask for (play/speculation.py). unplayed:
-        first rows that a policy such as popular=50%:first=20% counts, and that are not played. Raises UserError."""
+        several cards (default: by their memories). draft … rejected: guesses that each decode pass verifies, which are right, what one
+        takes, and what rejected ones ask for (play/speculation.py). unplayed: first rows that a policy such as popular=50%:first=20%
+        counts, and that are not played. Raises UserError."""
         self.hw = hw if isinstance(hw, Hardware) else hardware_profiles.load(hw)
         self.runtime = runtimes.given(usual_runtime(self.hw) if runtime == runtimes.USUAL else runtime)
         if self.runtime is not None and not mmap:
@@ -265,9 +265,8 @@ class Workload:
     def _of_engine(self, model: ModelShape, kv_bytes: int, blocks: int) -> dict[str, Any]:
         """What an engine holds in memory beside weights and caches of a model or a part of it; nothing without one. blocks: of how many
         of its first layers the CPU has all."""
-        draft = (
-            {"draft_bytes": self._draft_bytes} if self.draft_model is not None and self.speculation is not None else {}
-        )
+        drafts = self.draft_model is not None and self.speculation is not None
+        draft = {"draft_bytes": self._draft_bytes} if drafts else {}
         if self.runtime is None:
             return draft
         beside = self.runtime.of("buffers.beside")
