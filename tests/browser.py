@@ -25,6 +25,7 @@ class Browser:
     def __init__(self, read: int, write: int) -> None:
         self._read, self._write, self._rest, self._number = read, write, b"", 0
         self.events: list[dict[str, Any]] = []
+        self.page = "about:blank"
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = {"sessionId": self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]}
         for domain in ("Page", "Runtime", "Log", "Network"):
@@ -57,7 +58,8 @@ class Browser:
         self.events.clear()
         self.resize(width)
         self.scheme(scheme)
-        self.call("Page.navigate", url=page.resolve().as_uri())
+        self.page = page.resolve().as_uri()
+        self.call("Page.navigate", url=self.page)
         until = time.monotonic() + PATIENCE_S
         drawn = "document.readyState === 'complete' && [...document.querySelectorAll('.plot')].every(p => p.querySelector('.main-svg'))"
         while not self.value(drawn):
@@ -118,7 +120,7 @@ class Browser:
     def requests(self) -> list[str]:
         """Everything that was asked for, but for the page itself and what stands in it."""
         asked = [e["params"]["request"]["url"] for e in self.events if e.get("method") == "Network.requestWillBeSent"]
-        return [url for url in asked if url != asked[0] and not url.startswith(("data:", "blob:"))]
+        return [url for url in asked if url != self.page and not url.startswith(("data:", "blob:"))]
 
 
 @contextmanager
