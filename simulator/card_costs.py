@@ -53,6 +53,11 @@ class CardCosts(RuntimeCosts):
         self.gaps = [(self.n_pieces,) * sent + gap for sent, gap in zip(self._sent(), self.gaps)]
         self.n_pieces += 1  # the message, behind the head
 
+    def draft(self, ps: Ints) -> None:
+        super().draft(ps)
+        for costs in self.unlike:
+            costs.sizes = self.sizes  # a law is asked for by size
+
     def _sent(self) -> list[int]:
         """Messages before each MoE layer since the one before, and behind the last."""
         ends = [0, *self.model.moe_layers, len(self.model.layers)]

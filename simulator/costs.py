@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from itertools import chain
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -133,6 +134,15 @@ class Costs:
     def law(self, size: PassSize) -> int:
         """Which of `laws` a pass follows."""
         return 0
+
+    def pass_by_pass(self) -> Self:
+        """The same, of passes that are formed while time goes on: none has begun."""
+        other = copy(self)
+        other.sizes = []
+        return other
+
+    def meet(self, size: PassSize, trace: Trace) -> None:
+        """A pass of that size begins, whose rows are those of the trace."""
 
     def experts(self, column: int, count: int, token_slots: int, law: int = 0) -> Chain:
         """One launch over `count` experts of an MoE layer to which `token_slots` (token, slot) pairs are routed."""

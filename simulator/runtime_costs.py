@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from math import ceil
+from typing import Self
 
 import numpy as np
 
@@ -236,10 +237,23 @@ class RuntimeCosts(Costs):
         if size.tokens <= self.products.rows_per_read:
             return READ  # no expert has more rows than one read serves
         if size not in self._laws:
-            counts, slots = asked_of(self.trace, self._passes[size])
-            parts = [layer.expert for layer in self.moe_layers]
-            self._laws[size] = self.products.law(zip(parts, counts.tolist(), slots.tolist()))
+            self._laws[size] = self._law_of(self.trace, self._passes[size])
         return self._laws[size]
+
+    def _law_of(self, trace: Trace, passes: Sequence[int]) -> int:
+        counts, slots = asked_of(trace, passes)
+        parts = [layer.expert for layer in self.moe_layers]
+        return self.products.law(zip(parts, counts.tolist(), slots.tolist()))
+
+    def pass_by_pass(self) -> Self:
+        other = super().pass_by_pass()
+        other._laws = {}
+        return other
+
+    def meet(self, size: PassSize, trace: Trace) -> None:
+        """All passes of a size follow the law of the first."""
+        if size.tokens > self.products.rows_per_read and size not in self._laws:
+            self._laws[size] = self._law_of(trace, [0])
 
     @cached_property
     def _passes(self) -> dict[PassSize, list[int]]:

@@ -349,3 +349,33 @@ def test_costs_of_a_model_without_a_width_are_refused():
     workload = run.workload
     with pytest.raises(UserError, match="states no width"):
         CardCosts(workload.hw, replace(workload.model, width=0), workload.trace, workload.runtime, workload.owners)
+
+
+# --- with what else a run may ask ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_draft_takes_its_time_before_each_pass_on_cards_too(engine: str):
+    """Nothing is loaded, so a guess of 1 ms adds 1 ms; passes of several rows ask the cards for the law of their products."""
+    hw = machine("rtx_3090", "rtx_3060")
+    options = {"draft": 9, "acceptance": "50%", "engine": engine}
+    free, paid = play(hw, **options), play(hw, **options, draft_cost="1ms")
+    guesses = np.where(paid.decode_passes, np.diff(paid.workload.trace.pass_ptr) - 1, 0)
+    assert (paid.pass_ps - free.pass_ps).tolist() == (guesses * 10**9).tolist() and guesses.max() == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"schedule": "vllm", "requests": 2}, "--schedule vllm is not played on several cards: llama_cpp_cuda deals whole layers to"),
+        ({"placement": "affinity"}, "--placement affinity gives experts to devices, and .*: leave it out, or give .* --tensor-split"),
+        ({"placement": "layer_split=1/1"}, "--placement layer_split=1/1 gives experts to devices"),
+        ({"timeline": "expert_parallel"}, "--timeline expert_parallel is of devices that compute a layer together"),
+        ({"timeline": "distributed"}, "--timeline distributed is of devices that compute a layer together"),
+        ({"draft": 2, "acceptance": "60%", "draft_model": "oracle-moe-2x4"}, "--draft-model is simulated on one device"),
+        ({"budget": "50%"}, r"are not resident .*: the least N that fits is --placement n_cpu_moe=12$"),
+    ],
+)  # fmt: skip
+def test_what_cards_cannot_honour_is_refused(options: dict[str, object], line: str):
+    with pytest.raises(UserError, match=line):
+        play(machine("rtx_5090", "rtx_5090"), **options)

@@ -315,6 +315,30 @@ def test_a_loop_that_errs_breaks_a_law(monkeypatch, cls, method, broken, law):
         played([[(10, 14)], [(10, 14)]], 64, 2, 3, False, 0)
 
 
+ENGINE_RUN = {
+    "hw": "h100", "model": "qwen3-30b-a3b", "runtime": "vllm", "prompt": 100, "generate": 12, "requests": 6, "rate": "40/s",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("schedule", ["vllm", "llama_cpp", "continuous"])
+def test_passes_of_many_widths_follow_the_laws_of_a_runtime(schedule):
+    """Passes of more rows than one read of the weights serves follow the law of their own rows, which nobody knows beforehand."""
+    options = {**ENGINE_RUN, "schedule": schedule, **({} if schedule == "continuous" else {"max_tokens": 64})}
+    runs = [simmoe.run(**options, engine=name) for name in ("simpy", "plain", "fast")]
+    first = runs[0]
+    assert all(run.pass_ps.tolist() == first.pass_ps.tolist() for run in runs)
+    widths = set(np.diff(first.workload.trace.pass_ptr).tolist())
+    assert len([n for n in widths if n > first.workload.costs.products.rows_per_read]) >= (
+        1 if schedule == "continuous" else 3
+    )
+
+
+def test_without_load_a_runtime_serves_requests_as_it_runs_one_after_the_other():
+    apart = simmoe.run(**{**ENGINE_RUN, "schedule": "vllm", "requests": 3, "rate": None}, arrivals="every:10s")
+    recorded = simmoe.run("h100", apart.workload.trace, model="qwen3-30b-a3b", runtime="vllm")
+    assert len(apart.pass_ps) == 39 and apart.pass_ps.tolist() == recorded.pass_ps.tolist()
+
+
 @pytest.mark.slow
 def test_without_load_a_request_runs_as_if_it_were_alone():
     for seed in range(8):

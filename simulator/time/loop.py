@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import copy
 from dataclasses import replace
 from types import ModuleType
 
@@ -39,8 +38,7 @@ class Loop:
             asked,
             timeline,
         )
-        self.costs = copy(costs)
-        self.costs.sizes = []  # of the passes that have begun
+        self.costs = costs.pass_by_pass()
         self.buffered, self.cancel, self.write_back = buffered, cancel, write_back
         sizes, low = np.repeat(costs.model.version_bytes, self.trace.n_experts), bool(costs.model.low)
         reserved = Occupancy.begun(decider.rooms, decider.begins, sizes, buffered, low) if occupied else None
@@ -62,7 +60,9 @@ class Loop:
         decisions = self.decider.decide(requests, guesses)
         cpu = self.lowered.with_cpu
         loads = loading(self.costs, requests, decisions, guesses, write_back=self.write_back, with_cpu=cpu)
-        self.lowered.add(pass_sizes(trace, self.costs.spans)[0], requests, decisions, guesses, loads)
+        size = pass_sizes(trace, self.costs.spans)[0]
+        self.costs.meet(size, trace)
+        self.lowered.add(size, requests, decisions, guesses, loads)
         self._formed.append(following)
         self._requests.append(replace(requests, occurrences=NONE, trace=None))
         self._guesses.append(guesses)

@@ -109,9 +109,9 @@ class CardsMemory(Memory):
         return replace(self, left=tuple(0 if layer < blocks else n for layer, n in every))
 
     def least_blocks(self, budget_bytes: int) -> int | None:
-        """The fewest blocks whose experts the CPU has to take so that each card holds all others."""
-        fits = (n for n in range(len(self.model.layers) + 1) if self.with_blocks(n).whole)
-        return next(fits, None)
+        """The fewest blocks whose experts the CPU has to take so that each card holds all others, and all together so many bytes."""
+        tried = ((n, self.with_blocks(n)) for n in range(len(self.model.layers) + 1))
+        return next((n for n, left in tried if left.whole and left.left_bytes <= budget_bytes), None)
 
     @property
     def whole(self) -> bool:

@@ -1,4 +1,5 @@
-"""What makes a model fit on several cards: another split of its layers over them, or blocks whose experts are the CPU's."""
+"""What cards refuse to which an engine deals layers, and what makes a model fit on them: another split, or blocks whose experts are the
+CPU's."""
 
 from __future__ import annotations
 
@@ -6,10 +7,34 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from simmoe import policies
 from simmoe.play.cards import FLAG, CardsMemory
+from simmoe.simulator.errors import UserError
 
 if TYPE_CHECKING:
     from simmoe.play.workload import Workload
+
+
+def refuse(workload: Workload, placement: str | None, timeline: str) -> None:
+    """Raises UserError for what cards cannot honour to which an engine deals whole layers."""
+    said = f"{workload.runtime and workload.runtime.name} deals whole layers to the cards of {workload.hw.name}"
+    if workload.clock_driven is not None:
+        raise UserError(
+            f"--schedule {workload.schedule} is not played on several cards: {said}; leave it out, or name a machine of one"
+        )
+    unit = (
+        getattr(policies.load("placement", placement.partition("=")[0].partition(":")[0]), "UNIT", None)
+        if placement
+        else None
+    )
+    if unit in ("proportions", "devices"):
+        raise UserError(
+            f"--placement {placement} gives experts to devices, and {said}: leave it out, or give them in shares with {FLAG}"
+        )
+    if getattr(policies.load("timeline", timeline), "SEVERAL_DEVICES", False):
+        raise UserError(
+            f"--timeline {timeline} is of devices that compute a layer together, and {said}, one after the other: leave it out"
+        )
 
 
 def ways_to_hold(workload: Workload, memory: CardsMemory) -> str:

@@ -245,7 +245,7 @@ def refuse_streaming(workload: Workload, plan: Plan) -> None:
     streams = memory.left_bytes - plan.budget_bytes + plan.pool_bytes
     if streams <= 0:
         return
-    way = ways_to_hold(workload, memory) if isinstance(memory, CardsMemory) else ""
+    way = ways_to_hold(workload, memory) if isinstance(memory, CardsMemory) and not memory.whole else ""
     way = way or _way_to_hold(workload, memory, min(plan.budget_bytes, memory.room_bytes))
     raise UserError(
         f"{runtime.name} loads no experts while it runs, and {nbytes(streams)} of those left to the device are not resident beside "

@@ -609,7 +609,7 @@ class Scenario:
 
     def plan(self, workload: Workload) -> Plan:
         """What may stay resident on the machine of `workload`. Raises UserError for what that machine cannot do."""
-        from simmoe.play import devices, systems
+        from simmoe.play import cards_fit, devices, systems
         from simmoe.play.memory import beyond_of, bound_of, budget_of, page_cache_of
         from simmoe.play.plan import Plan, placed_memory, refuse_streaming, whole_layers
         from simmoe.simulator.decide.decisions import BOUNDS
@@ -628,6 +628,8 @@ class Scenario:
             layout = devices.layout_of(workload, self.placement, self.seed, self.timeline)
             budgets = devices.budgets_of(workload, layout, self.budget)
             return Plan(budget_bytes=sum(budgets), device_budgets=budgets, asked=asked, **self._of(Plan))
+        if workload.owners:
+            cards_fit.refuse(workload, self.placement, self.timeline)
         placement = whole_layers(workload, self.placement)
         memory = placed_memory(workload, placement, self.seed)
         made = Plan(
