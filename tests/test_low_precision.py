@@ -607,6 +607,12 @@ def test_rules_with_and_without_copies_stand_in_one_table_and_one_sweep(capsys):
     assert not any(one.startswith("No low copy") for one in notes["hobbit"])
 
 
+def test_ends_of_a_workload_with_low_copies_have_them_too():
+    workload = Workload("rtx_4090", "oracle-4x16-k4", tokens=64)
+    assert not any(end.model.low for end in workload.ends)
+    assert all(end.model.low == workload.with_low().model.low for end in workload.with_low().ends)
+
+
 def test_quality_is_that_of_copies_that_are_no_more_precise():
     from simmoe.play.low import measured_bits
 

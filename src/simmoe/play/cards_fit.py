@@ -58,7 +58,7 @@ def least_over_cards(workload: Workload) -> tuple[int, str | None] | None:
 
     def split_of(blocks: int) -> str | None:
         mine = memory.with_blocks(blocks)
-        if workload.tensor_split is not None or mine.whole:
+        if workload.knobs.tensor_split is not None or mine.whole:
             return "" if mine.whole else None
         return split_that_fits(workload, mine.left)
 

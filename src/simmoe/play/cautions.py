@@ -81,7 +81,7 @@ def _of_draft(workload: Workload, plan: Plan) -> list[str]:
 
 def _idle_threads(workload: Workload) -> list[str]:
     """Threads of a CPU that the machine does not have."""
-    said = {"--threads": workload.threads, "--batch-threads": workload.batch_threads}
+    said = {"--threads": workload.knobs.threads, "--batch-threads": workload.knobs.batch_threads}
     named = " and ".join(f"{flag} {number}" for flag, number in said.items() if number)
     if not named or workload.hw.cpu is not None or workload.hw.device.name == "cpu":
         return []
@@ -90,7 +90,7 @@ def _idle_threads(workload: Workload) -> list[str]:
 
 def _unrated_threads(workload: Workload, plan: Plan) -> list[str]:
     """Whether fewer threads than cores read no slower, because nobody states what one of them reads."""
-    threads, engine, cpu = workload.threads, workload.runtime, workload.hw.cpu
+    threads, engine, cpu = workload.knobs.threads, workload.runtime, workload.hw.cpu
     if engine is None or cpu is None or not _has_cpu_experts(workload, plan):
         return []
     rate = engine.of("cpu.per_thread") if cpu.quantised_bytes_per_s is None else cpu.thread_bytes_per_s
@@ -283,7 +283,7 @@ def _one_card_at_a_time(workload: Workload, plan: Plan) -> list[str]:
         or passes < 2
         or plan.placement is not None
         or workload.cpu_blocks
-        or not workload.kv_offload
+        or not workload.knobs.kv_offload
     ):
         return []
     said = f"Prompts are read by one card at a time; llama.cpp has up to {COPIES} passes of a prompt on its cards at once where nothing is"

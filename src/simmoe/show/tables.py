@@ -262,8 +262,8 @@ def of_runtime(workload: Workload) -> str:
     if runtime is None:
         low, high = (f"{share:.0%}" for share in runtimes.ENGINES_REACH)
         return f"Ideal runtime: real engines decode at {low} to {high} of such speeds; --runtime NAME times one (simmoe runtime list)"
-    threads = f", {workload.threads} threads" if workload.threads else ""
-    threads += f", {workload.batch_threads} threads in large passes" if workload.batch_threads else ""
+    threads = f", {workload.knobs.threads} threads" if workload.knobs.threads else ""
+    threads += f", {workload.knobs.batch_threads} threads in large passes" if workload.knobs.batch_threads else ""
     return f"Runtime {runtime.name}{threads}: constants of builds {runtime.builds} (simmoe runtime show {runtime.name})"
 
 
