@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from simmoe.play.draft_model import draft_model_ps
+from simmoe.play.setting import Setting
 from simmoe.simulator.card_costs import CardCosts
 from simmoe.simulator.costs import Costs
 from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.runtime_costs import RuntimeCosts
 
-if TYPE_CHECKING:
-    from simmoe.play.workload import Workload
 
-
-def costs_of(workload: Workload) -> Costs:
+def costs_of(workload: Setting) -> Costs:
     found = _of_target(workload)
     if workload.speculation is None:
         return found
@@ -27,7 +25,7 @@ def costs_of(workload: Workload) -> Costs:
     return found
 
 
-def _of_target(workload: Workload) -> Costs:
+def _of_target(workload: Setting) -> Costs:
     hw, model, trace, runtime, knobs = workload.hw, workload.model, workload.trace, workload.runtime, workload.knobs
     if runtime is None:
         return Costs(hw, model, trace, graphs=workload.graphs)
@@ -40,7 +38,7 @@ def _of_target(workload: Workload) -> Costs:
     return RuntimeCosts(hw, model, trace, runtime, **how)
 
 
-def _of_draft(workload: Workload, model: ModelShape, trace: Trace) -> Costs:
+def _of_draft(workload: Setting, model: ModelShape, trace: Trace) -> Costs:
     """Of a draft, of which the CPU has nothing where there is a GPU."""
     hw, runtime, knobs = workload.hw, workload.runtime, workload.knobs
     if runtime is None:

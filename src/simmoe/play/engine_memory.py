@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from simmoe.play import cards
 from simmoe.play.engine_files import embeds_on_the_host
 from simmoe.play.memory import Memory
+from simmoe.play.setting import Setting
 from simmoe.simulator.nouns.model import ModelShape
 
-if TYPE_CHECKING:
-    from simmoe.play.workload import Workload
 
-
-def memory_of(workload: Workload) -> Memory:
+def memory_of(workload: Setting) -> Memory:
     hw, model, kv_bytes = workload.hw, workload.model, workload.kv_bytes
     whole = _of_engine(workload, model, kv_bytes, workload.cpu_blocks)
     if not (owners := workload.owners):
@@ -28,7 +26,7 @@ def memory_of(workload: Workload) -> Memory:
     return cards.CardsMemory(hw, model, kv_bytes, **whole, cards=tuple(each), owners=owners)
 
 
-def _of_engine(workload: Workload, model: ModelShape, kv_bytes: int, blocks: int) -> dict[str, Any]:
+def _of_engine(workload: Setting, model: ModelShape, kv_bytes: int, blocks: int) -> dict[str, Any]:
     """What an engine holds in memory beside weights and caches of a model or a part of it; without one only a draft. blocks: of how many
     of its first layers the CPU has all."""
     hw, runtime, knobs = workload.hw, workload.runtime, workload.knobs
@@ -53,7 +51,7 @@ def _of_engine(workload: Workload, model: ModelShape, kv_bytes: int, blocks: int
     }  # fmt: skip
 
 
-def _draft_bytes(workload: Workload) -> int:
+def _draft_bytes(workload: Setting) -> int:
     """Weights of the draft, and its KV cache for one sequence."""
     model = workload.draft_model
     assert model is not None

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from simmoe.play.identity import policy_identity
 from simmoe.play.room import said_of
+from simmoe.play.setting import Setting
 from simmoe.policies import runtime as runtimes
 
-if TYPE_CHECKING:
-    from simmoe.play.workload import Workload
 
-
-def choices(workload: Workload) -> dict[str, Any]:
+def choices(workload: Setting) -> dict[str, Any]:
     """What was chosen of machine, engine and model, by column of a table (play/tabular.py)."""
     runtime = runtimes.IDEAL if workload.runtime is None else workload.runtime.name
     routing = workload.text.routing
@@ -23,7 +21,7 @@ def choices(workload: Workload) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def facts(workload: Workload) -> dict[str, Any]:
+def facts(workload: Setting) -> dict[str, Any]:
     """What was played, by name and digest."""
     hw, model = workload.hw, workload.model
     kv = {"kv_format": workload.kv_format} if workload.kv_format else {}
@@ -37,7 +35,7 @@ def facts(workload: Workload) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _of_trace(workload: Workload) -> dict[str, Any]:
+def _of_trace(workload: Setting) -> dict[str, Any]:
     meta = workload.trace.meta
     return {
         "model": meta.get("model"), "router": meta.get("router"), "digest": workload.trace_digest, "tokens": workload.begun.tokens,
@@ -45,7 +43,7 @@ def _of_trace(workload: Workload) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _of_passes(workload: Workload) -> dict[str, Any]:
+def _of_passes(workload: Setting) -> dict[str, Any]:
     said: dict[str, Any] = {}
     if workload.schedule != "recorded":
         said["schedule"] = policy_identity("schedule", workload.schedule)
@@ -56,14 +54,14 @@ def _of_passes(workload: Workload) -> dict[str, Any]:
     return said
 
 
-def _of_engine(workload: Workload) -> dict[str, Any]:
+def _of_engine(workload: Setting) -> dict[str, Any]:
     runtime = workload.runtime
     if runtime is None:
         return {}
     return {"runtime": {"name": runtime.name, "digest": runtime.digest}, **workload.knobs.facts()}
 
 
-def _of_lengths(workload: Workload) -> dict[str, Any]:
+def _of_lengths(workload: Setting) -> dict[str, Any]:
     lengths = {name: getattr(workload.lengths, name) for name in ("prompt", "generate", "depth")}
     if workload.clock_driven is not None:
         lengths["requests"] = workload.lengths.sequences
@@ -71,7 +69,7 @@ def _of_lengths(workload: Workload) -> dict[str, Any]:
     return said | ({} if workload.text.routing is None else {"routing": workload.text.routing})
 
 
-def _of_draft(workload: Workload) -> dict[str, Any]:
+def _of_draft(workload: Setting) -> dict[str, Any]:
     if workload.speculation is None:
         return {}
     said = workload.speculation.facts()

@@ -22,6 +22,7 @@ from simmoe.play.opened import opened, opened_draft
 from simmoe.play.passes import clock_driven, scheduled
 from simmoe.play.popularity import Unplayed
 from simmoe.play.room import RoomAsked, blocks_bytes, cuts, in_blocks, room_of, takes
+from simmoe.play.setting import Setting
 from simmoe.play.speculation import Speculation
 from simmoe.play.usual_runtime import usual_runtime
 from simmoe.policies import runtime as runtimes
@@ -33,13 +34,9 @@ from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.nouns.runtime import Runtime
-from simmoe.simulator.nouns.serving import BLOCK
 from simmoe.simulator.nouns.trace import Trace
-from simmoe.simulator.plain import plain
 from simmoe.simulator.time.engines import Engine, engine, engine_of_passes
-from simmoe.workloads.format import trace as traces
 from simmoe.workloads.format.trace import first_tokens
-from simmoe.workloads.models.formats import kv_default
 
 MADE = (
     "requests",
@@ -50,7 +47,7 @@ MADE = (
 )  # once, of what a workload has: not of a changed copy of it
 
 
-class Workload:
+class Workload(Setting):
     """A model and a trace on a machine: everything that does not depend on the residency plan, computed once."""
 
     def __init__(
@@ -149,7 +146,7 @@ class Workload:
 
     def _begin(self, whole: Trace) -> None:
         """What follows from the machine and from the rows that are there."""
-        self.begun = self  # of a played workload: the one that a clock-driven schedule made passes of
+        self.begun: Workload = self
         sequences = len(np.unique(self.trace.sequence))
         self.room = room_of(
             self.room_asked,
@@ -173,18 +170,6 @@ class Workload:
         if self.room is not None and cuts(self.clock_driven):
             widest = min(self.room.max_tokens, whole.n_tokens)
         return max(self.microbatch, widest)
-
-    def __repr__(self) -> str:
-        return plain(f"<{self.named}>")
-
-    @property
-    def named(self) -> str:
-        return f"{self.memory.what} on {self.hw.name}, {self.tokens:,} tokens"
-
-    @property
-    def tokens(self) -> int:
-        """Rows that are played; of verify passes that were made here those that are kept, which are the recorded ones."""
-        return self.trace.n_tokens if self.speculation is None else int(self.trace.kept.sum())
 
     def choices(self) -> dict[str, Any]:
         """What was chosen of machine, engine and model, by column of a table."""
@@ -236,27 +221,6 @@ class Workload:
             raise UserError("--microbatch 0: an engine reads a prompt in passes of 1 token or more; give how many")
         usual = (self.runtime and self.runtime.microbatch) or MICROBATCH
         return usual if microbatch is None else microbatch
-
-    @property
-    def cpu_blocks(self) -> int:
-        """Of how many of the first layers the CPU has all."""
-        return self.knobs.cpu_blocks(self.model)
-
-    @property
-    def owners(self) -> tuple[int, ...]:
-        """Under an engine the card of each layer, and of the output; empty where there is one card."""
-        if self.runtime is None or len(self.hw.devices) == 1:
-            return ()
-        return cards.dealt(self.hw, len(self.model.layers), self.cpu_blocks, self.knobs.tensor_split)
-
-    @property
-    def deciding(self) -> int:
-        """Devices that decide for themselves: an engine's cards hold what they hold, as one."""
-        return len(self.hw.devices) if self.runtime is None else 1
-
-    @cached_property
-    def trace_digest(self) -> str:
-        return self.recorded.meta.get("digest") or traces.digest(self.recorded)
 
     @cached_property
     def requests(self) -> Requests:
@@ -356,17 +320,3 @@ class Workload:
         other._begin(trace)
         other.memory = memory_of(other)
         return other
-
-    @property
-    def kv_format(self) -> str:
-        """The storage format of the KV cache; empty where it is the usual one beside these weights."""
-        return "" if self.model.kv_format == kv_default(self.model.format) else self.model.kv_format
-
-    @property
-    def kv_for(self) -> str:
-        """What the KV cache is reserved for, in words."""
-        beside = f", windows with {self.microbatch:,} more" if self.model.has_windows else ""
-        stored = f" in {self.kv_format}" if self.kv_format else ""
-        if self.room is not None and in_blocks(self.clock_driven):
-            return f"KV{stored} in {self.room.kv_blocks:,} blocks of {BLOCK} positions"
-        return f"KV{stored} for {self.context:,} positions{beside}"
