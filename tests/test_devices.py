@@ -370,7 +370,7 @@ ANOTHER = {  # a value other than the default that changes a run of one device; 
     "kv_offload": False, "batch_threads": 2, "cancel": True, "system": "mixtral_offloading",
     "low_format": "Q4_0", "low_budget": "20%", "max_tokens": 64, "kv_blocks": 20, "kv_memory": "64MB", "prefix_cache": True,
     "tensor_split": "1/1", "draft": 2, "acceptance": "60%", "draft_cost": "3ms",
-    "draft_model": "oracle-moe-2x4", "draft_format": "q4_k", "rejected": "drawn",
+    "draft_model": "oracle-moe-2x4", "draft_format": "q4_k", "rejected": "drawn", "rollback": "redecode",
 }  # fmt: skip
 
 

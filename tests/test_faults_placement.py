@@ -148,7 +148,7 @@ VALUES: dict[str, tuple[str, ...]] = {  # of each option one value that is not t
     "--gpu-layers": ("3",), "--kv-offload": ("none",), "--tensor-split": ("1/1",),
     "--requests": ("2",), "--batch-threads": ("2",), "--cancel": (), "--system": ("mixtral_offloading",),
     "--low-format": ("IQ1_S",), "--low-budget": ("10%",),
-    "--draft": ("2",), "--acceptance": ("60%",), "--draft-cost": ("3ms",), "--rejected": ("drawn",),
+    "--draft": ("2",), "--acceptance": ("60%",), "--draft-cost": ("3ms",), "--rejected": ("drawn",), "--rollback": ("redecode",),
     "--draft-model": ("oracle-moe-2x4",), "--draft-format": ("q4_k",),
 }  # fmt: skip
 OUTPUT = {

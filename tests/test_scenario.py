@@ -59,6 +59,7 @@ OTHER = {
     "draft": ("2", 2, {"draft": 4, "acceptance": "60%"}), "acceptance": ("80%", "80%", DRAFT), "draft_cost": ("3ms", "3ms", DRAFT),
     "draft_model": ("oracle-moe-2x4", "oracle-moe-2x4", DRAFT),
     "draft_format": ("q4_k", "q4_k", DRAFT | {"draft_model": "oracle-moe-2x4"}), "rejected": ("drawn", "drawn", DRAFT),
+    "rollback": ("redecode", "redecode", DRAFT),
     "runtime": ("llama_cpp_cuda", "llama_cpp_cuda", RESIDENT), "flags": ("-ub 64", "-ub 64", ENGINE_OF),
     "threads": ("2", 2, ON_CPU), "batch_threads": ("2", 2, ON_CPU), "op_offload": ("none", False, ON_CPU),
     "system": ("oracle_moe", "oracle_moe", {}), "eviction": ("lfu", "lfu", {}),

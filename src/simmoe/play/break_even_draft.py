@@ -17,7 +17,7 @@ GUESSES = (1, 2, 4, 8)
 ABOUT = 13  # runs that it takes: without, 7 or 8 for the break-even, as many guesses
 OFF = {
     name: OPTIONS[name].default
-    for name in ("draft", "acceptance", "draft_cost", "draft_model", "draft_format", "rejected")
+    for name in ("draft", "acceptance", "draft_cost", "draft_model", "draft_format", "rejected", "rollback")
 }
 
 

@@ -46,7 +46,7 @@ def cautions(workload: Workload, plan: Plan) -> list[str]:
         workload = versioned(workload, plan)
     model = [workload.model.caution] * bool(workload.model.caution)
     return [
-        *plan.asked, *workload.text.notes, *_of_trace(workload), *_of_draft(workload, plan), *model,
+        *plan.asked, *workload.text.notes, *_of_trace(workload), *_of_draft(workload), *model,
         *foresight(workload, plan), *_counts_other_experts(workload, plan),
         *_changes_output(workload, plan), *_leaves_none(workload, plan), *_asks_for_more(workload, plan), *_does_not_fit(workload, plan),
         *_prompts_on_the_cpu(workload, plan), *_one_card_at_a_time(workload, plan), *_idle_threads(workload),
@@ -68,15 +68,16 @@ def _of_trace(workload: Workload) -> list[str]:
     return said
 
 
-def _of_draft(workload: Workload, plan: Plan) -> list[str]:
+def _of_draft(workload: Workload) -> list[str]:
     """What of verify passes was made here, and where they come out too fast."""
     if workload.speculation is None:
         return []
-    slow = (
-        "Few rows at once may take longer where the CPU computes experts: a measured pass of 5 rows with its draft took 4.6 times as long "
-        "as one row (docs/speculation.md)"
+    state = (
+        f"{workload.model.name} has layers that keep a recurrent state, of which rejected rows cannot be cut off: where an engine does not "
+        "keep the state behind every row, the rows that are kept run again (--rollback redecode, docs/speculation.md)"
     )
-    return [*workload.speculation.notes(), *[slow] * _has_cpu_experts(workload, plan)]
+    recurrent = any(layer.state_bytes for layer in workload.model.layers)
+    return [*workload.speculation.notes(), *[state] * (recurrent and workload.speculation.rollback == "cut")]
 
 
 def _idle_threads(workload: Workload) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from simmoe.play.speculation import redecoded
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.costs import Costs
 from simmoe.simulator.nouns.model import ModelShape
@@ -18,8 +19,8 @@ MadeCosts = Callable[
 
 def draft_model_ps(costs_of: MadeCosts, model: ModelShape, trace: Trace) -> Ints:
     """int64 [passes]: it reads the rows of every prompt pass, and before each verify pass guesses token by token: one pass of one row at
-    the position of every row of the verify pass but the last."""
-    asked = np.repeat(trace.phase == DECODE, np.diff(trace.pass_ptr))
+    the position of every row of the verify pass but the last. What runs again needs no guesses."""
+    asked = np.repeat((trace.phase == DECODE) & ~redecoded(trace), np.diff(trace.pass_ptr))
     asked[trace.pass_ptr[1:][trace.phase == DECODE] - 1] = False
     position, each = np.unique(trace.position[asked], return_inverse=True)
     prompts = np.flatnonzero(trace.phase == PREFILL)

@@ -115,6 +115,12 @@ def _rejected() -> tuple[str, ...]:
     return REJECTED
 
 
+def _rollback() -> tuple[str, ...]:
+    from simmoe.play.speculation import ROLLBACK
+
+    return ROLLBACK
+
+
 def _engines() -> tuple[str, ...]:
     from simmoe.simulator.time.engines import ENGINES
 
@@ -278,6 +284,11 @@ class Scenario:
         Words(_rejected), "following", group=WORKLOAD, metavar="following|drawn",
         help="a rejected guess asks for the experts of the recorded token at its position (following, default), or of one drawn from the "
         "same answer",
+    )  # fmt: skip
+    rollback: str = option(
+        Words(_rollback), "cut", group=ENGINE, metavar="cut|redecode",
+        help="rejected guesses are cut off the KV cache (cut, default); or the state from before is restored and the kept rows run again "
+        "(redecode), as llama.cpp does with layers that keep a recurrent state",
     )  # fmt: skip
     runtime: str | Path | Runtime = option(
         Input(_runtime), "ideal", group=ENGINE, metavar=NAME,

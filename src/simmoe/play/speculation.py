@@ -26,6 +26,7 @@ from simmoe.simulator.nouns.trace import DECODE, Trace
 from simmoe.workloads.format import trace as traces
 
 REJECTED = ("following", "drawn")  # whose experts a rejected row asks for
+ROLLBACK = ("cut", "redecode")  # how an engine forgets rejected rows
 GOLDEN = 0x9E3779B97F4A7C15  # 2**64 by the golden ratio: multiples of it are spread evenly, however many there are
 FRACTION = 2**53
 EACH, POSITIONS, COUNTED = "each", "positions", "counted"
@@ -40,6 +41,7 @@ class Speculation:
     cost: str | None = None  # of each guess
     rejected: str = REJECTED[0]
     model: str | None = None  # that guesses, with its format; its passes take the place of a cost
+    rollback: str = ROLLBACK[0]
 
     @cached_property
     def rates(self) -> tuple[float, ...]:
@@ -57,7 +59,7 @@ class Speculation:
 
     def draft_ps(self, trace: Trace) -> Ints:
         """int64 [passes]: what the draft takes before each; nothing before prompts, and before a pass without guesses."""
-        guesses = np.where(trace.phase == DECODE, np.diff(trace.pass_ptr) - 1, 0)
+        guesses = np.where((trace.phase == DECODE) & ~redecoded(trace), np.diff(trace.pass_ptr) - 1, 0)
         if int(guesses.max()) * self.guess_ps > LATEST_PS:
             raise too_long()
         made: Ints = guesses * self.guess_ps
@@ -76,7 +78,11 @@ class Speculation:
             f"Verify passes are made of recorded tokens, with {worded(self.guesses)}{whose} and an acceptance of {self.shown}, drawn "
             f"evenly with --seed{free}; a rejected guess asks for {rows[self.rejected]} (--rejected {self.rejected})"
         )
-        return [made]
+        again = (
+            "A pass that rejects a guess gives nothing: the state from before it is restored, and the rows that it would keep run again "
+            "in a pass of their own (--rollback redecode)"
+        )
+        return [made, *[again] * (self.rollback == "redecode")]
 
     @property
     def shown(self) -> str:
@@ -85,7 +91,8 @@ class Speculation:
         return f"{COUNTED}:{Path(said.text).name}" if said.name == COUNTED else self.acceptance
 
     def facts(self) -> dict[str, Any]:
-        said = {name: value for name, value in asdict(self).items() if value is not None} | {"acceptance": self.shown}
+        usual = (None, ROLLBACK[0])
+        said = {name: value for name, value in asdict(self).items() if value not in usual} | {"acceptance": self.shown}
         return said | ({"acceptance_by_position": list(self.rates)} if named(self.acceptance).name == COUNTED else {})
 
 
@@ -95,14 +102,15 @@ def worded(n: int) -> str:
 
 
 def asked(
-    draft: int | None, acceptance: str | None, cost: str | None, rejected: str, model: ModelShape | None
+    draft: int | None, acceptance: str | None, cost: str | None, rejected: str, rollback: str, model: ModelShape | None
 ) -> Speculation | None:
     """The draft that is asked for; None where nothing is guessed. Raises UserError for options that would change nothing."""
     named = None if model is None else model.name
     if draft is None:
-        beside = {"--acceptance": acceptance, "--draft-cost": cost, "--rejected": rejected, "--draft-model": named}
+        words = {"--rejected": rejected, "--rollback": rollback}
+        beside = {"--acceptance": acceptance, "--draft-cost": cost, **words, "--draft-model": named}
         for flag, value in beside.items():
-            if value not in (None, REJECTED[0]):
+            if value not in (None, REJECTED[0], ROLLBACK[0]):
                 raise UserError(
                     f"{flag} {value} is about guesses that verify passes hold: say how many with --draft 4, or leave it out"
                 )
@@ -113,7 +121,8 @@ def asked(
         )
     if model is not None and cost is not None:
         raise UserError(f"--draft-cost {cost} is stated, and --draft-model {named} is simulated: leave one of them out")
-    made = Speculation(draft, acceptance, cost, rejected, None if model is None else f"{named} at {model.format}")
+    shown = None if model is None else f"{named} at {model.format}"
+    made = Speculation(draft, acceptance, cost, rejected, shown, rollback)
     _ = made.rates, made.guess_ps
     return made if draft else None
 
@@ -160,6 +169,7 @@ class Verified(NamedTuple):
     when: int  # recorded pass of its first row
     rows: Ints  # of the trace
     kept: int
+    gives: bool = True  # what it keeps; else its kept rows run again behind it
 
 
 def verified(trace: Trace, how: Speculation, seed: int) -> Trace:
@@ -176,10 +186,17 @@ def verified(trace: Trace, how: Speculation, seed: int) -> Trace:
     pass_ptr = np.concatenate(([0], np.cumsum(lengths)))
     place = np.arange(len(rows)) - np.repeat(pass_ptr[:-1], lengths)
     kept = place < np.repeat([one.kept for one in passes], lengths)
+    gives = kept & np.repeat([one.gives for one in passes], lengths)
     phase = trace.phase[[one.when for one in passes]]
     taken = trace.taken(_asking(held, rows, kept, how.rejected, seed), pass_ptr, phase)
-    same = {"sequence": trace.sequence[rows], "position": trace.position[rows], "emitted": kept.astype(np.int8)}
+    same = {"sequence": trace.sequence[rows], "position": trace.position[rows], "emitted": gives.astype(np.int8)}
     return replace(taken, **same)
+
+
+def redecoded(trace: Trace) -> Flags:
+    """[passes] of a trace of verified(): the pass runs kept rows again, right behind the one that rejected a guess and gave nothing."""
+    nothing = np.add.reduceat(trace.kept.astype(np.int64), trace.pass_ptr[:-1]) == 0
+    return np.concatenate(([False], nothing[:-1]))
 
 
 def _require_single_rows(trace: Trace, how: Speculation) -> None:
@@ -215,15 +232,19 @@ def _answers(held: Rows) -> list[Ints]:
 def _passes_of(held: Rows, answer: Ints, how: Speculation, start: int) -> list[Verified]:
     """The verify passes of an answer. How many guesses pass k of it keeps depends on k alone, so a draft that is better at every place
     has never given fewer tokens after k passes. The last pass guesses no further than the answer goes, as engines do."""
-    found, at, rates = list[Verified](), 0, how.rates
+    found, twice, at, rates = list[Verified](), list[Verified](), 0, how.rates
     while at < len(answer):
         guesses = min(how.guesses, len(answer) - at - 1)
         drawn = ((start + len(found) * GOLDEN) % 2**64 >> 11) / FRACTION
         kept = 1 + sum(drawn < rate for rate in rates[:guesses])
         mine = answer[at : at + 1 + guesses]
-        found.append(Verified(int(held.recorded[mine[0]]), held.row[mine], kept))
+        when, rows = int(held.recorded[mine[0]]), held.row[mine]
+        again = how.rollback == "redecode" and kept < len(mine)
+        found.append(Verified(when, rows, kept, not again))
+        if again:
+            twice.append(Verified(when, rows[:kept], kept))
         at += kept
-    return found
+    return found + twice  # in one order by `when`, which keeps what runs again behind what was rejected
 
 
 def _start(seed: int, answer: int) -> int:

@@ -42,7 +42,8 @@ class VerifyPasses:
 
 
 def verify_passes(trace: Trace) -> VerifyPasses | None:
-    """None where the trace does not say which rows were kept, or decodes nothing."""
+    """None where the trace does not say which rows were kept, or decodes nothing. A chunk behind one of its sequence that kept no row is
+    that one again, without its wrong guesses: an engine had to restore the state from before them."""
     number = np.repeat(np.arange(trace.n_passes), np.diff(trace.pass_ptr))
     rows = np.flatnonzero(trace.phase[number] == DECODE)
     if trace.emitted is None or not len(rows):
@@ -50,13 +51,18 @@ def verify_passes(trace: Trace) -> VerifyPasses | None:
     pairs, chunk = np.unique(np.stack((number[rows], trace.sequence[rows])), axis=1, return_inverse=True)
     chunk, chunks = chunk.reshape(-1), pairs.shape[1]
     size, kept = np.bincount(chunk, minlength=chunks), np.bincount(chunk[trace.kept[rows]], minlength=chunks)
-    right, guessed = np.maximum(kept - 1, 0), size > 1
+    order = np.argsort(pairs[1], kind="stable")  # by sequence, pass after pass
+    again, right = np.zeros(chunks, bool), np.maximum(kept - 1, 0)
+    again[order[1:]] = (pairs[1][order[1:]] == pairs[1][order[:-1]]) & (kept[order[:-1]] == 0)
+    right[order[:-1]] += np.where(again[order[1:]], right[order[1:]], 0)
+    first, guessed = ~again, ~again & (size > 1)
     at = [float((right[guessed] >= place).mean()) for place in range(1, int(size.max()))]
-    ids = trace.expert_ids[rows]
+    mine = first[chunk]
+    ids, verified = trace.expert_ids[rows[mine]], int(first.sum())
     used = int((ids >= 0).sum())
     return VerifyPasses(
-        chunks, int((size - 1).sum()), int(right.sum()), tuple(at), int(kept.sum()), _union(ids, chunk, trace.n_experts) / chunks,
-        used / (len(rows) * trace.n_layers), trace.n_experts,
+        verified, int((size[first] - 1).sum()), int(right[first].sum()), tuple(at), int(kept.sum()),
+        _union(ids, chunk[mine], trace.n_experts) / verified, used / (len(ids) * trace.n_layers), trace.n_experts,
     )  # fmt: skip
 
 

@@ -91,6 +91,7 @@ class Workload(Setting):
         draft_model: str | Path | ModelShape | None = None,
         draft_format: str | None = None,
         rejected: str = speculation.REJECTED[0],
+        rollback: str = speculation.ROLLBACK[0],
         seed: int = 0,
     ) -> None:
         """trace: None draws routing of the class `routing` with `seed`, in the geometry of `model`. prompt, generate, depth: lengths of
@@ -104,8 +105,8 @@ class Workload(Setting):
         experts over the link in large passes; gpu_layers, kv_offload: what of the model and of the KV cache the GPU has; mmap:
         whether its file is mapped, else what the CPU has lies in pinned memory; tensor_split: in which proportions it deals layers to
         several cards (default: by their memories). draft … rejected: guesses that each decode pass verifies, which are right, what one
-        takes, and what rejected ones ask for (play/speculation.py). unplayed: first rows that a policy such as popular=50%:first=20%
-        counts, and that are not played. Raises UserError."""
+        takes, what rejected ones ask for and how they are forgotten (play/speculation.py). unplayed: first rows that a policy such as
+        popular=50%:first=20% counts, and that are not played. Raises UserError."""
         self.hw = hw if isinstance(hw, Hardware) else hardware_profiles.load(hw)
         self.runtime = runtimes.given(usual_runtime(self.hw) if runtime == runtimes.USUAL else runtime)
         if self.runtime is not None and not mmap:
@@ -133,7 +134,7 @@ class Workload(Setting):
         self.trace, self.all_tokens = first_tokens(whole, tokens), whole.n_tokens
         self.prefill_chunk, self.batch, self.schedule = prefill_chunk, batch, schedule
         self.draft_model = opened_draft(draft_model, draft_format)
-        self.speculation = self._draft(draft, acceptance, draft_cost, rejected)
+        self.speculation = self._draft(draft, acceptance, draft_cost, rejected, rollback)
         if self.speculation is not None:
             self.trace = speculation.verified(self.trace, self.speculation, seed)
         self.context = int(whole.position.max()) + 1 if context is None else self._enough(context)
@@ -179,10 +180,12 @@ class Workload(Setting):
         """What was played, by name and digest."""
         return facts.facts(self)
 
-    def _draft(self, draft: int | None, acceptance: str | None, cost: str | None, rejected: str) -> Speculation | None:
+    def _draft(
+        self, draft: int | None, acceptance: str | None, cost: str | None, rejected: str, rollback: str
+    ) -> Speculation | None:
         """The draft that is asked for. Raises UserError under a schedule that forms passes while time goes on, and for a draft model on
         several cards."""
-        found = speculation.asked(draft, acceptance, cost, rejected, self.draft_model)
+        found = speculation.asked(draft, acceptance, cost, rejected, rollback, self.draft_model)
         if found is not None and self.draft_model is not None and len(self.hw.devices) > 1:
             raise UserError(
                 f"--draft-model is simulated on one device, and {self.hw.name} has several: say what a guess takes with --draft-cost"
