@@ -513,12 +513,15 @@ def test_chunks_trade_pauses_for_first_tokens():
         "schedule": "vllm",
         "budget": "100%",
     }
-    page = (ROOT / "docs" / "serving.md").read_text("utf-8")
+    page, found = (ROOT / "docs" / "serving.md").read_text("utf-8"), []
     for tokens in (2048, 256, 64):
         run = simmoe.run("a100", "oracle", max_tokens=tokens, **asked)
         ttft_ms = run.to_json()["requests"]["ttft_ms"]["p50"]
         row = rf"\| {tokens:,}[^|]*\| {run.tpot_ms(99):#.3g} ms \| {ttft_ms:#.3g} ms \|"
         assert re.search(row, page), row
+        found.append((run.tpot_ms(99), ttft_ms))
+    pauses, first = zip(*found)
+    assert list(pauses) == sorted(pauses, reverse=True) and pauses[0] > 2 * pauses[1] and list(first) == sorted(first)
 
 
 # --- files of the user, and what is refused -----------------------------------------------------------------------------

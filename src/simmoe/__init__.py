@@ -1,7 +1,6 @@
 """simmoe: how fast will this Mixture-of-Experts model run on that machine, and what should I change?
 
 The public names are `replay` (cache behaviour of a trace alone), `run` (with time, on a machine), `ladder` (over
-    from simmoe.sweeps.least import Least
 budgets), `compare` (machines), `compare_policies` (policies beside their bounds), `sweep` (a space), `sensitivity` (to
 every figure), `serve_curve` (requests under load), `locality` (of a trace's routing), `Scenario` (all options of a run),
 `load_scenario`, `load_trace`, `load_hardware`, `load_model`, `report` (a page of a result), `plots` (its figures one by one)
