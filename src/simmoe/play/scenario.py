@@ -288,7 +288,7 @@ class Scenario:
     rollback: str = option(
         Words(_rollback), "cut", group=ENGINE, metavar="cut|redecode",
         help="rejected guesses are cut off the KV cache (cut, default); or the state from before is restored and the kept rows run again "
-        "(redecode), as llama.cpp does with layers that keep a recurrent state",
+        "(redecode), as ik_llama.cpp does with recurrent layers under --spec-ckpt-mode gpu-fallback",
     )  # fmt: skip
     runtime: str | Path | Runtime = option(
         Input(_runtime), "ideal", group=ENGINE, metavar=NAME,
