@@ -28,7 +28,7 @@ class Point:
 
     rate: int
     share: float  # of the requests that meet the targets
-    met: bool  # as many as are wanted
+    met: bool  # as many as are wanted, and they come no faster than the busiest resource has time for
     numbers: dict[str, float | None]
     busiest: Busiest
     lasts_s: float  # from the first arrival to the last
@@ -55,9 +55,10 @@ def point(rate: int, run: Run, share: Fraction) -> Point:
     assert found is not None and found.goodput is not None
     good, record = found.goodput, columns(found)
     lasts = int(found.arrival_ps.max() - found.arrival_ps.min()) / 1e12
-    met = Fraction(good.met, good.of) >= share
+    at_most = busiest(run)
+    met = Fraction(good.met, good.of) >= share and Fraction(rate, WHOLE) <= at_most.requests_per_s
     alone = bool((found.finish_ps[:-1] <= found.arrival_ps[1:]).all())
-    return Point(rate, good.share, met, {name: record[name] for name in SHOWN}, busiest(run), lasts, alone)
+    return Point(rate, good.share, met, {name: record[name] for name in SHOWN}, at_most, lasts, alone)
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class Curve:
     points: tuple[Point, ...] = ()
     ranges: tuple[tuple[Point, Point], ...] = ()
     why_not: str = ""
+    cautions: tuple[str, ...] = ()  # what to know of its runs, whatever the rate
     command: str | None = None  # `simmoe run` at the rate that is held
 
     @property
@@ -83,28 +85,26 @@ class Curve:
         """The highest rate that meets them at all; another than `held` where the curve is not monotone."""
         return self.ranges[-1][1] if self.ranges else None
 
-    def notes(self, requests: int) -> list[str]:
-        """What to know beside the rate."""
+    def notes(self, requests: int, share: Fraction) -> list[str]:
+        """What to know beside the rate. share: of the requests that must meet the targets."""
         held, last, said = self.held, self.last, list[str]()
         if held is None or last is None or self.at_once is None:
             return said
         if last.rate != held.rate:
             parts = ", ".join(f"{low.word} to {high.word}" for low, high in self.ranges[1:])
             said.append(f"{self.label}: not monotone: some rates above {held.word} meet the targets too ({parts})")
-        if self.points and last.rate == self.points[-1].rate:
+        stays_s = (held.numbers["request_e2e_p50_ms"] or 0) / 1e3
+        more = f"--requests {_enough(held.per_s * FEW * stays_s, requests)}"
+        above = next((one for one in self.points if one.rate > last.rate), None)
+        if above is not None and above.share >= share:
             said.append(
-                f"{self.label}: the highest rate that was played still meets them: {requests:,} requests are too few to overload it "
-                "(--requests)"
+                f"{self.label}: the targets bound nothing here: at more than {last.word} requests come faster than the {above.busiest.name} "
+                f"works, and of {requests:,} enough still meet them, before the queue is long; with {more} it may hold less"
             )
-        elif held.per_s > held.busiest.requests_per_s:
-            said.append(
-                f"{self.label}: more than the {held.busiest.name} has time for: {requests:,} requests end before their queue is "
-                "too long (--requests)"
-            )
-        elif held.lasts_s < FEW * (stays_s := (held.numbers["request_e2e_p50_ms"] or 0) / 1e3):
+        elif held.lasts_s < FEW * stays_s:
             said.append(
                 f"{self.label}: {requests:,} requests arrive within {seconds(held.lasts_s)}, and half of them stay {seconds(stays_s)} or "
-                "longer: more of them (--requests) would hold less"
+                f"longer: with {more} it may hold less"
             )
         return said
 
@@ -117,6 +117,13 @@ class Curve:
             "at_once": self.at_once and self.at_once.to_json(), "bound_per_s": bound and bound.requests_per_s,
             "busiest": bound and bound.name, "points": [one.to_json() for one in self.points],
         }  # fmt: skip
+
+
+def _enough(wanted: float, requests: int) -> int:
+    """So many requests to two digits, and twice as many as there were at least."""
+    number = max(wanted, 2 * requests)
+    digit = 10 ** max(len(str(int(number))) - 2, 0)
+    return -int(-number // digit) * digit
 
 
 @dataclass(frozen=True, repr=False)
@@ -154,8 +161,18 @@ class ServeCurve(Tabular):
         ]  # fmt: skip
 
     @cached_property
+    def cautions(self) -> list[str]:
+        """What to know of all runs beside their numbers, as `simmoe run` says it."""
+        return list(dict.fromkeys(note for curve in self.curves for note in curve.cautions))
+
+    @cached_property
+    def of_rates(self) -> list[str]:
+        """What to know beside the rates that are held."""
+        return [note for curve in self.curves for note in curve.notes(self.requests, self.share)]
+
+    @property
     def notes(self) -> list[str]:
-        return [note for curve in self.curves for note in curve.notes(self.requests)]
+        return [*self.cautions, *self.of_rates]
 
     def to_json(self) -> dict[str, Any]:
         asked = {"ttft_ms": self.slo.ttft_ps, "tpot_ms": self.slo.tpot_ps}

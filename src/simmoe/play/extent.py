@@ -22,6 +22,7 @@ from simmoe.workloads.synthetic import geometry
 DRAW_S, DRAW_EXPERT_S = 4e-5, 2.2e-8  # of a token, and of each expert of each layer beside it
 OPEN_S = 2e-7  # of an id
 PLAIN_S, FAST_S = (4e-7, 2e-5), (2e-8, 1e-7)  # of an id, and of a pass in one layer
+FORMED_S = 7e-4  # of a pass that is formed while the clock runs
 ENGINE_S = 1e-6  # of a pass in one layer, whose costs under an engine are reckoned for each machine
 LONG_S = 20.0  # nobody is told of less
 ID_BYTES, EVENT_BYTES = 60, 1100  # of memory, at least
@@ -52,11 +53,12 @@ class Extent:
         """To make it ready, for each workload."""
         return self._held * OPEN_S
 
-    def play_s(self, runs: int, under_an_engine: bool = False) -> float:
+    def play_s(self, runs: int, under_an_engine: bool = False, clock_driven: bool = False) -> float:
         """To play it once, by the executor that pays for so many runs."""
         requests = min(self.ids, self.passes * self.layers * self.experts) * runs
         of_id, of_event = PLAIN_S if compiled.missing() or requests < WORTH_COMPILING else FAST_S
-        return self.ids * of_id + self.passes * self.layers * (of_event + ENGINE_S * under_an_engine)
+        of_pass = self.layers * (of_event + ENGINE_S * under_an_engine) + FORMED_S * clock_driven
+        return self.ids * of_id + self.passes * of_pass
 
     @property
     def memory_bytes(self) -> int:
