@@ -85,8 +85,8 @@ class Curve:
         """The highest rate that meets them at all; another than `held` where the curve is not monotone."""
         return self.ranges[-1][1] if self.ranges else None
 
-    def notes(self, requests: int, share: Fraction) -> list[str]:
-        """What to know beside the rate. share: of the requests that must meet the targets."""
+    def notes(self, asked: ServeCurve) -> list[str]:
+        """What to know beside the rate."""
         held, last, said = self.held, self.last, list[str]()
         if held is None or last is None or self.at_once is None:
             return said
@@ -94,17 +94,18 @@ class Curve:
             parts = ", ".join(f"{low.word} to {high.word}" for low, high in self.ranges[1:])
             said.append(f"{self.label}: not monotone: some rates above {held.word} meet the targets too ({parts})")
         stays_s = (held.numbers["request_e2e_p50_ms"] or 0) / 1e3
-        more = f"--requests {_enough(held.per_s * FEW * stays_s, requests)}"
+        more = asked.more(held.per_s * FEW * stays_s)
         above = next((one for one in self.points if one.rate > last.rate), None)
-        if above is not None and above.share >= share:
+        if above is not None and above.share >= asked.share:
             said.append(
-                f"{self.label}: the targets bound nothing here: at more than {last.word} requests come faster than the {above.busiest.name} "
-                f"works, and of {requests:,} enough still meet them, before the queue is long; with {more} it may hold less"
+                f"{self.label}: the targets bound nothing here: at more than {last.word} requests come faster than the "
+                f"{above.busiest.name} works, and of {asked.requests:,} enough still meet them, before the queue is long; with {more} it "
+                "may hold less"
             )
         elif held.lasts_s < FEW * stays_s:
             said.append(
-                f"{self.label}: {requests:,} requests arrive within {seconds(held.lasts_s)}, and half of them stay {seconds(stays_s)} or "
-                f"longer: with {more} it may hold less"
+                f"{self.label}: {asked.requests:,} requests arrive within {seconds(held.lasts_s)}, and half of them stay "
+                f"{seconds(stays_s)} or longer: with {more} it may hold less"
             )
         return said
 
@@ -117,13 +118,6 @@ class Curve:
             "at_once": self.at_once and self.at_once.to_json(), "bound_per_s": bound and bound.requests_per_s,
             "busiest": bound and bound.name, "points": [one.to_json() for one in self.points],
         }  # fmt: skip
-
-
-def _enough(wanted: float, requests: int) -> int:
-    """So many requests to two digits, and twice as many as there were at least."""
-    number = max(wanted, 2 * requests)
-    digit = 10 ** max(len(str(int(number))) - 2, 0)
-    return -int(-number // digit) * digit
 
 
 @dataclass(frozen=True, repr=False)
@@ -168,7 +162,14 @@ class ServeCurve(Tabular):
     @cached_property
     def of_rates(self) -> list[str]:
         """What to know beside the rates that are held."""
-        return [note for curve in self.curves for note in curve.notes(self.requests, self.share)]
+        return [note for curve in self.curves for note in curve.notes(self)]
+
+    def more(self, wanted: float) -> str:
+        """How to ask for so many requests, to two digits, and at least twice as many as there were."""
+        number = max(wanted, 2 * self.requests)
+        digit = 10 ** max(len(str(int(number))) - 2, 0)
+        recorded = self.workload.text.routing is None and not self.workload.lengths.asked
+        return f"--requests {-int(-number // digit) * digit}" + " of --prompt and --generate" * recorded
 
     @property
     def notes(self) -> list[str]:
