@@ -39,6 +39,8 @@ def show_comparison(comparison: Comparison, files: list[str], out: Screen) -> No
     out.print(show.inputs(files))
     for note in dict.fromkeys(note for row in rows for note in _notes(row) if note):
         out.print(note)
+    for line in _of_other_rows(comparison):
+        out.print(line)
     columns = out.table(_table(comparison))
     for number, row in enumerate(rows, 1):
         if row.run is None:
@@ -85,6 +87,17 @@ def _starts(comparison: Comparison) -> Iterator[str]:
             "Every row starts" if len(same) == len(played) else f"{_numbered(list(same))} start{'s' * (len(same) == 1)}"
         )
         yield f"{which} {show.started(start)}. {show.empty_slots(list(same.values()))}"
+
+
+def _of_other_rows(comparison: Comparison) -> Iterator[str]:
+    """Whether rows of one trace are timed on different parts of it."""
+    for trace in dict.fromkeys(row.trace for row in comparison.rows):
+        counted = {row.workload.counted and row.workload.counted.rows for row in comparison.rows if row.trace == trace}
+        if len(counted) > 1:
+            yield (
+                f"Rows that count the first tokens of {trace} play the others alone: their speeds are of another part of it than the "
+                "rest, and no ratio to them; let all rows leave the same tokens out, such as --placement round_robin:first=50%"
+            )
 
 
 def _numbered(numbers: list[int]) -> str:

@@ -303,10 +303,11 @@ def units_of(workload: Workload, placement: str, seed: int) -> Ints:
 
 
 def _units_of(workload: Workload, placement: str, seed: int) -> Ints:
-    if popularity.source(placement) and not counts_use(workload, placement, seed):
+    if popularity.other_trace(placement) and not counts_use(workload, placement, seed):
         name = named(placement).name
         raise UserError(
-            f"--placement {placement}: {name} counts no use of experts; leave out what stands behind the colon"
+            f"--placement {placement}: {name} counts no use of experts; leave out what stands behind the colon, or write "
+            f"{name}:first=50% to play what others play that count the first half"
         )
     text = popularity.text_for("placement", placement, workload.trace, workload.counted) or workload.trace
     return _answer(workload, placement, seed, popularity.use_of(text), text, workload.deciding)
