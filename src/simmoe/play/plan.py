@@ -247,6 +247,8 @@ def refuse_streaming(workload: Workload, plan: Plan) -> None:
         return
     way = ways_to_hold(workload, memory) if isinstance(memory, CardsMemory) and not memory.whole else ""
     way = way or _way_to_hold(workload, memory, min(plan.budget_bytes, memory.room_bytes))
+    if memory.room_bytes >= memory.left_bytes + plan.pool_bytes:  # nothing but the budget keeps them out
+        way = f"leave the budget out, and all are; else {way}"
     raise UserError(
         f"{runtime.name} loads no experts while it runs, and {nbytes(streams)} of those left to the device are not resident beside "
         f"{memory.rest} of {nbytes(memory.usable_bytes)}: {way}"
