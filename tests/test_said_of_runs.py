@@ -12,7 +12,13 @@ import simmoe
 from simmoe.cli import patience
 from simmoe.cli.main import main
 from simmoe.play import advice, extent, what_if
+from simmoe.play.run import play
+from simmoe.show import tables as show
 from simmoe.simulator.time import compile as compiled
+from simmoe.simulator.time.engines import named
+from simmoe.workloads.format import trace as traces
+
+bundled = pytest.mark.skipif("oracle" not in traces.names(), reason="the bundled traces are not made yet")
 
 BOX = (
     "--gpu",
@@ -64,6 +70,57 @@ def test_compare_shows_the_range_that_run_prints(capsys):
 def test_a_comparison_without_ranges_has_no_column_of_them(capsys):
     words = ("compare", "--hw", "a100", "--hw", "jetson_orin", "--trace", "oracle", "--budget", "25%", "--tokens", "64")
     assert "range" not in printed(capsys, *words)
+
+
+SERVED = [
+    "--hw",
+    "a100",
+    "--trace",
+    "oracle",
+    "--tokens",
+    "520",
+    "--schedule",
+    "vllm",
+    "--rate",
+    "40/s",
+    "--max-batch",
+    "2",
+]
+
+
+@bundled
+def test_a_ladder_says_what_requests_wait_for_and_how_many_meet_the_targets(capsys):
+    out = printed(capsys, "run", *SERVED, "--ttft", "20ms")
+    assert (
+        "requests/s request TTFT p95 request TPOT p95 goodput meet it bound: nothing" in out and "TTFT first" not in out
+    )
+    assert main(["run", *SERVED, "--ttft", "20ms", "--budget", "50%", "--start", "cold", "--json"]) == 0
+    good = json.loads(capsys.readouterr().out)["requests"]["goodput"]
+    assert f" {show.number(good['requests_per_s'])}/s {good['share']:.1%} 62.5 %" in out
+    assert "goodput" not in printed(capsys, "run", *SERVED)
+    alone = printed(capsys, "run", *SERVED, "--budget", "50%")
+    assert (
+        "TTFT first" not in alone
+        and "tok/s: tokens decoded a second of the passes that decode, waits left out" in alone
+    )
+
+
+@bundled
+def test_the_range_of_what_requests_wait_for_is_that_of_runs_at_the_ends(capsys):
+    words = ["run", *SERVED, "--ttft", "20ms", "--budget", "50%", "--band"]
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    options = {"tokens": 520, "schedule": "vllm", "rate": "40/s", "max_batch": 2, "ttft": "20ms", "budget": "50%"}
+    run = simmoe.run("a100", "oracle", **options)
+    ends = [play(end, run.plan, named("plain")).requests.to_json() for end in run.workload.begun.ends]
+    every = [found["requests"], *ends]
+    for name, of in {
+        "request_ttft_p95_ms": lambda one: one["ttft_ms"]["p95"], "request_tpot_p95_ms": lambda one: one["tpot_ms"]["p95"],
+        "requests_per_s": lambda one: one["requests_per_s"], "slo_share": lambda one: one["goodput"]["share"],
+    }.items():  # fmt: skip
+        assert found["band"]["requests"][name] == [min(map(of, every)), max(map(of, every))]
+    low, high = found["band"]["requests"]["request_ttft_p95_ms"]
+    assert low < high and f"TTFT p95 {low:.3g} ms to {high:.3g} ms" in printed(capsys, *words)
 
 
 @pytest.mark.slow
