@@ -53,6 +53,7 @@ BESIDE_BOUNDS = {  # options that would change nothing beside a bound
 }  # fmt: skip
 LOW_FORMAT = "Q2_K"  # of low copies
 MACHINE, WORKLOAD, MEMORY, POLICY, ENGINE = "machine", "model and trace", "memory", "policy", "engine's behaviour"
+REQUESTS, DRAFT = "requests that arrive, under a clock-driven --schedule", "speculative decoding"
 NAME = "NAME|FILE"
 
 
@@ -212,74 +213,74 @@ class Scenario:
         "(llama-server's slots); or a file (docs/serving.md)",
     )  # fmt: skip
     arrivals: str | None = option(
-        Arrivals(), None, group=WORKLOAD, metavar="PROCESS|FILE", off=True,
+        Arrivals(), None, group=REQUESTS, metavar="PROCESS|FILE", off=True,
         help="when the sequences arrive, under a clock-driven schedule: poisson:2/s, gamma:2/s,burstiness=0.5, "
         "onoff:2/s,on=10s,off=30s, every:500ms, or a file of timestamps such as trace.jsonl (default: all at 0)",
     )  # fmt: skip
     rate: str | None = option(
-        Rate(), None, group=WORKLOAD, metavar="N/s", off=True,
+        Rate(), None, group=REQUESTS, metavar="N/s", off=True,
         help="how many arrive a second, such as 2/s, where --arrivals does not say it (alone: poisson)",
     )  # fmt: skip
     ttft: str | None = option(
-        Time(), None, group=WORKLOAD, metavar="TIME", off=True,
+        Time(), None, group=REQUESTS, metavar="TIME", off=True,
         help="goodput, under a clock-driven schedule: the requests a second whose first token comes within this time, such as 2s, after "
         "they arrive (default: any time)",
     )  # fmt: skip
     tpot: str | None = option(
-        Time(), None, group=WORKLOAD, metavar="TIME", off=True,
+        Time(), None, group=REQUESTS, metavar="TIME", off=True,
         help="goodput: and whose other tokens take this time each, such as 100ms, on average or less (default: any time)",
     )  # fmt: skip
     max_batch: int | None = option(
-        Count("number of sequences"), None, group=WORKLOAD, metavar="N", off=True,
+        Count("number of sequences"), None, group=REQUESTS, metavar="N", off=True,
         help="most sequences that may run together, under a clock-driven schedule (default: continuous all that have arrived, llama_cpp 4 "
         "slots, vllm 256, or 1,024 on a large device)",
     )  # fmt: skip
     max_tokens: int | None = option(
-        Count("number of tokens"), None, group=WORKLOAD, metavar="N", off=True,
+        Count("number of tokens"), None, group=REQUESTS, metavar="N", off=True,
         help="most rows of a pass, prompts and decoding together, of vllm (max_num_batched_tokens) and llama_cpp (-b; default: as the "
         "engine has it, 2,048 or 8,192)",
     )  # fmt: skip
     kv_blocks: int | None = option(
-        Count("number of blocks"), None, group=MEMORY, metavar="N", off=True,
+        Count("number of blocks"), None, group=REQUESTS, metavar="N", off=True,
         help="blocks of 16 positions of KV cache for all sequences together, under a schedule such as vllm (default: the context of all "
         "that may run together)",
     )  # fmt: skip
     kv_memory: int | str | None = option(
-        Size(), None, group=MEMORY, metavar="SIZE", off=True, help="the same as a size, such as 4GB: as many blocks as it has room for"
+        Size(), None, group=REQUESTS, metavar="SIZE", off=True, help="the same as a size, such as 4GB: as many blocks as it has room for"
     )  # fmt: skip
     prefix_cache: bool = option(
-        Switch(), False, group=MEMORY, off=True,
+        Switch(), False, group=REQUESTS, off=True,
         help="full blocks stay until their room is needed, and a sequence that comes again, with its next turn or after it was preempted, "
         "finds them",
     )  # fmt: skip
     requests: int | None = option(
-        Count("number of requests"), None, group=WORKLOAD, metavar="N", off=True,
+        Count("number of requests"), None, group=REQUESTS, metavar="N", off=True,
         help="how many sequences of --prompt and --generate arrive, under a clock-driven schedule (default: as many as the trace has; "
         "without a trace --max-batch, else 1; serve-curve: 100)",
     )  # fmt: skip
     draft: int | None = option(
-        Count("number of guesses", 0, 256), None, group=WORKLOAD, metavar="N", off=True,
+        Count("number of guesses", 0, 256), None, group=DRAFT, metavar="N", off=True,
         help="speculative decoding: each decode pass verifies N guesses of a draft (docs/speculation.md; default: as recorded)",
     )  # fmt: skip
     acceptance: str | None = option(
-        Acceptance(), None, group=WORKLOAD, metavar="SHARE", off=True,
+        Acceptance(), None, group=DRAFT, metavar="SHARE", off=True,
         help="which guesses of --draft are right: 60% of all, as engines print it; each=80%: the chance of a guess behind right ones; by "
         "position, 80%,60%,40%; or counted:TRACE, as the verify passes of a trace kept them",
     )  # fmt: skip
     draft_cost: str | None = option(
-        Time(), None, group=ENGINE, metavar="TIME", off=True,
+        Time(), None, group=DRAFT, metavar="TIME", off=True,
         help="what one guess of --draft takes, such as 3ms: of a small model, of a head (MTP, EAGLE) (default: nothing)",
     )  # fmt: skip
     draft_model: str | Path | ModelShape | None = option(
-        Input(_model), None, group=WORKLOAD, metavar=NAME, off=True,
+        Input(_model), None, group=DRAFT, metavar=NAME, off=True,
         help="the model that guesses for --draft, in place of --draft-cost: as --model says it; it runs on the same device, all resident",
     )  # fmt: skip
     draft_format: str | None = option(
-        Text(), None, group=WORKLOAD, metavar="FORMAT", off=True,
+        Text(), None, group=DRAFT, metavar="FORMAT", off=True,
         help="storage format of the weights of --draft-model (default: as released)",
     )  # fmt: skip
     rejected: str = option(
-        Words(_rejected), "following", group=WORKLOAD, metavar="following|drawn",
+        Words(_rejected), "following", group=DRAFT, metavar="following|drawn",
         help="a rejected guess asks for the experts of the recorded token at its position (following, default), or of one drawn from the "
         "same answer",
     )  # fmt: skip
