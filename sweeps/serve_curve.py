@@ -146,7 +146,7 @@ class _Box:
 
         def at(rate: int) -> Point:
             if rate not in known:
-                known[rate] = self._played(plan, rate)
+                known[rate] = self._played(plan, rate, at_once.busiest.requests_per_s)
                 if self.report:
                     self.report(label, len(known))
             return known[rate]
@@ -165,10 +165,10 @@ class _Box:
             command=command,
         )
 
-    def _played(self, plan: Plan, rate: int) -> Point:
+    def _played(self, plan: Plan, rate: int, at_once_per_s: float = 0.0) -> Point:
         """rate 0: all at once."""
         how = {"arrivals": None, "rate": None} if not rate else {"rate": rate_word(Fraction(rate, WHOLE))}
-        return point(rate, play(self.workload, replace(plan, **how), self.engine), self.share)
+        return point(rate, play(self.workload, replace(plan, **how), self.engine), self.share, at_once_per_s)
 
 
 def _label(workload: Workload, plan: Plan, budget: int | str | None) -> str:

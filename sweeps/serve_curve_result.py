@@ -50,13 +50,14 @@ class Point:
         }  # fmt: skip
 
 
-def point(rate: int, run: Run, share: Fraction) -> Point:
+def point(rate: int, run: Run, share: Fraction, at_once_per_s: float = 0.0) -> Point:
+    """at_once_per_s: what the busiest resource has time for where all come at once, whose batches are larger; or the cache overrun."""
     found = run.requests
     assert found is not None and found.goodput is not None
     good, record = found.goodput, columns(found)
     lasts = int(found.arrival_ps.max() - found.arrival_ps.min()) / 1e12
     at_most = busiest(run)
-    met = Fraction(good.met, good.of) >= share and Fraction(rate, WHOLE) <= at_most.requests_per_s
+    met = Fraction(good.met, good.of) >= share and Fraction(rate, WHOLE) <= max(at_most.requests_per_s, at_once_per_s)
     alone = bool((found.finish_ps[:-1] <= found.arrival_ps[1:]).all())
     return Point(rate, good.share, met, {name: record[name] for name in SHOWN}, at_most, lasts, alone)
 
@@ -99,8 +100,8 @@ class Curve:
         if above is not None and above.share >= asked.share:
             said.append(
                 f"{self.label}: the targets bound nothing here: at more than {last.word} requests come faster than the "
-                f"{above.busiest.name} works, and of {asked.requests:,} enough still meet them, before the queue is long; with {more} it "
-                "may hold less"
+                f"{above.busiest.name} works, and of {asked.requests:,} enough still meet them, before the queue is long; {more} "
+                "would tell more"
             )
         elif held.lasts_s < FEW * stays_s:
             said.append(
