@@ -162,6 +162,15 @@ def test_only_long_runs_are_announced(capsys, lengths, told):
     assert found.out == "" and ("of one core" in found.err) == told
 
 
+def test_requests_that_arrive_take_longer_than_the_same_rows_together(capsys, monkeypatch):
+    monkeypatch.setattr(extent, "LONG_S", 0.0)
+    monkeypatch.setattr(patience, "_in_words", str)
+    lengths = {"model": "olmoe-1b-7b", "prompt": 64, "generate": 30, "requests": 20}
+    patience.told(simmoe.Scenario(hw="a100", schedule="vllm", rate="2/s", **lengths), "serve-curve", 96, opens=1)
+    told = float(re.findall("about ([0-9.]+) of one core", capsys.readouterr().err)[-1])
+    assert told > 96 * 20 * 30 / extent.TOGETHER * extent.FORMED_S
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(compiled.missing(), reason="the rates are those of the compiled engine")
 @pytest.mark.parametrize("axis", ["budget", "link.bandwidth=10GB/s..40GB/s", "batch=1..64"])
