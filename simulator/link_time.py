@@ -9,6 +9,7 @@ from simmoe.simulator.nouns.hardware import Hardware, Link, Tier
 from simmoe.simulator.physics.gemv import read_ps
 from simmoe.simulator.physics.link import efficiency, managed_ps, transfer_ps, two_hops_ps
 from simmoe.simulator.physics.storage import queued_bytes_per_s
+from simmoe.simulator.units import text
 
 
 def load_ps(count_bytes: int, hw: Hardware, cached: bool = False) -> int:
@@ -88,8 +89,9 @@ def too_fast(hw: Hardware) -> str | None:
     memory = hw.tiers[hw.link.src]
     if hw.unified or hw.link.bytes_per_s <= memory.bytes_per_s:
         return None
+    rates = [text(rate, "bandwidth") for rate in (hw.link.bytes_per_s, memory.bytes_per_s)]
     return (
-        f"The link could carry {hw.link.bytes_per_s:,} B/s, more than the {memory.bytes_per_s:,} B/s of {memory.name}, which it "
+        f"The link could carry {rates[0]}, more than the {rates[1]} of {memory.name}, which it "
         "reads: it runs at that rate, and the CPU that reads the same memory waits meanwhile."
     )
 
@@ -100,8 +102,9 @@ def crowded(hw: Hardware) -> str | None:
     together = sum(link_bytes_per_s(hw.alone(number)) for number in range(len(hw.devices)))
     if len(hw.devices) == 1 or together <= memory.bytes_per_s:
         return None
+    rates = [text(rate, "bandwidth") for rate in (together, memory.bytes_per_s)]
     return (
-        f"The links of the {len(hw.devices)} devices could carry {together:,} B/s together, more than the {memory.bytes_per_s:,} B/s of "
+        f"The links of the {len(hw.devices)} devices could carry {rates[0]} together, more than the {rates[1]} of "
         f"{memory.name}, which they all read: loads of several devices at once are faster here than they would be."
     )
 

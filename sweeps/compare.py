@@ -57,8 +57,9 @@ def asked_for(common: Mapping[str, Any], question: Comparing) -> Iterator[Asked]
 
 
 def combined(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a row stand in place of those of all rows, and its machine in place of theirs."""
-    gone = {"hw", *PARTS} if {"hw", *PARTS} & own.keys() else set()
+    """The options of a row stand in place of those of all rows, and its machine in place of theirs: a GPU alone goes into the host, and a
+    host takes the GPU, that is named for all."""
+    gone = {"hw"} if own.keys() & PARTS else {"hw", *PARTS} if "hw" in own else set()
     return joined({**{name: value for name, value in common.items() if name not in gone}, **own})
 
 

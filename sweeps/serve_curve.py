@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from simmoe.play.calling import scenario_of, takes
+from simmoe.play.cautions import cautions
 from simmoe.play.load_words import WHOLE, rate_word
 from simmoe.play.passes import clock_driven
 from simmoe.play.plan import Plan, memory_of
@@ -58,8 +59,7 @@ def serve_curve(
     The options are those of `simmoe.run`; the schedule is continuous unless another is named. arrivals names a process without its rate:
     poisson (default), gamma:burstiness=0.5, … Raises UserError.
     """
-    part, asked = share_of(share), {"schedule": SCHEDULE, **options, "hw": hw, "trace": trace}
-    scenario = _scenario(asked)
+    part, scenario = share_of(share), scenario_of_curve({**options, "hw": hw, "trace": trace})
     with told(scenario):
         opened = scenario if scenario.trace is None else replace(scenario, trace=traced(scenario.trace, scenario.model))
         workload = opened.workload()
@@ -84,8 +84,9 @@ def share_of(text: Any, where: str = "--share") -> Fraction:
     return Fraction(found[1]) / 100
 
 
-def _scenario(options: dict[str, Any]) -> Scenario:
-    """Raises UserError for what a curve over rates cannot be of."""
+def scenario_of_curve(asked: dict[str, Any]) -> Scenario:
+    """What is played at each rate, here at one a second. Raises UserError for what a curve over rates cannot be of."""
+    options = {"schedule": SCHEDULE, **asked}
     if options.get("rate") is not None:
         raise UserError(f"--rate {options['rate']}: the rate is what is looked for; leave it out")
     if options.get("ttft") is None and options.get("tpot") is None:
@@ -111,13 +112,18 @@ def _budgets(scenario: Scenario, workload: Workload, said: Sequence[int | str] |
             if getattr(scenario, name) is not None:
                 raise UserError(f"give {OPTIONS[name].flag} or several budgets, not both")
         return list(dict.fromkeys(said))
-    stated = scenario.budget is not None or scenario.memory is not None
-    streams = scenario.runtime == IDEAL or scenario.engine_of_runtime().streams
-    if stated or not streams or scenario.eviction in BOUNDS or len(workload.hw.devices) > 1:
+    if len(workload.hw.devices) > 1 or not (tried := tried_budgets(scenario)):
         return [None]
     memory = memory_of(workload, scenario.plan(workload))
-    held = [one for one in BUDGETS if Fraction(one[:-1]) / 100 * memory.left_bytes <= memory.holds_bytes]
-    return [*held, *([] if BUDGETS[-1] in held else [None])]
+    held = [one for one in tried if Fraction(one[:-1]) / 100 * memory.left_bytes <= memory.holds_bytes]
+    return [*held, *([] if tried[-1] in held else [None])]
+
+
+def tried_budgets(scenario: Scenario) -> tuple[str, ...]:
+    """Those that are tried where nobody names several; none where the run has a budget of its own."""
+    stated = scenario.budget is not None or scenario.memory is not None
+    streams = scenario.runtime == IDEAL or scenario.engine_of_runtime().streams
+    return () if stated or not streams or scenario.eviction in BOUNDS else BUDGETS
 
 
 @dataclass(frozen=True)
@@ -140,7 +146,7 @@ class _Box:
 
         def at(rate: int) -> Point:
             if rate not in known:
-                known[rate] = self._played(plan, rate)
+                known[rate] = self._played(plan, rate, at_once.busiest.requests_per_s)
                 if self.report:
                     self.report(label, len(known))
             return known[rate]
@@ -150,13 +156,19 @@ class _Box:
         held = ranges[0][1] if ranges else None
         command = None if held is None else commands.command(replace(scenario, rate=held.word), plan)
         return Curve(
-            label, plan.budget_bytes, at_once, tuple(known[rate] for rate in sorted(known)), ranges, command=command
+            label,
+            plan.budget_bytes,
+            at_once,
+            tuple(known[rate] for rate in sorted(known)),
+            ranges,
+            cautions=tuple(cautions(self.workload, plan)),
+            command=command,
         )
 
-    def _played(self, plan: Plan, rate: int) -> Point:
+    def _played(self, plan: Plan, rate: int, at_once_per_s: float = 0.0) -> Point:
         """rate 0: all at once."""
         how = {"arrivals": None, "rate": None} if not rate else {"rate": rate_word(Fraction(rate, WHOLE))}
-        return point(rate, play(self.workload, replace(plan, **how), self.engine), self.share)
+        return point(rate, play(self.workload, replace(plan, **how), self.engine), self.share, at_once_per_s)
 
 
 def _label(workload: Workload, plan: Plan, budget: int | str | None) -> str:

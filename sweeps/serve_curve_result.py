@@ -28,7 +28,7 @@ class Point:
 
     rate: int
     share: float  # of the requests that meet the targets
-    met: bool  # as many as are wanted
+    met: bool  # as many as are wanted, and they come no faster than the busiest resource has time for
     numbers: dict[str, float | None]
     busiest: Busiest
     lasts_s: float  # from the first arrival to the last
@@ -50,14 +50,16 @@ class Point:
         }  # fmt: skip
 
 
-def point(rate: int, run: Run, share: Fraction) -> Point:
+def point(rate: int, run: Run, share: Fraction, at_once_per_s: float = 0.0) -> Point:
+    """at_once_per_s: what the busiest resource has time for where all come at once, whose batches are larger; or the cache overrun."""
     found = run.requests
     assert found is not None and found.goodput is not None
     good, record = found.goodput, columns(found)
     lasts = int(found.arrival_ps.max() - found.arrival_ps.min()) / 1e12
-    met = Fraction(good.met, good.of) >= share
+    at_most = busiest(run)
+    met = Fraction(good.met, good.of) >= share and Fraction(rate, WHOLE) <= max(at_most.requests_per_s, at_once_per_s)
     alone = bool((found.finish_ps[:-1] <= found.arrival_ps[1:]).all())
-    return Point(rate, good.share, met, {name: record[name] for name in SHOWN}, busiest(run), lasts, alone)
+    return Point(rate, good.share, met, {name: record[name] for name in SHOWN}, at_most, lasts, alone)
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class Curve:
     points: tuple[Point, ...] = ()
     ranges: tuple[tuple[Point, Point], ...] = ()
     why_not: str = ""
+    cautions: tuple[str, ...] = ()  # what to know of its runs, whatever the rate
     command: str | None = None  # `simmoe run` at the rate that is held
 
     @property
@@ -83,7 +86,7 @@ class Curve:
         """The highest rate that meets them at all; another than `held` where the curve is not monotone."""
         return self.ranges[-1][1] if self.ranges else None
 
-    def notes(self, requests: int) -> list[str]:
+    def notes(self, asked: ServeCurve) -> list[str]:
         """What to know beside the rate."""
         held, last, said = self.held, self.last, list[str]()
         if held is None or last is None or self.at_once is None:
@@ -91,20 +94,19 @@ class Curve:
         if last.rate != held.rate:
             parts = ", ".join(f"{low.word} to {high.word}" for low, high in self.ranges[1:])
             said.append(f"{self.label}: not monotone: some rates above {held.word} meet the targets too ({parts})")
-        if self.points and last.rate == self.points[-1].rate:
+        stays_s = (held.numbers["request_e2e_p50_ms"] or 0) / 1e3
+        more = asked.more(held.per_s * FEW * stays_s)
+        above = next((one for one in self.points if one.rate > last.rate), None)
+        if above is not None and above.share >= asked.share:
             said.append(
-                f"{self.label}: the highest rate that was played still meets them: {requests:,} requests are too few to overload it "
-                "(--requests)"
+                f"{self.label}: the targets bound nothing here: at more than {last.word} requests come faster than the "
+                f"{above.busiest.name} works, and of {asked.requests:,} enough still meet them, before the queue is long; {more} "
+                "would tell more"
             )
-        elif held.per_s > held.busiest.requests_per_s:
+        elif held.lasts_s < FEW * stays_s:
             said.append(
-                f"{self.label}: more than the {held.busiest.name} has time for: {requests:,} requests end before their queue is "
-                "too long (--requests)"
-            )
-        elif held.lasts_s < FEW * (stays_s := (held.numbers["request_e2e_p50_ms"] or 0) / 1e3):
-            said.append(
-                f"{self.label}: {requests:,} requests arrive within {seconds(held.lasts_s)}, and half of them stay {seconds(stays_s)} or "
-                "longer: more of them (--requests) would hold less"
+                f"{self.label}: {asked.requests:,} requests arrive within {seconds(held.lasts_s)}, and half of them stay "
+                f"{seconds(stays_s)} or longer: with {more} it may hold less"
             )
         return said
 
@@ -154,8 +156,25 @@ class ServeCurve(Tabular):
         ]  # fmt: skip
 
     @cached_property
+    def cautions(self) -> list[str]:
+        """What to know of all runs beside their numbers, as `simmoe run` says it."""
+        return list(dict.fromkeys(note for curve in self.curves for note in curve.cautions))
+
+    @cached_property
+    def of_rates(self) -> list[str]:
+        """What to know beside the rates that are held."""
+        return [note for curve in self.curves for note in curve.notes(self)]
+
+    def more(self, wanted: float) -> str:
+        """How to ask for so many requests, to two digits, and at least twice as many as there were."""
+        number = max(wanted, 2 * self.requests)
+        digit = 10 ** max(len(str(int(number))) - 2, 0)
+        recorded = self.workload.text.routing is None and not self.workload.lengths.asked
+        return f"--requests {-int(-number // digit) * digit}" + " of --prompt and --generate" * recorded
+
+    @property
     def notes(self) -> list[str]:
-        return [note for curve in self.curves for note in curve.notes(self.requests)]
+        return [*self.cautions, *self.of_rates]
 
     def to_json(self) -> dict[str, Any]:
         asked = {"ttft_ms": self.slo.ttft_ps, "tpot_ms": self.slo.tpot_ps}

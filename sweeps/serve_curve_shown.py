@@ -19,10 +19,13 @@ LEGEND = (
 def show_serve_curve(found: ServeCurve, files: list[str], out: Screen) -> None:
     workload = found.workload
     out.print(f": {workload.hw.title}", lead="Simulated")
+    out.print(show.of_runtime(workload))
     out.print(
         f"model {workload.memory.what}, {show.played(workload)}, {workload.kv_for}, {found.requests:,} requests, arrivals {found.process}"
     )
     out.print(show.inputs(files))
+    for note in found.cautions:
+        out.print(note)
     out.print(_targets(found))
     played = [curve for curve in found.curves if not curve.why_not]
     columns = (
@@ -38,7 +41,7 @@ def show_serve_curve(found: ServeCurve, files: list[str], out: Screen) -> None:
     if len(played) == 1:
         rates = (Column("arrivals"), *map(Column, ("meet it", "goodput", "requests/s", *HEADS, "batch")))
         out.table(Grid(rates, tuple(map(_of_rate, played[0].points)), stacked=True))
-    for line in (*found.notes, LEGEND):
+    for line in (*found.of_rates, LEGEND):
         out.print(line)
 
 
@@ -74,6 +77,8 @@ def _batch(one: Point) -> str:
 
 
 def _none(curve: Curve) -> str:
-    """Why no rate is held."""
+    """Why no rate is held, and what half of the requests get at the slowest."""
     slowest = curve.points[0]
-    return f"no rate is held: even at {slowest.word} only {slowest.share:.1%} of the requests meet the targets"
+    times = [f"{name} {time}" for name, time in zip(("TTFT", "TPOT"), _times(slowest, TIMES[::2])) if time != "–"]
+    waits = f"; there {' and '.join(times)} are the medians" + ", of requests that are alone" * slowest.alone
+    return f"no rate is held: even at {slowest.word} only {slowest.share:.1%} of the requests meet the targets{waits}"

@@ -6,15 +6,14 @@ from collections.abc import Iterator
 
 from simmoe.play import cautions
 from simmoe.play.plan import memory_of
-from simmoe.play.requests import columns
 from simmoe.show import tables as show
-from simmoe.show.grid import Column, Grid
+from simmoe.show.grid import Column, Grid, with_values
 from simmoe.show.legend import legend
 from simmoe.show.screen import Screen
 from simmoe.simulator.units import nbytes
 from simmoe.sweeps.comparison import Comparison
 from simmoe.sweeps.row import Row
-from simmoe.sweeps.show_costs import show_costs, with_values
+from simmoe.sweeps.show_costs import show_costs
 from simmoe.sweeps.show_order import show_order
 
 RANGE, OWN = "range", "options"
@@ -23,9 +22,6 @@ COLUMNS = (
     Column("experts resident", 8), Column("memory", 4), Column("tok/s"), Column(RANGE), Column("ratio", 6), Column("prompt tok/s", 3),
     Column("TTFT first", 7), Column("TTFT later", 10), Column("TPOT p95", 9), Column("hit rate", 2), Column("waiting", 5),
     Column("bound by", 4, text=True), Column(show.ENERGY, 11),
-)  # fmt: skip
-OF_REQUESTS = (
-    Column("requests/s", 1), Column("request TTFT p95", 1), Column("request TPOT p95", 1), Column("goodput", 1), Column("meet it", 1),
 )  # fmt: skip
 
 
@@ -39,6 +35,8 @@ def show_comparison(comparison: Comparison, files: list[str], out: Screen) -> No
     out.print(show.inputs(files))
     for note in dict.fromkeys(note for row in rows for note in _notes(row) if note):
         out.print(note)
+    for line in _of_other_rows(comparison):
+        out.print(line)
     columns = out.table(_table(comparison))
     for number, row in enumerate(rows, 1):
         if row.run is None:
@@ -87,26 +85,25 @@ def _starts(comparison: Comparison) -> Iterator[str]:
         yield f"{which} {show.started(start)}. {show.empty_slots(list(same.values()))}"
 
 
+def _of_other_rows(comparison: Comparison) -> Iterator[str]:
+    """Whether rows of one trace are timed on different parts of it."""
+    for trace in dict.fromkeys(row.trace for row in comparison.rows):
+        counted = {row.workload.counted and row.workload.counted.rows for row in comparison.rows if row.trace == trace}
+        if len(counted) > 1:
+            yield (
+                f"Rows that count the first tokens of {trace} play the others alone: their speeds are of another part of it than the "
+                "rest, and no ratio to them; let all rows leave the same tokens out, such as --placement round_robin:first=50%"
+            )
+
+
 def _numbered(numbers: list[int]) -> str:
     return f"Row{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
 
 
 def _table(comparison: Comparison) -> Grid:
-    rows = tuple((*_cells(row, comparison), *_of_requests(row)) for row in comparison.rows)
-    grid = show.known_energy(Grid((*COLUMNS, *OF_REQUESTS), rows))
-    return with_values(grid, {RANGE, OWN, "prompt tok/s", *(column.name for column in OF_REQUESTS)})
-
-
-def _of_requests(row: Row) -> Iterator[str]:
-    """What requests that arrive wait for, and how many are served as quickly as was asked for."""
-    found = columns(row.run.requests if row.run else None)
-    yield show.number(found["requests_per_s"])
-    for name in ("request_ttft_p95_ms", "request_tpot_p95_ms"):
-        ms = found[name]
-        yield show.seconds(None if ms is None else ms / 1e3)
-    good, share = found["goodput_per_s"], found["slo_share"]
-    yield "–" if good is None else f"{show.number(good)}/s"
-    yield "–" if share is None else f"{share:.1%}"
+    rows = tuple((*_cells(row, comparison), *show.request_cells(row.run)) for row in comparison.rows)
+    grid = Grid((*COLUMNS, *show.OF_REQUESTS), rows)
+    return with_values(grid, {RANGE, OWN, "prompt tok/s", *show.NOT_ALWAYS})
 
 
 def _cells(row: Row, comparison: Comparison) -> Iterator[str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 from simmoe.play.money import Money, of_parts
-from simmoe.show.grid import Column, Grid, only
+from simmoe.show.grid import Column, Grid, with_values
 from simmoe.show.screen import Screen
 from simmoe.show.tables import number
 from simmoe.sweeps.comparison import Comparison
@@ -19,12 +19,6 @@ def show_costs(comparison: Comparison, out: Screen) -> None:
         out.table(_table(comparison))
     for line in _said(comparison):
         out.print(line)
-
-
-def with_values(grid: Grid, names: Collection[str]) -> Grid:
-    """The table without those columns of `names` in which no row has a value."""
-    empty = {column.name for i, column in enumerate(grid.columns) if all(row[i] == "–" for row in grid.rows)}
-    return only(grid, [i for i, column in enumerate(grid.columns) if column.name not in empty.intersection(names)])
 
 
 def _table(comparison: Comparison) -> Grid:

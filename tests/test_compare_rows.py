@@ -77,6 +77,35 @@ def test_rows_have_options_of_their_own_and_their_commands_give_their_numbers(
         assert row["range_tok_s"][0] <= run["tok_s"] <= row["range_tok_s"][1]
 
 
+def test_a_part_of_a_machine_in_a_row_goes_with_the_other_part_of_all_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = ("--row", "--gpu rtx_3060", "--row", "--gpu rtx_4090 --host ddr5_5600_2ch", "--row", "--hw a100")
+    found = compared(capsys, *rows, "--host", "ddr4_3200_2ch", "--budget", "25%")["rows"]
+    names = ["rtx_3060+ddr4_3200_2ch", "rtx_4090+ddr5_5600_2ch", "a100"]
+    assert [row["hardware"]["name"] for row in found] == names and [row["own"] for row in found] == [""] * 3
+    assert "rtx_3060+ddr4_3200_2ch" in printed(capsys, *rows[:2], "--host", "ddr4_3200_2ch", "--budget", "25%")
+    assert "--host is missing" in refused(capsys, *rows)
+
+
+def test_rows_of_different_parts_of_a_trace_say_so(capsys: pytest.CaptureFixture[str]) -> None:
+    part = "play the others alone: their speeds are of another part of it than the rest"
+    words = (
+        "--hw",
+        "2xh100:nvlink4",
+        "--timeline",
+        "distributed",
+        "--budget",
+        "100%",
+        "--row",
+        "--placement balanced:first=50%",
+        "--row",
+    )
+    assert part in printed(capsys, *words, "--placement round_robin")
+    same = printed(capsys, *words, "--placement round_robin:first=50%")
+    assert part not in same and "round_robin:first=50% counts nothing of the first 6,272 of 12,544 tokens" in same
+    one, other = compared(capsys, *words, "--placement round_robin:first=50%")["rows"]
+    assert one["run"]["scenario"]["trace"] == other["run"]["scenario"]["trace"]
+
+
 def test_from_python_a_row_is_a_mapping() -> None:
     table = simmoe.compare(
         trace="oracle",

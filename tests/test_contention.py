@@ -218,7 +218,7 @@ def test_a_link_faster_than_its_memory_runs_at_that_rate_and_the_result_says_so(
     )
     assert as_fast.pass_ps.tolist() == faster.pass_ps.tolist() and as_fast.counts == faster.counts
     (note,) = (note for note in faster.to_json()["notes"] if "link" in note and "prompt" not in note)
-    assert "The link could carry 90,000,000,000 B/s, more than the 68,000,000,000 B/s of host_dram" in note
+    assert "The link could carry 90 GB/s, more than the 68 GB/s of host_dram" in note
     assert not any("could carry" in note for note in as_fast.to_json().get("notes", []))
 
 

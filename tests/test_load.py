@@ -56,6 +56,12 @@ def test_goodput_by_hand(asked, met, late):
     assert good.per_s == pytest.approx(met * 1e12 / 64) and good.share == met / 2
 
 
+def test_requests_are_shown_by_what_they_waited_for():
+    found = tiny().requests
+    several = "TTFT p50 1.4e-08 ms, p99 2.6e-08 ms; TPOT p50 1.667e-08 ms, p99 1.8e-08 ms"
+    assert repr(found).startswith(f"Served(2 requests, {found.tokens.sum()} tokens; {several}; in all p50 ")
+
+
 def test_what_is_asked_for_changes_nothing_that_is_played():
     plain, asked = tiny(), tiny(ttft="1us", tpot="1us")
     assert plain.clocks == asked.clocks and plain.requests.goodput is None

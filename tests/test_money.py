@@ -15,6 +15,8 @@ from simmoe.hardware_profiles import available, load
 from simmoe.play.money import Money, Price, converted, exchange_of, limit, meets, of_parts, per_kwh, price_of
 from simmoe.simulator.errors import UserError
 
+SEVERAL = ("2xrtx_3090:pcie5_x8", "rtx_3090+rtx_4090+ddr4_3200_2ch")
+
 
 def box(folder: Path, **price: Any) -> Path:
     path = folder / "box.yaml"
@@ -195,10 +197,11 @@ def test_a_price_says_of_itself_whether_it_buys_a_machine(tmp_path: Path) -> Non
     sums = f"rtx_3090+{host(tmp_path, '600.50 USD')}"
     prices = {
         name: price_of(load(name))
-        for name in ("rtx_3090", "rtx_3090+ddr4_3200_2ch", sums, "jetson_orin_nx", "dgx_spark", "a100")
+        for name in ("rtx_3090", "rtx_3090+ddr4_3200_2ch", sums, "jetson_orin_nx", "dgx_spark", "a100", *SEVERAL)
     }
     assert {name: price and price.part for name, price in prices.items()} == {
-        "rtx_3090": "card", "rtx_3090+ddr4_3200_2ch": "card", sums: "", "jetson_orin_nx": "module", "dgx_spark": "", "a100": None
+        "rtx_3090": "card", "rtx_3090+ddr4_3200_2ch": "card", sums: "", "jetson_orin_nx": "module", "dgx_spark": "", "a100": None,
+        **dict.fromkeys(SEVERAL, "card"),
     }  # fmt: skip
     assert of_parts({"rtx_3090": prices["rtx_3090"]}).startswith("rtx_3090: the price is that of the card alone; --set")
     assert of_parts({"dgx_spark": prices["dgx_spark"], "a100": None}) == ""

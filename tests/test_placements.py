@@ -265,7 +265,10 @@ def test_one_device_has_all(placement):
     [
         ("round_robin=3", "--placement round_robin=3: round_robin takes no number; write round_robin"),
         ("affinity=1/1", "affinity takes no number; write affinity"),
-        ("round_robin:first=50%", "round_robin counts no use of experts; leave out what stands behind the colon"),
+        (
+            "round_robin:oracle",
+            "round_robin counts no use of experts; leave out .* or write round_robin:first=50% to play what",
+        ),
         ("affinity:switch", "switch has 9 layers of 24 experts"),
     ],
 )

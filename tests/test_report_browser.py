@@ -14,7 +14,7 @@ import yaml
 import simmoe
 from simmoe.cli.main import main
 from simmoe.play.held import held
-from simmoe.plots import comparison, curve, locality, page, run, study
+from simmoe.plots import comparison, curve, locality, page, run, serve_curve, study
 from simmoe.plots import held as plots_of_held
 from simmoe.sweeps.opening import opened
 from simmoe.sweeps.reports.study import data_of
@@ -73,6 +73,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             [(HOSTILE, simmoe.locality("oracle-4x8")), ("switch", simmoe.locality("switch-4x8"))]
         ),
     }
+    served = simmoe.serve_curve("a100", "oracle-4x8", tokens=300, max_batch=2, ttft="60ms", budgets=["25%", "50%"])
+    made["serve_curve"] = serve_curve.page(served.to_json())
     script = page.plotly_script()
     for name, one in made.items():
         page.write(folder / f"{name}.html", one, script)
@@ -81,7 +83,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 LOOKS = (
     ("study", 1280, "light"), ("study", 390, "dark"), ("run", 390, "dark"), ("ladder", 1280, "light"), ("comparison", 390, "light"),
-    ("curve", 1280, "dark"), ("locality", 390, "dark"),
+    ("curve", 1280, "dark"), ("locality", 390, "dark"), ("serve_curve", 390, "light"), ("serve_curve", 1280, "dark"),
 )  # fmt: skip
 
 

@@ -416,6 +416,15 @@ def _played(case: Case, runtime: Runtime, engine: str, left: set[int], laws: set
 # --- what does not fit, bands, files --------------------------------------------------------------------------------
 
 
+def test_where_only_the_budget_keeps_experts_out_it_is_what_is_to_be_left_out():
+    options = {"model": "olmoe-1b-7b", "format": "Q4_K_M", "runtime": "llama_cpp_cuda", "prompt": 4, "generate": 2}
+    for fits, all_are in ((True, ": leave the budget out, and all are; else the least N"), (False, ": the least N")):
+        change = {} if fits else {"set": "tiers.gddr.capacity=4GB"}
+        with pytest.raises(UserError, match=f"are not resident beside .*{all_are}"):
+            simmoe.run("rtx_3090+ddr4_3200_2ch", budget="25%", **options, **change)
+    assert simmoe.run("rtx_3090+ddr4_3200_2ch", **options).tok_s
+
+
 @pytest.mark.slow
 def test_an_engine_that_loads_nothing_refuses_what_does_not_fit_with_the_least_n(capsys):
     words = ["run", *RTX, "--runtime", "llama_cpp_cuda", "--memory", "12GB"]

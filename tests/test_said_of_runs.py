@@ -12,7 +12,13 @@ import simmoe
 from simmoe.cli import patience
 from simmoe.cli.main import main
 from simmoe.play import advice, extent, what_if
+from simmoe.play.run import play
+from simmoe.show import tables as show
 from simmoe.simulator.time import compile as compiled
+from simmoe.simulator.time.engines import named
+from simmoe.workloads.format import trace as traces
+
+bundled = pytest.mark.skipif("oracle" not in traces.names(), reason="the bundled traces are not made yet")
 
 BOX = (
     "--gpu",
@@ -66,6 +72,57 @@ def test_a_comparison_without_ranges_has_no_column_of_them(capsys):
     assert "range" not in printed(capsys, *words)
 
 
+SERVED = [
+    "--hw",
+    "a100",
+    "--trace",
+    "oracle",
+    "--tokens",
+    "520",
+    "--schedule",
+    "vllm",
+    "--rate",
+    "40/s",
+    "--max-batch",
+    "2",
+]
+
+
+@bundled
+def test_a_ladder_says_what_requests_wait_for_and_how_many_meet_the_targets(capsys):
+    out = printed(capsys, "run", *SERVED, "--ttft", "20ms")
+    assert (
+        "requests/s request TTFT p95 request TPOT p95 goodput meet it bound: nothing" in out and "TTFT first" not in out
+    )
+    assert main(["run", *SERVED, "--ttft", "20ms", "--budget", "50%", "--start", "cold", "--json"]) == 0
+    good = json.loads(capsys.readouterr().out)["requests"]["goodput"]
+    assert f" {show.number(good['requests_per_s'])}/s {good['share']:.1%} 62.5 %" in out
+    assert "goodput" not in printed(capsys, "run", *SERVED)
+    alone = printed(capsys, "run", *SERVED, "--budget", "50%")
+    assert (
+        "TTFT first" not in alone
+        and "tok/s: tokens decoded a second of the passes that decode, waits left out" in alone
+    )
+
+
+@bundled
+def test_the_range_of_what_requests_wait_for_is_that_of_runs_at_the_ends(capsys):
+    words = ["run", *SERVED, "--ttft", "20ms", "--budget", "50%", "--band"]
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    options = {"tokens": 520, "schedule": "vllm", "rate": "40/s", "max_batch": 2, "ttft": "20ms", "budget": "50%"}
+    run = simmoe.run("a100", "oracle", **options)
+    ends = [play(end, run.plan, named("plain")).requests.to_json() for end in run.workload.begun.ends]
+    every = [found["requests"], *ends]
+    for name, of in {
+        "request_ttft_p95_ms": lambda one: one["ttft_ms"]["p95"], "request_tpot_p95_ms": lambda one: one["tpot_ms"]["p95"],
+        "requests_per_s": lambda one: one["requests_per_s"], "slo_share": lambda one: one["goodput"]["share"],
+    }.items():  # fmt: skip
+        assert found["band"]["requests"][name] == [min(map(of, every)), max(map(of, every))]
+    low, high = found["band"]["requests"]["request_ttft_p95_ms"]
+    assert low < high and f"TTFT p95 {low:.3g} ms to {high:.3g} ms" in printed(capsys, *words)
+
+
 @pytest.mark.slow
 def test_no_change_is_tried_where_requests_arrive(capsys, monkeypatch):
     monkeypatch.setattr(extent, "LONG_S", 0.0)
@@ -103,6 +160,15 @@ def test_only_long_runs_are_announced(capsys, lengths, told):
     patience.told(scenario, "run", 5, 3, 8)
     found = capsys.readouterr()
     assert found.out == "" and ("of one core" in found.err) == told
+
+
+def test_requests_that_arrive_take_longer_than_the_same_rows_together(capsys, monkeypatch):
+    monkeypatch.setattr(extent, "LONG_S", 0.0)
+    monkeypatch.setattr(patience, "_in_words", str)
+    lengths = {"model": "olmoe-1b-7b", "prompt": 64, "generate": 30, "requests": 20}
+    patience.told(simmoe.Scenario(hw="a100", schedule="vllm", rate="2/s", **lengths), "serve-curve", 96, opens=1)
+    told = float(re.findall("about ([0-9.]+) of one core", capsys.readouterr().err)[-1])
+    assert told > 96 * 20 * 30 / extent.TOGETHER * extent.FORMED_S
 
 
 @pytest.mark.slow

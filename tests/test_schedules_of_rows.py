@@ -626,3 +626,34 @@ def test_what_is_decoded_together_is_not_cut():
     assert chunks_of(run)[1:] == [{0: (3, 0)}, {0: (3, 0)}, {1: (3, 0)}, {1: (3, 0)}]
     with pytest.raises(UserError, match="returned no request, although 2 have not ended"):
         play(Workload(tiny_machine(), trace, TINY, schedule="vllm", max_tokens=2), Plan(16), named("plain"))
+
+
+FLAGS = {"model": "olmoe-1b-7b", "prompt": 8, "generate": 2, "requests": 2}
+
+
+@pytest.mark.parametrize(
+    ("schedule", "runtime", "flags", "said"),
+    [
+        ("llama_cpp", "llama_cpp_cuda", "-np 2 -b 64 -ub 16", {"max_batch": 2, "max_tokens": 64, "microbatch": 16}),
+        ("llama_cpp", "llama_cpp_cuda", "-np 1", {"max_batch": 1, "max_tokens": None}),
+        ("llama_cpp", "llama_cpp_cuda", "-np 8 -c 32768", {"max_batch": 8, "context": 4096}),
+        ("llama_cpp", "llama_cpp_cuda", "-c 32768", {"max_batch": None, "context": 8192}),
+        ("vllm", "vllm", "--max-num-seqs 8 --max-num-batched-tokens 64", {"max_batch": 8, "max_tokens": 64, "microbatch": None}),
+        ("continuous", "llama_cpp_cuda", "-np 3 -b 64", {"max_batch": 3, "max_tokens": None, "microbatch": 64}),
+    ],
+)  # fmt: skip
+def test_an_engines_flags_say_what_may_run_together(schedule, runtime, flags, said):
+    found = simmoe.Scenario(hw="h100", schedule=schedule, runtime=runtime, flags=flags, **FLAGS)
+    assert {name: getattr(found, name) for name in said} == said and found.batch is None
+
+
+def test_slots_that_an_option_counts_share_the_context_of_the_flags():
+    asked = {"hw": "h100", "schedule": "llama_cpp", "runtime": "llama_cpp_cuda", "flags": "-c 32768", **FLAGS}
+    assert simmoe.Scenario(**asked, max_batch=2).context == 16384
+
+
+def test_flags_and_options_of_what_may_run_together_are_said_once():
+    with pytest.raises(UserError, match="--flags say max-tokens 64, and --max-tokens 32; say it once"):
+        simmoe.Scenario(
+            hw="h100", schedule="llama_cpp", runtime="llama_cpp_cuda", flags="-b 64", max_tokens=32, **FLAGS
+        )

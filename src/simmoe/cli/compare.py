@@ -39,8 +39,8 @@ def add(commands: Commands) -> None:
 def compare(a: argparse.Namespace) -> None:
     """simmoe compare"""
     from simmoe.cli.common import files_used, print_json
-    from simmoe.play.box import joined
     from simmoe.show.screen import Screen
+    from simmoe.sweeps.compare import combined
     from simmoe.sweeps.compare import compare as play
     from simmoe.sweeps.show_comparison import show_comparison
 
@@ -51,7 +51,7 @@ def compare(a: argparse.Namespace) -> None:
     if a.json:
         print_json(done.to_json())
         return
-    files = dict.fromkeys(file for one in (joined(options), *map(joined, rows)) for file in files_used(one))
+    files = dict.fromkeys(file for own in rows or ({},) for file in files_used(combined(options, own)))
     show_comparison(done, list(files), Screen())
 
 

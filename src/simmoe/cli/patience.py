@@ -39,7 +39,8 @@ def told(
     if isinstance(text, ModelShape) and changes is not None and found.draw_s > extent.LONG_S:
         _require_kv(scenario, text, lengths)
     runs, plays = (plays if changes is None else 1), plays + (changes or 0) * (found.ids <= SHORT)
-    seconds = plays * found.play_s(runs, scenario.runtime != IDEAL) + draws * drawn * found.draw_s
+    serving = clock_driven(scenario.schedule) is not None
+    seconds = plays * found.play_s(runs, scenario.runtime != IDEAL, serving) + draws * drawn * found.draw_s
     seconds += (draws if opens is None else opens) * found.open_s
     if seconds > extent.LONG_S:
         how = f"drawn {_times(draws)}, " * drawn + f"played {_times(plays)}"

@@ -19,7 +19,7 @@ def add(commands: Commands) -> None:
         "       simmoe serve-curve --hw NAME|FILE[@MODE] --model NAME|FILE --prompt N --generate N --requests N --ttft TIME [OPTION …]",
         description="Plays the requests at rates around the one at which the machine serves them when all come at once, and bisects to 1 % "
         "where they cease to meet --ttft and --tpot. --budget takes several; with neither it nor --memory: 25, 50, 75 and 100 % of the "
-        "experts, as far as they fit. The schedule is continuous unless --schedule names another. docs/serving.md says what is held.",
+        "experts, as far as they fit. The schedule is continuous unless --schedule names another. docs/goodput.md says what is held.",
     )  # fmt: skip
     add_scenario(serve_curve)
     output = serve_curve.add_argument_group("output")
@@ -38,6 +38,7 @@ def serve_curve(a: argparse.Namespace) -> None:
     """simmoe serve-curve"""
     from pathlib import Path
 
+    from simmoe.cli import patience
     from simmoe.cli.common import files_used, print_json
     from simmoe.play import inputs
     from simmoe.play.scenario import OPTIONS
@@ -46,6 +47,7 @@ def serve_curve(a: argparse.Namespace) -> None:
     from simmoe.show.screen import Screen
     from simmoe.simulator.files import check_outputs
     from simmoe.sweeps import serve_curve_shown as shown
+    from simmoe.sweeps.serve_curve import RUNS, scenario_of_curve, tried_budgets
     from simmoe.sweeps.serve_curve import serve_curve as play
 
     budgets = [one for word in a.budget or () for one in word.split(",")]
@@ -53,6 +55,9 @@ def serve_curve(a: argparse.Namespace) -> None:
     options = options_of(a)
     plotly_js = page.plotly_script() if a.html else ""
     check_outputs({"--html": a.html}, inputs.files(OPTIONS, options))
+    scenario = scenario_of_curve(options)
+    rows = len(budgets or tried_budgets(scenario)) or 1
+    patience.told(patience.opened(scenario), "serve-curve", RUNS * rows, opens=1)
     found = play(budgets=[OPTIONS["budget"].parsed(one) for one in budgets], share=a.share, report=_tick, **options)
     if a.html:
         page.write(Path(a.html), plots.page(found.to_json()), plotly_js)

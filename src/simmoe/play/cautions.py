@@ -148,13 +148,16 @@ def _guesses_its_own_text(workload: Workload, plan: Plan) -> list[str]:
 def _counts(workload: Workload, plan: Plan) -> list[str]:
     """Whether the placement was chosen by the text that it is scored on."""
     name, counted = plan.placement, workload.counted
-    if name is None or not counts_use(workload, name, plan.seed):
+    if name is None:
         return []
-    short = _short(name)
-    if counted is not None:
+    short, counts = _short(name), counts_use(workload, name, plan.seed)
+    if counted is not None and (counts or popularity.counts_first(name)):
+        did = "counted" if counts else "counts nothing of"
         return [
-            f"{short}:{popularity.source(name)} counted the first {counted.rows:,} of {counted.of_rows:,} tokens, which are not played"
+            f"{short}:{popularity.source(name)} {did} the first {counted.rows:,} of {counted.of_rows:,} tokens, which are not played"
         ]
+    if not counts:
+        return []
     other = popularity.other_trace(name)
     if other is not None and traces.digest(popularity.counted_trace(other, workload.recorded)) != workload.trace_digest:
         return []

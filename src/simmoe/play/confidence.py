@@ -6,12 +6,13 @@ the same kind would do. Neither covers a wrong model of the engine.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from simmoe.play.lanes import Lanes
+from simmoe.play.requests import columns
 from simmoe.play.result import Run
 from simmoe.play.run import play
 from simmoe.play.tokens import kept_by_pass
@@ -20,6 +21,12 @@ from simmoe.policies.runtime import LEAVES
 BLOCK = 64  # consecutive decode passes that are drawn together, so that locality stays in
 DRAWS = 1000
 SHARE = 0.9  # of the draws inside the band
+OF_REQUESTS = (
+    "request_ttft_p95_ms",
+    "request_tpot_p95_ms",
+    "requests_per_s",
+    "slo_share",
+)  # columns of play/requests.py
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,7 @@ class Band:
     ]  # at the slow and at the fast end of every figure of the machine, and of every constant of the runtime
     text: tuple[float, float]  # 5th and 95th percentile of the bootstrap
     prompt: tuple[float, float] | None = None  # speed of prompts at the same ends; None without prompts
+    requests: dict[str, tuple[float, float]] | None = None  # of OF_REQUESTS at the same ends; None where none arrive
 
 
 def band(run: Run, lanes: Lanes | None = None, runs: int = 1) -> Band | None:
@@ -41,15 +49,28 @@ def band(run: Run, lanes: Lanes | None = None, runs: int = 1) -> Band | None:
     if run.tok_s is None:
         return None
     ends, prompts, runtime = list[float](), [run.prompt_tok_s or 0.0], run.workload.runtime
+    waits = [columns(run.requests)]
     lanes = lanes or Lanes()
     for workload in run.workload.begun.ends:
         at = play(workload, run.plan, workload.engine(runs=runs), lanes=lanes)
         speed = at.tok_s
         prompts.append(at.prompt_tok_s or 0.0)
+        waits.append(columns(at.requests))
         ends.append(run.tok_s if speed is None else speed)
     leaves = LEAVES if runtime else dict.fromkeys(LEAVES, 0.0)
     prompt = around(run.prompt_tok_s, prompts, leaves["prompt"]) if run.prompt_tok_s else None
-    return Band(around(run.tok_s, ends, leaves["decode"]), _bootstrap(run), prompt)
+    requests = None if run.requests is None else _between(waits)
+    return Band(around(run.tok_s, ends, leaves["decode"]), _bootstrap(run), prompt, requests)
+
+
+def _between(waits: Sequence[Mapping[str, float | None]]) -> dict[str, tuple[float, float]]:
+    """The least and the most of each number. What the laws of an engine leave is not in it: waits grow faster than times of passes."""
+    found = dict[str, tuple[float, float]]()
+    for name in OF_REQUESTS:
+        numbers = [number for one in waits if (number := one[name]) is not None]
+        if numbers:
+            found[name] = (min(numbers), max(numbers))
+    return found
 
 
 def around(value: float, ends: Sequence[float], leaves: float) -> tuple[float, float]:

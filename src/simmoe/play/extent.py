@@ -22,6 +22,7 @@ from simmoe.workloads.synthetic import geometry
 DRAW_S, DRAW_EXPERT_S = 4e-5, 2.2e-8  # of a token, and of each expert of each layer beside it
 OPEN_S = 2e-7  # of an id
 PLAIN_S, FAST_S = (4e-7, 2e-5), (2e-8, 1e-7)  # of an id, and of a pass in one layer
+FORMED_S, TOGETHER = 7e-4, 3  # of a pass that is formed while the clock runs; requests that decode in one, about
 ENGINE_S = 1e-6  # of a pass in one layer, whose costs under an engine are reckoned for each machine
 LONG_S = 20.0  # nobody is told of less
 ID_BYTES, EVENT_BYTES = 60, 1100  # of memory, at least
@@ -37,6 +38,7 @@ class Extent:
     top_k: int
     experts: int
     reused: int = 0  # of the tokens: rows that are played again, and held once
+    steps: int = 0  # rows that decode, of requests that arrive: in fewer passes the more of them run together
 
     @property
     def ids(self) -> int:
@@ -52,11 +54,13 @@ class Extent:
         """To make it ready, for each workload."""
         return self._held * OPEN_S
 
-    def play_s(self, runs: int, under_an_engine: bool = False) -> float:
+    def play_s(self, runs: int, under_an_engine: bool = False, clock_driven: bool = False) -> float:
         """To play it once, by the executor that pays for so many runs."""
         requests = min(self.ids, self.passes * self.layers * self.experts) * runs
         of_id, of_event = PLAIN_S if compiled.missing() or requests < WORTH_COMPILING else FAST_S
-        return self.ids * of_id + self.passes * self.layers * (of_event + ENGINE_S * under_an_engine)
+        of_pass = self.layers * (of_event + ENGINE_S * under_an_engine)
+        formed = max(self.passes, self.steps // TOGETHER) * clock_driven
+        return self.ids * of_id + self.passes * of_pass + formed * FORMED_S
 
     @property
     def memory_bytes(self) -> int:
@@ -91,7 +95,7 @@ def of(lengths: Lengths, text: Trace | ModelShape, *, together: bool, tokens: in
     tokens, reused = sequences * (prompt + generate), 0
     if lengths.each_once and not isinstance(text, ModelShape):
         reused = max(tokens - text.n_tokens, 0)
-    return Extent(tokens, passes, layers, top_k, experts, reused)
+    return Extent(tokens, passes, layers, top_k, experts, reused, sequences * generate * lengths.each_once)
 
 
 def require(extent: Extent) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from simmoe.play.passes import clock_driven
+from simmoe.play.room import takes
 from simmoe.policies.flags import blocks
 from simmoe.simulator.errors import UserError
 
@@ -42,8 +45,9 @@ AS_BY_ITSELF = (  # field, a value that says what holds without it, the option, 
 HONOURED = (*SAME, "mmap", "cpu_moe_blocks", "k_format", "v_format", "parallel", "kv_on_cpu", "tensor_split")
 
 
-def options_of(flags: Flags) -> dict[str, Any]:
-    """Options of a scenario by name. Raises UserError for what no option says yet."""
+def options_of(flags: Flags, schedule: str = "recorded", max_batch: int | None = None) -> dict[str, Any]:
+    """Options of a scenario by name, which has that schedule, and says so many sequences itself. Raises UserError for what no option says
+    yet."""
     said = {name: value for name, value in vars(flags).items() if value is not None and value != ()}
     said = {name: value for name, value in said.items() if value is not False or name == "op_offload"}
     if (tokens := pass_tokens(flags)) is not None:
@@ -65,8 +69,26 @@ def options_of(flags: Flags) -> dict[str, Any]:
         found["placement"] = f"n_cpu_moe={flags.cpu_moe_blocks}"
     if flags.tensor_split:
         found["tensor_split"] = "/".join(f"{share:.15g}" for share in flags.tensor_split)
+    if (module := clock_driven(schedule)) is not None:
+        return _where_requests_arrive(found, flags, module, max_batch)
     if flags.parallel not in (None, 1):
         found["batch"] = flags.parallel
+    return found
+
+
+def _where_requests_arrive(
+    found: dict[str, Any], flags: Flags, module: ModuleType, max_batch: int | None
+) -> dict[str, Any]:
+    """There the sequences are those that may run together, and what an engine takes at once are the rows of a pass."""
+    if flags.parallel is not None:
+        found["max_batch"] = flags.parallel
+    elif (
+        flags.context is not None and flags.engine in LLAMA_CPP and "microbatch" in takes(module)
+    ):  # slots, of which -c is
+        found["context"] = max(flags.context // (max_batch or module.usual(0, "")[0]), 1)
+    if "max_tokens" in takes(module):
+        rows = flags.batch if flags.engine in LLAMA_CPP else found.pop("microbatch", None)
+        found |= {} if rows is None else {"max_tokens": rows}
     return found
 
 
@@ -145,7 +167,7 @@ def merged(
             raise UserError(
                 f"--flags say the opposite of --{name.replace('_', '-')} {options[name] or 'none'}; say it once"
             )
-    for name, value in {**options_of(flags), **of_model}.items():
+    for name, value in {**options_of(flags, options["schedule"], options["max_batch"]), **of_model}.items():
         if name == "model" and options[name] is not None:
             continue  # a file or a repository of that model, in the engine's words
         if options[name] not in (defaults[name], value):

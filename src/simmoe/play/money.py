@@ -15,7 +15,8 @@ from simmoe.simulator.units import UNITS, parse, unit_of
 CURRENCIES = tuple(UNITS["price"])
 _AMOUNT = r"\s*([0-9]{1,12}(?:\.[0-9]{1,9})?)\s*([A-Za-z]{3})\s*"
 _RATE = re.compile(r"\s*([A-Za-z]{3})\s*=" + _AMOUNT)
-_PART = re.compile(r"the (card|module) alone\b")
+_PART = re.compile(r"(?:(?:[0-9]+ x )?[0-9.]+ [A-Z]{3}: )?the (card|module) alone\b")
+_EACH = re.compile(r"; (?=(?:\S+ )?[0-9.]+ [A-Z]{3}: )")  # between parts that have a price each
 _PER_KWH = re.compile(_AMOUNT + r"/\s*kWh\s*")
 
 Exchange = Mapping[tuple[str, str], float]  # (from, to) -> how much of the second currency one of the first is
@@ -48,8 +49,8 @@ class Price:
     @property
     def part(self) -> str:
         """The card or the module that it buys, where that is no whole machine; empty for one, and where the source does not say."""
-        found = _PART.match(self.source)
-        return found[1] if found else ""
+        found = [_PART.match(one) for one in _EACH.split(self.source)]
+        return found[0][1] if found[0] and all(found) else ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -247,6 +247,8 @@ def refuse_streaming(workload: Workload, plan: Plan) -> None:
         return
     way = ways_to_hold(workload, memory) if isinstance(memory, CardsMemory) and not memory.whole else ""
     way = way or _way_to_hold(workload, memory, min(plan.budget_bytes, memory.room_bytes))
+    if memory.room_bytes >= memory.left_bytes + plan.pool_bytes:  # nothing but the budget keeps them out
+        way = f"leave the budget out, and all are; else {way}"
     raise UserError(
         f"{runtime.name} loads no experts while it runs, and {nbytes(streams)} of those left to the device are not resident beside "
         f"{memory.rest} of {nbytes(memory.usable_bytes)}: {way}"
@@ -303,10 +305,11 @@ def units_of(workload: Workload, placement: str, seed: int) -> Ints:
 
 
 def _units_of(workload: Workload, placement: str, seed: int) -> Ints:
-    if popularity.source(placement) and not counts_use(workload, placement, seed):
+    if popularity.other_trace(placement) and not counts_use(workload, placement, seed):
         name = named(placement).name
         raise UserError(
-            f"--placement {placement}: {name} counts no use of experts; leave out what stands behind the colon"
+            f"--placement {placement}: {name} counts no use of experts; leave out what stands behind the colon, or write "
+            f"{name}:first=50% to play what others play that count the first half"
         )
     text = popularity.text_for("placement", placement, workload.trace, workload.counted) or workload.trace
     return _answer(workload, placement, seed, popularity.use_of(text), text, workload.deciding)

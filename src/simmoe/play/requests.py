@@ -19,7 +19,7 @@ Floats = npt.NDArray[np.float64]
 PERCENTILES = (50, 90, 95, 99)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Served:
     """By request, in order of arrival; int64, picoseconds."""
 
@@ -34,6 +34,16 @@ class Served:
     log: ServingLog  # of the schedule
     experts: tuple[float | None, float | None] = (None, None)  # of mean_experts()
     slo: Slo | None = None  # what counts as goodput
+
+    def __repr__(self) -> str:
+        """What they waited for, in place of all arrays."""
+        times = (("TTFT", self.ttft_ps), ("TPOT", self.tpot_ps), ("in all", self.finish_ps - self.arrival_ps))
+        said = [
+            f"{name} p50 {spread['p50']:.4g} ms, p99 {spread['p99']:.4g} ms"
+            for name, ps in times
+            if (spread := _spread(ps))
+        ]
+        return f"Served({len(self.sequence):,} requests, {int(self.tokens.sum()):,} tokens; {'; '.join(said)})"
 
     @property
     def ttft_ps(self) -> Ints:

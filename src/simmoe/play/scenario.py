@@ -53,6 +53,7 @@ BESIDE_BOUNDS = {  # options that would change nothing beside a bound
 }  # fmt: skip
 LOW_FORMAT = "Q2_K"  # of low copies
 MACHINE, WORKLOAD, MEMORY, POLICY, ENGINE = "machine", "model and trace", "memory", "policy", "engine's behaviour"
+REQUESTS, DRAFT = "requests that arrive, under a clock-driven --schedule", "speculative decoding"
 NAME = "NAME|FILE"
 
 
@@ -133,7 +134,8 @@ class Scenario:
 
     hw: str | Path | Hardware = option(
         Input(_hardware), group=MACHINE, metavar="NAME|FILE[@MODE]", several=True,
-        help="hardware profile: bundled name (`simmoe hw list`) or YAML file, and power mode",
+        help="hardware profile: bundled name (`simmoe hw list`) or YAML file, and power mode; GPU+HOST puts a card into a host, and "
+        "8xh100:nvlink4 is eight devices on a fabric (docs/devices.md)",
     )  # fmt: skip
     trace: str | Path | Trace | None = option(
         Input(_trace), None, group=WORKLOAD, metavar=NAME, several=True,
@@ -143,7 +145,8 @@ class Scenario:
     _: KW_ONLY
     gpu: str | None = option(
         Text(), None, group=MACHINE, metavar="NAME|FILE[@MODE]", axis=False, several=True,
-        help="a profile whose GPU is put into --host, both in place of --hw (docs/hardware_format.md)",
+        help="a profile whose GPU is put into --host, both in place of --hw (docs/hardware_format.md); several under llama.cpp: "
+        "rtx_5090+rtx_5090",
     )  # fmt: skip
     host: str | None = option(
         Text(), None, group=MACHINE, metavar=NAME, axis=False, several=True,
@@ -198,8 +201,8 @@ class Scenario:
     )  # fmt: skip
     microbatch: int | None = option(
         Count("number of tokens", 0), None, group=MEMORY, metavar="N", off=True,
-        help="positions that a window of attention keeps beside its own, for the tokens that an engine reads at a time (default: 512, as "
-        "llama.cpp; 0: none)",
+        help="the most tokens that an engine reads at a time, which a window of attention keeps beside its own positions (default: 512, as "
+        "llama.cpp; 0: none); rows of a pass of --schedule llama_cpp (-ub)",
     )  # fmt: skip
     batch: int | None = option(
         Count("number of sequences"), None, group=WORKLOAD, metavar="N", off=True,
@@ -211,77 +214,79 @@ class Scenario:
     )  # fmt: skip
     schedule: str = option(
         Policy(), "recorded", group=WORKLOAD, metavar=NAME,
-        help="which rows run in which pass: recorded (default), continuous (continuous batching of requests that arrive), vllm (the same "
-        "with prompts in chunks and KV memory in blocks), chunks or batches (with --prefill-chunk or --batch), or a file",
+        help="which rows run in which pass: recorded (default), chunks or batches (with --prefill-chunk or --batch); clock-driven, where "
+        "requests arrive: continuous (continuous batching), vllm (the same with prompts in chunks and KV memory in blocks), llama_cpp "
+        "(llama-server's slots); or a file (docs/serving.md)",
     )  # fmt: skip
     arrivals: str | None = option(
-        Arrivals(), None, group=WORKLOAD, metavar="PROCESS|FILE", off=True,
-        help="when the sequences arrive, under a schedule such as continuous: poisson:2/s, gamma:2/s,burstiness=0.5, "
+        Arrivals(), None, group=REQUESTS, metavar="PROCESS|FILE", off=True,
+        help="when the sequences arrive, under a clock-driven schedule: poisson:2/s, gamma:2/s,burstiness=0.5, "
         "onoff:2/s,on=10s,off=30s, every:500ms, or a file of timestamps such as trace.jsonl (default: all at 0)",
     )  # fmt: skip
     rate: str | None = option(
-        Rate(), None, group=WORKLOAD, metavar="N/s", off=True,
+        Rate(), None, group=REQUESTS, metavar="N/s", off=True,
         help="how many arrive a second, such as 2/s, where --arrivals does not say it (alone: poisson)",
     )  # fmt: skip
     ttft: str | None = option(
-        Time(), None, group=WORKLOAD, metavar="TIME", off=True,
-        help="goodput, under a schedule such as continuous: the requests a second whose first token comes within this time, such as 2s, "
-        "after they arrive (default: any time)",
+        Time(), None, group=REQUESTS, metavar="TIME", off=True,
+        help="goodput, under a clock-driven schedule: the requests a second whose first token comes within this time, such as 2s, after "
+        "they arrive (default: any time)",
     )  # fmt: skip
     tpot: str | None = option(
-        Time(), None, group=WORKLOAD, metavar="TIME", off=True,
+        Time(), None, group=REQUESTS, metavar="TIME", off=True,
         help="goodput: and whose other tokens take this time each, such as 100ms, on average or less (default: any time)",
     )  # fmt: skip
     max_batch: int | None = option(
-        Count("number of sequences"), None, group=WORKLOAD, metavar="N", off=True,
-        help="most sequences that may run together, under a schedule such as continuous (default: all that have arrived)",
+        Count("number of sequences"), None, group=REQUESTS, metavar="N", off=True,
+        help="most sequences that may run together, under a clock-driven schedule (default: continuous all that have arrived, llama_cpp 4 "
+        "slots, vllm 256, or 1,024 on a large device)",
     )  # fmt: skip
     max_tokens: int | None = option(
-        Count("number of tokens"), None, group=WORKLOAD, metavar="N", off=True,
-        help="most rows of a pass, prompts and decoding together, under a schedule such as vllm (its max_num_batched_tokens; default: as "
-        "the engine has it)",
+        Count("number of tokens"), None, group=REQUESTS, metavar="N", off=True,
+        help="most rows of a pass, prompts and decoding together, of vllm (max_num_batched_tokens) and llama_cpp (-b; default: as the "
+        "engine has it, 2,048 or 8,192)",
     )  # fmt: skip
     kv_blocks: int | None = option(
-        Count("number of blocks"), None, group=MEMORY, metavar="N", off=True,
+        Count("number of blocks"), None, group=REQUESTS, metavar="N", off=True,
         help="blocks of 16 positions of KV cache for all sequences together, under a schedule such as vllm (default: the context of all "
         "that may run together)",
     )  # fmt: skip
     kv_memory: int | str | None = option(
-        Size(), None, group=MEMORY, metavar="SIZE", off=True, help="the same as a size, such as 4GB: as many blocks as it has room for"
+        Size(), None, group=REQUESTS, metavar="SIZE", off=True, help="the same as a size, such as 4GB: as many blocks as it has room for"
     )  # fmt: skip
     prefix_cache: bool = option(
-        Switch(), False, group=MEMORY, off=True,
+        Switch(), False, group=REQUESTS, off=True,
         help="full blocks stay until their room is needed, and a sequence that comes again, with its next turn or after it was preempted, "
         "finds them",
     )  # fmt: skip
     requests: int | None = option(
-        Count("number of requests"), None, group=WORKLOAD, metavar="N", off=True,
-        help="how many sequences of --prompt and --generate arrive, under a schedule such as continuous (default: as many as the trace "
-        "has; without a trace --max-batch, else 1)",
+        Count("number of requests"), None, group=REQUESTS, metavar="N", off=True,
+        help="how many sequences of --prompt and --generate arrive, under a clock-driven schedule (default: as many as the trace has; "
+        "without a trace --max-batch, else 1; serve-curve: 100)",
     )  # fmt: skip
     draft: int | None = option(
-        Count("number of guesses", 0, 256), None, group=WORKLOAD, metavar="N", off=True,
+        Count("number of guesses", 0, 256), None, group=DRAFT, metavar="N", off=True,
         help="speculative decoding: each decode pass verifies N guesses of a draft (docs/speculation.md; default: as recorded)",
     )  # fmt: skip
     acceptance: str | None = option(
-        Acceptance(), None, group=WORKLOAD, metavar="SHARE", off=True,
+        Acceptance(), None, group=DRAFT, metavar="SHARE", off=True,
         help="which guesses of --draft are right: 60% of all, as engines print it; each=80%: the chance of a guess behind right ones; by "
         "position, 80%,60%,40%; or counted:TRACE, as the verify passes of a trace kept them",
     )  # fmt: skip
     draft_cost: str | None = option(
-        Time(), None, group=ENGINE, metavar="TIME", off=True,
+        Time(), None, group=DRAFT, metavar="TIME", off=True,
         help="what one guess of --draft takes, such as 3ms: of a small model, of a head (MTP, EAGLE) (default: nothing)",
     )  # fmt: skip
     draft_model: str | Path | ModelShape | None = option(
-        Input(_model), None, group=WORKLOAD, metavar=NAME, off=True,
+        Input(_model), None, group=DRAFT, metavar=NAME, off=True,
         help="the model that guesses for --draft, in place of --draft-cost: as --model says it; it runs on the same device, all resident",
     )  # fmt: skip
     draft_format: str | None = option(
-        Text(), None, group=WORKLOAD, metavar="FORMAT", off=True,
+        Text(), None, group=DRAFT, metavar="FORMAT", off=True,
         help="storage format of the weights of --draft-model (default: as released)",
     )  # fmt: skip
     rejected: str = option(
-        Words(_rejected), "following", group=WORKLOAD, metavar="following|drawn",
+        Words(_rejected), "following", group=DRAFT, metavar="following|drawn",
         help="a rejected guess asks for the experts of the recorded token at its position (following, default), or of one drawn from the "
         "same answer",
     )  # fmt: skip
@@ -499,7 +504,8 @@ class Scenario:
         name = said.model
         said, of_model = flagged.of_layers(said, engine, lambda: self._shape(name))
         defaults = {name: o.default for name, o in OPTIONS.items()}
-        now |= {name: defaults[name] for name in self._of_the_system() if name in flagged.options_of(said) | of_model}
+        named = flagged.options_of(said, self.schedule) | of_model
+        now |= {name: defaults[name] for name in self._of_the_system() if name in named}
         for name, value in flagged.merged(now, defaults, said, of_model).items():
             object.__setattr__(self, name, OPTIONS[name].checked(value))
         object.__setattr__(self, "flags", None)

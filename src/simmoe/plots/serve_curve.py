@@ -18,8 +18,10 @@ def page(data: Data) -> Page:
     asked = [f"{name.upper()} {targets[f'{name}_ms']:g} ms" for name in ("ttft", "tpot") if targets[f"{name}_ms"]]
     load = f"{data['requests']:,} requests, arrivals {data['arrivals']}"
     lead = (f"{load}; targets {' and '.join(asked)} or less for {100 * data['share']:g} % of them.", held(data))
-    title = "Requests under load" + (f": {named['name']}" if named.get("name") else "")
-    return Page(title, lead, (goodput(data), shares(data), tails(data)), facts_of(data), tuple(data["notes"]))
+    where = f" on {data['hardware']['name']}, schedule {data['schedule']}"
+    title = "Requests under load" + (f": {named['name']}" if named.get("name") else "") + where
+    tails = (tail(data, "ttft", "Time to first token"), tail(data, "tpot", "Time per output token"))
+    return Page(title, lead, (goodput(data), shares(data), *tails), facts_of(data), tuple(data["notes"]))
 
 
 def held(data: Data) -> str:
@@ -45,11 +47,13 @@ def shares(data: Data) -> Figure:
     return _figure(data, "Share that meets the targets", said, {"title": "share", "range": [0, 1.02]}, "share")
 
 
-def tails(data: Data) -> Figure:
-    """The slowest first tokens."""
-    said = "99 of 100 requests have their first token within this time."
-    y = {"title": "TTFT p99 (ms)", "type": "log"}
-    return _figure(data, "Time to first token", said, y, "request_ttft_p99_ms")
+def tail(data: Data, of: str, title: str) -> Figure:
+    """The slowest requests."""
+    target = data["targets"][f"{of}_ms"]
+    said = f"Of 99 of 100 requests {of.upper()} is this or less" + (
+        f"; the target is {target:g} ms." if target else "."
+    )
+    return _figure(data, title, said, {"title": f"{of.upper()} p99 (ms)", "type": "log"}, f"request_{of}_p99_ms")
 
 
 def _played(data: Data) -> list[Data]:

@@ -6,7 +6,7 @@ notes below it; then the columns that matter least leave and are named.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from rich.cells import cell_len
@@ -173,6 +173,13 @@ def _blocks(grid: Grid, width: int) -> list[Grid]:
             taken = []
         taken.append(number)
     return [*found, only(grid, [0, *taken])]
+
+
+def with_values(grid: Grid, names: Collection[str]) -> Grid:
+    """The table without those columns of `names` in which no row has a value."""
+    whole = [row for row in grid.rows if not _spans(row, grid)]
+    empty = {column.name for i, column in enumerate(grid.columns) if all(row[i] == "–" for row in whole)}
+    return only(grid, [i for i, column in enumerate(grid.columns) if column.name not in empty.intersection(names)])
 
 
 def only(grid: Grid, numbers: list[int]) -> Grid:

@@ -20,6 +20,11 @@ MEANS = {  # column -> what is said of it
     "goodput": "goodput: requests that meet --ttft and --tpot; meet it: which share of all does",
 }
 
+OF_PASSES = {  # where requests arrive
+    "tok/s": "tok/s: tokens decoded a second of the passes that decode, waits left out",
+    "TPOT p50": f"{PERCENTILES}: percentiles of the time per output token over passes, not over requests",
+}
+
 
 def legend(shown: Sequence[str], means: Mapping[str, str] = MEANS) -> str:
     """What each of these columns is that needs a word; empty where none does."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from simmoe.play import advice
@@ -11,14 +11,14 @@ from simmoe.play.confidence import Band
 from simmoe.play.guess import Guess
 from simmoe.play.ladder import Ladder
 from simmoe.play.plan import Plan, memory_of
-from simmoe.play.requests import Served
+from simmoe.play.requests import Served, columns
 from simmoe.play.result import Run
 from simmoe.play.room import cuts
 from simmoe.play.what_if import Tried
 from simmoe.play.workload import Workload
 from simmoe.policies import runtime as runtimes
-from simmoe.show.grid import Column, Grid, only
-from simmoe.show.legend import legend
+from simmoe.show.grid import Column, Grid, with_values
+from simmoe.show.legend import MEANS, OF_PASSES, legend
 from simmoe.show.screen import Screen
 from simmoe.simulator.decide.start import COLD
 from simmoe.simulator.units import nbytes
@@ -38,13 +38,23 @@ COLUMNS = (
     Column("waiting", 5),
     Column(ENERGY, 10),
 )
+OF_REQUESTS = (
+    Column("requests/s", 1),
+    Column("request TTFT p95", 1),
+    Column("request TPOT p95", 1),
+    Column("goodput", 1),
+    Column("meet it", 1),
+)
+NOT_ALWAYS = {ENERGY, *(column.name for column in OF_REQUESTS)}  # columns of what not every run has
+OF_SEQUENCES = {"TTFT first", "TTFT later"}  # where no requests arrive
 
 
 def show_ladder(ladder: Ladder, plan: Plan, on_cpu: list[Tried], as_played: str, files: list[str], out: Screen) -> None:
     heading(ladder.workload, replace(plan, start=COLD), ladder.nothing.engine, files, out)
     memory = memory_of(ladder.workload, plan)
-    grid = known_energy(Grid(COLUMNS, tuple(_ladder_rows(ladder))))
-    out.print(legend(out.table(grid)))
+    serving = ladder.nothing.requests is not None
+    grid = with_values(Grid((*COLUMNS, *OF_REQUESTS), tuple(_ladder_rows(ladder))), NOT_ALWAYS | OF_SEQUENCES)
+    out.print(legend(out.table(grid), MEANS | OF_PASSES if serving else MEANS))
     whose = " left to the device" * bool(plan.placement)
     out.print(
         f"100 % = {nbytes(memory.left_bytes)} of routed experts{whose}. Every rung starts {started(ladder.start)}; the bound everything "
@@ -55,20 +65,21 @@ def show_ladder(ladder: Ladder, plan: Plan, on_cpu: list[Tried], as_played: str,
 
 
 def _ladder_rows(ladder: Ladder) -> Iterator[tuple[str, ...]]:
-    yield "bound: nothing", *_cells(ladder.nothing)
+    yield "bound: nothing", *_cells(ladder.nothing), *request_cells(ladder.nothing)
     for rung in ladder.rungs:
         name = f"{rung.label} ({nbytes(rung.budget_bytes)})"
-        yield name, *(_cells(rung.run) if rung.run else (rung.why_not,))
+        yield name, *((*_cells(rung.run), *request_cells(rung.run)) if rung.run else (rung.why_not,))
     everything = ladder.everything
     short = memory_of(ladder.workload, everything.plan).short_by(everything.plan.budget_bytes)
-    yield f"bound: everything{', does not fit' * bool(short)}", *_cells(everything)
+    yield f"bound: everything{', does not fit' * bool(short)}", *_cells(everything), *request_cells(everything)
 
 
 def show_run(run: Run, found: list[Tried], on: str, files: list[str], out: Screen) -> None:
     heading(run.workload.begun, run.plan, run.engine, files, out)
     share = memory_of(run.workload, run.plan).share(run.plan.budget_bytes)
-    grid = known_energy(Grid(COLUMNS, ((f"{share:.1%} ({nbytes(run.plan.budget_bytes)})", *_cells(run)),)))
-    out.print(legend(out.table(grid)))
+    grid = Grid(COLUMNS, ((f"{share:.1%} ({nbytes(run.plan.budget_bytes)})", *_cells(run)),))
+    grid = with_values(grid, {ENERGY} if run.requests is None else {ENERGY} | OF_SEQUENCES)
+    out.print(legend(out.table(grid), MEANS if run.requests is None else MEANS | OF_PASSES))
     split = run.memory_bytes
     out.print(f"Starts {started(run.start)}. {empty_slots([run])}")
     out.print(
@@ -301,6 +312,22 @@ def show_band(run: Run, found: Band, out: Screen) -> None:
         f"{texts if run.workload.text.routing is None else ''}"
         + (f"; prompts {number(found.prompt[0])} to {number(found.prompt[1])}." if found.prompt else ".")
     )
+    if found.requests:
+        out.print(_of_waits(found.requests))
+
+
+def _of_waits(found: Mapping[str, tuple[float, float]]) -> str:
+    """What requests get at the ends of all figures."""
+    said = [
+        f"{name} p95 {seconds(low / 1e3)} to {seconds(high / 1e3)}"
+        for name in ("TTFT", "TPOT")
+        if (ends := found.get(f"request_{name.lower()}_p95_ms"))
+        for low, high in [ends]
+    ]
+    said.append(f"{' to '.join(map(number, found['requests_per_s']))} requests/s")
+    if ends := found.get("slo_share"):
+        said.append(f"{ends[0]:.1%} to {ends[1]:.1%} of them meet the targets")
+    return f"The requests there: {', '.join(said)}."
 
 
 def show_guess(found: Guess, out: Screen) -> None:
@@ -389,12 +416,16 @@ def joules(run: Run) -> str:
     return "–" if run.energy is None else f"{run.energy['joules_per_token']:.3g}"
 
 
-def known_energy(grid: Grid) -> Grid:
-    """The table without the column of energy where no row has figures of it."""
-    place = [column.name for column in grid.columns].index(ENERGY)
-    if any(len(row) > place and row[place] != "–" for row in grid.rows):
-        return grid
-    return only(grid, [i for i in range(len(grid.columns)) if i != place])
+def request_cells(run: Run | None) -> Iterator[str]:
+    """What requests that arrive wait for, and how many are served as quickly as was asked for."""
+    found = columns(run.requests if run else None)
+    yield number(found["requests_per_s"])
+    for name in ("request_ttft_p95_ms", "request_tpot_p95_ms"):
+        ms = found[name]
+        yield seconds(None if ms is None else ms / 1e3)
+    good, share = found["goodput_per_s"], found["slo_share"]
+    yield "–" if good is None else f"{number(good)}/s"
+    yield "–" if share is None else f"{share:.1%}"
 
 
 def number(value: float | None) -> str:
