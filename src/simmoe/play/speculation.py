@@ -57,6 +57,11 @@ class Speculation:
     def guess_ps(self) -> int:
         return 0 if self.cost is None else ps_of(self.cost, "--draft-cost")
 
+    @property
+    def free(self) -> bool:
+        """Whether nothing is said of what it costs."""
+        return not self.guess_ps and self.model is None
+
     def draft_ps(self, trace: Trace) -> Ints:
         """int64 [passes]: what the draft takes before each; nothing before prompts, and before a pass without guesses."""
         guesses = np.where((trace.phase == DECODE) & ~redecoded(trace), np.diff(trace.pass_ptr) - 1, 0)
@@ -71,8 +76,7 @@ class Speculation:
             "following": "the experts of the recorded row at its position, which the next pass asks for again: a cache gains by that",
             "drawn": "the experts of a row drawn from the same answer",
         }
-        free = ", and the draft costs nothing (--draft-cost says what a guess takes)"
-        free *= not self.guess_ps and self.model is None
+        free = ", and the draft costs nothing (--draft-cost says what a guess takes)" * self.free
         whose = f" of {self.model}, which is resident on the same device," if self.model else ""
         made = (
             f"Verify passes are made of recorded tokens, with {worded(self.guesses)}{whose} and an acceptance of {self.shown}, drawn "

@@ -13,9 +13,14 @@ def show_draft(run: Run, found: Pays, on: str, out: Screen) -> None:
     """Whether the draft pays."""
     tried = f", all with {on}" * bool(on)
     gain = (run.tok_s or 0) / found.without - 1
-    versus = "" if on else f", so that it {'gains' if gain >= 0 else 'loses'} {abs(gain):.0%}"
     draft = run.workload.speculation
     assert draft is not None
+    gains = (
+        f"gains {gain:.0%}" + " before what it costs itself (--draft-cost)" * draft.free
+        if gain >= 0
+        else f"loses {-gain:.0%}"
+    )
+    versus = "" if on else f", so that it {gains}"
     these = worded(draft.guesses)
     speeds = {f"{share}%": number(speed) for share, speed in found.at.items()}
     said = " and ".join(f"{speed} tok/s at {share}" for share, speed in speeds.items())
