@@ -20,6 +20,7 @@ from simmoe.simulator.files import available, resolve
 from simmoe.simulator.naming import named
 
 FOLDER = Path(__file__).parent
+GUARDED = ("eviction", "miss", "timeline", "schedule")  # kinds whose loops are counted in a user's file
 TOLD = ("eviction", "prefetch", "miss", "placement")  # kinds behind whose names numbers and another text may stand
 RENAMED = {("miss", "cheaper"): "idle_cheaper; balanced splits the missing experts of a layer between link and CPU"}
 
@@ -70,7 +71,7 @@ def _load(kind: str, path: Path, sha256: str) -> ModuleType:
     try:
         if path.parent == (FOLDER / kind).resolve():
             return importlib.import_module(f"{__name__}.{kind}.{path.stem}")
-        module = sys.modules[name] = _executed(path, name, kind in ("eviction", "miss", "timeline"))
+        module = sys.modules[name] = _executed(path, name, kind in GUARDED)
     except KeyboardInterrupt:
         raise
     except BaseException as error:

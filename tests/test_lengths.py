@@ -10,7 +10,7 @@ import pytest
 import simmoe
 from simmoe.cli.main import main
 from simmoe.play.guess import guess
-from simmoe.play.lengths import requests_of
+from simmoe.play.lengths import Lengths, recorded, requests_of
 from simmoe.play.scenario import Scenario
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.trace import DECODE, PREFILL
@@ -88,8 +88,9 @@ def test_the_lengths_of_the_trace_itself_give_its_first_sequences(oracle):
 
 def test_verify_passes_stay_together(oracle):
     kept = replace(oracle, emitted=np.ones(oracle.n_tokens, np.int8), meta={**oracle.meta, "digest": None})
-    with pytest.raises(UserError, match="emitted"):
-        requests_of(kept, 4, 4, 1)
+    for lengths, said in ((Lengths(4, 5, None, None), "--prompt 4"), (Lengths(None, 5, None, None), "--generate 5")):
+        with pytest.raises(UserError, match=rf"^{said} makes other passes .* \(emitted\).* leave {said[:-2]} out$"):
+            recorded(kept, lengths)
 
 
 # --- depth and positions -------------------------------------------------------------------------------------------------

@@ -307,6 +307,20 @@ def test_timestamps_of_a_file_are_milliseconds_from_the_first_on(tmp_path):
         arrival_ps(name, 6, 0)
 
 
+def test_a_line_ends_where_json_lines_end_and_a_mark_of_the_encoding_is_no_part_of_it(tmp_path):
+    path = tmp_path / "windows.jsonl"
+    path.write_bytes('\ufeff{"timestamp": 1, "text": "a\u2028b"}\r\n{"timestamp": 3.25e0}\r\n'.encode())
+    assert arrival_ps(str(path), 2, 0).tolist() == [0, 2_250_000_000]
+
+
+@pytest.mark.parametrize(("n", "line"), [(3, "all come at once"), (1, "only one comes")])
+def test_a_rate_is_refused_where_no_time_lies_between_the_requests_of_a_file(tmp_path, n, line):
+    name = written(tmp_path / "at_once.jsonl", [7] * n)
+    assert arrival_ps(name, n, 0).tolist() == [0] * n
+    with pytest.raises(UserError, match=line):
+        arrival_ps(name, n, 0, "2/s")
+
+
 @bundled
 def test_a_file_of_timestamps_is_played_named_by_its_content_and_saved_by_its_way(tmp_path, capsys):
     name = written(tmp_path / "mooncake.jsonl", [7, 107, 207, 307, 407, 507, 607, 707])
@@ -332,6 +346,11 @@ def test_a_file_of_timestamps_is_played_named_by_its_content_and_saved_by_its_wa
         ('{"timestamp": 1}\n{"timestamp": -1}\n', "line 2: -1 is no timestamp"),
         ('{"timestamp": 2}\n{"timestamp": 1}\n', "line 2: timestamp 1 is before the one above; sort the lines"),
         ("[1]\n[2]\n", "line 1: None is no timestamp"),
+        (
+            '{"timestamp": 1e999999999}\n{"timestamp": 2}\n',
+            "line 1: '1e999999999' is no timestamp",
+        ),  # a number of as many digits
+        ("\n \n", "bad.jsonl is empty; it has a JSON object a line"),
     ],
 )
 def test_what_is_no_file_of_timestamps_is_one_line(tmp_path, text, line):

@@ -17,6 +17,7 @@ from simmoe.play.plan import Plan
 from simmoe.play.result import Run
 from simmoe.play.run import play
 from simmoe.play.workload import Workload
+from simmoe.simulator.decide import guard
 from simmoe.simulator.decide.laws import BrokenLaw
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.serving import BLOCK
@@ -584,6 +585,45 @@ def test_a_schedule_that_fails_before_it_is_asked_is_one_line(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("head", "line"),
+    [
+        ("TAKES = 5", r"schedule mine.py: TAKES is 5; name options out of max_tokens, kv_blocks, prefix_cache, microbatch"),
+        ("TAKES = ('max_tokens', 'batch')", r"schedule mine.py: TAKES is \('max_tokens', 'batch'\); name options"),
+        ("def usual(memory_bytes, device): return 'a', 'b'", r"mine.py: usual\(\) returned \('a', 'b'\); return two whole numbers"),
+        ("def usual(memory_bytes, device): return 0, 9", r"mine.py: usual\(\) returned \(0, 9\); return two whole numbers above 0"),
+        ("def usual(memory_bytes, device): return None", r"mine.py: usual\(\) returned None; return two whole numbers"),
+        ("def usual(memory_bytes, device): return 1 // 0", r"mine.py: usual\(\) failed at line 1: ZeroDivisionError"),
+    ],
+)  # fmt: skip
+def test_what_a_schedule_may_not_say_of_itself_is_one_line(tmp_path, head, line):
+    (tmp_path / "mine.py").write_text(f"{head}\n" + OWN.replace("BODY", "return NextPass([])"))
+    with pytest.raises(UserError, match=line) as error:
+        Workload(tiny_machine(), text([[(2, 3)]]), TINY, schedule=str(tmp_path / "mine.py"))
+    assert "\n" not in str(error.value)
+
+
+def test_a_schedule_without_end_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(guard, "MOST_TURNS", 12_345)
+    (tmp_path / "mine.py").write_text(OWN.replace("BODY", "while True:\n            pass"))
+    machine = Workload(tiny_machine(), text([[(2, 3)]]), TINY, schedule=str(tmp_path / "mine.py"))
+    with pytest.raises(UserError, match=r"next_pass\(\) failed in pass 0 .*: a loop turned more than 12,345 times"):
+        play(machine, Plan(16), named("plain"))
+
+
+@pytest.mark.parametrize("schedule", ["vllm", "llama_cpp"])
+def test_a_budget_of_rows_below_what_is_decoded_together_is_refused(schedule):
+    """A verify pass of three rows is not cut, so that no pass of two would ever run it."""
+    trace = build_trace([[[0]]] * 7, [2, 3, 2], [PREFILL, DECODE, DECODE], [0] * 7, 4, [0])
+    with pytest.raises(
+        UserError, match=r"^--max-tokens 2 has no room for the 3 rows .* decodes in one pass.* give 3 or more$"
+    ):
+        Workload(tiny_machine(), trace, TINY, schedule=schedule, max_tokens=2)
+    enough = Workload(tiny_machine(), trace, TINY, schedule=schedule, max_tokens=3)
+    assert play(enough, Plan(16), named("plain")).workload.trace.n_tokens == 7
+    assert Workload(tiny_machine(), text([[(20, 3)]]), TINY, schedule=schedule, max_tokens=1).room.max_tokens == 1
+
+
+@pytest.mark.parametrize(
     ("options", "line"),
     [
         (
@@ -624,7 +664,7 @@ def test_what_is_decoded_together_is_not_cut():
     assert run.requests.tokens.tolist() == [5, 5] and run.emitted == 8
     run = play(Workload(tiny_machine(), trace, TINY, schedule="vllm", max_tokens=5), Plan(16), named("plain"))
     assert chunks_of(run)[1:] == [{0: (3, 0)}, {0: (3, 0)}, {1: (3, 0)}, {1: (3, 0)}]
-    with pytest.raises(UserError, match="returned no request, although 2 have not ended"):
+    with pytest.raises(UserError, match="--max-tokens 2 has no room for the 3 rows"):
         play(Workload(tiny_machine(), trace, TINY, schedule="vllm", max_tokens=2), Plan(16), named("plain"))
 
 

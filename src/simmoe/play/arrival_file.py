@@ -6,6 +6,7 @@ Nothing here imports numpy, so that --help starts at once.
 from __future__ import annotations
 
 import json
+import re
 import reprlib
 from fractions import Fraction
 from pathlib import Path
@@ -35,9 +36,11 @@ def times_ps(arrivals: str, n: int) -> list[int]:
     """Of the first n requests of the file, from the first on. Raises UserError."""
     path, found = find(arrivals), list[int]()
     try:
-        lines = [line for line in path.read_text("utf-8").splitlines() if line.strip()]
+        lines = [line for line in path.read_text("utf-8-sig").split("\n") if line.strip()]
     except UnicodeDecodeError:
         raise UserError(f"--arrivals: {path.name} is no text; it has a JSON object a line") from None
+    if not lines:
+        raise UserError(f"--arrivals: {path.name} is empty; it has a JSON object a line")
     if len(lines) < n:
         raise UserError(
             f"--arrivals: {path.name} has {len(lines):,} requests, and {n:,} are played; give --requests {len(lines)} of --prompt and "
@@ -55,7 +58,7 @@ def times_ps(arrivals: str, n: int) -> list[int]:
 
 def _timestamp(line: str, where: str) -> int:
     try:
-        said = json.loads(line, parse_float=Fraction, parse_constant=str)
+        said = json.loads(line, parse_float=_number, parse_constant=str)
     except (ValueError, RecursionError):
         raise UserError(f"{where} is no JSON: {reprlib.repr(line)}") from None
     value = said.get("timestamp") if isinstance(said, dict) else None
@@ -64,3 +67,8 @@ def _timestamp(line: str, where: str) -> int:
             f'{where}: {reprlib.repr(value)} is no timestamp; write milliseconds, such as {{"timestamp": 27482}}'
         )
     return round(value * MILLISECOND_PS)
+
+
+def _number(text: str) -> Fraction | str:
+    """To the last digit; as a text where the exponent alone is beyond any time, since the number would have as many digits as it says."""
+    return text if re.search(r"[eE][+-]?0*[1-9][0-9]{2}", text) else Fraction(text)

@@ -13,7 +13,7 @@ from simmoe.play.arrival_file import times_ps
 from simmoe.play.load_words import FILE, joined_process
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.decide.player import splitmix64
-from simmoe.simulator.errors import LATEST_PS, too_long
+from simmoe.simulator.errors import LATEST_PS, UserError, too_long
 
 SECOND_PS = 10**12
 STEP = 0x9E3779B97F4A7C15  # of SplitMix64: a seed moved by n of them is n outputs ahead
@@ -26,7 +26,7 @@ def arrival_ps(arrivals: str | None, n: int, seed: int, rate: str | None = None)
     if process is None:
         return np.zeros(n, np.int64)
     if process.how == FILE:
-        found = _stretched(times_ps(str(arrivals), n), process.per_s)
+        found = _stretched(times_ps(str(arrivals), n), process.per_s, str(arrivals))
     else:
         assert process.per_s is not None
         found = PROCESSES[process.how](n, SECOND_PS / process.per_s, process.figures, shares(seed))
@@ -35,10 +35,17 @@ def arrival_ps(arrivals: str | None, n: int, seed: int, rate: str | None = None)
     return np.array(found, np.int64)
 
 
-def _stretched(times_ps: list[int], per_s: Fraction | None) -> list[int]:
-    """The timestamps of a file, at another mean rate where one is said: so many from the first to the last, which counts no more."""
-    if per_s is None or not times_ps[-1]:
+def _stretched(times_ps: list[int], per_s: Fraction | None, file: str) -> list[int]:
+    """The timestamps of a file, at another mean rate where one is said: so many from the first to the last, which counts no more. Raises
+    UserError where no time lies between them."""
+    if per_s is None:
         return times_ps
+    if not times_ps[-1]:
+        how = "all come at once" if len(times_ps) > 1 else "only one comes"
+        raise UserError(
+            f"--rate stretches the time between the requests of a file, and of {file} {how}: leave the file or the rate out, or play more "
+            "with --tokens or --requests"
+        )
     factor = Fraction((len(times_ps) - 1) * SECOND_PS, times_ps[-1]) / per_s
     return [round(at * factor) for at in times_ps]
 

@@ -96,9 +96,12 @@ def _drawn(
 
 
 def recorded(trace: Trace, lengths: Lengths) -> Text:
-    """From a trace: as it is, or its rows as requests of the lengths that are asked for."""
+    """From a trace: as it is, or its rows as requests of the lengths that are asked for. Raises UserError for lengths out of a trace of
+    verify passes, whose rows stay together."""
     notes = tuple[str, ...]()
     if lengths.asked:
+        said = ("--prompt", lengths.prompt) if lengths.prompt is not None else ("--generate", lengths.generate or 0)
+        as_recorded(*said, trace)
         trace, notes = requests_of(trace, *lengths.each, lengths.requests(trace))
     return Text(deeper(trace, lengths.depth), None, notes)
 
@@ -118,9 +121,8 @@ def requests_of(trace: Trace, prompt: int, generate: int, sequences: int) -> tup
     """Requests of `prompt` and `generate` tokens out of the rows of a trace, one request after the other, and notes of what that took.
 
     Request i begins where sequence i of the trace does, and goes on with the sequences behind it, around to the first one: a row stays
-    what it routed, wherever it stands now. Raises UserError for a trace of verify passes, whose rows stay together.
+    what it routed, wherever it stands now.
     """
-    as_recorded("--prompt", prompt, trace)
     held = rows_of(trace)
     begins = np.flatnonzero(np.diff(held.sequence, prepend=-1))
     length = prompt + generate

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import reprlib
 import sys
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from simmoe.play.kinds import bytes_of
+from simmoe.simulator.decide.blame import failed, name_of
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.nouns.serving import BLOCK, Room
+from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.time.answers import knows_rows
 from simmoe.simulator.units import nbytes
 
 MANY = sys.maxsize
+OPTIONS = ("max_tokens", "kv_blocks", "prefix_cache", "microbatch")  # that a file may name in TAKES
 USUAL_TOKENS = 2048  # of a schedule that does not say what is usual
 
 
@@ -29,8 +35,15 @@ class RoomAsked(NamedTuple):
 
 
 def takes(schedule: ModuleType | None) -> tuple[str, ...]:
-    """Which options the file takes beside --max-batch."""
-    return tuple(getattr(schedule, "TAKES", ()))
+    """Which options the file takes beside --max-batch. Raises UserError for a TAKES of a user's file that names something else."""
+    named = getattr(schedule, "TAKES", ())
+    if not isinstance(named, list | tuple) or any(one not in OPTIONS for one in named):
+        assert schedule is not None
+        raise UserError(
+            f"schedule {name_of(schedule)}: TAKES is {reprlib.repr(named)}; name options out of {', '.join(OPTIONS)}, in a tuple "
+            "(docs/extending/schedule_of_rows.md)"
+        )
+    return tuple(named)
 
 
 def cuts(schedule: ModuleType | None) -> bool:
@@ -58,8 +71,7 @@ def room_of(
     _refuse(asked, name, schedule)
     if schedule is None:
         return None
-    usual = getattr(schedule, "usual", lambda memory_bytes, device: (MANY, USUAL_TOKENS))
-    batch, tokens = usual(hw.device_memory.capacity_bytes, hw.name)
+    batch, tokens = _usual(schedule, hw)
     batch = min(asked.max_batch or batch, sequences)
     tokens = asked.max_tokens or tokens if cuts(schedule) else MANY
     blocks = MANY
@@ -68,6 +80,35 @@ def room_of(
         if asked.kv_memory is not None and block_bytes(model):
             blocks = _blocks_in(asked.kv_memory, model, batch)
     return Room(batch, tokens, blocks, asked.prefix_cache, max(microbatch, 1))
+
+
+def _usual(schedule: ModuleType, hw: Hardware) -> tuple[int, int]:
+    """Sequences, and rows of a pass, where nobody says how many. Raises UserError for a file that fails or answers something else."""
+    if (usual := getattr(schedule, "usual", None)) is None:
+        return MANY, USUAL_TOKENS
+    try:
+        answer = usual(hw.device_memory.capacity_bytes, hw.name)
+    except (Exception, SystemExit) as error:  # a user's text may fail in any way
+        raise failed(error, schedule, "usual") from error
+    match answer:
+        case [int(batch), int(tokens)] if batch > 0 and tokens > 0:
+            return batch, tokens
+    raise UserError(
+        f"schedule {name_of(schedule)}: usual() returned {reprlib.repr(answer)}; return two whole numbers above 0, (max_batch, max_tokens)"
+    )
+
+
+def require_whole_steps(room: Room, schedule: ModuleType | None, trace: Trace) -> None:
+    """Raises UserError where no pass has room for the rows that a request decodes together, as in a verify pass: it would never end."""
+    if not cuts(schedule):
+        return
+    number = np.repeat(np.arange(trace.n_passes), np.diff(trace.pass_ptr))[trace.decodes]
+    _, rows = np.unique(np.stack((number, trace.sequence[trace.decodes])), axis=1, return_counts=True)
+    if (most := int(rows.max(initial=0))) > room.max_tokens:
+        raise UserError(
+            f"--max-tokens {room.max_tokens} has no room for the {most} rows that a request of this trace decodes in one pass, which are "
+            f"not cut; give {most} or more"
+        )
 
 
 def _refuse(asked: RoomAsked, name: str, schedule: ModuleType | None) -> None:

@@ -37,6 +37,7 @@ class Setting:
     recorded: Trace  # its rows, in the passes that it was recorded in
     trace: Trace  # that is played
     all_tokens: int  # before --tokens
+    reserved_for: Trace  # KV memory is that of the whole text, however little of it is played
     schedule: str
     clock_driven: ModuleType | None  # the schedule, where passes are formed while time goes on
     prefill_chunk: int | None

@@ -21,7 +21,7 @@ from simmoe.play.memory import MICROBATCH, kv_bytes
 from simmoe.play.opened import opened, opened_draft
 from simmoe.play.passes import clock_driven, scheduled
 from simmoe.play.popularity import Unplayed
-from simmoe.play.room import RoomAsked, blocks_bytes, cuts, in_blocks, room_of, takes
+from simmoe.play.room import RoomAsked, blocks_bytes, cuts, in_blocks, require_whole_steps, room_of, takes
 from simmoe.play.setting import Setting
 from simmoe.play.speculation import Speculation
 from simmoe.play.usual_runtime import usual_runtime
@@ -132,6 +132,7 @@ class Workload(Setting):
             )
         self.counted, whole = popularity.parted(whole, unplayed)
         self.trace, self.all_tokens = first_tokens(whole, tokens), whole.n_tokens
+        self.reserved_for = whole
         self.prefill_chunk, self.batch, self.schedule = prefill_chunk, batch, schedule
         self.draft_model = opened_draft(draft_model, draft_format)
         self.speculation = self._draft(draft, acceptance, draft_cost, rejected, rollback)
@@ -159,6 +160,8 @@ class Workload(Setting):
             self.hw,
             self.model,
         )
+        if self.room is not None:
+            require_whole_steps(self.room, self.clock_driven, self.trace)
         self.max_batch = None if self.room is None else self.room.max_batch
         self.kv_bytes = kv_bytes(self.model, whole, self.context, self.max_batch, self.microbatch)
         if self.room is not None and in_blocks(self.clock_driven):
