@@ -22,8 +22,11 @@ THROUGH_HOST = "out of one card into host memory and from there into the next, w
 
 
 def names(gpu: str) -> list[str]:
-    """The cards of "GPU+GPU"; a file may have that sign in its name."""
-    return [gpu] if Path(gpu).is_file() else [one.strip() for one in gpu.split(JOIN)]
+    """The cards of "GPU+GPU"; a file may have that sign in its name. Raises UserError where a sign has no card beside it."""
+    found = [gpu] if Path(gpu).is_file() else [one.strip() for one in gpu.split(JOIN)]
+    if len(found) > 1 and "" in found:
+        raise UserError(f"--gpu {gpu}: no card stands beside a +; write it between two, such as rtx_5090+rtx_5090")
+    return found
 
 
 def composed(gpus: Sequence[Mapping[str, Any]], host: Mapping[str, Any], files: Sequence[str]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from simmoe.hardware_profiles.reading import FOLDER, merged
 from simmoe.hardware_profiles.schema import TIER, UNIT, Checked
 from simmoe.hardware_profiles.words import DOC
 from simmoe.simulator import files
+from simmoe.simulator.errors import UserError
 
 HOSTS = FOLDER / "hosts"
 LISTING = "`simmoe hw list --hosts`"
@@ -39,7 +40,12 @@ def available() -> list[str]:
 
 
 def find(name_or_path: str | Path) -> Path:
-    """The file behind a name: a file that exists wins over a bundled host of the same name."""
+    """The file behind a name: a file that exists wins over a bundled host of the same name. Raises UserError."""
+    if str(name_or_path) in files.available(FOLDER, ".yaml") and not Path(name_or_path).is_file():
+        raise UserError(
+            f"unknown host '{name_or_path}': a machine has that name; several cards are --gpu GPU+{name_or_path} --host NAME ({LISTING} "
+            "lists the hosts)"
+        )
     add = f"to add a host, write a YAML file ({DOC})"
     return files.resolve(name_or_path, HOSTS, ".yaml", "host", add, LISTING)
 

@@ -231,6 +231,16 @@ def test_each_device_has_the_dense_weights_and_the_cache_of_its_own_sequences():
     assert held[0]["kv"] + held[1]["kv"] == one and held[0]["kv"] == held[1]["kv"]  # two of four sequences each
 
 
+@pytest.mark.parametrize("timeline", ["distributed", "expert_parallel"])
+def test_the_cache_is_that_of_the_whole_text_however_little_of_it_is_played(timeline):
+    """As on one device: the first 300 tokens are prompts, of one sequence each, and four sequences decode together behind them."""
+    options = {"placement": "round_robin", "timeline": timeline, "budget": "25%", "batch": 4}
+    few, many = (simmoe.run("2xh100:nvlink4", "oracle-4x8", **options, tokens=tokens) for tokens in (300, 1600))
+    assert few.memory_bytes == many.memory_bytes
+    one = simmoe.run("h100", "oracle-4x8", **{**options, "placement": None, "timeline": "overlapped"}, tokens=300)
+    assert few.memory_bytes["kv"] == one.memory_bytes["kv"]
+
+
 def test_bytes_of_the_fabric_are_those_of_the_messages():
     options = {"placement": "round_robin", "timeline": "expert_parallel", "budget": "25%", "tokens": 300, "batch": 4}
     made = simmoe.run("4xh100:nvlink4", "oracle-4x16-k2", **options)

@@ -226,6 +226,14 @@ def test_files_of_ones_own_are_parts_and_a_changed_one_is_noticed(tmp_path, monk
         ),
         (("--gpu", "gh200", "--host", "ddr4_3200_2ch"), r"peak\.link_bandwidth is 450 GB/s, which is no PCIe slot"),
         (("--gpu", "rtx_3060", "--host", "ddr4_3200_2c"), r"unknown host .*did you mean 'ddr4_3200_2ch'\?"),
+        (
+            ("--hw", "rtx_5090+rtx_3060"),
+            r"unknown host 'rtx_3060': a machine has that name; several cards are --gpu GPU\+rtx_3060 --host NAME",
+        ),
+        (
+            ("--gpu", "rtx_3060+", "--host", "ddr4_3200_2ch"),
+            r"--gpu rtx_3060\+: no card stands beside a \+; write it between two",
+        ),
         (("--gpu", "rtx_306", "--host", "ddr4_3200_2ch"), r"unknown hardware .*did you mean 'rtx_3060'\?"),
         (("--gpu", "desktop_ddr4_2ch", "--host", "ddr4_3200_2ch"), r"a machine of one piece"),
     ],

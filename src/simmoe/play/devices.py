@@ -97,7 +97,7 @@ def memories(workload: Workload, layout: Layout) -> list[Memory]:
 
 def kv_of(workload: Workload, model: ModelShape, layout: Layout, device: int) -> int:
     """Bytes of KV cache on a device that has that part of the model: of all sequences, or of its own."""
-    trace = workload.trace
+    trace = workload.reserved_for
     if layout.replicated:
         rows = owner_of(trace, layout.devices) == device
         if not rows.any():
