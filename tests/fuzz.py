@@ -2,8 +2,8 @@
 """Damaged inputs by the thousand, in one process: `python -m tests.fuzz --seconds 1200`.
 
 Each round damages one good input (a trace, a profile, a shape, a space, a scenario, a case, a journal, a policy, the files of a model,
-a twin, a host, a report of a machine, the words of a command) and calls a command with it. A command may refuse in one line or play; it may not raise, print a second line,
-take over 10 s or make the process larger than 1 GB. Nonsense of the kinds in NONSENSE must be refused. What fails is kept, with its
+a twin, a host, a fabric, a schedule, timestamps of requests, a report of a machine, the words of a command) and calls a command with it. A command may refuse in one line or play; it may not raise, print a second line,
+take over 10 s, make the process larger than 1 GB or print JSON that contradicts itself. Nonsense of the kinds in NONSENSE must be refused. What fails is kept, with its
 command; the same seed makes the same inputs.
 """
 
@@ -39,6 +39,8 @@ from simmoe.play.scenario import OPTIONS
 from simmoe.simulator.decide import guard
 from simmoe.sweeps.validation import case as cases
 from simmoe.workloads import models
+from tests.fuzz_served import ARRIVALS, FABRIC, ROWS, contradiction, served
+from tests.fuzz_served import FILES as SERVED_FILES
 
 LONGEST_S, LARGEST_KB = 10, 1_000_000
 ALARMS = (signal.SIGALRM, signal.SIGPROF)
@@ -397,6 +399,31 @@ def inputs() -> list[Input]:
         )
         for name in ("ddr4_3200_2ch", "ddr4_2400_4ch_2s")
     ]
+    several = [
+        *run[:1],
+        "--hw",
+        f"2xh100:./{FILE}",
+        *run[3:],
+        "--timeline",
+        "expert_parallel",
+        "--placement",
+        "balanced",
+    ]
+    found += [Input("fabric.yaml", FABRIC, in_text, (several,))]
+    arrive = [*run, "--prompt", "5", "--generate", "4", "--requests", "6", "--json"]
+    asked = (("vllm", ["--kv-blocks", "2"]), ("continuous", ["--max-batch", "2"]), ("llama_cpp", ["--max-tokens", "4"]))
+    texts = {name: (policies.FOLDER / "schedule" / f"{name}.py").read_bytes() for name, _ in asked}
+    found += [Input("sched.py", texts[name], in_text, ([*arrive, "--schedule", FILE, *more],)) for name, more in asked]
+    found += [
+        Input("sched.py", SERVED_FILES[ROWS], in_text, ([*arrive, "--schedule", FILE, "--rate", "90/s"],)),
+        Input("t.jsonl", SERVED_FILES[ARRIVALS], in_text, ([*arrive, "--schedule", "vllm", "--arrivals", FILE],)),
+        Input(
+            "t.jsonl",
+            SERVED_FILES[ARRIVALS],
+            in_text,
+            ([*arrive, "--schedule", "vllm", "--arrivals", FILE, "--rate", "3/s"],),
+        ),
+    ]
     detect = (["hw", "detect", "--from", FILE], ["hw", "detect", "--from", FILE, "--out", "out.yaml", "--force"])
     found += [
         Input(f"report{one.suffix}", one.read_bytes(), in_json if one.suffix == ".json" else in_text, detect)
@@ -544,6 +571,8 @@ def called(arguments: Words) -> tuple[int | None, str, str]:
     lines = [line for line in err.getvalue().split("\n") if line and not line.startswith(SAID_BEFORE)]
     if not wrong and code not in CODES:
         wrong = f"ended with {code}"
+    if not wrong and code == 0 and arguments[0] == "run" and "--json" in arguments:
+        wrong = contradiction(out.getvalue())
     if not wrong and code == 2 and (len(lines) != 1 or not lines[0].startswith("simmoe: ")):
         wrong = f"refused in {len(lines)} lines: {err.getvalue()[:500]}"
     return code, err.getvalue(), wrong
@@ -619,7 +648,7 @@ class Found:
 
 def kinds_of(only: str | None) -> dict[str, list[Any]]:
     """Good inputs and makers of commands, by the name of their kind."""
-    found: dict[str, list[Any]] = {"words": [words], "drawn": [drawn]}
+    found: dict[str, list[Any]] = {"words": [words], "drawn": [drawn], "served": [served]}
     for one in inputs():
         found.setdefault(one.name, []).append(one)
     return found if only is None else {only: found[only]}
@@ -635,7 +664,7 @@ def fuzz(
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         try:
-            fresh = {"good.npz": good_trace(), "shape.yaml": good_shape(), "space.yaml": SPACE}
+            fresh = {"good.npz": good_trace(), "shape.yaml": good_shape(), "space.yaml": SPACE, **SERVED_FILES}
             for name, content in fresh.items():
                 Path(name).write_bytes(content)
             for kind, files, command in nonsense():

@@ -233,11 +233,11 @@ def test_each_device_has_the_dense_weights_and_the_cache_of_its_own_sequences():
 
 @pytest.mark.parametrize("timeline", ["distributed", "expert_parallel"])
 def test_the_cache_is_that_of_the_whole_text_however_little_of_it_is_played(timeline):
-    """As on one device: the first 300 tokens are prompts, of one sequence each, and four sequences decode together behind them."""
+    """As on one device: the first 200 tokens are prompts, of one sequence each, and four sequences decode together behind them."""
     options = {"placement": "round_robin", "timeline": timeline, "budget": "25%", "batch": 4}
-    few, many = (simmoe.run("2xh100:nvlink4", "oracle-4x8", **options, tokens=tokens) for tokens in (300, 1600))
+    few, many = (simmoe.run("2xh100:nvlink4", "oracle-4x8", **options, tokens=tokens) for tokens in (200, 1600))
     assert few.memory_bytes == many.memory_bytes
-    one = simmoe.run("h100", "oracle-4x8", **{**options, "placement": None, "timeline": "overlapped"}, tokens=300)
+    one = simmoe.run("h100", "oracle-4x8", **{**options, "placement": None, "timeline": "overlapped"}, tokens=200)
     assert few.memory_bytes["kv"] == one.memory_bytes["kv"]
 
 
