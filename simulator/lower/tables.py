@@ -11,7 +11,7 @@ import numpy as np
 from simmoe.simulator.arrays import Ints, ints, small
 from simmoe.simulator.costs import Costs
 from simmoe.simulator.cpu_costs import WAITS
-from simmoe.simulator.decide.devices import rows_sent
+from simmoe.simulator.decide.devices import rows_of_ports, rows_sent
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.groups import next_of_its_layer
 from simmoe.simulator.decide.versions import low_loads
@@ -115,7 +115,7 @@ def transfers_slow(costs: Costs, cpu: bool) -> bool:
 
 def rows_sent_by_event(costs: Costs, requests: Requests) -> Ints:
     """int64 [events] of several devices: rows that each is sent, none from itself; as many come back."""
-    rows = rows_sent(requests, costs.trace.n_layers * costs.trace.top_k, costs.devices, costs.owner)
+    rows = rows_sent(requests, _slots_per_row(costs), costs.devices, costs.owner)
     if costs.owner is not None:
         return rows
     layer, device = requests.event_layer, np.arange(requests.n_events) % costs.devices
@@ -123,11 +123,19 @@ def rows_sent_by_event(costs: Costs, requests: Requests) -> Ints:
     return rows
 
 
+def _slots_per_row(costs: Costs) -> int:
+    return costs.trace.n_layers * costs.trace.top_k
+
+
 def _sent(costs: Costs, requests: Requests) -> Ints:
-    """int64 [events] of several devices: time to send each the tokens that its event asks for, or the results back."""
+    """int64 [events] of several devices: time to send each the tokens that its event asks for, or the results back. Where each device has
+    rows of its own, its port and those of its senders move all rows of the layer at once."""
     if costs.devices == 1:
         return np.zeros(0, np.int64)
-    rows = rows_sent_by_event(costs, requests)
+    if costs.owner is None:
+        rows = rows_sent_by_event(costs, requests)
+    else:
+        rows = rows_of_ports(requests, _slots_per_row(costs), costs.devices, costs.owner)
     known = {n: costs.sent_ps(n) for n in set(rows.tolist())}
     return np.array([known[n] for n in rows.tolist()], np.int64)
 
