@@ -185,6 +185,7 @@ def rows_of_sizes(costs: Costs, sizes: list[PassSize], laws: Sequence[int]) -> d
     shared, kinds = of_tokens[[tokens[size.tokens] for size in sizes]], list(dict.fromkeys(costs.all_gaps))
     gaps = [[sum(row[i] for i in gap) for gap in kinds] for row in pieces[:, :, 0].tolist()]
     columns = {"law": first_rows, "gap_ps": ints(gaps), "hand_ps": ints([costs.sent_ps(size.tokens) for size in sizes])}
+    columns["sum_ps"] = ints([costs.sums_ps(size) for size in sizes])
     for name, rows in (("piece", pieces), ("shared", shared)):
         columns |= {f"{name}_{what}": rows[:, :, i] for i, what in enumerate(("ps", "work", "flop_ps"))}
     return {
@@ -240,7 +241,7 @@ def most_of(tables: Mapping[str, Ints]) -> dict[str, int]:
     """The longest of the times that a launch may take, of those that `tables` holds."""
     return {
         name: int(tables[name].max(initial=0))
-        for name in ("gap_ps", "shared_ps", "read_ps", "flop_ps", "launch_ps", "hand_ps")
+        for name in ("gap_ps", "shared_ps", "read_ps", "flop_ps", "launch_ps", "hand_ps", "sum_ps")
         if name in tables
     }
 
@@ -249,7 +250,7 @@ def launches_ps(fixed: Fixed, most: Mapping[str, int]) -> int:
     """The launches of no pass last longer together, while nothing slows them."""
     expert = 2 * most["launch_ps"] + 2 * (most["read_ps"] + most["flop_ps"])  # a soft maximum at most doubles
     layer = fixed.host_wait_ps + most["gap_ps"] + most["shared_ps"] + (fixed.read_stride + 1) * expert
-    return (fixed.places + 1) * (layer + 2 * most["hand_ps"])
+    return (fixed.places + 1) * (layer + 2 * (most["hand_ps"] + most["sum_ps"]))
 
 
 def slower_by(costs: Costs, cpu: bool) -> int:

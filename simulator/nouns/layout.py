@@ -17,6 +17,7 @@ class Layout:
     devices: int
     unit: Ints  # int [layers, experts]
     replicated: bool = False  # each device runs all else too, for sequences of its own (simulator/data_parallel.py)
+    sliced: bool = False  # each has a part of every expert, and of all else (simulator/tensor_parallel.py)
 
     @cached_property
     def gaps(self) -> tuple[int, ...]:
@@ -29,6 +30,6 @@ class Layout:
         return (*homes, homes[-1])
 
     def of(self, device: int) -> Flags:
-        """bool [objects]: the device has it."""
-        mine: Flags = self.unit.reshape(-1) == device
+        """bool [objects]: the device has it, or a part of it."""
+        mine: Flags = (self.unit.reshape(-1) == device) | self.sliced
         return mine
