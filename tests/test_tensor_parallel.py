@@ -36,7 +36,7 @@ from simmoe.workloads import models
 from tests.conftest import PAIRS
 from tests.machines import TWO
 from tests.scenarios import TB, Case, cases, examples, tiny_trace
-from tests.test_devices import hand_made, part_by_hand
+from tests.test_devices import ANOTHER, hand_made, part_by_hand
 from tests.test_engines import guesses_of
 from tests.test_expert_parallel import FREE
 
@@ -100,6 +100,7 @@ def played(case: Case, engine: str, start: str = "cold"):
         budget,
     )
     check_causes(costs, clocks)
+    assert (costs.decided_bytes == sizes).all()
     return clocks, costs
 
 
@@ -447,6 +448,32 @@ def test_it_is_a_row_of_a_comparison_and_an_axis_of_a_sweep(capsys):
     trials = simmoe.sweep(space, sampler="grid").trials
     refused = [trial.user_attrs["point"] for trial in trials if trial.values is None]
     assert [(one["hw"], one["timeline"]) for one in refused] == [("2xh100:nvlink4", "overlapped")] and len(trials) == 4
+
+
+@pytest.mark.slow
+def test_every_option_changes_a_run_or_is_refused():
+    plain = {"timeline": "tensor_parallel", "budget": "25%", "tokens": 600}
+    base = simmoe.run("2xh100:nvlink4", "oracle-4x16-k4", **plain).to_json()
+    dropped = []
+    for name, value in ANOTHER.items():
+        beside = {"prefetch": "whole_layer"} if name == "prefetch_into" else {}
+        options = {**plain, **beside, name: value}
+        try:
+            made = value is None or simmoe.run("2xh100:nvlink4", "oracle-4x16-k4", **options).to_json()
+        except UserError:
+            continue
+        same = value is not None and all(made[key] == base[key] for key in set(base) - {"scenario", "digest"})
+        dropped += [name] * same
+    assert dropped == []
+
+
+def test_it_plays_behind_a_warm_up():
+    """The same passes, timed alone: the first 64 tokens are decided and not timed."""
+    options = {"tokens": 200, "budget": "25%", "timeline": "tensor_parallel", "start": "cold"}
+    whole, behind = (simmoe.run("2xh100:nvlink4", "oracle-12x64", warm_up=warm_up, **options) for warm_up in (None, 64))
+    passes = len(whole.pass_ps) - len(behind.pass_ps)
+    assert passes > 0 and np.array_equal(whole.hit[-len(behind.hit) :], behind.hit)
+    assert len(behind.devices()) == 2 and behind.crossing.summed_bytes < whole.crossing.summed_bytes
 
 
 def test_unequal_devices_are_refused(tmp_path):
