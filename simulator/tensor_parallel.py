@@ -22,37 +22,45 @@ from simmoe.simulator.physics.all_reduce import all_gather, all_reduce
 from simmoe.simulator.several import ACTIVATION_BYTES, require_width
 
 
+class Sums:
+    """What devices that divide a model send each other to add up what each computed."""
+
+    def __init__(self, hw: Hardware, model: ModelShape) -> None:
+        require_width(model)
+        assert hw.fabric is not None  # of a machine of several devices
+        self.devices, self.fabric, self.width = len(hw.devices), hw.fabric, model.width
+        self.logits, self.before = model.head.params // model.width, sums_before(model)
+
+    def ps(self, size: PassSize) -> list[int]:
+        """Before each gap of a pass, and behind the last one."""
+        one, gathered = self._sum(size)[0], self._gathered(size)[0]
+        return [*(count * one for count in self.before), gathered]
+
+    def count_bytes(self, size: PassSize) -> int:
+        """What all devices send in a pass."""
+        return sum(self.before) * self._sum(size)[1] + self._gathered(size)[1]
+
+    def _sum(self, size: PassSize) -> tuple[int, int]:
+        """Time and bytes of a sum of the hidden states of a pass."""
+        count_bytes = size.tokens * self.width * ACTIVATION_BYTES
+        return all_reduce(count_bytes, self.devices, self.fabric.bytes_per_s, self.fabric.latency_ps)
+
+    def _gathered(self, size: PassSize) -> tuple[int, int]:
+        """The same of the logits, of which each device has those of its words."""
+        count_bytes = size.sequences * self.logits * ACTIVATION_BYTES
+        return all_gather(count_bytes, self.devices, self.fabric.bytes_per_s, self.fabric.latency_ps)
+
+
 class TensorParallelCosts(Costs):
     """Costs of one of the devices, all of which load, compute and wait alike."""
 
     def __init__(self, hw: Hardware, model: ModelShape, trace: Trace, *, graphs: bool = False) -> None:
-        require_width(model)
-        self.alike = len(hw.devices)
+        self.sums, self.alike = Sums(hw, model), len(hw.devices)
         super().__init__(hw, sliced(model, self.alike), trace, graphs=graphs)
         self.layout = Layout(self.alike, np.zeros((trace.n_layers, trace.n_experts), np.int64), sliced=True)
-        self.logits, self.sums = model.head.params // model.width, sums_before(model)
 
     def sums_ps(self, size: PassSize) -> list[int]:
-        one, gathered = self._sum(size)[0], self._gathered(size)[0]
-        return [*(count * one for count in self.sums), gathered]
-
-    def sums_bytes(self, size: PassSize) -> int:
-        """What all devices send in a pass."""
-        return sum(self.sums) * self._sum(size)[1] + self._gathered(size)[1]
-
-    def _sum(self, size: PassSize) -> tuple[int, int]:
-        """Time and bytes of a sum of the hidden states of a pass."""
-        fabric = self.hw.fabric
-        assert fabric is not None  # of a machine of several devices
-        count_bytes = size.tokens * self.model.width * ACTIVATION_BYTES
-        return all_reduce(count_bytes, self.alike, fabric.bytes_per_s, fabric.latency_ps)
-
-    def _gathered(self, size: PassSize) -> tuple[int, int]:
-        """The same of the logits, of which each device has those of its words."""
-        fabric = self.hw.fabric
-        assert fabric is not None
-        count_bytes = size.sequences * self.logits * ACTIVATION_BYTES
-        return all_gather(count_bytes, self.alike, fabric.bytes_per_s, fabric.latency_ps)
+        return self.sums.ps(size)
 
 
 def sums_before(model: ModelShape) -> tuple[int, ...]:

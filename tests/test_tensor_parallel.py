@@ -166,11 +166,15 @@ def ends_by_hand(case: Case) -> list[int]:
             if one.n_experts or one.ffn.bytes:
                 now += summed_by_hand(case, n, len(rows))
         now += next(chains).ps
-        if n > 1:
-            logits = len({int(trace.sequence[row]) for row in rows}) * (case.model.head.params // case.model.width) * 2
-            now += case.hw.fabric.latency_ps + slow((n - 1) * up(logits, n), case)
+        now += gathered_by_hand(case, n, rows)
         ends.append(now)
     return ends
+
+
+def gathered_by_hand(case: Case, n: int, rows: range) -> int:
+    """The logits of the last row of each sequence, of which each device has those of its words."""
+    logits = len({int(case.trace.sequence[row]) for row in rows}) * (case.model.head.params // case.model.width) * 2
+    return case.hw.fabric.latency_ps + slow((n - 1) * up(logits, n), case) if n > 1 else 0
 
 
 def summed_by_hand(case: Case, n: int, rows: int) -> int:
@@ -399,6 +403,9 @@ def test_which_timeline_is_the_fastest_depends_on_users_and_fabric():
     speeds = [f"{simmoe.run('8xh100:nvlink4', **options, **way).tok_s:,.0f}" for way in ways]
     said = "{} tok/s, {} under `expert_parallel` with `round_robin` and {} with whole layers"
     assert said.format(*speeds) in PAGE
+    apart = {"timeline": "tensor_expert_parallel", "placement": "round_robin"}
+    one, many = (simmoe.run("8xh100:nvlink4", **how, **apart).tok_s for how in (QWEN, options))
+    assert f"reach {one:.1f} tok/s with `round_robin` in place of 676.4, and {many:,.0f} with 64 users" in PAGE
     ways = ways[::2]
     old, new = (
         [round(simmoe.run(f"2x{card}:pcie5_x8", format="q8_0", **QWEN, **way).tok_s) for way in ways]

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from simmoe.simulator.lower.emitter import op_gap, op_send, op_wait
-from simmoe.simulator.lower.layer import load_beside
+from simmoe.simulator.lower.emitter import op_gap
+from simmoe.simulator.lower.layer import load_beside, summed
 from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
 
 SEVERAL_DEVICES = True
@@ -26,14 +26,6 @@ def lower_pass(number: int, now: int, f: Fixed, t: Tables, w: Work, s: Notes, e:
         if column < f.layers:
             now = lower_layer(number * f.layers + column, number, size, column, now, f, t, w, s, e)
     return summed(size, f.layers + 1, now, f, t, w, s, e)
-
-
-def summed(size: int, column: int, now: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any) -> int:
-    """The unit waits for the sums before gap `column`, or behind the last one for the logits of the others. One device has none."""
-    if len(t.sum_ps) > 0:
-        sent = op_send(f.fabric, t.sum_ps[size * (f.layers + 2) + column], now, f, t, w, s, e)
-        now = op_wait(t.unit[0], sent, now, f, t, w, s, e)
-    return now
 
 
 def lower_layer(

@@ -14,7 +14,6 @@ from simmoe.simulator.lower.tables import rows_sent_by_event
 from simmoe.simulator.nouns.layout import Layout
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.several import ACTIVATION_BYTES
-from simmoe.simulator.tensor_parallel import TensorParallelCosts
 
 SLOTS = 2**22  # of a trace that are looked at at once
 
@@ -37,10 +36,11 @@ class Crossing:
 def crossing(costs: Costs, requests: Requests, layout: Layout) -> Crossing:
     """requests: of all devices together (decide/devices.py)."""
     trace, row_bytes = costs.trace, costs.model.width * ACTIVATION_BYTES
-    if isinstance(costs, TensorParallelCosts):
-        summed = sum(map(costs.sums_bytes, costs.sizes))
+    sums = getattr(costs, "sums", None)
+    summed = 0 if sums is None else sum(map(sums.count_bytes, costs.sizes))
+    if layout.sliced:
         return Crossing(0, 0, summed, summed / trace.n_tokens, None, 1.0, 1.0)
-    dispatched = int(rows_sent_by_event(costs, requests).sum()) * row_bytes
+    dispatched = 0 if layout.shared else int(rows_sent_by_event(costs, requests).sum()) * row_bytes
     moves = int(np.count_nonzero(np.diff((layout.gaps[0], *layout.gaps))))
     handed = moves * trace.n_tokens * row_bytes
     slots, same, all_pairs = np.zeros((trace.n_layers, layout.devices), np.int64), 0, 0
@@ -51,7 +51,7 @@ def crossing(costs: Costs, requests: Requests, layout: Layout) -> Crossing:
     busy = slots[slots.any(axis=1)]
     ratio = busy.max(axis=1) / busy.mean(axis=1)
     return Crossing(
-        dispatched, handed, 0, (2 * dispatched + handed) / trace.n_tokens, 1 - same / all_pairs if all_pairs else None,
+        dispatched, handed, summed, (2 * dispatched + handed + summed) / trace.n_tokens, 1 - same / all_pairs if all_pairs else None,
         float(ratio.mean()), float(ratio.max()),
     )  # fmt: skip
 
