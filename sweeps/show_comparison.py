@@ -102,13 +102,9 @@ def _numbered(numbers: list[int]) -> str:
 
 
 def _table(comparison: Comparison) -> Grid:
-    rows = tuple(
-        (*_cells(row, comparison), *_of_devices(row), *show.request_cells(row.run)) for row in comparison.rows
-    )
+    rows = tuple((*_cells(row, comparison), *_of_devices(row), *show.request_cells(row.run)) for row in comparison.rows)
     grid = Grid((*COLUMNS, *OF_DEVICES, *show.OF_REQUESTS), rows)
-    return with_values(
-        grid, {RANGE, OWN, "prompt tok/s", *show.NOT_ALWAYS, *(column.name for column in OF_DEVICES)}
-    )
+    return with_values(grid, {RANGE, OWN, "prompt tok/s", *show.NOT_ALWAYS, *(column.name for column in OF_DEVICES)})
 
 
 def _of_devices(row: Row) -> Iterator[str]:
