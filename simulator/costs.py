@@ -54,6 +54,7 @@ class Costs:
     """Costs of every pass of a trace; the same for every cache policy and budget, so that runs can share one."""
 
     laws = 1  # what a launch over routed experts costs may depend on its pass in so many ways
+    alike = 1  # devices that all do the same, of which one is timed (simulator/tensor_parallel.py)
     may_carry = False  # what the CPU has may be carried over the link in some passes, and computed on the device
 
     def __init__(self, hw: Hardware, model: ModelShape, trace: Trace, *, graphs: bool = False) -> None:
@@ -178,6 +179,11 @@ class Costs:
         """Bytes per ms that the unit of a place reads."""
         return self.rate
 
+    def sums_ps(self, size: PassSize) -> list[int]:
+        """Time in which several devices add up what they computed, before each gap of a pass, and behind the last one gather the logits;
+        empty where they do not."""
+        return []
+
     def sent_ps(self, rows: int) -> int:
         """Time of a message with the hidden states of so many rows to another device; 0 where there is none."""
         return 0
@@ -271,6 +277,11 @@ class Costs:
     def reads_ps(self) -> Ints:
         """int64 [versions * layers]: how long the bytes of one load leave the memory before the link."""
         return np.array([reads_ps(int(count), self.hw) for count in self.model.version_bytes], np.int64)
+
+    @property
+    def decided_bytes(self) -> Ints:
+        """int64 [versions * layers]: what an expert of each MoE layer takes of a budget, and a low copy."""
+        return self.model.version_bytes * self.alike
 
     @property
     def rows(self) -> int:

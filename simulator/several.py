@@ -24,10 +24,7 @@ class SeveralCosts(Costs):
 
     def __init__(self, hw: Hardware, model: ModelShape, trace: Trace, layout: Layout, *, graphs: bool = False) -> None:
         super().__init__(hw, model, trace, graphs=graphs)
-        if not model.width:
-            raise UserError(
-                f"the model {model.name} states no width (numbers of a hidden state), which devices hand to each other; add it to the file"
-            )
+        require_width(model)
         self.layout, self.devices, self.homes = layout, layout.devices, layout.gaps
         self.each = [Costs(hw.alone(number), model, trace, graphs=graphs) for number in range(layout.devices)]
         self.places = trace.n_layers * layout.devices
@@ -81,3 +78,11 @@ class SeveralCosts(Costs):
         if not rows or fabric is None:
             return 0
         return transfer_ps(rows * self.model.width * ACTIVATION_BYTES, fabric.bytes_per_s, fabric.latency_ps)
+
+
+def require_width(model: ModelShape) -> None:
+    """Raises UserError for a model of which it is not known how much devices hand to each other."""
+    if not model.width:
+        raise UserError(
+            f"the model {model.name} states no width (numbers of a hidden state), which devices hand to each other; add it to the file"
+        )

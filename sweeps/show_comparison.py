@@ -23,6 +23,7 @@ COLUMNS = (
     Column("TTFT first", 7), Column("TTFT later", 10), Column("TPOT p95", 9), Column("hit rate", 2), Column("waiting", 5),
     Column("bound by", 4, text=True), Column(show.ENERGY, 11),
 )  # fmt: skip
+OF_DEVICES = (Column("over fabric", 1), Column("busiest", 1), Column("fullest", 1))
 
 
 def show_comparison(comparison: Comparison, files: list[str], out: Screen) -> None:
@@ -101,9 +102,20 @@ def _numbered(numbers: list[int]) -> str:
 
 
 def _table(comparison: Comparison) -> Grid:
-    rows = tuple((*_cells(row, comparison), *show.request_cells(row.run)) for row in comparison.rows)
-    grid = Grid((*COLUMNS, *show.OF_REQUESTS), rows)
-    return with_values(grid, {RANGE, OWN, "prompt tok/s", *show.NOT_ALWAYS})
+    rows = tuple((*_cells(row, comparison), *_of_devices(row), *show.request_cells(row.run)) for row in comparison.rows)
+    grid = Grid((*COLUMNS, *OF_DEVICES, *show.OF_REQUESTS), rows)
+    return with_values(grid, {RANGE, OWN, "prompt tok/s", *show.NOT_ALWAYS, *(column.name for column in OF_DEVICES)})
+
+
+def _of_devices(row: Row) -> Iterator[str]:
+    """What several devices send each other, how evenly they are used, and how full the fullest is."""
+    found = row.run.crossing if row.run else None
+    if row.run is None or found is None:
+        yield from ("–",) * len(OF_DEVICES)
+        return
+    yield nbytes(round(found.bytes_per_token))
+    yield f"{found.imbalance:.2f}"
+    yield f"{max(one['memory_bytes']['total'] / one['capacity_bytes'] for one in row.run.devices()):.0%}"
 
 
 def _cells(row: Row, comparison: Comparison) -> Iterator[str]:

@@ -18,7 +18,7 @@ from simmoe.play.plan import Plan
 from simmoe.simulator.binding import bound
 from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide.decisions import decide
-from simmoe.simulator.decide.devices import asked_of
+from simmoe.simulator.decide.devices import asked_of, rows_of_ports
 from simmoe.simulator.decide.gather import requests_of
 from simmoe.simulator.decide.player import Player
 from simmoe.simulator.errors import UserError
@@ -82,8 +82,8 @@ def test_the_times_are_those_of_a_program_of_its_own():
 
 
 def ends_by_hand(case: Case, layout: Layout) -> list[int]:
-    """End of every pass, without prefetches: of each layer the slowest rank's attention, then of each destination latency + bytes / rate,
-    its experts, and the same way back; knows nothing of shares, operations, tables or lists."""
+    """End of every pass, without prefetches: of each layer the slowest rank's attention, then of each destination latency + the bytes
+    of the busiest port / rate, its experts, and the same way back; knows nothing of shares, operations, tables or lists."""
     n, trace, requests = layout.devices, case.trace, requests_of(case.trace)
     asked = [asked_of(requests, layout.of(d)) for d in range(n)]
     whole = [Costs(case.hw.alone(d), case.model, trace) for d in range(n)]
@@ -110,10 +110,17 @@ def ends_by_hand(case: Case, layout: Layout) -> list[int]:
             if column == trace.n_layers:
                 break
             event, done = number * trace.n_layers + column, []
+            goes = [
+                {(slot // k, d) for slot in q.use_slot[q.use_ptr[event] : q.use_ptr[event + 1]].tolist()}
+                for d, q in enumerate(asked)
+            ]
+            pairs = {(int(trace.sequence[row]) % n, d, row) for one in goes for row, d in one}
+            pairs = {pair for pair in pairs if pair[0] != pair[1]}
             for d, q in enumerate(asked):
-                chosen = {slot // k for slot in q.use_slot[q.use_ptr[event] : q.use_ptr[event + 1]].tolist()}
-                sent = len(chosen - set(mine[d]))
-                message = sent and fabric.latency_ps + -(-sent * case.model.width * 2 * 10**12 // fabric.bytes_per_s)
+                ports = [sum(p[1] == d for p in pairs)]
+                ports += [sum(p[0] == s for p in pairs) for s in {p[0] for p in pairs if p[1] == d}]
+                most = max(ports)
+                message = most and fabric.latency_ps + -(-most * case.model.width * 2 * 10**12 // fabric.bytes_per_s)
                 size = SimpleNamespace(tokens=len(mine[d]))
                 ended = part_by_hand(
                     event, column, size, whole[d], q, decided[d], moved[d], free, d, now + message, bool(mine[d])
@@ -219,6 +226,49 @@ def test_a_row_goes_once_to_each_other_rank_that_has_an_expert_of_it():
         )  # every choice is computed once
 
     compare()
+
+
+@pytest.mark.slow
+@pytest.mark.hypothesis
+def test_a_dispatch_takes_as_long_as_its_busiest_port():
+    @settings(max_examples=examples(200), deadline=None)
+    @given(ranks())
+    def compare(made):
+        case, layout = made
+        _, laid, *_ = played(case, layout, "plain")
+        n, trace = layout.devices, case.trace
+        if n == 1:
+            return
+        ports = rows_of_ports(laid.requests, trace.n_layers * trace.top_k, n, laid.costs.owner).reshape(-1, n)
+        sent = rows_sent_by_event(laid.costs, laid.requests).reshape(-1, n)
+        out = np.zeros_like(sent)
+        for number in range(trace.n_passes):
+            for row in range(trace.pass_ptr[number], trace.pass_ptr[number + 1]):
+                for column, experts in enumerate(trace.expert_ids[row].tolist()):
+                    owner = int(trace.sequence[row]) % n
+                    there = {int(layout.unit[column, expert]) for expert in experts if expert >= 0} - {owner}
+                    out[number * trace.n_layers + column, owner] += len(there)
+        assert (ports.max(axis=1) == np.maximum(sent, out).max(axis=1)).all()
+        assert (ports >= sent).all() and ((ports > 0) == (sent > 0)).all()
+
+    compare()
+
+
+def test_one_sequence_sends_to_all_others_through_one_port():
+    """A pass of one row whose three experts are on the three other devices: three rows leave one port, and come back through it."""
+    part = Part(1, 1, 1)
+    model = ModelShape("tiny", "fp16", "fp16", (Layer(part, expert=part, n_experts=4),), 3, part, NO_PART, width=500)
+    unit = replace(hand_made().device, launch_ps=0, bytes_per_s=TB)
+    names = ("gpu0", "gpu1", "gpu2", "gpu3")
+    units = {name: replace(unit, name=name, memory=name) for name in names}
+    tiers = {name: replace(hand_made().tiers["gpu0"], name=name) for name in names} | {
+        "home": hand_made().tiers["home"]
+    }
+    links = {name: replace(hand_made().link, dst=name) for name in names[1:]}
+    hw = replace(hand_made(), units=units, tiers=tiers, devices=names, more_links=links, fabric=Fabric(TB, 7))
+    case = Case(hw, model, tiny_trace([[[1, 2, 3]]], n_experts=4, n_layers=1), 4, timeline="expert_parallel")
+    ends = played(case, Layout(4, np.array([[0, 1, 2, 3]]), True), "plain", "warm")[0].end_ps
+    assert ends.tolist() == [1 + 2 * (7 + 3 * 1000) + 1 + 1]  # attention, both ways, an expert, the head
 
 
 def test_each_device_has_the_dense_weights_and_the_cache_of_its_own_sequences():

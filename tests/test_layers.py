@@ -219,10 +219,10 @@ def test_latent_attention_with_an_indexer_or_without_a_latent_cache() -> None:
         for more in ({}, {"indexer": {"topk": 2048, "heads": 64, "head_dim": 128}}, {"latent_cache": False})
     )
     per_position = 2 * 128 * (512 + 64 + 512)
-    assert plain.caches == (Cache(2 * 576, per_position),)
-    assert sparse.caches == (Cache(2 * 576, per_position, read=2048), Cache(2 * 128, 2 * 64 * 128))
+    assert plain.caches == (Cache(2 * 576, per_position, heads=128),)
+    assert sparse.caches == (Cache(2 * 576, per_position, read=2048, heads=128), Cache(2 * 128, 2 * 64 * 128))
     assert sparse.attention.params - plain.attention.params == 64 * 128 * 1536 + 7168 * (128 + 64) + 2 * 128
-    assert expanded.caches == (Cache(2 * 128 * (192 + 128), 2 * 128 * (192 + 128)),)
+    assert expanded.caches == (Cache(2 * 128 * (192 + 128), 2 * 128 * (192 + 128), heads=128, kv_heads=128),)
     assert expanded.attention == plain.attention
 
 

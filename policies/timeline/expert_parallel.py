@@ -1,8 +1,8 @@
 """Expert parallelism with data-parallel attention: each device runs attention, router and shared experts for its own sequences.
 
 When all have decided, every device is sent the rows of the others that chose an expert it has (dispatch): one message for each
-destination. It computes them as in overlapped, and sends them back (combine). A layer ends when all rows are back, and the next begins on
-all devices then: it waits for the slowest.
+destination, which lasts as long as the busiest of the ports that it uses. It computes them as in overlapped, and sends them back
+(combine). A layer ends when all rows are back, and the next begins on all devices then: it waits for the slowest.
 """
 
 from __future__ import annotations

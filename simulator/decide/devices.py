@@ -125,13 +125,28 @@ def woven_guesses(guessed: Sequence[Guesses], values: Sequence[Ints]) -> Ints:
 def rows_sent(requests: Requests, slots_per_row: int, devices: int = 1, owner: Ints | None = None) -> Ints:
     """int [events]: rows of the pass with at least one expert of the event; slots_per_row: of Trace.expert_ids. owner: [rows] the one of
     the devices that has the row, and is not sent it."""
+    return np.bincount(_sent_rows(requests, slots_per_row, devices, owner)[0], minlength=requests.n_events)
+
+
+def rows_of_ports(requests: Requests, slots_per_row: int, devices: int, owner: Ints) -> Ints:
+    """int [events]: the most rows that a port moves which the message to the device of the event uses: all that this one is sent, or all
+    that one of its senders sends to the others. As many come back."""
+    event, row = _sent_rows(requests, slots_per_row, devices, owner)
+    sender = event // devices * devices + owner[row]
+    into, out = (np.bincount(port, minlength=requests.n_events) for port in (event, sender))
+    np.maximum.at(into, event, out[sender])
+    return into
+
+
+def _sent_rows(requests: Requests, slots_per_row: int, devices: int, owner: Ints | None) -> tuple[Ints, Ints]:
+    """Event and row of each row that is sent, once to each device."""
     event = np.repeat(np.arange(requests.n_events), np.diff(requests.use_ptr))
     row = requests.use_slot // slots_per_row
     if owner is not None:
         away = owner[row] != event % devices
         event, row = event[away], row[away]
-    distinct = np.unique(np.stack((event, row)), axis=1)[0]
-    return np.bincount(distinct, minlength=requests.n_events)
+    event, row = np.unique(np.stack((event, row)), axis=1)
+    return event, row
 
 
 def _events(requests: Requests, guesses: Guesses, decisions: Decisions) -> Ints:

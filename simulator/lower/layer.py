@@ -18,6 +18,7 @@ from simmoe.simulator.lower.emitter import (
     op_move,
     op_one,
     op_ready,
+    op_send,
     op_shared,
     op_wait,
     op_withdraw,
@@ -159,6 +160,15 @@ def cpu_behind(
     if len(w.carry_ps) > 0:
         carried = op_carry(t.link[event % f.places], event, now, f, t, w, s, e)
         now = op_carried(unit, event, event % f.places, carried, now, f, t, w, s, e)
+    return now
+
+
+def summed(size: int, column: int, now: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any) -> int:
+    """Of devices that divide a model: the first waits for the sums before gap `column`, or behind the last one for the logits of the
+    others. One device has none."""
+    if len(t.sum_ps) > 0:
+        sent = op_send(f.fabric, t.sum_ps[size * (f.layers + 2) + column], now, f, t, w, s, e)
+        now = op_wait(t.unit[0], sent, now, f, t, w, s, e)
     return now
 
 

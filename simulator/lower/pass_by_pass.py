@@ -101,5 +101,5 @@ class Lowered:
     ) -> None:
         """What the pass reserves and frees; only SimPy's memories ask for it, and they run interpreted."""
         if self.occupancy is not None:
-            more = Occupancy.of(requests, decisions, guesses, self.costs.model.version_bytes)
+            more = Occupancy.of(requests, decisions, guesses, self.costs.decided_bytes)
             self.occupancy.extend(more, event, load, guess)

@@ -55,6 +55,8 @@ class Tables(NamedTuple):
     piece_work: Any  # [sizes * columns] bytes * 10**9
     piece_flop_ps: Any  # [sizes * columns]
     hand_ps: Any  # [sizes] time to hand the hidden states of a pass to another device
+    sum_ps: Any  # [sizes * (layers + 2)] of devices that divide every layer: time to add up before each gap, last, behind the last one, to
+    #              gather the logits; empty where they do not
     shared_work: Any  # [sizes * places], 0 = no shared experts
     shared_flop_ps: Any  # [sizes * places]
     shared_ps: Any  # [sizes * places] uncontended time, launch included

@@ -11,7 +11,7 @@ import numpy as np
 from simmoe.simulator.arrays import Ints, ints, small
 from simmoe.simulator.costs import Costs
 from simmoe.simulator.cpu_costs import WAITS
-from simmoe.simulator.decide.devices import rows_sent
+from simmoe.simulator.decide.devices import rows_of_ports, rows_sent
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.groups import next_of_its_layer
 from simmoe.simulator.decide.versions import low_loads
@@ -115,7 +115,7 @@ def transfers_slow(costs: Costs, cpu: bool) -> bool:
 
 def rows_sent_by_event(costs: Costs, requests: Requests) -> Ints:
     """int64 [events] of several devices: rows that each is sent, none from itself; as many come back."""
-    rows = rows_sent(requests, costs.trace.n_layers * costs.trace.top_k, costs.devices, costs.owner)
+    rows = rows_sent(requests, _slots_per_row(costs), costs.devices, costs.owner)
     if costs.owner is not None:
         return rows
     layer, device = requests.event_layer, np.arange(requests.n_events) % costs.devices
@@ -123,11 +123,19 @@ def rows_sent_by_event(costs: Costs, requests: Requests) -> Ints:
     return rows
 
 
+def _slots_per_row(costs: Costs) -> int:
+    return costs.trace.n_layers * costs.trace.top_k
+
+
 def _sent(costs: Costs, requests: Requests) -> Ints:
-    """int64 [events] of several devices: time to send each the tokens that its event asks for, or the results back."""
+    """int64 [events] of several devices: time to send each the tokens that its event asks for, or the results back. Where each device has
+    rows of its own, its port and those of its senders move all rows of the layer at once."""
     if costs.devices == 1:
         return np.zeros(0, np.int64)
-    rows = rows_sent_by_event(costs, requests)
+    if costs.owner is None:
+        rows = rows_sent_by_event(costs, requests)
+    else:
+        rows = rows_of_ports(requests, _slots_per_row(costs), costs.devices, costs.owner)
     known = {n: costs.sent_ps(n) for n in set(rows.tolist())}
     return np.array([known[n] for n in rows.tolist()], np.int64)
 
@@ -177,6 +185,7 @@ def rows_of_sizes(costs: Costs, sizes: list[PassSize], laws: Sequence[int]) -> d
     shared, kinds = of_tokens[[tokens[size.tokens] for size in sizes]], list(dict.fromkeys(costs.all_gaps))
     gaps = [[sum(row[i] for i in gap) for gap in kinds] for row in pieces[:, :, 0].tolist()]
     columns = {"law": first_rows, "gap_ps": ints(gaps), "hand_ps": ints([costs.sent_ps(size.tokens) for size in sizes])}
+    columns["sum_ps"] = ints([costs.sums_ps(size) for size in sizes])
     for name, rows in (("piece", pieces), ("shared", shared)):
         columns |= {f"{name}_{what}": rows[:, :, i] for i, what in enumerate(("ps", "work", "flop_ps"))}
     return {
@@ -232,7 +241,7 @@ def most_of(tables: Mapping[str, Ints]) -> dict[str, int]:
     """The longest of the times that a launch may take, of those that `tables` holds."""
     return {
         name: int(tables[name].max(initial=0))
-        for name in ("gap_ps", "shared_ps", "read_ps", "flop_ps", "launch_ps", "hand_ps")
+        for name in ("gap_ps", "shared_ps", "read_ps", "flop_ps", "launch_ps", "hand_ps", "sum_ps")
         if name in tables
     }
 
@@ -241,7 +250,7 @@ def launches_ps(fixed: Fixed, most: Mapping[str, int]) -> int:
     """The launches of no pass last longer together, while nothing slows them."""
     expert = 2 * most["launch_ps"] + 2 * (most["read_ps"] + most["flop_ps"])  # a soft maximum at most doubles
     layer = fixed.host_wait_ps + most["gap_ps"] + most["shared_ps"] + (fixed.read_stride + 1) * expert
-    return (fixed.places + 1) * (layer + 2 * most["hand_ps"])
+    return (fixed.places + 1) * (layer + 2 * (most["hand_ps"] + most["sum_ps"]))
 
 
 def slower_by(costs: Costs, cpu: bool) -> int:

@@ -41,6 +41,8 @@ class Cache:
     kept: int = 0
     read: int = 0
     chunked: bool = False
+    heads: int = 0  # that read it, of which a tensor split gives each device a part; 0 = each computes all
+    kv_heads: int = 0  # that have rows of their own; 0 = one row for all
 
     @property
     def span(self) -> Span:
@@ -86,6 +88,8 @@ class Layer:
     expert: Part = NO_PART  # ONE routed expert
     n_experts: int = 0
     features: tuple[str, ...] = ()  # words of FEATURES, sorted
+    common: Part = NO_PART  # of attention, what each device of a tensor split has whole: norms, router, compressed rows
+    keys: Part = NO_PART  # of attention, the projections of keys and values, which belong to KV heads
 
     @property
     def expert_bytes(self) -> int:

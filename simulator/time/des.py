@@ -65,7 +65,7 @@ def simulate(
     )
     tables, lower = lists(tables), bound(layer, timeline, oplist).lower_pass
     env, log = World(), list[tuple[int, ...]]()
-    machine = Machine(env, costs, work, Occupancy.of(requests, decisions, guesses, costs.model.version_bytes), spans)
+    machine = Machine(env, costs, work, Occupancy.of(requests, decisions, guesses, costs.decided_bytes), spans)
 
     def passes() -> Process:
         for number in range(len(costs.sizes)):

@@ -116,9 +116,8 @@ def _kept(metadata: Metadata, shapes: Shapes, heads: int, kv_heads: int, limited
     even = metadata.number("embedding_length") // max(heads, 1)
     key, value = (_width(metadata, name, end, even) for name in ("key", "value"))
     agree(metadata, shapes, {"attn_k": kv_heads * key, "attn_v": kv_heads * value, "attn_output": heads * value})
-    one = cache(
-        kv_heads * (key + value), 2 * heads * (key + value), window, 0, bool(window) and metadata.family == "llama4"
-    )
+    elements, flops = kv_heads * (key + value), 2 * heads * (key + value)
+    one = cache(elements, flops, window, 0, bool(window) and metadata.family == "llama4", heads, kv_heads)
     return Kept((one,), state)
 
 
@@ -140,11 +139,11 @@ def _latent(metadata: Metadata, shapes: Shapes, heads: int, kv_heads: int, rank:
     rope = metadata.number("rope.dimension_count")
     if kv_heads > 1 and not metadata.said("attention.key_length_mla"):
         widths = metadata.number("attention.key_length") + metadata.number("attention.value_length")
-        return [cache(heads * widths, 2 * heads * widths)]
+        return [cache(heads * widths, 2 * heads * widths, heads=heads, kv_heads=heads)]
     agree_latent(metadata, shapes, heads)
     keys = shapes.get("indexer.attn_k")
     read = metadata.number("attention.indexer.top_k") if keys else 0
-    row = cache(rank + rope, latent_flops(heads, rank, rope), 0, read)
+    row = cache(rank + rope, latent_flops(heads, rank, rope), 0, read, heads=heads)
     if not keys:
         return [row]
     return [row, cache(keys[1], 2 * metadata.number("attention.indexer.head_count") * keys[1])]

@@ -64,7 +64,7 @@ def _keys_and_values(shapes: Shapes, limit: Limit, heads: int, config: Config) -
         kv_heads = config.number("num_key_value_heads", default=heads)
         keys = values = (kv_heads * output[1] // max(heads, 1),)
     if not keys:  # the layer reads the cache of another one
-        return [cache(0, 4 * output[1], limit.kept, 0, limit.chunked)]
+        return [cache(0, 4 * output[1], limit.kept, 0, limit.chunked, heads)]
     value = values[0] if values else keys[0]  # without a projection of its own the value is the key
     if not value:
         raise UserError(
@@ -73,7 +73,8 @@ def _keys_and_values(shapes: Shapes, limit: Limit, heads: int, config: Config) -
     score = output[1] * keys[0] // value
     picked = _first(shapes, "indexer.wk.weight", "indexer.k_proj.weight")
     read = config.number("index_topk", "index_top_k", default=0) if picked else 0
-    whole = cache(keys[0] + value, 2 * (score + output[1]), limit.kept, read, limit.chunked)
+    owned = value * heads // output[1] if output[1] else 0
+    whole = cache(keys[0] + value, 2 * (score + output[1]), limit.kept, read, limit.chunked, heads, owned)
     return [whole, *_indexer(picked, config)]
 
 
@@ -88,7 +89,9 @@ def _latent(
     """A compressed row with a rotary key; with an indexer its keys too, and only the rows that it picks are read."""
     rope, heads = config.number("qk_rope_head_dim"), config.number("num_attention_heads")
     read = config.number("index_topk", default=0)
-    latent = [cache(row[0], latent_flops(heads, row[0] - rope, rope), limit.kept, read, limit.chunked) for row in rows]
+    latent = [
+        cache(row[0], latent_flops(heads, row[0] - rope, rope), limit.kept, read, limit.chunked, heads) for row in rows
+    ]
     return (*latent, *_indexer(_first(shapes, "indexer.wk.weight"), config))
 
 
@@ -97,16 +100,17 @@ def _compressed(shapes: Shapes, config: Config) -> tuple[dict[str, Any], ...]:
     width = _width(shapes, "self_attn.kv_proj.weight")
     every = _width(shapes, "self_attn.compressor.position_bias")  # rows of the bias: positions that become one
     picks = config.number("index_topk", default=0) * every if _first(shapes, "indexer.kv_proj.weight") else 0
-    flops = 4 * config.number("num_attention_heads") * width  # keys and values are one row
+    heads = config.number("num_attention_heads")
+    flops = 4 * heads * width  # keys and values are one row
     window = config.number("sliding_window")
     if not window:
         raise UserError(
             f"{config.where}: sliding_window is 0; compressed attention needs a window of at least 1 position"
         )
-    near = cache(width, flops, window)
+    near = cache(width, flops, window, heads=heads)
     if not _first(shapes, "compressor.kv_proj.weight"):
         return (near,)
-    far = cache(width // every, flops // every, 0, picks)
+    far = cache(width // every, flops // every, 0, picks, heads=heads)
     if not picks:
         return near, far
     keys = config.number("index_head_dim")

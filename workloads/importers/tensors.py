@@ -36,10 +36,12 @@ class Kept:
     features: frozenset[str] = frozenset()  # words that names of tensors say (features.py)
 
 
-def cache(elements: int, flops: int, kept: int = 0, read: int = 0, chunked: bool = False) -> dict[str, Any]:
+def cache(
+    elements: int, flops: int, kept: int = 0, read: int = 0, chunked: bool = False, heads: int = 0, kv_heads: int = 0
+) -> dict[str, Any]:
     """One cache of a layer as a model file says it; what is not limited is left out."""
     limits = {"kept": kept, "read": read if not kept or read < kept else 0, "chunked": chunked}
-    said = {key: value for key, value in limits.items() if value}
+    said = {key: value for key, value in (*limits.items(), ("heads", heads), ("kv_heads", kv_heads)) if value}
     return {"elements_per_position": elements, "flops_per_position": flops, **said}
 
 

@@ -36,6 +36,8 @@ from simmoe.workloads.models.schema import ModelFile
 
 FOLDER = Path(__file__).parent
 LARGEST_SUM = 2**62
+KEYS = ("attn_k", "attn_v")  # matrices that belong to KV heads
+COMMON = ("attn_q_a", "attn_kv_a_mqa", "indexer_attn_q_b", "indexer_attn_k", "indexer_proj")  # and to no head
 STATE_FLOPS = (
     5  # per token, of each number of a recurrent state: decayed, a product added, a product with the query summed
 )
@@ -142,6 +144,7 @@ def _parts(file: ModelFile) -> Parts:
 def _layer(layer: LayerParts, format: str, kv: str, at: Place) -> Layer:
     attention = _part(layer.attention, format, Scope.LAYERS, at)
     flops = attention.flops_per_token + STATE_FLOPS * layer.state_elements
+    keys = KEYS if any(cache.kv_heads for cache in layer.all_caches) else ()
     return Layer(
         attention=replace(attention, flops_per_token=flops),
         caches=tuple(_cache(cache, kv) for cache in layer.all_caches),
@@ -151,12 +154,16 @@ def _layer(layer: LayerParts, format: str, kv: str, at: Place) -> Layer:
         expert=_part(layer.expert, format, Scope.EXPERTS, replace(at, routed=True)),
         n_experts=layer.n_experts,
         features=layer.features,
+        common=_part(layer.attention.only(COMMON, True), format, Scope.LAYERS, at),
+        keys=_part(layer.attention.only(keys, False), format, Scope.LAYERS, at),
     )
 
 
 def _cache(cache: CacheParts, kv: str) -> Cache:
     count_bytes = kv_bytes(cache.elements_per_position, kv)
-    return Cache(count_bytes, cache.flops_per_position, cache.kept, cache.read, cache.chunked)
+    return Cache(
+        count_bytes, cache.flops_per_position, cache.kept, cache.read, cache.chunked, cache.heads, cache.kv_heads
+    )
 
 
 def _part(weights: Weights, format: str, scope: Scope, at: Place = OUTSIDE, free: bool = False) -> Part:

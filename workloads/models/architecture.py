@@ -106,6 +106,8 @@ def caches(a: Attention | LatentAttention, kind: str) -> tuple[CacheParts, ...]:
         kept={"window": a.window, "chunk": a.chunk}.get(kind, 0),
         read=indexer.topk if indexer else 0,
         chunked=kind == "chunk",
+        heads=a.heads,
+        kv_heads=kv_heads(a),
     )
     return (main, _indexed(indexer)) if indexer else (main,)
 
@@ -174,6 +176,13 @@ def kv_elements(a: Attention | LatentAttention) -> int:
     if isinstance(a, LatentAttention):
         return a.kv_lora_rank + a.qk_rope if a.latent_cache else a.heads * (a.qk_nope + a.qk_rope + a.v_head_dim)
     return 2 * a.cached_heads * a.head_dim
+
+
+def kv_heads(a: Attention | LatentAttention) -> int:
+    """Heads with keys and values of their own; 0 where all heads read one compressed row."""
+    if isinstance(a, LatentAttention):
+        return 0 if a.latent_cache else a.heads
+    return a.cached_heads
 
 
 def flops_per_position(a: Attention | LatentAttention) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from simmoe.simulator.errors import UserError
@@ -37,6 +37,18 @@ class Weights:
     def by_role(self) -> dict[str, Role]:
         return {role.name: role for role in self.roles}
 
+    def only(self, names: tuple[str, ...], rest: bool) -> Weights:
+        """The matrices of these roles, and with `rest` what is no matrix. Bytes of a file by parameters."""
+        roles = tuple(role for role in self.roles if role.name in names)
+        found = Weights(
+            matrix_params=total(roles),
+            router_params=self.router_params * rest,
+            vector_params=self.vector_params * rest,
+            roles=roles,
+        )
+        share = self.stored_bytes * found.params // max(self.params, 1)
+        return replace(found, stored_bytes=share if found.params else 0)
+
 
 EMPTY = Weights()
 Part = Annotated[Weights, nested(Weights)]
@@ -51,6 +63,8 @@ class CacheParts:
     kept: Count = 0  # positions that are kept at most; 0 = all
     read: Count = 0  # positions that attention reads at most; 0 = all that are kept
     chunked: Flag = False  # a token attends within its own chunk of `kept` positions, not to the last `kept` ones
+    heads: Count = 0  # query heads; 0 = not known, or an indexer
+    kv_heads: Count = 0  # with rows of their own; 0 = one row for all
 
     def __post_init__(self) -> None:
         if self.chunked and not self.kept:

@@ -10,7 +10,7 @@ import numpy as np
 
 from simmoe import policies
 from simmoe.hardware_profiles import doubts
-from simmoe.play import asked, popularity
+from simmoe.play import asked, devices, popularity
 from simmoe.play.engine_notes import of_engine
 from simmoe.play.identity import foresees, sees_the_future
 from simmoe.play.kinds import bytes_of
@@ -52,6 +52,7 @@ def cautions(workload: Workload, plan: Plan) -> list[str]:
         *_prompts_on_the_cpu(workload, plan), *_one_card_at_a_time(workload, plan), *_idle_threads(workload),
         *_unrated_threads(workload, plan), *_no_clock(workload),
         *_full_page_cache(workload, plan), *of_pinning(workload, plan), *_withdraws(plan), *of_machine(workload, plan),
+        *devices.of_heads(workload, plan),
     ]  # fmt: skip
 
 

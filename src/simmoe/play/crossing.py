@@ -24,7 +24,8 @@ class Crossing:
 
     dispatched_bytes: int  # of rows to the devices of their experts; as many come back
     handed_bytes: int  # of rows to the device that runs the next layer
-    bytes_per_token: float  # both, and what comes back, by row of the passes
+    summed_bytes: int  # to add up what each computed of a layer, and to gather the logits
+    bytes_per_token: float  # all, and what comes back, by row of the passes
     elsewhere: (
         float | None
     )  # share of what tokens choose in the next layer that stands on another device; ExFlow's measure
@@ -35,7 +36,11 @@ class Crossing:
 def crossing(costs: Costs, requests: Requests, layout: Layout) -> Crossing:
     """requests: of all devices together (decide/devices.py)."""
     trace, row_bytes = costs.trace, costs.model.width * ACTIVATION_BYTES
-    dispatched = int(rows_sent_by_event(costs, requests).sum()) * row_bytes
+    sums = getattr(costs, "sums", None)
+    summed = 0 if sums is None else sum(map(sums.count_bytes, costs.sizes))
+    if layout.sliced:
+        return Crossing(0, 0, summed, summed / trace.n_tokens, None, 1.0, 1.0)
+    dispatched = 0 if layout.shared else int(rows_sent_by_event(costs, requests).sum()) * row_bytes
     moves = int(np.count_nonzero(np.diff((layout.gaps[0], *layout.gaps))))
     handed = moves * trace.n_tokens * row_bytes
     slots, same, all_pairs = np.zeros((trace.n_layers, layout.devices), np.int64), 0, 0
@@ -46,7 +51,7 @@ def crossing(costs: Costs, requests: Requests, layout: Layout) -> Crossing:
     busy = slots[slots.any(axis=1)]
     ratio = busy.max(axis=1) / busy.mean(axis=1)
     return Crossing(
-        dispatched, handed, (2 * dispatched + handed) / trace.n_tokens, 1 - same / all_pairs if all_pairs else None,
+        dispatched, handed, summed, (2 * dispatched + handed + summed) / trace.n_tokens, 1 - same / all_pairs if all_pairs else None,
         float(ratio.mean()), float(ratio.max()),
     )  # fmt: skip
 

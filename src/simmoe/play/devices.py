@@ -25,6 +25,8 @@ from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.layout import Layout
 from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape
 from simmoe.simulator.several import SeveralCosts
+from simmoe.simulator.tensor_experts import TensorExpertCosts, sliced_but_experts
+from simmoe.simulator.tensor_parallel import sliced
 from simmoe.simulator.units import nbytes
 
 if TYPE_CHECKING:
@@ -46,14 +48,47 @@ def layout_of(workload: Workload, placement: str | None, seed: int, timeline: st
     """Where the experts live. Raises UserError when the placement says nothing of the machine's devices."""
     devices, trace = len(workload.hw.devices), workload.trace
     fit_geometry(workload.model, trace)
+    if divides(timeline):
+        if placement is not None:
+            raise UserError(
+                f"--placement {placement}: under --timeline {timeline} each device has a part of every expert; leave it out"
+            )
+        _refuse_unlike(workload.hw, timeline)
+        return Layout(devices, np.zeros((trace.n_layers, trace.n_experts), np.int64), sliced=True)
     module = policies.load("placement", placement) if placement is not None else None
     if placement is None or getattr(module, "UNIT", None) not in ("proportions", "devices"):
         raise UserError(
             f"{workload.hw.name} has {devices} devices; say which has which experts, such as --placement "
             f"layer_split={'/'.join('1' * devices)} or round_robin"
         )
-    replicated = getattr(policies.load("timeline", timeline), "DATA_PARALLEL", False)
-    return Layout(devices, units_of(workload, placement, seed).reshape(trace.n_layers, trace.n_experts), replicated)
+    text = policies.load("timeline", timeline)
+    replicated, shared = (getattr(text, name, False) for name in ("DATA_PARALLEL", "TENSOR_PARALLEL_BUT_EXPERTS"))
+    if shared:
+        _refuse_unlike(workload.hw, timeline)
+    unit = units_of(workload, placement, seed).reshape(trace.n_layers, trace.n_experts)
+    return Layout(devices, unit, replicated, shared=shared)
+
+
+def divides(timeline: str) -> bool:
+    """Whether each device has a part of every layer and of every expert."""
+    return bool(getattr(policies.load("timeline", timeline), "TENSOR_PARALLEL", False))
+
+
+def _refuse_unlike(hw: Hardware, timeline: str) -> None:
+    """Raises UserError for devices that are not equal, where they divide every layer."""
+    first, *others = (_figures(hw.alone(number)) for number in range(len(hw.devices)))
+    for name, other in zip(hw.devices[1:], others):
+        if other != first:
+            raise UserError(
+                f"--timeline {timeline} divides every layer evenly, and {name} of {hw.name} is another device than {hw.devices[0]}; use "
+                "--timeline distributed"
+            )
+
+
+def _figures(hw: Hardware) -> tuple[Any, ...]:
+    """Of a machine of one device, but for names."""
+    unit, memory, link = hw.device, hw.device_memory, hw.link
+    return replace(unit, name="", memory=""), replace(memory, name=""), replace(link, dst=""), hw.reserved_bytes
 
 
 def refuse_what_one_device_has(options: Mapping[str, Any], workload: Workload) -> None:
@@ -109,19 +144,23 @@ def kv_of(workload: Workload, model: ModelShape, layout: Layout, device: int) ->
 
 def part_of(model: ModelShape, layout: Layout, device: int) -> ModelShape:
     """What a device has: its experts of every layer, the layers that it runs, the embedding before the first and the head behind the last
-    layer; or all but the experts, where each device runs the layers."""
+    layer; or all but the experts, where each device runs the layers, or its share of that; or its share of everything."""
+    if layout.sliced:
+        return sliced(model, layout.devices)
+    if layout.shared:
+        model = sliced_but_experts(model, layout.devices)
     homes, column, layers = layout.gaps, 0, list[Layer]()
     held = (layout.unit == device).sum(axis=1)
     for layer in model.layers:
-        here, experts = layout.replicated or homes[column] == device, int(held[column]) if layer.n_experts else 0
+        here, experts = layout.everywhere or homes[column] == device, int(held[column]) if layer.n_experts else 0
         kept = (
             layer if here else replace(layer, attention=NO_PART, caches=(), state_bytes=0, ffn=NO_PART, shared=NO_PART)
         )
         layers.append(replace(kept, n_experts=experts))
         column += layer.n_experts > 0
     return replace(
-        model, layers=tuple(layers), head=model.head if layout.replicated or homes[-1] == device else NO_PART,
-        embedding=model.embedding if layout.replicated or homes[0] == device else NO_PART,
+        model, layers=tuple(layers), head=model.head if layout.everywhere or homes[-1] == device else NO_PART,
+        embedding=model.embedding if layout.everywhere or homes[0] == device else NO_PART,
     )  # fmt: skip
 
 
@@ -154,10 +193,32 @@ def held(laid: Workload, budgets: tuple[int, ...]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def as_one(workload: Workload, plan: Plan) -> Workload:
+    """Devices that divide every layer decide and do the same. The workload with the costs of one of them, and experts of as many bytes as
+    all hold together; any other workload as it is."""
+    if not plan.device_budgets or not divides(plan.timeline):
+        return workload
+    return workload.as_one_of(len(workload.hw.devices))
+
+
+def of_heads(workload: Workload, plan: Plan) -> list[str]:
+    """What is on several devices though they divide every layer: keys and values where there are fewer of their heads."""
+    text = policies.load("timeline", plan.timeline)
+    if not plan.device_budgets or not (divides(plan.timeline) or hasattr(text, "TENSOR_PARALLEL_BUT_EXPERTS")):
+        return []
+    n, caches = len(workload.hw.devices), {cache for layer in workload.model.layers for cache in layer.caches}
+    fewest = min((max(cache.kv_heads, 1) for cache in caches), default=n)
+    if fewest >= n:
+        return []
+    rows = "One row of the KV cache serves all heads" if fewest == 1 else f"There are {fewest} KV heads"
+    return [f"{rows}: each is on {n // fewest} of the {n} devices, so together they hold {n // fewest} KV caches"]
+
+
 def laid_out(workload: Workload, layout: Layout) -> Workload:
     """The workload with the costs of each device."""
     laid = copy.copy(workload)
-    costs = DataParallelCosts if layout.replicated else SeveralCosts
+    costs: type[SeveralCosts] = DataParallelCosts if layout.replicated else SeveralCosts
+    costs = TensorExpertCosts if layout.shared else costs
     laid.__dict__["costs"] = costs(workload.hw, workload.model, workload.trace, layout, graphs=workload.graphs)
     return laid
 

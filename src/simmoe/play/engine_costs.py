@@ -12,6 +12,7 @@ from simmoe.simulator.costs import Costs
 from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.runtime_costs import RuntimeCosts
+from simmoe.simulator.tensor_parallel import TensorParallelCosts
 
 
 def costs_of(workload: Setting) -> Costs:
@@ -27,6 +28,8 @@ def costs_of(workload: Setting) -> Costs:
 
 def _of_target(workload: Setting) -> Costs:
     hw, model, trace, runtime, knobs = workload.hw, workload.model, workload.trace, workload.runtime, workload.knobs
+    if workload.alike > 1:
+        return TensorParallelCosts(hw, model, trace, graphs=workload.graphs)
     if runtime is None:
         return Costs(hw, model, trace, graphs=workload.graphs)
     how: dict[str, Any] = {

@@ -55,8 +55,8 @@ def options_of(flags: Flags, schedule: str = "recorded", max_batch: int | None =
     if devices := [name for name in DEVICES if said.get(name) not in (None, 1, "none", "layer")]:
         name = devices[0].replace("_", " ")
         raise UserError(
-            f"--flags: {name} {said[devices[0]]} splits each layer over several devices, which is not simulated; with -sm layer llama.cpp "
-            "deals whole layers to them"
+            f"--flags: {name} {said[devices[0]]} splits each layer over several devices, which is not simulated under a runtime; with -sm "
+            "layer llama.cpp deals whole layers to them, and the ideal runtime has --timeline tensor_parallel and expert_parallel"
         )
     for name in said:
         if name not in (*HONOURED, *NOTHING, *DEVICES):

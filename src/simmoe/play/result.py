@@ -296,7 +296,7 @@ class Run(Tabular):
             "tok_s": self.tok_s, "prompt_tok_s": self.prompt_tok_s, "ttft_s": self.ttft_s,
             "tpot_ms": {f"p{p}": self.tpot_ms(p) for p in (50, 95, 99)},
             "bytes_per_token": self.bytes_per_token, "decode_time_ps": where, "total_ps": int(self.pass_ps.sum()),
-            "link_busy_ps": self.clocks.link_busy_ps, "memory_bytes": self.memory_bytes,
+            "link_busy_ps": self.clocks.link_busy_ps * self.workload.alike, "memory_bytes": self.memory_bytes,
             "other_memory_bytes": self.other_memory_bytes, **shares,
             "energy": self.energy, **notes,
             "unused_budget_bytes": self.decisions.unused_bytes, "peak_resident_bytes": int(self.decisions.used.max(initial=0)),

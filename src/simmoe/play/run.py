@@ -68,10 +68,10 @@ def play(
     check_scope(plan.scope)
     workload = versioned(workload, plan)
     require(workload, plan)  # before an engine is chosen: that expands the trace, to gigabytes of a long one
-    lanes = lanes or Lanes()
+    workload, lanes = devices.as_one(workload, plan), lanes or Lanes()
     lanes.join(workload)
     engine = engine or workload.engine(wish, spans=spans is not None)
-    if plan.device_budgets:
+    if plan.device_budgets and workload.alike == 1:
         return _on_several(workload, plan, engine, spans)
     if workload.clock_driven is not None:
         workload, decisions, guesses, clocks, log = played(workload, plan, engine, spans)

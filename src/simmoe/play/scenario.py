@@ -335,8 +335,8 @@ class Scenario:
     timeline: str = option(
         Policy(), "overlapped", group=ENGINE, metavar=NAME,
         help="which operation waits for which: overlapped (loads beside computing, default), serial (each load, then its expert), "
-        "sync (as overlapped, but the host waits host_wait for the router first), distributed or expert_parallel (several devices) or a "
-        "file",
+        "sync (as overlapped, but the host waits host_wait for the router first), distributed, expert_parallel, tensor_parallel or "
+        "tensor_expert_parallel (several devices) or a file",
     )  # fmt: skip
     overlap: bool = option(Switch(), True, group=ENGINE, metavar="on|none", help="none: the same as --timeline serial")
     prefetch: str | None = option(

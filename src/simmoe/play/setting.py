@@ -49,6 +49,7 @@ class Setting:
     largest_pass: int  # tokens that an engine reserves buffers for
     kv_bytes: int
     graphs: bool
+    alike: int = 1  # devices that all do the same, as the work of one of which it is played
     memory: Memory
     begun: Setting  # of rows in passes that a clock-driven schedule made: what it made them of; else the same
 

@@ -35,6 +35,7 @@ from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.model import ModelShape
 from simmoe.simulator.nouns.runtime import Runtime
 from simmoe.simulator.nouns.trace import Trace
+from simmoe.simulator.tensor_parallel import padded
 from simmoe.simulator.time.engines import Engine, engine, engine_of_passes
 from simmoe.workloads.format.trace import first_tokens
 
@@ -308,6 +309,14 @@ class Workload(Setting):
         other.model = in_two_formats(self.model, self.model_name, self.low_format)
         other.memory = replace(self.memory, model=other.model)
         other.begun = other if self.begun is self else self.begun.with_low()
+        if "requests" in self.__dict__:
+            other.requests = self.requests
+        return other
+
+    def as_one_of(self, devices: int) -> Workload:
+        """The same workload as the work of one of so many devices, which divide every layer and all do the same."""
+        other = self._copy()
+        other.alike, other.model = devices, padded(self.model, devices)
         if "requests" in self.__dict__:
             other.requests = self.requests
         return other

@@ -17,6 +17,9 @@ MEANS = {  # column -> what is said of it
     "loaded/token": "loaded/token: bytes of experts loaded for a decoded token",
     "waiting": "waiting: share of decode time in which the device waits, for loads, the CPU, the host or another device",
     "J/token": "J/token: estimated energy of the board for a decoded token",
+    "over fabric": "over fabric: bytes that the devices send each other, by token, prompts included",
+    "busiest": "busiest: token slots of the busiest device of a layer over the mean of all, mean of the layers",
+    "fullest": "fullest: the largest share of a device's memory that is used",
     "goodput": "goodput: requests that meet --ttft and --tpot; meet it: which share of all does",
 }
 

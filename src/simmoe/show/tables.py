@@ -96,7 +96,8 @@ def show_run(run: Run, found: list[Tried], on: str, files: list[str], out: Scree
         out.print(f"  {tier}: {', '.join(f'{part} {nbytes(n)}' for part, n in held.items())}")
     for one in run.devices():
         parts = ", ".join(f"{name} {nbytes(n)}" for name, n in one["memory_bytes"].items())
-        parts += f"; {one['expert_count']:,} experts" if "expert_count" in one else ""
+        parts += f" of {nbytes(one['capacity_bytes'])}" if "capacity_bytes" in one else ""
+        parts += f"; {_experts_of(run, one['expert_count'])}" if "expert_count" in one else ""
         layers = f" (layers {one['layers']})" if "layers" in one else ""
         out.print(f"  {one['name']}{layers}: {parts}")
     for line in filter(None, (of_the_fabric(run), not_of_the_device(run), of_prefetches(run), of_verify_passes(run))):
@@ -116,6 +117,12 @@ def show_run(run: Run, found: list[Tried], on: str, files: list[str], out: Scree
             out.print(line)
     else:
         out.print(nothing_decoded(run.workload))
+
+
+def _experts_of(run: Run, count: int) -> str:
+    """What a device has of experts: some, or a part of each."""
+    parts = run.workload.alike
+    return f"{count:,} experts" if parts == 1 else f"1/{parts} of each of {count:,} experts"
 
 
 def not_of_the_device(run: Run) -> str:
