@@ -75,7 +75,7 @@ def _through_host(links: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     rate = rates[0] * rates[1] // sum(rates) // 1000 * 1000
     said = {"kind": "assumed", "source": THROUGH_HOST}
     values = {"bandwidth": text(rate, "bandwidth"), "latency": text(latency, "time")}
-    return {name: {"value": value, **said} for name, value in values.items()}
+    return {**{name: {"value": value, **said} for name, value in values.items()}, "peer": False}
 
 
 def _price(parts: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:

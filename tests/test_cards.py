@@ -333,17 +333,6 @@ def test_a_saved_scenario_of_cards_is_played_again(tmp_path: Path):
     assert simmoe.run(again).to_json() == simmoe.run(scenario).to_json()
 
 
-def test_prompts_that_the_engine_would_pipeline_are_told(tmp_path: Path):
-    hw, said = machine("rtx_5090", "rtx_3090"), "Prompts are read by one card at a time"
-    assert any(note.startswith(said) for note in play(hw, prompt=1100).notes)
-    for options in (
-        {"prompt": 500},
-        {"prompt": 1100, "placement": "n_cpu_moe=1"},
-        {"prompt": 1100, "kv_offload": False},
-    ):
-        assert not any(note.startswith(said) for note in play(hw, **options).notes)
-
-
 def test_costs_of_a_model_without_a_width_are_refused():
     run = play(machine("rtx_5090", "rtx_3090"))
     workload = run.workload

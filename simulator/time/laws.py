@@ -46,8 +46,10 @@ def check(
 
 
 def check_causes(costs: Costs, clocks: Clocks) -> None:
-    """Every pass lasts as long as the causes that its launches logged, together."""
+    """Every pass lasts as long as the causes that its launches logged, together, less what of it ran beside the pass before."""
     causes = costs.dense_ps + clocks.experts_ps + clocks.stall_ps + clocks.cpu_ps + clocks.host_ps + clocks.slowed_ps
+    if len(clocks.overlapped_ps):
+        causes = causes - clocks.overlapped_ps
     lasted = clocks.end_ps - clocks.start_ps
     if (causes != lasted).any():
         number = int(np.argmax(causes != lasted))
