@@ -42,7 +42,7 @@ class CardCosts(RuntimeCosts):
             raise UserError(
                 f"the model {model.name} states no width (numbers of a hidden state), which cards hand to each other; add it to the file"
             )
-        self.owners, self.fabric = tuple(owners), hw.fabric
+        self.owners, self.fabric, self.links = tuple(owners), hw.fabric, hw.links
         alone = [hw.alone(number) for number in range(len(hw.devices))]
         first = [next(n for n, other in enumerate(alone) if _same(one, other)) for one in alone]
         made = {n: RuntimeCosts(alone[n], model, trace, runtime, **how) for n in dict.fromkeys(first)}

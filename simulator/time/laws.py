@@ -40,7 +40,7 @@ def check(
         "passes follow each other": bool((clocks.start_ps == earliest).all()),
         "occupancy ≤ budget": budget_bytes is None or int(decisions.used.max(initial=0)) <= budget_bytes,
         "link time = transfers": counts.bytes == 0
-        or clocks.link_busy_ps >= counts.bytes * 10**12 // max(link.bytes_per_s for link in costs.hw.links),
+        or clocks.link_busy_ps >= counts.bytes * 10**12 // max(link.bytes_per_s for link in costs.links),
     }
     _require(laws)
 
