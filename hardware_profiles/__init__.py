@@ -107,6 +107,8 @@ def load(name_or_path: str | Path, changes: Mapping[str, str] | None = None) -> 
     said, checked = content(name_or_path)
     if changes:
         said = changed(said, changes, checked)
+        if (pair := parts(name_or_path)) and len(cards.names(pair[0])) > 1:
+            said = cards.follow(said, changes)
         checked = Checked(said, checked.file)
     canonical = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return build(said, checked, hashlib.sha256(canonical.encode()).hexdigest())

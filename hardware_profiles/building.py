@@ -43,7 +43,7 @@ def _assemble(doc: Mapping[str, Any], checked: Checked, digest: str) -> Hardware
         units={u: _unit(u, unit, n) for u, unit in doc["units"].items()},
         link=_link("link", doc["link"], n, curves),
         more_links={name: _link(f"links.{name}", link, n, curves) for name, link in doc.get("links", {}).items()},
-        fabric=Fabric(n["fabric.bandwidth"], n["fabric.latency"]) if "fabric" in doc else None,
+        fabric=_fabric(doc["fabric"], n) if "fabric" in doc else None,
         devices=tuple(doc["devices"]),
         reserved_bytes=n["reserved"],
         dram_bytes_per_loaded_byte=n.get(W, 0),
@@ -54,6 +54,10 @@ def _assemble(doc: Mapping[str, Any], checked: Checked, digest: str) -> Hardware
         thermal=_thermal(n) if "thermal" in doc else None,
         modes=tuple(doc.get("modes", ())),
     )
+
+
+def _fabric(fabric: Mapping[str, Any], n: Mapping[str, int]) -> Fabric:
+    return Fabric(n["fabric.bandwidth"], n["fabric.latency"], fabric.get("peer", True))
 
 
 def _unit(name: str, unit: Mapping[str, Any], n: Mapping[str, int]) -> ComputeUnit:

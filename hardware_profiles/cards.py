@@ -52,6 +52,15 @@ def composed(gpus: Sequence[Mapping[str, Any]], host: Mapping[str, Any], files: 
     return content
 
 
+def follow(content: dict[str, Any], changes: Mapping[str, str]) -> dict[str, Any]:
+    """The content whose messages are no faster than over both links, where a link was made slower and nobody says how fast they are."""
+    rate = _through_host([content["link"], *content["links"].values()])["bandwidth"]
+    slower = parse(rate["value"], "bandwidth") < parse(content["fabric"]["bandwidth"]["value"], "bandwidth")
+    if "fabric.bandwidth" in changes or not slower:
+        return content
+    return {**content, "fabric": {**content["fabric"], "bandwidth": rate}}
+
+
 def _add(content: dict[str, Any], card: Mapping[str, Any], number: int) -> None:
     """Unit, memory and link of one more card."""
     unit, memory = (f"{name}_{number}" for name in (card["devices"][0], card["link"]["to"]))
@@ -78,7 +87,7 @@ def _through_host(links: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     rate = rates[0] * rates[1] // sum(rates) // 1000 * 1000
     said = {"kind": "assumed", "source": THROUGH_HOST}
     values = {"bandwidth": text(rate, "bandwidth"), "latency": text(latency, "time")}
-    return {name: {"value": value, **said} for name, value in values.items()}
+    return {**{name: {"value": value, **said} for name, value in values.items()}, "peer": False}
 
 
 def _price(parts: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:

@@ -62,7 +62,7 @@ def joined(count: int, one: Mapping[str, Any], fabric: str, file: str) -> dict[s
         "units": {**one["units"], **{name: {**unit, "memory": tier} for name, tier in more}},
         "links": {name: {**one["link"], "to": tier} for name, tier in more},
         "devices": names,
-        "fabric": {key: said[key] for key in FABRIC},
+        "fabric": {key: said[key] for key in (one.rstrip("?") for one in FABRIC) if key in said},
     }
     return content | ({"price": _times(count, one["price"])} if "price" in one else {})
 

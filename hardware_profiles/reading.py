@@ -166,7 +166,12 @@ def _below_peaks(
                 yield (f"units.{name}.flops", unit["flops"], one), (f"peak.flops.{number}", most)
 
 
-WORDS = ("link.duplex", "link.host_memory", "link.upstream.pipelined")  # what can be changed beside the figures
+WORDS = (
+    "link.duplex",
+    "link.host_memory",
+    "link.upstream.pipelined",
+    "fabric.peer",
+)  # what can be changed beside the figures
 
 
 def _plain(value: str) -> Any:

@@ -35,7 +35,7 @@ _LINK = {
     "pageable?": "bandwidth", "duplex?": ("full", "half"), "upstream?": _UPSTREAM, "write_bandwidth?": "bandwidth",
     "host_memory?": ("pinned", "pageable", "managed"), "managed?": _MANAGED, "queue_depth?": "count", "pinned_capacity?": "size",
 }  # fmt: skip
-FABRIC = {"bandwidth": "bandwidth", "latency": "time"}
+FABRIC = {"bandwidth": "bandwidth", "latency": "time", "peer?": "flag"}
 _POWER = {"idle?": "power", "max?": "power", "per_byte?": "energy", "per_link_byte?": "energy", "per_flop?": "energy"}
 # What a file holds. A mapping lists its keys ("?" = optional, "*" = names of the user's choice); a tuple lists the
 # allowed words; any other leaf is "text", "names", "flag", "modes", a curve, or what a number measures.

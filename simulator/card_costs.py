@@ -42,7 +42,7 @@ class CardCosts(RuntimeCosts):
             raise UserError(
                 f"the model {model.name} states no width (numbers of a hidden state), which cards hand to each other; add it to the file"
             )
-        self.owners, self.fabric = tuple(owners), hw.fabric
+        self.owners, self.fabric, self.links = tuple(owners), hw.fabric, hw.links
         alone = [hw.alone(number) for number in range(len(hw.devices))]
         first = [next(n for n, other in enumerate(alone) if _same(one, other)) for one in alone]
         made = {n: RuntimeCosts(alone[n], model, trace, runtime, **how) for n in dict.fromkeys(first)}
@@ -87,6 +87,21 @@ class CardCosts(RuntimeCosts):
                 *self.draft_pieces(size),
             ]
         return self._pieces[size]
+
+    def parts_of_cards(self, number: int, counts: Ints, slots: Ints) -> dict[int, int]:
+        """How long each card that has a part of pass `number` takes for it, messages left out. counts, slots: distinct experts of each MoE
+        layer, and (token, slot) pairs."""
+        size = self.sizes[number]
+        of_kind = {layer: sum(piece.ps for piece in self._of(layer).dense_pieces(layer, size)) for layer in self.kinds}
+        parts, law = dict.fromkeys(self.owners, 0), self.law(size)
+        for layer, card in zip(self.model.layers, self.owners):
+            parts[card] += of_kind[layer]
+        for column, number in enumerate(self.model.moe_layers):
+            parts[self.owners[number]] += self.shared(column, size.tokens).ps
+            if counts[column]:
+                parts[self.owners[number]] += self.experts(column, int(counts[column]), int(slots[column]), law).ps
+        parts[self.owners[-1]] += self.cards[self.owners[-1]].head_piece(size).ps
+        return parts
 
     def dense_fixed_ps(self, layer: Layer) -> float:
         return RuntimeCosts.dense_fixed_ps(self._of(layer), layer)

@@ -61,6 +61,7 @@ class Costs:
         """graphs: launches are replayed from CUDA graphs."""
         fit_geometry(model, trace)
         self.hw, self.model, self.trace = hw, model, trace
+        self.links = hw.links  # over which something may be loaded or carried
         unit = hw.device
         self.launch_ps = launch_ps(unit.launch_ps, unit.graph_launch_ps, graphs)
         grouped = unit.grouped_launch_ps

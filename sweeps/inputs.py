@@ -19,6 +19,7 @@ from simmoe.play.money import price_of
 from simmoe.play.plan import counts_use, guesses_of, missing_of, units_of
 from simmoe.play.traced import traced
 from simmoe.play.workload import Workload
+from simmoe.policies.runtime import IDEAL
 from simmoe.simulator.costs import fit_geometry
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.trace import Trace
@@ -31,7 +32,7 @@ from simmoe.workloads.format import trace as traces
 from simmoe.workloads.format.trace import first_tokens
 
 # what a machine or a trace may be unable to do: a value that fails on all of them stops the sweep
-DOUBTFUL = ("set", "prefetch", "miss", "placement", "graphs", "page_cache")
+DOUBTFUL = ("set", "prefetch", "miss", "placement", "graphs", "page_cache", "tensor_split")
 
 Shape = tuple[str, str, str, str]  # trace, model, format, KV format
 
@@ -98,7 +99,8 @@ class Inputs:
                 trace, point, shape = key[0], {**beside, axis: value}, self.models[key]
                 options = options_of(point)
                 counted = any(popularity.counts_first(point.get(name)) for name in popularity.COUNTING)
-                scenario = scenario_of({"hw": hw, "model": shape, "budget": 0, **options, **self._text(trace, counted)})
+                least = {"budget": 0} if beside.get("runtime", IDEAL) == IDEAL else {"eviction": "everything"}
+                scenario = scenario_of({"hw": hw, "model": shape, **least, **options, **self._text(trace, counted)})
                 workload = scenario.workload()
                 plan = scenario.plan(workload)
                 guesses_of(workload, plan)
@@ -128,12 +130,10 @@ class Inputs:
         return False
 
     def _beside(self, axis: str) -> list[Point]:
-        """Values of the other axes without which several devices play nothing."""
-        axes = {
-            name: self.space.axes[name]
-            for name in ("timeline", "placement")
-            if name in self.space.axes and name != axis
-        }
+        """Values of the other axes without which several devices play nothing; an engine holds all that fits, and streams nothing."""
+        several = any(len(hw.devices) > 1 for hw in self.hw.values())
+        needed = ("timeline", "placement", *["runtime"] * several)
+        axes = {name: self.space.axes[name] for name in needed if name in self.space.axes and name != axis}
         return [dict(zip(axes, words)) for words in product(*axes.values())]
 
     @cached_property

@@ -71,6 +71,36 @@ def test_cards_of_a_box_of_several_show_no_desktop():
     assert [servers.alone(card).reserved_bytes for card in (0, 1)] == [machine("a100_pcie_40").reserved_bytes] * 2
 
 
+def test_each_card_may_have_a_slot_of_its_own(tmp_path: Path):
+    """Lanes that are halved: of one card by its link, of all by the host; messages follow, where nobody says how fast they are."""
+    name = f"rtx_5090+rtx_5090+{HOST}"
+    full, second = hardware_profiles.load(name), hardware_profiles.load(name, {"links.gpu_2.bandwidth": "20GB/s"})
+    assert [link.bytes_per_s for link in second.links] == [full.links[0].bytes_per_s, 20 * 10**9]
+    assert second.fabric.bytes_per_s == pytest.approx(1 / (1 / full.links[0].bytes_per_s + 1 / (20 * 10**9)), rel=1e-6)
+    said = hardware_profiles.load(name, {"links.gpu_2.bandwidth": "20GB/s", "fabric.bandwidth": "9GB/s"})
+    assert said.fabric.bytes_per_s == 9 * 10**9
+    assert hardware_profiles.load(name, {"link.bandwidth": "60GB/s"}).fabric == full.fabric
+    (tmp_path / "halved.yaml").write_text(
+        "extends: ddr5_6000_2ch\nname: halved\ntitle: x8 each\nis: {slot: PCIe 5.0 x8}\n"
+    )
+    both = hardware_profiles.load(f"rtx_5090+rtx_5090+{tmp_path / 'halved.yaml'}")
+    assert [2 * link.bytes_per_s for link in both.links] == pytest.approx(
+        [link.bytes_per_s for link in full.links], rel=1e-3
+    )
+    assert 2 * both.fabric.bytes_per_s == pytest.approx(full.fabric.bytes_per_s, rel=1e-3)
+
+
+@pytest.mark.parametrize(("split", "slow"), [("24/1", "link"), ("1/24", "links.gpu_2")])
+def test_a_card_carries_its_layers_over_its_own_link(split: str, slow: str):
+    """Three blocks of the CPU, of which one card has all or two."""
+    name, times = f"rtx_5090+rtx_5090+{HOST}", {}
+    for path in ("link", "links.gpu_2"):
+        hw = hardware_profiles.load(name, {f"{path}.bandwidth": "5GB/s", "fabric.bandwidth": "10GB/s"})
+        run = play(hw, placement="n_cpu_moe=3", tensor_split=split, mmap=False)
+        times[path] = int(run.pass_ps[~run.decode_passes].sum())
+    assert max(times, key=lambda path: times[path]) == slow and max(times.values()) > 1.3 * min(times.values())
+
+
 def test_a_price_is_that_of_all_cards():
     prices = [machine(*["rtx_5090"] * n).figures["price"].value for n in (1, 2, 3)]
     assert prices[1] - prices[0] == prices[2] - prices[1] > 0
@@ -333,17 +363,6 @@ def test_a_saved_scenario_of_cards_is_played_again(tmp_path: Path):
     assert simmoe.run(again).to_json() == simmoe.run(scenario).to_json()
 
 
-def test_prompts_that_the_engine_would_pipeline_are_told(tmp_path: Path):
-    hw, said = machine("rtx_5090", "rtx_3090"), "Prompts are read by one card at a time"
-    assert any(note.startswith(said) for note in play(hw, prompt=1100).notes)
-    for options in (
-        {"prompt": 500},
-        {"prompt": 1100, "placement": "n_cpu_moe=1"},
-        {"prompt": 1100, "kv_offload": False},
-    ):
-        assert not any(note.startswith(said) for note in play(hw, **options).notes)
-
-
 def test_costs_of_a_model_without_a_width_are_refused():
     run = play(machine("rtx_5090", "rtx_3090"))
     workload = run.workload
@@ -379,3 +398,39 @@ def test_a_draft_takes_its_time_before_each_pass_on_cards_too(engine: str):
 def test_what_cards_cannot_honour_is_refused(options: dict[str, object], line: str):
     with pytest.raises(UserError, match=line):
         play(machine("rtx_5090", "rtx_5090"), **options)
+
+
+# --- beside other runs --------------------------------------------------------------------------------------------------
+
+UNFIT = {**GPT_OSS, "context": 16384, "prompt": 8, "generate": 2}
+WAY = "the least N that fits is --placement n_cpu_moe=10 with --tensor-split 23/14"
+
+
+def test_a_row_of_compare_that_does_not_fit_names_what_would():
+    """The other rows are played; nothing is chosen for it."""
+    boxes = [f"rtx_3090+rtx_3090+{HOST}", f"rtx_5090+rtx_5090+{HOST}"]
+    first, second = simmoe.compare(boxes, **UNFIT).rows
+    assert first.run is None and first.why_not.endswith(WAY) and second.run is not None
+
+
+def test_trials_of_a_sweep_that_do_not_fit_name_what_would(tmp_path: Path):
+    """Placements and splits are axes of cards under an engine."""
+    file = tmp_path / "space.yaml"
+    said = "".join(f"{name}: {value}\n" for name, value in UNFIT.items())
+    axes = (
+        "placement: [none, n_cpu_moe=10]\ntensor_split: [none, 23/14]\nobjectives: {tok_s: maximize, price: minimize}\n"
+    )
+    file.write_text(f"schema: 1\nname: cards\nhw: rtx_3090+rtx_3090+{HOST}\n{said}{axes}")
+    study = simmoe.sweep(file, trials=20).study
+    played = {
+        (one.user_attrs["point"].get("placement"), one.user_attrs["point"].get("tensor_split")): one
+        for one in study.trials
+    }
+    why = {key: one.user_attrs.get("why_not") for key, one in played.items()}
+    assert len(why) == 4 and why["n_cpu_moe=10", "23/14"] is None
+    assert why["none", "none"].endswith(WAY) and why["n_cpu_moe=10", "none"].endswith("--tensor-split 23/14 fits")
+    file.write_text(file.read_text().replace("23/14", "1/1/1"))
+    with pytest.raises(
+        UserError, match=r"tensor_split '1/1/1' of the space works with none .*: --tensor-split 1/1/1 names 3 cards"
+    ):
+        simmoe.sweep(file, trials=1)

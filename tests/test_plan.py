@@ -17,7 +17,6 @@ from simmoe.play.plan_setup import Setup
 from simmoe.play.scenario import Scenario
 from simmoe.play.usual_runtime import usual_runtime
 from simmoe.policies.flags import read
-from simmoe.simulator.errors import UserError
 from simmoe.simulator.nouns.model import Cache, Layer, ModelShape, Part
 from simmoe.workloads import models
 
@@ -209,14 +208,6 @@ def test_candidates_are_few_and_sensible():
         assert all(one.microbatch == 512 for one in setups if not one.op_offload)
     resident = Search(replace(scenario, model="gpt-oss-20b", format="MXFP4_MOE"), "both", 8192).candidates()
     assert resident == [Setup(size, 0, None, True) for size in (512, 1024, 2048, 4096)]
-
-
-def test_several_cards_are_refused():
-    scenario = Scenario("rtx_3090", model="gpt-oss-20b", runtime="llama_cpp_cuda")
-    hw = hardware_profiles.load("rtx_3090")
-    two = replace(hw, devices=(*hw.devices, *hw.devices))
-    with pytest.raises(UserError, match="plan searches one card"):
-        Search(replace(scenario, hw=two), "both", 8192)
 
 
 @pytest.mark.parametrize(

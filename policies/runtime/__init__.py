@@ -44,6 +44,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "flops_per_clock?": "number", "peak?": "share", "rows": "number", "rows_per_read?": "number", "tiles?": "share",
         "attention_flops_per_clock?": "number",
         "attention_peak?": "share",
+        "copies?": "number",
     },
     "cpu": {"layer": "time", "memory": "share", "per_thread?": "bandwidth", "flops_per_clock?": "number"},
     "link": {"offload_tokens?": "number", "offload_rows?": "number"},

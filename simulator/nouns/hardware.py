@@ -87,6 +87,7 @@ class Fabric:
 
     bytes_per_s: int
     latency_ps: int
+    peer: bool = True  # a device reaches the memory of another one; else messages go through host memory
 
 
 @dataclass(frozen=True)

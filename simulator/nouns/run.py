@@ -15,7 +15,8 @@ WITHDRAWN = 2  # its transfer left the queue of the link before it started
 
 @dataclass(frozen=True, eq=False)
 class Clocks:
-    """What an executor measures while it plays: int64 [passes] each, in picoseconds. A pass lasts as long as its causes together."""
+    """What an executor measures while it plays: int64 [passes] each, in picoseconds. A pass lasts as long as its causes together,
+    less what of it ran beside the pass before."""
 
     start_ps: Ints
     end_ps: Ints
@@ -28,6 +29,9 @@ class Clocks:
     fate: Ints = field(
         default_factory=lambda: np.zeros(0, np.int8)
     )  # [guesses] what time did to each: WAS_LATE, WITHDRAWN, 0
+    overlapped_ps: Ints = field(
+        default_factory=lambda: np.zeros(0, np.int64)
+    )  # of each pass, while the pass before was still under way; empty where passes follow each other
 
     def __eq__(self, other: object) -> bool:
         """Every field, to the picosecond."""

@@ -40,15 +40,16 @@ def check(
         "passes follow each other": bool((clocks.start_ps == earliest).all()),
         "occupancy ≤ budget": budget_bytes is None or int(decisions.used.max(initial=0)) <= budget_bytes,
         "link time = transfers": counts.bytes == 0
-        or clocks.link_busy_ps * costs.alike
-        >= counts.bytes * 10**12 // max(link.bytes_per_s for link in costs.hw.links),
+        or clocks.link_busy_ps * costs.alike >= counts.bytes * 10**12 // max(link.bytes_per_s for link in costs.links),
     }
     _require(laws)
 
 
 def check_causes(costs: Costs, clocks: Clocks) -> None:
-    """Every pass lasts as long as the causes that its launches logged, together."""
+    """Every pass lasts as long as the causes that its launches logged, together, less what of it ran beside the pass before."""
     causes = costs.dense_ps + clocks.experts_ps + clocks.stall_ps + clocks.cpu_ps + clocks.host_ps + clocks.slowed_ps
+    if len(clocks.overlapped_ps):
+        causes = causes - clocks.overlapped_ps
     lasted = clocks.end_ps - clocks.start_ps
     if (causes != lasted).any():
         number = int(np.argmax(causes != lasted))

@@ -2,9 +2,10 @@
 
 The public names are `replay` (cache behaviour of a trace alone), `run` (with time, on a machine), `ladder` (over
 budgets), `compare` (machines), `compare_policies` (policies beside their bounds), `sweep` (a space), `sensitivity` (to
-every figure), `serve_curve` (requests under load), `locality` (of a trace's routing), `Scenario` (all options of a run),
-`load_scenario`, `load_trace`, `load_hardware`, `load_model`, `report` (a page of a result), `plots` (its figures one by one)
-and the types they take and return. They are imported on first use.
+every figure), `plan` (the fastest command lines of an engine), `serve_curve` (requests under load), `locality` (of a
+trace's routing), `Scenario` (all options of a run), `load_scenario`, `load_trace`, `load_hardware`, `load_model`,
+`report` (a page of a result), `plots` (its figures one by one) and the types they take and return. They are imported
+on first use.
 """
 
 from importlib import import_module
@@ -25,6 +26,7 @@ _HOME = {
     "serve_curve": "simmoe.sweeps.serve_curve", "ServeCurve": "simmoe.sweeps.serve_curve_result",
     "curve": "simmoe.play.curve", "CurveResult": "simmoe.play.curve_result",
     "ladder": "simmoe.play.ladder", "Ladder": "simmoe.play.ladder",
+    "plan": "simmoe.play.planning", "CommandLines": "simmoe.play.planning",
     "report": "simmoe.sweeps.reports.written",
     "Counts": "simmoe.simulator.nouns.run", "Trace": "simmoe.simulator.nouns.trace", "Hardware": "simmoe.simulator.nouns.hardware",
     "ModelShape": "simmoe.simulator.nouns.model", "UserError": "simmoe.simulator.errors",
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from simmoe.play.curve_result import CurveResult
     from simmoe.play.ladder import Ladder, ladder
     from simmoe.play.plan import Plan
+    from simmoe.play.planning import CommandLines, plan
     from simmoe.play.policy_table import PolicyTable, compare_policies
     from simmoe.play.replay import Replay, replay
     from simmoe.play.result import Run

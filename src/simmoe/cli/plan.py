@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from simmoe.cli.parser import options_of
+from simmoe.play.plan_setup import CONTEXT, TAKEN
 from simmoe.play.scenario import OPTIONS
 
 if TYPE_CHECKING:
     from simmoe.cli.parser import Commands
-
-TAKEN = ("hw", "gpu", "host", "set", "format", "runtime", "context", "routing", "seed")  # of the options of a run
-CONTEXT = 8192
 
 
 def add(commands: Commands) -> None:
@@ -43,30 +40,9 @@ def add(commands: Commands) -> None:
 def plan(a: argparse.Namespace) -> None:
     """simmoe plan"""
     from simmoe.cli.common import print_json
-    from simmoe.play.calling import scenario_of
-    from simmoe.play.cautions import of_machine
-    from simmoe.play.plan_gains import gains
-    from simmoe.play.plan_search import GOALS, Search
-    from simmoe.play.usual_runtime import usual_runtime
-    from simmoe.show import plan as show
+    from simmoe.play.planning import planned
+    from simmoe.show.plan import show_plan
     from simmoe.show.screen import Screen
-    from simmoe.simulator.errors import UserError
-    from simmoe.simulator.nearest import among
 
-    if a.goal not in GOALS:
-        raise UserError(f"--goal {a.goal}: {among(a.goal, GOALS)}")
-    options = options_of(a)
-    context = options.pop("context", None) or CONTEXT
-    scenario = scenario_of({**options, "model": a.name})
-    if "runtime" not in options:
-        scenario = replace(scenario, runtime=usual_runtime(scenario.machine()))
-    search = Search(scenario, a.goal, context)
-    best = search.best()
-    choices = [search.choice(one) for one in best]
-    run = search.played(best[0], decode=True)
-    notes = of_machine(run.workload, run.plan)
-    found = show.Found(search, scenario, choices, gains(search, scenario, best[0]), search.space.fitted(best[0]), notes)
-    if a.json:
-        print_json(show.to_json(found))
-        return
-    show.show_plan(found, Screen())
+    found = planned({**options_of(a), "model": a.name}, a.goal)
+    print_json(found.to_json()) if a.json else show_plan(found, Screen())

@@ -70,24 +70,26 @@ def least_over_cards(workload: Workload) -> tuple[int, str | None] | None:
     return low, split_of(low) or None
 
 
-def split_that_fits(workload: Workload, left: tuple[int, ...] | None) -> str | None:
+def split_that_fits(workload: Workload, left: tuple[int, ...] | None, last: bool = False) -> str | None:
     """A split with which each card holds what is left to it: every card from the first on takes as many layers as it holds, the last one
-    the rest. None where there is none."""
-    cards, counts = len(workload.hw.devices), list[int]()
-    for card in range(cards):
-        rest = len(workload.model.layers) + 1 - workload.cpu_blocks - sum(counts)
-        tried = range(rest, -1, -1) if card < cards - 1 else (rest,)
-        fits = next((n for n in tried if _holds(workload, left, [*counts, n, rest - n], card)), None)
+    the rest; or, from the last card on, the first one. None where there is none."""
+    cards = len(workload.hw.devices)
+    counts, rest = [0] * cards, len(workload.model.layers) + 1 - workload.cpu_blocks
+    *most, end = reversed(range(cards)) if last else range(cards)
+    for card in [*most, end]:
+        tried = range(rest, -1, -1) if card != end else (rest,)
+        dealt = ([*counts[:card], n, *counts[card + 1 :]] for n in tried)
+        fits = next((one for one in dealt if _holds(workload, left, one, card, end)), None)
         if fits is None:
             return None
-        counts.append(fits)
+        counts, rest = fits, rest - fits[card]
     return "/".join(map(str, counts))
 
 
-def _holds(workload: Workload, left: tuple[int, ...] | None, counts: Sequence[int], card: int) -> bool:
-    """Whether a card holds its layers where the first cards have so many."""
-    cards = len(workload.hw.devices)
-    dealt_so = workload.split("/".join(map(str, [*counts, *[0] * cards][:cards]))).memory
+def _holds(workload: Workload, left: tuple[int, ...] | None, counts: Sequence[int], card: int, end: int) -> bool:
+    """Whether a card holds its layers where the cards have so many, and the one at the end all others."""
+    others = len(workload.model.layers) + 1 - workload.cpu_blocks - sum(counts)
+    dealt_so = workload.split("/".join(str(n + others * (i == end)) for i, n in enumerate(counts))).memory
     assert isinstance(dealt_so, CardsMemory)
     one = replace(dealt_so, left=left).each[card]
     return not one.short_by(one.left_bytes)

@@ -16,6 +16,7 @@ from simmoe.play.identity import foresees, sees_the_future
 from simmoe.play.kinds import bytes_of
 from simmoe.play.low import measured_bits, versioned
 from simmoe.play.pinning import of_pinning
+from simmoe.play.pipeline import copies, prompts
 from simmoe.play.plan import UNITS, Plan, cached, counts_use, memory_of, placed, streamed
 from simmoe.play.tokens import rows_at_once
 from simmoe.policies import arguments
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from simmoe.simulator.nouns.hardware import Hardware
 
 OF_WEIGHTS = ("model", "router", "recipe_digest")  # of a trace's meta: where two of them differ, so do the weights
-COPIES = 4  # GGML_SCHED_MAX_COPIES of llama.cpp, of its graph
 LARGE_PASS = 32  # tokens: GGML_OP_OFFLOAD_MIN_BATCH of llama.cpp, below which it computes where the weights are
 
 
@@ -49,7 +49,7 @@ def cautions(workload: Workload, plan: Plan) -> list[str]:
         *plan.asked, *workload.text.notes, *_of_trace(workload), *_of_draft(workload), *model,
         *foresight(workload, plan), *_counts_other_experts(workload, plan),
         *_changes_output(workload, plan), *_leaves_none(workload, plan), *_asks_for_more(workload, plan), *_does_not_fit(workload, plan),
-        *_prompts_on_the_cpu(workload, plan), *_one_card_at_a_time(workload, plan), *_idle_threads(workload),
+        *_prompts_on_the_cpu(workload, plan), *_prompts_overlap(workload, plan), *_idle_threads(workload),
         *_unrated_threads(workload, plan), *_no_clock(workload),
         *_full_page_cache(workload, plan), *of_pinning(workload, plan), *_withdraws(plan), *of_machine(workload, plan),
         *devices.of_heads(workload, plan),
@@ -280,19 +280,14 @@ def _prompts_on_the_cpu(workload: Workload, plan: Plan) -> list[str]:
     return [f"{said} over the link (llama.cpp from {LARGE_PASS} tokens on): TTFT is too long here"]
 
 
-def _one_card_at_a_time(workload: Workload, plan: Plan) -> list[str]:
-    """Whether llama.cpp would have several passes of a prompt on its cards at once: where no expert, layer or cache is the CPU's."""
-    passes = int((workload.trace.phase == PREFILL).sum())
-    if (
-        not workload.owners
-        or passes < 2
-        or plan.placement is not None
-        or workload.cpu_blocks
-        or not workload.knobs.kv_offload
-    ):
+def _prompts_overlap(workload: Workload, plan: Plan) -> list[str]:
+    """Whether several passes of a prompt are on the cards at once, which not every build and driver has."""
+    if (most := copies(workload, plan)) < 2 or not prompts(workload):
         return []
-    said = f"Prompts are read by one card at a time; llama.cpp has up to {COPIES} passes of a prompt on its cards at once where nothing is"
-    return [f"{said} the CPU's: TTFT of prompts of several passes is too long here"]
+    said = f"Up to {most} passes of a prompt are on the cards at once, as {workload.runtime and workload.runtime.name} has them"
+    return [
+        f"{said} where nothing is the CPU's; at the slow end of the range there is one, as under some builds and drivers"
+    ]
 
 
 def _no_clock(workload: Workload) -> list[str]:

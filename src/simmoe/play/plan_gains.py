@@ -40,7 +40,8 @@ def _one_more(search: Search, setup: Setup) -> Iterator[Gain]:
     more = setup._replace(away=setup.away - 1)
     short = -search.space.free(more)
     one = {"expert": "one expert of each layer"}.get(search.space.unit, f"one {search.space.unit}")
-    yield from _gain(f"{nbytes(short)} more of the card's memory ({one} more on it)", search, setup, more)
+    whose = "the cards' memory ({} more on them)" if len(search.hw.devices) > 1 else "the card's memory ({} more on it)"
+    yield from _gain(f"{nbytes(short)} more of {whose.format(one)}", search, setup, more)
 
 
 def _parts(search: Search, scenario: Scenario, setup: Setup) -> Iterator[Gain]:

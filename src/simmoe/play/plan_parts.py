@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from simmoe import hardware_profiles
-from simmoe.hardware_profiles import composing, host
+from simmoe.hardware_profiles import cards, composing, host
 from simmoe.play.usual_runtime import maker
 from simmoe.simulator.nouns.hardware import Hardware
 
@@ -32,8 +32,12 @@ def parts_for(machine: object, hw: Hardware) -> Iterator[Part]:
     both = composing.parts(machine) if isinstance(machine, str) else None
     if both is None:
         return
-    for card in next_cards(both[0], hw) if both[0] else ():
+    several = composing.JOIN in both[0]
+    for card in next_cards(both[0], hw) if both[0] and not several else ():
         yield Part(f"a {_title(card)}{_price(card)}", f"{card.name}+{both[1]}", True)
+    if several:
+        card = hardware_profiles.load(cards.names(both[0])[-1])
+        yield Part(f"one more {_title(card)}{_price(card)}", composing.JOIN.join([both[0], card.name, both[1]]), True)
     for what, name in _hosts(both[1]):
         yield Part(what, f"{both[0]}+{name}", False)
 

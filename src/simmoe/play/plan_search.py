@@ -9,8 +9,10 @@ from functools import cached_property
 import numpy as np
 
 from simmoe import hardware_profiles
+from simmoe.play import cards
 from simmoe.play.confidence import around
 from simmoe.play.lengths import Lengths, drawn
+from simmoe.play.plan_cards import LlamaCards
 from simmoe.play.plan_fails import nothing_fits
 from simmoe.play.plan_llama import LlamaCpp
 from simmoe.play.plan_served import KTransformers, Sglang, Vllm
@@ -52,12 +54,11 @@ class Search:
         self.prompt = min(PROMPT, context * PROMPT // (PROMPT + GENERATED))
         self.runtime = _searched(scenario)
         self.hw = scenario.machine()
-        if len(self.hw.devices) > 1:
-            raise UserError("plan searches one card, and the machine has several: name one")
+        cards.check(self.hw, self.runtime, None)
         name = scenario.model
         if not isinstance(name, str):
             raise UserError("plan opens the model itself: name one")
-        space = SPACES[self.runtime.engine]
+        space = LlamaCards if len(self.hw.devices) > 1 else SPACES[self.runtime.engine]
         self.name, self.shapes = name, {kv: models.load(name, scenario.format, kv) for kv in space.kv_formats}
         self.space = space(self.shapes, self.hw, self.runtime, context, self.prompt, goal)
         self.scenario = replace(
@@ -111,11 +112,14 @@ class Search:
         return drawn(self.shapes[None], self.scenario.routing, lengths, self.scenario.seed).trace
 
     def _rows(self, setup: Setup, decode: bool) -> Trace:
-        """The tokens behind the prompt; or the pass in its middle, whose attention is that of the mean pass."""
+        """The tokens behind the prompt; or the pass in its middle, whose attention is that of the mean pass. Over several cards, where
+        passes overlap, the whole prompt."""
         text, size = self._text, min(setup.microbatch, self.prompt)
-        first = self.prompt if decode else (self.prompt - size) // 2
-        rows = np.arange(first, first + (PLAYED if decode else size))
-        passes = np.arange(PLAYED + 1) if decode else np.array([0, size])
+        whole = len(self.hw.devices) > 1 and not decode
+        first = self.prompt if decode else 0 if whole else (self.prompt - size) // 2
+        rows = np.arange(first, first + (PLAYED if decode else self.prompt if whole else size))
+        passes = np.arange(0, len(rows), 1 if decode else size)
+        passes = np.append(passes, len(rows))
         taken = text.taken(rows, passes, np.full(len(passes) - 1, DECODE if decode else PREFILL, np.int8))
         return replace(taken, sequence=text.sequence[rows], position=text.position[rows])
 

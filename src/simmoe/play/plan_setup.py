@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from simmoe.policies.flags import Flags
+if TYPE_CHECKING:
+    from simmoe.policies.flags import Flags
+
+TAKEN = ("hw", "gpu", "host", "set", "format", "runtime", "context", "routing", "seed")  # of the options of a run
+CONTEXT = 8192  # positions, where nobody says how many
 
 
 class Setup(NamedTuple):
@@ -15,6 +19,7 @@ class Setup(NamedTuple):
     away: int  # what is not on the card: blocks whose experts the CPU has, experts of each layer, or whole layers (Space.unit)
     kv_format: str | None  # None: f16
     op_offload: bool
+    split: str | None = None  # of the layers over several cards, such as 23/14; None: by their memories
 
 
 class Speed(NamedTuple):

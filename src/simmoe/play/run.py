@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from simmoe import policies
-from simmoe.play import devices
+from simmoe.play import devices, pipeline
 from simmoe.play.calling import called, takes
 from simmoe.play.decided import Decided
 from simmoe.play.lanes import Lanes
@@ -100,7 +100,10 @@ def _timed(
     """Time attached to what was decided."""
     timeline = policies.load("timeline", plan.timeline)
     asked = workload.costs, workload.requests, decided.decisions, decided.guesses
-    return _finished(workload, decided, engine.simulate(*asked, loads, timeline, spans), None, plan, engine)
+    if spans is not None:
+        pipeline.refuse_spans(workload, plan)
+    clocks = pipeline.overlapped(workload, plan, engine.simulate(*asked, loads, timeline, spans))
+    return _finished(workload, decided, clocks, None, plan, engine)
 
 
 def _finished(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from simmoe.play.buffers import BESIDE_BYTES
 from simmoe.play.plan_fit import MARGIN_BYTES, Fit
-from simmoe.play.plan_gains import Gain
 from simmoe.play.plan_search import BEST, GENERATED, TIE, Search, speed_of
 from simmoe.play.plan_setup import Choice, Speed
-from simmoe.play.scenario import Scenario
+from simmoe.play.planning import CommandLines
 from simmoe.show.grid import Column, Grid, only
 from simmoe.show.screen import Screen
 from simmoe.simulator.units import nbytes
@@ -34,17 +32,7 @@ COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
-class Found:
-    search: Search
-    scenario: Scenario  # as the caller gave it
-    choices: list[Choice]  # best first
-    gains: list[Gain]
-    fit: Fit | None  # of llama-fit-params, beside the first
-    notes: list[str]  # what to know about the machine and the engine
-
-
-def show_plan(found: Found, out: Screen) -> None:
+def show_plan(found: CommandLines, out: Screen) -> None:
     search = found.search
     model = search.shapes[None]
     out.print(
@@ -70,7 +58,7 @@ def show_plan(found: Found, out: Screen) -> None:
     _show_more(found, out)
 
 
-def _table(found: Found) -> Grid:
+def _table(found: CommandLines) -> Grid:
     """Without a card of its own memory there is one memory, and a CPU may be the device."""
     search = found.search
     grid = Grid(COLUMNS, tuple(_row(i + 1, one) for i, one in enumerate(found.choices)))
@@ -111,11 +99,13 @@ def _number(value: float) -> str:
     return f"{value:.3g}" if value < 999.5 else f"{value:,.0f}"
 
 
-def _show_more(found: Found, out: Screen) -> None:
+def _show_more(found: CommandLines, out: Screen) -> None:
     best, search = found.choices[0], found.search
     parts = ", ".join(f"{name} {nbytes(size)}" for name, size in best.device.items() if name != "total")
-    where = "On the card" if _apart(search) else "In memory"
-    kept = f"{nbytes(BESIDE_BYTES)} of compute are what {_driver(search)} keeps beside its buffers (assumed)"
+    cards = len(search.hw.devices)
+    where = f"On the card{'s' * (cards > 1)}" if _apart(search) else "In memory"
+    each = " on each" if cards > 1 else ""
+    kept = f"{nbytes(BESIDE_BYTES)} of compute{each} are what {_driver(search)} keeps beside its buffers (assumed)"
     out.print(f"{where} with 1.: {parts}; {kept}.")
     if all(one.setup.kv_format for one in found.choices) and (plain := search.plainest()):
         decode, prompt = (_number(speed_of(search.played(plain, which))) for which in (True, False))
@@ -145,7 +135,7 @@ def _show_fit(fit: Fit, best: Choice, out: Screen) -> None:
     out.print(", ".join(shown))
 
 
-def _stands_for(found: Found) -> str:
+def _stands_for(found: CommandLines) -> str:
     yours = [word for word in found.choices[0].command.split() if word.startswith("YOUR")]
     return f"{' and '.join(yours)} {'stand for your files' if yours[1:] else 'stands for your file'}"
 
@@ -163,33 +153,3 @@ def _host(search: Search) -> str:
 
 def _driver(search: Search) -> str:
     return "CUDA" if "CUDA" in search.runtime.title else "the driver"
-
-
-def to_json(found: Found) -> dict[str, Any]:
-    search = found.search
-    return {
-        "schema": 1, "goal": search.goal, "context": search.context, "prompt": search.prompt, "generated": GENERATED,
-        "model": search.shapes[None].name, "format": search.shapes[None].format, "hardware": search.hw.name,
-        "runtime": search.runtime.name, "engine": search.runtime.engine, "candidates": len(search.candidates()),
-        "best": [_choice(one) for one in found.choices],
-        "gains": [
-            {"what": one.what, "hardware": one.part or None, "decode": one.decode, "prompt": one.prompt} for one in found.gains
-        ],
-        "notes": found.notes, "llama_fit_params": None if found.fit is None else {"line": found.fit.line, "cpu_blocks": found.fit.blocks},
-    }  # fmt: skip
-
-
-def _choice(choice: Choice) -> dict[str, Any]:
-    setup, flags = choice.setup, choice.flags
-    said = {
-        "n_cpu_moe": flags.cpu_moe_blocks or 0, "gpu_experts": flags.gpu_experts, "cpu_offload_bytes": flags.cpu_offload_bytes,
-        "threads": flags.threads, "gpu_memory_share": flags.gpu_memory_share,
-    }  # fmt: skip
-    return {
-        "command": choice.command, **said, "microbatch": setup.microbatch, "kv_format": setup.kv_format or "f16",
-        "op_offload": setup.op_offload, "decode_tok_s": choice.decode._asdict(), "prompt_tok_s": choice.prompt._asdict(),
-        "ttft_s": choice.ttft_s.value, "ttft_range_s": [choice.ttft_s.high, choice.ttft_s.low], "seconds": choice.seconds.value,
-        "range_s": [choice.seconds.high, choice.seconds.low], "device_bytes": choice.device,
-        "device_left_bytes": choice.device_left_bytes, "host_left_bytes": choice.host_left_bytes,
-        "decode_bound": choice.decode_bound, "prompt_bound": choice.prompt_bound,
-    }  # fmt: skip
