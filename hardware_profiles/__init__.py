@@ -106,8 +106,10 @@ def load(name_or_path: str | Path, changes: Mapping[str, str] | None = None) -> 
     """
     said, checked = content(name_or_path)
     if changes:
-        said = changed(said, changes, checked)
-        if (pair := parts(name_or_path)) and len(cards.names(pair[0])) > 1:
+        pair = parts(name_or_path)
+        equal = ranks.parts(pair[0] if pair else name_or_path)
+        said = changed(said, ranks.of_all(said, changes) if equal else changes, checked, changes)
+        if pair and len(cards.names(pair[0])) > 1:
             said = cards.follow(said, changes)
         checked = Checked(said, checked.file)
     canonical = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,30 @@ def joined(count: int, one: Mapping[str, Any], fabric: str, file: str) -> dict[s
     content |= {
         "name": f"{count}x{one['name']}:{said['name']}",
         "title": f"{count} x {one['title']}, joined by {said['title']}",
-        "tiers": {**one["tiers"], **{name: memory for _, name in more}},
-        "units": {**one["units"], **{name: {**unit, "memory": tier} for name, tier in more}},
-        "links": {name: {**one["link"], "to": tier} for name, tier in more},
+        "tiers": {**one["tiers"], **{name: deepcopy(memory) for _, name in more}},
+        "units": {**one["units"], **{name: {**deepcopy(unit), "memory": tier} for name, tier in more}},
+        "links": {name: {**deepcopy(one["link"]), "to": tier} for name, tier in more},
         "devices": names,
         "fabric": {key: said[key] for key in (one.rstrip("?") for one in FABRIC) if key in said},
     }
     return content | ({"price": _times(count, one["price"])} if "price" in one else {})
+
+
+def of_all(content: Mapping[str, Any], changes: Mapping[str, str]) -> dict[str, str]:
+    """The changes with those of the other devices: a figure of the first is that of each of which nothing else is said."""
+    first, *others = content["devices"]
+    found = dict(changes)
+    for name in others:
+        tier = content["units"][name]["memory"]
+        same = {
+            "link.": f"links.{name}.", f"units.{first}.": f"units.{name}.", f"tiers.{content['units'][first]['memory']}.": f"tiers.{tier}.",
+            "peak.memory_bandwidth": f"tiers.{tier}.peak_bandwidth",
+        }  # fmt: skip
+        for path, value in changes.items():
+            for head in same:
+                if path.startswith(head):
+                    found.setdefault(path.replace(head, same[head], 1), value)
+    return found
 
 
 def _times(count: int, price: Mapping[str, Any]) -> dict[str, Any]:

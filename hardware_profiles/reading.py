@@ -94,8 +94,10 @@ def in_mode(content: dict[str, Any], mode: str, file: str) -> dict[str, Any]:
     return {**content, "name": f"{content['name']}@{mode}", "title": f"{content['title']}, mode {mode}"}
 
 
-def changed(content: dict[str, Any], changes: Mapping[str, str], checked: Checked) -> dict[str, Any]:
-    """The content with figures and words replaced, and the title saying so."""
+def changed(
+    content: dict[str, Any], changes: Mapping[str, str], checked: Checked, asked: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The content with figures and words replaced, and the title saying so. asked: those of the changes from which the others follow."""
     content = copy.deepcopy(content)
     for path, value in changes.items():
         dimension = dimension_of(path, content)
@@ -109,7 +111,7 @@ def changed(content: dict[str, Any], changes: Mapping[str, str], checked: Checke
             near = hint(path, [*checked.figures, *WORDS])
             raise UserError(f"{checked.file}: no figure {path!r} to change{near}; `simmoe hw show` lists them")
     _follow(content, changes, checked.file)
-    said = ", ".join(f"{path} = {value}" for path, value in changes.items())
+    said = ", ".join(f"{path} = {value}" for path, value in (asked or changes).items())
     return {**content, "title": f"{content['title']}, {said}"}
 
 
@@ -132,6 +134,9 @@ def _bounded(content: dict[str, Any]) -> Iterator[tuple[tuple[str, dict[str, Any
     """Each rate that a peak or the loader bounds (path of its mapping, the mapping, its key), and what bounds it: what bounds comes before
     what it bounds."""
     yield from _below_peaks(content)
+    for name, tier in content["tiers"].items():
+        if "peak_bandwidth" in tier:
+            yield (f"tiers.{name}", tier, "bandwidth"), (f"tiers.{name}.peak_bandwidth", tier["peak_bandwidth"])
     tiers = {name: (f"tiers.{name}.bandwidth", tier["bandwidth"]) for name, tier in content["tiers"].items()}
     links = {"link": content["link"], **{f"links.{name}": link for name, link in content.get("links", {}).items()}}
     for name, unit in content["units"].items():

@@ -132,3 +132,25 @@ def test_the_command_shows_them(capsys):
     assert main(["hw", "show", "2xa100:nvlink3"]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith("2 x A100") and "fabric.latency" in shown
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "of"),
+    [
+        ("link.bandwidth", "1 GB/s", lambda hw, n: hw.links[n].bytes_per_s / 10**9),
+        ("units.gpu.bandwidth", "2 TB/s", lambda hw, n: hw.alone(n).device.bytes_per_s / 10**12),
+        ("peak.memory_bandwidth", "1 TB/s", lambda hw, n: hw.alone(n).device.bytes_per_s / 10**12),
+        ("tiers.hbm.capacity", "3 GB", lambda hw, n: hw.alone(n).device_memory.capacity_bytes / 10**9),
+    ],
+)
+def test_a_figure_that_is_changed_is_that_of_each_device(path, value, of):
+    changed = hardware_profiles.load("4xh100:nvlink4", {path: value})
+    assert [of(changed, n) for n in range(4)] == [float(value.split()[0])] * 4
+    assert changed.title.count(path) == 1
+    usual = hardware_profiles.load("4xh100:nvlink4")
+    less = hardware_profiles.load("4xh100:nvlink4", {"tiers.hbm2.capacity": "3 GB"})
+    assert [less.alone(n).device_memory.capacity_bytes == 3 * 10**9 for n in range(4)] == [False, False, True, False]
+    one = hardware_profiles.load("4xh100:nvlink4", {"links.gpu2.bandwidth": "1 GB/s"})
+    assert [link.bytes_per_s for link in one.links] == [
+        10**9 if n == 2 else link.bytes_per_s for n, link in enumerate(usual.links)
+    ]
