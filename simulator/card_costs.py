@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 from simmoe.simulator.arrays import Ints
 from simmoe.simulator.costs import Chain, Piece
@@ -57,6 +57,16 @@ class CardCosts(RuntimeCosts):
         super().draft(ps)
         for costs in self.unlike:
             costs.sizes = self.sizes  # a law is asked for by size
+
+    def pass_by_pass(self) -> Self:
+        other = super().pass_by_pass()
+        begun = {costs: costs.pass_by_pass() for costs in self.unlike}
+        other.unlike, other.cards = list(begun.values()), [begun[costs] for costs in self.cards]
+        return other
+
+    def meet(self, size: PassSize, trace: Trace) -> None:
+        for costs in self.unlike:
+            costs.meet(size, trace)
 
     def _sent(self) -> list[int]:
         """Messages before each MoE layer since the one before, and behind the last."""

@@ -6,6 +6,7 @@ Sequence s belongs to device s mod N, which holds its KV cache. Times by cause a
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 
@@ -35,18 +36,28 @@ class DataParallelCosts(SeveralCosts):
     @cached_property
     def shares(self) -> list[PassSize]:
         """[shares] PassSize of each; of one without rows all is 0."""
+        return self._shares_of(self.trace)
+
+    def _shares_of(self, trace: Trace) -> list[PassSize]:
+        """Of the passes of a trace whose rows belong to `owner`: each share with rows is counted as a pass."""
         nothing = PassSize(0, 0, (0,) * len(self.spans), (0,) * len(self.spans))
-        found, trace = [nothing] * (self.trace.n_passes * self.devices), self.trace
-        number = np.repeat(np.arange(trace.n_passes), np.diff(trace.pass_ptr))
-        for device in range(self.devices):
-            rows = np.flatnonzero(self.owner == device)
-            if not len(rows):
-                continue
-            mine, counts = np.unique(number[rows], return_counts=True)
-            part = trace.taken(rows, np.concatenate(([0], np.cumsum(counts))), trace.phase[mine])
-            for one, size in zip(mine.tolist(), pass_sizes(part, self.spans)):
-                found[one * self.devices + device] = size
+        found = [nothing] * (trace.n_passes * self.devices)
+        share = np.repeat(np.arange(trace.n_passes), np.diff(trace.pass_ptr)) * self.devices + self.owner
+        rows, (there, counts) = np.argsort(share, kind="stable"), np.unique(share, return_counts=True)
+        part = trace.taken(rows, np.concatenate(([0], np.cumsum(counts))), trace.phase[there // self.devices])
+        for one, size in zip(there.tolist(), pass_sizes(part, self.spans)):
+            found[one] = size
         return found
+
+    def pass_by_pass(self) -> Self:
+        other = super().pass_by_pass()
+        other.shares = []
+        return other
+
+    def meet(self, size: PassSize, trace: Trace) -> None:
+        """The owners are those of the rows of the pass."""
+        self.owner = owner_of(trace, self.devices)
+        self.shares += self._shares_of(trace)
 
     def pieces(self, size: PassSize) -> list[Piece]:
         """A device without rows launches nothing."""

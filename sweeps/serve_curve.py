@@ -18,6 +18,7 @@ import numpy as np
 
 from simmoe.play.calling import scenario_of, takes
 from simmoe.play.cautions import cautions
+from simmoe.play.devices import to_serve
 from simmoe.play.load_words import WHOLE, rate_word
 from simmoe.play.passes import clock_driven
 from simmoe.play.plan import Plan, memory_of
@@ -64,14 +65,13 @@ def serve_curve(
         opened = scenario if scenario.trace is None else replace(scenario, trace=traced(scenario.trace, scenario.model))
         workload = opened.workload()
         labels = _budgets(scenario, workload, budgets)
-        slo = slo_of(
-            scenario.plan(workload) if not budgets else replace(scenario, budget=0, memory=None).plan(workload)
-        )
+        plan = scenario.plan(workload) if not budgets else replace(scenario, budget=0, memory=None).plan(workload)
+        slo = slo_of(plan)
         assert slo is not None
         engine = workload.engine(scenario.engine, runs=RUNS * len(labels))
         found = tuple(_Box(scenario, workload, engine, part, report).curve(label) for label in labels)
     requests = len(np.unique(workload.trace.sequence))
-    return ServeCurve(workload, slo, part, requests, scenario.arrivals or "poisson", found)
+    return ServeCurve(to_serve(workload, plan), slo, part, requests, scenario.arrivals or "poisson", found)
 
 
 def share_of(text: Any, where: str = "--share") -> Fraction:

@@ -62,9 +62,10 @@ def _texts(comparison: Comparison) -> Iterator[str]:
 
 
 def _text(row: Row) -> str:
-    router = row.workload.trace.meta.get("router")
-    beyond = show.extras(row.run.workload, row.run.plan) if row.run else ""
-    model = f"model {row.workload.memory.what}, {show.played(row.workload)}{beyond}, {row.workload.kv_for}"
+    workload = row.run.workload.begun if row.run else row.workload
+    router = workload.trace.meta.get("router")
+    beyond = show.extras(workload, row.run.plan) if row.run else ""
+    model = f"model {workload.memory.what}, {show.played(workload)}{beyond}, {workload.kv_for}"
     return f"{row.trace}: {f'router {router}, ' if router else ''}{model}"
 
 

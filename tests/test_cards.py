@@ -383,10 +383,44 @@ def test_a_draft_takes_its_time_before_each_pass_on_cards_too(engine: str):
     assert (paid.pass_ps - free.pass_ps).tolist() == (guesses * 10**9).tolist() and guesses.max() == 5
 
 
+ARRIVING = {"schedule": "llama_cpp", "max_tokens": 128, "requests": 7, "prompt": 90, "generate": 5}
+
+
+@pytest.mark.parametrize("schedule", ["llama_cpp", "vllm", "continuous"])
+def test_requests_that_arrive_are_served_by_unlike_cards_at_the_cost_of_each(schedule: str):
+    """Every engine; and each pass is what its layers cost on their cards, with the messages."""
+    hw = machine("rtx_5090", "rtx_3060")
+    options = {**ARRIVING, "schedule": schedule, "rate": "60/s"} | (
+        {"max_tokens": None} if schedule == "continuous" else {}
+    )
+    runs = [play(hw, **options, engine=engine) for engine in ENGINES]
+    assert all(run.clocks == runs[0].clocks for run in runs)
+    assert runs[0].pass_ps.tolist() == (np.array(summed(runs[0])) + messages_ps(runs[0])).tolist()
+    assert len(set(np.diff(runs[0].workload.trace.pass_ptr).tolist())) > 1
+
+
+def test_equal_cards_serve_as_one_with_their_memory_and_the_messages():
+    """All have arrived at once, so that the messages change no pass. And far apart, requests take as long as recorded."""
+    one, two = (play(machine(*["rtx_5090"] * cards), **ARRIVING) for cards in (1, 2))
+    assert two.serving.chunks.tolist() == one.serving.chunks.tolist()
+    assert two.pass_ps.tolist() == (one.pass_ps + messages_ps(two)).tolist()
+    apart = play(machine("rtx_5090", "rtx_3060"), **ARRIVING, arrivals="every:10s")
+    assert (
+        apart.pass_ps.tolist()
+        == play(apart.workload.hw, trace=apart.workload.trace, prompt=None, generate=None).pass_ps.tolist()
+    )
+
+
+@pytest.mark.parametrize("more", [{"max_batch": 3}, {"schedule": "vllm", "kv_blocks": 50}])
+def test_each_card_reserves_kv_memory_for_its_layers_of_what_may_be_served(more: dict[str, object]):
+    one, two = (play(machine(*["rtx_5090"] * cards), **ARRIVING | more) for cards in (1, 2))
+    held = [card["memory_bytes"]["kv"] for card in two.devices()]
+    assert sum(held) == one.memory_bytes["kv"] == two.memory_bytes["kv"] and min(held) > 0
+
+
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"schedule": "vllm", "requests": 2}, "--schedule vllm is not played on several cards: llama_cpp_cuda deals whole layers to"),
         ({"placement": "affinity"}, "--placement affinity gives experts to devices, and .*: leave it out, or give .* --tensor-split"),
         ({"placement": "layer_split=1/1"}, "--placement layer_split=1/1 gives experts to devices"),
         ({"timeline": "expert_parallel"}, "--timeline expert_parallel is of devices that compute a layer together"),

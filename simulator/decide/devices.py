@@ -6,12 +6,13 @@ In the run an event of several devices is as many events, one for each device, i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from simmoe.simulator.arrays import Flags, Ints
+from simmoe.simulator.arrays import Flags, Ints, distinct
 from simmoe.simulator.decide.gather import Requests, Uses
 from simmoe.simulator.decide.start import IN_PART
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
@@ -22,14 +23,18 @@ T = TypeVar("T", bound=np.generic)
 
 def asked_of(requests: Requests, mine: Flags) -> Requests:
     """The requests for the objects of `mine` [objects]; events and objects keep their numbers."""
-    kept, used = mine[requests.obj], mine[requests.use_obj]
-    number = None if requests.request_of_use is None else np.cumsum(kept) - 1
+    kept = mine[requests.obj]
+
+    @cache  # asked for by more than one
+    def occurrences() -> Uses:
+        used = np.flatnonzero(mine[requests.use_obj])
+        number = None if requests.request_of_use is None else np.cumsum(kept) - 1
+        request = None if number is None else number[requests.use_request[used]]
+        return Uses(requests.use_obj[used], request, requests.use_slot[used])
+
     return Requests(
         n_events=requests.n_events, n_objects=requests.n_objects, ptr=_cut(requests.ptr, kept), obj=requests.obj[kept],
-        tokens=requests.tokens[kept], use_ptr=_cut(requests.use_ptr, used),
-        occurrences=Uses(
-            requests.use_obj[used], None if number is None else number[requests.use_request[used]], requests.use_slot[used]
-        ),
+        tokens=requests.tokens[kept], use_ptr=_cut(requests.ptr, requests.tokens * kept), occurrences=occurrences,
         event_pass=requests.event_pass, event_layer=requests.event_layer, trace=requests.trace,
     )  # fmt: skip
 
@@ -40,9 +45,9 @@ def guessed_of(guesses: Guesses, mine: Flags) -> Guesses:
     return Guesses(_cut(guesses.ptr, kept), guesses.obj[kept], guesses.buffered)
 
 
-def _cut(ptr: Ints, kept: Flags) -> Ints:
-    """Pointers into what is kept."""
-    return np.concatenate(([0], np.cumsum(kept)))[ptr]
+def _cut(ptr: Ints, kept: Flags | Ints) -> Ints:
+    """Pointers into what is kept, of each item so many."""
+    return np.concatenate(([0], np.cumsum(kept, dtype=np.int64)))[ptr]
 
 
 def together(asked: Sequence[Requests], guessed: Sequence[Guesses]) -> tuple[Requests, Guesses]:
@@ -50,25 +55,32 @@ def together(asked: Sequence[Requests], guessed: Sequence[Guesses]) -> tuple[Req
     n, devices = asked[0].n_events, len(asked)
     obj = _woven([one.ptr for one in asked], [one.obj for one in asked])
     tokens = _woven([one.ptr for one in asked], [one.tokens for one in asked])
-    place = _places([one.ptr for one in asked])
     uses = [one.use_ptr for one in asked]
-    use_request = [place[d][one.use_request] for d, one in enumerate(asked)]
+
+    def occurrences() -> Uses:
+        place = _places([one.ptr for one in asked])
+        request = [place[d][one.use_request] for d, one in enumerate(asked)]
+        of_each = [one.use_obj for one in asked], request, [one.use_slot for one in asked]
+        return Uses(*(_woven(uses, one) for one in of_each))
+
     event_pass, event_layer = np.repeat(asked[0].event_pass, devices), np.repeat(asked[0].event_layer, devices)
     requests = Requests(
         n_events=n * devices, n_objects=asked[0].n_objects, ptr=_pointers([one.ptr for one in asked]), obj=obj, tokens=tokens,
-        use_ptr=_pointers(uses), occurrences=Uses(
-            _woven(uses, [one.use_obj for one in asked]), _woven(uses, use_request), _woven(uses, [one.use_slot for one in asked])
-        ),
-        event_pass=event_pass, event_layer=event_layer,
+        use_ptr=_pointers(uses), occurrences=occurrences, event_pass=event_pass, event_layer=event_layer,
     )  # fmt: skip
     ptrs = [one.ptr for one in guessed]
     return requests, Guesses(_pointers(ptrs), _woven(ptrs, [one.obj for one in guessed]), guessed[0].buffered)
 
 
 def judged(
-    layout: Layout, asked: Sequence[Requests], guessed: Sequence[Guesses], decided: Sequence[Decisions]
+    layout: Layout,
+    asked: Sequence[Requests],
+    guessed: Sequence[Guesses],
+    decided: Sequence[Decisions],
+    brought_by: Sequence[Ints] | None = None,
 ) -> Decisions:
-    """The verdicts of all devices, in the numbers of `together`."""
+    """The verdicts of all devices, in the numbers of `together`. brought_by: for each device, the number that each guess has to which its
+    `fresh_by` points (default: that of `together`)."""
     request, guess = _places([one.ptr for one in asked]), _places([one.ptr for one in guessed])
     ptrs, guesses = [one.ptr for one in asked], [one.ptr for one in guessed]
     devices = len(decided)
@@ -99,15 +111,20 @@ def judged(
         evicted_for=np.concatenate(causes)[order],
         used=np.repeat(np.asarray(used), devices),
         fresh=fresh[first],
-        fresh_by=renamed(guess, [one.fresh_by for one in decided])[first],
+        fresh_by=renamed(brought_by or guess, [one.fresh_by for one in decided])[first],
         unused_bytes=sum(one.unused_bytes for one in decided),
         rooms=tuple(room for one in decided for room in one.rooms),
         begins=tuple(begin for one in decided for begin in one.begins),
         emptied=decided[0].emptied * devices,
         group=layout.unit.reshape(-1),
         start=starts.pop() if len(starts) == 1 else IN_PART,
-        met=np.logical_or.reduce([one.met for one in decided if one.met is not None]),
+        met=np.logical_or.reduce(met) if (met := [one.met for one in decided if one.met is not None]) else None,
     )
+
+
+def numbered(guessed: Sequence[Guesses]) -> list[Ints]:
+    """For each device: the number of each of its guesses among those of `together`."""
+    return _places([one.ptr for one in guessed])
 
 
 def woven_loads(asked: Sequence[Requests], decided: Sequence[Decisions], values: Sequence[Ints]) -> Ints:
@@ -141,12 +158,12 @@ def rows_of_ports(requests: Requests, slots_per_row: int, devices: int, owner: I
 def _sent_rows(requests: Requests, slots_per_row: int, devices: int, owner: Ints | None) -> tuple[Ints, Ints]:
     """Event and row of each row that is sent, once to each device."""
     event = np.repeat(np.arange(requests.n_events), np.diff(requests.use_ptr))
-    row = requests.use_slot // slots_per_row
+    row = requests.use_slot.astype(np.int64) // slots_per_row
     if owner is not None:
         away = owner[row] != event % devices
         event, row = event[away], row[away]
-    event, row = np.unique(np.stack((event, row)), axis=1)
-    return event, row
+    rows = int(row.max(initial=0)) + 1
+    return np.divmod(distinct(event * rows + row)[0], rows)
 
 
 def _events(requests: Requests, guesses: Guesses, decisions: Decisions) -> Ints:

@@ -14,6 +14,7 @@ import numpy as np
 
 from simmoe.simulator.arrays import Flags, Ints, distinct, ints
 from simmoe.simulator.costs import WORK_PER_BYTE, Costs
+from simmoe.simulator.decide.devices import woven_guesses, woven_loads
 from simmoe.simulator.decide.gather import Requests
 from simmoe.simulator.decide.stretches import Stretch
 from simmoe.simulator.decide.tiers import Near
@@ -96,6 +97,24 @@ def loading(
     reads = costs.reads_ps if with_cpu else plain[:0]
     read = [reads[of] for of in layers] if with_cpu else [reads] * 2
     return Loading(demand_ps, guess_ps, *read, *up)
+
+
+def loading_of_each(
+    costs: Sequence[Costs],
+    asked: Sequence[Requests],
+    guessed: Sequence[Guesses],
+    decided: Sequence[Decisions],
+    *,
+    write_back: bool,
+) -> Loading:
+    """Of the loads of several devices, in the numbers of decide/devices.py; no CPU, nothing before the links."""
+    each = [
+        loading(cost, requests, decisions, guesses, write_back=write_back)
+        for cost, requests, decisions, guesses in zip(costs, asked, decided, guessed)
+    ]
+    demand_ps = woven_loads(asked, decided, [one.demand_ps for one in each])
+    guess_ps = woven_guesses(guessed, [one.guess_ps for one in each])
+    return Loading(demand_ps, guess_ps, *(np.zeros(0, np.int64),) * 4)
 
 
 def layers_of(requests: Requests, decisions: Decisions, n_experts: int) -> Ints:

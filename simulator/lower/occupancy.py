@@ -82,12 +82,13 @@ class Occupancy:
 
     @classmethod
     def begun(
-        cls, rooms: tuple[int, ...], begins: tuple[int, ...], sizes: Ints, buffered: bool, low: bool = False
-    ) -> Occupancy:
+        cls, rooms: tuple[int, ...], begins: tuple[int, ...], sizes: Ints, buffered: bool, low: bool = False,
+        group_of: Ints | None = None,
+    ) -> Occupancy:  # fmt: skip
         """Before the first pass of a run whose passes are not known yet. What its buffers will hold at most is not known either. low: the
-        second half of the objects are low copies."""
+        second half of the objects are low copies. group_of: as Decisions.group."""
         groups, n = len(rooms) - low, len(sizes) // (1 + low)
-        group = (np.arange(n) * groups // n).tolist() + [groups] * (n * low)
+        group = (np.arange(n) * groups // n if group_of is None else group_of).tolist() + [groups] * (n * low)
         room = UNKNOWN if buffered else 0
         rooms = (*rooms[:groups], *(pool or UNKNOWN for pool in rooms[groups:]))  # no pool: forgotten with their event
         return cls(rooms, begins, set(), group, sizes.tolist(), [], [], {}, {}, {}, room, {})

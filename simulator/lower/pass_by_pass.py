@@ -19,6 +19,7 @@ from simmoe.simulator.lower.tables import (
     launches_ps,
     most_of,
     notes_of,
+    number_of,
     rows_of_counts,
     rows_of_sizes,
     slower_by,
@@ -47,37 +48,38 @@ class Lowered:
         self._most: dict[str, int] = {}  # the longest of the times that a launch may take
         self.longest_ps = 0  # of the last pass: no longer, behind all transfers before it
 
-    def add(self, size: PassSize, requests: Requests, decisions: Decisions, guesses: Guesses, loads: Loading) -> None:
+    def add(self, size: PassSize, requests: Requests, guesses: Guesses, decisions: Decisions, loads: Loading) -> None:
         """The next pass, numbered from its own beginning; but `fresh_by` are guesses of the run."""
         work = work_of(self.costs, requests, decisions, guesses, loads, self.with_cpu, [size], with_gone=True)
         self.costs.sizes.append(size)
+        shares = self.costs.shares[-(1 if self.costs.owner is None else self.costs.devices) :]
         if not self._sizes:
-            self._begin(size, requests.most_slots)
+            self._begin(shares, requests.most_slots)
             self._reserve(requests, decisions, guesses, 0, 0, 0)
             self.work = Grown(work, self.arrays)
         else:
             n = self.work.length
-            self._grow(size, requests.most_slots)
+            self._grow(shares, requests.most_slots)
             self._reserve(requests, decisions, guesses, n["ptr"] - 1, n["loads"], n["guess_obj"])
             self._extend(work)
         launches = slower_by(self.costs, self.with_cpu) * launches_ps(self.fixed, self._most)
         self.longest_ps = launches + behind_ps(self.costs, work)
 
-    def _begin(self, size: PassSize, slots: int) -> None:
+    def _begin(self, shares: list[PassSize], slots: int) -> None:
         n_experts = self.costs.trace.n_experts
         self.fixed, tables = tables_for(self.costs, n_experts, slots, range(self.costs.laws))
         if self.with_cpu:
             self.fixed = with_cpu(self.fixed, self.costs)
-        self.tables, self.notes = Grown(tables, self.arrays), self.arrays(notes_of(n_experts))
-        self._sizes[size], self._most = 0, most_of(tables._asdict())
+        self.tables, self.notes = Grown(tables, self.arrays), self.arrays(notes_of(n_experts, self.costs.devices))
+        self._sizes, self._most = number_of(shares), most_of(tables._asdict())
 
-    def _grow(self, size: PassSize, slots: int) -> None:
-        """Tables for a pass of that size."""
+    def _grow(self, shares: list[PassSize], slots: int) -> None:
+        """Tables for a pass of which devices have those shares, or one has all."""
         more: dict[str, Ints] = {}
-        if size not in self._sizes:
-            self._sizes[size] = len(self._sizes)
-            more = rows_of_sizes(self.costs, [size], range(self.costs.laws))
-        self.tables.extend(size=np.array([self._sizes[size]]), **more)
+        if new := [size for size in dict.fromkeys(shares) if size not in self._sizes]:
+            self._sizes |= {size: len(self._sizes) + i for i, size in enumerate(new)}
+            more = rows_of_sizes(self.costs, new, range(self.costs.laws))
+        self.tables.extend(size=np.array([self._sizes[size] for size in shares]), **more)
         if slots >= self.fixed.flop_stride:
             wider = rows_of_counts(self.costs, self.fixed.read_stride - 1, 2 * slots, range(self.costs.laws))
             self.tables.put(**wider)

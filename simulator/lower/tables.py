@@ -147,7 +147,7 @@ def notes_of(widest: int, devices: int = 1) -> Notes:
 
 def tables_for(costs: Costs, most_experts: int, slots: int, laws: Sequence[int]) -> tuple[Fixed, Tables]:
     """Tables for events of at most so many experts and token slots, in passes of those laws."""
-    sizes = {size: number for number, size in enumerate(dict.fromkeys(costs.shares))}
+    sizes = number_of(costs.shares)
     gaps = {gap: number for number, gap in enumerate(dict.fromkeys(costs.all_gaps))}
     up, devices, place, row = costs.hw.link.upstream, costs.devices, np.arange(costs.places), np.arange(costs.rows)
     fixed = Fixed(
@@ -168,6 +168,11 @@ def tables_for(costs: Costs, most_experts: int, slots: int, laws: Sequence[int])
         soft_at=row % devices * (len(soft) // devices), soft_shares=soft,
         **rows_of_sizes(costs, list(sizes), laws), **rows_of_counts(costs, most_experts, slots, laws),
     )  # fmt: skip
+
+
+def number_of(sizes: Sequence[PassSize]) -> dict[PassSize, int]:
+    """The distinct ones, numbered in order of first appearance."""
+    return {size: number for number, size in enumerate(dict.fromkeys(sizes))}
 
 
 def _soft(shares: Sequence[Sequence[int]]) -> Ints:

@@ -53,6 +53,7 @@ class Room(NamedTuple):
     kv_blocks: int  # of all sequences together
     prefix_cache: bool
     microbatch: int  # rows that the engine computes at a time
+    ranks: int = 1  # devices that serve sequences of their own, each with a scheduler of its own that may use so much
 
 
 class Chunk(NamedTuple):

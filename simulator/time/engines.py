@@ -71,7 +71,7 @@ class Engine(NamedTuple):
         loop = made(Player(), False)
         clocks = recurrence.serve_loop(loop, Player(), prefetching)
         if failure is not None:
-            raise loop.decider.fails_compiled(failure)
+            raise loop.deciding.fails_compiled(failure)
         return loop, clocks
 
 

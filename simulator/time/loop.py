@@ -10,13 +10,13 @@ import numpy as np
 
 from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide.gather import Requests, Uses, played, requests_of
-from simmoe.simulator.decide.pass_by_pass import Decider
-from simmoe.simulator.lower.durations import loading
+from simmoe.simulator.lower.durations import Loading
 from simmoe.simulator.lower.occupancy import Occupancy
 from simmoe.simulator.lower.pass_by_pass import Arrays, Lowered
-from simmoe.simulator.nouns.decisions import Decisions, Guesses
+from simmoe.simulator.nouns.decisions import Guesses
 from simmoe.simulator.nouns.trace import DECODE, Trace
 from simmoe.simulator.pass_sizes import pass_sizes
+from simmoe.simulator.time.deciding import Decided, Deciding
 from simmoe.simulator.time.serving import Formed, Serving
 
 Asked = Callable[[Trace, Requests], Guesses]  # what is wanted early in a pass
@@ -27,21 +27,16 @@ class Loop:
     """One clock-driven run. An executor calls `begin` at the end of every pass, and `end` before that."""
 
     def __init__(
-        self, costs: Costs, serving: Serving, decider: Decider, asked: Asked, timeline: ModuleType, arrays: Arrays, *,
-        with_cpu: bool, buffered: bool, cancel: bool, write_back: bool, occupied: bool,
+        self, costs: Costs, serving: Serving, deciding: Deciding, asked: Asked, timeline: ModuleType, arrays: Arrays, *,
+        with_cpu: bool, buffered: bool, cancel: bool, occupied: bool,
     ) -> None:  # fmt: skip
         """occupied: the executor models what memories hold. arrays: what its text reads."""
-        self.trace, self.serving, self.decider, self.asked, self.timeline = (
-            costs.trace,
-            serving,
-            decider,
-            asked,
-            timeline,
-        )
-        self.costs = costs.pass_by_pass()
-        self.buffered, self.cancel, self.write_back = buffered, cancel, write_back
-        sizes, low = np.repeat(costs.model.version_bytes, self.trace.n_experts), bool(costs.model.low)
-        reserved = Occupancy.begun(decider.rooms, decider.begins, sizes, buffered, low) if occupied else None
+        self.trace, self.serving, self.deciding, self.asked = costs.trace, serving, deciding, asked
+        self.costs, self.timeline = costs.pass_by_pass(), timeline
+        self.buffered, self.cancel = buffered, cancel
+        sizes, low = np.repeat(costs.decided_bytes, self.trace.n_experts), bool(costs.model.low)
+        known = deciding.rooms, deciding.begins, sizes, buffered, low, deciding.group
+        reserved = Occupancy.begun(*known) if occupied else None
         self.lowered = Lowered(self.costs, reserved, arrays, with_cpu=with_cpu)
         self.passes = 0
         self._formed: list[Formed] = []
@@ -57,12 +52,10 @@ class Loop:
         trace = self.trace.taken(rows, np.array([0, len(rows)]), np.array([following.phase], np.int8))
         requests = requests_of(trace)
         guesses = self.asked(trace, requests)
-        decisions = self.decider.decide(requests, guesses)
-        cpu = self.lowered.with_cpu
-        loads = loading(self.costs, requests, decisions, guesses, write_back=self.write_back, with_cpu=cpu)
+        decided, loads = self.deciding.of_pass(requests, guesses)
         size = pass_sizes(trace, self.costs.spans)[0]
         self.costs.meet(size, trace)
-        self.lowered.add(size, requests, decisions, guesses, loads)
+        self.lowered.add(size, *decided, loads)
         self._formed.append(following)
         self._requests.append(replace(requests, occurrences=NONE, trace=None))
         self._guesses.append(guesses)
@@ -83,9 +76,8 @@ class Loop:
             trace = replace(trace, reads=reads)
         return trace, played(self._requests, trace)
 
-    def decided(self, requests: Requests) -> tuple[Decisions, Guesses]:
+    def decided(self, requests: Requests) -> tuple[Decided, Callable[[], Loading]]:
         """Of the whole run; `requests` are those of the trace as it was played."""
         counts = np.concatenate([np.diff(one.ptr) for one in self._guesses])
         ptr, obj = np.concatenate(([0], np.cumsum(counts))), np.concatenate([one.obj for one in self._guesses])
-        guesses = Guesses(ptr, obj, self.buffered, self.cancel)
-        return self.decider.whole(requests, guesses), guesses
+        return self.deciding.of_run(requests, Guesses(ptr, obj, self.buffered, self.cancel))

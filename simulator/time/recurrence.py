@@ -132,7 +132,7 @@ def serve_loop(loop: Loop, player: Player, prefetching: bool) -> Clocks:
     by_machine = isinstance(player, CompiledPlayer)
     lacks = _absent(loop.costs, prefetching, loop.cancel, loop.lowered.with_cpu, True)
     text = compiled.clock(loop.timeline, lacks) if by_machine else bound(layer, loop.timeline, rates, serve)
-    clock, now = Grown(_begun(), player.arrays), 0
+    clock, now = Grown(_begun(loop.costs.devices), player.arrays), 0
     while (start := loop.begin(now)) is not None:
         lowered = loop.lowered
         _make_room(clock, lowered)
@@ -150,9 +150,9 @@ def serve_loop(loop: Loop, player: Player, prefetching: bool) -> Clocks:
     return Clocks(*logs, int(clock.now.at[BUSY]), np.array(clock.since("fate"), np.int8))  # type: ignore[call-arg, arg-type]
 
 
-def _begun() -> Clock:
+def _begun(devices: int) -> Clock:
     """Before the first pass."""
-    n = resources(1)
+    n = resources(devices)
     return Clock(*(np.zeros(one, np.int64) for one in (FIELDS, n, n, *[0] * 16)))
 
 

@@ -101,6 +101,6 @@ def most_passes(requests: list[Request], rows: int) -> int:
 def most_rows(requests: list[Request], room: Room, cut: bool) -> int:
     """No pass has more rows. cut: a pass may run a part of a step."""
     if cut:
-        return min(room.max_tokens, sum(one.ends[-1] for one in requests))
+        return min(room.max_tokens * room.ranks, sum(one.ends[-1] for one in requests))
     widest = sorted(max(end - begin for begin, end in pairwise((0, *one.ends))) for one in requests)
-    return sum(widest[-room.max_batch :])
+    return sum(widest[-room.max_batch * room.ranks :])

@@ -6,18 +6,19 @@ The schedule is the one policy that reads the clock, and only here, between pass
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import MappingProxyType, ModuleType
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from simmoe.simulator.arrays import Flags, Ints
-from simmoe.simulator.decide.blame import failed, name_of
+from simmoe.simulator.decide.blame import name_of
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.nouns.serving import Chunk, NextPass, Room, ServingLog, UserRequest
+from simmoe.simulator.nouns.serving import Chunk, NextPass, Room, ServingLog
 from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
-from simmoe.simulator.time.answers import Wrong, asked_of, check, knows_rows
+from simmoe.simulator.time.answers import knows_rows
 from simmoe.simulator.time.requests import OFTEN, Request, most_passes, most_rows, requests_in
+from simmoe.simulator.time.scheduler import Scheduler, wrong
 
 
 class Formed(NamedTuple):
@@ -30,23 +31,18 @@ class Formed(NamedTuple):
 
 
 class Serving:
-    """The requests of a trace, from the arrival of the first to the end of the last."""
+    """The requests of a trace, from the arrival of the first to the end of the last. Where each of several devices serves sequences of
+    its own, it has a scheduler of its own, and a pass is what all of them run."""
 
     def __init__(self, trace: Trace, arrival_ps: Ints, schedule: ModuleType, room: Room) -> None:
-        """arrival_ps [sequences], rising: request i is the i-th sequence of the trace."""
+        """arrival_ps [sequences], rising: request i is the i-th sequence of the trace. room: of each scheduler; sequence s is of number s
+        mod ranks."""
         self.schedule, self.room, self.knows_rows = schedule, room, knows_rows(schedule)
         self.requests = requests_in(trace, arrival_ps, whole_prompts=self.knows_rows)
         self.most_passes = most_passes(self.requests, min(room.max_tokens, room.microbatch) if self.knows_rows else 0)
         self.most_rows = most_rows(self.requests, room, self.knows_rows)
-        try:
-            self._ask = asked_of(schedule, room)
-        except (Exception, SystemExit) as error:  # a user's text may fail in any way
-            raise failed(error, schedule, "Schedule") from error
+        self._ranks = [Scheduler(schedule, room) for _ in range(room.ranks)]
         self._arrived = 0  # requests
-        self._new: list[int] = []  # that have arrived since the schedule was asked
-        self._turns: list[int] = []  # that begin a turn, with the end of the pass
-        self._present: dict[int, UserRequest] = {}  # by number, in order of arrival
-        self._holding: dict[int, UserRequest] = {}  # those that hold a KV cache
         self._running: Sequence[Chunk] = ()  # in the pass that runs now
         self._log: dict[str, list[Any]] = {name: [] for name in _LOGGED}
         self._again: list[Flags] = []
@@ -57,7 +53,7 @@ class Serving:
         chunks: Sequence[Chunk] = ()
         while not chunks:
             self._arrive(max(now_ps, waited))
-            if self._present:
+            if any(one.present for one in self._ranks):
                 answer = self._asked(max(now_ps, waited))
                 chunks = self._taken(answer)
                 if answer.refused:
@@ -83,17 +79,16 @@ class Serving:
         """The pass has ended: each of its requests has computed its rows, and leaves behind the last of them."""
         left = 0
         for number, rows, _ in self._running:
-            one = self.requests[number]
+            one, rank = self.requests[number], self._of(number)
             turn = one.ran(rows) and not one.has_ended and one.begins_turn and self.knows_rows
             if one.has_ended:
                 left += 1
-                del self._present[number]
-                self._holding.pop(number, None)
+                rank.leaves(number)
                 continue
             if turn:
                 self._give_up(one, "ended", len(self._log["left"]))
-                self._turns.append(number)
-            self._show(one)
+                rank.begins_turn(number)
+            rank.show(one)
         self._log["left"].append(left)
 
     def log(self) -> ServingLog:
@@ -105,19 +100,14 @@ class Serving:
         }
         return ServingLog(sequence, arrival_ps, again=np.concatenate(self._again), rows=self.knows_rows, **logged)
 
+    def _of(self, number: int) -> Scheduler:
+        """Of a request."""
+        return self._ranks[self.requests[number].sequence % len(self._ranks)]
+
     def _arrive(self, now_ps: int) -> None:
         while self._arrived < len(self.requests) and self.requests[self._arrived].arrival_ps <= now_ps:
-            self._present[self._arrived] = self.requests[self._arrived].view
-            self._new.append(self._arrived)
+            self._of(self._arrived).arrives(self.requests[self._arrived])
             self._arrived += 1
-
-    def _show(self, one: Request) -> None:
-        """To the schedule, as it is now."""
-        self._present[one.number] = seen = one.view
-        if seen.started:
-            self._holding[one.number] = seen
-        else:
-            self._holding.pop(one.number, None)
 
     def _give_up(self, one: Request, why: str, number: int) -> None:
         """A request has no KV cache any more, from pass `number` on."""
@@ -125,39 +115,30 @@ class Serving:
         one.computed = 0
 
     def _asked(self, now_ps: int) -> NextPass:
-        """What the schedule answers. Raises UserError for an answer that no pass can be made of."""
-        where, arrived = f" in pass {len(self._log['waited_ps'])}", (*self._new, *self._turns)
-        self._new, self._turns = [], []
-        try:
-            answer = self._ask(now_ps, MappingProxyType(self._present), arrived)
-        except Wrong as error:
-            raise self._wrong(error, where) from error
-        except (Exception, SystemExit) as error:  # a user's text may fail in any way
-            raise failed(error, self.schedule, "next_pass", where) from error
-        try:
-            last, done = self._arrived == len(self.requests), lambda number: self.requests[number].done
-            blocks = check(answer, self._present, self._holding, done, self.room, last=last)
-            if len(self._log["waited_ps"]) >= self.most_passes:
-                raise Wrong(
-                    f"another pass; {self.most_passes} are {OFTEN} times what the requests need one after the other"
-                )
-        except Wrong as error:
-            raise self._wrong(error, where) from error
-        if answer.chunks:
-            self._log["blocks"].append(blocks)
-        return answer
-
-    def _wrong(self, error: Wrong, where: str) -> UserError:
-        return UserError(f"schedule {name_of(self.schedule)}: next_pass(){where} returned {error}")
+        """What the schedulers answer that have requests. Raises UserError for an answer that no pass can be made of."""
+        number, last = len(self._log["waited_ps"]), self._arrived == len(self.requests)
+        answers, held = list[NextPass](), 0
+        for rank, scheduler in enumerate(self._ranks):
+            if scheduler.present:
+                where = f" in pass {number}" + f" of device {rank}" * (len(self._ranks) > 1)
+                answer, blocks = scheduler.asked(now_ps, where, lambda one: self.requests[one].done, last=last)
+                answers, held = [*answers, answer], max(held, blocks)
+        if number >= self.most_passes:
+            most = f"another pass; {self.most_passes} are {OFTEN} times what the requests need one after the other"
+            raise wrong(self.schedule, f" in pass {number}", most)
+        whole = NextPass(*([one for part in parts for one in part] for parts in zip(*answers)))
+        if whole.chunks:
+            self._log["blocks"].append(held)
+        return whole
 
     def _taken(self, answer: NextPass) -> Sequence[Chunk]:
         """What runs, when what is given up and refused has been."""
         for number in answer.preempted:
             self._give_up(self.requests[number], "preempted", len(self._log["waited_ps"]))
-            self._show(self.requests[number])
+            self._of(number).show(self.requests[number])
         for number in answer.refused:
             self._log["refused"].append(number)
-            del self._present[number]
+            self._of(number).leaves(number)
         return answer.chunks
 
     def _formed(self, start_ps: int) -> Formed:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from simmoe.play.crossing import fabric_busy_ps
 from simmoe.play.result import Run
 
 
@@ -16,11 +17,15 @@ class Busiest(NamedTuple):
 
 def busy_ps(run: Run) -> dict[str, int]:
     """Of the time from the first pass to the end of the last: the device computes, the link carries, the CPU computes while the device
-    waits for it."""
+    waits for it. Of several devices: those whose launches make up the passes, a link in the mean, and the busiest part of the fabric."""
     clocks, whole = run.clocks, int(run.clocks.end_ps[-1] - run.clocks.start_ps[0])
     waits = clocks.stall_ps + clocks.cpu_ps + clocks.host_ps
     device = int((clocks.end_ps - clocks.start_ps - waits).sum())
-    return {"device": device, "link": min(clocks.link_busy_ps, whole), "CPU": int(clocks.cpu_ps.sum())}
+    costs: Any = run.workload.costs
+    link = min(clocks.link_busy_ps // costs.devices, whole)
+    if run.plan.device_budgets:
+        return {"device": device, "link": link, "fabric": fabric_busy_ps(costs, costs.layout)}
+    return {"device": device, "link": link, "CPU": int(clocks.cpu_ps.sum())}
 
 
 def busiest(run: Run) -> Busiest:

@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 def refuse(workload: Workload, placement: str | None, timeline: str) -> None:
     """Raises UserError for what cards cannot honour to which an engine deals whole layers."""
     said = f"{workload.runtime and workload.runtime.name} deals whole layers to the cards of {workload.hw.name}"
-    if workload.clock_driven is not None:
-        raise UserError(
-            f"--schedule {workload.schedule} is not played on several cards: {said}; leave it out, or name a machine of one"
-        )
     unit = (
         getattr(policies.load("placement", placement.partition("=")[0].partition(":")[0]), "UNIT", None)
         if placement

@@ -9,8 +9,6 @@ import numpy as np
 
 from simmoe.simulator.arrays import Ints, blocks
 from simmoe.simulator.costs import Costs
-from simmoe.simulator.decide.gather import Requests
-from simmoe.simulator.lower.tables import rows_sent_by_event
 from simmoe.simulator.nouns.layout import Layout
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.several import ACTIVATION_BYTES
@@ -33,18 +31,16 @@ class Crossing:
     worst_imbalance: float  # of the layer where it is largest
 
 
-def crossing(costs: Costs, requests: Requests, layout: Layout) -> Crossing:
-    """requests: of all devices together (decide/devices.py)."""
+def crossing(costs: Costs, layout: Layout) -> Crossing:
     trace, row_bytes = costs.trace, costs.model.width * ACTIVATION_BYTES
     sums = getattr(costs, "sums", None)
     summed = 0 if sums is None else sum(map(sums.count_bytes, costs.sizes))
     if layout.sliced:
         return Crossing(0, 0, summed, summed / trace.n_tokens, None, 1.0, 1.0)
-    dispatched = 0 if layout.shared else int(rows_sent_by_event(costs, requests).sum()) * row_bytes
-    moves = int(np.count_nonzero(np.diff((layout.gaps[0], *layout.gaps))))
-    handed = moves * trace.n_tokens * row_bytes
+    dispatched = 0 if layout.shared else int(rows_sent(costs, layout).sum()) * row_bytes
+    handed = _moves(layout) * trace.n_tokens * row_bytes
     slots, same, all_pairs = np.zeros((trace.n_layers, layout.devices), np.int64), 0, 0
-    for used in _used(trace, layout):
+    for _, used in _used(trace, layout):
         slots += used.sum(axis=0)
         same += int((used[:, 1:] * used[:, :-1]).sum())
         all_pairs += int((used[:, 1:].sum(axis=2) * used[:, :-1].sum(axis=2)).sum())
@@ -56,10 +52,44 @@ def crossing(costs: Costs, requests: Requests, layout: Layout) -> Crossing:
     )  # fmt: skip
 
 
-def _used(trace: Trace, layout: Layout) -> Iterator[Ints]:
-    """[rows, layers, devices] experts that each row chose on each device, for some passes at a time."""
+def fabric_busy_ps(costs: Costs, layout: Layout) -> int:
+    """How long the busiest part of the fabric sends: the port into a device where each has sequences of its own, else all of it one way."""
+    if layout.sliced or layout.shared:
+        return sum(sum(costs.sums_ps(size)) for size in costs.sizes)
+    sent = rows_sent(costs, layout)
+    distinct, which = np.unique(sent, return_inverse=True)
+    ps = np.array([costs.sent_ps(rows) for rows in distinct.tolist()], np.int64)[which.reshape(sent.shape)].sum((0, 1))
+    if layout.replicated:
+        return int(ps.max())
+    handed = sum(costs.sent_ps(rows) for rows in np.diff(costs.trace.pass_ptr).tolist())
+    return int(ps.sum()) + _moves(layout) * handed
+
+
+def rows_sent(costs: Costs, layout: Layout) -> Ints:
+    """[passes, layers, devices] rows that each device is sent, none from itself; as many come back."""
+    trace = costs.trace
+    runs = np.array(layout.gaps[:-1]) if costs.owner is None else costs.owner[:, None]
+    home = np.broadcast_to(runs, (trace.n_tokens, trace.n_layers))[
+        ..., None
+    ]  # the device that has the row in the layer
+    found = np.zeros((trace.n_passes, trace.n_layers, layout.devices), np.int64)
+    for (first, last), used in _used(trace, layout):
+        begins = trace.pass_ptr[first : last + 1]
+        there = (used > 0).astype(np.int64)
+        np.put_along_axis(there, home[begins[0] : begins[-1]], 0, 2)
+        found[first:last] = np.add.reduceat(there, begins[:-1] - begins[0])
+    return found
+
+
+def _moves(layout: Layout) -> int:
+    """How often the next layer is another device's."""
+    return int(np.count_nonzero(np.diff((layout.gaps[0], *layout.gaps))))
+
+
+def _used(trace: Trace, layout: Layout) -> Iterator[tuple[tuple[int, int], Ints]]:
+    """Some passes at a time: the first and one past the last; [rows, layers, devices] experts that each row chose on each device."""
     layers = np.arange(trace.n_layers)[:, None]
     for first, last in blocks(trace.pass_ptr, SLOTS // (trace.n_layers * trace.top_k)):
         ids = trace.expert_ids[trace.pass_ptr[first] : trace.pass_ptr[last]]
         device = np.where(ids >= 0, layout.unit[layers, np.maximum(ids, 0)], -1)
-        yield np.stack([(device == one).sum(axis=2) for one in range(layout.devices)], axis=2)
+        yield (first, last), np.stack([(device == one).sum(axis=2) for one in range(layout.devices)], axis=2)

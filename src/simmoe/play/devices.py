@@ -13,17 +13,20 @@ from simmoe import policies
 from simmoe.play.memory import Memory, budget_of, kv_bytes
 from simmoe.play.passes import warm_up_passes
 from simmoe.play.plan import Plan, told_of_eviction, units_of
+from simmoe.play.room import blocks_bytes, in_blocks, room_of
+from simmoe.simulator.arrays import Ints
 from simmoe.simulator.costs import fit_geometry
 from simmoe.simulator.data_parallel import DataParallelCosts, owner_of
 from simmoe.simulator.decide.decisions import BOUNDS, decide
-from simmoe.simulator.decide.devices import asked_of, guessed_of, judged, together, woven_guesses, woven_loads
+from simmoe.simulator.decide.devices import asked_of, guessed_of, judged, together
 from simmoe.simulator.decide.missing import LOAD
 from simmoe.simulator.decide.warm_up import behind
 from simmoe.simulator.errors import DoesNotFit, UserError
-from simmoe.simulator.lower.durations import Loading, loading
+from simmoe.simulator.lower.durations import Loading, loading_of_each
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
 from simmoe.simulator.nouns.layout import Layout
 from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape
+from simmoe.simulator.nouns.serving import Room
 from simmoe.simulator.several import SeveralCosts
 from simmoe.simulator.tensor_experts import TensorExpertCosts, sliced_but_experts
 from simmoe.simulator.tensor_parallel import sliced
@@ -36,8 +39,8 @@ if TYPE_CHECKING:
 
 # Options of one device, each with the only value that a run over several devices takes.
 ONE_DEVICE = {
-    "miss": "fetch", "scope": "global", "prefetch_into": "cache", "cancel": False, "page_cache": None, "memory": None, "arrivals": None,
-    "rate": None, "ttft": None, "tpot": None, "cold_per_sequence": False, "low_format": "Q2_K", "low_budget": None, "draft": None,
+    "miss": "fetch", "scope": "global", "prefetch_into": "cache", "cancel": False, "page_cache": None, "memory": None,
+    "cold_per_sequence": False, "low_format": "Q2_K", "low_budget": None, "draft": None,
 }  # fmt: skip
 
 
@@ -94,10 +97,6 @@ def _figures(hw: Hardware) -> tuple[Any, ...]:
 def refuse_what_one_device_has(options: Mapping[str, Any], workload: Workload) -> None:
     """Raises UserError for an option that a run over several devices cannot honour."""
     timeline, hw_name = policies.load("timeline", options["timeline"]), workload.hw.name
-    if workload.clock_driven is not None:
-        raise UserError(
-            f"--schedule {options['schedule']} is not played on several devices, which {hw_name} has; leave it out"
-        )
     if not getattr(timeline, "SEVERAL_DEVICES", False):
         raise UserError(
             f"--timeline {options['timeline']} knows one device, and {hw_name} has several; use --timeline distributed"
@@ -132,7 +131,11 @@ def memories(workload: Workload, layout: Layout) -> list[Memory]:
 
 def kv_of(workload: Workload, model: ModelShape, layout: Layout, device: int) -> int:
     """Bytes of KV cache on a device that has that part of the model: of all sequences, or of its own."""
-    trace = workload.reserved_for
+    trace, room = workload.reserved_for, room_of_each(workload, layout)
+    if room is not None:
+        if in_blocks(workload.clock_driven):
+            return blocks_bytes(model, room.kv_blocks, room.max_batch)
+        return kv_bytes(model, trace, workload.context, room.max_batch, workload.microbatch)
     if layout.replicated:
         rows = owner_of(trace, layout.devices) == device
         if not rows.any():
@@ -140,6 +143,17 @@ def kv_of(workload: Workload, model: ModelShape, layout: Layout, device: int) ->
         ends = np.concatenate(([0], np.cumsum(rows)))[trace.pass_ptr]
         trace = trace.taken(rows, ends, trace.phase)
     return kv_bytes(model, trace, workload.context, None, workload.microbatch)
+
+
+def room_of_each(workload: Workload, layout: Layout) -> Room | None:
+    """What a clock-driven schedule may use: each of its own where each device serves sequences of its own; None without one."""
+    if workload.room is None or not layout.replicated:
+        return workload.room
+    owner = np.unique(workload.begun.trace.sequence) % layout.devices
+    of_model = workload.context, workload.microbatch, workload.hw, workload.model
+    most = int(np.bincount(owner).max())
+    room = room_of(workload.room_asked, workload.schedule, workload.clock_driven, most, *of_model)
+    return room and room._replace(ranks=layout.devices)
 
 
 def part_of(model: ModelShape, layout: Layout, device: int) -> ModelShape:
@@ -223,13 +237,31 @@ def laid_out(workload: Workload, layout: Layout) -> Workload:
     return laid
 
 
+def others_of(layout: Layout) -> list[Ints]:
+    """For each device, int8 [objects]: LOAD where it has the expert, else ELSEWHERE."""
+    return [np.where(layout.of(device), LOAD, ELSEWHERE).astype(np.int8) for device in range(layout.devices)]
+
+
+def to_serve(workload: Workload, plan: Plan) -> Workload:
+    """The workload as a clock-driven schedule serves it: of several devices with the costs of each, and with what the schedule may use."""
+    if not plan.device_budgets:
+        return workload
+    if divides(plan.timeline):
+        one = as_one(workload, plan)
+        one.begun = one
+        return one
+    layout = layout_of(workload, plan.placement, plan.seed, plan.timeline)
+    laid = laid_out(workload, layout)
+    laid.begun, laid.room = laid, room_of_each(workload, layout)
+    return laid
+
+
 def decided(
     workload: Workload, layout: Layout, plan: Plan, guesses: Guesses, engine: Engine
 ) -> tuple[Workload, Guesses, Decisions, Loading]:
     """What every device decides, as one run: the workload with costs and requests by device, guesses, verdicts, loads."""
     laid, eviction = laid_out(workload, layout), policies.load("eviction", plan.eviction)
-    told = told_of_eviction(workload, plan)
-    others = [np.where(layout.of(device), LOAD, ELSEWHERE).astype(np.int8) for device in range(layout.devices)]
+    told, others = told_of_eviction(workload, plan), others_of(layout)
     costs: Any = laid.costs
     sizes = workload.model.expert_bytes
     mine = [layout.of(device) for device in range(layout.devices)]
@@ -247,12 +279,6 @@ def decided(
         workload = workload.behind(passes)
         laid = laid_out(workload, layout)
         costs, asked = laid.costs, [asked_of(workload.requests, one) for one in mine]
-    each = [
-        loading(cost, one, verdict, guess, write_back=plan.write_back)
-        for cost, one, verdict, guess in zip(costs.each, asked, verdicts, guessed)
-    ]
-    demand_ps = woven_loads(asked, verdicts, [one.demand_ps for one in each])
-    guess_ps = woven_guesses(guessed, [one.guess_ps for one in each])
-    loads = Loading(demand_ps, guess_ps, *(np.zeros(0, np.int64),) * 4)  # no CPU, nothing before the links
+    loads = loading_of_each(costs.each, asked, guessed, verdicts, write_back=plan.write_back)
     laid.__dict__["requests"], all_guesses = together(asked, guessed)
     return laid, all_guesses, judged(layout, asked, guessed, verdicts), loads

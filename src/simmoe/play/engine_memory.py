@@ -8,6 +8,7 @@ from typing import Any
 from simmoe.play import cards
 from simmoe.play.engine_files import embeds_on_the_host
 from simmoe.play.memory import Memory
+from simmoe.play.room import blocks_bytes, in_blocks
 from simmoe.play.setting import Setting
 from simmoe.simulator.nouns.model import ModelShape
 
@@ -21,6 +22,8 @@ def memory_of(workload: Setting) -> Memory:
     for card, name in enumerate(hw.devices):
         part = cards.share_of(model, owners, card)
         kv = part.kv_bytes(workload.context, workload.microbatch) * sequences
+        if workload.room is not None and in_blocks(workload.clock_driven):
+            kv = blocks_bytes(part, workload.room.kv_blocks, workload.room.max_batch)
         held = _of_engine(workload, part, kv, 0 if card else workload.cpu_blocks)
         each.append(Memory(replace(hw.alone(card), name=f"{name} of {hw.name}"), part, kv, **held))
     return cards.CardsMemory(hw, model, kv_bytes, **whole, cards=tuple(each), owners=owners)

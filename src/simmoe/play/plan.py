@@ -27,7 +27,7 @@ from simmoe.simulator.decide.blame import name_of
 from simmoe.simulator.decide.decisions import BOUNDS, SCOPES, left_to_device, no_guesses
 from simmoe.simulator.decide.fitted import Fitted
 from simmoe.simulator.decide.hooks import Told
-from simmoe.simulator.decide.missing import LOAD, Rule, loads_low
+from simmoe.simulator.decide.missing import Rule, loads_low
 from simmoe.simulator.decide.names import SERVE
 from simmoe.simulator.decide.player import Player
 from simmoe.simulator.decide.prices import cpu_number, priced
@@ -108,7 +108,7 @@ def guesses_of(workload: Workload, plan: Plan) -> Guesses:
     module, ask = asked_of_prefetch(workload, plan)
     event, obj = asked.guesses(module, requests.n_events, requests.n_objects, trace, ask)
     if plan.placement is not None:
-        kept = placed(workload, plan)[obj] == LOAD
+        kept = loadable(workload, plan)[obj]
         event, obj = event[kept], obj[kept]
     ptr = np.concatenate(([0], np.cumsum(np.bincount(event, minlength=requests.n_events))))
     return Guesses(ptr, obj, plan.prefetch_into == "buffers", plan.cancel)

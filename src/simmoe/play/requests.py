@@ -129,7 +129,11 @@ def columns(found: Served | None) -> dict[str, float | None]:
 def mean_experts(trace: Trace, requests: Requests) -> tuple[float | None, float | None]:
     """Mean number of distinct experts that the rows of a pass ask for together in an MoE layer: of passes that read prompts alone, and of
     those in which something decodes."""
-    each, decodes = np.diff(requests.ptr), trace.phase[requests.event_pass] == DECODE
+    asked = trace.n_passes * trace.n_layers  # of several devices an event is as many
+    each, decodes = (
+        np.diff(requests.ptr).reshape(asked, -1).sum(axis=1),
+        np.repeat(trace.phase, trace.n_layers) == DECODE,
+    )
     reading, decoding = (float(mine.mean()) if len(mine) else None for mine in (each[~decodes], each[decodes]))
     return reading, decoding
 

@@ -144,7 +144,7 @@ class Run(Tabular):
     def crossing(self) -> Crossing | None:
         """What several devices send each other, and how evenly their experts are used; None of one device."""
         costs: Any = self.workload.costs
-        return crossing(costs, self.workload.requests, costs.layout) if self.plan.device_budgets else None
+        return crossing(costs, costs.layout) if self.plan.device_budgets else None
 
     @property
     def buffer_bytes(self) -> int:
@@ -214,7 +214,7 @@ class Run(Tabular):
     def ttft_s(self) -> dict[str, float | None]:
         """Time to first token, the prefill passes of a sequence: of the first sequence, and the median of the later ones. Of sequences that
         a warm-up does not cut. Null where prompts are read beside requests that decode: `requests` says how long each waited."""
-        if self.serving is not None and self.serving.rows:
+        if self.serving is not None and (self.serving.rows or self.workload.trace.reads is not None):
             return {"first": None, "later": None}
         times = list(self._prefill_by_sequence().values())
         later = float(np.median(times[1:])) / 1e12 if len(times) > 1 else None

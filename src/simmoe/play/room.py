@@ -157,4 +157,4 @@ def said_of(room: Room, schedule: ModuleType | None) -> dict[str, Any]:
         said["max_tokens"] = room.max_tokens
     if in_blocks(schedule):
         said |= {"kv_blocks": room.kv_blocks, "prefix_cache": room.prefix_cache}
-    return said
+    return said | ({"schedulers": room.ranks} if room.ranks > 1 else {})

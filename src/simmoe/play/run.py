@@ -71,12 +71,12 @@ def play(
     workload, lanes = devices.as_one(workload, plan), lanes or Lanes()
     lanes.join(workload)
     engine = engine or workload.engine(wish, spans=spans is not None)
-    if plan.device_budgets and workload.alike == 1:
-        return _on_several(workload, plan, engine, spans)
     if workload.clock_driven is not None:
         workload, decisions, guesses, clocks, log = played(workload, plan, engine, spans)
         return _finished(workload, Decided(guesses, decisions), clocks, log, plan, engine)
     refuse(plan, workload.schedule)
+    if plan.device_budgets and workload.alike == 1:
+        return _on_several(workload, plan, engine, spans)
     decided, passes = lanes.decided(workload, plan, engine), warm_up_passes(workload.trace, plan.warm_up)
     if passes:
         workload = workload.behind(passes)

@@ -249,7 +249,7 @@ class Scenario:
     kv_blocks: int | None = option(
         Count("number of blocks"), None, group=REQUESTS, metavar="N", off=True,
         help="blocks of 16 positions of KV cache for all sequences together, under a schedule such as vllm (default: the context of all "
-        "that may run together)",
+        "that may run together); under expert_parallel on each device",
     )  # fmt: skip
     kv_memory: int | str | None = option(
         Size(), None, group=REQUESTS, metavar="SIZE", off=True, help="the same as a size, such as 4GB: as many blocks as it has room for"

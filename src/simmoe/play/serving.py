@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from types import ModuleType
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from simmoe import policies
-from simmoe.play import asked
+from simmoe.play import asked, devices
 from simmoe.play.arrivals import arrival_ps
 from simmoe.play.identity import needs_of_prefetch
 from simmoe.play.low import pool_of
@@ -16,6 +17,7 @@ from simmoe.play.popularity import source
 from simmoe.play.replay import decide_named
 from simmoe.play.workload import Workload
 from simmoe.policies import arguments
+from simmoe.simulator.costs import Costs
 from simmoe.simulator.decide import policy_file
 from simmoe.simulator.decide.decisions import BOUNDS
 from simmoe.simulator.decide.gather import Requests
@@ -28,11 +30,13 @@ from simmoe.simulator.decide.policy_file import is_bundled
 from simmoe.simulator.decide.prices import priced_for
 from simmoe.simulator.decide.start import COLD
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.lower.durations import loading
+from simmoe.simulator.lower.durations import Loading, loading
 from simmoe.simulator.nouns.decisions import Decisions, Guesses
+from simmoe.simulator.nouns.layout import Layout
 from simmoe.simulator.nouns.run import Clocks, Spans
 from simmoe.simulator.nouns.serving import ServingLog
 from simmoe.simulator.nouns.trace import Trace
+from simmoe.simulator.time.deciding import Deciding, EachDevice, OneDevice
 from simmoe.simulator.time.engines import Engine
 from simmoe.simulator.time.loop import Loop
 from simmoe.simulator.time.serving import Serving
@@ -43,46 +47,59 @@ Played = tuple[Workload, Decisions, Guesses, Clocks, ServingLog]
 
 def played(workload: Workload, plan: Plan, engine: Engine, spans: Spans | None) -> Played:
     """The workload in the passes that were made of it, what was decided, and when. Raises UserError."""
-    workload = workload.begun
+    workload = devices.to_serve(workload.begun, plan)
     _refuse(workload, plan)
+    costs: Any = workload.costs
+    layout = costs.layout if plan.device_budgets and workload.alike == 1 else None
     trace, schedule, room = workload.trace, workload.clock_driven, workload.room
     assert schedule is not None and room is not None
     arrivals = arrival_ps(plan.arrivals, len(np.unique(trace.sequence)), plan.seed, plan.rate)
-    known = Serving(trace, arrivals, schedule, room)
+    serving = partial(Serving, trace, arrivals, schedule, room)
+    known = serving()
     missing, timeline = _missing(workload, plan, known), policies.load("timeline", plan.timeline)
     with_cpu = workload.hw.cpu is not None and (missing.unit_of is not None or missing.rule is not None)
 
+    def deciding(player: Player) -> Deciding:
+        if layout is not None:
+            return _each_device(workload, layout, plan, player, known)
+        decider = _decider(workload, plan, missing, player, known)
+        return OneDevice(decider, costs, with_cpu=with_cpu, write_back=plan.write_back)
+
     def made(player: Player, occupied: bool) -> Loop:
         return Loop(
-            workload.costs, Serving(trace, arrivals, schedule, room), _decider(workload, plan, missing, player, known),
-            Wants(workload, plan, missing), timeline, player.arrays, with_cpu=with_cpu, buffered=plan.prefetch_into == "buffers",
-            cancel=plan.cancel, write_back=plan.write_back, occupied=occupied,
+            costs, serving(), deciding(player), Wants(workload, plan, missing), timeline, player.arrays, with_cpu=with_cpu,
+            buffered=plan.prefetch_into == "buffers", cancel=plan.cancel, occupied=occupied,
         )  # fmt: skip
 
     if not is_bundled(timeline):
-        _try(timeline, workload, plan, *_as_recorded(workload, plan))
+        tried(timeline, *_as_recorded(workload, plan, layout, engine))
     loop, clocks = engine.serve(made, plan.prefetch is not None, spans)
-    whole = workload.played(*loop.played())
-    decisions, guesses = loop.decided(whole.requests)
-    _try(timeline, whole, plan, decisions, guesses)
+    text, requests = loop.played()
+    (requests, guesses, decisions), loads = loop.decided(requests)
+    whole = workload.played(text, requests)
+    if layout is not None:
+        whole = devices.laid_out(whole, layout)
+    if not is_bundled(timeline):
+        tried(timeline, whole.costs, requests, decisions, guesses, loads())
     return whole, decisions, guesses, clocks, loop.serving.log()
 
 
-def _as_recorded(workload: Workload, plan: Plan) -> tuple[Decisions, Guesses]:
+def _as_recorded(
+    workload: Workload, plan: Plan, layout: Layout | None, engine: Engine
+) -> tuple[Costs, Requests, Decisions, Guesses, Loading]:
     """Decisions of the recorded passes: something to try a user's timeline on before it is played."""
     requests, none = workload.requests, workload.requests.no_guesses
+    if layout is not None:
+        laid, none, made, loads = devices.decided(workload, layout, plan, none, engine)
+        return laid.costs, laid.requests, made, none, loads
     made = decide_named(
         workload.trace, requests, workload.model.expert_bytes, plan.eviction, plan.budget_bytes - plan.pool_bytes,
         scope_of(workload, plan), False, plan.seed, told=told_of_eviction(workload, plan), **missing_of(workload, plan)._asdict(),
     )  # fmt: skip
-    return with_low(requests, made, none, pool_of(workload, plan)) if workload.model.low else made, none
-
-
-def _try(timeline: ModuleType, workload: Workload, plan: Plan, decisions: Decisions, guesses: Guesses) -> None:
-    """Raises UserError for a timeline of the user's that errs on these decisions (time/trial.py)."""
-    if not is_bundled(timeline):
-        loads = loading(workload.costs, workload.requests, decisions, guesses, write_back=plan.write_back)
-        tried(timeline, workload.costs, workload.requests, decisions, guesses, loads)
+    if workload.model.low:
+        made = with_low(requests, made, none, pool_of(workload, plan))
+    loads = loading(workload.costs, requests, made, none, write_back=plan.write_back)
+    return workload.costs, requests, made, none, loads
 
 
 def _refuse(workload: Workload, plan: Plan) -> None:
@@ -132,23 +149,41 @@ def _decider(workload: Workload, plan: Plan, missing: Missing, player: Player, k
 
 def _main(workload: Workload, plan: Plan, missing: Missing, player: Player, events: int) -> Decider:
     """Of the experts' slots."""
-    trace, sizes = workload.trace, workload.model.expert_bytes
     if plan.eviction in BOUNDS:
-        return Bound(sizes, trace.n_experts, plan.eviction, missing, player)
-    slots = plan.budget_bytes - plan.pool_bytes
+        return Bound(workload.model.expert_bytes, workload.trace.n_experts, plan.eviction, missing, player)
+    return _cache(workload, plan, missing, player, events, plan.budget_bytes - plan.pool_bytes)
+
+
+def _cache(
+    workload: Workload, plan: Plan, missing: Missing, player: Player, events: int, budget_bytes: int
+) -> Stepwise:
+    """The plan's policy, with so much room."""
     wants = plan.prefetch is not None
     return Stepwise(
         Cache(
-            sizes, trace.n_experts, policies.load("eviction", plan.eviction), slots, scope_of(workload, plan), plan.seed,
-            events, wants, wants and plan.prefetch_into == "buffers", missing, plan.started,
+            workload.model.expert_bytes, workload.trace.n_experts, policies.load("eviction", plan.eviction), budget_bytes,
+            scope_of(workload, plan), plan.seed, events, wants, wants and plan.prefetch_into == "buffers", missing, plan.started,
             told_of_eviction(workload, plan),
         ),
         player,
     )  # fmt: skip
 
 
+def _each_device(workload: Workload, layout: Layout, plan: Plan, player: Player, known: Serving) -> EachDevice:
+    """A cache of its own for each device, of the experts that it has."""
+    costs: Any = workload.costs
+    events = known.most_passes * workload.trace.n_layers
+    caches = [
+        _cache(workload, plan, Missing(unit_of, None), player, events, budget_bytes)
+        for unit_of, budget_bytes in zip(devices.others_of(layout), plan.device_budgets)
+    ]
+    return EachDevice(layout, caches, costs.each, write_back=plan.write_back)
+
+
 def _missing(workload: Workload, plan: Plan, known: Serving) -> Missing:
-    """Who serves what is missing. Raises UserError where the machine states no CPU though the plan needs one."""
+    """Who serves what is missing, if it is not loaded. Raises UserError where the machine states no CPU though the plan needs one."""
+    if plan.device_budgets:
+        return Missing(None, None)
     module, trace = policies.load("miss", plan.miss), workload.trace
     told = arguments.as_whole(arguments.given("miss", plan.miss, module))
     rule = None

@@ -97,5 +97,6 @@ class Setting:
         beside = f", windows with {self.microbatch:,} more" if self.model.has_windows else ""
         stored = f" in {self.kv_format}" if self.kv_format else ""
         if self.room is not None and in_blocks(self.clock_driven):
-            return f"KV{stored} in {self.room.kv_blocks:,} blocks of {BLOCK} positions"
+            each = " on each device" * (self.room.ranks > 1)
+            return f"KV{stored} in {self.room.kv_blocks:,} blocks of {BLOCK} positions{each}"
         return f"KV{stored} for {self.context:,} positions{beside}"

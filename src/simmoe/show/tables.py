@@ -396,7 +396,8 @@ def room_named(workload: Workload) -> str:
     assert room is not None
     said = f"at most {room.max_batch} sequences"
     said += f" and {room.max_tokens:,} tokens a pass" * cuts(schedule)
-    return said + ", with a prefix cache" * room.prefix_cache
+    said += ", with a prefix cache" * room.prefix_cache
+    return said + f", on each of {room.ranks} devices" * (room.ranks > 1)
 
 
 def small_model(workload: Workload) -> str:
