@@ -9,6 +9,7 @@ from typing import Any
 
 from simmoe import hardware_profiles
 from simmoe.play.kinds import Count, Positions, Size, bytes_of, changes
+from simmoe.play.length_words import Tokens
 from simmoe.play.plan import memory_of
 from simmoe.play.scenario import OPTIONS, unread
 from simmoe.policies.runtime import IDEAL
@@ -145,11 +146,13 @@ def _of_memory(name: str, numbers: tuple[int, ...], rows: Sequence[Asked], playe
 
 
 def _of_number(name: str, numbers: tuple[int, ...], said: str | None) -> Axis:
-    option = OPTIONS[name]
-    size, positions = isinstance(option.about.kind, Size), isinstance(option.about.kind, Positions)
+    kind = OPTIONS[name].about.kind
+    size, positions = isinstance(kind, Size), isinstance(kind, Positions)
+    if isinstance(kind, Tokens):  # an axis goes over numbers, and not over distributions of them
+        kind = Positions(kind.what, kind.low)
 
     def read(word: str) -> int:
-        value = option.about.kind.parse(word, f"--over {name}")
+        value = kind.parse(word, f"--over {name}")
         return bytes_of(value, None, f"--over {name}") if size else int(value)
 
     if said is None and name not in USUAL:

@@ -55,7 +55,7 @@ def opened(scenario: Scenario) -> Scenario:
 
 
 def _lengths(scenario: Scenario) -> Lengths:
-    said = Lengths(scenario.prompt, scenario.generate, scenario.batch, scenario.depth)
+    said = Lengths(scenario.prompt, scenario.generate, scenario.batch, scenario.depth, seed=scenario.seed)
     serving = clock_driven(scenario.schedule) is not None
     return of_requests(said, scenario.requests, scenario.max_batch, scenario.schedule, serving, scenario.trace is None)
 
@@ -75,7 +75,8 @@ def _require_kv(scenario: Scenario, model: ModelShape, lengths: Lengths) -> None
     hw = scenario.machine()
     if len(hw.devices) > 1 or in_blocks(clock_driven(scenario.schedule)):
         return
-    reserved, sequences = scenario.context or sum(lengths.each) + (lengths.depth or 0), lengths.sequences or 1
+    sequences = lengths.sequences or 1
+    reserved = scenario.context or int((sum(lengths.of_each(sequences)) + lengths.depths(sequences)).max())
     beside = MICROBATCH if scenario.microbatch is None else scenario.microbatch
     Memory(hw, model, 0).require_kv(reserved, min(scenario.max_batch or sequences, sequences), beside)
 
