@@ -70,7 +70,7 @@ def at_least_one(option: str, value: int, what: str) -> None:
         raise UserError(f"{option} {value} is no number of {what}; give 1 or more")
 
 
-def as_recorded(option: str, value: int, trace: Trace) -> None:
+def as_recorded(option: str, value: int | str, trace: Trace) -> None:
     """Which guesses a verify pass rejects depends on the tokens before it, so its rows cannot move to other passes."""
     if trace.emitted is not None:
         raise UserError(

@@ -72,7 +72,11 @@ def parse_json(text: str | bytes, where: str) -> Any:
         )
         if _HALF.search(json.dumps(content, ensure_ascii=False)):
             raise ValueError(HALF)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise UserError(
+            f"{where} is not a plain JSON file: too many levels of lists and objects; write fewer"
+        ) from None
+    except ValueError as error:
         raise UserError(f"{where} is not a plain JSON file: {_short(error)}") from None
     return content
 

@@ -21,6 +21,7 @@ from simmoe.simulator.nouns.trace import Trace
 from simmoe.sweeps.comparing import EXTRA, Comparing, asked
 from simmoe.sweeps.comparison import Comparison
 from simmoe.sweeps.cost import accounts
+from simmoe.sweeps.measures import measure_of
 from simmoe.sweeps.order import Order
 from simmoe.sweeps.over import axis_of
 from simmoe.sweeps.player import NO_BUDGET, PLAYS, Asked, Player, words
@@ -43,11 +44,12 @@ def compare(
     rows = list(asked_for({"hw": hw, "trace": trace, **options}, question))
     counted = accounts((row.hw for row in rows), question)
     player = Player(PLAYS * len(rows))
+    axes = [(axis := axis_of(one, rows, player), measure_of(axis, rows)) for one in question.over]
     found = tuple(map(player.row, rows))
     reasons = {row.why_not for row in found}
     if len(reasons) == 1 and "" not in reasons:  # the same mistake everywhere
         raise UserError(reasons.pop())
-    return Comparison(found, counted, tuple(Order(axis_of(one, rows, player), rows, player) for one in question.over))
+    return Comparison(found, counted, tuple(Order(axis, measure, rows, player) for axis, measure in axes))
 
 
 def asked_for(common: Mapping[str, Any], question: Comparing) -> Iterator[Asked]:

@@ -1,6 +1,6 @@
 """Where the order of machines changes along an axis: every change between two values of its grid is bisected.
 
-Two rows are told apart where the ranges of their speeds do not overlap; elsewhere it is not decided which of them is faster.
+Two rows are told apart where the ranges of what they are measured by do not overlap; elsewhere it is not decided which of them is ahead.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from itertools import combinations, pairwise
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from simmoe.simulator.errors import UserError
+from simmoe.sweeps.measures import MEASURES, TOK_S, Measure
 from simmoe.sweeps.over import Axis
 from simmoe.sweeps.player import Asked, Player
 
 
 class Point(NamedTuple):
-    """A row at a value. tok_s is None where it does not run; why_not then says why."""
+    """A row at a value of the axis, by what it is measured. value is None where it does not run; why_not then says why."""
 
-    tok_s: float | None
+    value: float | None
     low: float = 0.0
     high: float = 0.0
     why_not: str = ""
@@ -28,7 +29,7 @@ class Point(NamedTuple):
 class State(NamedTuple):
     """Which row is ahead, and whether that is decided."""
 
-    faster: int | None  # number of the row; None: none runs, or they are equal
+    faster: int | None  # number of the row; None: none runs, or the first are equal
     decided: bool
     alone: bool  # no other one runs
 
@@ -60,8 +61,8 @@ class Change:
 class Order:
     """Rows along an axis, each value played once."""
 
-    def __init__(self, axis: Axis, rows: Sequence[Asked], player: Player) -> None:
-        self.axis, self.rows, self._player = axis, rows, player
+    def __init__(self, axis: Axis, measure: Measure, rows: Sequence[Asked], player: Player) -> None:
+        self.axis, self.measure, self.rows, self._player = axis, measure, rows, player
         self._played = dict[tuple[int, int | None], Point]()
         numbers = range(1, len(rows) + 1)
         for value in axis.values:  # all rows at a value: they may share decisions
@@ -83,20 +84,23 @@ class Order:
             row = self._player.row(asked if value is None else self.axis.at(asked, value))
         except UserError as error:
             return Point(None, why_not=str(error))
-        if row.run is None or row.run.tok_s is None:
+        found = self.measure.of(row)
+        if found is None:
             return Point(None, why_not=row.why_not or "no decode pass is played")
-        low, high = row.band.hardware if row.band else (row.run.tok_s, row.run.tok_s)
-        return Point(row.run.tok_s, low, high, command=row.command)
+        return Point(*found, command=row.command)
 
     def _stretches(self, numbers: Sequence[int]) -> list[Stretch[State]]:
         return stretches(
-            lambda value: state({n: self.point(n, value) for n in numbers}), self.axis.values, self.axis.between
+            lambda value: state({n: self.point(n, value) for n in numbers}, self.measure),
+            self.axis.values,
+            self.axis.between,
         )
 
     def to_json(self) -> dict[str, Any]:
         axis, numbers = self.axis, range(1, len(self.rows) + 1)
         return {
-            "axis": axis.name, "changed_rows": list(axis.rows), "unit": axis.dimension, "slot_bytes": axis.slot_bytes or None,
+            "axis": axis.name, "measure": self.measure.name, "changed_rows": list(axis.rows), "unit": axis.dimension,
+            "slot_bytes": axis.slot_bytes or None,
             "values": list(axis.values), "words": [axis.word(value) for value in axis.values],
             "points": [[self.point(number, value)._asdict() for value in axis.values] for number in numbers],
             "pairs": [
@@ -125,16 +129,21 @@ def _stretch(one: Stretch[State]) -> dict[str, Any]:
     return {"from": one.begin, "to": one.end, **one.state._asdict()}
 
 
-def state(points: dict[int, Point]) -> State:
+def state(points: dict[int, Point], measure: Measure = MEASURES[TOK_S]) -> State:
     """Of rows by number, at one value."""
-    speeds = {number: point.tok_s for number, point in points.items() if point.tok_s is not None}
-    if not speeds:
+    found = {number: point.value for number, point in points.items() if point.value is not None}
+    if not found:
         return State(None, False, False)
-    first = max(speeds, key=lambda number: speeds[number])
-    others = [number for number in speeds if number != first]
-    if any(speeds[number] == speeds[first] for number in others):
+    first = (min if measure.less_is_better else max)(found, key=lambda number: found[number])
+    others = [number for number in found if number != first]
+    if any(measure.equal(found[number], found[first]) for number in others):
         return State(None, False, False)
-    return State(first, all(points[number].high < points[first].low for number in others), not others)
+    return State(first, all(_apart(points[first], points[number], measure) for number in others), not others)
+
+
+def _apart(first: Point, other: Point, measure: Measure) -> bool:
+    """Whether the first is ahead at all ends of both ranges."""
+    return first.high < other.low if measure.less_is_better else other.high < first.low
 
 
 def stretches(

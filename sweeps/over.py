@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
 
 from simmoe import hardware_profiles
-from simmoe.play.kinds import Count, Positions, Size, bytes_of, changes
+from simmoe.play.kinds import Count, Positions, Size, Time, bytes_of, changes, ps_of
+from simmoe.play.length_words import Tokens
+from simmoe.play.load_words import WHOLE, Rate, rate_of, rate_word
 from simmoe.play.plan import memory_of
-from simmoe.play.scenario import OPTIONS, unread
+from simmoe.play.scenario import OPTIONS, unread, workload_options
 from simmoe.policies.runtime import IDEAL
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.nearest import among
@@ -26,13 +29,21 @@ USUAL = {
     "prompt": (128, 32_768),
     "depth": (0, 32_768),
 }
+RATE, TIME = "rate", "time"
+DIMENSIONS: dict[type, str] = {
+    Size: "bytes",
+    Positions: "positions",
+    Rate: RATE,
+    Time: TIME,
+}  # of the kinds of an option
+EXAMPLES = {"bytes": "1GB..64GB", RATE: "1/s..8/s", TIME: "10ms..200ms"}
 STEPS, BUDGET_STEPS, FACTOR = 16, 20, 4  # intervals of a range; a figure goes from a fourth to four times of what it is
 DIGITS, CLOSE = 4, 1.01  # of a figure's values; how close two of them are told apart
 AXIS = re.compile(r"(?:([0-9]+(?:,[0-9]+)*):)?([A-Za-z_][A-Za-z0-9_.-]*)(?:=(.+))?")
 NUMBERS = {
     name: one
     for name, one in OPTIONS.items()
-    if isinstance(one.about.kind, Count | Size) and one.about.axis and name != "seed"
+    if isinstance(one.about.kind, Count | Size | Rate | Time) and one.about.axis and name != "seed"
 }
 
 
@@ -43,7 +54,7 @@ class Axis:
     name: str  # an option of a run, or the path of a figure
     rows: tuple[int, ...]  # numbers of the rows that it changes
     values: tuple[int, ...]
-    dimension: str  # of a figure; bytes, or tokens and the like
+    dimension: str  # of a figure; bytes, a rate of requests, or tokens and the like
     slot_bytes: int = 0  # of an expert, where memory for experts is counted in them
 
     def between(self, low: int, high: int) -> int | None:
@@ -58,20 +69,28 @@ class Axis:
     def word(self, value: int) -> str:
         """As the command line writes it."""
         if self.name in NUMBERS:
-            return str(OPTIONS[self.name].about.kind.word(value))
+            return str(OPTIONS[self.name].about.kind.word(self.given(value)))
         return text(value, self.dimension).replace(" ", "")
+
+    def given(self, value: int) -> int | str:
+        """A number of a run as a scenario holds it."""
+        if self.dimension == RATE:
+            return rate_word(Fraction(value, WHOLE))
+        return text(value, TIME).replace(" ", "") if self.dimension == TIME else value
 
     def shown(self, value: int) -> str:
         """As people read it."""
+        if self.dimension == RATE:
+            return rate_word(Fraction(value, WHOLE))
         if self.dimension == "bytes":
             return nbytes(value)
-        return f"{value:,}" if self.name in NUMBERS else text(value, self.dimension)
+        return text(value, self.dimension) if self.dimension in UNITS else f"{value:,}"
 
     def at(self, asked: Asked, value: int) -> Asked:
         """A row at a value of the axis. Raises UserError for a machine that cannot be."""
         if self.name in NUMBERS:
             new: dict[str, Any] = {
-                self.name: value,
+                self.name: self.given(value),
                 **{other: None for other in SLOTS if self.name in SLOTS and other != self.name},
             }
             return replace(asked, scenario=replace(asked.scenario, **new), given={**asked.given, **new})
@@ -85,10 +104,18 @@ class Axis:
         return replace(asked, scenario=replace(asked.scenario, hw=machine), given=given)
 
 
-def makes_workloads(said: str) -> bool:
-    """Whether each value of an axis makes a workload of its own: along memory and figures of a machine the text is the same."""
+def texts(said: str, row: int | None) -> list[dict[str, Any]] | None:
+    """What that row (None: any) is at each value of an axis of which each makes a workload of its own; None where the text stays as
+    it is: along memory, times, rates and figures of a machine. Raises UserError."""
     found = AXIS.fullmatch(said.strip())
-    return found is not None and (name := found[2].replace("-", "_")) in NUMBERS and name not in SLOTS
+    name = "" if found is None else found[2].replace("-", "_")
+    if found is None or name not in NUMBERS or name in SLOTS:
+        return None
+    axis = of_number(name, found[3])
+    if name not in workload_options():
+        return None
+    changed = not found[1] or row is None or str(row) in found[1].split(",")
+    return [{name: axis.given(value)} for value in axis.values * changed]
 
 
 def _exactly(hw: Hardware, paths: Iterable[str]) -> Hardware:
@@ -113,9 +140,11 @@ def axis_of(said: str, rows: Sequence[Asked], player: Player) -> Axis:
     if name in SLOTS:
         axis = _of_memory(name, numbers, rows, player, found[3])
     elif name in NUMBERS:
-        axis = _of_number(name, numbers, found[3])
+        axis = of_number(name, found[3], numbers)
     else:
         axis = _of_figure(name, numbers, rows, found[3], bool(found[1]))
+    for number in numbers if name == RATE else ():
+        axis.at(rows[number - 1], axis.values[0])  # refuses a process that says its rate
     if len(axis.values) < 2:
         raise UserError(f"--over {said} has one value, {axis.shown(axis.values[0])}: name two or more")
     return axis
@@ -144,18 +173,24 @@ def _of_memory(name: str, numbers: tuple[int, ...], rows: Sequence[Asked], playe
     return Axis(name, numbers, tuple(sorted({max(one // slot, 1) * slot for one in wanted})), "bytes", slot)
 
 
-def _of_number(name: str, numbers: tuple[int, ...], said: str | None) -> Axis:
-    option = OPTIONS[name]
-    size, positions = isinstance(option.about.kind, Size), isinstance(option.about.kind, Positions)
-
-    def read(word: str) -> int:
-        value = option.about.kind.parse(word, f"--over {name}")
-        return bytes_of(value, None, f"--over {name}") if size else int(value)
-
+def of_number(name: str, said: str | None, numbers: tuple[int, ...] = ()) -> Axis:
+    """Of a number of a run, for the rows of these numbers. Raises UserError."""
+    kind, where = OPTIONS[name].about.kind, f"--over {name}"
+    dimension = next((one for of, one in DIMENSIONS.items() if isinstance(kind, of)), "count")
+    if isinstance(kind, Tokens):  # an axis goes over numbers, and not over distributions of them
+        kind = Positions(kind.what, kind.low)
+    read: dict[str, Callable[[Any], int]] = {
+        "bytes": lambda value: bytes_of(value, None, where), RATE: lambda value: round(rate_of(value, where) * WHOLE),
+        TIME: lambda value: ps_of(value, where),
+    }  # fmt: skip
     if said is None and name not in USUAL:
-        raise UserError(f"--over {name} needs its values, such as --over {name}={'1GB..64GB' if size else '1..64'}")
-    values = _spread(*USUAL[name]) if said is None else _values(said, read, name)
-    return Axis(name, numbers, tuple(values), "bytes" if size else "positions" if positions else "count")
+        raise UserError(f"{where} needs its values, such as {where}={EXAMPLES.get(dimension, '1..64')}")
+    if said is None:
+        return Axis(name, numbers, tuple(_spread(*USUAL[name])), dimension)
+    values = _values(said, lambda word: read.get(dimension, int)(kind.parse(word, where)), name)
+    if dimension in (RATE, TIME):
+        values = sorted({_rounded(value, dimension) for value in values})
+    return Axis(name, numbers, tuple(values), dimension)
 
 
 def _of_figure(path: str, numbers: tuple[int, ...], rows: Sequence[Asked], said: str | None, chosen: bool) -> Axis:

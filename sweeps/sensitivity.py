@@ -136,5 +136,5 @@ class _Around:
                 yield "budget", plan.budget_bytes, max(plan.budget_bytes // smallest // HUNDREDTH, 1) * smallest
         counts = {"context": workload.context, "batch": self.scenario.batch, "depth": self.scenario.depth}
         for name, value in counts.items():
-            if value and value >= COARSE:
+            if isinstance(value, int) and value >= COARSE:  # a distribution is no number
                 yield name, value, max(value // HUNDREDTH, 1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import reprlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from simmoe.play import arrival_file
 from simmoe.play.calling import scenario_of, takes
 from simmoe.play.cautions import cautions
 from simmoe.play.devices import to_serve
@@ -93,16 +94,21 @@ def scenario_of_curve(asked: dict[str, Any]) -> Scenario:
         raise UserError(
             "nothing is asked for: give --ttft, such as --ttft 2s, or --tpot, such as --tpot 100ms, or both"
         )
-    lengths = options.get("trace") is None or any(options.get(name) is not None for name in ("prompt", "generate"))
-    if lengths and options.get("requests") is None:
-        options["requests"] = REQUESTS
     scenario = scenario_of({**options, "rate": "1/s"})  # refuses a process that says its rate
+    lengths = [said for said in (scenario.prompt, scenario.generate) if said is not None]
+    if scenario.requests is None and (scenario.trace is None or lengths):
+        scenario = replace(scenario, requests=min([REQUESTS, *_in_files([scenario.arrivals, *lengths])]))
     if clock_driven(scenario.schedule) is None:
         raise UserError(
             f"--schedule {scenario.schedule} knows its passes beforehand, and no request arrives: name another, such as --schedule "
             f"{SCHEDULE}, or leave it out"
         )
     return scenario
+
+
+def _in_files(load: Sequence[int | str | None]) -> Iterator[int]:
+    """How many requests each file has. Raises UserError."""
+    return (arrival_file.count(said, said) for said in load if isinstance(said, str) and arrival_file.is_file(said))
 
 
 def _budgets(scenario: Scenario, workload: Workload, said: Sequence[int | str] | None) -> list[int | str | None]:

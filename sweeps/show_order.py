@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from simmoe.show.grid import Column, Grid
 from simmoe.show.screen import Screen
 from simmoe.show.tables import number as speed
-from simmoe.sweeps.order import Change, Order
+from simmoe.sweeps.order import Change, Order, Point, State, Stretch
 
 
 def show_order(order: Order, machines: Sequence[str], out: Screen) -> None:
@@ -15,8 +15,14 @@ def show_order(order: Order, machines: Sequence[str], out: Screen) -> None:
     names = {n: f"{n} {name}" if machines.count(name) > 1 else name for n, name in enumerate(machines, 1)}
     whose = "" if len(axis.rows) == len(machines) else f" of {', '.join(names[n] for n in axis.rows)} alone"
     out.print()
-    out.print(f" {axis.name}{whose}, {axis.shown(values[0])} to {axis.shown(values[-1])}: tok/s", lead="Over")
-    columns = (Column(axis.name), *(Column(names[n], text=False) for n in names), Column("fastest", 1, text=True))
+    out.print(
+        f" {axis.name}{whose}, {axis.shown(values[0])} to {axis.shown(values[-1])}: {order.measure.title}", lead="Over"
+    )
+    columns = (
+        Column(axis.name),
+        *(Column(names[n], text=False) for n in names),
+        Column(order.measure.ahead, 1, text=True),
+    )
     out.table(Grid(columns, tuple(_cells(order, names, value) for value in values)))
     for line in _lines(order, names):
         out.print(line)
@@ -25,10 +31,16 @@ def show_order(order: Order, machines: Sequence[str], out: Screen) -> None:
 def _cells(order: Order, names: dict[int, str], value: int) -> tuple[str, ...]:
     points = {n: order.point(n, value) for n in names}
     found = next(one.state for one in order.fastest if one.begin <= value <= one.end) if order.fastest else None
-    fastest = (
-        "–" if found is None or found.faster is None else names[found.faster] + "" if found.decided else "not decided"
-    )
-    return order.axis.shown(value), *(speed(point.tok_s) for point in points.values()), fastest
+    return order.axis.shown(value), *(speed(point.value) for point in points.values()), _ahead(found, points, names)
+
+
+def _ahead(found: State | None, points: Mapping[int, Point], names: dict[int, str]) -> str:
+    """Which row is, at one value."""
+    if found is None or (found.faster is None and all(point.value is None for point in points.values())):
+        return "–"
+    if found.faster is None:
+        return "equal"
+    return names[found.faster] if found.decided else "not decided"
 
 
 def _lines(order: Order, names: dict[int, str]) -> Iterator[str]:
@@ -41,21 +53,23 @@ def _lines(order: Order, names: dict[int, str]) -> Iterator[str]:
     for pair, each in order.changes.items():
         if not set(pair) & set(absent):
             yield from (_change(order, one, names) for one in each) if each else [_steady(order, pair, names)]
+            if equal := _equal(order, pair):
+                yield f"{names[pair[0]]} and {names[pair[1]]} are equal from {_stretches(order, equal)}."
     yield (
         "Each change is bisected between two values of the table; two changes between the same two values are not seen. Not decided: the "
-        "ranges of both overlap."
+        "ranges of both overlap." + f" Equal: within {order.measure.close - 1:.0%}." * (order.measure.close > 1)
     )
 
 
 def _speeds(order: Order, number: int) -> list[float]:
     """Of the values at which it runs."""
     points = (order.point(number, value) for value in order.axis.values)
-    return [point.tok_s for point in points if point.tok_s is not None]
+    return [point.value for point in points if point.value is not None]
 
 
 def _change(order: Order, one: Change, names: dict[int, str]) -> str:
     shown, slow, fast = order.axis.shown, names[one.slower_then], names[one.faster_then]
-    line = f"{slow} is faster than {fast} up to {shown(one.below)}, {fast} from {shown(one.above)} on"
+    line = f"{slow} {order.measure.leads} {fast} up to {shown(one.below)}, {fast} from {shown(one.above)} on"
     if one.alone:
         return f"{line}: {_absent(order, one, names)}."
     if one.undecided is None:
@@ -72,19 +86,40 @@ def _absent(order: Order, one: Change, names: dict[int, str]) -> str:
 
 
 def _steady(order: Order, pair: tuple[int, ...], names: dict[int, str]) -> str:
-    """Two rows whose order is the same wherever both run."""
-    found = order.pairs[pair[0], pair[1]]
+    """Two rows whose order is the same wherever both run and are not equal."""
+    found, leads = order.pairs[pair[0], pair[1]], order.measure.leads
     ahead = next((one.state.faster for one in found if one.state.faster is not None), None)
     if ahead is None:
-        return f"{names[pair[0]]} and {names[pair[1]]} are equally fast, or neither runs, at every value."
+        return f"{names[pair[0]]} and {names[pair[1]]} lead nowhere: they are equal, or do not run."
     other = pair[0] if ahead == pair[1] else pair[1]
-    open_ones = [
-        f"{order.axis.shown(one.begin)} to {order.axis.shown(one.end)}" for one in found if not one.state.decided
-    ]
-    beside = f"; not decided from {', '.join(open_ones)}" if open_ones else ""
+    open_ones = [one for one in found if one.state.faster is not None and not one.state.decided]
+    beside = f"; not decided from {_stretches(order, open_ones)}" if open_ones else ""
     if len(found) == 1 and open_ones:
         return (
             f"{names[ahead]} is ahead of {names[other]} at every value, but their ranges overlap: not decided at any."
         )
+    if _equal(order, pair):
+        leading = _stretches(order, [one for one in found if one.state.faster is not None])
+        return f"{names[ahead]} {leads} {names[other]} from {leading}{beside}."
     both = "" if all(one.state.faster and not one.state.alone for one in found) else " at which both run"
-    return f"{names[ahead]} is faster than {names[other]} at every value{both}{beside}."
+    return f"{names[ahead]} {leads} {names[other]} at every value{both}{beside}."
+
+
+def _equal(order: Order, pair: tuple[int, ...]) -> list[Stretch[State]]:
+    """Where both run and neither is ahead."""
+    return [
+        one
+        for one in order.pairs[pair[0], pair[1]]
+        if one.state.faster is None and all(order.point(n, one.begin).value is not None for n in pair)
+    ]
+
+
+def _stretches(order: Order, found: Sequence[Stretch[State]]) -> str:
+    """Those that meet as one."""
+    ends = list[list[int]]()
+    for one in found:
+        if ends and order.axis.between(ends[-1][1], one.begin) is None:
+            ends[-1][1] = one.end
+        else:
+            ends.append([one.begin, one.end])
+    return ", ".join(f"{order.axis.shown(begin)} to {order.axis.shown(end)}" for begin, end in ends)

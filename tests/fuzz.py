@@ -523,6 +523,9 @@ def drawn(draw: random.Random) -> Words:
     if draw.random() < 0.4:
         said |= {
             "schedule": "continuous",
+            "prompt": draw.choice(
+                (said["prompt"], "uniform:1..9", "lognormal:7,cv=1", "uniform:9..", "lognormal:7,cv=x", "good.jsonl")
+            ),
             "arrivals": draw.choice(
                 (
                     "every:5ms",

@@ -46,7 +46,7 @@ def check_both_sides(capsys: pytest.CaptureFixture[str], change: dict[str, Any],
     figure of the axis is known there, which `simmoe run` takes for assumed."""
     for side, sign in (("below", 1), ("above", -1)):
         (first, *ends), (second, *others) = (played(capsys, point["command"]) for point in change[side]["points"])
-        assert [first, second] == [point["tok_s"] for point in change[side]["points"]]
+        assert [first, second] == [point["value"] for point in change[side]["points"]]
         for (low, high), point in zip((ends, others), change[side]["points"]):
             if exact:
                 assert low <= point["low"] <= point["high"] <= high
@@ -82,7 +82,7 @@ def test_a_change_over_the_budget_is_found_to_one_expert_and_holds_on_both_sides
 @OF_TRACE
 def test_the_figure_of_one_row_from_which_it_is_the_fastest(capsys: pytest.CaptureFixture[str]) -> None:
     (found,) = over(capsys, *SLOW_LINK, "--budget", "25%", "--over", "1:link.bandwidth=300MB/s..3GB/s")
-    assert found["changed_rows"] == [1] and len({point["tok_s"] for point in found["points"][1]}) == 1
+    assert found["changed_rows"] == [1] and len({point["value"] for point in found["points"][1]}) == 1
     (change,) = found["pairs"][0]["changes"]
     below, above = change["below"]["value"], change["above"]["value"]
     assert (change["faster_below"], change["faster_above"]) == (2, 1) and below < above <= 1.01 * below
@@ -97,9 +97,9 @@ def test_a_rate_takes_along_the_drive_that_it_may_not_exceed(capsys: pytest.Capt
     rows = ("--hw", "rtx_4090_nvme", "--hw", "m2_ultra", "--budget", "20%")
     (found,) = over(capsys, *rows, "--over", "1:link.upstream.bandwidth=3GB/s,12GB/s")
     below, above = found["points"][0]
-    assert below["tok_s"] < above["tok_s"], above["why_not"]
+    assert below["value"] < above["value"], above["why_not"]
     assert "tiers.nvme.bandwidth" not in below["command"] and "--set tiers.nvme.bandwidth=12GB/s" in above["command"]
-    assert played(capsys, above["command"])[0] == above["tok_s"]
+    assert played(capsys, above["command"])[0] == above["value"]
 
 
 @OF_TRACE
@@ -122,7 +122,7 @@ def test_a_machine_that_does_not_run_beyond_a_value(capsys: pytest.CaptureFixtur
     (found,) = over(capsys, "--hw", str(small), "--hw", "jetson_orin", "--over", "budget", "--budget", "10%")
     (change,) = found["pairs"][0]["changes"]
     assert change["alone"] and (change["faster_below"], change["faster_above"]) == (1, 2)
-    assert change["above"]["points"][0]["tok_s"] is None and "does not fit" in change["above"]["points"][0]["why_not"]
+    assert change["above"]["points"][0]["value"] is None and "does not fit" in change["above"]["points"][0]["why_not"]
     assert (
         main(["compare", *SHORT, "--hw", str(small), "--hw", "jetson_orin", "--budget", "10%", "--over", "budget"]) == 0
     )

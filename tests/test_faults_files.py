@@ -422,7 +422,7 @@ MIXTRAL = {
     "num_key_value_heads": 2, "intermediate_size": 128, "num_local_experts": 4, "num_experts_per_tok": 2,
 }  # fmt: skip
 METAS = {
-    "deep": ("[" * 100_000, "meta"),
+    "deep": ("[" * 100_000, "meta is not a plain JSON file: too many levels of lists and objects; write fewer"),
     "a number as model": ({"model": 5}, "meta.model is 5; it must be a text"),
     "a list as model": ({"model": ["a"]}, "meta.model is ['a']; it must be a text"),
     "an object as model": ({"model": {"a": 1}}, "meta.model"),
@@ -519,7 +519,7 @@ def test_fault_33_json_of_another_kind_in_a_journal(name, tmp_path, refused):
 
 
 CONFIGS = {
-    "levels": ("[" * 100_000, "not a plain JSON file"),
+    "levels": ("[" * 100_000, "too many levels of lists and objects; write fewer"),
     "a list": ("[1]", "holds a list"),
     "a key twice": ('{"model_type": "mixtral", "model_type": "olmoe"}', "'model_type' stands twice"),
     "a number without end": ('{"model_type": "mixtral", "hidden_size": 1' + "0" * 5000 + "}", "5,001 digits"),

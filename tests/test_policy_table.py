@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +15,7 @@ import simmoe
 from simmoe.cli.main import main
 from simmoe.play.gaps import BOUNDS
 from simmoe.play.policy_table import USUAL
-from simmoe.show import screen
+from simmoe.show import progress, screen
 from simmoe.simulator.errors import UserError
 from simmoe.workloads.format import trace as traces
 from simmoe.workloads.offload import measured
@@ -271,3 +272,17 @@ def test_the_legend_explains_only_columns_that_are_shown(capsys):
         assert any("resident" in line.split() for line in text.splitlines() if line.startswith("policy ")) == shown
         assert ("resident: share" in " ".join(text.split())) == shown
         assert "No decode pass is played (first 64 of 12,544 tokens)" in text  # why all speeds are dashes
+
+
+def test_a_long_table_says_how_far_it_is(capsys, monkeypatch):
+    told = list[tuple[str, int, int]]()
+    found = simmoe.compare_policies(HW, TRACE, eviction=["lru", "fifo"], **BASE, report=lambda *at: told.append(at))
+    assert told == [("lru", 0, 2), ("fifo", 1, 2)] and len(chosen(found)) == 2
+    monkeypatch.setattr(progress, "EVERY_S", 0.005)
+    assert main(["policies", *WORDS, "--budget", "25%", "--eviction", "lru,fifo,lfu", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert len(json.loads(out)["rows"]) > 3
+    assert set(re.findall(r"^policies: (\w+): (\d) of 3$", err, re.M)) >= {("lru", "0"), ("lfu", "2")}
+    monkeypatch.undo()
+    assert main(["policies", *WORDS, "--budget", "25%", "--eviction", "lru,fifo", "--json"]) == 0
+    assert capsys.readouterr().err == ""  # what is short says nothing

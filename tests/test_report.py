@@ -518,14 +518,15 @@ def test_a_comparison_has_its_bands(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_an_axis_of_a_comparison_shows_where_the_order_changes() -> None:
     slow, fast = (
-        {"tok_s": speed, "low": speed - 1, "high": speed + 1, "why_not": "", "command": "simmoe run"}
+        {"value": speed, "low": speed - 1, "high": speed + 1, "why_not": "", "command": "simmoe run"}
         for speed in (10.0, 20.0)
     )
-    none = {"tok_s": None, "low": 0.0, "high": 0.0, "why_not": "does not fit", "command": None}
+    none = {"value": None, "low": 0.0, "high": 0.0, "why_not": "does not fit", "command": None}
     sides = {"below": {"value": 1, "word": "1", "points": []}, "above": {"value": 2, "word": "2", "points": []}}
     change = {"faster_below": 2, "faster_above": 1, "alone": False, "undecided": None, **sides}
     data = {
-        "axis": "batch", "values": [1, 2, 4], "words": ["1", "2", "4"], "points": [[slow, fast, none], [fast, slow, slow]],
+        "axis": "batch", "measure": "tok_s", "values": [1, 2, 4],
+        "words": ["1", "2", "4"], "points": [[slow, fast, none], [fast, slow, slow]],
         "pairs": [{"rows": [1, 2], "stretches": [], "changes": [change]}],
     }  # fmt: skip
     figure = order(data, ["1. a", "2. <b>"])
@@ -544,9 +545,10 @@ def test_an_axis_of_a_comparison_shows_where_the_order_changes() -> None:
 @pytest.mark.parametrize("values", [list(range(10, 210, 10)), [1, 2, 4, 8, 16, 32, 64], [5, 6]])
 def test_labels_of_an_axis_do_not_meet(values: list[int]) -> None:
     """Twenty budgets, evenly, stand close on an axis of factors."""
-    point = {"tok_s": 1.0, "low": 1.0, "high": 1.0, "why_not": "", "command": "simmoe run"}
+    point = {"value": 1.0, "low": 1.0, "high": 1.0, "why_not": "", "command": "simmoe run"}
     data = {
         "axis": "budget",
+        "measure": "tok_s",
         "unit": "bytes",
         "words": list(map(str, values)),
         "points": [[point] * len(values)],

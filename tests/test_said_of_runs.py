@@ -179,6 +179,49 @@ def test_what_is_said_of_a_comparison_along_an_axis_is_about_what_it_takes(axis,
     monkeypatch.setattr(patience, "_in_words", str)
     words = ("compare", "--hw", "a100", "--hw", "rtx_4090", "--trace", "switch", "--budget", "25%", "--over", axis)
     assert main([*words, "--tokens", "100"]) == 0  # kernels are compiled, or found
+    check_told(words, capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(compiled.missing(), reason="the rates are those of the compiled engine")
+@pytest.mark.parametrize(
+    "words",
+    [
+        (
+            "--model",
+            "olmoe-1b-7b",
+            "--prompt",
+            "16",
+            "--generate",
+            "2",
+            "--over",
+            "prompt=64..1k",
+        ),  # each value is drawn
+        (
+            "--trace",
+            "switch",
+            "--tokens",
+            "400",
+            "--schedule",
+            "continuous",
+            "--max-batch",
+            "2",
+            "--over",
+            "rate=1/s,2/s,4/s",
+        ),
+    ],
+    ids=["lengths", "rates"],
+)
+def test_so_it_is_along_lengths_and_rates(words, capsys, monkeypatch):
+    monkeypatch.setattr(extent, "LONG_S", 0.0)
+    monkeypatch.setattr(patience, "_in_words", str)
+    words = ("compare", "--hw", "a100", "--hw", "rtx_4090", "--budget", "25%", *words)
+    assert main(words[: words.index("--over")]) == 0
+    capsys.readouterr()
+    check_told(words, capsys)
+
+
+def check_told(words, capsys):
     before = process_time()
     assert main(words) == 0
     took = process_time() - before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,21 +20,23 @@ from simmoe.workloads.synthetic.twin import Ints, Twin, uniform
 
 UNIFORM, TYPICAL, LIKE = "uniform", "typical", "like:"
 WORD = re.compile(r"[a-z0-9]+(?:\.[0-9]+)*")  # of a model's name: qwen3, 30b, 3.5
+Tokens = int | Sequence[int]  # of all sequences, or of each
 MOST_IDS = 2**28  # of a drawn trace: half a gigabyte
 
 
 def routing_for(
-    model: ModelShape, routing: str | Path, prompt: int, generate: int, sequences: int = 1, seed: int = 0
+    model: ModelShape, routing: str | Path, prompt: Tokens, generate: Tokens, sequences: int = 1, seed: int = 0
 ) -> Trace:
     """A trace of the model's geometry: each sequence has one prompt pass, then a decode pass for each generated token.
 
+    prompt, generate: tokens of all sequences, or of each.
     routing: uniform, typical, like:CLASS or a file that `simmoe trace fit` wrote. Raises UserError.
     """
     trace = _drawn(twin_for(model, routing, seed), routing, prompt, generate, sequences, seed)
     return replace(trace, meta={**trace.meta, "model": model.name})
 
 
-def routing_of(routing: str | Path, prompt: int, generate: int, sequences: int = 1, seed: int = 0) -> Trace:
+def routing_of(routing: str | Path, prompt: Tokens, generate: Tokens, sequences: int = 1, seed: int = 0) -> Trace:
     """The same in the twin's own geometry. Raises UserError for a class, which has none."""
     if str(routing) in (UNIFORM, TYPICAL) or not (twin := _named(str(routing))).experts_known:
         raise UserError(
@@ -42,14 +45,15 @@ def routing_of(routing: str | Path, prompt: int, generate: int, sequences: int =
     return _drawn(twin, routing, prompt, generate, sequences, seed)
 
 
-def _drawn(twin: Twin, routing: str | Path, prompt: int, generate: int, sequences: int, seed: int) -> Trace:
+def _drawn(twin: Twin, routing: str | Path, prompt: Tokens, generate: Tokens, sequences: int, seed: int) -> Trace:
     if sequences < 1 or seed < 0:
         raise UserError(f"sequences {sequences}, seed {seed}: give at least one sequence, and a seed from 0")
-    if (tokens := sequences * (prompt + generate)) * twin.n_layers * twin.top_k > MOST_IDS:
+    prompts, answers = ([one] * sequences if isinstance(one, int) else list(one) for one in (prompt, generate))
+    if (tokens := sum(prompts) + sum(answers)) * twin.n_layers * twin.top_k > MOST_IDS:
         raise UserError(
             f"{tokens:,} tokens × {twin.n_layers} layers × top-{twin.top_k} are more than {MOST_IDS:,} ids; draw fewer"
         )
-    trace = draw(twin, [prompt] * sequences, [generate] * sequences, seed)
+    trace = draw(twin, prompts, answers, seed)
     said = Path(routing).stem if is_file(str(routing)) else str(routing)
     return replace(trace, meta={**trace.meta, "router": f"synthetic, {said}"})
 

@@ -17,7 +17,7 @@ from simmoe.sweeps.comparing import EXTRA
 if TYPE_CHECKING:
     from simmoe.cli.parser import Commands
 
-VALUES = 25  # of an axis, about: those of the table, and what is bisected
+VALUES, BISECTED = 17, 8  # of an axis, about: those of a range, and what lies between two
 QUESTION = {name: option for name, option in EXTRA.items() if name != "row"}  # rows are read as commands are
 
 
@@ -58,28 +58,43 @@ def compare(a: argparse.Namespace) -> None:
 def _tell(options: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> None:
     """How long it will take, of the first row of each trace that stands for all of its rows; axes: along which they are played, too.
 
-    Memory and the figures of a machine leave a workload as it is; along any other axis each value makes one.
+    Memory, rates, times and the figures of a machine leave a workload as it is; along any other axis each value makes one.
     """
     from simmoe.cli import patience
     from simmoe.play.calling import scenario_of
     from simmoe.play.traced import traced
     from simmoe.sweeps.compare import combined
-    from simmoe.sweeps.over import makes_workloads
+    from simmoe.sweeps.over import texts
     from simmoe.sweeps.player import PLAYS
 
     with suppress(UserError):  # the comparison says it
         several = [combined(options, own) for own in rows or ({},)]
-        for one in several if rows else several[:1]:
+        for number, one in enumerate(several if rows else several[:1], 1):
             counts = [len(value) for name in ("hw", "eviction") if isinstance(value := one.get(name), list)]
             first = {
                 name: value[0] if isinstance(value, list) and OPTIONS[name].about.several else value
                 for name, value in one.items()
             }
+            made, each = math.prod(counts), PLAYS * math.prod(counts)
+            along = [texts(axis, number if rows else None) for axis in axes]
             for trace in one["trace"] if isinstance(one.get("trace"), list) else [one.get("trace")]:
                 scenario = scenario_of({**first, "trace": trace})
                 if scenario.trace is not None:
                     scenario = replace(scenario, trace=traced(scenario.trace, scenario.model))
-                played, made = (
-                    1 + VALUES * len(one) for one in (axes, [axis for axis in axes if makes_workloads(axis)])
-                )
-                patience.told(scenario, "compare", PLAYS * math.prod(counts) * played, opens=math.prod(counts) * made)
+                others = [
+                    (replace(scenario, **at), _often(each, values), _often(made, values))
+                    for values in along if values for at in values
+                ]  # fmt: skip
+                plays = 1 + sum(_values(axis) for axis, values in zip(axes, along, strict=True) if values is None)
+                patience.told(scenario, "compare", each * plays, opens=made, others=others)
+
+
+def _often(each: int, values: Sequence[Any]) -> int:
+    """So many times for each value of an axis, and for what is bisected beside it."""
+    return each * (len(values) + BISECTED) // len(values)
+
+
+def _values(axis: str) -> int:
+    """How many values of an axis are played, about."""
+    said = axis.partition("=")[2]
+    return (said.count(",") + 1 if said and ".." not in said else VALUES) + BISECTED

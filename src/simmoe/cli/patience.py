@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,18 +24,16 @@ from simmoe.workloads import models
 
 
 def told(
-    scenario: Scenario, command: str, plays: int, draws: int = 1, changes: int | None = None, opens: int | None = None
-) -> None:
+    scenario: Scenario, command: str, plays: int, draws: int = 1, changes: int | None = None, opens: int | None = None,
+    others: Sequence[tuple[Scenario, int, int]] = (),
+) -> None:  # fmt: skip
     """Say it of a scenario whose trace is opened, which is played so many times, and drawn so often where there is no trace. changes: how
     many are tried beside a single run, on a part of a text that is long; None of runs that share an engine. opens: how many workloads are
-    made of it; None: one for each drawing. Raises UserError."""
+    made of it; None: one for each drawing. others: with other lengths, each with how often it is played and opened. Raises UserError."""
     lengths, text = _lengths(scenario), _text(scenario)
     if text is None:
         return
-    drawn, found = (
-        isinstance(text, ModelShape),
-        extent.of(lengths, text, together=scenario.batch is not None, tokens=scenario.tokens),
-    )
+    drawn, found = isinstance(text, ModelShape), _extent(scenario, text)
     extent.require(found)
     if isinstance(text, ModelShape) and changes is not None and found.draw_s > extent.LONG_S:
         _require_kv(scenario, text, lengths)
@@ -42,11 +41,21 @@ def told(
     serving = clock_driven(scenario.schedule) is not None
     seconds = plays * found.play_s(runs, scenario.runtime != IDEAL, serving) + draws * drawn * found.draw_s
     seconds += (draws if opens is None else opens) * found.open_s
+    for other, played, opened_of in others:
+        one = _extent(other, text)
+        seconds += (
+            played * one.play_s(runs, other.runtime != IDEAL, serving) + drawn * one.draw_s + opened_of * one.open_s
+        )
+        plays, draws, found = plays + played, draws + 1, max(found, one, key=lambda extent: extent.tokens)
     if seconds > extent.LONG_S:
         how = f"drawn {_times(draws)}, " * drawn + f"played {_times(plays)}"
-        said = f"{command}: {found}, {how}: about {_in_words(seconds)} of one core"
+        said = f"{command}: {'up to ' * bool(others)}{found}, {how}: about {_in_words(seconds)} of one core"
         width = shutil.get_terminal_size().columns if sys.stderr.isatty() else len(said)
         print("\n".join(wrapped(said, width)), file=sys.stderr, flush=True)
+
+
+def _extent(scenario: Scenario, text: Trace | ModelShape) -> extent.Extent:
+    return extent.of(_lengths(scenario), text, together=scenario.batch is not None, tokens=scenario.tokens)
 
 
 def opened(scenario: Scenario) -> Scenario:
@@ -55,7 +64,7 @@ def opened(scenario: Scenario) -> Scenario:
 
 
 def _lengths(scenario: Scenario) -> Lengths:
-    said = Lengths(scenario.prompt, scenario.generate, scenario.batch, scenario.depth)
+    said = Lengths(scenario.prompt, scenario.generate, scenario.batch, scenario.depth, seed=scenario.seed)
     serving = clock_driven(scenario.schedule) is not None
     return of_requests(said, scenario.requests, scenario.max_batch, scenario.schedule, serving, scenario.trace is None)
 
@@ -75,7 +84,8 @@ def _require_kv(scenario: Scenario, model: ModelShape, lengths: Lengths) -> None
     hw = scenario.machine()
     if len(hw.devices) > 1 or in_blocks(clock_driven(scenario.schedule)):
         return
-    reserved, sequences = scenario.context or sum(lengths.each) + (lengths.depth or 0), lengths.sequences or 1
+    sequences = lengths.sequences or 1
+    reserved = scenario.context or int((sum(lengths.of_each(sequences)) + lengths.depths(sequences)).max())
     beside = MICROBATCH if scenario.microbatch is None else scenario.microbatch
     Memory(hw, model, 0).require_kv(reserved, min(scenario.max_batch or sequences, sequences), beside)
 

@@ -35,7 +35,10 @@ def policies(a: argparse.Namespace) -> None:
     if options.get("trace") and "tokens" not in options:
         options["tokens"] = ladder.usual_tokens(traced(options["trace"], options.get("model")))
     _told(options, several)
-    found = compare_policies(**{**options, **several})
+    with stages() as say:
+        found = compare_policies(
+            **{**options, **several}, report=lambda label, done, of: say(f"policies: {label}", done, of)
+        )
     if a.json:
         print_json(found.to_json())
         return

@@ -47,6 +47,7 @@ def sweep(a: argparse.Namespace) -> None:
 
 def _told_of_trials(a: argparse.Namespace) -> None:
     """How long the trials would take if each had the greatest lengths of the space."""
+    from simmoe.play.length_words import about
     from simmoe.sweeps import space
     from simmoe.sweeps.search import TRIALS
 
@@ -54,10 +55,7 @@ def _told_of_trials(a: argparse.Namespace) -> None:
         axes = (searched := space.load(a.space)).axes
         values = {axis: [OPTIONS[axis].parsed(one) for one in words] for axis, words in axes.items() if axis in OPTIONS}
         counted = ("prompt", "generate", "batch", "requests", "max_batch")
-        most = {
-            axis: max(all_of, key=lambda value: value or 0) if axis in counted else all_of[0]
-            for axis, all_of in values.items()
-        }
+        most = {axis: max(all_of, key=about) if axis in counted else all_of[0] for axis, all_of in values.items()}
         scenario = scenario_of({**most, "tokens": searched.tokens})
         patience.told(
             scenario, "sweep", min(a.trials or TRIALS, searched.size)

@@ -10,7 +10,7 @@ import numpy as np
 
 from simmoe import policies
 from simmoe.hardware_profiles import doubts
-from simmoe.play import asked, devices, popularity
+from simmoe.play import arrival_file, asked, devices, popularity
 from simmoe.play.engine_notes import of_engine
 from simmoe.play.identity import foresees, sees_the_future
 from simmoe.play.kinds import bytes_of
@@ -46,7 +46,7 @@ def cautions(workload: Workload, plan: Plan) -> list[str]:
         workload = versioned(workload, plan)
     model = [workload.model.caution] * bool(workload.model.caution)
     return [
-        *plan.asked, *workload.text.notes, *_of_trace(workload), *_of_draft(workload), *model,
+        *plan.asked, *workload.text.notes, *_leaves_lengths(workload, plan), *_of_trace(workload), *_of_draft(workload), *model,
         *foresight(workload, plan), *_counts_other_experts(workload, plan),
         *_changes_output(workload, plan), *_leaves_none(workload, plan), *_asks_for_more(workload, plan), *_does_not_fit(workload, plan),
         *_prompts_on_the_cpu(workload, plan), *_prompts_overlap(workload, plan), *_idle_threads(workload),
@@ -67,6 +67,17 @@ def _of_trace(workload: Workload) -> list[str]:
             "emitted of the trace says which were kept (docs/trace_format.md)"
         )
     return said
+
+
+def _leaves_lengths(workload: Workload, plan: Plan) -> list[str]:
+    """That requests with the sequences of a trace have their lengths, where the file of their arrivals says others."""
+    file = plan.arrivals or ""
+    if workload.lengths.asked or not arrival_file.is_file(file) or not arrival_file.says(file, "prompt"):
+        return []
+    name = arrival_file.named(file)
+    return [
+        f"The lengths in {name} are not played: requests are the sequences of the trace; --prompt {name} plays them"
+    ]
 
 
 def _of_draft(workload: Workload) -> list[str]:

@@ -24,7 +24,9 @@ SHARE = 0.9  # of the draws inside the band
 OF_REQUESTS = (
     "request_ttft_p95_ms",
     "request_tpot_p95_ms",
+    "request_e2e_p99_ms",
     "requests_per_s",
+    "goodput_per_s",
     "slo_share",
 )  # columns of play/requests.py
 

@@ -78,7 +78,8 @@ class Extent:
 
 def of(lengths: Lengths, text: Trace | ModelShape, *, together: bool, tokens: int | None = None) -> Extent:
     """Of a trace as it is, of the requests that are made of its rows, or of what is drawn for a model. together: the sequences decode in
-    passes that they share. tokens: how many of a trace are played. Raises UserError for a model that nothing can be drawn for."""
+    passes that they share; requests that arrive have at least as many as one of them has steps. tokens: how many of a trace are played.
+    Raises UserError for a model that nothing can be drawn for."""
     if isinstance(text, ModelShape):
         layer_index, experts, top_k = geometry(text)
         layers, sequences = len(layer_index), lengths.sequences or 1
@@ -88,14 +89,15 @@ def of(lengths: Lengths, text: Trace | ModelShape, *, together: bool, tokens: in
             text = first_tokens(text, tokens)
             return Extent(text.n_tokens, text.n_passes, layers, top_k, experts)
         sequences = lengths.requests(text)
-    prompt, generate = lengths.each
-    passes = sequences * (prompt > 0) + generate * (1 if together else sequences)
-    if lengths.each_once:  # requests that arrive run together, in as few passes as their steps
-        passes = (prompt > 0) + generate
-    tokens, reused = sequences * (prompt + generate), 0
+    prompt, generate = lengths.of_each(sequences)
+    if lengths.each_once:
+        passes = int(((prompt > 0) + generate).max())
+    else:
+        passes = int((prompt > 0).sum() + (generate[0] if together else generate.sum()))
+    tokens, reused = int((prompt + generate).sum()), 0
     if lengths.each_once and not isinstance(text, ModelShape):
         reused = max(tokens - text.n_tokens, 0)
-    return Extent(tokens, passes, layers, top_k, experts, reused, sequences * generate * lengths.each_once)
+    return Extent(tokens, passes, layers, top_k, experts, reused, int(generate.sum()) * lengths.each_once)
 
 
 def require(extent: Extent) -> None:
@@ -104,5 +106,5 @@ def require(extent: Extent) -> None:
     if extent.memory_bytes > have:
         raise UserError(
             f"{extent} would take at least {nbytes(extent.memory_bytes)} of memory to play, and this computer has {nbytes(have)}; give a "
-            "smaller --prompt, --generate or --batch"
+            "smaller --prompt, --generate, --batch or --requests"
         )

@@ -62,10 +62,7 @@ def _of_engine(workload: Setting) -> dict[str, Any]:
 
 
 def _of_lengths(workload: Setting) -> dict[str, Any]:
-    lengths = {name: getattr(workload.lengths, name) for name in ("prompt", "generate", "depth")}
-    if workload.clock_driven is not None:
-        lengths["requests"] = workload.lengths.sequences
-    said = {name: tokens for name, tokens in lengths.items() if tokens is not None}
+    said = workload.lengths.facts(workload.begun.trace, workload.clock_driven is not None)
     return said | ({} if workload.text.routing is None else {"routing": workload.text.routing})
 
 

@@ -23,11 +23,11 @@ def policy_identity(kind: str, name: str) -> str:
     return f"{path.stem} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
-def arrivals_identity(arrivals: str) -> str:
-    """A process as it is written, a file by its stem and content."""
-    if not arrival_file.is_file(arrivals):
-        return arrivals
-    path = arrival_file.find(arrivals)
+def load_identity(said: str) -> str:
+    """A process of arrivals or a distribution of lengths as it is written, a file of requests by its stem and content."""
+    if not arrival_file.is_file(said):
+        return said
+    path = arrival_file.find(said)
     return f"{path.stem} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 

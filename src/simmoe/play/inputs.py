@@ -19,6 +19,7 @@ from simmoe.simulator.errors import UserError
 from simmoe.workloads import models, synthetic
 from simmoe.workloads.format import trace as traces
 
+LOADS = ("arrivals", "prompt", "generate")  # each may name a file of requests
 FINDERS = {
     "trace": traces.find,
     "model": models.find,
@@ -26,11 +27,11 @@ FINDERS = {
     "runtime": runtimes.find,
     "routing": synthetic.find,
     "system": systems.find,
-    "arrivals": arrival_file.find,
+    **dict.fromkeys(LOADS, arrival_file.find),
 }  # of all that is no machine and no policy
 FOLDERS: dict[str, tuple[Path, ...]] = {
     "hw": hardware_profiles.FOLDERS, "trace": (traces.BUNDLED,), "model": (models.FOLDER,), "draft_model": (models.FOLDER,), "routing": (),
-    "arrivals": (),
+    **dict.fromkeys(LOADS, ()),
     "runtime": (runtimes.FOLDER,), "system": (systems.FOLDER,),
 }  # fmt: skip
 
@@ -46,7 +47,7 @@ def named(options: Mapping[str, Declared], values: Mapping[str, Any]) -> Iterato
             and not (name == "runtime" and value in (runtimes.IDEAL, runtimes.USUAL))
             and not (isinstance(option.about.kind, Counts) and _counted(option, value) is None)
             and not (name == "routing" and not synthetic.is_file(str(value)))
-            and not (name == "arrivals" and not arrival_file.is_file(str(value)))
+            and not (name in LOADS and not arrival_file.is_file(str(value)))
         ):
             yield option, value
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -33,6 +33,7 @@ AXES = ("system", "eviction", "scope", "prefetch", "miss")  # of which there may
 USUAL = ("fifo", "lru", "lfu", "s3fifo", "arc", "w_tinylfu")
 BUDGET = "25%"
 Choices = str | Sequence[str | None] | None
+Report = Callable[[str, int, int], None]
 SHARED = ("hw", "trace", "model", "set")  # inputs of all rows
 
 
@@ -137,19 +138,23 @@ class PolicyTable(Tabular):
         return {"schema": RESULT_SCHEMA, "kind": "simulated", "versions": versions(), **facts, **shown}
 
 
+def silent(label: str, done: int, of: int) -> None:
+    """A report to nobody."""
+
+
 @takes()
 def compare_policies(
     hw: str | Path | Hardware | None = None, trace: str | Path | Trace | None = None, *,
     system: Choices = (), eviction: Choices = (), scope: Choices = (), prefetch: Choices = (), miss: Choices = (),
-    **options: Any,
+    report: Report = silent, **options: Any,
 ) -> PolicyTable:  # fmt: skip
     """Simulate every combination of `system`, `eviction`, `scope`, `prefetch` and `miss`, each one or a list, beside their bounds.
 
     The options are those of `simmoe.run`. With neither budget nor memory: a quarter of the experts, or
     what the placement leaves to the device under an engine that loads nothing while it runs. Without a policy or a system: a few
     eviction policies. `prefetch=None` takes away what a system prefetches. A combination that cannot run is a row with its reason. All rows
-    play the same passes: the first rows that one of them counts (first=20%) are played by none. Raises UserError for a mistake that
-    concerns all of them.
+    play the same passes: the first rows that one of them counts (first=20%) are played by none. report: told of each row before it is
+    played, with how many were and of how many. Raises UserError for a mistake that concerns all of them.
     """
     asked = dict(zip(AXES, (system, eviction, scope, prefetch, miss)))
     several = {name: _several(given) for name, given in asked.items() if given != ()}
@@ -161,7 +166,7 @@ def compare_policies(
     scenarios = [one for one in found if isinstance(one, Scenario)]
     if not scenarios:
         raise UserError(str(found[0]))
-    return _table(found, [_label(one, several) for one in wanted], scenarios)
+    return _table(found, [_label(one, several) for one in wanted], scenarios, report)
 
 
 def _several(given: Any) -> list[Any]:
@@ -188,9 +193,13 @@ def _label(chosen: Mapping[str, Any], several: Mapping[str, Sequence[Any]]) -> s
     return ", ".join(OPTIONS[name].shown(chosen[name]) for name in names)
 
 
-def _table(found: Sequence[Scenario | UserError], labels: Sequence[str], scenarios: Sequence[Scenario]) -> PolicyTable:
-    cut, opened, known = _cut(scenarios), dict[str, Workload](), Bars()
-    rows = [_row(one, label, cut, opened, known, len(found)) for one, label in zip(found, labels)]
+def _table(
+    found: Sequence[Scenario | UserError], labels: Sequence[str], scenarios: Sequence[Scenario], report: Report
+) -> PolicyTable:
+    cut, opened, known, rows = _cut(scenarios), dict[str, Workload](), Bars(), list[PolicyRow]()
+    for number, (one, label) in enumerate(zip(found, labels)):
+        report(label, number, len(found))
+        rows.append(_row(one, label, cut, opened, known, len(found)))
     first = next((row.run for row in rows if row.run is not None), None)
     if first is None:
         raise UserError(rows[0].why_not)

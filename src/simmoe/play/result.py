@@ -20,7 +20,7 @@ from simmoe.play.cautions import cautions
 from simmoe.play.crossing import Crossing, crossing
 from simmoe.play.decided import Decided
 from simmoe.play.energy import energy
-from simmoe.play.identity import arrivals_identity, eviction_identity, policy_identity, scope_identity, told_identity
+from simmoe.play.identity import eviction_identity, load_identity, policy_identity, scope_identity, told_identity
 from simmoe.play.plan import Plan, loadable, memory_of, placed
 from simmoe.play.requests import Served, columns, mean_experts, served
 from simmoe.play.slo import slo_of
@@ -308,7 +308,7 @@ class Run(Tabular):
         plan = asdict(self.plan)
         del plan["device_budgets"], plan["beyond_bytes"], plan["asked"]  # they follow from the other options
         if self.plan.arrivals is not None:
-            plan["arrivals"] = arrivals_identity(self.plan.arrivals)
+            plan["arrivals"] = load_identity(self.plan.arrivals)
         for name in ("arrivals", "rate", "ttft", "tpot"):
             if plan[name] is None:
                 del plan[name]

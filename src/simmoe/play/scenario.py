@@ -28,6 +28,7 @@ from simmoe.play.kinds import (
     changes,
 )
 from simmoe.play.kinds import Kind as Text
+from simmoe.play.length_words import Tokens
 from simmoe.play.load_words import Arrivals, Rate, joined_process
 from simmoe.play.options import declared, option
 from simmoe.simulator.errors import UserError
@@ -178,16 +179,17 @@ class Scenario:
         Text(), None, group=MEMORY, metavar="FORMAT",
         help="storage format of the KV cache: f16 (default), bf16, f32, fp8, q8_0, q5_1, q5_0, q4_1, q4_0 or iq4_nl",
     )  # fmt: skip
-    prompt: int | None = option(
-        Positions("number of tokens", 0), None, group=WORKLOAD, metavar="N", off=True,
-        help="tokens of each prompt, 1k = 1,024; of a trace its rows are taken (default: as recorded; without a trace 512)",
+    prompt: int | str | None = option(
+        Tokens("number of tokens", 0), None, group=WORKLOAD, metavar="N|DISTRIBUTION|FILE", off=True,
+        help="tokens of each prompt, 1k = 1,024; of a trace its rows are taken; where requests arrive also uniform:100..300, "
+        "lognormal:800,cv=1.2 or trace.jsonl, of which each has its own (default: as recorded, or in the file of --arrivals; else 512)",
     )  # fmt: skip
-    generate: int | None = option(
-        Positions("number of tokens", 0), None, group=WORKLOAD, metavar="N", off=True,
-        help="tokens that are generated after each prompt (default: as recorded; without a trace 128)",
+    generate: int | str | None = option(
+        Tokens("number of tokens", 0), None, group=WORKLOAD, metavar="N|DISTRIBUTION|FILE", off=True,
+        help="tokens that are generated after each prompt, written as those of --prompt (default: the same; else 128)",
     )  # fmt: skip
-    depth: int | None = option(
-        Positions("number of positions", 0), None, group=WORKLOAD, metavar="N", off=True,
+    depth: int | str | None = option(
+        Tokens("number of positions", 0, least=0, files=False), None, group=WORKLOAD, metavar="N|DISTRIBUTION", off=True,
         help="positions that each sequence holds before its first token, 8k = 8,192 (default: none)",
     )  # fmt: skip
     routing: str | None = option(
@@ -442,6 +444,7 @@ class Scenario:
             object.__setattr__(self, name, _bare(name, one.checked(getattr(self, name))))
         self._ask_the_system()
         self._read_flags()
+        self._read_lengths()
         if not self.overlap:
             if self.timeline not in ("overlapped", "serial"):
                 raise UserError(
@@ -488,6 +491,18 @@ class Scenario:
         for name, value in systems.filled(given, OPTIONS, BESIDE_BOUNDS).items():
             object.__setattr__(self, name, OPTIONS[name].checked(value))
         object.__setattr__(self, "filled", True)
+
+    def _read_lengths(self) -> None:
+        """A file of requests says the lengths that no option does, where they are not those of a trace's own sequences."""
+        from simmoe.play import arrival_file
+
+        said = {name: getattr(self, name) for name in arrival_file.KEYS}
+        absent = [name for name, value in said.items() if value is None]
+        if self.schedule == OPTIONS["schedule"].default or (self.trace is not None and len(absent) == len(said)):
+            return
+        files = [one for one in (self.arrivals, *said.values()) if isinstance(one, str) and arrival_file.is_file(one)]
+        for name in absent:
+            object.__setattr__(self, name, next((one for one in files if arrival_file.says(one, name)), None))
 
     def _read_flags(self) -> None:
         """Puts what the engine's own flags say into the other options. Raises UserError."""

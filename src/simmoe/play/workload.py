@@ -73,9 +73,9 @@ class Workload(Setting):
         kv_memory: int | str | None = None,
         prefix_cache: bool = False,
         unplayed: Unplayed | None = None,
-        prompt: int | None = None,
-        generate: int | None = None,
-        depth: int | None = None,
+        prompt: int | str | None = None,
+        generate: int | str | None = None,
+        depth: int | str | None = None,
         requests: int | None = None,
         routing: str | None = None,
         runtime: str | Path | Runtime = runtimes.IDEAL,
@@ -116,7 +116,7 @@ class Workload(Setting):
         cards.check(self.hw, self.runtime, tensor_split)
         self.clock_driven = clock_driven(schedule)
         serving = self.clock_driven is not None
-        asked = Lengths(prompt, generate, batch, depth)
+        asked = Lengths(prompt, generate, batch, depth, seed=seed)
         self.lengths = of_requests(asked, requests, max_batch, schedule, serving, trace is None)
         self.model, held, self.model_name = opened(trace, model, format, kv_format, routing)
         self.low_format = low_format
