@@ -25,6 +25,8 @@ def copies(workload: Workload, plan: Plan) -> int:
     runtime = workload.runtime
     if runtime is None or not workload.owners or not workload.knobs.kv_offload or workload.cpu_blocks:
         return 1
+    if workload.clock_driven is not None:  # a pass is formed when the one before has ended
+        return 1
     if plan.timeline != runtime.timeline or not loadable(workload.begun, plan).all():
         return 1
     return int(runtime.of(COPIES) or 1)
