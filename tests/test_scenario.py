@@ -203,7 +203,7 @@ def test_help_and_signatures_show_every_option(capsys):
 
 def test_a_function_shows_what_it_takes_and_takes_what_it_shows() -> None:
     """Completion offers what stands in the signature; behind hw and trace all of it is given by name."""
-    beside = {simmoe.sensitivity: {"upgrades"}, simmoe.compare: set(EXTRA)}
+    beside = {simmoe.sensitivity: {"upgrades"}, simmoe.compare: set(EXTRA), simmoe.compare_policies: {"report"}}
     never = {simmoe.ladder: {"budget", "memory"}, simmoe.curve: set(REFUSED)}
     for function in (
         simmoe.run,

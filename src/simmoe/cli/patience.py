@@ -85,7 +85,8 @@ def _require_kv(scenario: Scenario, model: ModelShape, lengths: Lengths) -> None
     if len(hw.devices) > 1 or in_blocks(clock_driven(scenario.schedule)):
         return
     sequences = lengths.sequences or 1
-    reserved = scenario.context or int((sum(lengths.of_each(sequences)) + lengths.depths(sequences)).max())
+    n = sequences if lengths.spread else 1  # whose lengths are not alike
+    reserved = scenario.context or int((sum(lengths.of_each(n)) + lengths.depths(n)).max())
     beside = MICROBATCH if scenario.microbatch is None else scenario.microbatch
     Memory(hw, model, 0).require_kv(reserved, min(scenario.max_batch or sequences, sequences), beside)
 

@@ -89,15 +89,19 @@ def of(lengths: Lengths, text: Trace | ModelShape, *, together: bool, tokens: in
             text = first_tokens(text, tokens)
             return Extent(text.n_tokens, text.n_passes, layers, top_k, experts)
         sequences = lengths.requests(text)
-    prompt, generate = lengths.of_each(sequences)
+    if lengths.spread:
+        require(Extent(sequences, 1, layers, top_k, experts))  # a token each, before any length is drawn
+    unlike = sequences if lengths.spread else 1  # numbers of so many are added up, which may be more than memory holds
+    prompt, generate = lengths.of_each(unlike)
+    prompts, answers = (int(one.sum()) * (sequences // unlike) for one in (prompt > 0, generate))
     if lengths.each_once:
         passes = int(((prompt > 0) + generate).max())
     else:
-        passes = int((prompt > 0).sum() + (generate[0] if together else generate.sum()))
-    tokens, reused = int((prompt + generate).sum()), 0
+        passes = prompts + (int(generate[0]) if together else answers)
+    tokens, reused = int(prompt.sum()) * (sequences // unlike) + answers, 0
     if lengths.each_once and not isinstance(text, ModelShape):
         reused = max(tokens - text.n_tokens, 0)
-    return Extent(tokens, passes, layers, top_k, experts, reused, int(generate.sum()) * lengths.each_once)
+    return Extent(tokens, passes, layers, top_k, experts, reused, answers * lengths.each_once)
 
 
 def require(extent: Extent) -> None:
