@@ -380,6 +380,7 @@ def test_ttft_and_tpot_by_hand():
     assert block["n"] == 2 and block["tokens"] == 6 and block["makespan_ps"] == 64 and block["idle_ps"] == 0
     assert block["ttft_ms"] == {"p50": 14e-9, "p90": 26e-9, "p95": 26e-9, "p99": 26e-9, "mean": 20e-9}
     assert block["e2e_ms"]["mean"] == 54e-9 and block["queue_ms"]["p95"] == 8e-9
+    assert block["arrivals_per_s"] == pytest.approx(1e12 / 20)
     assert block["mean_batch"] == 5 / 3 and block["mean_in_system"] == 108 / 64
     assert block["tokens_per_s"] == pytest.approx(6e12 / 64) and block["requests_per_s"] == pytest.approx(2e12 / 64)
 

@@ -74,6 +74,13 @@ class Served:
         return sum(waits) / self.makespan_ps
 
     @property
+    def arrivals_per_s(self) -> float | None:
+        """Gaps a second between the arrivals, refused requests too: of few that are drawn it is not the rate that was asked for. None where
+        all come at once."""
+        span = int(self.log.arrival_ps.max()) - int(self.log.arrival_ps.min())
+        return (len(self.log.arrival_ps) - 1) * (1e12 / span) if span else None
+
+    @property
     def goodput(self) -> Goodput | None:
         """The requests that were served as quickly as was asked for; None where nothing was."""
         if self.slo is None:
@@ -88,7 +95,7 @@ class Served:
             "n": len(self.sequence), "tokens": int(self.tokens.sum()), "ttft_ms": _spread(self.ttft_ps), "tpot_ms": _spread(self.tpot_ps),
             "e2e_ms": _spread(self.finish_ps - self.arrival_ps), "queue_ms": _spread(self.start_ps - self.arrival_ps),
             "tokens_per_s": int(self.tokens.sum()) * a_second, "requests_per_s": len(self.sequence) * a_second,
-            "makespan_ps": self.makespan_ps, "idle_ps": self.idle_ps, "mean_batch": self.mean_batch,
+            "arrivals_per_s": self.arrivals_per_s, "makespan_ps": self.makespan_ps, "idle_ps": self.idle_ps, "mean_batch": self.mean_batch,
             "mean_in_system": self.mean_in_system, "mean_in_queue": self.mean_in_queue,
             "mean_experts": dict(zip(("prefill", "decode"), self.experts)),
             **({} if good is None else {"goodput": good.to_json()}), **(self.given_up if self.log.rows else {}),

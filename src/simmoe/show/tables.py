@@ -215,10 +215,11 @@ def show_requests(run: Run, found: Served, out: Screen) -> None:
         if block[key] is not None
     )
     out.table(Grid(names, rows))
+    came = "" if found.arrivals_per_s is None else f"they came at {number(found.arrivals_per_s)}/s; "
     batch = "" if found.mean_batch is None else f"{number(found.mean_batch)} sequences in a decode pass, "
     out.print(
         f"{number(block['tokens_per_s'])} tokens/s and {number(block['requests_per_s'])} requests/s over "
-        f"{seconds(found.makespan_ps / 1e12)}, {seconds(found.idle_ps / 1e12)} of it idle; {batch}"
+        f"{seconds(found.makespan_ps / 1e12)}, {seconds(found.idle_ps / 1e12)} of it idle; {came}{batch}"
         f"{number(found.mean_in_system)} requests there on average, {number(found.mean_in_queue)} of them in the queue."
     )
     if found.log.rows:
