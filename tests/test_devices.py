@@ -307,7 +307,7 @@ def test_more_of_the_model_on_the_faster_card_is_faster(two):
         ({"miss": "cpu"}, "--miss cpu is not modelled on several devices"),
         ({"scope": "layer"}, "--scope layer is not modelled on several devices"),
         ({"cold_per_sequence": True}, "--cold-per-sequence is not modelled on several devices, which two has"),
-        ({"eviction": "everything"}, "the bound everything is not played on several devices"),
+        ({"eviction": "everything"}, "--eviction everything is not played on several devices"),
         ({"placement": "layer_split=1²/1"}, "names no proportions; write layer_split=1/1"),
         ({"model": "qwen3-30b-a3b"}, "qwen3-30b-a3b"),
         ({"graphs": True}, "--graphs: two states no graph_launch of gpu1"),

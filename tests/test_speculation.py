@@ -204,6 +204,7 @@ def test_drawn_rows_are_of_the_same_answer_and_of_any_place():
 def test_no_guesses_are_the_run_without(engine: str):
     trace = text([12])
     without, none = played(trace, engine, budget=0.5), played(trace, engine, budget=0.5, draft=0, acceptance="60%")
+    assert played(trace, engine, budget=0.5, draft=0).pass_ps.tolist() == none.pass_ps.tolist()
     assert none.to_json() == without.to_json()
 
 

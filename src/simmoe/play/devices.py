@@ -103,7 +103,7 @@ def refuse_what_one_device_has(options: Mapping[str, Any], workload: Workload) -
         )
     if options["eviction"] in BOUNDS or getattr(policies.load("eviction", options["eviction"]), "BYPASS", False):
         raise UserError(
-            f"the bound {options['eviction']} is not played on several devices; name a policy and a --budget"
+            f"--eviction {options['eviction']} is not played on several devices; name a policy and a --budget"
         )
     for name, only in ONE_DEVICE.items():
         if options[name] not in (only, 0):

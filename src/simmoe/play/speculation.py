@@ -119,6 +119,8 @@ def asked(
                     f"{flag} {value} is about guesses that verify passes hold: say how many with --draft 4, or leave it out"
                 )
         return None
+    if acceptance is None and not draft:
+        return None
     if acceptance is None:
         raise UserError(
             f"--draft {draft}: say how many of the guesses are right, such as --acceptance 60%, or by position 80%,60%,50%,40%"
