@@ -207,7 +207,7 @@ def test_fault_01_the_table_of_options_is_whole(capsys: pytest.CaptureFixture[st
     """A new option needs a row in VALUES."""
     with pytest.raises(SystemExit):
         main(["run", "--help"])
-    known = set(re.findall(r"(?m)^\s*(--[a-z-]+)", capsys.readouterr().out))
+    known = set(re.findall(r"(?m)^  (--[a-z-]+)", capsys.readouterr().out))
     assert known - OUTPUT == {*VALUES, *ELSEWHERE}
 
 
