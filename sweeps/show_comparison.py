@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from simmoe.play import cautions
 from simmoe.play.plan import memory_of
@@ -104,7 +105,9 @@ def _numbered(numbers: list[int]) -> str:
 
 def _table(comparison: Comparison) -> Grid:
     rows = tuple((*_cells(row, comparison), *_of_devices(row), *show.request_cells(row.run)) for row in comparison.rows)
-    grid = Grid((*COLUMNS, *OF_DEVICES, *show.OF_REQUESTS), rows)
+    alike = len({row.workload.hw.name for row in comparison.rows}) < len(rows)  # then options tell rows apart
+    columns = (replace(column, rank=0) if alike and column.name == OWN else column for column in COLUMNS)
+    grid = Grid((*columns, *OF_DEVICES, *show.OF_REQUESTS), rows)
     return with_values(grid, {RANGE, OWN, "prompt tok/s", *show.NOT_ALWAYS, *(column.name for column in OF_DEVICES)})
 
 

@@ -18,6 +18,7 @@ from simmoe.sweeps.measures import E2E, GOODPUT, MEASURES
 from simmoe.sweeps.order import Point, State, state
 from simmoe.sweeps.show_comparison import show_comparison
 from simmoe.workloads.format.trace import names
+from tests.test_curve_command import eighty
 
 OF_TRACE = pytest.mark.skipif("oracle" not in names(), reason="the bundled traces are not made yet")
 COMMON = (
@@ -110,6 +111,22 @@ def test_without_targets_the_shorter_stay_is_ahead_though_longer_queues_decode_f
     text = " ".join(capsys.readouterr().out.split())
     assert "a request from its arrival to its end, p99 in ms (less is better)" in text
     assert "a100 is faster than jetson_orin at every value." in text
+
+
+@OF_TRACE
+@pytest.mark.slow
+def test_in_80_columns_rows_of_one_machine_keep_what_tells_them_apart_and_their_goodput(capsys, monkeypatch) -> None:
+    monkeypatch.setattr(Screen, "__init__", eighty)
+    rows = ("--row", "--hw a100 --max-batch 1", "--row", "--hw a100 --max-batch 8")
+    assert main(["compare", *COMMON, "--rate", "200/s", *rows, *TARGETS]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    head, one, other = lines[(at := next(n for n, line in enumerate(lines) if line.startswith("machine"))) : at + 3]
+    assert "options" in head and "goodput" in head and max(map(len, lines)) <= 80
+    assert "--max-batch 1" in one and "--max-batch 8" in other and one.count("/s") == other.count("/s") == 1
+    assert "of at most 1 sequence," in " ".join(lines) and "of at most 8 sequences," in " ".join(lines)
+    assert main(["compare", *COMMON, "--rate", "200/s", *ROWS, *TARGETS]) == 0
+    head = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("machine"))
+    assert "options" not in head and "goodput" in head  # the machines tell these apart
 
 
 @OF_TRACE

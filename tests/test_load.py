@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import simmoe
 from simmoe.cli.main import main
 from simmoe.play.arrivals import arrival_ps
+from simmoe.play.length_draws import tokens_of
 from simmoe.play.plan import Plan
 from simmoe.play.result import Run
 from simmoe.play.run import play
@@ -247,6 +248,21 @@ def test_a_rate_is_a_rate_of_any_process():
     assert arrival_ps(None, 9, 5, "2/s").tolist() == arrival_ps("poisson:2/s", 9, 5).tolist()
     slow, quick = arrival_ps("poisson", 50, 0, "1/s"), arrival_ps("poisson", 50, 0, "4/s")
     assert np.abs(slow - 4 * quick).max() <= 2 * 50  # the same draws, four times as far apart, but for rounding
+
+
+def test_a_number_may_begin_with_its_point():
+    for short, whole in (
+        ("gamma:.5/s,burstiness=.25", "gamma:0.5/s,burstiness=0.25"),
+        ("poisson:.5/s", "poisson:0.5/s"),
+    ):
+        assert arrival_ps(short, 20, 3).tolist() == arrival_ps(whole, 20, 3).tolist()
+    assert (
+        tokens_of("lognormal:40,cv=.5", "prompt", 20, 3).tolist()
+        == tokens_of("lognormal:40,cv=0.5", "prompt", 20, 3).tolist()
+    )
+    for wrong in ("poisson:./s", "poisson:5./s", "poisson:.0/s"):
+        with pytest.raises(UserError):
+            arrival_ps(wrong, 2, 3)
 
 
 def test_the_same_numbers_on_every_platform():

@@ -17,7 +17,7 @@ from simmoe.play.kinds import LONGEST, Kind, ps_of, spaced
 from simmoe.simulator.errors import UserError
 from simmoe.simulator.units import parse
 
-NUMBER = r"[0-9]{1,15}(?:\.[0-9]{1,15})?"
+NUMBER = r"(?:[0-9]{1,15}(?:\.[0-9]{1,15})?|\.[0-9]{1,15})"
 RATE = re.compile(rf"\s*({NUMBER})\s*/\s*s\s*")
 WHOLE = 10**9  # a rate as a whole number: so many in 10^9 seconds
 FILE = "file"

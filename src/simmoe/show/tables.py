@@ -42,7 +42,7 @@ OF_REQUESTS = (
     Column("requests/s", 1),
     Column("request TTFT p95", 1),
     Column("request TPOT p95", 1),
-    Column("goodput", 1),
+    Column("goodput"),
     Column("meet it", 1),
 )
 NOT_ALWAYS = {ENERGY, *(column.name for column in OF_REQUESTS)}  # columns of what not every run has
@@ -395,7 +395,7 @@ def room_named(workload: Workload) -> str:
     """What a clock-driven schedule may use."""
     room, schedule = workload.room, workload.clock_driven
     assert room is not None
-    said = f"at most {room.max_batch} sequences"
+    said = f"at most {room.max_batch} sequence{'s' * (room.max_batch != 1)}"
     said += f" and {room.max_tokens:,} tokens a pass" * cuts(schedule)
     said += ", with a prefix cache" * room.prefix_cache
     return said + f", on each of {room.ranks} devices" * (room.ranks > 1)
