@@ -345,7 +345,7 @@ def test_the_flag_is_the_option(said):
         (2, {"tensor_split": "1:1"}, "names no proportions"),
         (1, {"tensor_split": "1"}, "deals layers to several cards, and rtx_3090.ddr5_6000_2ch has one"),
         (2, {"runtime": "ideal", "tensor_split": "1/1"}, "the ideal runtime has none"),
-        (2, {"runtime": "vllm"}, "--runtime vllm is simulated on one device"),
+        (2, {"runtime": "vllm"}, "without a runtime there are --timeline expert_parallel and tensor_parallel"),
         (2, {"runtime": "mixtral_offloading"}, "is simulated on one device"),
     ],
 )

@@ -302,7 +302,7 @@ def test_more_of_the_model_on_the_faster_card_is_faster(two):
         ({"placement": "n_cpu_moe=1"}, "say which has which experts"),
         (
             {"timeline": "overlapped"},
-            "--timeline overlapped knows one device, and two has several; use --timeline distributed",
+            "--timeline overlapped knows one device, and two has several; use --timeline distributed, expert_parallel or tensor_parallel",
         ),
         ({"miss": "cpu"}, "--miss cpu is not modelled on several devices"),
         ({"scope": "layer"}, "--scope layer is not modelled on several devices"),

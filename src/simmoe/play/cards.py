@@ -33,7 +33,7 @@ def check(hw: Hardware, runtime: Runtime | None, split: str | None) -> None:
     if runtime.engine not in ENGINES or runtime.streams:
         raise UserError(
             f"--runtime {runtime.name} is simulated on one device, and {hw.name} has several: name a machine of one, or llama_cpp_cuda, "
-            "which deals whole layers to them"
+            "which deals whole layers to them; without a runtime there are --timeline expert_parallel and tensor_parallel"
         )
     if split is not None:
         shares(split, cards)

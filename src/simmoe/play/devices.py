@@ -99,7 +99,8 @@ def refuse_what_one_device_has(options: Mapping[str, Any], workload: Workload) -
     timeline, hw_name = policies.load("timeline", options["timeline"]), workload.hw.name
     if not getattr(timeline, "SEVERAL_DEVICES", False):
         raise UserError(
-            f"--timeline {options['timeline']} knows one device, and {hw_name} has several; use --timeline distributed"
+            f"--timeline {options['timeline']} knows one device, and {hw_name} has several; use --timeline distributed, expert_parallel or "
+            "tensor_parallel"
         )
     if options["eviction"] in BOUNDS or getattr(policies.load("eviction", options["eviction"]), "BYPASS", False):
         raise UserError(
