@@ -24,9 +24,18 @@ MOST = 100  # units are numbered in 8 bits
 
 
 def parts(name_or_path: str | Path) -> tuple[int, str, str] | None:
-    """How many, the profile and the fabric of "8xh100:nvlink4"; None for a machine of one name, or a file."""
-    found = re.fullmatch(r"([0-9]{1,9})x(.+):([^:]+)", str(name_or_path))
-    return None if found is None or Path(name_or_path).is_file() else (int(found[1]), found[2], found[3])
+    """How many, profile and fabric of "8xh100:nvlink4"; None for a machine of one name, or a file. Raises UserError without a fabric."""
+    found = re.fullmatch(r"([0-9]{1,9})x(.+?)(?::([^:]+))?", str(name_or_path))
+    if found is None or Path(name_or_path).is_file():
+        return None
+    if found[3] is not None:
+        return int(found[1]), found[2], found[3]
+    if found[2].partition("@")[0] in files.available(FOLDER, ".yaml"):
+        known = ", ".join(files.available(FABRICS, ".yaml"))
+        raise UserError(
+            f"{found[0]}: name what joins them, such as {found[0]}:nvlink4 ({known}, or a YAML file: {DOC})"
+        )
+    return None
 
 
 def find(name_or_path: str | Path) -> Path:

@@ -112,6 +112,8 @@ def test_a_saved_scenario_plays_again(tmp_path, cable, monkeypatch):
         ("101xa100:nvlink3", "has 2 to 100 of them"),
         ("2xa100:nvlnk3", "unknown fabric 'nvlnk3': .* did you mean 'nvlink3'"),
         ("2xa1000:nvlink3", "unknown hardware 'a1000'"),
+        ("2xa1000", "unknown hardware '2xa1000'"),
+        ("8xh100", r"^8xh100: name what joins them, such as 8xh100:nvlink4 \(ethernet_10g, .*nvlink3"),
         ("2xjetson_orin:nvlink3", "devices lists 2 units of one unified memory"),
         ("2xrtx_4090_nvme:pcie5_x8", "a store before the links"),
         ("2x2xa100:nvlink3:nvlink3", "lists 2 devices already; write 2x before a machine of one"),
