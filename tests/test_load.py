@@ -8,6 +8,7 @@ import re
 from dataclasses import replace
 from fractions import Fraction
 from itertools import accumulate, permutations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -318,7 +319,13 @@ def test_timestamps_of_a_file_are_milliseconds_from_the_first_on(tmp_path):
     faster = arrival_ps(name, 5, 0, "4/s")  # four gaps in a second
     assert faster[-1] == SECOND and faster.tolist() == [round(x * 10**12 / (5518 * 10**9)) for x in at.tolist()]
     with pytest.raises(
-        UserError, match=re.escape("mooncake.jsonl has 5 requests, and 6 are played; give --requests 5")
+        UserError,
+        match=r"mooncake.jsonl has 5 requests, and 6 are played; give --prompt mooncake.jsonl for its own lengths, --requests 5 of",
+    ):
+        arrival_ps(name, 6, 0)
+    Path(name).write_text('{"timestamp": 3}\n' * 5)
+    with pytest.raises(
+        UserError, match=r"has 5 requests, and 6 are played; give --requests 5 of --prompt and --generate"
     ):
         arrival_ps(name, 6, 0)
 

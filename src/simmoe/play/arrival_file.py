@@ -94,9 +94,12 @@ def _requests(said: str, n: int, where: str) -> list[dict[str, Any]]:
 def _parsed(path: Path, written: int, n: int, where: str) -> list[dict[str, Any]]:
     lines = _lines(path, where)
     if len(lines) < n:
+        own = f"--prompt {plain(path.name)} for its own lengths, " * (
+            where == "--arrivals" and says(str(path), "prompt")
+        )
         raise UserError(
-            f"{where}: {plain(path.name)} has {len(lines):,} requests, and {n:,} are played; give --requests {len(lines)} of --prompt and "
-            "--generate, or play less with --tokens"
+            f"{where}: {plain(path.name)} has {len(lines):,} requests, and {n:,} are played; give {own}--requests {len(lines)} of --prompt "
+            "and --generate, or play less with --tokens"
         )
     return [_object(line, f"{where}: {plain(path.name)} line {number}") for number, line in enumerate(lines[:n], 1)]
 
