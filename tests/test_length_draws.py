@@ -358,6 +358,12 @@ def test_a_file_of_timestamps_alone_says_no_lengths(tmp_path):
     assert simmoe.Scenario(**DRAWN, arrivals=name).prompt is None
 
 
+def test_whole_tokens_may_have_a_point(tmp_path):
+    """As a table with missing values writes them."""
+    run = simmoe.run(**DRAWN, arrivals=written(tmp_path / "x.jsonl", [(1, 52.0, 13.0), (2, 8, 2e0)]))
+    assert lengths_in(run) == [(52, 13), (8, 2)]
+
+
 def test_a_run_of_a_file_is_saved_by_its_way(tmp_path):
     name = written(tmp_path / "mooncake.jsonl")
     scenario = simmoe.Scenario(**DRAWN, arrivals=name, rate="9/s")
@@ -378,7 +384,11 @@ def test_a_run_of_a_file_is_saved_by_its_way(tmp_path):
             [{"timestamp": 1, "output_length": 4}],
             "--prompt: bad.jsonl line 1: None is no input_length; write whole tokens",
         ),
-        ([{"timestamp": 1, "input_length": 4.5, "output_length": 4}], "is no input_length"),
+        ([{"timestamp": 1, "input_length": 4.5, "output_length": 4}], "line 1: 4.5 is no input_length"),
+        (
+            [{"timestamp": 1, "input_length": 2**31, "output_length": 4}],
+            "is no input_length; write whole tokens up to 2,147,483,647,",
+        ),
         ([{"timestamp": 1, "input_length": True, "output_length": 4}], "True is no input_length"),
         ([{"timestamp": 1, "input_length": -4, "output_length": 4}], "-4 is no input_length"),
         ([{"timestamp": 1, "input_length": 4}, {"timestamp": 1}], "line 2: None is no input_length"),
