@@ -319,7 +319,10 @@ def test_a_file_of_requests_plays_its_lengths_and_its_arrivals(tmp_path):
     assert lengths_in(simmoe.run(**DRAWN, arrivals=name, requests=2)) == [(69, 5), (30, 9)]
     assert lengths_in(simmoe.run(**DRAWN, arrivals=name, requests=2, generate=3)) == [(69, 3), (30, 3)]
     assert lengths_in(simmoe.run(**DRAWN, prompt=name, rate="9/s")) == [(p, n) for _, p, n in MOONCAKE]
-    assert lengths_in(simmoe.run(**DRAWN, arrivals=name, prompt=8, generate=2, requests=3)) == [(8, 2)] * 3
+    part = simmoe.run(**DRAWN, arrivals=name, prompt=8, generate=2, requests=3)
+    line = "Of 4 requests in mooncake.jsonl 3 arrive, from the first on; --requests 4 plays all"
+    assert lengths_in(part) == [(8, 2)] * 3 and line in part.notes
+    assert not any("from the first on" in note for note in run.notes)
 
 
 @pytest.mark.slow
@@ -375,6 +378,15 @@ def test_a_run_of_a_file_is_saved_by_its_way(tmp_path):
     written(tmp_path / "mooncake.jsonl", [(1, 2, 3)])
     with pytest.raises(UserError, match="is not what it was"):
         simmoe.load_scenario(tmp_path / "run.yaml")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("requests", "more"), [(None, "a file of more requests"), (3, "--requests 4")])
+def test_a_curve_asks_for_no_more_requests_than_the_file_has(tmp_path, requests, more):
+    name = written(tmp_path / "mooncake.jsonl")
+    drawn = {key: value for key, value in DRAWN.items() if key != "hw"}
+    found = simmoe.serve_curve(DRAWN["hw"], **drawn, arrivals=name, requests=requests, ttft="90s")
+    assert any(f"{more} would tell more" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(
