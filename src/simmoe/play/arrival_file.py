@@ -130,14 +130,14 @@ def _timestamp(said: dict[str, Any], where: str) -> int:
 
 def _length(said: dict[str, Any], option: str, where: str) -> int:
     value = next((said[key] for key in KEYS[option] if key in said), None)
-    number = isinstance(value, int | Fraction) and not isinstance(value, bool)
-    if not number or value.denominator > 1 or not 0 <= value <= MOST_TOKENS:
-        name = KEYS[option][0]
-        raise UserError(
-            f'{where}: {_shown(value)} is no {name}; write whole tokens up to {MOST_TOKENS:,}, such as {{"{name}": 6955}}, or give a '
-            f"number with --{option}"
-        )
-    return int(value)
+    number = value if isinstance(value, int | Fraction) and not isinstance(value, bool) else -1
+    if number.denominator == 1 and 0 <= number <= MOST_TOKENS:
+        return int(number)
+    name = KEYS[option][0]
+    raise UserError(
+        f'{where}: {_shown(value)} is no {name}; write whole tokens up to {MOST_TOKENS:,}, such as {{"{name}": 6955}}, or give a number '
+        f"with --{option}"
+    )
 
 
 def _shown(value: Any) -> str:
