@@ -93,6 +93,17 @@ def padded(model: ModelShape, devices: int) -> ModelShape:
     return replace(model, layers=tuple(layers[one] for one in model.layers), low=low)
 
 
+def caches_of_all(model: ModelShape, devices: int) -> ModelShape:
+    """The model with caches and recurrent states of as many bytes as all devices have of them: more, where several have the same heads."""
+    layers = {one: _with_caches(one, _layer(model, one, devices), devices) for one in dict.fromkeys(model.layers)}
+    return replace(model, layers=tuple(layers[one] for one in model.layers))
+
+
+def _with_caches(layer: Layer, part: Layer, devices: int) -> Layer:
+    caches = (replace(one, bytes_per_position=devices * one.bytes_per_position) for one in part.caches)
+    return replace(layer, caches=tuple(caches), state_bytes=devices * part.state_bytes)
+
+
 def _padded(part: Part, devices: int) -> Part:
     return replace(part, bytes=devices * -(-part.bytes // devices))
 

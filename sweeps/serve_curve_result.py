@@ -7,6 +7,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
+from simmoe.play import arrival_file
 from simmoe.play.busy import Busiest, busiest
 from simmoe.play.load_words import WHOLE, rate_word
 from simmoe.play.requests import columns
@@ -166,11 +167,15 @@ class ServeCurve(Tabular):
         return [note for curve in self.curves for note in curve.notes(self)]
 
     def more(self, wanted: float) -> str:
-        """How to ask for so many requests, to two digits, and at least twice as many as there were."""
+        """How to ask for so many requests, to two digits, and at least twice as many as there were; of files for what they have."""
         number = max(wanted, 2 * self.requests)
         digit = 10 ** max(len(str(int(number))) - 2, 0)
+        number = -int(-number // digit) * digit
+        files = [one for one in (self.process, *self.workload.lengths.spread.values()) if arrival_file.is_file(one)]
+        if files and (there := min(arrival_file.count(one, one) for one in files)) < number:
+            return f"--requests {there}" if there > self.requests else "a file of more requests"
         recorded = self.workload.text.routing is None and not self.workload.lengths.asked
-        return f"--requests {-int(-number // digit) * digit}" + " of --prompt and --generate" * recorded
+        return f"--requests {number}" + " of --prompt and --generate" * recorded
 
     @property
     def notes(self) -> list[str]:

@@ -13,6 +13,7 @@ Words = list[str]
 ROWS = "prompts_first.py"  # schedules of a user's own
 STEPS = "oldest_alone.py"
 ARRIVALS = "arrivals.jsonl"
+LENGTHS = "lengths.jsonl"  # of a file of requests
 FILES = {
     STEPS: b"def next_pass(now_ps, requests, max_batch):\n    return list(requests[:1])\n",
     ROWS: b"""from simmoe.simulator.nouns.serving import Chunk, NextPass
@@ -35,6 +36,10 @@ class Schedule:
         return NextPass(chunks)
 """,
     ARRIVALS: b"".join(b'{"timestamp": %s}\n' % at for at in (b"3", b"3", b"4.25", b"9e1", b"1000", b"1000")),
+    LENGTHS: b"".join(
+        b'{"timestamp": %d, "input_length": %d, "output_length": %d}\n' % line
+        for line in ((0, 3, 2), (1, 20, 1), (40, 1, 9), (41, 7, 4))
+    ),
 }
 FABRIC = b"""schema: 1
 name: mine
@@ -52,11 +57,14 @@ PROCESSES = (
     "onoff:9/s,on=1s,off=2s",
     "every:3ms",
     ARRIVALS,
+    LENGTHS,
     "poisson",
 )
 Choices = dict[str, tuple[str | None, ...]]  # None: an option without a value
 
 SERVED: Choices = {
+    "prompt": ("uniform:1..9", "lognormal:6,cv=1.5", LENGTHS), "generate": ("uniform:1..5", "lognormal:3,cv=0.5", LENGTHS),
+    "depth": ("uniform:1..30", "lognormal:9,cv=2"),
     "arrivals": PROCESSES, "rate": ("3/s", "400/s"), "max-batch": ("1", "2", "5"), "max-tokens": ("1", "7", "40"),
     "kv-blocks": ("1", "3", "9"), "kv-memory": ("1MB", "50MB"), "prefix-cache": (None,), "requests": ("1", "4", "6"),
     "ttft": ("1ms", "40ms"), "tpot": ("100us", "3ms"), "microbatch": ("1", "16"),
@@ -65,10 +73,10 @@ SERVED: Choices = {
 BEFOREHAND: Choices = {
     "batch": ("1", "3"), "prefill-chunk": ("1", "5"), "draft": ("0", "1", "3"),
     "acceptance": ("0%", "60%", "each=80%", "90%,50%,10%", "100%"), "draft-cost": ("0s", "1ms"), "draft-model": ("shape.yaml",),
-    "rejected": ("drawn",), "warm-up": ("3", "9"), "requests": ("3",),
+    "rejected": ("drawn",), "rollback": ("redecode",), "warm-up": ("3", "9"), "requests": ("3",),
 }  # fmt: skip
 SEVERAL: Choices = {
-    "timeline": ("distributed", "expert_parallel"),
+    "timeline": ("distributed", "expert_parallel", "tensor_parallel", "tensor_expert_parallel"),
     "placement": ("round_robin", "balanced", "affinity", "layer_split", "layer_split=3/1", "expert_split=1/1", "balanced:first=50%"),
 }  # fmt: skip
 ON_CARDS: Choices = {
@@ -95,6 +103,8 @@ def served(draw: random.Random) -> Words:
     elif machine == "equal":
         said["hw"] = f"{draw.choice('248')}x{draw.choice((*CARDS, 'h100'))}:{draw.choice(FABRICS)}"
         said |= {name: draw.choice(values) for name, values in SEVERAL.items()}
+        if said["timeline"] == "tensor_parallel" and draw.random() < 0.8:
+            del said["placement"]
     else:
         said |= {"gpu": "+".join(draw.choices(CARDS, k=draw.randint(2, 3))), "host": "ddr5_6000_2ch"}
         said |= {"runtime": draw.choice(ON_CARDS["runtime"]), **_some(draw, ON_CARDS, 2)}

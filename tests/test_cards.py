@@ -233,8 +233,12 @@ def test_causes_add_up():
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"placement": "n_cpu_moe=9"}, {"gpu_layers": 20}, {"kv_offload": False}, {"batch": 3}]
-)
+    "options",
+    [
+        {}, {"placement": "n_cpu_moe=9"}, {"gpu_layers": 20}, {"kv_offload": False}, {"batch": 3}, {"eviction": "nothing"},
+        {"eviction": "everything"},
+    ],
+)  # fmt: skip
 def test_the_cards_hold_together_what_one_would(options):
     one, two = play(machine("rtx_5090"), **options), play(machine("rtx_5090", "rtx_3090"), **options)
     parts = [part["memory_bytes"] for part in two.devices()]

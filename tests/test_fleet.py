@@ -462,3 +462,22 @@ def test_a_tensor_split_serves_requests_as_all_engines_say_and_as_recorded(timel
     assert again.crossing == runs[0].crossing and runs[0].workload.room.ranks == 1
     elapsed = int(runs[0].clocks.end_ps[-1] - runs[0].clocks.start_ps[0])
     assert 0 < busy_ps(runs[0])["fabric"] <= max(busy_ps(runs[0]).values()) <= elapsed
+
+
+@pytest.mark.parametrize(
+    ("timeline", "placement"), [("tensor_parallel", None), ("tensor_expert_parallel", "round_robin")]
+)
+@pytest.mark.parametrize(
+    ("hw", "model", "position", "copies"),
+    [
+        ("2xh100:nvlink4", "deepseek-v2-lite", 27 * 576 * 2, 2),  # a latent row of 512 + 64 numbers for all heads
+        ("4xh100:nvlink4", "qwen3-30b-a3b", 48 * 2 * 4 * 128 * 2, 1),  # four KV heads
+        ("8xh100:nvlink4", "qwen3-30b-a3b", 48 * 2 * 4 * 128 * 2, 2),
+    ],
+)
+def test_a_size_of_kv_memory_is_that_of_all_devices_together(timeline, placement, hw, model, position, copies):
+    asked = {"schedule": "vllm", "requests": 2, "prompt": 4, "generate": 1, "kv_memory": "500MB", "budget": "100%"}
+    said = simmoe.run(hw, model=model, timeline=timeline, placement=placement, engine="plain", **asked).to_json()
+    blocks = 500_000_000 // (copies * BLOCK * position)
+    assert said["scenario"]["kv_blocks"] == blocks
+    assert said["memory_bytes"]["kv"] == copies * blocks * BLOCK * position <= 500_000_000

@@ -319,7 +319,10 @@ def test_a_file_of_requests_plays_its_lengths_and_its_arrivals(tmp_path):
     assert lengths_in(simmoe.run(**DRAWN, arrivals=name, requests=2)) == [(69, 5), (30, 9)]
     assert lengths_in(simmoe.run(**DRAWN, arrivals=name, requests=2, generate=3)) == [(69, 3), (30, 3)]
     assert lengths_in(simmoe.run(**DRAWN, prompt=name, rate="9/s")) == [(p, n) for _, p, n in MOONCAKE]
-    assert lengths_in(simmoe.run(**DRAWN, arrivals=name, prompt=8, generate=2, requests=3)) == [(8, 2)] * 3
+    part = simmoe.run(**DRAWN, arrivals=name, prompt=8, generate=2, requests=3)
+    line = "Of 4 requests in mooncake.jsonl 3 arrive, from the first on; --requests 4 plays all"
+    assert lengths_in(part) == [(8, 2)] * 3 and line in part.notes
+    assert not any("from the first on" in note for note in run.notes)
 
 
 @pytest.mark.slow
@@ -358,6 +361,12 @@ def test_a_file_of_timestamps_alone_says_no_lengths(tmp_path):
     assert simmoe.Scenario(**DRAWN, arrivals=name).prompt is None
 
 
+def test_whole_tokens_may_have_a_point(tmp_path):
+    """As a table with missing values writes them."""
+    run = simmoe.run(**DRAWN, arrivals=written(tmp_path / "x.jsonl", [(1, 52.0, 13.0), (2, 8, 2e0)]))
+    assert lengths_in(run) == [(52, 13), (8, 2)]
+
+
 def test_a_run_of_a_file_is_saved_by_its_way(tmp_path):
     name = written(tmp_path / "mooncake.jsonl")
     scenario = simmoe.Scenario(**DRAWN, arrivals=name, rate="9/s")
@@ -371,6 +380,15 @@ def test_a_run_of_a_file_is_saved_by_its_way(tmp_path):
         simmoe.load_scenario(tmp_path / "run.yaml")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("requests", "more"), [(None, "a file of more requests"), (3, "--requests 4")])
+def test_a_curve_asks_for_no_more_requests_than_the_file_has(tmp_path, requests, more):
+    name = written(tmp_path / "mooncake.jsonl")
+    drawn = {key: value for key, value in DRAWN.items() if key != "hw"}
+    found = simmoe.serve_curve(DRAWN["hw"], **drawn, arrivals=name, requests=requests, ttft="90s")
+    assert any(f"{more} would tell more" in note for note in found.notes)
+
+
 @pytest.mark.parametrize(
     ("rows", "line"),
     [
@@ -378,7 +396,11 @@ def test_a_run_of_a_file_is_saved_by_its_way(tmp_path):
             [{"timestamp": 1, "output_length": 4}],
             "--prompt: bad.jsonl line 1: None is no input_length; write whole tokens",
         ),
-        ([{"timestamp": 1, "input_length": 4.5, "output_length": 4}], "is no input_length"),
+        ([{"timestamp": 1, "input_length": 4.5, "output_length": 4}], "line 1: 4.5 is no input_length"),
+        (
+            [{"timestamp": 1, "input_length": 2**31, "output_length": 4}],
+            "is no input_length; write whole tokens up to 2,147,483,647,",
+        ),
         ([{"timestamp": 1, "input_length": True, "output_length": 4}], "True is no input_length"),
         ([{"timestamp": 1, "input_length": -4, "output_length": 4}], "-4 is no input_length"),
         ([{"timestamp": 1, "input_length": 4}, {"timestamp": 1}], "line 2: None is no input_length"),

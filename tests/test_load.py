@@ -367,6 +367,7 @@ def test_a_file_of_timestamps_is_played_named_by_its_content_and_saved_by_its_wa
         ('{"timestamp": 1}\n{"timestamp": true}\n', "line 2: True is no timestamp"),
         ('{"timestamp": 1}\n{"timestamp": NaN}\n', "line 2: 'NaN' is no timestamp"),
         ('{"timestamp": 1}\n{"timestamp": -1}\n', "line 2: -1 is no timestamp"),
+        ('{"timestamp": 1}\n{"timestamp": -1.25}\n', "line 2: -1.25 is no timestamp"),
         ('{"timestamp": 2}\n{"timestamp": 1}\n', "line 2: timestamp 1 is before the one above; sort the lines"),
         ("[1]\n[2]\n", "line 1: None is no timestamp"),
         (

@@ -72,7 +72,7 @@ class Serving:
         if not self._log["left"]:
             raise UserError(
                 f"schedule {name_of(self.schedule)} refuses every request: each needs more than {self.room.kv_blocks:,} blocks; "
-                "raise --kv-blocks, or ask for less with --prompt and --generate"
+                "raise --kv-blocks or --kv-memory, or ask for less with --prompt and --generate"
             )
 
     def ended(self) -> None:

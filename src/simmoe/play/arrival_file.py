@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import reprlib
+from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -126,21 +127,25 @@ def _object(line: str, where: str) -> dict[str, Any]:
 def _timestamp(said: dict[str, Any], where: str) -> int:
     value, unit = said.get("timestamp"), 1000 if IN_SECONDS in said else 1
     if isinstance(value, bool) or not isinstance(value, int | Fraction) or not 0 <= value * unit <= MOST_MS:
-        raise UserError(
-            f'{where}: {reprlib.repr(value)} is no timestamp; write milliseconds, such as {{"timestamp": 27482}}'
-        )
+        raise UserError(f'{where}: {_shown(value)} is no timestamp; write milliseconds, such as {{"timestamp": 27482}}')
     return round(value * unit * MILLISECOND_PS)
 
 
 def _length(said: dict[str, Any], option: str, where: str) -> int:
     value = next((said[key] for key in KEYS[option] if key in said), None)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_TOKENS:
-        name = KEYS[option][0]
-        raise UserError(
-            f'{where}: {reprlib.repr(value)} is no {name}; write whole tokens, such as {{"{name}": 6955}}, or give a number with '
-            f"--{option}"
-        )
-    return value
+    number = value if isinstance(value, int | Fraction) and not isinstance(value, bool) else -1
+    if number.denominator == 1 and 0 <= number <= MOST_TOKENS:
+        return int(number)
+    name = KEYS[option][0]
+    raise UserError(
+        f'{where}: {_shown(value)} is no {name}; write whole tokens up to {MOST_TOKENS:,}, such as {{"{name}": 6955}}, or give a number '
+        f"with --{option}"
+    )
+
+
+def _shown(value: Any) -> str:
+    """As the file has it, long numbers in short."""
+    return f"{Decimal(value.numerator) / value.denominator:.6g}" if isinstance(value, Fraction) else reprlib.repr(value)
 
 
 def _number(text: str) -> Fraction | str:

@@ -124,13 +124,15 @@ class CardsMemory(Memory):
         pairs = [(card, short) for card in self.each if (short := card.short_by(card.left_bytes))]
         return ", ".join(f"{card.hw.name} by {nbytes(short)} of {nbytes(card.usable_bytes)}" for card, short in pairs)
 
-    def told(self) -> list[dict[str, Any]]:
-        """Name, layers and memory of each card."""
+    def told(self, budget_bytes: int) -> list[dict[str, Any]]:
+        """Name, layers and memory of each card: all that is left to it is resident, or nothing (the bound)."""
         found = []
         for number, (name, card) in enumerate(zip(self.hw.devices, self.each)):
             mine = [layer for layer, owner in enumerate(self.owners[:-1]) if owner == number]
             layers = f"{mine[0]}-{mine[-1]}" if mine else "none"
-            found.append({"name": name, "layers": layers, "memory_bytes": card.split(card.left_bytes)})
+            found.append(
+                {"name": name, "layers": layers, "memory_bytes": card.split(card.left_bytes if budget_bytes else 0)}
+            )
         return found
 
     def require(self, budget_bytes: int, page_cache_bytes: int = 0, emptied: bool = False) -> None:

@@ -46,8 +46,8 @@ def cautions(workload: Workload, plan: Plan) -> list[str]:
         workload = versioned(workload, plan)
     model = [workload.model.caution] * bool(workload.model.caution)
     return [
-        *plan.asked, *workload.text.notes, *_leaves_lengths(workload, plan), *_of_trace(workload), *_of_draft(workload), *model,
-        *foresight(workload, plan), *_counts_other_experts(workload, plan),
+        *plan.asked, *workload.text.notes, *_leaves_lengths(workload, plan), *_leaves_arrivals(workload, plan),
+        *_of_trace(workload), *_of_draft(workload), *model, *foresight(workload, plan), *_counts_other_experts(workload, plan),
         *_changes_output(workload, plan), *_leaves_none(workload, plan), *_asks_for_more(workload, plan), *_does_not_fit(workload, plan),
         *_prompts_on_the_cpu(workload, plan), *_prompts_overlap(workload, plan), *_idle_threads(workload),
         *_unrated_threads(workload, plan), *_no_clock(workload),
@@ -78,6 +78,16 @@ def _leaves_lengths(workload: Workload, plan: Plan) -> list[str]:
     return [
         f"The lengths in {name} are not played: requests are the sequences of the trace; --prompt {name} plays them"
     ]
+
+
+def _leaves_arrivals(workload: Workload, plan: Plan) -> list[str]:
+    """That fewer requests arrive than the file of their arrivals has."""
+    file, played = plan.arrivals or "", len(np.unique(workload.begun.trace.sequence))
+    if not arrival_file.is_file(file) or (there := arrival_file.count(file, "--arrivals")) <= played:
+        return []
+    may_be_more = workload.lengths.asked or workload.text.routing is not None
+    more = f"; --requests {there} plays all" if may_be_more else ""
+    return [f"Of {there:,} requests in {arrival_file.named(file)} {played:,} arrive, from the first on{more}"]
 
 
 def _of_draft(workload: Workload) -> list[str]:

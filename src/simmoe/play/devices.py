@@ -29,7 +29,7 @@ from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape
 from simmoe.simulator.nouns.serving import Room
 from simmoe.simulator.several import SeveralCosts
 from simmoe.simulator.tensor_experts import TensorExpertCosts, sliced_but_experts
-from simmoe.simulator.tensor_parallel import sliced
+from simmoe.simulator.tensor_parallel import caches_of_all, sliced
 from simmoe.simulator.units import nbytes
 
 if TYPE_CHECKING:
@@ -148,13 +148,17 @@ def kv_of(workload: Workload, model: ModelShape, layout: Layout, device: int) ->
 
 def room_of_each(workload: Workload, layout: Layout) -> Room | None:
     """What a clock-driven schedule may use: each of its own where each device serves sequences of its own; None without one."""
-    if workload.room is None or not layout.replicated:
+    if workload.room is None or not (layout.replicated or layout.sliced or layout.shared):
         return workload.room
-    owner = np.unique(workload.begun.trace.sequence) % layout.devices
-    of_model = workload.context, workload.microbatch, workload.hw, workload.model
-    most = int(np.bincount(owner).max())
+    sequences, model, ranks = np.unique(workload.begun.trace.sequence), workload.model, 1
+    most = len(sequences)
+    if layout.replicated:
+        most, ranks = int(np.bincount(sequences % layout.devices).max()), layout.devices
+    else:
+        model = caches_of_all(model, layout.devices)
+    of_model = workload.context, workload.microbatch, workload.hw, model
     room = room_of(workload.room_asked, workload.schedule, workload.clock_driven, most, *of_model)
-    return room and room._replace(ranks=layout.devices)
+    return room and room._replace(ranks=ranks)
 
 
 def part_of(model: ModelShape, layout: Layout, device: int) -> ModelShape:
@@ -247,11 +251,11 @@ def to_serve(workload: Workload, plan: Plan) -> Workload:
     """The workload as a clock-driven schedule serves it: of several devices with the costs of each, and with what the schedule may use."""
     if not plan.device_budgets:
         return workload
+    layout = layout_of(workload, plan.placement, plan.seed, plan.timeline)
     if divides(plan.timeline):
         one = as_one(workload, plan)
-        one.begun = one
+        one.begun, one.room = one, room_of_each(workload, layout)
         return one
-    layout = layout_of(workload, plan.placement, plan.seed, plan.timeline)
     laid = laid_out(workload, layout)
     laid.begun, laid.room = laid, room_of_each(workload, layout)
     return laid

@@ -138,7 +138,7 @@ class Run(Tabular):
         if self.plan.device_budgets:
             return devices.held(self.workload, self.plan.device_budgets)
         memory = memory_of(self.workload, self.plan)
-        return memory.told() if isinstance(memory, CardsMemory) else []
+        return memory.told(self.plan.budget_bytes) if isinstance(memory, CardsMemory) else []
 
     @cached_property
     def crossing(self) -> Crossing | None:
