@@ -69,7 +69,8 @@ def _speeds(order: Order, number: int) -> list[float]:
 
 def _change(order: Order, one: Change, names: dict[int, str]) -> str:
     shown, slow, fast = order.axis.shown, names[one.slower_then], names[one.faster_then]
-    line = f"{slow} {order.measure.leads} {fast} up to {shown(one.below)}, {fast} from {shown(one.above)} on"
+    where = " where they are not equal" * bool(_equal(order, tuple(sorted((one.slower_then, one.faster_then)))))
+    line = f"{slow} {order.measure.leads} {fast} up to {shown(one.below)}{where}, {fast} from {shown(one.above)} on"
     if one.alone:
         return f"{line}: {_absent(order, one, names)}."
     if one.undecided is None:
