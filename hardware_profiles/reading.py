@@ -134,7 +134,8 @@ def _bounded(content: dict[str, Any]) -> Iterator[tuple[tuple[str, dict[str, Any
     """Each rate that a peak or the loader bounds (path of its mapping, the mapping, its key), and what bounds it: what bounds comes before
     what it bounds."""
     yield from _below_peaks(content)
-    for name, tier in content["tiers"].items():
+    for name in (content["units"][device]["memory"] for device in content["devices"][1:]):  # the first has `peak`
+        tier = content["tiers"][name]
         if "peak_bandwidth" in tier:
             yield (f"tiers.{name}", tier, "bandwidth"), (f"tiers.{name}.peak_bandwidth", tier["peak_bandwidth"])
     tiers = {name: (f"tiers.{name}.bandwidth", tier["bandwidth"]) for name, tier in content["tiers"].items()}
