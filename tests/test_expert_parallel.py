@@ -32,7 +32,7 @@ from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape, Part
 from simmoe.simulator.time.engines import named
 from tests.conftest import PAIRS
 from tests.scenarios import TB, Case, examples, tiny_trace
-from tests.test_devices import hand_made, part_by_hand, played, split
+from tests.test_devices import clocks_of, ends_agree, engines_agree, hand_made, part_by_hand, played, split
 from tests.test_engines import guesses_of
 
 GOLDEN = Path(__file__).parent / "golden" / "expert_parallel.txt"
@@ -53,32 +53,13 @@ def ranks(draw: st.DrawFn, prefetching: bool | None = None, most: int = 4) -> tu
 @pytest.mark.hypothesis
 @pytest.mark.parametrize("names", PAIRS)
 def test_all_engines_are_equal(names):
-    seen = set()
-
-    @settings(max_examples=examples(120), deadline=None)
-    @given(ranks())
-    def compare(made):
-        case, layout = made
-        case = replace(case, eviction="lru") if "fast" in names else case  # each policy is a kernel to compile
-        one, other = (played(case, layout, name, "auto")[0] for name in names)
-        seen.add(layout.devices)
-        assert one == other
-
-    compare()
-    assert max(seen) > 1
+    engines_agree(ranks(), clocks_of, names, 120)
 
 
 @pytest.mark.slow
 @pytest.mark.hypothesis
 def test_the_times_are_those_of_a_program_of_its_own():
-    @settings(max_examples=examples(150), deadline=None)
-    @given(ranks(prefetching=False))
-    def compare(made):
-        case, layout = made
-        clocks, *_ = played(case, layout, "plain")
-        assert clocks.end_ps.tolist() == ends_by_hand(case, layout)
-
-    compare()
+    ends_agree(ranks(prefetching=False), clocks_of, ends_by_hand, 150)
 
 
 def ends_by_hand(case: Case, layout: Layout) -> list[int]:

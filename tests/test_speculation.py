@@ -622,21 +622,15 @@ def test_field_08_experts_on_the_cpu_lose_at_42_percent_and_the_break_even_is_pr
 
 @pytest.mark.parametrize(("cost", "says"), [([], True), (["--draft-cost", "1us"], False)])
 def test_what_a_draft_gains_that_costs_nothing_is_said_to_be_before_its_cost(capsys, cost, says):
-    words = [
-        "run",
-        "--hw",
-        "a100",
-        "--trace",
-        "switch",
-        "--tokens",
-        "300",
-        "--budget",
-        "25%",
-        "--draft",
-        "3",
-        "--acceptance",
-        "80%",
-    ]
+    of = {
+        "--hw": "a100",
+        "--trace": "switch",
+        "--tokens": "300",
+        "--budget": "25%",
+        "--draft": "3",
+        "--acceptance": "80%",
+    }
+    words = ["run", *(word for pair in of.items() for word in pair)]
     assert main([*words, *cost]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert re.search(r"so that it gains \d+%", out)

@@ -27,6 +27,7 @@ from simmoe.simulator.lower.oplist import Ops
 from simmoe.simulator.lower.tables import notes_of, tables_of, work_of
 from simmoe.simulator.nouns.hardware import Fabric
 from simmoe.simulator.nouns.model import NO_PART, Layer, ModelShape, Part
+from simmoe.simulator.nouns.run import Clocks
 from simmoe.simulator.physics.all_reduce import all_gather, all_reduce
 from simmoe.simulator.tensor_parallel import TensorParallelCosts, padded, sliced
 from simmoe.simulator.time.engines import named
@@ -36,7 +37,7 @@ from simmoe.workloads import models
 from tests.conftest import PAIRS
 from tests.machines import TWO
 from tests.scenarios import TB, Case, cases, examples, tiny_trace
-from tests.test_devices import ANOTHER, hand_made, part_by_hand
+from tests.test_devices import ANOTHER, ends_agree, engines_agree, hand_made, part_by_hand
 from tests.test_engines import guesses_of
 from tests.test_expert_parallel import FREE
 
@@ -109,34 +110,20 @@ def played(case: Case, engine: str, start: str = "cold"):
 @pytest.mark.parametrize("names", PAIRS)
 @pytest.mark.parametrize("prefetching", [None, True])
 def test_all_engines_are_equal(prefetching, names):
-    seen = set()
+    engines_agree(divided(prefetching=prefetching), clocks_of, names, 100)
 
-    @settings(max_examples=examples(100), deadline=None)
-    @given(divided(prefetching=prefetching))
-    def compare(made):
-        case, n = made
-        case = replace(case, eviction="lru") if "fast" in names else case  # each policy is a kernel to compile
-        one, other = (played(case, name, "auto")[0] for name in names)
-        seen.add(n)
-        assert one == other
 
-    compare()
-    assert max(seen) > 1
+def clocks_of(case: Case, _: int, engine: str, start: str = "cold") -> Clocks:
+    return played(case, engine, start)[0]
 
 
 @pytest.mark.slow
 @pytest.mark.hypothesis
 def test_the_times_are_those_of_a_program_of_its_own():
-    @settings(max_examples=examples(200), deadline=None)
-    @given(divided(prefetching=False))
-    def compare(made):
-        case, _ = made
-        assert played(case, "plain")[0].end_ps.tolist() == ends_by_hand(case)
-
-    compare()
+    ends_agree(divided(prefetching=False), clocks_of, ends_by_hand, 200)
 
 
-def ends_by_hand(case: Case) -> list[int]:
+def ends_by_hand(case: Case, _: int) -> list[int]:
     """End of every pass, without prefetches: of one device of a machine without others, on a model whose parts are shares; between them the
     quicker of two ways to add up. Knows nothing of operations, tables or lists."""
     n, trace, requests = len(case.hw.devices), case.trace, requests_of(case.trace)

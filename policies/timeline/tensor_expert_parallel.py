@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from simmoe.simulator.lower.emitter import op_gap, op_wait
-from simmoe.simulator.lower.layer import load_beside, summed
+from simmoe.simulator.lower.emitter import op_wait
+from simmoe.simulator.lower.layer import load_beside, lower_divided_pass
 from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
 
 SEVERAL_DEVICES = True
@@ -18,13 +18,7 @@ TENSOR_PARALLEL_BUT_EXPERTS = True  # each device has a part of all else, and th
 
 def lower_pass(number: int, now: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any) -> int:
     """The operations of pass `number` behind `now`; the handle of the last."""
-    size = t.size[number]
-    for column in range(f.layers + 1):
-        now = summed(size, column, now, f, t, w, s, e)
-        now = op_gap(t.unit[column], number, size, column, now, f, t, w, s, e)
-        if column < f.layers:
-            now = lower_layer(number * f.layers + column, number, size, column, now, f, t, w, s, e)
-    return summed(size, f.layers + 1, now, f, t, w, s, e)
+    return lower_divided_pass(number, now, f, t, w, s, e)
 
 
 def lower_layer(

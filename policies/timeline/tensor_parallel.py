@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from simmoe.simulator.lower.emitter import op_gap
-from simmoe.simulator.lower.layer import load_beside, summed
+from simmoe.simulator.lower.layer import load_beside, lower_divided_pass
 from simmoe.simulator.lower.records import Fixed, Notes, Tables, Work
 
 SEVERAL_DEVICES = True
@@ -19,13 +18,7 @@ TENSOR_PARALLEL = True  # each device has a part of every layer and of every exp
 
 def lower_pass(number: int, now: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any) -> int:
     """The operations of pass `number` behind `now`; the handle of the last."""
-    size = t.size[number]
-    for column in range(f.layers + 1):
-        now = summed(size, column, now, f, t, w, s, e)
-        now = op_gap(t.unit[column], number, size, column, now, f, t, w, s, e)
-        if column < f.layers:
-            now = lower_layer(number * f.layers + column, number, size, column, now, f, t, w, s, e)
-    return summed(size, f.layers + 1, now, f, t, w, s, e)
+    return lower_divided_pass(number, now, f, t, w, s, e)
 
 
 def lower_layer(

@@ -43,6 +43,17 @@ def lower_pass(number: int, now: int, f: Fixed, t: Tables, w: Work, s: Notes, e:
     return now
 
 
+def lower_divided_pass(number: int, now: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any) -> int:
+    """The same where devices divide what stands between the decisions: before each gap they add up what they computed since the last."""
+    size = t.size[number]
+    for column in range(f.layers + 1):
+        now = summed(size, column, now, f, t, w, s, e)
+        now = op_gap(t.unit[column], number, size, column, now, f, t, w, s, e)
+        if column < f.layers:
+            now = lower_layer(number * f.layers + column, number, size, column, now, f, t, w, s, e)
+    return summed(size, f.layers + 1, now, f, t, w, s, e)
+
+
 def issue(
     now: int, event: int, begin: int, end: int, issued: int, done: int, link: int, f: Fixed, t: Tables, w: Work, s: Notes, e: Any
 ) -> int:  # fmt: skip
