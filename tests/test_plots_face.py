@@ -107,7 +107,7 @@ def test_a_run_of_loaded_inputs_shows_what_it_held(tmp_path: Path) -> None:
         (
             {"tok_s": 1},
             {},
-            "a report is of what simmoe.run, ladder, compare, curve or sweep returned, or of a file, not of dict",
+            "a report is of what simmoe.run, ladder, compare, curve, serve_curve or sweep returned, or of a file, not of dict",
         ),
         (figure(), {}, "not of Figure"),
         (

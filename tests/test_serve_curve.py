@@ -24,6 +24,7 @@ from simmoe.simulator.nouns.hardware import Hardware
 from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
 from simmoe.simulator.time.engines import named
 from simmoe.sweeps import serve_curve as searched
+from simmoe.sweeps.reports.kinds import page_of_result
 from simmoe.sweeps.serve_curve import serve_curve
 from simmoe.sweeps.serve_curve_result import Point
 from simmoe.sweeps.serve_curve_shown import show_serve_curve
@@ -194,6 +195,8 @@ def test_a_table_and_a_page_say_it(found, capsys):
     show_serve_curve(found, [], Screen())
     shown = capsys.readouterr().out
     goodput, shares, ttft, tpot = plots.page(data).figures
+    assert page_of_result(found) == plots.page(data)
+    assert all(one.axes[""]["xaxis"]["minorloglabels"] == "complete" for one in (goodput, shares, ttft, tpot))
     for number, curve in enumerate(data["curves"]):
         assert f"{curve['holds_per_s']:g}/s" in shown
         assert list(goodput.data[number]["y"]) == [one["goodput_per_s"] for one in curve["points"]]

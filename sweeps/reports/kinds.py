@@ -12,7 +12,7 @@ from simmoe.play.again import again, command
 from simmoe.play.calling import load_scenario
 from simmoe.play.held import held
 from simmoe.play.result import Run
-from simmoe.plots import comparison, curve, locality, run
+from simmoe.plots import comparison, curve, locality, run, serve_curve
 from simmoe.plots import held as plots_of_held
 from simmoe.plots import study as plots_of_study
 from simmoe.plots.figure import Figure
@@ -27,8 +27,8 @@ from simmoe.sweeps.opening import opened
 from simmoe.sweeps.reports.importances import importances
 from simmoe.sweeps.reports.study import data_of
 
-TAKES = "a study of `simmoe sweep --study`, or the --json of run, compare, sweep, curve or locality"
-RETURNS = "what simmoe.run, ladder, compare, curve or sweep returned, or of a file"
+TAKES = "a study of `simmoe sweep --study`, or the --json of run, compare, sweep, curve, serve-curve or locality"
+RETURNS = "what simmoe.run, ladder, compare, curve, serve_curve or sweep returned, or of a file"
 NOT_SHOWN = "Which experts are resident is not shown: {}."
 Json = Mapping[str, Any]
 
@@ -41,6 +41,7 @@ def _of_sweep(data: Json) -> Page:
 KINDS: tuple[tuple[frozenset[str], Callable[[Json], Page]], ...] = (  # keys that only this kind has together
     (frozenset({"rungs", "bounds"}), run.ladder_page),
     (frozenset({"curves", "rows"}), curve.page),
+    (frozenset({"curves", "targets"}), serve_curve.page),
     (frozenset({"trials", "front", "space"}), _of_sweep),
     (frozenset({"rows", "money"}), comparison.page),
 )
@@ -74,7 +75,7 @@ def _is_study(path: Path) -> bool:
 
 
 def page_of_result(result: Any) -> Page:
-    """The page of what run, ladder, compare, curve or sweep returned. Raises UserError for anything else."""
+    """The page of what run, ladder, compare, curve, serve_curve or sweep returned. Raises UserError for anything else."""
     if isinstance(result, Run):  # at hand: what it held needs no second run
         return _with_held(result, result.to_json())
     data: Json = result.to_json() if hasattr(result, "to_json") else {}

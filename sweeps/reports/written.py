@@ -16,9 +16,10 @@ def report(
 ) -> Path:
     """Write `result` as one HTML file that holds all it needs, and return its path (docs/reports.md).
 
-    result: what `simmoe.run`, `ladder`, `compare`, `curve` or `sweep` returned; or the path of a study, or of what --json of these
-    commands printed; or the address of a database of studies. scenario: of such a file of one run whose inputs are files of yours,
-    the scenario that it was made with. name: of a database that holds several studies, which one. force: overwrite the file.
+    result: what `simmoe.run`, `ladder`, `compare`, `curve`, `serve_curve` or `sweep` returned; or the path of a study, or of what
+    --json of these commands printed; or the address of a database of studies. scenario: of such a file of one run whose inputs are
+    files of yours, the scenario that it was made with. name: of a database that holds several studies, which one. force: overwrite
+    the file.
     Raises UserError.
     """
     source = str(result) if isinstance(result, str | Path) else None

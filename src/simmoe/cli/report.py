@@ -19,7 +19,7 @@ def add(commands: Commands) -> None:
     report.add_argument(
         "source",
         metavar="STUDY|RESULT.json",
-        help="a study of `simmoe sweep --study`, or what --json of run, compare, sweep, curve or locality printed",
+        help="a study of `simmoe sweep --study`, or what --json of run, compare, sweep, curve, serve-curve or locality printed",
     )
     report.add_argument("--out", metavar="FILE", required=True, help="the page to write, such as report.html")
     report.add_argument(
