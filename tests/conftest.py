@@ -14,17 +14,20 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from simmoe.simulator.nouns.trace import Trace
 from simmoe.simulator.time import compile as compiled
 
 # How many examples a test draws for each 100 that it asks for, and which. On a person's machine each run draws others, so the
 # search goes on and a failure is kept in .hypothesis/; in CI the same ones come every time, so that no change turns red by
-# the chance of another; `make fuzz` searches long. --hypothesis-profile NAME chooses another than the usual one.
+# the chance of another, and however long a draw waits for a core; `make fuzz` searches long. --hypothesis-profile NAME chooses
+# another than the usual one.
 settings.register_profile("dev", max_examples=20, deadline=None, print_blob=True)
-settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True)
-settings.register_profile("versions", max_examples=10, deadline=None, derandomize=True)  # other versions of packages
+settings.register_profile(
+    "ci", max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("versions", settings.get_profile("ci"), max_examples=10)  # other versions of packages
 settings.register_profile("fuzz", max_examples=1000, deadline=None, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "dev")
 
