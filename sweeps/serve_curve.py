@@ -1,7 +1,8 @@
 """`simmoe.serve_curve`: the rate of requests that a box holds for a TTFT and a TPOT, for each budget.
 
 All requests at once tell about how many a second it can serve. A geometric grid of rates is played around that, with the same draws at
-each, and every border between rates that meet the targets and rates that do not is bisected to one per cent.
+each, and every border between rates that meet the targets and rates that do not is bisected to one per cent. With every figure of the
+machine and of the engine at its slow and at its fast end the rate is looked for again, from there, and less closely.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import reprlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property, partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +48,8 @@ REQUESTS = 100  # of drawn routing and of lengths that are asked for, where nobo
 SCHEDULE = "continuous"
 STEP, BELOW, ABOVE = 2, 4, 2  # steps that double a rate; those of the grid below and above the rate of all at once
 MOST, LONGEST_S = 24, 10**6  # rates of a grid that grows upwards; what arrivals last at most while it grows downwards
-CLOSE = 1.01  # how close two rates are told apart
-RUNS = 24  # of a budget, about
+CLOSE, CLOSE_AT_ENDS = 1.01, 1.05  # how close two rates are told apart
+RUNS = 40  # of a budget, about: 24, and 8 at each end
 Report = Callable[[str, int], None]  # label of a budget, rates that were played
 
 
@@ -148,18 +151,13 @@ class _Box:
         except DoesNotFit as error:
             return Curve(str(budget), 0, why_not=str(error))
         label = _label(self.workload, plan, budget)
-        known = dict[int, Point]()
-
-        def at(rate: int) -> Point:
-            if rate not in known:
-                known[rate] = self._played(plan, rate, at_once.busiest.requests_per_s)
-                if self.report:
-                    self.report(label, len(known))
-            return known[rate]
-
-        found = [one for one in stretches(lambda rate: at(rate).met, _grid(at_once, at), between) if one.state]
-        ranges = tuple((at(one.begin), at(one.end)) for one in found)
+        tick = self._ticks(label)
+        at = _Rates(partial(self._played, plan, at_once_per_s=at_once.busiest.requests_per_s), tick)
+        ranges = _held(_grid(at_once, at), at, between)
         held = ranges[0][1] if ranges else None
+        known = at.known
+        start = min(known) if held is None else held.rate
+        at_ends = [0 if held is None else held.rate, *(one._about(plan, start, tick) for one in self._ends)]
         command = None if held is None else commands.command(replace(scenario, rate=held.word), plan)
         return Curve(
             label,
@@ -167,14 +165,47 @@ class _Box:
             at_once,
             tuple(known[rate] for rate in sorted(known)),
             ranges,
+            (min(at_ends) / WHOLE, max(at_ends) / WHOLE),
             cautions=tuple(cautions(self.workload, plan)),
             command=command,
         )
+
+    @cached_property
+    def _ends(self) -> list[_Box]:
+        """The box with every figure of machine and engine at its slow and at its fast end; none where it states no ranges."""
+        own, ends = self.workload, self.workload.ends
+        return [replace(self, workload=one) for one in ends if (one.hw, one.runtime) != (own.hw, own.runtime)]
+
+    def _about(self, plan: Plan, start: int, tick: Callable[[], None]) -> int:
+        """The rate that is held, as `curve` finds it, but about `start` only, and less closely; 0: none."""
+        at_once_per_s = self._played(plan, 0).busiest.requests_per_s
+        at = _Rates(partial(self._played, plan, at_once_per_s=at_once_per_s), tick)
+        ranges = _held(_wide([start], at), at, partial(between, close=CLOSE_AT_ENDS))
+        return ranges[0][1].rate if ranges else 0
+
+    def _ticks(self, label: str) -> Callable[[], None]:
+        """To be called at each rate that is played."""
+        report, played = self.report, count(1)
+        return (lambda: report(label, next(played))) if report else lambda: None
 
     def _played(self, plan: Plan, rate: int, at_once_per_s: float = 0.0) -> Point:
         """rate 0: all at once."""
         how = {"arrivals": None, "rate": None} if not rate else {"rate": rate_word(Fraction(rate, WHOLE))}
         return point(rate, play(self.workload, replace(plan, **how), self.engine), self.share, at_once_per_s)
+
+
+class _Rates:
+    """The points of rates, each played once."""
+
+    def __init__(self, play: Callable[[int], Point], tick: Callable[[], None]) -> None:
+        self._play, self._tick = play, tick
+        self.known = dict[int, Point]()
+
+    def __call__(self, rate: int) -> Point:
+        if rate not in self.known:
+            self.known[rate] = self._play(rate)
+            self._tick()
+        return self.known[rate]
 
 
 def _label(workload: Workload, plan: Plan, budget: int | str | None) -> str:
@@ -184,12 +215,15 @@ def _label(workload: Workload, plan: Plan, budget: int | str | None) -> str:
     return f"{plan.budget_bytes / every:.1%}" if every and plan.eviction not in BOUNDS else plan.eviction
 
 
-def _grid(at_once: Point, at: Callable[[int], Point]) -> list[int]:
-    """Rates around that at which all at once are served, which may be less than what a box holds whose cache they overrun: lower ones until
-    one meets the targets, higher ones until one does not."""
+def _grid(at_once: Point, at: _Rates) -> list[int]:
+    """Rates around that at which all at once are served, which may be less than what a box holds whose cache they overrun."""
     capacity = at_once.numbers["requests_per_s"]
     assert capacity is not None
-    rates = [rounded(capacity * WHOLE * 2 ** (n / STEP)) for n in range(-BELOW, ABOVE + 1)]
+    return _wide([rounded(capacity * WHOLE * 2 ** (n / STEP)) for n in range(-BELOW, ABOVE + 1)], at)
+
+
+def _wide(rates: list[int], at: _Rates) -> list[int]:
+    """With lower ones until one meets the targets, and higher ones until one does not."""
     while not at(rates[0]).met and not at(rates[0]).alone and at(rates[0]).lasts_s < LONGEST_S:
         rates.insert(0, rounded(rates[0] / 4))
     while at(rates[-1]).met and len(rates) < MOST:
@@ -197,10 +231,16 @@ def _grid(at_once: Point, at: Callable[[int], Point]) -> list[int]:
     return rates
 
 
-def between(low: int, high: int) -> int | None:
+def _held(rates: list[int], at: _Rates, between: Callable[[int, int], int | None]) -> tuple[tuple[Point, Point], ...]:
+    """The lowest and the highest rate of each stretch that meets the targets."""
+    found = stretches(lambda rate: at(rate).met, rates, between)
+    return tuple((at(one.begin), at(one.end)) for one in found if one.state)
+
+
+def between(low: int, high: int, close: float = CLOSE) -> int | None:
     """A rate about in the middle; None where both are as close as rates are told apart."""
     middle = rounded((low * high) ** 0.5)
-    return middle if high > CLOSE * low and low < middle < high else None
+    return middle if high > close * low and low < middle < high else None
 
 
 def rounded(rate: float) -> int:

@@ -11,8 +11,9 @@ from simmoe.sweeps.serve_curve_result import Curve, Point, ServeCurve
 TIMES = ("request_ttft_p50_ms", "request_ttft_p99_ms", "request_tpot_p50_ms", "request_tpot_p99_ms")
 HEADS = ("TTFT p50", "TTFT p99", "TPOT p50", "TPOT p99")
 LEGEND = (
-    "holds: the highest rate of arrivals up to which so many requests meet the targets; goodput: requests a second that do; bound: what "
-    "the busiest resource would serve at this rate if it never waited; batch: sequences of a pass that decodes."
+    "holds: the highest rate of arrivals up to which so many requests meet the targets, and with every figure of machine and engine at its "
+    "slow and at its fast end (to 5 %; what an engine's laws leave is not in it); goodput: requests a second that do; bound: what the "
+    "busiest resource would serve at this rate if it never waited; batch: sequences of a pass that decodes."
 )
 
 
@@ -53,10 +54,15 @@ def _targets(found: ServeCurve) -> str:
 def _of_budget(curve: Curve) -> tuple[str, ...]:
     label, held = f"{curve.label} ({nbytes(curve.budget_bytes)})", curve.held
     if held is None or curve.last is None:
-        return (label, "none", *["–"] * 5)
-    rate = held.word if held == curve.last else f"{held.word} … {curve.last.word}"
+        return (label, "none" + _between(curve), *["–"] * 5)
+    rate = (held.word if held == curve.last else f"{held.word} … {curve.last.word}") + _between(curve)
     bound = f"{show.number(held.busiest.requests_per_s)}/s ({held.busiest.name})"
     return (label, rate, _per_s(held, "goodput_per_s"), *_times(held, TIMES[1::2]), _batch(held), bound)
+
+
+def _between(curve: Curve) -> str:
+    low, high = curve.held_per_s
+    return f" ({show.number(low)}–{show.number(high)})" if low < high else ""
 
 
 def _of_rate(one: Point) -> tuple[str, ...]:

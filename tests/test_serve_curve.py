@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from simmoe.play.workload import Workload
 from simmoe.plots import serve_curve as plots
 from simmoe.show.screen import Screen
 from simmoe.simulator.errors import UserError
-from simmoe.simulator.nouns.hardware import Hardware
+from simmoe.simulator.nouns.hardware import Figure, Hardware
 from simmoe.simulator.nouns.trace import DECODE, PREFILL, Trace
 from simmoe.simulator.time.engines import named
 from simmoe.sweeps import serve_curve as searched
@@ -44,6 +45,15 @@ def slow_machine() -> Hardware:
     return replace(hw, units={"gpu": unit}, tiers={n: replace(t, bytes_per_s=10**6) for n, t in hw.tiers.items()})
 
 
+def open_machine(slowest: int, fastest: int) -> Hardware:
+    """The slow machine, of which nobody knows how fast its memories and its device are: from 1 / slowest as fast to fastest times."""
+    hw, own = slow_machine(), 10**6
+    figure = Figure(own, "measured", "tests", "1 MB/s", own // slowest, own * fastest, "bandwidth")
+    return replace(
+        hw, figures=dict.fromkeys(("units.gpu.bandwidth", *(f"tiers.{n}.bandwidth" for n in hw.tiers)), figure)
+    )
+
+
 def alike(n: int) -> Trace:
     """n requests: a prompt of two rows, then three steps, always with the same expert."""
     each = [(PREFILL, 2), (DECODE, 1), (DECODE, 1), (DECODE, 1)]
@@ -52,9 +62,11 @@ def alike(n: int) -> Trace:
     return build_trace([[[0]]] * len(sequences), [len(o) for _, o in layout], [p for p, _ in layout], sequences, 4, [0])
 
 
-def deterministic(n: int, **asked: str) -> simmoe.ServeCurve:
-    options = {"arrivals": "every", "max_batch": 1, "eviction": "everything", "engine": "plain", **asked}
-    return serve_curve(slow_machine(), alike(n), model=TINY, **options)
+def deterministic(n: int, **asked: Any) -> simmoe.ServeCurve:
+    options = {
+        "hw": slow_machine(), "arrivals": "every", "max_batch": 1, "eviction": "everything", "engine": "plain", **asked
+    }  # fmt: skip
+    return serve_curve(trace=alike(n), model=TINY, **options)
 
 
 @pytest.mark.parametrize("n", [20, 60])
@@ -73,6 +85,26 @@ def test_one_place_and_even_gaps_hold_what_the_queue_says(n, share):
         assert one.met == (one.share >= int(share[:-1]) / 100 and gap >= ALONE_US * (1 - 1e-9))
     assert curve.at_once.numbers["requests_per_s"] == pytest.approx(1e6 / ALONE_US)
     assert curve.held.busiest.name == "device" and curve.held.busiest.requests_per_s == pytest.approx(1e6 / ALONE_US)
+
+
+@pytest.mark.parametrize(("slowest", "fastest"), [(1, 1), (2, 1), (1, 4), (10, 3)])
+@pytest.mark.parametrize("ttft", ["300us", "1s"])
+def test_with_all_figures_at_their_ends_what_the_queue_says_of_other_times_is_held(slowest, fastest, ttft):
+    """A machine of half the speed holds half the rate, if the targets leave it time; four times as fast, four times as much."""
+    (curve,) = deterministic(30, ttft=ttft, hw=open_machine(slowest, fastest)).curves
+    own = 1e6 / ALONE_US
+    assert curve.held.per_s == pytest.approx(own, rel=0.011)
+    for found, times in zip(curve.held_per_s, (1 / slowest, fastest)):
+        assert found == pytest.approx(own * times, rel=0.011 if times == 1 else 0.051)
+        assert found <= own * times * (1 + 1e-9)
+    assert curve.to_json()["holds_between_per_s"] == list(curve.held_per_s)
+
+
+def test_a_rate_that_only_the_fast_end_holds_and_one_that_the_slow_end_does_not():
+    (never,) = deterministic(10, ttft="13us", hw=open_machine(2, 2)).curves
+    assert never.held is None and never.held_per_s == (0, pytest.approx(2e6 / ALONE_US, rel=0.051))
+    (now,) = deterministic(10, ttft="15us", hw=open_machine(2, 1)).curves
+    assert now.held_per_s == (0, now.held.per_s)
 
 
 def test_pairs_that_come_close_together_hold_what_the_second_of_them_waits(tmp_path):
@@ -113,8 +145,8 @@ def test_where_it_is_not_monotone_the_range_is_said(monkeypatch):
     """Rates from 1.3 to 1.6 of the rate of all at once miss the targets, and those above 2.2."""
     played = searched._Box._played
 
-    def odd(self, plan, rate, *more):
-        one = played(self, plan, rate, *more)
+    def odd(self, plan, rate, **more):
+        one = played(self, plan, rate, **more)
         x = rate / (1e9 * 1e6 / ALONE_US)
         return replace(one, met=not (1.3 < x < 1.6 or x > 2.2)) if rate else one
 
@@ -198,7 +230,10 @@ def test_a_table_and_a_page_say_it(found, capsys):
     assert page_of_result(found) == plots.page(data)
     assert all(one.axes[""]["xaxis"]["minorloglabels"] == "complete" for one in (goodput, shares, ttft, tpot))
     for number, curve in enumerate(data["curves"]):
-        assert f"{curve['holds_per_s']:g}/s" in shown
+        low, high = curve["holds_between_per_s"]
+        assert low < curve["holds_per_s"] < high
+        assert f"{curve['holds_per_s']:g}/s ({low:.1f}–{high:.1f})" in shown
+        assert f"{curve['label']} {curve['holds_per_s']:.4g}/s ({low:.4g}–{high:.4g})" in plots.page(data).lead[1]
         assert list(goodput.data[number]["y"]) == [one["goodput_per_s"] for one in curve["points"]]
         assert list(shares.data[number]["y"]) == [one["share"] for one in curve["points"]]
         assert list(ttft.data[number]["y"]) == [one["request_ttft_p99_ms"] for one in curve["points"]]

@@ -26,12 +26,20 @@ def page(data: Data) -> Page:
 
 
 def held(data: Data) -> str:
-    """The rate that each budget holds."""
+    """The rate that each budget holds, and at the slow and the fast end of all figures."""
     rates = [
-        f"{one['label']} {number(one['holds_per_s'])}/s" if one["holds_per_s"] else f"{one['label']} none"
+        f"{one['label']} {number(one['holds_per_s'])}/s{_between(one)}"
+        if one["holds_per_s"]
+        else f"{one['label']} none{_between(one)}"
         for one in _played(data)
     ]
-    return f"Held: {'; '.join(rates)}."
+    ends = " (In brackets: with every figure of machine and engine at its slow and at its fast end.)"
+    return f"Held: {'; '.join(rates)}." + ends * any("(" in one for one in rates)
+
+
+def _between(one: Data) -> str:
+    low, high = one.get("holds_between_per_s") or (0, 0)
+    return f" ({number(low)}–{number(high)})" if low < high else ""
 
 
 def goodput(data: Data) -> Figure:
