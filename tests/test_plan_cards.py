@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 import simmoe
 from simmoe.cli.main import main
+from simmoe.play.cards_fit import split_that_fits
 from simmoe.play.plan_cards import LlamaCards
 from simmoe.play.plan_llama import LlamaCpp
 from simmoe.play.plan_search import Search
@@ -99,6 +101,39 @@ def test_splits_are_those_that_fit_each_once():
     assert isinstance(equal.space, LlamaCards) and type(equal.space.on(equal.hw.alone(0))) is LlamaCpp
 
 
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize(
+    ("gpu", "model", "blocks"),
+    [("rtx_3060+rtx_3090", SMALL, 0), ("rtx_3060+rtx_3060+rtx_3060", LARGE, 24), ("rtx_5090+rtx_3060+rtx_3090", LARGE, 12),
+     ("rtx_3060+rtx_3060", LARGE, 0)],
+)  # fmt: skip
+def test_a_card_takes_as_many_layers_as_it_holds_tried_one_by_one(gpu, model, blocks, last):
+    workload = Scenario(
+        f"{gpu}+{HOST}", runtime="llama_cpp_cuda", placement=f"n_cpu_moe={blocks}", prompt=1, generate=1, **model
+    ).workload()  # fmt: skip
+    left = workload.memory.with_blocks(blocks).left
+
+    def short(counts: list[int], card: int) -> bool:
+        memory = workload.split("/".join(map(str, counts))).memory
+        one = replace(memory, left=left).each[card]
+        return one.left_bytes > one.room_bytes
+
+    cards, all_layers = len(workload.hw.devices), len(workload.model.layers) + 1
+    order = list(range(cards))[:: -1 if last else 1]
+    counts, rest = [0] * cards, all_layers
+    for card in order[:-1]:
+        of = {
+            n: [n if i == card else rest - n if i == order[-1] else m for i, m in enumerate(counts)]
+            for n in range(rest + 1)
+        }
+        counts[card] = next((n for n in range(rest, -1, -1) if not short(of[n], card)), 0)
+        rest -= counts[card]
+    counts[order[-1]] = rest
+    found = split_that_fits(workload, left, last)
+    assert found == (None if short(counts, order[-1]) else "/".join(map(str, counts)))
+    assert (found is None) == (gpu == "rtx_3060+rtx_3060")
+
+
 @pytest.mark.slow
 def test_passes_of_a_prompt_overlap_where_nothing_is_the_cpus():
     """So the prompt is played whole: its middle alone would be one card after the other."""
@@ -126,6 +161,7 @@ def test_python_has_the_same_name(capsys):
     assert more["hardware"] == f"rtx_3060+rtx_3060+rtx_3060+{HOST}" and more["decode"] > 1.1
 
 
+@pytest.mark.slow
 def test_what_cannot_be_planned_is_one_line():
     for options, why in (
         ({"runtime": "vllm"}, "--runtime vllm is simulated on one device"),

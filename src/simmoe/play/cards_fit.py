@@ -3,8 +3,10 @@ CPU's."""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from simmoe import policies
@@ -72,14 +74,16 @@ def split_that_fits(workload: Workload, left: tuple[int, ...] | None, last: bool
     cards = len(workload.hw.devices)
     counts, rest = [0] * cards, len(workload.model.layers) + 1 - workload.cpu_blocks
     *most, end = reversed(range(cards)) if last else range(cards)
-    for card in [*most, end]:
-        tried = range(rest, -1, -1) if card != end else (rest,)
-        dealt = ([*counts[:card], n, *counts[card + 1 :]] for n in tried)
-        fits = next((one for one in dealt if _holds(workload, left, one, card, end)), None)
-        if fits is None:
+
+    def too_many(card: int, n: int) -> bool:
+        return not _holds(workload, left, [*counts[:card], n, *counts[card + 1 :]], card, end)
+
+    for card in most:  # one layer more never leaves a card more room
+        held = bisect_left(range(rest + 1), True, key=partial(too_many, card)) - 1
+        if held < 0:
             return None
-        counts, rest = fits, rest - fits[card]
-    return "/".join(map(str, counts))
+        counts[card], rest = held, rest - held
+    return None if too_many(end, rest) else "/".join(map(str, [*counts[:end], rest, *counts[end + 1 :]]))
 
 
 def _holds(workload: Workload, left: tuple[int, ...] | None, counts: Sequence[int], card: int, end: int) -> bool:
