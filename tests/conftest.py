@@ -25,7 +25,7 @@ from simmoe.simulator.time import compile as compiled
 # another than the usual one.
 settings.register_profile("dev", max_examples=20, deadline=None, print_blob=True)
 settings.register_profile(
-    "ci", max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    "ci", max_examples=50, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile("versions", settings.get_profile("ci"), max_examples=10)  # other versions of packages
 settings.register_profile("fuzz", max_examples=1000, deadline=None, print_blob=True)

@@ -214,6 +214,7 @@ def test_unequal_cards_lie_between_both():
     assert (more.pass_ps < both.pass_ps).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{}, {"placement": "n_cpu_moe=9"}, {"gpu_layers": 12}, {"kv_offload": False}, {"batch": 3}]
 )

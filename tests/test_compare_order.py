@@ -55,6 +55,7 @@ def check_both_sides(capsys: pytest.CaptureFixture[str], change: dict[str, Any],
         assert sign * (first - second) > 0
 
 
+@pytest.mark.slow
 @OF_TRACE
 def test_a_change_over_the_budget_is_found_to_one_expert_and_holds_on_both_sides(
     capsys: pytest.CaptureFixture[str],
@@ -79,6 +80,7 @@ def test_a_change_over_the_budget_is_found_to_one_expert_and_holds_on_both_sides
         assert (one[1] > other[2] or other[1] > one[2]) == decided, value
 
 
+@pytest.mark.slow
 @OF_TRACE
 def test_the_figure_of_one_row_from_which_it_is_the_fastest(capsys: pytest.CaptureFixture[str]) -> None:
     (found,) = over(capsys, *SLOW_LINK, "--budget", "25%", "--over", "1:link.bandwidth=300MB/s..3GB/s")
@@ -112,6 +114,7 @@ def test_a_number_of_the_run_is_bisected_to_its_neighbours(capsys: pytest.Captur
     assert found["unit"] == "count" and found["values"] == [1, 6]
 
 
+@pytest.mark.slow
 @OF_TRACE
 def test_a_machine_that_does_not_run_beyond_a_value(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     small = tmp_path / "small.yaml"

@@ -150,6 +150,7 @@ def test_who_is_refused_misses():
     assert (good.met, good.of, good.share) == (1, 2, 0.5) and "1 refused" in of_goodput(found)
 
 
+@pytest.mark.slow
 @bundled
 def test_the_table_a_sweep_a_frame_and_a_comparison_say_it(capsys):
     options = {**LOAD, "arrivals": "poisson:20/s", "ttft": "50ms", "tpot": "2200us"}

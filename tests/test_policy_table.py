@@ -185,6 +185,7 @@ def test_the_command_says_the_same_as_json_and_in_80_columns(table, capsys, monk
         assert any(word in line for line in lines if line.startswith("policy "))
 
 
+@pytest.mark.slow
 def test_a_policy_of_ones_own_is_checked(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "extending" / "eviction.md").read_text()

@@ -88,6 +88,7 @@ SERVED = [
 ]
 
 
+@pytest.mark.slow
 @bundled
 def test_a_ladder_says_what_requests_wait_for_and_how_many_meet_the_targets(capsys):
     out = printed(capsys, "run", *SERVED, "--ttft", "20ms")

@@ -655,6 +655,7 @@ def test_a_clock_driven_run_can_be_looked_at_launch_by_launch(tmp_path):
     assert len(spans.transfers) == len(run.decisions.loads)
 
 
+@pytest.mark.slow
 def test_the_shape_of_a_whole_trace_plays(tmp_path):
     """More sequences than places and more sizes than the first pass had: tables and arrays grow."""
     rows = [

@@ -69,7 +69,7 @@ def deterministic(n: int, **asked: Any) -> simmoe.ServeCurve:
     return serve_curve(trace=alike(n), model=TINY, **options)
 
 
-@pytest.mark.parametrize("n", [20, 60])
+@pytest.mark.parametrize("n", [20, pytest.param(60, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("share", ["90%", "50%", "100%"])
 def test_one_place_and_even_gaps_hold_what_the_queue_says(n, share):
     """Request i waits i x (56 us - gap). Of n the first n x share have their first token within 500 us at higher rates than the device
@@ -119,6 +119,7 @@ def test_pairs_that_come_close_together_hold_what_the_second_of_them_waits(tmp_p
     assert not any("targets bound nothing" in note for note in found.notes)
 
 
+@pytest.mark.slow
 def test_a_tighter_target_and_a_larger_share_hold_no_higher_rate():
     held = [deterministic(30, ttft=ttft).curves[0].held.per_s for ttft in ("14us", "100us", "400us")]
     assert held[0] == pytest.approx(1e6 / ALONE_US, rel=0.011) and held == sorted(held)

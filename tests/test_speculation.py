@@ -208,6 +208,7 @@ def test_no_guesses_are_the_run_without(engine: str):
     assert none.to_json() == without.to_json()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(
     ("hw", "placement"),
@@ -275,6 +276,7 @@ def test_the_draft_is_a_launch_of_the_timeline():
     assert drafts == [(int(run.clocks.start_ps[n]), int(rows[n] - 1) * 2 * MILLISECOND) for n in mine]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hw", ["a10", "jetson_orin", "rtx_4090_nvme"])
 @pytest.mark.parametrize("cost", [None, "1ns", "40us", "3ms"])
 @pytest.mark.parametrize("prefetch", [None, "whole_layer"])
