@@ -22,6 +22,7 @@ from simmoe.workloads import models as models_of
 
 MAX_ACCESSES = 200
 EVICTIONS = ("lru", "fifo", "lfu", "lfu_resident", "belady", "random")
+FEW = ("lru", "belady")  # what is used last, and what will be
 MISSES = ("fetch", "cpu", "idle_cheaper", "balanced")
 CHANGING = ("drop=40%", "substitute", "cache_aware=50%")  # rules that change the output
 TB = 10**12  # bytes/s; also 1 byte/ps
@@ -378,13 +379,13 @@ def queued(case: Case, slower: int) -> Case:
     return replace(case, hw=replace(case.hw, link=link), cancel=True, write_back=False)
 
 
-def few_kernels(one: Any, hw: Hardware | None = None) -> Any:
+def few_kernels(one: Any, hw: Hardware | None = None, evictions: Sequence[str] = EVICTIONS) -> Any:
     """A case or a plan with LRU where a miss rule is asked; a case without a store before the link where that rule changes the output, and
     with the overlapped timeline where there is a store or prefetches are withdrawn. Each set of policy, rule, timeline and of what a run
     has is a kernel, some seconds to compile: tests of the compiled engine draw each of them, those of the interpreted ones every pair.
 
-    hw: the machine of a plan."""
-    one = replace(one, eviction="lru") if one.miss != "fetch" else one
+    hw: the machine of a plan. evictions: the policies that are drawn, of those that are compiled elsewhere; FEW where that is enough."""
+    one = replace(one, eviction="lru") if one.miss != "fetch" or one.eviction not in evictions else one
     if isinstance(one, Case):
         one = one if one.miss in MISSES else without_store(one)
         hw = one.hw

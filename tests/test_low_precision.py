@@ -32,7 +32,7 @@ from simmoe.simulator.time.engines import Engine, named
 from simmoe.simulator.time.laws import check, check_causes
 from simmoe.sweeps.search import sweep
 from tests.conftest import FAST, PAIRS
-from tests.scenarios import Case, cases, cpus, examples, few_kernels, physics, stores, tiny_trace, without_store
+from tests.scenarios import FEW, Case, cases, cpus, examples, few_kernels, physics, stores, tiny_trace, without_store
 from tests.test_engines import enough, guesses_of, half, same
 from tests.test_miss_answers import one_layer
 
@@ -239,7 +239,7 @@ def test_engines_are_equal_with_low_copies(names):
         case, pool = drawn
         left = half(case, cpu_seed)
         case = enough(replace(case, hw=with_store(with_cpu(changed(case.hw)))), left)
-        case = few_kernels(without_store(case)) if "fast" in names else case
+        case = few_kernels(without_store(case), evictions=FEW) if "fast" in names else case
         one, other = (run(case, pool, named(name), left) for name in names)
         assert one[:2] == other[:2] and same(one[3], other[3])
 

@@ -41,7 +41,7 @@ from simmoe.simulator.time.laws import check_requests
 from simmoe.simulator.time.serving import Serving
 from simmoe.workloads.format import trace as traces
 from tests.conftest import COMPILED, FAST, PAIRS
-from tests.scenarios import Case, build_trace, cases, cpus, examples, few_kernels, physics, shape_for
+from tests.scenarios import FEW, Case, build_trace, cases, cpus, examples, few_kernels, physics, shape_for
 
 PREFETCHER = '''
 import numpy as np
@@ -125,7 +125,9 @@ def test_all_engines_are_equal_bit_for_bit(prefetcher, names):
     @given(served())
     def compare(drawn):
         case, most, plan, wants = drawn
-        plan = replace(few_kernels(plan, case.hw) if "fast" in names else plan, prefetch=prefetcher if wants else None)
+        plan = replace(
+            few_kernels(plan, case.hw, FEW) if "fast" in names else plan, prefetch=prefetcher if wants else None
+        )
         one, other = (everything(play(workload(case, most), plan, named(name))) for name in names)
         assert one == other
 
@@ -277,7 +279,7 @@ def test_without_load_the_passes_are_those_of_the_sequences_one_after_the_other(
     @given(served(prefetch=False))
     def compare(one):
         case, most, plan, _ = one
-        plan = few_kernels(plan, case.hw) if name == "fast" else plan
+        plan = few_kernels(plan, case.hw, FEW) if name == "fast" else plan
         run = play(workload(case, most), replace(plan, arrivals="every:1s"), named(name))
         want = play(
             workload(case, None, "recorded", one_by_one(case.trace)), replace(plan, arrivals=None), named("plain")

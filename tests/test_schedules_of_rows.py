@@ -28,7 +28,7 @@ from simmoe.simulator.time.requests import Request
 from simmoe.simulator.time.serving import Serving
 from simmoe.workloads.format import trace as traces
 from tests.conftest import PAIRS
-from tests.scenarios import build_trace, examples, few_kernels
+from tests.scenarios import FEW, build_trace, examples, few_kernels
 from tests.test_house import ROOT
 from tests.test_schedule import PREFETCHER, TINY, everything, one_by_one, served, tiny_machine
 
@@ -248,7 +248,9 @@ def test_all_engines_are_equal_bit_for_bit(prefetcher, names):
     @given(served(), rooms())
     def compare(one, room):
         case, slots, plan, wants = one
-        plan = replace(few_kernels(plan) if "fast" in names else plan, prefetch=prefetcher if wants else None)
+        plan = replace(
+            few_kernels(plan, evictions=FEW) if "fast" in names else plan, prefetch=prefetcher if wants else None
+        )
         how: dict = {"schedule": "vllm", **room}
         if slots > 4:
             how = {

@@ -30,7 +30,7 @@ from simmoe.simulator.nouns.decisions import Guesses
 from simmoe.simulator.time import compile as compiled
 from simmoe.simulator.time.engines import named
 from tests.conftest import one_layer
-from tests.scenarios import MISSES, Case, cases, examples, few_kernels, physics
+from tests.scenarios import FEW, MISSES, Case, cases, examples, few_kernels, physics
 from tests.test_devices import TWO
 from tests.test_schedule import PREFETCHER
 
@@ -246,7 +246,7 @@ def test_what_follows_a_warm_up_is_the_rest_of_the_whole_run(prefetcher):
         machine = workload(case)
         whole = play(machine, plan, named("plain"))
         engines = (
-            ENGINES if few_kernels(plan) == plan else ENGINES[:2]
+            ENGINES if few_kernels(plan, evictions=FEW) == plan else ENGINES[:2]
         )  # the interpreted ones play every pair of policies
         runs = [play(machine, replace(plan, warm_up=tokens), named(name)) for name in engines]
         run, cut = runs[0], int(np.searchsorted(case.trace.pass_ptr, tokens))
