@@ -49,7 +49,7 @@ SCHEDULE = "continuous"
 STEP, BELOW, ABOVE = 2, 4, 2  # steps that double a rate; those of the grid below and above the rate of all at once
 MOST, LONGEST_S = 24, 10**6  # rates of a grid that grows upwards; what arrivals last at most while it grows downwards
 CLOSE, CLOSE_AT_ENDS = 1.01, 1.05  # how close two rates are told apart
-RUNS = 40  # of a budget, about: 24, and 8 at each end
+RUNS = 32  # of a budget, about: 16, and 8 at each end
 Report = Callable[[str, int], None]  # label of a budget, rates that were played
 
 

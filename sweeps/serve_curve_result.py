@@ -66,15 +66,15 @@ def point(rate: int, run: Run, share: Fraction, at_once_per_s: float = 0.0) -> P
 @dataclass(frozen=True)
 class Curve:
     """One budget. points: rising in rate; at_once: all requests at 0. ranges: lowest and highest rate of each stretch that meets the
-    targets. held_per_s: what is held with every figure of the machine and of the engine at its slow and at its fast end. Of a budget that
-    cannot be played, why."""
+    targets. held_between_per_s: what is held with every figure of the machine and of the engine at its slow and at its fast end. Of a
+    budget that cannot be played, why."""
 
     label: str
     budget_bytes: int
     at_once: Point | None = None
     points: tuple[Point, ...] = ()
     ranges: tuple[tuple[Point, Point], ...] = ()
-    held_per_s: tuple[float, float] = (0.0, 0.0)
+    held_between_per_s: tuple[float, float] = (0.0, 0.0)
     why_not: str = ""
     cautions: tuple[str, ...] = ()  # what to know of its runs, whatever the rate
     command: str | None = None  # `simmoe run` at the rate that is held
@@ -118,7 +118,7 @@ class Curve:
         return {
             "label": self.label, "budget_bytes": self.budget_bytes, "why_not": self.why_not or None, "command": self.command,
             "holds_per_s": self.held and self.held.per_s, "up_to_per_s": self.last and self.last.per_s,
-            "holds_between_per_s": None if self.why_not else list(self.held_per_s),
+            "holds_between_per_s": None if self.why_not else list(self.held_between_per_s),
             "ranges_per_s": [[low.per_s, high.per_s] for low, high in self.ranges],
             "at_once": self.at_once and self.at_once.to_json(), "bound_per_s": bound and bound.requests_per_s,
             "busiest": bound and bound.name, "points": [one.to_json() for one in self.points],

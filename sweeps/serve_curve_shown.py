@@ -61,7 +61,7 @@ def _of_budget(curve: Curve) -> tuple[str, ...]:
 
 
 def _between(curve: Curve) -> str:
-    low, high = curve.held_per_s
+    low, high = curve.held_between_per_s
     return f" ({show.number(low)}–{show.number(high)})" if low < high else ""
 
 

@@ -94,17 +94,17 @@ def test_with_all_figures_at_their_ends_what_the_queue_says_of_other_times_is_he
     (curve,) = deterministic(30, ttft=ttft, hw=open_machine(slowest, fastest)).curves
     own = 1e6 / ALONE_US
     assert curve.held.per_s == pytest.approx(own, rel=0.011)
-    for found, times in zip(curve.held_per_s, (1 / slowest, fastest)):
+    for found, times in zip(curve.held_between_per_s, (1 / slowest, fastest)):
         assert found == pytest.approx(own * times, rel=0.011 if times == 1 else 0.051)
         assert found <= own * times * (1 + 1e-9)
-    assert curve.to_json()["holds_between_per_s"] == list(curve.held_per_s)
+    assert curve.to_json()["holds_between_per_s"] == list(curve.held_between_per_s)
 
 
 def test_a_rate_that_only_the_fast_end_holds_and_one_that_the_slow_end_does_not():
     (never,) = deterministic(10, ttft="13us", hw=open_machine(2, 2)).curves
-    assert never.held is None and never.held_per_s == (0, pytest.approx(2e6 / ALONE_US, rel=0.051))
+    assert never.held is None and never.held_between_per_s == (0, pytest.approx(2e6 / ALONE_US, rel=0.051))
     (now,) = deterministic(10, ttft="15us", hw=open_machine(2, 1)).curves
-    assert now.held_per_s == (0, now.held.per_s)
+    assert now.held_between_per_s == (0, now.held.per_s)
 
 
 def test_pairs_that_come_close_together_hold_what_the_second_of_them_waits(tmp_path):

@@ -18,8 +18,9 @@ def add(commands: Commands) -> None:
         usage="simmoe serve-curve --hw NAME|FILE[@MODE] --trace NAME|FILE --ttft TIME --tpot TIME [--budget SIZE,…] [OPTION …]\n"
         "       simmoe serve-curve --hw NAME|FILE[@MODE] --model NAME|FILE --prompt N --generate N --requests N --ttft TIME [OPTION …]",
         description="Plays the requests at rates around the one at which the machine serves them when all come at once, and bisects to 1 % "
-        "where they cease to meet --ttft and --tpot. --budget takes several; with neither it nor --memory: 25, 50, 75 and 100 % of the "
-        "experts, as far as they fit. The schedule is continuous unless --schedule names another. docs/goodput.md says what is held.",
+        "where they cease to meet --ttft and --tpot; then so, to 5 %, with all figures at their slow and at their fast "
+        "end. --budget takes several; with neither it nor --memory: 25, 50, 75 and 100 % of the experts, as far as they fit. "
+        "The schedule is continuous unless --schedule names another. docs/goodput.md says what is held.",
     )  # fmt: skip
     add_scenario(serve_curve)
     output = serve_curve.add_argument_group("output")
